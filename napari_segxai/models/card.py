@@ -1,0 +1,243 @@
+"""The model card: what a network needs to see, what its outputs mean, where it comes from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from napari_segxai.errors import UserError, nearest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grid(_Strict):
+    """The grid on which the network works. With nothing given, it is the image's own grid.
+
+    Attributes
+    ----------
+    size
+        Fixed size; the oriented image is resampled to it, whatever its spacing.
+    spacing
+        Spacing in mm to resample to; the size follows from the image.
+    multiple
+        The size is padded at the end of every axis to a multiple of this (for `spacing` or the native grid).
+    interpolation
+        How intensities are resampled.
+    """
+
+    size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    multiple: int = Field(1, ge=1)
+    interpolation: Literal["nearest", "linear"] = "linear"
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Grid:
+        if self.size is not None and self.spacing is not None:
+            raise ValueError("give either a size or a spacing, not both")
+        if self.size is not None and (self.multiple != 1 or min(self.size) < 1):
+            raise ValueError("a fixed size is positive and takes no multiple")
+        if self.spacing is not None and min(self.spacing) <= 0:
+            raise ValueError("spacing is a positive number of millimetres")
+        return self
+
+
+class Intensity(_Strict):
+    """One intensity step; exactly one key is given. Steps run in their order, on the model grid.
+
+    Attributes
+    ----------
+    clip
+        Clip to [low, high], in image units.
+    clip_percentiles
+        Clip to these two percentiles of the image.
+    rescale
+        Map the image's minimum and maximum linearly to [low, high].
+    window
+        Clip to [low, high] in image units and map that range to [0, 1].
+    zscore
+        Subtract the image's mean and divide by its standard deviation (over all channels' own values).
+    divide
+        Divide by a number.
+    normalise
+        Subtract a mean and divide by a standard deviation per channel.
+    scale_shift
+        Multiply by the first number and add the second.
+    """
+
+    clip: tuple[float, float] | None = None
+    clip_percentiles: tuple[float, float] | None = None
+    rescale: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    zscore: Literal[True] | None = None
+    divide: float | None = None
+    normalise: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
+    scale_shift: tuple[float, float] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The key that is given."""
+        return next(iter(self.model_fields_set))
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Intensity:
+        if len(self.model_fields_set) != 1 or getattr(self, self.kind) is None:
+            raise ValueError("an intensity step has exactly one key")
+        for name in ("clip", "clip_percentiles", "rescale", "window"):
+            pair = getattr(self, name)
+            if pair is not None and not pair[0] < pair[1]:
+                raise ValueError(f"{name} needs its lower value first")
+        if self.divide == 0:
+            raise ValueError("divide needs a number other than 0")
+        if self.normalise is not None and (
+            set(self.normalise) != {"mean", "std"} or min(self.normalise["std"]) <= 0
+        ):
+            raise ValueError("normalise needs a mean and a positive std per channel")
+        return self
+
+
+class ModelCard(_Strict):
+    """What a model folder's ``model.yaml`` says.
+
+    Attributes
+    ----------
+    name
+        What to call the model.
+    labels
+        The labels of the segmentation by name, in the order of the network's output channels. For a
+        network with one sigmoid output: two labels, background first.
+    spatial_dims
+        2 or 3.
+    channels
+        Names of the input channels.
+    orientation
+        Axis codes to which a volume with an affine is turned before it enters the network, e.g. "RAS";
+        for 2D models the codes of (slice axis, row, column), e.g. "IPL".
+    grid, intensity
+        See `Grid` and `Intensity`.
+    background_value
+        The intensity, in image units, of "nothing there" (air): what hidden pixels become by default.
+        The image's minimum when it is not given.
+    activation
+        What turns the network's outputs into probabilities.
+    values
+        Whether the network returns logits, or probabilities already.
+    output
+        Which entry of a dict or tuple that the network returns; the first tensor when not given.
+    architecture, arguments
+        "package.module:Class" and the arguments to build the network.
+    weights
+        File of the weights, beside the card.
+    description, trained_on, not_for, credit, licence, provenance, validation
+        For people: what it is, what it is not fit for, who made it, how good it was measured to be.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: str
+    labels: tuple[str, ...] = Field(min_length=1)
+    spatial_dims: Literal[2, 3]
+    channels: tuple[str, ...] = Field(("intensity",), min_length=1)
+    orientation: str | None = None
+    grid: Grid = Grid()
+    intensity: tuple[Intensity, ...] = ()
+    background_value: float | None = None
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    values: Literal["logits", "probabilities"] = "logits"
+    output: str | int | None = None
+    architecture: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: str = "weights.safetensors"
+    description: str = ""
+    trained_on: str = ""
+    not_for: str = ""
+    credit: str = ""
+    licence: str = ""
+    provenance: str = ""
+    validation: str = ""
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("every label needs a name of its own")
+        return labels
+
+    @field_validator("orientation")
+    @classmethod
+    def _codes(cls, codes: str | None) -> str | None:
+        if codes is not None:
+            from napari_segxai.orientation import DISPLAY, reorientation
+
+            reorientation(DISPLAY, codes)
+        return codes
+
+    @field_validator("architecture")
+    @classmethod
+    def _place(cls, place: str | None) -> str | None:
+        if place is not None and not re.fullmatch(r"[\w.]+:[\w.]+", place):
+            raise ValueError("architecture is written 'package.module:Class'")
+        return place
+
+    @field_validator("weights")
+    @classmethod
+    def _beside(cls, name: str) -> str:
+        if Path(name).name != name:
+            raise ValueError("weights is the name of a file beside the card, without a folder")
+        return name
+
+    @model_validator(mode="after")
+    def _dims(self) -> ModelCard:
+        for what in ("size", "spacing"):
+            value = getattr(self.grid, what)
+            if value is not None and len(value) != self.spatial_dims:
+                raise ValueError(f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model")
+        return self
+
+
+def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
+    """Validate the `fields` of a model card.
+
+    Raises
+    ------
+    UserError
+        Naming `where`, the key and what would be right; an unknown key is answered with the nearest one.
+    """
+    try:
+        return ModelCard.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "card"
+        if first["type"] == "extra_forbidden":
+            owner: type[BaseModel] = ModelCard
+            if first["loc"][0] in ("grid", "intensity") and len(first["loc"]) > 1:
+                owner = Grid if first["loc"][0] == "grid" else Intensity
+            hint = nearest(str(first["loc"][-1]), owner.model_fields)
+            raise UserError(f"{where}: unknown key {key!r}; {hint}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: {key}: {message}.") from None
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read a model card from a YAML file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no YAML mapping, or is no valid card.
+    """
+    path = Path(path)
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such model card.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file ({str(error).splitlines()[0]}).") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: a model card is a mapping of keys to values.")
+    return make_card(fields, str(path))
