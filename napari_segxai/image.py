@@ -82,10 +82,12 @@ class Image:
             affine = np.asarray(self.affine, float)
             if affine.shape != (4, 4) or len(self.spatial_axes) != 3:
                 raise UserError(f"{self.name}: an affine is a 4x4 matrix for an image with three spatial axes.")
-            if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
+            flat = not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6
+            if flat or not np.isfinite(affine).all():
                 raise UserError(f"{self.name}: the affine is singular, so the image has no place in the world.")
             set_("affine", affine)
-            set_("spacing", tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0)))
+            set_("spacing", tuple(float(v) for v in lengths))
         elif self.spacing is None:
             set_("spacing", (1.0,) * len(self.spatial_axes))
         if len(self.spacing) != len(self.spatial_axes):
@@ -147,8 +149,11 @@ class Image:
 
     @cached_property
     def to_display(self) -> orientation.Reorientation:
-        """How the spatial axes are turned for napari: to (I, P, L) with an affine, unchanged without."""
-        if self.codes is None:
+        """How the spatial axes are turned for napari: to (I, P, L) with an affine, unchanged without.
+
+        Unchanged too if the image came from a layer: it has the axes that are shown.
+        """
+        if self.codes is None or self.layer:
             n = self.spatial_dims
             return tuple(range(n)), (False,) * n
         return orientation.reorientation(self.codes, orientation.DISPLAY)

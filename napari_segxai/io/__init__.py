@@ -1,0 +1,110 @@
+"""Images in and out of files: NIfTI and FreeSurfer volumes, and 2D pictures and TIFF stacks.
+
+Importing this package is cheap: nibabel, tifffile and PIL are loaded when a file needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image
+
+VOLUMES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
+"""Endings that are read as volumes in the world."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+"""Endings that are read as pictures: pixels without a place in the world."""
+
+Kind = Literal["image", "labels"]
+
+__all__ = ["PICTURES", "VOLUMES", "ending", "read_image", "write_volume"]
+
+
+def ending(path: str | os.PathLike[str]) -> str:
+    """Return the ending of a file name in lower case, ``".nii.gz"`` in one piece."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def read_image(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, time_axis: int | None = None
+) -> Image:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path
+        A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh) or a picture (.png, .jpg, .tif, .bmp).
+    channel_axis, time_axis
+        What the axes of the array in the file mean, where the file does not say it or says it wrongly. The
+        fourth axis of a volume is time unless it is named here as the channel axis.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read as an image; the message names the file and the reason.
+    """
+    kind = ending(path)
+    if kind in VOLUMES:
+        from napari_segxai.io.nifti import read_nifti as read
+    elif kind in PICTURES:
+        from napari_segxai.io.raster import read_raster as read
+    else:
+        known = ", ".join(VOLUMES + PICTURES)
+        raise UserError(
+            f"{path}: {kind or 'no ending'} is not an image format read here; use one of {known}."
+        )
+    return read(path, channel_axis=channel_axis, time_axis=time_axis)
+
+
+def write_volume(
+    path: str | os.PathLike[str],
+    array: np.ndarray,
+    image: Image,
+    *,
+    kind: Kind = "image",
+    description: str = "",
+) -> str:
+    """Write an array that lies on the grid of `image`: a map, a mask, a prediction or the image itself.
+
+    Parameters
+    ----------
+    path
+        .nii and .nii.gz keep the place in the world; .tif and .png hold the numbers only.
+    array
+        Shape of the image's array, of its spatial grid, or of the grid with one leading axis (written as
+        time).
+    image
+        Gives the geometry, and the file header if it was read from NIfTI.
+    kind
+        ``"labels"`` writes the smallest integer type and marks the file as a label volume.
+    description
+        Short text for the file header.
+
+    Returns
+    -------
+    str
+        The path that was written.
+
+    Raises
+    ------
+    UserError
+        If the array does not fit the image, the format cannot hold it, or the file cannot be written.
+    """
+    target = ending(path)
+    if target in (".nii", ".nii.gz"):
+        from napari_segxai.io.nifti import write_nifti
+
+        return write_nifti(path, array, image, kind=kind, description=description)
+    if target in (".png", ".tif", ".tiff"):
+        from napari_segxai.io.raster import write_raster
+
+        return write_raster(path, array, image, kind=kind, description=description)
+    raise UserError(
+        f"{path}: cannot write {target or 'a file without an ending'}; use .nii.gz, .nii, .tif or .png."
+    )

@@ -1,0 +1,324 @@
+"""Between an `Image` and a napari layer: plain arrays and dictionaries, no napari import.
+
+A volume with an affine is shown with layer axes (I, P, L), so that axial, coronal and sagittal slices come
+upright and 3D is not mirrored, and with the world coordinates of napari = -(S, A, R) in mm: one linear map
+for all files, so that volumes with different storage orders and fields of view overlay.
+
+A volume that is not oblique gets ``scale`` and ``translate``. An oblique one gets ``scale`` and ``affine``,
+so that its world coordinates are exact too; napari's 2D view shows its slices without the rotation out of
+the slice (and says so in a warning), the 3D view shows it as it lies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_segxai import orientation
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image
+
+WORLD = -np.eye(3)[::-1]
+"""From RAS+ mm to the world of napari, -(S, A, R); it is its own inverse."""
+
+STRAIGHT = 5e-5
+"""A volume is oblique when leaving out its rotation would move a voxel by more than this, in mm."""
+
+MILLIMETRES = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
+    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
+    "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3,
+}  # fmt: skip
+"""Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
+
+SECONDS = {
+    "s", "sec", "second", "ms", "msec", "millisecond", "us", "µs", "usec", "microsecond", "minute", "hour",
+}  # fmt: skip
+
+TIME_UNITS = {
+    "second": "s",
+    "millisecond": "ms",
+    "microsecond": "us",
+    "hertz": "Hz",
+    "radian / second": "rad/s",
+}
+
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+
+
+def layer_transform(image: Image) -> dict[str, Any]:
+    """Return the layer arguments that place the spatial axes of `image`, in layer order.
+
+    They are those of the layer that the image came from, if it came from one.
+    """
+    if image.layer:
+        return {key: image.layer[key] for key in TRANSFORM if image.layer.get(key) is not None}
+    n = image.spatial_dims
+    if image.affine is None:
+        return {
+            "scale": image.spacing,
+            "translate": (0.0,) * n,
+            "units": (image.units,) * n,
+            "axis_labels": ("z", "y", "x")[-n:],
+        }
+    return _placement(image.affine, image.spatial_shape, image.to_display)
+
+
+def _placement(affine: np.ndarray, shape: Sequence[int], turn: orientation.Reorientation) -> dict[str, Any]:
+    """Return the layer arguments of a volume with an affine whose axes are turned to (I, P, L)."""
+    shown = orientation.apply_to_affine(affine, shape, turn)
+    linear, origin = WORLD @ shown[:3, :3], WORLD @ shown[:3, 3]
+    far = np.maximum([shape[axis] - 1 for axis in turn[0]], 1)
+    off = np.abs(linear - np.diag(np.diag(linear))) @ far
+    out: dict[str, Any] = {"units": ("mm",) * 3, "axis_labels": orientation.DISPLAY}
+    if off.max() < STRAIGHT and (np.diag(linear) > 0).all():
+        return {"scale": tuple(np.diag(linear).tolist()), "translate": tuple(origin.tolist()), **out}
+    scale = np.linalg.norm(linear, axis=0)
+    oblique = np.eye(4)
+    oblique[:3, :3], oblique[:3, 3] = linear / scale, origin
+    return {"scale": tuple(scale.tolist()), "affine": oblique, **out}
+
+
+def layer_from_image(image: Image) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the array in layer order (a view) and the keyword arguments of its layer.
+
+    Time comes first. RGB is last, with ``rgb=True``; other channels come first, with ``channel_axis=0``
+    (and then the transform is that of one channel, as `napari.Viewer.add_image` wants it).
+    """
+    spatial = list(image.spatial_axes)
+    lead = [axis for axis in (image.channel_axis, image.time_axis) if axis is not None]
+    array = image.array.transpose(*lead, *spatial)
+    array = orientation.apply(array, image.to_display)
+    kwargs = {"name": image.name, **layer_transform(image)}
+    if image.time_axis is not None:
+        kwargs = _with_time(kwargs, image.header.get("time", (1.0, "s", 0.0)))
+    if image.channel_axis is not None:
+        if _is_rgb(image):
+            array = np.moveaxis(array, 0, -1)
+            kwargs["rgb"] = True
+        else:
+            kwargs["channel_axis"] = 0
+    kwargs["metadata"] = {}
+    if image.affine is not None:
+        header = dict(image.header) if image.header.get("format") == "nifti" else {}
+        own = {"format": "nifti", "path": image.path, "shape": image.spatial_shape, "affine": image.affine}
+        kwargs["metadata"]["nifti"] = {**own, **header}
+    elif image.path is not None:
+        kwargs["metadata"]["path"] = image.path
+    return array, kwargs
+
+
+def layers_from_image(image: Image, kind: str = "image") -> list[tuple[np.ndarray, dict[str, Any], str]]:
+    """Return `image` as napari layer data tuples: one, or one for each channel that is not a colour."""
+    array, kwargs = layer_from_image(image)
+    if "channel_axis" not in kwargs:
+        return [(array, kwargs, kind)]
+    del kwargs["channel_axis"]
+    out = []
+    for k, channel in enumerate(array):
+        own = {**kwargs, "name": f"{image.name} [{k}]", "metadata": {**kwargs["metadata"], "channel": k}}
+        if kind == "image" and k:
+            own.update(blending="additive", visible=False)
+        out.append((channel, own, kind))
+    return out
+
+
+def image_from_layer(data: Any, meta: Mapping[str, Any]) -> Image:
+    """Return the `Image` of a napari layer, with its axes in the order of the layer.
+
+    A layer that our reader made, or that carries its ``metadata["nifti"]`` and lies at the same place (or
+    nowhere: a transform that nobody set), has the affine of the file, for the layer's axes. If the layer
+    was moved since, the affine says where it is now. Any other layer has no affine, but keeps its spacing,
+    units and transform.
+
+    Parameters
+    ----------
+    data
+        The layer's data; of a multiscale layer, the finest level is taken.
+    meta
+        The layer's attributes: scale, translate, rotate, shear, affine, units, axis_labels, metadata, name,
+        rgb.
+    """
+    name = str(meta.get("name") or "layer")
+    if meta.get("multiscale") or isinstance(data, (list, tuple)):
+        data = data[0]
+    data = np.asarray(data)
+    rgb = bool(meta.get("rgb"))
+    ndim = data.ndim - rgb
+    metadata = dict(meta.get("metadata") or {})
+    nifti = metadata.get("nifti")
+    nifti = dict(nifti) if isinstance(nifti, Mapping) and "affine" in nifti and "shape" in nifti else None
+    labels = [str(label).lower() for label in meta.get("axis_labels") or [""] * ndim]
+    units = [str(unit) for unit in meta.get("units") or ["pixel"] * ndim]
+
+    file_affine = file_shape = turn = None
+    if nifti is not None:
+        file_affine = np.asarray(nifti["affine"], float)
+        file_shape = (*nifti["shape"], 1, 1)[:3]
+        turn = orientation.reorientation(orientation.axis_codes(file_affine), orientation.DISPLAY)
+        if tuple(file_shape[axis] for axis in turn[0]) != data.shape[max(ndim - 3, 0) : ndim]:
+            nifti = None  # the layer has another grid: what the file said does not hold for it
+
+    channel, time, spatial = _meaning_of_axes(ndim, labels, units, volume=nifti is not None, name=name)
+    if rgb:
+        channel = data.ndim - 1
+    n = len(spatial)
+    transform = _spatial_transform(meta, ndim, n)
+    transform["units"] = tuple(_short(unit) for unit in units[ndim - n :])
+    transform["axis_labels"] = tuple(meta.get("axis_labels") or ("z", "y", "x")[-n:])[-n:]
+
+    affine, header = None, {}
+    if nifti is not None:
+        header = {**nifti, "format": "nifti"}
+        here = index_to_world(transform, n)
+        shown = orientation.apply_to_affine(file_affine, file_shape, turn)
+        expected = np.eye(4)
+        expected[:3] = WORLD @ shown[:3]
+        far = np.array([*(s - 1 for s in data.shape[ndim - 3 : ndim]), 1.0])
+        moved = np.abs(here - expected)[:3] @ np.maximum(far, 1)
+        size = np.linalg.norm(shown[:3, :3], axis=0).min()
+        if moved.max() < max(2 * STRAIGHT, 1e-3 * size) or np.array_equal(here, np.eye(4)):
+            affine = shown
+        else:
+            affine = np.eye(4)
+            affine[:3] = WORLD @ here[:3]
+    if time is not None:
+        scale = np.ravel(meta.get("scale") if meta.get("scale") is not None else np.ones(ndim))
+        start = np.ravel(meta.get("translate") if meta.get("translate") is not None else np.zeros(ndim))
+        header["time"] = (float(scale[time]), TIME_UNITS.get(units[time], units[time]), float(start[time]))
+    same = set(transform["units"])
+    path = (nifti or {}).get("path") or metadata.get("path")
+    return Image(
+        data,
+        affine=affine,
+        channel_axis=channel,
+        time_axis=time,
+        spacing=None if affine is not None else tuple(float(s) for s in transform["scale"]),
+        units=None if affine is not None else (same.pop() if len(same) == 1 else "pixel"),
+        name=name,
+        path=None if path is None else os.fspath(path),
+        layer=transform,
+        header=header,
+    )
+
+
+def index_to_world(transform: Mapping[str, Any], n: int) -> np.ndarray:
+    """Return the (n + 1) x (n + 1) matrix of a layer transform, from index to napari's world in mm."""
+    get = lambda key, default: default if transform.get(key) is None else transform[key]  # noqa: E731
+    inner = np.eye(n + 1)
+    inner[:n, :n] = (
+        _tail(_rotation(get("rotate", np.eye(n))), n) @ _tail(_shear(get("shear", np.eye(n))), n)
+    ) * np.asarray(get("scale", np.ones(n)), float)[-n:]
+    inner[:n, n] = np.asarray(get("translate", np.zeros(n)), float)[-n:]
+    matrix = _tail(np.asarray(get("affine", np.eye(n + 1)), float), n + 1) @ inner
+    factors = [MILLIMETRES.get(str(unit), 1.0) for unit in get("units", ("mm",) * n)][-n:]
+    return np.diag([*factors, 1.0]) @ matrix
+
+
+def _meaning_of_axes(
+    ndim: int, labels: Sequence[str], units: Sequence[str], *, volume: bool, name: str
+) -> tuple[int | None, int | None, tuple[int, ...]]:
+    """Say which layer axes are channel, time and space, by their labels, their units and their number."""
+    channel = next((k for k in range(ndim) if labels[k] in ("c", "channel", "channels")), None)
+    time = next((k for k in range(ndim) if labels[k] in ("t", "time") or units[k] in SECONDS), None)
+    if volume:
+        channel, time = (k if k is not None and k < ndim - 3 else None for k in (channel, time))
+    rest = [k for k in range(ndim) if k not in (channel, time)]
+    if len(rest) > 3 and time is None:
+        time = rest.pop(0)
+    if len(rest) > 3 and channel is None:
+        channel = rest.pop(0)
+    n = len(rest)
+    if n not in (2, 3) or rest != list(range(ndim - n, ndim)):
+        raise UserError(
+            f"{name}: a layer with {ndim} axes is no image; it needs 2 or 3 spatial axes, and time or "
+            "channels "
+            "in front of them."
+        )
+    return channel, time, tuple(rest)
+
+
+def _spatial_transform(meta: Mapping[str, Any], ndim: int, n: int) -> dict[str, Any]:
+    """Return scale, translate, rotate, shear and affine of the last `n` of `ndim` layer axes."""
+    get = lambda key, default: default if meta.get(key) is None else meta[key]  # noqa: E731
+    shear = _tail(_shear(get("shear", np.eye(n))), n)
+    upper = np.triu_indices(n, 1)
+    return {
+        "scale": tuple(float(s) for s in _last(get("scale", ()), n, 1.0)),
+        "translate": tuple(float(s) for s in _last(get("translate", ()), n, 0.0)),
+        "rotate": _tail(_rotation(get("rotate", np.eye(n))), n),
+        "shear": shear[upper] if np.allclose(shear, np.triu(shear)) else shear,
+        "affine": _tail(np.asarray(get("affine", np.eye(n + 1)), float), n + 1),
+    }
+
+
+def _last(values: Any, n: int, fill: float) -> np.ndarray:
+    values = np.ravel(np.asarray(values, float))[-n:]
+    return np.concatenate([np.full(n - len(values), fill), values])
+
+
+def _tail(matrix: np.ndarray, n: int) -> np.ndarray:
+    """Return the last n x n block of a matrix, which is put into an identity when it is smaller."""
+    out = np.eye(n)
+    m = min(n, len(matrix))
+    out[n - m :, n - m :] = matrix[len(matrix) - m :, len(matrix) - m :]
+    return out
+
+
+def _rotation(rotate: Any) -> np.ndarray:
+    """Return the matrix of what napari takes as a rotation: degrees (2D), three angles, or a matrix."""
+    rotate = np.asarray(rotate, float)
+    if rotate.ndim == 2:
+        return rotate
+    angles = np.deg2rad(np.atleast_1d(rotate))
+    c, s = np.cos(angles), np.sin(angles)
+    if angles.size == 1:
+        return np.array([[c[0], -s[0]], [s[0], c[0]]])
+    yaw = np.array([[c[0], -s[0], 0], [s[0], c[0], 0], [0, 0, 1]])
+    pitch = np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]])
+    roll = np.array([[1, 0, 0], [0, c[2], -s[2]], [0, s[2], c[2]]])
+    return yaw @ pitch @ roll
+
+
+def _shear(shear: Any) -> np.ndarray:
+    """Return a shear matrix from what napari accepts: the upper triangle as a vector, or a matrix."""
+    shear = np.asarray(shear, float)
+    if shear.ndim == 2:
+        return shear
+    n = round((1 + np.sqrt(1 + 8 * shear.size)) / 2)
+    out = np.eye(n)
+    out[np.triu_indices(n, 1)] = shear
+    return out
+
+
+def _short(unit: str) -> str:
+    return {"millimeter": "mm", "micrometer": "um", "micron": "um"}.get(unit, unit)
+
+
+def _with_time(kwargs: dict[str, Any], time: Sequence[Any]) -> dict[str, Any]:
+    """Put a time axis in front of the spatial ones in every layer argument."""
+    step, unit, start = time
+    out = dict(kwargs)
+    out["scale"] = (float(step), *kwargs["scale"])
+    out["translate"] = (float(start), *kwargs.get("translate", (0.0,) * len(kwargs["scale"])))
+    if kwargs.get("units") is not None:
+        out["units"] = (unit, *kwargs["units"])
+    if kwargs.get("axis_labels") is not None:
+        out["axis_labels"] = ("t", *kwargs["axis_labels"])
+    n = len(kwargs["scale"]) + 1
+    for key, size in (("rotate", n), ("affine", n + 1)):
+        if kwargs.get(key) is not None:
+            out[key] = _tail(np.asarray(kwargs[key], float), size)
+    if kwargs.get("shear") is not None:
+        shear = _tail(_shear(kwargs["shear"]), n)
+        out["shear"] = shear[np.triu_indices(n, 1)] if np.allclose(shear, np.triu(shear)) else shear
+    return out
+
+
+def _is_rgb(image: Image) -> bool:
+    if "rgb" in image.header:
+        return bool(image.header["rgb"]) and image.channels in (3, 4)
+    return image.channels in (3, 4) and image.array.dtype == np.uint8

@@ -1,0 +1,207 @@
+"""Pictures: PNG, JPEG, BMP and TIFF, in and out. They have pixels, but no place in the world."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image
+
+LARGEST = 2**36
+"""No picture with more bytes of pixels than this is opened."""
+
+
+def read_raster(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, time_axis: int | None = None
+) -> Image:
+    """Read a picture or a TIFF stack.
+
+    Colour pictures get their channels last; an alpha channel is dropped with a warning. Grey ones stay 2D.
+    A TIFF with several pages is a 3D image without an affine, unless the file, `channel_axis` or
+    `time_axis` says that the pages are channels or time points.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or no picture.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name one image file in it.")
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file; check the path.")
+    if not path.stat().st_size:
+        raise UserError(f"{path}: is empty (0 bytes); copy or export it again.")
+    try:
+        read = _read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_picture
+        array, axes = read(path)
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(
+            f"{path}: its pixels do not fit into the memory of this machine; crop the image."
+        ) from None
+    except Exception as error:  # the decoders raise whatever they like
+        reason = (
+            " ".join(str(error).split()).rstrip(".").replace(f"'{path}'", "the file") or type(error).__name__
+        )
+        raise UserError(
+            f"{path}: cannot be read as a picture ({reason}); is it damaged or misnamed?"
+        ) from error
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype.kind not in "uif":
+        raise UserError(f"{path}: pixels of type {array.dtype} cannot be used; save them as numbers.")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.size:
+        raise UserError(f"{path}: holds no pixels, shape {array.shape}.")
+
+    colour = axes.endswith("S") and array.shape[-1] == 3
+    if channel_axis is None and time_axis is None:
+        channel_axis = next((axes.index(c) for c in "SC" if c in axes), None)
+        time_axis = axes.index("T") if "T" in axes else None
+        if time_axis is not None and array.ndim - 1 - (channel_axis is not None) < 2:
+            time_axis = None
+    elif channel_axis is None and colour and time_axis not in (array.ndim - 1, -1):
+        channel_axis = array.ndim - 1
+    return Image(
+        array,
+        channel_axis=channel_axis,
+        time_axis=time_axis,
+        name=path.stem,
+        path=str(path),
+        header={"format": "raster", "rgb": colour and channel_axis == array.ndim - 1},
+    )
+
+
+def _read_picture(path: Path) -> tuple[np.ndarray, str]:
+    """Return the pixels of the first frame and what their axes are (Y, X, samples)."""
+    from PIL import Image as Picture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Picture.DecompressionBombWarning)
+        with Picture.open(path) as picture:
+            if picture.width * picture.height * 4 > LARGEST:
+                raise UserError(
+                    f"{path}: {picture.width} x {picture.height} pixels are too many; crop the image."
+                )
+            if picture.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
+                _alpha_dropped(path)
+                grey = picture.mode in ("1", "L", "LA", "La", "I", "I;16")
+                picture = picture.convert("RGBA") if picture.mode in ("P", "PA", "RGBa") else picture
+                if picture.mode not in ("I", "I;16", "L", "RGB"):
+                    picture = picture.convert("L" if grey else "RGB")
+            elif picture.mode == "1":
+                picture = picture.convert("L")
+            elif picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+                picture = picture.convert("RGB")
+            array = np.array(picture)
+    return array, "YXS" if array.ndim == 3 else "YX"
+
+
+def _read_tiff(path: Path) -> tuple[np.ndarray, str]:
+    """Return the pixels of the first series of a TIFF and what its axes are, as letters of tifffile."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if not file.series:
+            raise UserError(f"{path}: holds no image; is it damaged?")
+        series = file.series[0]
+        if series.nbytes > LARGEST:
+            raise UserError(
+                f"{path}: its {series.nbytes / 2**30:.4g} GiB of pixels are too many; crop the image."
+            )
+        try:
+            array = series.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error) or len(file.pages) > 1:
+                raise
+            return _read_picture(path)
+        axes = series.axes
+        page = file.pages[0]
+        samples = axes.find("S")
+        if samples >= 0 and samples != array.ndim - 1:
+            array, axes = np.moveaxis(array, samples, -1), axes.replace("S", "") + "S"
+        colours = 3 if getattr(page, "photometric", None) in (2, 6) else 1
+        if axes.endswith("S") and array.shape[-1] in (2, 4) and array.shape[-1] == colours + 1:
+            _alpha_dropped(path)
+            array = array[..., :colours]
+            if colours == 1:
+                array, axes = array[..., 0], axes[:-1]
+    return array, axes
+
+
+def _alpha_dropped(path: Path) -> None:
+    warnings.warn(f"{path}: the alpha channel is left out.", UserWarning, stacklevel=5)
+
+
+def write_raster(
+    path: str | os.PathLike[str],
+    array: np.ndarray,
+    image: Image,
+    *,
+    kind: str = "image",
+    description: str = "",
+) -> str:
+    """Write an array on the grid of `image` as TIFF (any numbers) or PNG (2D, whole numbers to 65535).
+
+    Raises
+    ------
+    UserError
+        If the array does not fit the image or the format, or the file cannot be written.
+    """
+    path = Path(path)
+    array = np.asarray(array)
+    grid = image.spatial_shape
+    if array.shape != image.array.shape and array.shape[array.ndim - len(grid) :] != grid:
+        raise UserError(
+            f"{path}: an array of shape {array.shape} does not lie on the grid {grid} of {image.name}."
+        )
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if kind == "labels" and array.dtype.kind == "f":
+        if not np.array_equal(array, np.rint(array)):
+            raise UserError(f"{path}: labels must be whole numbers; write these values as an image.")
+        array = array.astype(np.int64)
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
+        for small in (np.uint8, np.uint16, np.int32, np.uint32):
+            if np.iinfo(small).min <= array.min() and array.max() <= np.iinfo(small).max:
+                array = array.astype(small)
+                break
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    try:
+        if path.suffix.lower() == ".png":
+            _write_png(path, array, image)
+        else:
+            import tifffile
+
+            colours: Any = (
+                "rgb" if array.shape == image.array.shape and image.header.get("rgb") else "minisblack"
+            )
+            tifffile.imwrite(path, array, photometric=colours, description=description or None, metadata=None)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); choose a folder that exists and may be "
+            "written to."
+        ) from None
+    return str(path)
+
+
+def _write_png(path: Path, array: np.ndarray, image: Image) -> None:
+    from PIL import Image as Picture
+
+    colour = array.shape == image.array.shape and image.header.get("rgb") and array.dtype == np.uint8
+    if not colour and (array.ndim != 2 or array.dtype not in (np.uint8, np.uint16)):
+        raise UserError(
+            f"{path}: PNG holds 2D arrays of whole numbers from 0 to 65535, not {array.dtype} of shape "
+            f"{array.shape}; "
+            "use .tif."
+        )
+    Picture.fromarray(np.ascontiguousarray(array)).save(path)
