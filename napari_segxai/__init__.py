@@ -1,0 +1,62 @@
+"""Explain image segmentation networks: in scripts, on the command line, and in napari.
+
+Public names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Box": "napari_segxai.targets",
+    "Component": "napari_segxai.targets",
+    "Explanation": "napari_segxai.explanation",
+    "Image": "napari_segxai.image",
+    "OutOfMemory": "napari_segxai.engine.memory",
+    "Point": "napari_segxai.targets",
+    "SegmentationModel": "napari_segxai.models",
+    "Target": "napari_segxai.targets",
+    "UserError": "napari_segxai.errors",
+    "explain": "napari_segxai.explaining",
+    "explain_steps": "napari_segxai.explaining",
+    "load_model": "napari_segxai.models",
+    "methods": "napari_segxai.explaining",
+    "models": "napari_segxai.models",
+    "read_image": "napari_segxai.io",
+    "register_model": "napari_segxai.models",
+}
+
+__all__ = [*_PLACES, "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
+    from napari_segxai.errors import UserError as UserError
+    from napari_segxai.explaining import explain as explain
+    from napari_segxai.explaining import explain_steps as explain_steps
+    from napari_segxai.explaining import methods as methods
+    from napari_segxai.explanation import Explanation as Explanation
+    from napari_segxai.image import Image as Image
+    from napari_segxai.io import read_image as read_image
+    from napari_segxai.models import SegmentationModel as SegmentationModel
+    from napari_segxai.models import load_model as load_model
+    from napari_segxai.models import models as models
+    from napari_segxai.models import register_model as register_model
+    from napari_segxai.targets import Box as Box
+    from napari_segxai.targets import Component as Component
+    from napari_segxai.targets import Point as Point
+    from napari_segxai.targets import Target as Target
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

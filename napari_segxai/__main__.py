@@ -1,0 +1,5 @@
+"""`python -m napari_segxai` is the command line."""
+
+from napari_segxai.cli import app
+
+app()

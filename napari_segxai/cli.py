@@ -1,0 +1,221 @@
+"""The command line: the same names, defaults and numbers as in Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from napari_segxai.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.passes import Step
+    from napari_segxai.models import SegmentationModel
+
+app = typer.Typer(
+    name="napari-segxai",
+    help="Explain image segmentation networks: why did the network draw this object here?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")]
+Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
+
+
+class _Group(typer.core.TyperGroup):
+    """Turns a user's mistake into one line on stderr and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (UserError, MemoryError) as error:
+            _fail(" ".join(str(error).split()))
+
+
+app.info.cls = _Group
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"napari-segxai: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from napari_segxai import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Explain image segmentation networks: why did the network draw this object here?"""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the screenshot, the maps and the record.")] = Path("demo_out"),
+    headless: Annotated[bool, typer.Option("--headless", help="Do not open a window; take a screenshot.")] = False,
+) -> None:
+    """Explain the brain extraction of a real T1 head and show the result in napari."""
+    from napari_segxai.gui.demo import run
+
+    run(out, headless=headless)
+
+
+@app.command("methods")
+def methods_(as_json: AsJson = False) -> None:
+    """List the methods and their parameters."""
+    from napari_segxai import methods
+
+    found = methods()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for method in found:
+        print(f"{method['name']}  ({method['family']})\n    {method['summary']}\n    {method['source']}")
+        for p in method["parameters"]:
+            choices = " | ".join(map(str, p["choices"])) or p["type"]
+            default = "auto" if p["default"] is None else p["default"]
+            extra = ", ".join(part for part in (p["unit"], p["bounds"]) if part)
+            print(f"      {p['name']}={default}  [{choices}{', ' + extra if extra else ''}]  {p['help']}")
+        if method["presets"]:
+            print(f"      preset: {', '.join(method['presets'])}")
+        print()
+
+
+@app.command("models")
+def models_(as_json: AsJson = False) -> None:
+    """List the built-in models."""
+    from napari_segxai.models import models
+
+    found = models()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for model in found:
+        print(f"{model['name']}  {model['title']}, {model['spatial_dims']}D, licence {model['licence']}")
+        print(f"    labels: {', '.join(model['labels'])}    channels: {', '.join(model['channels'])}")
+        print(f"    {model['description']}\n")
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="Built-in name, model folder or TorchScript file.")],
+    image: Annotated[Path | None, typer.Option(help="List the shapes for this image.")] = None,
+    card: Card = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the network layers of a model in order of execution."""
+    from dataclasses import asdict
+
+    from napari_segxai import read_image
+
+    loaded = _load(model, card, trust)
+    found = loaded.network_layers(None if image is None else read_image(image))
+    if as_json:
+        print(json.dumps([asdict(layer) for layer in found], indent=2))
+        return
+    for layer in found:
+        shape = " x ".join(map(str, layer.shape))
+        print(f"{layer.order:4d}  {layer.stage:10s}  {layer.name:40s}  {layer.type:20s}  {shape}")
+
+
+@app.command()
+def explain(
+    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")] = "misure",
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+    ] = None,
+    score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
+    reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")] = None,
+    frame: Annotated[int, typer.Option(help="Time point of a 4D image.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Explain why a network drew a label, and write maps, masks and the record."""
+    from napari_segxai import Target, read_image
+    from napari_segxai import explain as run
+    from napari_segxai.io.results import RECORD
+
+    if (out / RECORD).exists() and not overwrite:
+        raise UserError(f"{out} already holds an explanation; choose another folder or add --overwrite.")
+    volume = read_image(image).frame(frame)
+    target = Target(label, region=_region(region, volume), score=score, reduction=reduction)
+    explanation = run(
+        _load(model, card, trust),
+        volume,
+        target,
+        method,
+        seed=seed,
+        device=device,
+        slice=slice,
+        progress=True if sys.stderr.isatty() else None,
+        **_parameters(param or []),
+    )
+    written = explanation.save(out, overwrite=overwrite)
+    record = explanation.record
+    if as_json:
+        print(record.as_json())
+    else:
+        for path in written:
+            print(path)
+        passes = f"{record.passes['forward']} forward, {record.passes['backward']} backward"
+        print(f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {passes}, on {record.device}")
+        for name, value in record.results.items():
+            print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+    for warning in record.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+
+
+def _load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
+    from napari_segxai.models import load_model
+
+    return load_model(model, card=card, trust=trust)
+
+
+def _parameters(texts: list[str]) -> dict[str, Any]:
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(f"-p {text!r} is no NAME=VALUE pair; write for example -p masks=500.")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _region(text: str | None, image: Any) -> Any:
+    if text is None or text == "image":
+        return text
+    parts = text.split(",")
+    if len(parts) > 1 and all(part.strip().lstrip("-").isdigit() for part in parts):
+        from napari_segxai import Point
+
+        return Point(tuple(int(part) for part in parts))
+    from napari_segxai.io.results import read_region
+
+    return read_region(text, image)

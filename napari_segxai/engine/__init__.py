@@ -1,0 +1,1 @@
+"""The engine: what every explainer is built on."""

@@ -1,0 +1,37 @@
+"""Running out of memory: telling it apart, and freeing what can be freed."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+
+class OutOfMemory(MemoryError):
+    """The device had too little memory even for one image at a time.
+
+    Not a RuntimeError, as torch's own error is: napari's generator workers swallow those.
+    """
+
+    def __init__(self, device: torch.device):
+        lower = "choose the CPU as device, " if device.type != "cpu" else ""
+        super().__init__(
+            f"{device} ran out of memory; {lower}crop or downsample the image, or use a model with a smaller grid."
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether `error` says that memory ran out, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def free(device: torch.device) -> None:
+    """Give cached memory back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,64 @@
+"""Walking a module tree, and finding the tensor in whatever a module returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (dotted name, module) for every submodule once, parents before children, without the root.
+
+    `nn.Module.named_modules` is not used: a model that has an attribute or a submodule called
+    ``modules`` hides it.
+    """
+    seen = {id(root)}
+
+    def walk(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+        for name, child in module._modules.items():
+            if child is None or id(child) in seen:
+                continue
+            seen.add(id(child))
+            yield prefix + name, child
+            yield from walk(child, f"{prefix}{name}.")
+
+    yield from walk(root, "")
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """Return the first floating-point tensor in a tensor, tuple, list or dict (depth first), or None."""
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else None
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    for item in items:
+        found = first_tensor(item)
+        if found is not None:
+            return found
+    return None
+
+
+def replace_first_tensor(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return `value` with `function` applied to the tensor that `first_tensor` finds."""
+    done = False
+
+    def visit(item: Any) -> Any:
+        nonlocal done
+        if done:
+            return item
+        if isinstance(item, Tensor):
+            if item.is_floating_point():
+                done = True
+                return function(item)
+            return item
+        if isinstance(item, dict):
+            pairs = {key: visit(entry) for key, entry in item.items()}
+            return pairs if type(item) is dict else type(item)(pairs)
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*(visit(entry) for entry in item))
+        if isinstance(item, tuple | list):
+            return type(item)(visit(entry) for entry in item)
+        return item
+
+    return visit(value)

@@ -1,0 +1,84 @@
+"""P3: the network on many masked copies of the input, streamed in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+from napari_segxai.engine.passes import Steps
+from napari_segxai.engine.question import Finding, Question
+
+# Cells of the model grid in one batch: beyond this, time per image no longer falls (benchmarks/).
+CELLS = {"cpu": 8 * 224**2, "mps": 16 * 224**2, "cuda": 64 * 224**2}
+LARGEST = 64
+
+
+def batch_size(question: Question) -> int:
+    """Return how many copies go through the network at once.
+
+    A fixed rule of the grid and the device, not a timing: a result must not depend on how busy the machine
+    was, not even in its last bit.
+    """
+    cells = question.input[0, 0].numel()
+    return max(1, min(LARGEST, CELLS[question.device.type] // cells))
+
+
+def perturb(
+    question: Question,
+    count: int,
+    make_masks: Callable[[int, int], Tensor],
+    consume: Callable[[int, Tensor, Tensor], bool | None],
+    *,
+    baseline: Tensor,
+    note: str,
+    partial: Callable[[], Finding] | None = None,
+    largest: int = LARGEST,
+) -> Steps[None]:
+    """Run the network on ``x * m + baseline * (1 - m)`` for `count` masks.
+
+    Parameters
+    ----------
+    make_masks
+        (start, n) -> masks (n, 1, *grid) in [0, 1] on the question's device. Called again with a smaller
+        n when memory runs out.
+    consume
+        (start, masks, logits (n, labels, *grid)); ends the loop by returning True. What it returned for
+        earlier batches is kept when memory runs out.
+    baseline
+        (1, channels, 1, ...), or of the input's shape.
+    largest
+        Bound on the batch, for loops that may end early.
+
+    Raises
+    ------
+    OutOfMemory
+        If not even one copy fits.
+    """
+    start, batch = 0, min(largest, batch_size(question))
+    base, content = baseline, question.input - baseline
+    while start < count:
+        n = min(batch, count - start)
+        try:
+            with torch.inference_mode():
+                masks = make_masks(start, n)
+                logits = question.forward(torch.addcmul(base, masks, content))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = n // 2
+        else:
+            with torch.inference_mode():
+                stop = consume(start, masks, logits)
+            start += n
+            del masks, logits
+            yield question.step(f"{note} {min(start, count)} of {count}", partial)
+            if stop:
+                return
+            continue
+        free(question.device)  # outside the except clause, whose traceback holds the tensors
+        if smaller < 1:
+            raise OutOfMemory(question.device)
+        batch = smaller

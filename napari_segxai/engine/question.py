@@ -1,0 +1,186 @@
+"""The question that a method answers: one network, one input on the model grid, one target.
+
+A method is a generator that works on a `Question` alone. It never sees batches, devices, hooks or
+out-of-memory; those live in the primitives `record`, `perturb` and `optimise`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.baselines import Baseline, baseline_values
+from napari_segxai.engine.passes import Passes, Step
+from napari_segxai.targets import Target, read_scores, reduce_scores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_segxai.image import Image
+    from napari_segxai.models.segmentation import Prepared, SegmentationModel
+
+
+class EmptyRegion(Exception):
+    """There is no pixel to explain; the message says why. Caught where explanations are made."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method found, on the model grid.
+
+    Attributes
+    ----------
+    map
+        (*model grid), or coarser for maps of a network layer.
+    maps
+        Further maps by name, such as checkpoints.
+    masks
+        Boolean (*model grid) by name.
+    stages
+        (*model grid), whole numbers: 0 outside, else the stage at which a pixel came in.
+    stage_table
+        One row per stage.
+    curves
+        Columns of numbers by name.
+    numbers
+        Results in one number or word each.
+    warnings
+        What a user should know before believing the map.
+    """
+
+    map: Tensor
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    stages: Tensor | None = None
+    stage_table: Sequence[Mapping[str, Any]] = ()
+    curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+class Question:
+    """One network, one input, one target.
+
+    Parameters
+    ----------
+    model
+        In use (see `SegmentationModel.in_use`) on `device`.
+    image, prepared
+        The image and how the network gets it.
+    planned
+        The passes that the method is expected to need.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        image: Image,
+        prepared: Prepared,
+        target: Target,
+        *,
+        device: torch.device,
+        seed: int,
+        planned: Passes,
+    ):
+        self.model = model
+        self.image = image
+        self.prepared = prepared
+        self.target = target
+        self.device = device
+        self.seed = seed
+        self.planned = planned
+        self.passes = Passes()
+        self.label = model.label_index(target.label)
+        self.input = prepared.tensor.to(device)
+        self.warnings: list[str] = []
+        self._logits: Tensor | None = None
+
+    # -- what is asked ------------------------------------------------------------------------------
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the model grid."""
+        return tuple(self.input.shape[2:])
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of the unperturbed input: (1, labels, *grid); one forward pass at first use."""
+        if self._logits is None:
+            with torch.inference_mode():
+                logits = self.forward(self.input)
+            self._logits = logits.clone()
+        return self._logits
+
+    def remember_logits(self, logits: Tensor) -> None:
+        """Take logits that a primitive computed on the way, so that no second pass is needed."""
+        if self._logits is None:
+            self._logits = logits.detach()
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """Boolean (*grid): where the label is predicted."""
+        return self.logits[0].argmax(0) == self.label
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """Boolean (*grid): the pixel set M.
+
+        Raises
+        ------
+        EmptyRegion
+            If it holds no pixel.
+        """
+        pixels = self.target.pixels(self.image, self.prepared.placement, self.predicted)
+        if not bool(pixels.any()):
+            name = self.model.labels[self.label]
+            raise EmptyRegion(
+                f"{self.model.name} predicts no pixel as {name!r}"
+                + (" in the region" if self.target.region is not None else "")
+                + ", so there is nothing to explain and the map is zero."
+            )
+        return pixels
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""
+        return read_scores(self.model, logits, self.label, self.target.score)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Return the target's scalar per sample: (N, labels, *grid) -> (N,)."""
+        return reduce_scores(self.scores(logits), self.pixels, self.target.reduction)
+
+    def baseline(self, kind: Baseline) -> Tensor:
+        """Return what hidden pixels become: (1, channels, 1, ...)."""
+        return baseline_values(kind, self.model, self.prepared).to(self.device)
+
+    @property
+    def cell_volume(self) -> float:
+        """Area or volume of one cell of the model grid, in the image's units."""
+        place = self.prepared.placement
+        spacing = [self.image.spacing[k] for k in place.turn[0]][-len(self.grid) :]
+        zoom = [a / b for a, b in zip(place.turned_shape, place.resampled_shape, strict=True)]
+        return math.prod(spacing) * math.prod(zoom)
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """Run the network on (N, channels, *grid) and count the passes."""
+        if tensor.ndim == 4 and len(tensor) > 1:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        out = self.model.logits(tensor)
+        self.passes.forward += len(tensor)
+        return out
+
+    def step(self, note: str, partial: Callable[[], Finding] | None = None) -> Step:
+        """Report where the work stands."""
+        done = self.passes.cost
+        return Step(done, max(done, self.planned.cost), note, partial)
+
+    def from_image(self, mask: np.ndarray) -> Tensor:
+        """Bring a boolean mask on the image grid to the model grid."""
+        return self.prepared.placement.mask_to_grid(mask).to(self.device)

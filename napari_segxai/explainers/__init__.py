@@ -1,0 +1,1 @@
+"""Methods: one file each; `registry` finds them by itself."""

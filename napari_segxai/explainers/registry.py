@@ -1,0 +1,175 @@
+"""The registry of methods: a method is added by adding one file to this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from napari_segxai import explainers
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.errors import UserError, nearest
+from napari_segxai.options import LayerName, Parameter, make_options, parameters
+
+Run = Callable[[Question, Any], Steps[Finding]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An explainer as the registry knows it.
+
+    Attributes
+    ----------
+    name
+        Lower-case with hyphens.
+    title
+        For people.
+    family
+        What the method works on.
+    needs
+        Of "network layers", "gradients", "folder", "training".
+    summary
+        What its map says, in one sentence.
+    source
+        The paper.
+    spatial_dims
+        The dimensions in which it works.
+    options
+        Dataclass of its parameters.
+    presets
+        Named sets of parameter values.
+    run
+        The generator that answers a question.
+    passes
+        The passes it is expected to need: (options, grid shape) -> `Passes`.
+    doc
+        Documentation of its module.
+    """
+
+    name: str
+    title: str
+    family: str
+    needs: tuple[str, ...]
+    summary: str
+    source: str
+    options: type
+    run: Run
+    passes: Callable[[Any, tuple[int, ...]], Passes]
+    presets: Mapping[str, Mapping[str, Any]]
+    spatial_dims: tuple[int, ...] = (2, 3)
+    doc: str = ""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters, described."""
+        return parameters(self.options)
+
+    @property
+    def layer_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that take a network layer."""
+        return tuple(p.name for p in self.parameters if p.type is LayerName)
+
+    def make_options(self, values: Mapping[str, Any]) -> Any:
+        """Build its options; the value "preset" fills in a preset, which the other values override.
+
+        Raises
+        ------
+        UserError
+            For an unknown preset or parameter, or a value that does not fit.
+        """
+        given = dict(values)
+        preset = given.pop("preset", None)
+        if preset is not None:
+            if preset not in self.presets:
+                known = nearest(preset, self.presets) if self.presets else "it has none."
+                raise UserError(f"{self.name} has no preset {preset!r}; {known}")
+            given = {**self.presets[preset], **given}
+        return make_options(self.options, given, self.name)
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the method for a listing."""
+        small = self.passes(self.options(), (128, 128))
+        return {
+            "name": self.name,
+            "title": self.title,
+            "family": self.family,
+            "needs": list(self.needs),
+            "spatial_dims": list(self.spatial_dims),
+            "summary": self.summary,
+            "source": self.source,
+            "parameters": [parameter.as_json() for parameter in self.parameters],
+            "presets": {name: dict(values) for name, values in self.presets.items()},
+            "passes": {"forward": small.forward, "backward": small.backward, "grid": [128, 128]},
+        }
+
+
+_methods: dict[str, Method] = {}
+
+
+def explainer(
+    name: str,
+    *,
+    title: str,
+    family: str,
+    summary: str,
+    source: str,
+    options: type,
+    passes: Callable[[Any, tuple[int, ...]], Passes],
+    needs: Sequence[str] = (),
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Callable[[Run], Run]:
+    """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
+
+    def register(run: Run) -> Run:
+        module = importlib.import_module(run.__module__)
+        _methods[name] = Method(
+            name=name,
+            title=title,
+            family=family,
+            needs=tuple(needs),
+            summary=summary,
+            source=source,
+            options=options,
+            run=run,
+            passes=passes,
+            presets=presets or {},
+            doc=module.__doc__ or "",
+        )
+        return run
+
+    return register
+
+
+@cache
+def _load_all() -> None:
+    for info in pkgutil.iter_modules(explainers.__path__):
+        importlib.import_module(f"{explainers.__name__}.{info.name}")
+
+
+def all_methods() -> tuple[Method, ...]:
+    """Return all methods, by family and name."""
+    _load_all()
+    return tuple(sorted(_methods.values(), key=lambda m: (m.family, m.name)))
+
+
+def find_method(name: str) -> Method:
+    """Return the method called `name`.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest names.
+    """
+    _load_all()
+    if name not in _methods:
+        raise UserError(f"there is no method {name!r}; {nearest(name, sorted(_methods))}")
+    return _methods[name]
+
+
+def options_as_dict(options: Any) -> dict[str, Any]:
+    """Return the values of an options dataclass."""
+    return {field.name: getattr(options, field.name) for field in fields(options)}

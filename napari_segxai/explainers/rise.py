@@ -1,0 +1,169 @@
+"""RISE: the score of many randomly masked copies, spread over the pixels that each mask kept.
+
+    S(u) = 1 / (N p) sum_i f(x * M_i) M_i(u)
+
+Petsiuk, Das, Saenko, BMVC 2018; for segmentation Dardouillet et al., ICPR Workshops 2022 (mean probability of
+the label over M) and the variant behind the tables of Hasany et al. (Dice of the hard prediction, blocky
+masks, plain sum). A mask is a coarse random grid, enlarged and shifted at random; mask number i depends on the
+seed and on i alone, whatever the batch size or the device. Cost: N forward passes.
+
+The map is never negative and has a floor where the object survives anything: read differences, not levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.perturb import perturb
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.explainers.registry import explainer
+from napari_segxai.metrics.overlap import dice
+from napari_segxai.options import option
+
+CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of rise."""
+
+    masks: int = option(500, ge=1, help="number of random masks; more are smoother and slower")
+    cells: int = option(7, ge=1, unit="per axis", help="cells of the coarse random grid")
+    keep: float = option(0.5, gt=0, le=1, help="probability that a cell is kept")
+    score: Literal["probability", "dice", "target"] = option(
+        "probability",
+        help="weight of a mask: mean probability of the label over M, Dice of the prediction with M, or the target",
+    )
+    upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
+    normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
+    checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
+    baseline: Baseline = option("zero", help=HELP, advanced=True)
+
+
+PRESETS = {
+    "petsiuk": {"masks": 4000, "cells": 7, "keep": 0.5, "score": "target", "upsampling": "linear"},
+    "dardouillet": {"masks": 2000, "cells": 7, "keep": 0.5, "score": "probability", "upsampling": "linear"},
+    "hasany": {
+        "masks": 2000,
+        "cells": 7,
+        "keep": 0.5398278372770290,  # the code draws from a normal distribution: P(z < 0.1)
+        "score": "dice",
+        "upsampling": "nearest",
+        "normalise": False,
+        "baseline": "zero",
+    },
+}
+
+
+@explainer(
+    "rise",
+    title="RISE",
+    family="perturbation",
+    summary="which parts of the image, when kept, keep the object in the segmentation",
+    source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
+    options=Options,
+    passes=lambda options, grid: Passes(options.masks + 1, 0),
+    presets=PRESETS,
+)
+def rise(question: Question, options: Options) -> Steps[Finding]:
+    """Average random masks, weighted by what the network still makes of the image behind them."""
+    grid, pixels = question.grid, question.pixels
+    draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
+    total = torch.zeros(grid, device=question.device)
+    checkpoints: dict[str, Tensor] = {}
+    done = 0
+
+    def finding() -> Finding:
+        scale = done * options.keep if options.normalise else 1.0
+        return Finding(total / scale, maps=checkpoints, numbers={"masks": done})
+
+    def weights(logits: Tensor) -> Tensor:
+        if options.score == "target":
+            return question.score(logits)
+        if options.score == "dice":
+            return dice(logits.argmax(1) == question.label, pixels, within=~(question.predicted & ~pixels))
+        probability = question.model.probabilities(logits)[:, question.label]
+        return (probability * pixels).flatten(1).sum(1) / pixels.sum()
+
+    def consume(start: int, masks: Tensor, logits: Tensor) -> None:
+        nonlocal done
+        weighted = weights(logits).view(-1, 1, *(1,) * len(grid)) * masks
+        if not options.checkpoints:
+            total.add_(weighted.sum((0, 1)))
+            done = start + len(masks)
+            return
+        for mask in weighted[:, 0]:
+            total.add_(mask)
+            done += 1
+            if done in CHECKPOINTS:
+                scale = done * options.keep if options.normalise else 1.0
+                checkpoints[f"map_{done}"] = total / scale
+
+    yield from perturb(
+        question,
+        options.masks,
+        lambda start, n: draw(range(start, start + n)),
+        consume,
+        baseline=question.baseline(options.baseline),
+        note="mask",
+        partial=finding,
+    )
+    return finding()
+
+
+class MaskSampler:
+    """Random masks of RISE, in 2D or 3D, made one batch at a time.
+
+    A mask is a random grid of `cells` per axis, enlarged to (cells + 1) cells' size and cropped at a random
+    shift. Linear enlargement is separable, so that the crop costs one small matrix per axis.
+
+    Parameters
+    ----------
+    grid
+        Shape of the masks.
+    cells, keep, upsampling
+        See `Options`.
+    """
+
+    def __init__(
+        self, grid: Sequence[int], cells: int, keep: float, upsampling: str, seed: int, device: torch.device
+    ):
+        self.grid, self.cells, self.keep, self.seed = tuple(grid), cells, keep, seed
+        self.steps = [-(-n // cells) for n in grid]  # size of a cell, rounded up
+        mode = "linear" if upsampling == "linear" else "nearest-exact"
+        align = {"align_corners": False} if upsampling == "linear" else {}
+        eye = torch.eye(cells)[None]
+        self.enlarge = [
+            F.interpolate(eye, (cells + 1) * step, mode=mode, **align)[0].T.contiguous().to(device)
+            for step in self.steps
+        ]
+
+    def __call__(self, numbers: Sequence[int]) -> Tensor:
+        """Return the masks with these numbers: (n, 1, *grid) in [0, 1]."""
+        device = self.enlarge[0].device
+        coarse, shifts = [], []
+        for number in numbers:
+            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+            coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
+            shifts.append([int(random.integers(0, step)) for step in self.steps])
+        masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
+        for axis, (matrix, n) in enumerate(zip(self.enlarge, self.grid, strict=True)):
+            rows = torch.stack([matrix[shift[axis] : shift[axis] + n] for shift in shifts])
+            masks = _along(masks, rows, axis + 1)
+        return masks[:, None]
+
+
+def _along(tensor: Tensor, matrices: Tensor, axis: int) -> Tensor:
+    """Multiply one axis of (n, ...) by a matrix per sample (n, out, in)."""
+    moved = tensor.movedim(axis, 1)
+    product = torch.bmm(matrices, moved.flatten(2))
+    return product.unflatten(2, moved.shape[2:]).movedim(1, axis)

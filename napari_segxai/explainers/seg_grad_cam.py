@@ -1,0 +1,45 @@
+"""Seg-Grad-CAM: channels of one network layer, each weighted by its mean gradient.
+
+    L = sum_k alpha_k A^k,   alpha_k = mean over positions of d y / d A^k,   y = score of the label over M
+
+Vinogradova, Dibrov, Myers, AAAI 2020 (student abstract), after Selvaraju et al. 2017. The map is kept raw and
+signed; the paper's ReLU is a matter of display. Cost: 1 forward, 1 backward.
+
+Pooling the gradient forgets where it was: for a region within a label use Seg-HiRes-Grad-CAM. A single
+network layer never tells the whole story: the bottleneck summarises the image but skip connections pass it
+by, the last layer decides but sees little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.record import record
+from napari_segxai.explainers.registry import explainer
+from napari_segxai.options import LayerName, option
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of seg-grad-cam."""
+
+    layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+
+
+@explainer(
+    "seg-grad-cam",
+    title="Seg-Grad-CAM",
+    family="intermediate features",
+    needs=("network layers", "gradients"),
+    summary="which feature channels of a network layer speak for the label, wherever they are active",
+    source="Vinogradova et al., AAAI 2020",
+    options=Options,
+    passes=lambda options, grid: Passes(1, 1),
+)
+def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
+    """Weight every channel by its mean gradient."""
+    [(activation, gradient)] = yield from record(question, [options.layer])
+    weights = gradient.flatten(2).mean(2)
+    return Finding((weights.view(*weights.shape, *(1,) * (activation.ndim - 2)) * activation).sum(1)[0])

@@ -1,0 +1,41 @@
+"""Seg-HiRes-Grad-CAM: activation times gradient at every position of one network layer.
+
+    L = sum_k d y / d A^k * A^k   (elementwise),   y = score of the label over M
+
+Rheude, Wirtz, Kuijper, Wesarg, MELBA 2024 (eq. 6), after HiResCAM (Draelos and Carin 2020). With a linear head
+after the layer the map adds up to the score minus the bias. The map is kept raw and signed. Cost: 1
+forward, 1 backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.record import record
+from napari_segxai.explainers.registry import explainer
+from napari_segxai.options import LayerName, option
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of seg-hires-grad-cam."""
+
+    layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+
+
+@explainer(
+    "seg-hires-grad-cam",
+    title="Seg-HiRes-Grad-CAM",
+    family="intermediate features",
+    needs=("network layers", "gradients"),
+    summary="where in a network layer the activations push the label's score up or down",
+    source="Rheude et al., MELBA 2024",
+    options=Options,
+    passes=lambda options, grid: Passes(1, 1),
+)
+def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
+    """Multiply activation and gradient."""
+    [(activation, gradient)] = yield from record(question, [options.layer])
+    return Finding((gradient * activation).sum(1)[0])

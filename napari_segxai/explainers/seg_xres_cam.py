@@ -1,0 +1,66 @@
+"""Seg-XRes-CAM: gradients pooled over a window, between Seg-HiRes-Grad-CAM and Seg-Grad-CAM.
+
+    L = sum_k up(pool(d y / d A^k)) * A^k   (pooled over windows, brought back by repetition)
+
+Hasany, Petitjean, Meriaudeau, CVPR Workshops 2023. A window of 1 is Seg-HiRes-Grad-CAM; mean pooling over
+the whole map is Seg-Grad-CAM. Windows that stick out at the edge pool over the cells that they hold, so that
+no zero padding dims the edge. Cost: 1 forward, 1 backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.record import record
+from napari_segxai.explainers.registry import explainer
+from napari_segxai.options import LayerName, option
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of seg-xres-cam."""
+
+    layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+    window: int = option(
+        2, ge=1, unit="cells", help="pooling window; 1 is Seg-HiRes-Grad-CAM, the whole map Seg-Grad-CAM"
+    )
+    pooling: Literal["mean", "max"] = option("mean", help="how gradients are pooled; Seg-Grad-CAM needs mean")
+
+
+@explainer(
+    "seg-xres-cam",
+    title="Seg-XRes-CAM",
+    family="intermediate features",
+    needs=("network layers", "gradients"),
+    summary="where in a network layer evidence for the label lies, at a resolution of your choice",
+    source="Hasany et al., CVPR Workshops 2023",
+    options=Options,
+    passes=lambda options, grid: Passes(1, 1),
+)
+def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
+    """Weight every position by the gradient pooled around it."""
+    [(activation, gradient)] = yield from record(question, [options.layer])
+    weights = pool_windows(gradient, options.window, options.pooling)
+    return Finding((weights * activation).sum(1)[0])
+
+
+def pool_windows(gradient: Tensor, window: int, pooling: str) -> Tensor:
+    """Pool (1, channels, *grid) over windows and repeat the result over each; the shape stays."""
+    shape = gradient.shape[2:]
+    windows = [min(window, n) for n in shape]
+    pool = {
+        ("mean", 2): F.avg_pool2d,
+        ("mean", 3): F.avg_pool3d,
+        ("max", 2): F.max_pool2d,
+        ("max", 3): F.max_pool3d,
+    }[pooling, len(shape)]
+    pooled = pool(gradient, windows, stride=windows, ceil_mode=True)
+    for axis, (n, w) in enumerate(zip(shape, windows, strict=True), start=2):
+        pooled = pooled.repeat_interleave(w, dim=axis).narrow(axis, 0, n)
+    return pooled

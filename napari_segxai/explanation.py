@@ -1,0 +1,244 @@
+"""The result of explaining: maps, masks and numbers on the image grid, and the record of how they came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_segxai import orientation
+from napari_segxai.image import Image
+
+
+@dataclass
+class Record:
+    """Provenance of one explanation: everything needed to make it again.
+
+    Attributes
+    ----------
+    method, parameters, target, model, image, device, seed
+        What was asked, of what, with what. `parameters` holds every parameter, defaults included.
+    slice
+        For a 2D model on a volume: the slice, counted as napari shows it; None for all.
+    passes
+        Forward and backward passes that were run.
+    seconds
+        Wall-clock time.
+    results
+        The method's numbers, e.g. Dice explained; for a 2D model on every slice: one mapping per slice.
+    warnings
+        What a user should know before believing the map.
+    display
+        How the map is meant to be shown; the stored values are raw.
+    partial
+        Whether the run was stopped before its end.
+    created
+        UTC time.
+    versions
+        Of the packages that computed it.
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    target: dict[str, Any]
+    model: dict[str, Any]
+    image: dict[str, Any]
+    device: str
+    seed: int
+    slice: int | None
+    passes: dict[str, int]
+    seconds: float
+    results: dict[str, Any]
+    warnings: list[str]
+    display: dict[str, Any]
+    partial: bool
+    created: str
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain dicts, lists and numbers."""
+        return asdict(self)
+
+    def as_json(self) -> str:
+        """Return the record as JSON text; numbers that are not finite become null."""
+        return json.dumps(_finite(self.as_dict()), indent=2, allow_nan=False, default=str)
+
+
+@dataclass
+class Explanation:
+    """What explains one prediction, on the grid of the image.
+
+    Attributes
+    ----------
+    map
+        float32, shape of the image grid: the raw saliency map, signed, not normalised.
+    native
+        The map at the resolution of the network layer, in the image's axis order; None when the method works
+        on the image grid.
+    native_affine
+        Affine of `native` to RAS+ millimetres; None without an image affine.
+    maps
+        Further maps by name, e.g. checkpoints.
+    masks
+        Boolean masks by name, e.g. "sufficient_region".
+    stages
+        Whole numbers, 0 outside: the stage at which a pixel came in; None for methods without stages.
+    stage_table
+        One row per stage: stage, dilations, radius, Dice, size.
+    curves
+        Columns of numbers by curve.
+    prediction
+        The label of every pixel.
+    image
+        The image that was explained.
+    record
+        How it came about.
+    """
+
+    map: np.ndarray
+    image: Image
+    record: Record
+    prediction: np.ndarray
+    native: np.ndarray | None = None
+    native_affine: np.ndarray | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    stages: np.ndarray | None = None
+    stage_table: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        target = self.record.target["label"]
+        return f"Explanation({self.record.method} of {target!r} in {self.image.name!r}, shape {self.map.shape})"
+
+    @property
+    def title(self) -> str:
+        """Method and label, as results are named."""
+        return f"{self.record.method} · {self.record.target['label']}"
+
+    def to_layers(self, number: int | None = None, *, prediction: bool = True) -> list[tuple[Any, dict, str]]:
+        """Return the results as napari layer-data tuples, lowest layer first.
+
+        Volumes with an affine are turned to (I, P, L), as the reader of this plugin shows them; an image that
+        was taken from a layer keeps that layer's axes and transform.
+
+        Parameters
+        ----------
+        number
+            Appended to the names, to tell runs apart.
+        prediction
+            Whether the prediction is among the layers.
+        """
+        from napari_segxai.io.layers import layer_transform
+
+        turn = self.image.to_display
+        show = lambda array: np.ascontiguousarray(orientation.apply(array, turn))  # noqa: E731
+        common = {**layer_transform(self.image), "metadata": {"segxai": self.record.as_dict()}}
+        suffix = f" · {self.title}" + (f" #{number}" if number is not None else "")
+        suffix += " (partial)" if self.record.partial else ""
+        layers: list[tuple[Any, dict, str]] = []
+
+        def add(array: np.ndarray, name: str, kind: str, **kwargs: Any) -> None:
+            layers.append((show(array), {**common, "name": name, **kwargs}, kind))
+
+        if prediction:
+            add(
+                self.prediction,
+                f"prediction · {self.record.model['name']}",
+                "labels",
+                opacity=0.4,
+                features=_by_label({"label": self.record.model["labels"]}),
+            )
+        for name, mask in self.masks.items():
+            color = MASK_COLORS.get(name, "#f0f0f0")
+            add(
+                mask.astype(np.uint8),
+                name.replace("_", " ") + suffix,
+                "labels",
+                colormap={None: "transparent", 0: "transparent", 1: color},
+                opacity=0.9,
+            )
+        if self.stages is not None:
+            columns = {key: [row[key] for row in self.stage_table] for key in self.stage_table[0]}
+            count = len(self.stage_table)
+            add(
+                self.stages,
+                f"dilation stages{suffix}",
+                "labels",
+                colormap=stage_colors(count),
+                opacity=0.35,
+                features=_by_label({key: [0 if key == "stage" else np.nan, *v] for key, v in columns.items()}),
+            )
+        low, high = self.record.display["contrast_limits"]
+        signed = self.record.display["signed"]
+        add(
+            self.map,
+            f"saliency{suffix}",
+            "image",
+            colormap=SIGNED if signed else "inferno",
+            contrast_limits=(low, high),
+            blending="additive",
+            opacity=0.8,
+        )
+        return layers
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write the maps, masks, stages and the prediction to `folder`, with record.json.
+
+        Volumes become .nii.gz on the input's grid with the input's affine; 2D images TIFF (maps) and PNG
+        (masks, labels), and .nii.gz as well.
+
+        Returns
+        -------
+        list of Path
+            What was written.
+
+        Raises
+        ------
+        UserError
+            If the folder holds an explanation already and `overwrite` is False, or cannot be written.
+        """
+        from napari_segxai.io.results import save_explanation
+
+        return save_explanation(self, Path(folder), overwrite=overwrite)
+
+
+MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#f9f871"}
+
+SIGNED = {
+    "name": "against-for",
+    "colors": np.array(
+        [[0.30, 0.65, 1.0, 1], [0.10, 0.25, 0.75, 1], [0, 0, 0, 1], [0.80, 0.20, 0.05, 1], [1.0, 0.75, 0.2, 1]]
+    ),
+}
+"""Blue speaks against the label, red for it, black is zero: made for additive blending."""
+
+
+def stage_colors(count: int) -> dict[int | None, Any]:
+    """Return one colour per stage, from the object (bright) to the last dilation (dark)."""
+    steps = np.linspace(0, 1, max(count, 2))[:count]
+    near, far = np.array([0.98, 0.85, 0.35, 1.0]), np.array([0.25, 0.10, 0.55, 1.0])
+    colors: dict[int | None, Any] = {k + 1: near + (far - near) * t for k, t in enumerate(steps)}
+    return {None: "transparent", 0: "transparent", **colors}
+
+
+def _by_label(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return a features table whose row is found by the label, with the column that napari looks for."""
+    n = len(next(iter(columns.values())))
+    return {"index": list(range(n)), **{key: list(values) for key, values in columns.items()}}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

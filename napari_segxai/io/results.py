@@ -1,0 +1,120 @@
+"""Explanations in and out of folders."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_segxai import orientation
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image
+from napari_segxai.io import Kind, read_image, write_volume
+
+if TYPE_CHECKING:
+    from napari_segxai.explanation import Explanation
+
+RECORD = "record.json"
+
+
+def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write every array of an explanation and its record; see `Explanation.save`."""
+    if (folder / RECORD).exists() and not overwrite:
+        raise UserError(f"{folder} already holds an explanation; choose another folder or allow overwriting.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); choose a folder that may be written to."
+        ) from None
+    image = explanation.image.frame(0)
+    written: list[Path] = []
+
+    def write(name: str, array: np.ndarray, kind: Kind) -> None:
+        endings = [".nii.gz"]
+        if image.spatial_dims == 2:
+            endings.append(".tif" if kind == "image" else ".png")
+        for ending in endings:
+            path = folder / f"{name}{ending}"
+            write_volume(path, array, image, kind=kind, description=f"napari-segxai {explanation.title}")
+            written.append(path)
+
+    write("saliency", explanation.map, "image")
+    for name, values in explanation.maps.items():
+        write(name, values, "image")
+    for name, mask in explanation.masks.items():
+        write(name, mask.astype(np.uint8), "labels")
+    if explanation.stages is not None:
+        write("dilation_stages", explanation.stages, "labels")
+    write("prediction", explanation.prediction, "labels")
+    if explanation.native is not None:
+        written.append(_write_native(explanation, folder))
+    if explanation.stage_table:
+        written.append(_write_csv(folder / "dilation_stages.csv", explanation.stage_table))
+    for name, columns in explanation.curves.items():
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        if rows:
+            file = name.replace("slice ", "slice").replace(": ", "_").replace(" ", "_")
+            written.append(_write_csv(folder / f"curve_{file}.csv", rows))
+    # The record comes last: a folder that has one is complete.
+    (folder / RECORD).write_text(explanation.record.as_json() + "\n", encoding="utf-8")
+    return [*written, folder / RECORD]
+
+
+def _write_native(explanation: Explanation, folder: Path) -> Path:
+    """Write the map at the network layer's own resolution, placed in the world when the image is."""
+    native = explanation.native
+    if native.ndim == 3:
+        path = folder / "saliency_native.nii.gz"
+        spacing = None
+        if explanation.native_affine is None:
+            zoom = np.divide(explanation.map.shape, native.shape)
+            spacing = tuple(float(s * z) for s, z in zip(explanation.image.spacing, zoom, strict=True))
+        image = Image(
+            native, affine=explanation.native_affine, spacing=spacing, units=explanation.image.units
+        )
+    else:
+        path = folder / "saliency_native.tif"
+        image = Image(native)
+    write_volume(path, native, image, description=f"napari-segxai {explanation.title}")
+    return path
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def read_region(path: str | Path, image: Image) -> np.ndarray:
+    """Read a mask file that lies on the grid of `image`, in whatever storage order: boolean.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or lies on another grid.
+    """
+    mask = read_image(path)
+    array = mask.frame(0).channels_first().any(0)
+    affine = mask.affine
+    if mask.codes is not None and image.codes is not None and mask.codes != image.codes:
+        turn = orientation.reorientation(mask.codes, image.codes)
+        affine = orientation.apply_to_affine(affine, array.shape, turn)
+        array = orientation.apply(array, turn)
+    if array.shape != image.spatial_shape:
+        raise UserError(
+            f"{path}: the region has shape {array.shape}, but {image.name} has {image.spatial_shape}; draw it on the "
+            "image's own grid."
+        )
+    if affine is not None and image.affine is not None:
+        corners = np.abs((affine - image.affine)[:3] @ np.array([*array.shape, 1.0]))
+        if corners.max() > 0.5 * min(image.spacing):
+            raise UserError(
+                f"{path}: the region lies {corners.max():.1f} mm away from {image.name}; resample it to the image's grid."
+            )
+    return np.ascontiguousarray(array)

@@ -1,0 +1,1 @@
+"""Metrics: how well a map explains, and how well regions agree."""

@@ -1,0 +1,113 @@
+"""Models: loading them from wherever they are stored, and what they need and return."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from napari_segxai.errors import UserError, nearest
+from napari_segxai.models import formats
+from napari_segxai.models.card import ModelCard, make_card, read_card
+from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.models.trust import UntrustedCode
+
+__all__ = ["ModelCard", "SegmentationModel", "UntrustedCode", "load_model", "models", "register_model"]
+
+_registered: dict[str, SegmentationModel] = {}
+
+
+def _formats() -> list[ModuleType]:
+    names = sorted(info.name for info in pkgutil.iter_modules(formats.__path__))
+    return [importlib.import_module(f"{formats.__name__}.{name}") for name in names]
+
+
+def load_model(
+    source: str | Path | nn.Module | SegmentationModel,
+    *,
+    card: ModelCard | Mapping[str, Any] | str | Path | None = None,
+    trust: bool = False,
+) -> SegmentationModel:
+    """Load a segmentation model.
+
+    Parameters
+    ----------
+    source
+        The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a
+        TorchScript file, or a torch.nn.Module.
+    card
+        The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
+        TorchScript file without a card beside it; otherwise it takes the place of the stored one.
+    trust
+        Allow Python code that is not part of an installed package to run.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it does not fit its card; the sentence names the file and the reason.
+    UntrustedCode
+        If the model would run code from outside the installed packages and `trust` is False.
+    """
+    if isinstance(source, SegmentationModel):
+        return source
+    if isinstance(source, str) and source in _registered:
+        return _registered[source]
+    if isinstance(card, str | Path):
+        card = read_card(card)
+    elif isinstance(card, Mapping):
+        card = make_card(dict(card))
+    candidates: list[Any] = [source]
+    if isinstance(source, str):
+        candidates.append(Path(source).expanduser())
+    for format_ in _formats():
+        for candidate in candidates:
+            if format_.handles(candidate):
+                return format_.load(candidate, card=card, trust=trust)
+    if isinstance(candidates[-1], Path) and candidates[-1].exists():
+        raise UserError(f"{source}: is no model; give a model folder with model.yaml or a TorchScript file.")
+    raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
+
+
+def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:
+    """Make a model known by name to this session, so that the widgets offer it; returns the model."""
+    _registered[name or model.name] = model
+    return model
+
+
+def model_names() -> list[str]:
+    """Names of the built-in and registered models."""
+    from napari_segxai.models.formats import builtin
+
+    return [*builtin.names(), *_registered]
+
+
+def models() -> list[dict[str, Any]]:
+    """List the built-in and registered models.
+
+    Returns
+    -------
+    list of dict
+        With the keys name, title, labels, spatial_dims, channels, licence, provenance and description.
+    """
+    from napari_segxai.models.formats import builtin, folder
+
+    cards = {name: read_card(path / folder.CARD) for name, path in builtin.names().items()}
+    cards.update({name: model.card for name, model in _registered.items()})
+    return [
+        {
+            "name": name,
+            "title": card.name,
+            "labels": list(card.labels),
+            "spatial_dims": card.spatial_dims,
+            "channels": list(card.channels),
+            "licence": card.licence,
+            "provenance": card.provenance,
+            "description": card.description,
+        }
+        for name, card in cards.items()
+    ]

@@ -1,0 +1,1 @@
+"""Model formats: one file per way in which a model can be stored."""

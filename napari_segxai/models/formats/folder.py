@@ -1,0 +1,132 @@
+"""A model folder: model.yaml, weights.safetensors, and an architecture named in the card."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import site
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import napari_segxai
+from napari_segxai.errors import UserError
+from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.models.trust import UntrustedCode
+
+CARD = "model.yaml"
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is a folder or the card inside one."""
+    return isinstance(source, Path) and (source.is_dir() or (source.name == CARD and source.is_file()))
+
+
+def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Build the network that the card names and load its weights.
+
+    Raises
+    ------
+    UserError
+        If the card, the architecture or the weights are missing or do not fit each other.
+    UntrustedCode
+        If the architecture is not part of an installed package and `trust` is False.
+    """
+    folder = source if source.is_dir() else source.parent
+    card = card or read_card(folder / CARD)
+    if card.architecture is None:
+        raise UserError(f"{folder / CARD}: a model folder needs an architecture, written 'package.module:Class'.")
+    network = _network_class(card.architecture, folder, trust)
+    try:
+        module = network(**card.arguments)
+    except TypeError as error:
+        raise UserError(f"{folder / CARD}: {card.architecture} does not take these arguments: {error}.") from None
+    load_weights(module, folder / card.weights)
+    return SegmentationModel(module, card, source=f"model folder {folder.name}")
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load weights from safetensors, or from a torch file that holds tensors alone (never unpickled).
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no weights file, or does not fit the network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")
+    try:
+        state: Any
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise many types for a damaged file
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: cannot be read as weights ({reason}); use a safetensors file.") from None
+    if isinstance(state, dict) and "state_dict" in state:
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds no state dict of tensors; save model.state_dict() as safetensors.")
+    own = module.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unknown:
+        what = "lacks " + repr(missing[0]) if missing else "holds the unknown " + repr(unknown[0])
+        raise UserError(
+            f"{path}: the weights do not fit the architecture: the file {what} "
+            f"({len(missing)} missing, {len(unknown)} unknown)."
+        )
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise UserError(
+                f"{path}: {name!r} has shape {tuple(value.shape)}, but the architecture has {tuple(own[name].shape)}."
+            )
+    module.load_state_dict(state)
+
+
+def _network_class(place: str, folder: Path, trust: bool) -> type[nn.Module]:
+    module_name, _, qualname = place.partition(":")
+    top = module_name.partition(".")[0]
+    local = folder / (module_name.replace(".", "/") + ".py")
+    where = f"{folder / CARD}: architecture {place!r}"
+    if local.is_file():
+        if not trust:
+            raise UntrustedCode(local)
+        spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{folder.name}_{top}", local)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    else:
+        spec = importlib.util.find_spec(top)
+        if spec is None:
+            raise UserError(f"{where}: there is no package {top!r}; install it or correct the name.")
+        if not trust and not _installed(spec):
+            raise UntrustedCode(Path(spec.origin or next(iter(spec.submodule_search_locations or ["?"]))))
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise UserError(f"{where}: {error}.") from None
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    # Only a network may be built: a card must not be able to call any other function of a package.
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"{where} is no torch.nn.Module class.")
+    return found
+
+
+def _installed(spec: importlib.machinery.ModuleSpec) -> bool:
+    """Tell whether a top-level package lies where packages are installed, and not in the working folder."""
+    roots = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        roots.append(site.getusersitepackages())
+    roots.append(str(Path(napari_segxai.__file__).parent))
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+    return bool(places) and all(
+        any(Path(p).resolve().is_relative_to(Path(root).resolve()) for root in roots) for p in places
+    )

@@ -1,0 +1,40 @@
+"""A TorchScript file with a card beside it. Network layers cannot be observed in such a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from napari_segxai.errors import UserError
+from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.segmentation import SegmentationModel
+
+SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is a file with a suffix of TorchScript."""
+    return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
+
+
+def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Load a TorchScript file; its card is `card`, or the YAML file of the same name beside it.
+
+    Raises
+    ------
+    UserError
+        If there is no card, or the file is no TorchScript.
+    """
+    beside = source.with_suffix(".yaml")
+    if card is None and not beside.is_file():
+        raise UserError(f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=.")
+    card = card or read_card(beside)
+    try:
+        module = torch.jit.load(source, map_location="cpu")
+    except (RuntimeError, ValueError):
+        raise UserError(
+            f"{source}: is no TorchScript file; for weights alone make a model folder with a card that names "
+            "the architecture."
+        ) from None
+    return SegmentationModel(module, card, source=f"TorchScript file {source.name}")

@@ -1,0 +1,198 @@
+"""Where the model grid lies on the image grid: turn, take a slice, resample, pad; and all the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai import orientation
+from napari_segxai.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.image import Image
+    from napari_segxai.models.card import ModelCard
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The way from the image grid to the model grid, and back.
+
+    Attributes
+    ----------
+    image_shape
+        Shape of the image grid.
+    turn
+        Reorientation of the image axes to those that the network expects.
+    slice
+        Index along the first turned axis that a 2D model gets of a volume; None for the whole.
+    resampled_shape
+        Shape after resampling, before padding.
+    shape
+        Shape of the model grid.
+    linear
+        Whether intensities are resampled linearly, else to the nearest.
+    """
+
+    image_shape: tuple[int, ...]
+    turn: orientation.Reorientation
+    slice: int | None
+    resampled_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    linear: bool
+
+    @property
+    def turned_shape(self) -> tuple[int, ...]:
+        """Shape of the turned image (or of its slice), before resampling."""
+        shape = tuple(self.image_shape[k] for k in self.turn[0])
+        return shape if self.slice is None else shape[1:]
+
+    def turned(self, array: np.ndarray) -> np.ndarray:
+        """Turn an array on the image grid (leading axes stay) and take the slice; a view."""
+        out = orientation.apply(array, self.turn)
+        if self.slice is not None:
+            out = out[..., self.slice, :, :]
+        return out
+
+    def to_grid(self, array: np.ndarray) -> Tensor:
+        """Bring intensities (channels, *image grid) to the model grid without padding: (1, channels, *)."""
+        turned = np.ascontiguousarray(self.turned(array), dtype=np.float32)
+        tensor = torch.from_numpy(turned)[None]
+        return resize(tensor, self.resampled_shape, linear=self.linear, antialias=True)
+
+    def pad(self, tensor: Tensor, value: Tensor) -> Tensor:
+        """Pad (1, channels, *resampled) at the end of every axis to the model grid with a value per channel."""
+        if self.shape == self.resampled_shape:
+            return tensor
+        out = value.expand(*tensor.shape[:2], *self.shape).clone()
+        out[(slice(None), slice(None), *(slice(n) for n in self.resampled_shape))] = tensor
+        return out
+
+    def mask_to_grid(self, mask: np.ndarray) -> Tensor:
+        """Bring a boolean mask on the image grid to the model grid.
+
+        Nearest neighbour, but a mask too thin to survive that keeps the cells that its pixels fall into.
+        """
+        turned = np.ascontiguousarray(self.turned(mask))
+        tensor = torch.from_numpy(turned)[None, None]
+        out = resize(tensor.float(), self.resampled_shape, linear=False) > 0.5
+        if not out.any() and turned.any():
+            cells = np.argwhere(turned) * np.array(self.resampled_shape) // np.array(turned.shape)
+            out[(0, 0, *torch.from_numpy(cells).T)] = True
+        return self.pad(out, torch.zeros((1, 1) + (1,) * len(self.shape), dtype=torch.bool))[0, 0]
+
+    def from_grid(self, values: Tensor, *, linear: bool) -> np.ndarray:
+        """Bring a map (*model grid) back to the turned image grid (or slice), as float32."""
+        inner = values[tuple(slice(n) for n in self.resampled_shape)].float()
+        return resize(inner[None, None], self.turned_shape, linear=linear)[0, 0].cpu().numpy()
+
+    def to_image(self, turned: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Turn an array on the turned grid back to the image grid; a slice is written into `out`."""
+        if out is None:
+            if self.slice is None:
+                back = orientation.apply(turned, orientation.invert(self.turn))
+                return np.ascontiguousarray(back)
+            out = np.zeros(self.image_shape, turned.dtype)
+        view = self.turned(out)
+        view[...] = turned
+        return out
+
+    def native_affine(self, native_shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+        """Return the affine of a native-resolution volume in the axis order of the image.
+
+        Its cells divide the model grid (padding included) evenly.
+        """
+        turned = orientation.apply_to_affine(affine, self.image_shape, self.turn)
+        scale = np.array(self.shape) / np.array(native_shape)
+        scale = scale * np.array(self.turned_shape) / np.array(self.resampled_shape)
+        step = np.diag([*scale, 1.0])
+        step[:3, 3] = 0.5 * scale - 0.5
+        return orientation.apply_to_affine(turned @ step, native_shape, orientation.invert(self.turn))
+
+
+def resize(tensor: Tensor, shape: tuple[int, ...], *, linear: bool, antialias: bool = False) -> Tensor:
+    """Resample (N, C, *spatial) to `shape`; both grids cover the same extent, cell centres between corners."""
+    if tuple(tensor.shape[2:]) == tuple(shape):
+        return tensor
+    if not linear:
+        return F.interpolate(tensor, shape, mode="nearest-exact")
+    if len(shape) == 2:
+        return F.interpolate(tensor, shape, mode="bilinear", align_corners=False, antialias=antialias)
+    return F.interpolate(tensor, shape, mode="trilinear", align_corners=False)
+
+
+def slice_count(card: ModelCard, image: Image) -> int | None:
+    """Number of slices that a 2D model sees in a volume; None when the model takes the image whole."""
+    if card.spatial_dims == image.spatial_dims:
+        return None
+    return image.spatial_shape[_turn(card, image)[0][0]]
+
+
+def place(card: ModelCard, image: Image, slice: int | None = None) -> Placement:
+    """Work out how `image` is brought to the grid of the model that `card` describes.
+
+    Parameters
+    ----------
+    slice
+        For a 2D model on a volume: which slice, counted as napari displays the volume (inferior slices
+        of a displayed axial stack have the higher index).
+
+    Raises
+    ------
+    UserError
+        If the model cannot take an image of this kind.
+    """
+    if card.spatial_dims > image.spatial_dims:
+        raise UserError(
+            f"{card.name} takes 3D volumes, but {image.name} is a 2D image; choose a 2D model or load a volume."
+        )
+    turn = _turn(card, image)
+    shape = tuple(image.spatial_shape[k] for k in turn[0])
+    spacing = tuple(image.spacing[k] for k in turn[0])
+    if card.spatial_dims < image.spatial_dims:
+        if slice is None:
+            raise UserError(f"{card.name} is a 2D model and {image.name} a volume: name the slice.")
+        if not 0 <= slice < shape[0]:
+            raise UserError(f"slice {slice} is outside {image.name}; it has slices 0 to {shape[0] - 1}.")
+        # The index counts in display direction; the network may want the axis the other way round.
+        display_flip = image.to_display[1][image.to_display[0].index(turn[0][0])]
+        if turn[1][0] != display_flip:
+            slice = shape[0] - 1 - slice
+        shape, spacing = shape[1:], spacing[1:]
+    else:
+        slice = None
+    grid = card.grid
+    if grid.size is not None:
+        resampled = grid.size
+    elif grid.spacing is not None:
+        if image.affine is None and image.units not in ("mm", "millimeter", "millimetre"):
+            raise UserError(
+                f"{card.name} needs {image.name} at a spacing of {grid.spacing} mm, but the image does not say "
+                "its pixel size in mm; give it an affine, or spacing with units='mm'."
+            )
+        resampled = tuple(
+            max(1, round(n * s / wanted)) for n, s, wanted in zip(shape, spacing, grid.spacing, strict=True)
+        )
+    else:
+        resampled = shape
+    padded = tuple(-(-n // grid.multiple) * grid.multiple for n in resampled)
+    return Placement(
+        image_shape=image.spatial_shape,
+        turn=turn,
+        slice=slice,
+        resampled_shape=resampled,
+        shape=padded,
+        linear=grid.interpolation == "linear",
+    )
+
+
+def _turn(card: ModelCard, image: Image) -> orientation.Reorientation:
+    if image.codes is None:
+        n = image.spatial_dims
+        return tuple(range(n)), (False,) * n
+    wanted = card.orientation or "".join(orientation.DISPLAY)
+    return orientation.reorientation(image.codes, wanted)

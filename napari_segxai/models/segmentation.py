@@ -1,0 +1,366 @@
+"""SegmentationModel: a network together with its card."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.engine.device import choose_device
+from napari_segxai.engine.modules import first_tensor
+from napari_segxai.errors import UserError, nearest
+from napari_segxai.models import intensity
+from napari_segxai.models.layers import NetworkLayer, find_layer, list_layers
+from napari_segxai.models.placement import Placement, place, resize, slice_count
+
+if TYPE_CHECKING:
+    from napari_segxai.image import Image
+    from napari_segxai.models.card import ModelCard
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as the network gets it.
+
+    Attributes
+    ----------
+    tensor
+        (1, channels, *model grid), float32, on the CPU.
+    placement
+        How it lies on the image grid.
+    steps
+        The fitted intensity steps.
+    notes
+        What a user should know, e.g. how many values were not finite.
+    """
+
+    tensor: Tensor
+    placement: Placement
+    steps: tuple[intensity.Step, ...]
+    notes: tuple[str, ...] = ()
+
+    def network_value(self, raw: float) -> Tensor:
+        """Return what a raw intensity becomes for the network: (1, channels, 1, ...)."""
+        value = torch.full((1, self.tensor.shape[1]) + (1,) * len(self.placement.shape), float(raw))
+        for step in self.steps:
+            value = step(value)
+        return value
+
+
+class SegmentationModel:
+    """A segmentation network that knows what its inputs and outputs mean.
+
+    Parameters
+    ----------
+    module
+        The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
+        kept, not copied; its mode and its parameters' requires_grad are restored after every use.
+    card
+        What the network needs and returns.
+    source
+        Where it came from, in words, for the record.
+
+    Raises
+    ------
+    UserError
+        If one dry run shows that the network and the card do not fit, with the shapes.
+    """
+
+    def __init__(self, module: nn.Module, card: ModelCard, *, source: str = "nn.Module given in a script"):
+        self.module = module
+        self.card = card
+        self.source = source
+        self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
+        self._layers: dict[tuple[int, ...], tuple[NetworkLayer, ...]] = {}
+        self._dry_run()
+
+    def __repr__(self) -> str:
+        return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
+
+    @property
+    def name(self) -> str:
+        """The name on the card."""
+        return self.card.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; their positions are the values in a prediction."""
+        return self.card.labels
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether network layers can be observed: TorchScript modules take no hooks."""
+        return not isinstance(self.module, torch.jit.ScriptModule)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of all parameters and buffers."""
+        digest = hashlib.sha256()
+        for name, value in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def label_index(self, label: str | int) -> int:
+        """Return the position of a label given by name or position.
+
+        Raises
+        ------
+        UserError
+            If the model has no such label, with the nearest names.
+        """
+        if isinstance(label, str) and label in self.labels:
+            return self.labels.index(label)
+        text = str(label)
+        if text.lstrip("-").isdigit() and 0 <= int(text) < len(self.labels):
+            return int(text)
+        raise UserError(f"{self.name} has no label {label!r}; {nearest(text, self.labels)}")
+
+    # -- from the image to the network and back -------------------------------------------------
+
+    def slices(self, image: Image) -> int | None:
+        """Number of slices that this 2D model sees in a volume; None when it takes the image whole."""
+        return slice_count(self.card, image)
+
+    def prepare(self, image: Image, slice: int | None = None) -> Prepared:
+        """Bring an image to the network: turn, slice, resample, intensity steps, pad.
+
+        Values that are not finite become the smallest finite one; how many is said in the notes.
+
+        Raises
+        ------
+        UserError
+            If the image does not suit the model.
+        """
+        placement = place(self.card, image, slice)
+        array = image.channels_first()
+        self._check_channels(image)
+        notes = []
+        view = placement.turned(array)
+        if view.dtype.kind == "f" and not np.isfinite(view).all():
+            finite = np.isfinite(view)
+            if not finite.any():
+                raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
+            bad = int(finite.size - finite.sum())
+            low = view[finite].min()
+            notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
+            array = np.where(np.isfinite(array), array, low)
+        if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
+            notes.append(
+                f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
+            )
+        raw = placement.to_grid(array)
+        tensor, steps = intensity.fit(self.card.intensity, raw)
+        prepared = Prepared(tensor, placement, steps, tuple(notes))
+        background = self.card.background_value
+        value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
+        if background is not None:
+            value = prepared.network_value(background)
+        return Prepared(placement.pad(tensor, value), placement, steps, tuple(notes))
+
+    def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
+        """Return the shape of the model grid for an image."""
+        return place(self.card, image, slice).shape
+
+    def prepare_check(self, image: Image, slice: int | None = None) -> None:
+        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
+        place(self.card, image, slice)
+        self._check_channels(image)
+
+    def _check_channels(self, image: Image) -> None:
+        if image.channels != len(self.card.channels):
+            raise UserError(
+                f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "
+                f"but {image.name} has {image.channels}."
+            )
+
+    def network_output(self, tensor: Tensor) -> Tensor:
+        """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
+        out: Any = self.module(tensor)
+        if self.card.output is not None:
+            try:
+                out = out[self.card.output]
+            except (KeyError, IndexError, TypeError):
+                known = list(out) if isinstance(out, dict) else f"a {type(out).__name__}"
+                raise UserError(
+                    f"{self.name} returns no output {self.card.output!r} but {known}; set `output` in the card."
+                ) from None
+        found = first_tensor(out)
+        if found is None:
+            raise UserError(f"{self.name} returns no tensor but a {type(out).__name__}; set `output` in the card.")
+        return found
+
+    def logits(self, tensor: Tensor) -> Tensor:
+        """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
+
+        One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
+        minus its largest logit as background; probabilities become their (clamped) logits.
+        """
+        out = self.network_output(tensor)
+        if self.card.values == "probabilities":
+            out = out.clamp(1e-6, 1 - 1e-6)
+            out = out.logit() if self.card.activation == "sigmoid" else out.log()
+        if out.shape[1] == len(self.labels) - 1 and self.card.activation == "sigmoid":
+            out = torch.cat([-out.amax(1, keepdim=True), out], 1)
+        return resize(out, tuple(tensor.shape[2:]), linear=True)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of every label: (N, labels, *grid) in [0, 1]."""
+        return logits.sigmoid() if self.card.activation == "sigmoid" else logits.softmax(1)
+
+    def predict(
+        self, image: Image, *, slice: int | None = None, device: str | torch.device = "auto"
+    ) -> np.ndarray:
+        """Segment an image.
+
+        Parameters
+        ----------
+        slice
+            For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
+
+        Returns
+        -------
+        ndarray
+            Label positions (uint8 or uint16) on the image grid.
+        """
+        out = np.zeros(image.spatial_shape, label_dtype(len(self.labels)))
+        many = self.slices(image)
+        which = [None] if many is None else range(many) if slice is None else [slice]
+        with self.in_use(device) as use, torch.inference_mode():
+            for k in which:
+                prepared = self.prepare(image, k)
+                logits = self.logits(prepared.tensor.to(use))
+                out = labels_on_image(logits[0], prepared.placement, out)
+        return out
+
+    # -- the network ------------------------------------------------------------------------------
+
+    @contextmanager
+    def in_use(self, device: str | torch.device = "auto") -> Iterator[torch.device]:
+        """Evaluation mode, frozen parameters, on `device`; modes and flags are restored afterwards."""
+        target = choose_device(device)
+        modes = [(m, m.training) for m in _all_modules(self.module)]
+        flags = [(p, p.requires_grad) for p in self.module.parameters()]
+        try:
+            if target != self.device:
+                self.module.to(target)
+                self.device = target
+            self.module.eval()
+            for parameter, _ in flags:
+                parameter.requires_grad_(False)
+            yield target
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+
+    def example(self) -> Tensor:
+        """Return an input of a shape that the card allows: (1, channels, *grid), random but fixed."""
+        card = self.card
+        side = 64 if card.spatial_dims == 2 else 32
+        multiple = card.grid.multiple
+        shape = card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand((1, len(card.channels), *shape), generator=generator)
+
+    def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
+        """List the network layers in order of execution, with shapes for `image` (or an example input).
+
+        Raises
+        ------
+        UserError
+            For a TorchScript model, which has none that can be observed.
+        """
+        tensor = self.example() if image is None else None
+        if image is not None:
+            tensor = self.prepare(image, slice if self.slices(image) else None).tensor
+        return self.layers_for(tensor)
+
+    def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
+        """`network_layers` for a tensor on the model grid; remembered per shape."""
+        if not self.has_layers:
+            raise UserError(
+                f"{self.name} is a TorchScript model, whose network layers cannot be observed; use a method "
+                "that needs none, such as misure or rise, or load it as an nn.Module."
+            )
+        key = tuple(tensor.shape[1:])
+        if key not in self._layers:
+            with self.in_use(self.device):
+                outputs = self.network_output(tensor.to(self.device)).shape[1]
+                self._layers[key] = list_layers(
+                    self.module, self.network_output, tensor.to(self.device), outputs
+                )
+        return self._layers[key]
+
+    def find_layer(self, name: str) -> NetworkLayer:
+        """Return the network layer called `name` ("bottleneck" and "last" stand for those).
+
+        Raises
+        ------
+        UserError
+            If there is none, with the nearest names; for a TorchScript model, always.
+        """
+        return find_layer(name, self.layers_for(self.example()), self.name)
+
+    def _dry_run(self) -> None:
+        """Run the network once; remember the time; refuse what does not fit the card."""
+        tensor = self.example().to(self.device)
+        with self.in_use(self.device), torch.inference_mode():
+            try:
+                start = time.perf_counter()
+                out = self.network_output(tensor)
+                self.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                if isinstance(error, UserError):
+                    raise
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise UserError(
+                    f"{self.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
+                    f"allows: {reason}."
+                ) from error
+        outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(self.labels)
+        short = self.card.activation == "sigmoid" and outputs == labels - 1
+        if out.ndim != self.card.spatial_dims + 2 or not (outputs == labels or short):
+            raise UserError(
+                f"{self.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
+                f"its card names {labels} label(s) ({', '.join(self.labels)}) in {self.card.spatial_dims}D: "
+                f"expected (1, {labels}, *grid)."
+            )
+        if not torch.isfinite(out).all():
+            raise UserError(f"{self.name} returns values that are not finite on a random input in [0, 1].")
+
+
+def _all_modules(root: nn.Module) -> list[nn.Module]:
+    from napari_segxai.engine.modules import named_modules
+
+    return [root, *(module for _, module in named_modules(root))]
+
+
+def label_dtype(labels: int) -> np.dtype:
+    """Return the smallest unsigned type for so many labels."""
+    return np.dtype(np.uint8 if labels <= 256 else np.uint16)
+
+
+def labels_on_image(logits: Tensor, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
+    """Return the label of every pixel of the image grid from logits (labels, *model grid).
+
+    Logits are resampled linearly one label at a time, so that only two volumes are held.
+    """
+    best = placement.from_grid(logits[0], linear=True)
+    labels = np.zeros(best.shape, label_dtype(len(logits)))
+    for index in range(1, len(logits)):
+        values = placement.from_grid(logits[index], linear=True)
+        higher = values > best
+        labels[higher] = index
+        best = np.maximum(best, values)
+    return placement.to_image(labels, out)
