@@ -177,8 +177,8 @@ def test_seeds_repeat(glyphs):
 
 
 def test_shipped_triangle_images_are_their_seeds(glyphs):
-    for number in (1, 2, 3):
-        image, truth = triangle_sample(glyphs["held-out"], np.random.default_rng(number))
+    for number, seed in ((1, 2), (2, 3), (3, 1)):
+        image, truth = triangle_sample(glyphs["held-out"], np.random.default_rng(seed))
         path = SAMPLE_DATA / "images" / f"triangle_{number}.png"
         assert np.array_equal(imread(path), image)
         assert np.array_equal(imread(path.with_stem(f"triangle_{number}_truth")), truth)
