@@ -85,8 +85,8 @@ def read_nifti(
             if freesurfer:
                 header = volume.header  # with its footer
             affine = check_affine(path, volume.affine, header)
-            array = np.asanyarray(volume.dataobj)
             scaling = (float(volume.dataobj.slope), float(volume.dataobj.inter))
+            array = _values(volume.dataobj, *scaling)
             read_to_end(second)
     except DAMAGE as error:
         if isinstance(error, UserError):
@@ -110,6 +110,21 @@ def read_nifti(
         path=str(path),
         header=info,
     )
+
+
+def _values(stored: Any, slope: float, inter: float) -> np.ndarray:
+    """Return the data, scaled as the file says. Integers that are only shifted (CT) stay integers."""
+    if (
+        slope == 1
+        and inter
+        and inter == int(inter)
+        and stored.dtype.kind in "iu"
+        and stored.dtype.itemsize < 4
+    ):
+        array = stored.get_unscaled().astype(np.int32)
+        array += int(inter)
+        return array.astype(np.int16) if array.min() >= -(2**15) and array.max() < 2**15 else array
+    return np.asanyarray(stored)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -166,7 +181,7 @@ def _facts(
         "sform_code": 0, "qform_code": 0,
     }  # fmt: skip
     if isinstance(header, MGHHeader):
-        return {**facts, "time": (float(header["tr"]) or 1.0, "ms", 0.0)}
+        return {**facts, "shape": trim(shape), "time": (float(header["tr"]) or 1.0, "ms", 0.0)}
     step, start = float(header["pixdim"][4]), float(header["toffset"])
     return {
         **facts,

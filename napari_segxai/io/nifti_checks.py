@@ -25,6 +25,9 @@ from napari_segxai.errors import UserError
 LARGEST = 2**40
 """No file with more bytes of data than this is opened."""
 
+TINIEST = 1e-9
+"""No voxel is smaller than this, in the units of the file; a smaller one is a damaged header."""
+
 DEFLATE = 1032
 """gzip makes nothing smaller than this many times."""
 
@@ -241,7 +244,7 @@ def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:
     if not np.isfinite(affine).all():
         raise UserError(f"{path}: its affine holds NaN or infinity; repair the sform or qform of the header.")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+    if lengths.min() < TINIEST or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
         raise UserError(
             f"{path}: its affine is singular, so the image has no place in the world; repair its header."
         )
