@@ -318,7 +318,9 @@ def test_spatial_units(tmp_path, unit):
     _, meta = there_and_back(source, tmp_path / "b.nii.gz")
     assert meta["units"] == ("mm",) * 3
     assert raw_header(tmp_path / "b.nii.gz") == raw_header(source)
-    moved = replace(image, affine=np.array(image.affine) + [[0, 0, 0, 5], [0] * 4, [0] * 4, [0] * 4])
+    shifted = image.affine.copy()
+    shifted[0, 3] += 5
+    moved = replace(image, affine=shifted)
     write_volume(tmp_path / "c.nii.gz", moved.array, moved)
     np.testing.assert_allclose(read_image(tmp_path / "c.nii.gz").affine, moved.affine, rtol=1e-5)
 

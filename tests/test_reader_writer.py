@@ -15,6 +15,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.gui.reader import get_reader, read_volumes
 from napari_segxai.gui.writer import write_image, write_labels
 from napari_segxai.io import read_image
+from napari_segxai.io.layers import image_from_layer, layer_from_image, layer_metadata, layer_transform
 from napari_segxai.resources import resource
 
 SHAPE = (5, 6, 7)
@@ -136,6 +137,23 @@ def test_labels_drawn_over_an_image(tmp_path, viewer):
     viewer.layers.selection = {layer}
     viewer._new_labels()
     assert viewer.layers[-1].save(str(tmp_path / "new.nii"), plugin=PLUGIN)
+
+
+def test_results_are_saved_on_the_grid_of_the_file(tmp_path, viewer):
+    path = save(tmp_path / "a.nii.gz", intensities(dtype=np.int16), AFFINES["oblique"])
+    raw = nib.load(path)
+    raw.header["cal_max"] = 700
+    nib.save(raw, path)
+    (layer,) = viewer.open(path, plugin=PLUGIN)
+    image = image_from_layer(layer.data, layer.as_layer_data_tuple()[1])
+    saliency = np.random.default_rng(0).normal(size=layer.data.shape).astype(np.float32)
+    metadata = {**layer_metadata(image), "segxai": {"method": "seg-grad-cam"}}
+    shown = viewer.add_image(saliency, metadata=metadata, **layer_transform(image))
+    shown.save(str(tmp_path / "b.nii.gz"), plugin=PLUGIN)
+    out = nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(out.affine, nib.load(path).affine)
+    assert out.header["cal_max"] == 0
+    np.testing.assert_array_equal(layer_from_image(read_image(tmp_path / "b.nii.gz"))[0], saliency)
 
 
 def test_several_files_and_kinds(tmp_path, viewer):

@@ -22,4 +22,7 @@ def _write(path: str, data: Any, meta: Mapping[str, Any], kind: io.Kind) -> list
     from napari_segxai.io.layers import image_from_layer
 
     image = image_from_layer(data, meta)
-    return [io.write_volume(path, image.array, image, kind=kind)]
+    # a result lies on the grid of the file, but what the file says about its intensities is not about it
+    result = "segxai" in (meta.get("metadata") or {})
+    array = image.array.view() if result else image.array
+    return [io.write_volume(path, array, image, kind=kind)]

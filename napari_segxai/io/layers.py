@@ -101,14 +101,21 @@ def layer_from_image(image: Image) -> tuple[np.ndarray, dict[str, Any]]:
             kwargs["rgb"] = True
         else:
             kwargs["channel_axis"] = 0
-    kwargs["metadata"] = {}
-    if image.affine is not None:
-        header = dict(image.header) if image.header.get("format") == "nifti" else {}
-        own = {"format": "nifti", "path": image.path, "shape": image.spatial_shape, "affine": image.affine}
-        kwargs["metadata"]["nifti"] = {**own, **header}
-    elif image.path is not None:
-        kwargs["metadata"]["path"] = image.path
+    kwargs["metadata"] = layer_metadata(image)
     return array, kwargs
+
+
+def layer_metadata(image: Image) -> dict[str, Any]:
+    """Return the metadata by which a layer on the grid of `image` finds back to the image's file.
+
+    A volume has ``"nifti"``: the path, shape and affine (mm) of the file, its nibabel header, its sform and
+    qform codes, its intent, scaling and time step. Any other image has its ``"path"``.
+    """
+    if image.affine is not None:
+        header = image.header if image.header.get("format") == "nifti" else {}
+        own = {"format": "nifti", "path": image.path, "shape": image.spatial_shape, "affine": image.affine}
+        return {"nifti": {**own, **header}}
+    return {} if image.path is None else {"path": image.path}
 
 
 def layers_from_image(image: Image, kind: str = "image") -> list[tuple[np.ndarray, dict[str, Any], str]]:
