@@ -17,19 +17,20 @@ _PLACES = {
     "Image": "napari_segxai.image",
     "OutOfMemory": "napari_segxai.engine.memory",
     "Point": "napari_segxai.targets",
-    "SegmentationModel": "napari_segxai.models",
+    "SegmentationModel": "napari_segxai.model",
     "Target": "napari_segxai.targets",
     "UserError": "napari_segxai.errors",
+    "image_of_layer": "napari_segxai.gui.layers",
     "explain": "napari_segxai.explaining",
     "explain_steps": "napari_segxai.explaining",
-    "load_model": "napari_segxai.models",
+    "load_model": "napari_segxai.model",
     "methods": "napari_segxai.explaining",
-    "models": "napari_segxai.models",
+    "models": "napari_segxai.model",
     "read_image": "napari_segxai.io",
-    "register_model": "napari_segxai.models",
+    "register_model": "napari_segxai.model",
 }
 
-__all__ = [*_PLACES, "__version__"]  # noqa: PLE0604
+__all__ = [*_PLACES, "__version__"]
 
 if TYPE_CHECKING:
     from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation as Explanation
     from napari_segxai.image import Image as Image
     from napari_segxai.io import read_image as read_image
-    from napari_segxai.models import SegmentationModel as SegmentationModel
-    from napari_segxai.models import load_model as load_model
-    from napari_segxai.models import models as models
-    from napari_segxai.models import register_model as register_model
+    from napari_segxai.model import SegmentationModel as SegmentationModel
+    from napari_segxai.model import load_model as load_model
+    from napari_segxai.model import models as models
+    from napari_segxai.model import register_model as register_model
     from napari_segxai.targets import Box as Box
     from napari_segxai.targets import Component as Component
     from napari_segxai.targets import Point as Point

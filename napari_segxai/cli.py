@@ -12,8 +12,7 @@ import typer
 from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_segxai.engine.passes import Step
-    from napari_segxai.models import SegmentationModel
+    from napari_segxai.model import SegmentationModel
 
 app = typer.Typer(
     name="napari-segxai",
@@ -24,7 +23,9 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")
+]
 Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
 
 
@@ -65,8 +66,12 @@ def main(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the screenshot, the maps and the record.")] = Path("demo_out"),
-    headless: Annotated[bool, typer.Option("--headless", help="Do not open a window; take a screenshot.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the screenshot, the maps and the record.")] = Path(
+        "demo_out"
+    ),
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Do not open a window; take a screenshot.")
+    ] = False,
 ) -> None:
     """Explain the brain extraction of a real T1 head and show the result in napari."""
     from napari_segxai.gui.demo import run
@@ -98,7 +103,7 @@ def methods_(as_json: AsJson = False) -> None:
 @app.command("models")
 def models_(as_json: AsJson = False) -> None:
     """List the built-in models."""
-    from napari_segxai.models import models
+    from napari_segxai.model import models
 
     found = models()
     if as_json:
@@ -141,14 +146,17 @@ def explain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")] = "misure",
     param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME.")
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME."),
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
     ] = None,
     score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
     reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
-    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")] = None,
+    slice: Annotated[
+        int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")
+    ] = None,
     frame: Annotated[int, typer.Option(help="Time point of a 4D image.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -185,7 +193,9 @@ def explain(
         for path in written:
             print(path)
         passes = f"{record.passes['forward']} forward, {record.passes['backward']} backward"
-        print(f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {passes}, on {record.device}")
+        print(
+            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {passes}, on {record.device}"
+        )
         for name, value in record.results.items():
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     for warning in record.warnings:
@@ -193,7 +203,7 @@ def explain(
 
 
 def _load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
-    from napari_segxai.models import load_model
+    from napari_segxai.model import load_model
 
     return load_model(model, card=card, trust=trust)
 

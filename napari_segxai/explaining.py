@@ -24,8 +24,8 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method, all_methods, find_method, options_as_dict
 from napari_segxai.explanation import Explanation, Record
 from napari_segxai.image import Image
-from napari_segxai.models import load_model
-from napari_segxai.models.segmentation import SegmentationModel, label_dtype, labels_on_image
+from napari_segxai.model import load_model
+from napari_segxai.model.segmentation import SegmentationModel, label_dtype, labels_on_image
 from napari_segxai.targets import Target
 
 
@@ -256,7 +256,9 @@ class Job:
             question.warnings.append("the map held values that are not finite; they were set to 0.")
             finding = replace(finding, map=torch.nan_to_num(values, 0.0, 0.0, 0.0))
         elif not bool(values.any()):
-            question.warnings.append("the map is zero everywhere: nothing that was examined changes the target.")
+            question.warnings.append(
+                "the map is zero everywhere: nothing that was examined changes the target."
+            )
         return finding
 
 
@@ -301,7 +303,9 @@ class _Canvas:
         if finding.stages is not None:
             if self.stages is None:
                 self.stages = np.zeros(self.map.shape, np.int32)
-            place.to_image(np.rint(place.from_grid(finding.stages, linear=False)).astype(np.int32), self.stages)
+            place.to_image(
+                np.rint(place.from_grid(finding.stages, linear=False)).astype(np.int32), self.stages
+            )
             if len(finding.stage_table) > len(self.stage_table):
                 self.stage_table = [dict(row) for row in finding.stage_table]
         prefix = f"slice {index}: " if many else ""
@@ -352,7 +356,9 @@ class _Canvas:
             if empty:
                 label = self.job.model.labels[self.job.model.label_index(self.job.target.label)]
                 self.warnings = [w for w in self.warnings if "nothing to explain" not in w]
-                self.warnings.insert(0, f"{label!r} is not predicted in {empty} of {len(self.results)} slices.")
+                self.warnings.insert(
+                    0, f"{label!r} is not predicted in {empty} of {len(self.results)} slices."
+                )
         return Explanation(
             map=self.map,
             image=self.job.image,
@@ -421,7 +427,7 @@ class _Canvas:
 
 def _to_grid(values: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """Enlarge a network layer's map to the model grid, linearly."""
-    from napari_segxai.models.placement import resize
+    from napari_segxai.model.placement import resize
 
     return resize(values.float()[None, None], grid, linear=True)[0, 0]
 

@@ -113,7 +113,9 @@ class Explanation:
 
     def __repr__(self) -> str:
         target = self.record.target["label"]
-        return f"Explanation({self.record.method} of {target!r} in {self.image.name!r}, shape {self.map.shape})"
+        return (
+            f"Explanation({self.record.method} of {target!r} in {self.image.name!r}, shape {self.map.shape})"
+        )
 
     @property
     def title(self) -> str:
@@ -133,21 +135,24 @@ class Explanation:
         prediction
             Whether the prediction is among the layers.
         """
-        from napari_segxai.io.layers import layer_transform
+        from napari_segxai.io.layers import layer_metadata, layer_transform
 
         turn = self.image.to_display
         show = lambda array: np.ascontiguousarray(orientation.apply(array, turn))  # noqa: E731
-        common = {**layer_transform(self.image), "metadata": {"segxai": self.record.as_dict()}}
+        transform = layer_transform(self.image)
+        metadata = {**layer_metadata(self.image), "segxai": self.record.as_dict(), "segxai_number": number}
         suffix = f" · {self.title}" + (f" #{number}" if number is not None else "")
         suffix += " (partial)" if self.record.partial else ""
         layers: list[tuple[Any, dict, str]] = []
 
-        def add(array: np.ndarray, name: str, kind: str, **kwargs: Any) -> None:
-            layers.append((show(array), {**common, "name": name, **kwargs}, kind))
+        def add(array: np.ndarray, role: str, name: str, kind: str, **kwargs: Any) -> None:
+            own = {**metadata, "segxai_role": role}
+            layers.append((show(array), {**transform, "metadata": own, "name": name, **kwargs}, kind))
 
         if prediction:
             add(
                 self.prediction,
+                "prediction",
                 f"prediction · {self.record.model['name']}",
                 "labels",
                 opacity=0.4,
@@ -157,6 +162,7 @@ class Explanation:
             color = MASK_COLORS.get(name, "#f0f0f0")
             add(
                 mask.astype(np.uint8),
+                name,
                 name.replace("_", " ") + suffix,
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: color},
@@ -167,16 +173,20 @@ class Explanation:
             count = len(self.stage_table)
             add(
                 self.stages,
+                "dilation_stages",
                 f"dilation stages{suffix}",
                 "labels",
                 colormap=stage_colors(count),
                 opacity=0.35,
-                features=_by_label({key: [0 if key == "stage" else np.nan, *v] for key, v in columns.items()}),
+                features=_by_label(
+                    {key: [0 if key == "stage" else np.nan, *v] for key, v in columns.items()}
+                ),
             )
         low, high = self.record.display["contrast_limits"]
         signed = self.record.display["signed"]
         add(
             self.map,
+            "saliency",
             f"saliency{suffix}",
             "image",
             colormap=SIGNED if signed else "inferno",
@@ -212,7 +222,13 @@ MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#
 SIGNED = {
     "name": "against-for",
     "colors": np.array(
-        [[0.30, 0.65, 1.0, 1], [0.10, 0.25, 0.75, 1], [0, 0, 0, 1], [0.80, 0.20, 0.05, 1], [1.0, 0.75, 0.2, 1]]
+        [
+            [0.30, 0.65, 1.0, 1],
+            [0.10, 0.25, 0.75, 1],
+            [0, 0, 0, 1],
+            [0.80, 0.20, 0.05, 1],
+            [1.0, 0.75, 0.2, 1],
+        ]
     ),
 }
 """Blue speaks against the label, red for it, black is zero: made for additive blending."""

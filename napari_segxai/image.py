@@ -65,13 +65,17 @@ class Image:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
         set_("array", np.asarray(self.array))
         if np.iscomplexobj(self.array):
-            raise UserError(f"{self.name}: complex intensities cannot be explained; take the magnitude first.")
+            raise UserError(
+                f"{self.name}: complex intensities cannot be explained; take the magnitude first."
+            )
         for which in ("channel_axis", "time_axis"):
             axis = getattr(self, which)
             if axis is None:
                 continue
             if not -self.array.ndim <= axis < self.array.ndim:
-                raise UserError(f"{self.name}: {which} {axis} is outside the {self.array.ndim} axes of the array.")
+                raise UserError(
+                    f"{self.name}: {which} {axis} is outside the {self.array.ndim} axes of the array."
+                )
             set_(which, axis % self.array.ndim)
         if len(self.spatial_axes) not in (2, 3):
             raise UserError(
@@ -81,11 +85,15 @@ class Image:
         if self.affine is not None:
             affine = np.asarray(self.affine, float)
             if affine.shape != (4, 4) or len(self.spatial_axes) != 3:
-                raise UserError(f"{self.name}: an affine is a 4x4 matrix for an image with three spatial axes.")
+                raise UserError(
+                    f"{self.name}: an affine is a 4x4 matrix for an image with three spatial axes."
+                )
             lengths = np.linalg.norm(affine[:3, :3], axis=0)
             flat = not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6
             if flat or not np.isfinite(affine).all():
-                raise UserError(f"{self.name}: the affine is singular, so the image has no place in the world.")
+                raise UserError(
+                    f"{self.name}: the affine is singular, so the image has no place in the world."
+                )
             set_("affine", affine)
             set_("spacing", tuple(float(v) for v in lengths))
         elif self.spacing is None:

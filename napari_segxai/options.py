@@ -70,7 +70,13 @@ class Parameter:
     @property
     def bounds(self) -> str:
         """The bounds in words, e.g. "1 or more"; empty when there are none."""
-        low = f"{self.ge:g} or more" if self.ge is not None else f"more than {self.gt:g}" if self.gt is not None else ""
+        low = (
+            f"{self.ge:g} or more"
+            if self.ge is not None
+            else f"more than {self.gt:g}"
+            if self.gt is not None
+            else ""
+        )
         high = f"{self.le:g} or less" if self.le is not None else ""
         return " and ".join(part for part in (low, high) if part)
 
@@ -160,7 +166,14 @@ def parameters(options: type) -> tuple[Parameter, ...]:
         if default is MISSING:
             raise TypeError(f"{options.__name__}.{field.name} needs a default.")
         out.append(
-            Parameter(name=field.name, type=hint, default=default, optional=optional, choices=choices, **field.metadata)
+            Parameter(
+                name=field.name,
+                type=hint,
+                default=default,
+                optional=optional,
+                choices=choices,
+                **field.metadata,
+            )
         )
     return tuple(out)
 

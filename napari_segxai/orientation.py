@@ -45,7 +45,9 @@ def reorientation(source: Sequence[str], target: Sequence[str]) -> Reorientation
     have = [_world_axis(code) for code in source]
     want = [_world_axis(code) for code in target]
     if sorted(axis for axis, _ in want) != [0, 1, 2]:
-        raise ValueError(f"{''.join(target)!r} is no orientation; it needs one of L/R, one of P/A, one of I/S.")
+        raise ValueError(
+            f"{''.join(target)!r} is no orientation; it needs one of L/R, one of P/A, one of I/S."
+        )
     order = tuple(next(k for k, (axis, _) in enumerate(have) if axis == wanted) for wanted, _ in want)
     flips = tuple(have[k][1] != positive for k, (_, positive) in zip(order, want, strict=True))
     return order, flips

@@ -14,8 +14,8 @@ from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
-    from napari_segxai.models.placement import Placement
-    from napari_segxai.models.segmentation import SegmentationModel
+    from napari_segxai.model.placement import Placement
+    from napari_segxai.model.segmentation import SegmentationModel
 
 Score = Literal["logit", "probability", "log_probability"]
 Reduction = Literal["mean", "sum"]
@@ -77,7 +77,9 @@ class Target:
     def __post_init__(self) -> None:
         for name, known in (("score", get_args(Score)), ("reduction", get_args(Reduction))):
             if getattr(self, name) not in known:
-                raise UserError(f"target: {name} {getattr(self, name)!r} is unknown; choose {' or '.join(known)}.")
+                raise UserError(
+                    f"target: {name} {getattr(self, name)!r} is unknown; choose {' or '.join(known)}."
+                )
         object.__setattr__(self, "region", _read_region(self.region))
 
     def describe_region(self) -> str:
@@ -126,7 +128,9 @@ class Target:
                 _check_index(region.low, image)
                 _check_index(region.high, image)
                 if any(low > high for low, high in zip(region.low, region.high, strict=True)):
-                    raise UserError(f"the box {region.low} to {region.high} is empty; its lower corner comes first.")
+                    raise UserError(
+                        f"the box {region.low} to {region.high} is empty; its lower corner comes first."
+                    )
                 inside[tuple(slice(a, b + 1) for a, b in zip(region.low, region.high, strict=True))] = True
             else:
                 _check_index(region.at, image)
@@ -137,7 +141,7 @@ class Target:
         return grid
 
 
-def _read_region(region: Region) -> None | str | np.ndarray | Point | Box | Component:
+def _read_region(region: Region) -> str | np.ndarray | Point | Box | Component | None:
     if region is None or isinstance(region, Point | Box | Component):
         return region
     if isinstance(region, str):

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from napari_segxai.models.card import read_card
-from napari_segxai.models.zoo.unet import UNet
+from napari_segxai.model.card import read_card
+from napari_segxai.model.zoo.unet import UNet
 from napari_segxai.triangle import load_glyphs, triangle_sample
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
@@ -41,7 +41,7 @@ intensity:
   - divide: 255
 background_value: 0
 activation: softmax
-architecture: napari_segxai.models.zoo.unet:UNet
+architecture: napari_segxai.model.zoo.unet:UNet
 arguments: {{in_channels: 1, out_channels: 2, features: {features}}}
 trained_on: >-
   {images} images of 112x112 pixels, generated on the fly (napari_segxai.triangle) from {glyphs} items of

@@ -16,11 +16,11 @@ from skimage.io import imread
 from skimage.transform import resize
 
 from napari_segxai.errors import UserError
-from napari_segxai.models.card import read_card
-from napari_segxai.models.zoo.linknet3d import LinkNet3d
-from napari_segxai.models.zoo.resnet_unet import ResNetUNet
-from napari_segxai.models.zoo.selfie import SelfieSegmenter
-from napari_segxai.models.zoo.unet import UNet
+from napari_segxai.model.card import read_card
+from napari_segxai.model.zoo.linknet3d import LinkNet3d
+from napari_segxai.model.zoo.resnet_unet import ResNetUNet
+from napari_segxai.model.zoo.selfie import SelfieSegmenter
+from napari_segxai.model.zoo.unet import UNet
 from napari_segxai.triangle import load_glyphs, triangle_layout, triangle_sample
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"

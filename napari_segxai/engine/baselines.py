@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from napari_segxai.models.segmentation import Prepared, SegmentationModel
+    from napari_segxai.model.segmentation import Prepared, SegmentationModel
 
 Baseline = Literal["background", "zero", "mean"]
 """background: "nothing there" (the card's background value, such as air; the image's minimum when the card has

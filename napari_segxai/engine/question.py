@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_segxai.image import Image
-    from napari_segxai.models.segmentation import Prepared, SegmentationModel
+    from napari_segxai.model.segmentation import Prepared, SegmentationModel
 
 
 class EmptyRegion(Exception):

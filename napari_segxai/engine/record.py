@@ -76,7 +76,9 @@ def record(question: Question, names: Sequence[str]) -> Steps[list[tuple[Tensor,
     out = []
     for layer, activation, gradient in zip(layers, activations, gradients, strict=True):
         if gradient is None:
-            question.warnings.append(f"network layer {layer.name} does not influence the target; its map is zero.")
+            question.warnings.append(
+                f"network layer {layer.name} does not influence the target; its map is zero."
+            )
             gradient = torch.zeros_like(activation)
         out.append((activation.detach(), gradient))
     yield question.step("backward pass")

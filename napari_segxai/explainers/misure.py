@@ -50,20 +50,29 @@ class Options:
     lr: float = option(0.1, gt=0, help="learning rate of AdamW; 0.001 never prunes")
     lam: float = option(0.01, ge=0, help="lambda: weight of the mask's mean value; higher prunes more")
     kernel: int | None = option(
-        None, ge=3, unit="cells", help="width of the circular dilation kernel; by default 7 at 224 cells, scaled"
+        None,
+        ge=3,
+        unit="cells",
+        help="width of the circular dilation kernel; by default 7 at 224 cells, scaled",
     )
     max_dilations: int | None = option(
         None, ge=0, advanced=True, help="give up after so many; by default go on to the full image"
     )
     mask_size: int | None = option(
-        None, ge=4, unit="cells", advanced=True, help="longest side of the mask; by default the grid's, half of it in 3D"
+        None,
+        ge=4,
+        unit="cells",
+        advanced=True,
+        help="longest side of the mask; by default the grid's, half of it in 3D",
     )
     gamma: float = option(0.01, ge=0, advanced=True, help="weight of the mask's mean total variation")
     beta: float = option(2.0, ge=1, advanced=True, help="exponent of the total variation")
     alpha_label: float = option(2.0, ge=0, advanced=True, help="weight of the label's soft Dice")
     alpha_background: float = option(1.0, ge=0, advanced=True, help="weight of the background's soft Dice")
     clamp: float = option(0.2, ge=0, le=1, advanced=True, help="mask values below become 0 after every step")
-    weight_decay: float = option(0.0, ge=0, advanced=True, help="of AdamW; above 0 it shrinks the mask by itself")
+    weight_decay: float = option(
+        0.0, ge=0, advanced=True, help="of AdamW; above 0 it shrinks the mask by itself"
+    )
     baseline: Baseline = option("zero", advanced=True, help=HELP)
 
 
@@ -140,7 +149,12 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     def loss(values: Tensor) -> Tensor:
         logits = question.forward(torch.addcmul(baseline, spread(values), content))
         agreement = seen.soft_dice(logits, options.alpha_label, options.alpha_background)
-        return options.lam * values.abs().mean() + options.gamma * _variation(values, options.beta) + 1 - agreement
+        return (
+            options.lam * values.abs().mean()
+            + options.gamma * _variation(values, options.beta)
+            + 1
+            - agreement
+        )
 
     def after(values: Tensor) -> None:
         values.clamp_(max=1)

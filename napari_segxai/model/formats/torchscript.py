@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from napari_segxai.errors import UserError
-from napari_segxai.models.card import ModelCard, read_card
-from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.model.card import ModelCard, read_card
+from napari_segxai.model.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
@@ -28,7 +28,9 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     """
     beside = source.with_suffix(".yaml")
     if card is None and not beside.is_file():
-        raise UserError(f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=.")
+        raise UserError(
+            f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=."
+        )
     card = card or read_card(beside)
     try:
         module = torch.jit.load(source, map_location="cpu")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from napari_segxai.errors import UserError
-from napari_segxai.models.card import ModelCard
-from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.model.card import ModelCard
+from napari_segxai.model.segmentation import SegmentationModel
 
 
 def handles(source: object) -> bool:

@@ -15,7 +15,7 @@ from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
-    from napari_segxai.models.card import ModelCard
+    from napari_segxai.model.card import ModelCard
 
 
 @dataclass(frozen=True)

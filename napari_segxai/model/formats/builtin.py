@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_segxai.models.card import ModelCard
-from napari_segxai.models.formats import folder
-from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.model.card import ModelCard
+from napari_segxai.model.formats import folder
+from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.resources import resource
 
 

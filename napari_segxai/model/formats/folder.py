@@ -14,9 +14,9 @@ from torch import nn
 
 import napari_segxai
 from napari_segxai.errors import UserError
-from napari_segxai.models.card import ModelCard, read_card
-from napari_segxai.models.segmentation import SegmentationModel
-from napari_segxai.models.trust import UntrustedCode
+from napari_segxai.model.card import ModelCard, read_card
+from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.model.trust import UntrustedCode
 
 CARD = "model.yaml"
 
@@ -39,12 +39,16 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     folder = source if source.is_dir() else source.parent
     card = card or read_card(folder / CARD)
     if card.architecture is None:
-        raise UserError(f"{folder / CARD}: a model folder needs an architecture, written 'package.module:Class'.")
+        raise UserError(
+            f"{folder / CARD}: a model folder needs an architecture, written 'package.module:Class'."
+        )
     network = _network_class(card.architecture, folder, trust)
     try:
         module = network(**card.arguments)
     except TypeError as error:
-        raise UserError(f"{folder / CARD}: {card.architecture} does not take these arguments: {error}.") from None
+        raise UserError(
+            f"{folder / CARD}: {card.architecture} does not take these arguments: {error}."
+        ) from None
     load_weights(module, folder / card.weights)
     return SegmentationModel(module, card, source=f"model folder {folder.name}")
 

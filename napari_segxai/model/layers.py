@@ -71,7 +71,8 @@ def list_layers(
         return hook
 
     handles = [
-        child.register_forward_hook(listen(name, type(child).__name__)) for name, child in named_modules(module)
+        child.register_forward_hook(listen(name, type(child).__name__))
+        for name, child in named_modules(module)
     ]
     try:
         with torch.inference_mode():

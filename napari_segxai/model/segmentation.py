@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.modules import first_tensor
 from napari_segxai.errors import UserError, nearest
-from napari_segxai.models import intensity
-from napari_segxai.models.layers import NetworkLayer, find_layer, list_layers
-from napari_segxai.models.placement import Placement, place, resize, slice_count
+from napari_segxai.model import intensity
+from napari_segxai.model.layers import NetworkLayer, find_layer, list_layers
+from napari_segxai.model.placement import Placement, place, resize, slice_count
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
-    from napari_segxai.models.card import ModelCard
+    from napari_segxai.model.card import ModelCard
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,9 @@ class SegmentationModel:
                 ) from None
         found = first_tensor(out)
         if found is None:
-            raise UserError(f"{self.name} returns no tensor but a {type(out).__name__}; set `output` in the card.")
+            raise UserError(
+                f"{self.name} returns no tensor but a {type(out).__name__}; set `output` in the card."
+            )
         return found
 
     def logits(self, tensor: Tensor) -> Tensor:

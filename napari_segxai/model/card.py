@@ -196,7 +196,9 @@ class ModelCard(_Strict):
         for what in ("size", "spacing"):
             value = getattr(self.grid, what)
             if value is not None and len(value) != self.spatial_dims:
-                raise ValueError(f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model")
+                raise ValueError(
+                    f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
+                )
         return self
 
 

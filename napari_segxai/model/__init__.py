@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 
 from napari_segxai.errors import UserError, nearest
-from napari_segxai.models import formats
-from napari_segxai.models.card import ModelCard, make_card, read_card
-from napari_segxai.models.segmentation import SegmentationModel
-from napari_segxai.models.trust import UntrustedCode
+from napari_segxai.model import formats
+from napari_segxai.model.card import ModelCard, make_card, read_card
+from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.model.trust import UntrustedCode
 
 __all__ = ["ModelCard", "SegmentationModel", "UntrustedCode", "load_model", "models", "register_model"]
 
@@ -81,7 +81,7 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
 
 def model_names() -> list[str]:
     """Names of the built-in and registered models."""
-    from napari_segxai.models.formats import builtin
+    from napari_segxai.model.formats import builtin
 
     return [*builtin.names(), *_registered]
 
@@ -94,7 +94,7 @@ def models() -> list[dict[str, Any]]:
     list of dict
         With the keys name, title, labels, spatial_dims, channels, licence, provenance and description.
     """
-    from napari_segxai.models.formats import builtin, folder
+    from napari_segxai.model.formats import builtin, folder
 
     cards = {name: read_card(path / folder.CARD) for name, path in builtin.names().items()}
     cards.update({name: model.card for name, model in _registered.items()})

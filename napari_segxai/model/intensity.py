@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_segxai.models.card import Intensity
+    from napari_segxai.model.card import Intensity
 
 Step = Callable[[Tensor], Tensor]
 

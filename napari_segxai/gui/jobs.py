@@ -1,0 +1,136 @@
+"""Jobs in a worker thread: one at a time in the process, cancelled within one forward pass.
+
+Every error becomes part of the outcome: napari's generator workers swallow a RuntimeError, and most of torch's
+errors are RuntimeErrors.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari.qt.threading import create_worker
+
+from napari_segxai.engine.passes import Step, Steps
+
+INTERVAL = 0.1
+"""Seconds between two reports to the window."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes
+    ----------
+    result
+        What it returned; after a cancel or an error what there was until then, or None.
+    error
+        What it raised, without the frames that would keep tensors alive.
+    trace
+        The traceback as text.
+    cancelled
+        Whether it was stopped on request.
+    seconds
+        Wall-clock time.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    trace: str = ""
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class Job:
+    """A job that waits, runs or has ended. The callbacks are called in the GUI thread."""
+
+    make: Callable[[], Steps[Any]]
+    on_step: Callable[[Step], None]
+    on_done: Callable[[Outcome], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it ends before its next pass."""
+        self.stop.set()
+
+
+_waiting: deque[Job] = deque()
+_running: Job | None = None
+
+
+def start(job: Job) -> Job:
+    """Run `job` as soon as no other one runs."""
+    _waiting.append(job)
+    _next()
+    return job
+
+
+def is_waiting(job: Job) -> bool:
+    """Tell whether another job has to end first."""
+    return job in _waiting
+
+
+def _next() -> None:
+    global _running
+    if _running is not None or not _waiting:
+        return
+    job = _running = _waiting.popleft()
+    # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
+    worker = create_worker(_work, job, _start_thread=False, _ignore_errors=True)
+    outcomes: list[Outcome] = []
+    worker.yielded.connect(job.on_step)
+    worker.returned.connect(outcomes.append)
+
+    def finished() -> None:
+        global _running
+        _running = None
+        # A worker that napari itself aborted (the window closes) returns nothing.
+        job.on_done(outcomes[0] if outcomes else Outcome(cancelled=True))
+        _next()
+
+    worker.finished.connect(finished)
+    worker.aborted.connect(job.cancel)
+    worker.start()
+
+
+def _work(job: Job) -> Iterator[Step]:
+    start_time = time.perf_counter()
+    step: Step | None = None
+    steps: Steps[Any] | None = None
+    reported = 0.0
+    try:
+        steps = job.make()
+        while True:
+            if job.stop.is_set():
+                return Outcome(_partial(step), cancelled=True, seconds=time.perf_counter() - start_time)
+            try:
+                step = next(steps)
+            except StopIteration as done:
+                return Outcome(done.value, seconds=time.perf_counter() - start_time)
+            now = time.perf_counter()
+            if now - reported > INTERVAL:
+                reported = now
+                yield step
+    except Exception as error:
+        trace = traceback.format_exc()
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        return Outcome(_partial(step), error, trace, seconds=time.perf_counter() - start_time)
+    finally:
+        if steps is not None:
+            steps.close()
+
+
+def _partial(step: Step | None) -> Any:
+    if step is None or step.partial is None:
+        return None
+    try:
+        return step.partial()
+    except Exception:  # what is left of an out-of-memory error may not be showable
+        return None

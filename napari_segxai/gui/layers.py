@@ -1,0 +1,103 @@
+"""Between napari's layers and this package: the image of a layer, and layers of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_segxai.image import Image
+from napari_segxai.io.layers import image_from_layer
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_segxai.explanation import Explanation
+
+ATTRIBUTES = ("scale", "translate", "rotate", "shear", "units", "axis_labels", "metadata", "name")
+
+
+def image_of_layer(layer: Layer, *, channels: int | None = None, frame: int = 0) -> Image:
+    """Return the `Image` of a napari Image or Labels layer, in the layer's own axis order.
+
+    Parameters
+    ----------
+    channels
+        How many channels the model needs: an axis of that length (the first or the last) of a layer that is
+        not RGB and has an axis too many for its dimensions is taken as channels.
+    frame
+        Time point of a layer with a time axis.
+    """
+    meta = {name: getattr(layer, name) for name in ATTRIBUTES}
+    meta["affine"] = np.asarray(layer.affine.affine_matrix)
+    meta["rgb"] = getattr(layer, "rgb", False)
+    meta["multiscale"] = layer.multiscale
+    data = layer.data
+    if channels and channels > 1 and not meta["rgb"] and layer.ndim >= 3:
+        first, last = data.shape[0], data.shape[-1]
+        if first == channels and meta["axis_labels"][0] not in ("c", "channel"):
+            meta["axis_labels"] = ("c", *meta["axis_labels"][1:])
+        elif last == channels and first != channels:
+            data = np.moveaxis(np.asarray(data), -1, 0)
+            meta["axis_labels"] = ("c", *meta["axis_labels"][:-1])
+            for name in ("scale", "translate", "units"):
+                values = list(getattr(layer, name))
+                meta[name] = (values[-1], *values[:-1])
+    return image_from_layer(data, meta).frame(frame)
+
+
+def frame_of(layer: Layer, viewer: ViewerModel) -> int:
+    """Return the time point of `layer` that the viewer shows; 0 for a layer without time."""
+    return index_in(layer, viewer, 0) if layer.ndim == 4 else 0
+
+
+def slice_of(layer: Layer, viewer: ViewerModel) -> int:
+    """Return the index along the layer's third-last axis that the viewer shows."""
+    return index_in(layer, viewer, layer.ndim - 3)
+
+
+def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:
+    """Return the index along a layer axis at the viewer's current point."""
+    index = layer.world_to_data(viewer.dims.point)[axis]
+    return int(np.clip(np.rint(index), 0, layer.data.shape[axis] - 1))
+
+
+def add_layers(
+    viewer: ViewerModel,
+    explanation: Explanation,
+    source: Layer | None,
+    tuples: Iterable[tuple[Any, dict, str]],
+) -> list[Layer]:
+    """Add layers of an explanation just above `source`, or on top when that is gone."""
+    from napari.layers import Layer
+
+    added = []
+    for data in tuples:
+        layer = Layer.create(*data)
+        below = added[-1] if added and added[-1] in viewer.layers else source
+        index = viewer.layers.index(below) + 1 if below in viewer.layers else len(viewer.layers)
+        viewer.layers.insert(index, layer)
+        added.append(layer)
+    return added
+
+
+def next_number(viewer: ViewerModel, title: str) -> int:
+    """Return the number that tells a new result apart from the results that are in the viewer."""
+    taken = [layer.metadata.get("segxai_number", 0) for layer in viewer.layers if title in layer.name]
+    return max([0, *(number for number in taken if isinstance(number, int))]) + 1
+
+
+def has_prediction(viewer: ViewerModel, explanation: Explanation) -> bool:
+    """Tell whether the viewer shows the same model's prediction of the same image already."""
+    record = explanation.record
+    for layer in viewer.layers:
+        if layer.metadata.get("segxai_role") != "prediction":
+            continue
+        other = layer.metadata.get("segxai", {})
+        same_model = other.get("model", {}).get("sha256") == record.model["sha256"]
+        same_image = other.get("image", {}).get("sha256") == record.image["sha256"]
+        if same_model and same_image and other.get("slice") == record.slice and not other.get("partial"):
+            return True
+    return False
