@@ -166,7 +166,7 @@ class Explanation:
                 name.replace("_", " ") + suffix,
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: color},
-                opacity=0.9,
+                opacity=1.0,
             )
         if self.stages is not None:
             columns = {key: [row[key] for row in self.stage_table] for key in self.stage_table[0]}
@@ -177,7 +177,7 @@ class Explanation:
                 f"dilation stages{suffix}",
                 "labels",
                 colormap=stage_colors(count),
-                opacity=0.35,
+                opacity=0.3,
                 features=_by_label(
                     {key: [0 if key == "stage" else np.nan, *v] for key, v in columns.items()}
                 ),
@@ -189,10 +189,10 @@ class Explanation:
             "saliency",
             f"saliency{suffix}",
             "image",
-            colormap=SIGNED if signed else "inferno",
+            colormap=SIGNED if signed else UNSIGNED,
             contrast_limits=(low, high),
-            blending="additive",
-            opacity=0.8,
+            blending="translucent_no_depth",
+            opacity=0.75,
         )
         return layers
 
@@ -219,19 +219,33 @@ class Explanation:
 
 MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#f9f871"}
 
+UNSIGNED = {
+    "name": "inferno-fade",
+    "colors": np.array(
+        [
+            [0.00, 0.00, 0.02, 0.0],
+            [0.34, 0.06, 0.43, 0.5],
+            [0.73, 0.21, 0.33, 0.7],
+            [0.98, 0.55, 0.04, 0.85],
+            [0.99, 1.00, 0.64, 1.0],
+        ]
+    ),
+}
+"""Inferno that fades out towards 0, so that the image stays visible where nothing was found."""
+
 SIGNED = {
     "name": "against-for",
     "colors": np.array(
         [
-            [0.30, 0.65, 1.0, 1],
-            [0.10, 0.25, 0.75, 1],
-            [0, 0, 0, 1],
-            [0.80, 0.20, 0.05, 1],
-            [1.0, 0.75, 0.2, 1],
+            [0.30, 0.65, 1.00, 1.0],
+            [0.10, 0.25, 0.80, 0.7],
+            [0.10, 0.10, 0.10, 0.0],
+            [0.85, 0.20, 0.05, 0.7],
+            [1.00, 0.75, 0.20, 1.0],
         ]
     ),
 }
-"""Blue speaks against the label, red for it, black is zero: made for additive blending."""
+"""Blue speaks against the label, red for it; it fades out towards 0."""
 
 
 def stage_colors(count: int) -> dict[int | None, Any]:

@@ -36,6 +36,7 @@ def perturb(
     note: str,
     partial: Callable[[], Finding] | None = None,
     largest: int = LARGEST,
+    open_ended: bool = False,
 ) -> Steps[None]:
     """Run the network on ``x * m + baseline * (1 - m)`` for `count` masks.
 
@@ -51,6 +52,8 @@ def perturb(
         (1, channels, 1, ...), or of the input's shape.
     largest
         Bound on the batch, for loops that may end early.
+    open_ended
+        Whether `count` is a bound that is seldom reached, and so not worth telling.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def perturb(
                 stop = consume(start, masks, logits)
             start += n
             del masks, logits
-            yield question.step(f"{note} {min(start, count)} of {count}", partial)
+            yield question.step(f"{note} {start}" if open_ended else f"{note} {start} of {count}", partial)
             if stop:
                 return
             continue

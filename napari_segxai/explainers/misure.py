@@ -133,6 +133,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         note="stage 1, dilation",
         partial=lambda: _stage_one(question, seen, region, history, "stopped"),
         largest=AHEAD,
+        open_ended=True,
     )
     found = _stage_one(question, seen, region, history, status)
     if options.iterations == 0:

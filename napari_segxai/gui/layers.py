@@ -76,6 +76,8 @@ def add_layers(
     added = []
     for data in tuples:
         layer = Layer.create(*data)
+        if layer.metadata["segxai_role"] in explanation.masks:
+            layer.contour = 1  # no argument of Labels; outlines leave the map below visible
         below = added[-1] if added and added[-1] in viewer.layers else source
         index = viewer.layers.index(below) + 1 if below in viewer.layers else len(viewer.layers)
         viewer.layers.insert(index, layer)

@@ -79,6 +79,11 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
     return model
 
 
+def registered() -> dict[str, SegmentationModel]:
+    """Return the models that `register_model` made known to this session, by name."""
+    return dict(_registered)
+
+
 def model_names() -> list[str]:
     """Names of the built-in and registered models."""
     from napari_segxai.model.formats import builtin

@@ -102,7 +102,7 @@ def _stages(shapes: Sequence[tuple[int, ...]], outputs: int) -> list[Stage]:
     widest = max(shapes[k][0] for k in at_bottom)
     bottom = max(k for k in at_bottom if shapes[k][0] == widest)
     stages: list[Stage] = []
-    for k, shape in enumerate(shapes):
+    for k in range(len(shapes)):
         if k == bottom:
             stages.append("bottleneck")
         elif k < bottom:

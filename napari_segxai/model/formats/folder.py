@@ -94,27 +94,47 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state)
 
 
-def _network_class(place: str, folder: Path, trust: bool) -> type[nn.Module]:
-    module_name, _, qualname = place.partition(":")
-    top = module_name.partition(".")[0]
-    local = folder / (module_name.replace(".", "/") + ".py")
-    where = f"{folder / CARD}: architecture {place!r}"
+def check_trust(place: str, folder: Path) -> None:
+    """Raise `UntrustedCode` if the architecture is not part of an installed package.
+
+    Raises
+    ------
+    UntrustedCode
+        Naming the file that would run.
+    UserError
+        If there is no such package.
+    """
+    local, top = _local(place, folder), place.partition(":")[0].partition(".")[0]
     if local.is_file():
-        if not trust:
-            raise UntrustedCode(local)
-        spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{folder.name}_{top}", local)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    else:
-        spec = importlib.util.find_spec(top)
-        if spec is None:
-            raise UserError(f"{where}: there is no package {top!r}; install it or correct the name.")
-        if not trust and not _installed(spec):
-            raise UntrustedCode(Path(spec.origin or next(iter(spec.submodule_search_locations or ["?"]))))
-        try:
+        raise UntrustedCode(local)
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        raise UserError(
+            f"{folder / CARD}: architecture {place!r}: there is no package {top!r}; install it or correct the name."
+        )
+    if not _installed(spec):
+        raise UntrustedCode(Path(spec.origin or next(iter(spec.submodule_search_locations or ["?"]))))
+
+
+def _local(place: str, folder: Path) -> Path:
+    """Return the file in the model folder that would hold the architecture."""
+    return folder / (place.partition(":")[0].replace(".", "/") + ".py")
+
+
+def _network_class(place: str, folder: Path, trust: bool) -> type[nn.Module]:
+    if not trust:
+        check_trust(place, folder)
+    module_name, _, qualname = place.partition(":")
+    where, local = f"{folder / CARD}: architecture {place!r}", _local(place, folder)
+    try:
+        if local.is_file():
+            spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{folder.name}", local)
+            module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        else:
             module = importlib.import_module(module_name)
-        except ImportError as error:
-            raise UserError(f"{where}: {error}.") from None
+    except ImportError as error:
+        raise UserError(f"{where}: {error}.") from None
     found: Any = module
     for part in qualname.split("."):
         found = getattr(found, part, None)

@@ -1,0 +1,180 @@
+"""Choosing the region: predicted pixels, the whole image, a picked object or pixel, or a drawn layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
+
+from napari_segxai.errors import UserError
+from napari_segxai.gui.picking import Picker
+from napari_segxai.targets import Component, Point
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image, Layer
+
+    from napari_segxai import image as image_room
+
+FIXED = {"predicted pixels": None, "whole image": "image"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The region for a target, and Python code that gives it."""
+
+    region: Any
+    code: str | None
+
+
+class RegionBox(QWidget):
+    """A list of regions and a button that arms picking.
+
+    Attributes
+    ----------
+    changed
+        Emitted when another region is chosen.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.viewer = viewer
+        self.combo = QComboBox()
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setToolTip(
+            "The pixels that are asked about: those predicted as the label, the whole image, an object or pixel that "
+            "you pick, or what you drew in a Labels or Shapes layer."
+        )
+        self.pick = QToolButton()
+        self.pick.setText("Pick")
+        self.pick.setCheckable(True)
+        self.pick.setToolTip(
+            "Pick: shift-click an object in the canvas; its connected component becomes the region."
+        )
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.combo, 1)
+        layout.addWidget(self.pick)
+        self._source: ref[Image] | None = None
+        self._point: tuple[int, ...] | None = None
+        self._layers: list[ref[Layer]] = []
+        self.picker = Picker(viewer, self._layer, self._picked, lambda: self.pick.setChecked(False))
+        self.pick.toggled.connect(self._on_pick)
+        self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.set_source(None)
+
+    def set_source(self, source: Image | None) -> None:
+        """Offer the regions that lie on `source`."""
+        same = source is not None and self._layer() is source
+        self._source = ref(source) if source is not None else None
+        if not same:
+            self._point = None
+        self.pick.setEnabled(source is not None)
+        current = self.combo.currentText()
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        self.combo.addItems(list(FIXED))
+        if self._point is not None:
+            self.combo.addItems(self._point_texts())
+        self._layers = [ref(layer) for layer in self.viewer.layers if _offers_region(layer, source)]
+        self.combo.addItems([layer().name for layer in self._layers])
+        self.combo.setCurrentIndex(max(0, self.combo.findText(current)))
+        self.combo.blockSignals(False)
+        if self.combo.currentText() != current:
+            self.changed.emit()
+
+    def chosen(self, image: image_room.Image) -> Chosen:
+        """Return the region on the grid of `image`.
+
+        Raises
+        ------
+        UserError
+            If the chosen layer is gone or empty.
+        """
+        text, index = self.combo.currentText(), self.combo.currentIndex()
+        if text in FIXED and index < len(FIXED):
+            return Chosen(FIXED[text], None if FIXED[text] is None else repr(FIXED[text]))
+        if self._point is not None and index in (len(FIXED), len(FIXED) + 1):
+            point = self._point[-image.spatial_dims :]
+            kind = Component if index == len(FIXED) else Point
+            return Chosen(kind(point), f"sx.{kind.__name__}({point})")
+        layer = self._layers[index - self.combo.count()]()
+        if layer is None or layer not in self.viewer.layers:
+            raise UserError(f"the region layer {text!r} is gone; choose another region.")
+        mask = _mask_of(layer, image.spatial_shape, self._layer())
+        if not mask.any():
+            raise UserError(f"the region layer {text!r} is empty; draw something in it.")
+        return Chosen(mask, f"viewer.layers[{layer.name!r}].data > 0")
+
+    def _layer(self) -> Image | None:
+        layer = self._source() if self._source is not None else None
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def _on_pick(self, on: bool) -> None:
+        if on:
+            self.picker.enter()
+        else:
+            self.picker.leave()
+
+    def _picked(self, index: tuple[int, ...]) -> None:
+        self._point = index
+        self.set_source(self._layer())
+        self.combo.setCurrentIndex(len(FIXED))
+        self.changed.emit()
+
+    def _point_texts(self) -> list[str]:
+        where = ", ".join(map(str, self._point or ()))
+        return [f"object at {where}", f"pixel {where}"]
+
+
+def _offers_region(layer: Layer, source: Image | None) -> bool:
+    if source is None or layer._type_string not in ("labels", "shapes"):
+        return False
+    if layer.metadata.get("segxai_role") in ("prediction", "dilation_stages"):
+        return False
+    if layer._type_string == "shapes":
+        return True
+    shape = source.data.shape[:-1] if getattr(source, "rgb", False) else source.data.shape
+    return tuple(layer.data.shape) == tuple(shape)[-layer.ndim :]
+
+
+def _mask_of(layer: Layer, shape: tuple[int, ...], source: Image | None) -> np.ndarray:
+    if layer._type_string == "labels":
+        return np.asarray(layer.data).reshape(shape) > 0
+    masks = np.zeros(shape, bool)
+    n = len(shape)
+    for vertices, kind in zip(layer.data, layer.shape_type, strict=True):
+        if kind in ("line", "path"):
+            continue
+        points = np.array([_to_data(layer, source, vertex)[-n:] for vertex in vertices])
+        if kind == "ellipse":
+            points = _ellipse(points)
+        from skimage.draw import polygon2mask
+
+        plane = polygon2mask(shape[-2:], points[:, -2:])
+        if n == 2:
+            masks |= plane
+        else:
+            index = int(np.clip(np.rint(points[:, 0].mean()), 0, shape[0] - 1))
+            masks[index] |= plane
+    return masks
+
+
+def _to_data(layer: Layer, source: Image | None, vertex: np.ndarray) -> np.ndarray:
+    if source is None:
+        return np.asarray(vertex)
+    return np.asarray(source.world_to_data(layer.data_to_world(vertex)))
+
+
+def _ellipse(corners: np.ndarray) -> np.ndarray:
+    """Return points on the ellipse that fills the box with these four corners."""
+    centre = corners.mean(0)
+    a, b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+    return centre + np.cos(angles) * a + np.sin(angles) * b

@@ -1,0 +1,146 @@
+"""The run bar, pinned below the form: Run or Cancel, the estimate, progress, what came out."""
+
+from __future__ import annotations
+
+import time
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_segxai.engine.passes import Step
+
+
+class RunBar(QWidget):
+    """Shows one of: ready with an estimate, blocked with a reason, running with progress, ended with a result."""
+
+    run_clicked = Signal()
+    cancel_clicked = Signal()
+    copy_clicked = Signal()
+    again_clicked = Signal()
+    save_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.run = QPushButton("Run")
+        self.run.setToolTip("Explain the chosen label; the results become new layers.")
+        self.run.setMinimumWidth(90)
+        self.run.clicked.connect(self._on_run)
+        self.estimate = _text()
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 1000)
+        self.progress.setTextVisible(False)
+        self.progress.setMaximumHeight(8)
+        self.progress.hide()
+        self.status = _text()
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status.hide()
+        self.copy = QPushButton("Copy as Python")
+        self.copy.setToolTip("Put a script on the clipboard that makes this result again.")
+        self.copy.clicked.connect(self.copy_clicked)
+        self.again = QPushButton("Run again")
+        self.again.setToolTip("Run with the settings of the selected result, or of the last run.")
+        self.again.clicked.connect(self.again_clicked)
+        self.save = QPushButton("Save…")
+        self.save.setToolTip("Write the maps and masks as NIfTI, with record.json.")
+        self.save.clicked.connect(self.save_clicked)
+        self._buttons = (self.copy, self.again, self.save)
+        for button in self._buttons:
+            button.setEnabled(False)
+        top = QHBoxLayout()
+        top.addWidget(self.run)
+        top.addWidget(self.estimate, 1)
+        bottom = QHBoxLayout()
+        for button in self._buttons:
+            bottom.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.status)
+        layout.addLayout(bottom)
+        self.is_running = False
+        self._started = 0.0
+
+    def set_accent(self, color: str) -> None:
+        """Give the Run button, and it alone, the accent colour of the theme."""
+        self.run.setStyleSheet(f"QPushButton:enabled {{ background-color: {color}; font-weight: bold; }}")
+
+    def set_ready(self, estimate: str) -> None:
+        """Run can be pressed."""
+        if not self.is_running:
+            self.run.setEnabled(True)
+            self.estimate.setText(estimate)
+
+    def set_blocked(self, reason: str) -> None:
+        """Run cannot be pressed, for this reason."""
+        if not self.is_running:
+            self.run.setEnabled(False)
+            self.estimate.setText(reason)
+
+    def set_running(self, note: str) -> None:
+        """A job has been handed over; Run has become Cancel."""
+        self.is_running = True
+        self._started = time.perf_counter()
+        self.run.setText("Cancel")
+        self.run.setEnabled(True)
+        self.progress.setValue(0)
+        self.progress.show()
+        self.show_status(note)
+        self.again.setEnabled(False)
+
+    def set_cancelling(self) -> None:
+        """Cancel was pressed; the pass under way is finished first."""
+        self.run.setText("Cancelling…")
+        self.run.setEnabled(False)
+
+    def report(self, step: Step) -> None:
+        """Show how far the job is and how long it will take."""
+        share = min(1.0, step.done / max(1, step.total))
+        self.progress.setValue(int(1000 * share))
+        elapsed = time.perf_counter() - self._started
+        left = f" · {duration(elapsed * (1 - share) / share)} left" if share > 0.02 and elapsed > 1 else ""
+        self.show_status(step.note + left)
+
+    def set_ended(self, text: str, *, error: bool = False, result: bool = True) -> None:
+        """The job has ended; Cancel has become Run again."""
+        self.is_running = False
+        self.run.setText("Run")
+        self.run.setEnabled(True)
+        self.progress.hide()
+        self.show_status(text, error=error)
+        if result:
+            for button in self._buttons:
+                button.setEnabled(True)
+        self.again.setEnabled(self.copy.isEnabled())
+
+    def show_status(self, text: str, *, error: bool = False) -> None:
+        """Show a line below the progress bar."""
+        self.status.setStyleSheet("color: #ff6b6b;" if error else "")
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+
+    def _on_run(self) -> None:
+        if self.is_running:
+            self.set_cancelling()
+            self.cancel_clicked.emit()
+        else:
+            self.run_clicked.emit()
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setMinimumWidth(60)
+    return label
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words that fit on a button."""
+    if seconds < 1:
+        return "less than 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
