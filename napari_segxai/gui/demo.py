@@ -31,7 +31,9 @@ def run(out: Path, *, headless: bool = False) -> None:
     UserError
         If there is neither a display nor Xvfb.
     """
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         if shutil.which("xvfb-run") is None:
             raise UserError("there is no display; install xvfb to run the demonstration without one.")
         command = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24", sys.executable, "-m", "napari_segxai"]

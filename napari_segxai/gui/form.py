@@ -159,7 +159,9 @@ def _choice(parameter: Parameter, choices: Sequence[Any], *, editable: bool) -> 
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.addItems([str(choice) for choice in choices])
     box.setCurrentText(str(parameter.default))
-    return _Field(parameter, box, box.currentText, lambda value: box.setCurrentText(str(value)), box.currentTextChanged)
+    return _Field(
+        parameter, box, box.currentText, lambda value: box.setCurrentText(str(value)), box.currentTextChanged
+    )
 
 
 def _layer_choices(parameter: Parameter, layers: Sequence[str]) -> list[str]:
