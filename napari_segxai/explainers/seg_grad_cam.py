@@ -21,6 +21,10 @@ from napari_segxai.explainers.registry import explainer
 from napari_segxai.options import LayerName, option
 
 
+CANCELS = 1e-4
+"""Pooled gradients below this share of the gradients themselves are rounding errors."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Parameters of seg-grad-cam."""
@@ -42,4 +46,9 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
     [(activation, gradient)] = yield from record(question, [options.layer])
     weights = gradient.flatten(2).mean(2)
+    if weights.abs().max() < CANCELS * gradient.abs().mean():
+        question.warnings.append(
+            f"the gradients of {options.layer} cancel when they are pooled, as they do before an instance "
+            "normalisation: the map is numerical noise; use seg-hires-grad-cam."
+        )
     return Finding((weights.view(*weights.shape, *(1,) * (activation.ndim - 2)) * activation).sum(1)[0])
