@@ -41,7 +41,7 @@ def context():
 def by_hand(model, image, width, tau):
     """Stage 1 written out one dilation at a time, with scikit-image's dilation."""
     x = torch.from_numpy(image.array)[None, None]
-    predict = lambda t: model.module(t).argmax(1)[0].numpy() == 1  # noqa: E731
+    predict = lambda t: model.module(t).argmax(1)[0].numpy() == 1
     reference = predict(x)
     mask, dice = reference.copy(), []
     while True:

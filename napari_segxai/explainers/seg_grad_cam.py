@@ -20,7 +20,6 @@ from napari_segxai.engine.record import record
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.options import LayerName, option
 
-
 CANCELS = 1e-4
 """Pooled gradients below this share of the gradients themselves are rounding errors."""
 
