@@ -185,7 +185,13 @@ def write_raster(
             colours: Any = (
                 "rgb" if array.shape == image.array.shape and image.header.get("rgb") else "minisblack"
             )
-            tifffile.imwrite(path, array, photometric=colours, description=description or None, metadata=None)
+            tifffile.imwrite(
+                path,
+                array,
+                photometric=colours,
+                description=description.encode("ascii", "replace") or None,
+                metadata=None,
+            )
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that exists and may be "

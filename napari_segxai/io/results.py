@@ -39,7 +39,7 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
             endings.append(".tif" if kind == "image" else ".png")
         for ending in endings:
             path = folder / f"{name}{ending}"
-            write_volume(path, array, image, kind=kind, description=f"napari-segxai {explanation.title}")
+            write_volume(path, array, image, kind=kind, description=describe(explanation))
             written.append(path)
 
     write("saliency", explanation.map, "image")
@@ -64,6 +64,11 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
     return [*written, folder / RECORD]
 
 
+def describe(explanation: Explanation) -> str:
+    """Return a line for file headers, which hold ASCII alone."""
+    return f"napari-segxai {explanation.record.method} of {explanation.record.target['label']}"
+
+
 def _write_native(explanation: Explanation, folder: Path) -> Path:
     """Write the map at the network layer's own resolution, placed in the world when the image is."""
     native = explanation.native
@@ -79,7 +84,7 @@ def _write_native(explanation: Explanation, folder: Path) -> Path:
     else:
         path = folder / "saliency_native.tif"
         image = Image(native)
-    write_volume(path, native, image, description=f"napari-segxai {explanation.title}")
+    write_volume(path, native, image, description=describe(explanation))
     return path
 
 

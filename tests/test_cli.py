@@ -1,0 +1,243 @@
+"""The command line: what it writes, what it prints, how it fails."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli import app
+from napari_segxai.resources import resource
+
+HEAD = str(resource("sample_data/images/t1_head.nii.gz"))
+TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
+
+
+def run(*args: str):
+    return CliRunner().invoke(app, list(args))
+
+
+def explain(*args: str):
+    return run("explain", *args)
+
+
+def test_help_and_version():
+    assert "explain" in run("--help").stdout
+    assert run("--version").stdout.strip() == sx.__version__
+
+
+def test_listings_are_a_list_of_objects():
+    methods = json.loads(run("methods", "--json").stdout)
+    assert {"misure", "rise", "seg-grad-cam", "seg-hires-grad-cam", "seg-xres-cam"} <= {
+        m["name"] for m in methods
+    }
+    for method in methods:
+        assert {"name", "family", "needs", "spatial_dims", "parameters", "passes"} <= set(method)
+        for parameter in method["parameters"]:
+            assert {"name", "type", "default", "bounds", "unit", "help"} <= set(parameter)
+    models = json.loads(run("models", "--json").stdout)
+    assert {"brain-extraction", "selfie", "triangle"} <= {m["name"] for m in models}
+    for model in models:
+        assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(model)
+    layers = json.loads(run("layers", "triangle", "--json").stdout)
+    assert {"name", "type", "stage", "shape", "order"} == set(layers[0])
+    for listing in (["methods"], ["models"], ["layers", "triangle"]):
+        assert run(*listing).stdout.strip()
+
+
+def test_a_volume_comes_back_with_the_inputs_grid_and_affine(tmp_path):
+    out = tmp_path / "out"
+    done = explain(
+        HEAD,
+        "--model",
+        "brain-extraction",
+        "--label",
+        "brain",
+        "--method",
+        "seg-hires-grad-cam",
+        "--out",
+        str(out),
+    )
+    assert done.exit_code == 0, done.output
+    source = nib.load(HEAD)
+    for name in ("saliency", "prediction"):
+        written = nib.load(out / f"{name}.nii.gz")
+        assert written.shape == source.shape
+        np.testing.assert_array_equal(written.affine, source.affine)
+        assert written.header["sform_code"] == source.header["sform_code"]
+    record = json.loads((out / "record.json").read_text())
+    assert record["method"] == "seg-hires-grad-cam"
+    native = nib.load(out / "saliency_native.nii.gz")
+    assert native.shape == (3, 3, 3)
+    corners = [
+        np.array([[-0.5, -0.5, -0.5, 1], [*(np.array(n.shape) - 0.5), 1]]) @ n.affine.T
+        for n in (native, source)
+    ]
+    np.testing.assert_allclose(*corners, atol=1e-3)  # both cover the same extent of the world
+
+
+def test_a_2d_image_comes_back_as_nifti_and_as_pictures(tmp_path):
+    out = tmp_path / "out"
+    done = explain(
+        TRIANGLE, "--model", "triangle", "--label", "triangle", "-p", "iterations=5", "--out", str(out)
+    )
+    assert done.exit_code == 0, done.output
+    for name in (
+        "saliency",
+        "sufficient_region",
+        "minimally_sufficient_region",
+        "dilation_stages",
+        "prediction",
+    ):
+        assert (out / f"{name}.nii.gz").exists()
+        assert (out / f"{name}.tif").exists() or (out / f"{name}.png").exists()
+    table = (out / "dilation_stages.csv").read_text().splitlines()
+    assert table[0].startswith("stage,dilations,radius,dice")
+    assert "dice_explained" in done.stdout
+
+
+def test_the_same_numbers_as_in_python(tmp_path):
+    out = tmp_path / "out"
+    args = ["-p", "masks=60", "-p", "keep=0.4", "--seed", "7", "--out", str(out)]
+    done = explain(TRIANGLE, "--model", "triangle", "--label", "triangle", "--method", "rise", *args)
+    assert done.exit_code == 0, done.output
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    ex = sx.explain(model, image, "triangle", "rise", seed=7, masks=60, keep=0.4)
+    import tifffile
+
+    np.testing.assert_array_equal(tifffile.imread(out / "saliency.tif"), ex.map)
+
+
+def test_presets_and_json(tmp_path):
+    args = [
+        "--method",
+        "rise",
+        "-p",
+        "preset=hasany",
+        "-p",
+        "masks=5",
+        "--json",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = explain(TRIANGLE, "--model", "triangle", "--label", "triangle", *args)
+    record = json.loads(done.stdout)
+    assert record["parameters"]["score"] == "dice"
+    assert record["parameters"]["masks"] == 5
+
+
+def test_regions(tmp_path):
+    base = [TRIANGLE, "--model", "triangle", "--label", "triangle", "--method", "seg-hires-grad-cam"]
+    mask = np.zeros((112, 112), np.uint8)
+    mask[20:60, 20:60] = 1
+    import skimage.io
+
+    skimage.io.imsave(tmp_path / "mask.png", mask * 255, check_contrast=False)
+    maps = []
+    for k, region in enumerate(["image", "40,40", str(tmp_path / "mask.png")]):
+        out = tmp_path / str(k)
+        done = explain(*base, "--region", region, "--out", str(out))
+        assert done.exit_code == 0, done.output
+        maps.append(json.loads((out / "record.json").read_text())["target"]["region"])
+    assert maps == ["whole image", "pixel (40, 40)", "drawn region of 1600 pixels"]
+
+
+def test_a_region_stored_in_another_order_is_turned(tmp_path):
+    source = nib.load(HEAD)
+    mask = np.zeros(source.shape, np.uint8)
+    mask[40:60, 50:70, 20:30] = 1
+    image = nib.Nifti1Image(mask, source.affine)
+    nib.save(nib.as_closest_canonical(image), tmp_path / "mask.nii.gz")
+    from napari_segxai.io.results import read_region
+
+    np.testing.assert_array_equal(read_region(tmp_path / "mask.nii.gz", sx.read_image(HEAD)), mask > 0)
+    shifted = source.affine.copy()
+    shifted[:3, 3] += 50
+    nib.save(nib.Nifti1Image(mask, shifted), tmp_path / "far.nii.gz")
+    with pytest.raises(sx.UserError, match="mm away"):
+        read_region(tmp_path / "far.nii.gz", sx.read_image(HEAD))
+
+
+MISTAKES = {
+    "no such file": (["nowhere.nii.gz", "--model", "triangle", "--label", "triangle"], "nowhere.nii.gz"),
+    "no such model": ([TRIANGLE, "--model", "triangel", "--label", "triangle"], "'triangle'"),
+    "no such label": ([TRIANGLE, "--model", "triangle", "--label", "tringle"], "'triangle'"),
+    "no such method": (
+        [TRIANGLE, "--model", "triangle", "--label", "triangle", "--method", "misur"],
+        "'misure'",
+    ),
+    "no such parameter": (
+        [TRIANGLE, "--model", "triangle", "--label", "triangle", "-p", "iteration=3"],
+        "'iterations'",
+    ),
+    "bad value": ([TRIANGLE, "--model", "triangle", "--label", "triangle", "-p", "tau=2"], "1 or less"),
+    "no pair": ([TRIANGLE, "--model", "triangle", "--label", "triangle", "-p", "tau"], "NAME=VALUE"),
+    "3D model, 2D image": ([TRIANGLE, "--model", "brain-extraction", "--label", "brain"], "3D"),
+    "channels": ([TRIANGLE, "--model", "selfie", "--label", "person"], "channel"),
+    "no such layer": (
+        [
+            TRIANGLE,
+            "--model",
+            "triangle",
+            "--label",
+            "triangle",
+            "--method",
+            "seg-grad-cam",
+            "-p",
+            "layer=bottelneck",
+        ],
+        "'bottleneck'",
+    ),
+    "no such device": ([TRIANGLE, "--model", "triangle", "--label", "triangle", "--device", "tpu"], "'tpu'"),
+    "pixel outside": (
+        [TRIANGLE, "--model", "triangle", "--label", "triangle", "--region", "500,3"],
+        "(500, 3)",
+    ),
+    "needless slice": ([TRIANGLE, "--model", "triangle", "--label", "triangle", "--slice", "3"], "slice"),
+    "bad score": ([TRIANGLE, "--model", "triangle", "--label", "triangle", "--score", "odds"], "'odds'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_told_in_one_line_with_status_2(mistake, tmp_path):
+    args, hint = MISTAKES[mistake]
+    done = explain(*args, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2, done.output
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert hint in lines[0]
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "out" / "record.json").exists()
+
+
+def test_results_are_not_overwritten_unless_asked(tmp_path):
+    args = [
+        TRIANGLE,
+        "--model",
+        "triangle",
+        "--label",
+        "triangle",
+        "--method",
+        "seg-grad-cam",
+        "--out",
+        str(tmp_path),
+    ]
+    assert explain(*args).exit_code == 0
+    again = explain(*args)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert explain(*args, "--overwrite").exit_code == 0
+
+
+def test_the_demonstration_without_display_or_xvfb_says_what_to_install(monkeypatch, tmp_path):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("sys.platform", "linux")
+    done = run("demo", "--out", str(tmp_path))
+    assert done.exit_code == 2
+    assert "xvfb" in done.stderr

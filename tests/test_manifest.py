@@ -1,0 +1,45 @@
+"""The manifest at the top level of the repository."""
+
+from __future__ import annotations
+
+import pytest
+from npe2 import PluginManifest
+
+from napari_segxai.explainers.registry import all_methods
+from napari_segxai.resources import resource
+
+
+@pytest.fixture(scope="module")
+def manifest() -> PluginManifest:
+    return PluginManifest.from_distribution("napari-segxai")
+
+
+def test_every_command_can_be_imported(manifest):
+    manifest.validate_imports()
+    assert manifest.name == "napari-segxai"
+
+
+def test_it_offers_what_the_readme_says(manifest):
+    widgets = {widget.display_name for widget in manifest.contributions.widgets}
+    assert "Explain" in widgets
+    samples = {sample.key for sample in manifest.contributions.sample_data}
+    assert samples == {"t1_head", "astronaut", "triangle"}
+    patterns = {p for reader in manifest.contributions.readers for p in reader.filename_patterns}
+    assert {"*.nii", "*.nii.gz", "*.hdr", "*.img", "*.mgz"} <= patterns
+
+
+def test_it_is_the_file_at_the_top_level(manifest):
+    assert resource("napari.yaml").read_text().startswith("name: napari-segxai")
+
+
+def test_every_method_is_complete():
+    for method in all_methods():
+        listed = method.as_json()
+        assert listed["summary"]
+        assert listed["source"]
+        assert len(method.doc) > 300, "the page behind the ? button"
+        assert set(listed["spatial_dims"]) <= {2, 3}
+        for parameter in listed["parameters"]:
+            assert parameter["help"]
+        for name in method.presets:
+            method.make_options({"preset": name})
