@@ -67,6 +67,7 @@ class ExplainPanel(QWidget):
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
         self._images: list[ref[ImageLayer]] = []
+        self._to_show: list[Any] = []
         self._build()
         self._connect()
         self._refresh_layers()
@@ -202,7 +203,7 @@ class ExplainPanel(QWidget):
         source = self._asked[0]() if self._asked is not None else None
         with_prediction = not layers.has_prediction(self.viewer, explanation)
         number = layers.next_number(self.viewer, explanation.title)
-        waiting = explanation.to_layers(number, prediction=with_prediction)
+        waiting = self._to_show = explanation.to_layers(number, prediction=with_prediction)
         active = self.viewer.layers.selection.active
         above = source
 
@@ -216,6 +217,10 @@ class ExplainPanel(QWidget):
             QTimer.singleShot(0, add_one)
 
         add_one()
+
+    def _all_shown(self) -> bool:
+        """Whether every layer of the last result has been added."""
+        return not self._to_show
 
     # -- after a run ------------------------------------------------------------------------------------
 
@@ -553,7 +558,18 @@ def _undo(
         for layer in alive.layers:
             layer.events.name.disconnect(rename)
     if (job := running()) is not None:
+        job.on_step = lambda _: None
+        job.on_done = partial(_keep, viewer)
         job.cancel()
+
+
+def _keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
+    """Add what a job found until its dock was closed, if the viewer is still there."""
+    alive = viewer()
+    if alive is not None and isinstance(outcome.result, Explanation):
+        number = layers.next_number(alive, outcome.result.title)
+        shown = layers.has_prediction(alive, outcome.result)
+        layers.add_layers(alive, outcome.result, None, outcome.result.to_layers(number, prediction=not shown))
 
 
 def summary(explanation: Explanation) -> str:

@@ -60,6 +60,11 @@ class Job:
         """Ask the job to stop; it ends before its next pass."""
         self.stop.set()
 
+    def abandon(self, *_: object) -> None:
+        """Stop without telling anyone: who asked is gone."""
+        self.on_step = self.on_done = lambda _: None
+        self.stop.set()
+
 
 _waiting: deque[Job] = deque()
 _running: Job | None = None
@@ -85,7 +90,7 @@ def _next() -> None:
     # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
     worker = create_worker(_work, job, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
-    worker.yielded.connect(job.on_step)
+    worker.yielded.connect(lambda step: job.on_step(step))
     worker.returned.connect(outcomes.append)
 
     def finished() -> None:

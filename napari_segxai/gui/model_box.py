@@ -134,7 +134,9 @@ class ModelBox(QWidget):
             if self.entry is not entry:
                 self.ensure_loaded()
 
-        self._job = jobs.start(jobs.Job(make, lambda _: None, done))
+        self._job = jobs.Job(make, lambda _: None, done)
+        self.destroyed.connect(self._job.abandon)
+        jobs.start(self._job)
 
     def open(self, path: str | Path, *, trust: bool = False) -> None:
         """Add the model folder or file at `path` and choose it.

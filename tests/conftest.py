@@ -1,0 +1,73 @@
+"""Shared fixtures: a real napari window with the Explain panel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def wait(qtbot) -> Callable[..., None]:
+    """Turn the event loop until a condition holds."""
+
+    def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+        qtbot.waitUntil(condition, timeout=int(seconds * 1000))
+
+    return until
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A real napari window; jobs that a test left running are stopped."""
+    from napari_segxai.gui import jobs
+
+    viewer = make_napari_viewer(show=True)
+    yield viewer
+    end = time.monotonic() + 30
+    if jobs._running is not None:
+        jobs._running.cancel()
+    while jobs._running is not None and time.monotonic() < end:
+        from qtpy.QtWidgets import QApplication
+
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def open_panel(viewer):
+    """Open the Explain panel as a user does, through the plugin menu's widget."""
+
+    def open_():
+        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
+        return panel
+
+    return open_
+
+
+@pytest.fixture
+def triangle_panel(viewer, open_panel, wait):
+    """The Triangle sample and a panel that is ready to run."""
+    viewer.open_sample("napari-segxai", "triangle")
+    panel = open_panel()
+    wait(lambda: panel.run_bar.run.isEnabled())
+    return panel
+
+
+@pytest.fixture
+def run_panel(wait):
+    """Press Run and wait until the results are layers."""
+
+    def run(panel, method: str | None = None, **params) -> None:
+        if method is not None:
+            panel.method_box.setCurrentIndex([m.name for m in panel._methods].index(method))
+        panel.form.set_values(params)
+        before = len(panel.viewer.layers)
+        panel.run_bar.run.click()
+        assert panel.run_bar.is_running
+        wait(lambda: not panel.run_bar.is_running, 120)
+        if panel.explanation is not None and not panel.run_bar.status.styleSheet():
+            wait(lambda: len(panel.viewer.layers) > before and panel._all_shown())
+
+    return run
