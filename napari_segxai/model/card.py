@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -40,9 +41,9 @@ class Grid(_Strict):
     def _one_rule(self) -> Grid:
         if self.size is not None and self.spacing is not None:
             raise ValueError("give either a size or a spacing, not both")
-        if self.size is not None and (self.multiple != 1 or min(self.size) < 1):
+        if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
             raise ValueError("a fixed size is positive and takes no multiple")
-        if self.spacing is not None and min(self.spacing) <= 0:
+        if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
             raise ValueError("spacing is a positive number of millimetres")
         return self
 
@@ -92,12 +93,20 @@ class Intensity(_Strict):
             pair = getattr(self, name)
             if pair is not None and not pair[0] < pair[1]:
                 raise ValueError(f"{name} needs its lower value first")
-        if self.divide == 0:
-            raise ValueError("divide needs a number other than 0")
-        if self.normalise is not None and (
-            set(self.normalise) != {"mean", "std"} or min(self.normalise["std"]) <= 0
-        ):
-            raise ValueError("normalise needs a mean and a positive std per channel")
+        for name in ("rescale", "window", "scale_shift"):
+            if not all(map(math.isfinite, getattr(self, name) or ())):
+                raise ValueError(f"{name} needs finite numbers")
+        percentiles = self.clip_percentiles
+        if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
+            raise ValueError("clip_percentiles lie between 0 and 100")
+        if self.divide is not None and not 0 < abs(self.divide) < math.inf:
+            raise ValueError("divide needs a finite number other than 0")
+        if self.normalise is not None:
+            known = set(self.normalise) == {"mean", "std"} and all(self.normalise.values())
+            if not known or not all(0 < s < math.inf for s in self.normalise["std"]):
+                raise ValueError("normalise needs a mean and a positive std per channel")
+            if not all(map(math.isfinite, self.normalise["mean"])):
+                raise ValueError("normalise needs finite numbers")
         return self
 
 
@@ -140,13 +149,13 @@ class ModelCard(_Strict):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     name: str
-    labels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...]
     spatial_dims: Literal[2, 3]
     channels: tuple[str, ...] = Field(("intensity",), min_length=1)
     orientation: str | None = None
     grid: Grid = Grid()
     intensity: tuple[Intensity, ...] = ()
-    background_value: float | None = None
+    background_value: float | None = Field(None, allow_inf_nan=False)
     activation: Literal["softmax", "sigmoid"] = "softmax"
     values: Literal["logits", "probabilities"] = "logits"
     output: str | int | None = None
@@ -164,6 +173,8 @@ class ModelCard(_Strict):
     @field_validator("labels")
     @classmethod
     def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) < 2:
+            raise ValueError("a segmentation has two labels at least, in most cases the background first")
         if len(set(labels)) != len(labels):
             raise ValueError("every label needs a name of its own")
         return labels
@@ -180,7 +191,7 @@ class ModelCard(_Strict):
     @field_validator("architecture")
     @classmethod
     def _place(cls, place: str | None) -> str | None:
-        if place is not None and not re.fullmatch(r"[\w.]+:[\w.]+", place):
+        if place is not None and not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", place):
             raise ValueError("architecture is written 'package.module:Class'")
         return place
 
@@ -192,14 +203,27 @@ class ModelCard(_Strict):
         return name
 
     @model_validator(mode="after")
-    def _dims(self) -> ModelCard:
+    def _numbers_fit(self) -> ModelCard:
         for what in ("size", "spacing"):
             value = getattr(self.grid, what)
             if value is not None and len(value) != self.spatial_dims:
                 raise ValueError(
                     f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
                 )
+        for step in self.intensity:
+            for key, values in (step.normalise or {}).items():
+                if len(values) not in (1, len(self.channels)):
+                    raise ValueError(
+                        f"intensity normalise {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
+                    )
         return self
+
+
+_IN_YAML = {
+    "tuple_type": "has to be a list",
+    "model_type": "has to be a mapping of keys to values",
+    "dict_type": "has to be a mapping of keys to values",
+}
 
 
 def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
@@ -213,7 +237,9 @@ def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
     try:
         return ModelCard.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # A misspelt key that is required is both missing and unknown: the latter says what to correct.
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         key = ".".join(str(part) for part in first["loc"]) or "card"
         if first["type"] == "extra_forbidden":
             owner: type[BaseModel] = ModelCard
@@ -221,7 +247,8 @@ def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
                 owner = Grid if first["loc"][0] == "grid" else Intensity
             hint = nearest(str(first["loc"][-1]), owner.model_fields)
             raise UserError(f"{where}: unknown key {key!r}; {hint}") from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+        message = _IN_YAML.get(first["type"], message)
         raise UserError(f"{where}: {key}: {message}.") from None
 
 
@@ -238,8 +265,14 @@ def read_card(path: str | Path) -> ModelCard:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such model card.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a YAML file ({str(error).splitlines()[0]}).") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a model card ({error.strerror}).") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: bad encoding, or a date such as 2024-13-45
+        mark = getattr(error, "problem_mark", None)
+        parts = [getattr(error, "context", None), getattr(error, "problem", None)] if mark else [str(error)]
+        reason = ": ".join(part.splitlines()[0] for part in parts if part)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not a YAML file ({reason}).") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path}: a model card is a mapping of keys to values.")
     return make_card(fields, str(path))
