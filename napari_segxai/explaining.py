@@ -7,6 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -378,6 +379,8 @@ class _Canvas:
         low, high = float(self.map.min()), float(self.map.max())
         signed = low < 0
         limit = max(abs(low), abs(high)) or 1.0
+        # A map without negative values may have a floor (RISE does): what counts is what rises above it.
+        limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
         return Record(
             method=job.method.name,
             parameters=options_as_dict(job.options),
@@ -414,15 +417,20 @@ class _Canvas:
                 "values": "raw",
                 "signed": signed,
                 "range": [low, high],
-                "contrast_limits": [-limit, limit] if signed else [0.0, limit],
+                "contrast_limits": limits,
             },
             partial=partial,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            versions={
-                "napari-segxai": napari_segxai.__version__,
-                **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-image")},
-            },
+            versions=dict(_versions()),
         )
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what computes; read once, since reading package metadata takes milliseconds."""
+    names = ("torch", "numpy", "scikit-image")
+    own = ("napari-segxai", napari_segxai.__version__)
+    return (own, *((name, importlib.metadata.version(name)) for name in names))
 
 
 def _to_grid(values: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:

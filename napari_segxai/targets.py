@@ -149,19 +149,30 @@ def _read_region(region: Region) -> str | np.ndarray | Point | Box | Component |
             raise UserError(f"region {region!r} is unknown; use 'image', an array, a point or a box.")
         return region
     if isinstance(region, tuple | list) and region:
-        if all(isinstance(v, int | np.integer) for v in region):
+        if _is_index(region):
             return Point(tuple(int(v) for v in region))
-        if len(region) == 2 and all(isinstance(v, tuple | list) for v in region):
-            low, high = (tuple(int(v) for v in corner) for corner in region)
-            return Box(low, high)
-    array = np.asarray(region)
+        if len(region) == 2 and all(_is_index(v) for v in region):
+            return Box(*(tuple(int(v) for v in corner) for corner in region))
+    try:
+        array = np.asarray(region)
+    except ValueError:  # rows of different length
+        raise UserError("a region array has to have rows of one length.") from None
     if array.dtype.kind not in "bui":
         raise UserError(f"a region array is boolean (or whole numbers, 0 outside), not {array.dtype}.")
     return array.astype(bool)
 
 
+def _is_index(value: object) -> bool:
+    """Tell whether `value` is a tuple of whole numbers (truth values are none)."""
+    return isinstance(value, tuple | list) and all(
+        isinstance(v, int | np.integer) and not isinstance(v, bool) for v in value
+    )
+
+
 def _check_index(index: tuple[int, ...], image: Image) -> None:
     shape = image.spatial_shape
+    if not _is_index(index):
+        raise UserError(f"pixel {index!r} is no index: give one whole number for every spatial axis.")
     if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
         raise UserError(f"pixel {tuple(index)} is outside {image.name}, whose shape is {shape}.")
 
@@ -173,6 +184,19 @@ def _component(predicted: Tensor, seed: Tensor) -> Tensor:
     parts = label(predicted.cpu().numpy())
     touched = np.unique(parts[seed.cpu().numpy()])
     return torch.from_numpy(np.isin(parts, touched[touched > 0])).to(predicted.device)
+
+
+def is_label(logits: Tensor, label: int) -> Tensor:
+    """Return where a label has the highest logit: (N, labels, *grid) -> boolean (N, *grid).
+
+    The same as ``logits.argmax(1) == label`` (the first label wins a tie), several times faster on the CPU.
+    """
+    own = logits[:, label]
+    out = torch.ones_like(own, dtype=torch.bool)
+    for other in range(logits.shape[1]):
+        if other != label:
+            out &= own > logits[:, other] if other < label else own >= logits[:, other]
+    return out
 
 
 def read_scores(model: SegmentationModel, logits: Tensor, label: int, score: Score) -> Tensor:

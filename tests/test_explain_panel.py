@@ -376,7 +376,6 @@ def test_closing_the_dock_stops_the_job(slow_panel, viewer, wait):
     job = jobs._running
     viewer.window.remove_dock_widget(slow_panel)
     slow_panel.deleteLater()
-    del slow_panel
     gc.collect()
     wait(lambda: job.stop.is_set() and jobs._running is None)
     assert any(layer.name.endswith("(partial)") for layer in viewer.layers)  # nothing is lost

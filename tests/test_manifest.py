@@ -43,3 +43,14 @@ def test_every_method_is_complete():
             assert parameter["help"]
         for name in method.presets:
             method.make_options({"preset": name})
+
+
+def test_the_page_of_methods_is_up_to_date():
+    import importlib.util
+    from pathlib import Path
+
+    script = Path(__file__).parents[1] / "scripts" / "methods_page.py"
+    spec = importlib.util.spec_from_file_location("methods_page", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run scripts/methods_page.py"

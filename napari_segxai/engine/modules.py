@@ -27,6 +27,19 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     yield from walk(root, "")
 
 
+def find_module(root: nn.Module, name: str) -> nn.Module:
+    """Return the submodule with a dotted name.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    for part in name.split("."):
+        root = root._modules[part]
+    return root
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """Return the first floating-point tensor in a tensor, tuple, list or dict (depth first), or None."""
     if isinstance(value, Tensor):

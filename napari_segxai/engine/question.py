@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import Baseline, baseline_values
 from napari_segxai.engine.passes import Passes, Step
-from napari_segxai.targets import Target, read_scores, reduce_scores
+from napari_segxai.targets import Target, is_label, read_scores, reduce_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +125,7 @@ class Question:
     @cached_property
     def predicted(self) -> Tensor:
         """Boolean (*grid): where the label is predicted."""
-        return self.logits[0].argmax(0) == self.label
+        return is_label(self.logits, self.label)[0]
 
     @cached_property
     def pixels(self) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
-from napari_segxai.engine.modules import first_tensor, named_modules, replace_first_tensor
+from napari_segxai.engine.modules import find_module, first_tensor, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 
@@ -44,9 +44,9 @@ def record(question: Question, names: Sequence[str]) -> Steps[list[tuple[Tensor,
         wanted: dict[str, set[str]] = {}
         for layer in layers:
             wanted.setdefault(layer.name.partition("@")[0], set()).add(layer.name)
-        for name, module in named_modules(model.module):
-            if name in wanted:
-                handles.append(module.register_forward_hook(_capture(name, wanted[name], captured)))
+        for name, calls in wanted.items():
+            module = find_module(model.module, name)
+            handles.append(module.register_forward_hook(_capture(name, calls, captured)))
         with torch.enable_grad():
             logits = question.forward(question.input)
     except RuntimeError as error:

@@ -37,6 +37,7 @@ from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.metrics.overlap import dice, soft_dice
 from napari_segxai.options import option
+from napari_segxai.targets import is_label
 
 AHEAD = 8  # dilations that are tried in one batch; the stage chosen is the same as one by one
 
@@ -216,7 +217,7 @@ class _Object:
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
-        return dice(logits.argmax(1) == self.question.label, self.pixels, self.within)
+        return dice(is_label(logits, self.question.label), self.pixels, self.within)
 
     def soft_dice(self, logits: Tensor, alpha_label: float, alpha_background: float) -> Tensor:
         """Weighted sum of the soft Dice of label and background (eq. 1, third term)."""

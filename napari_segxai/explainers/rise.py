@@ -28,6 +28,7 @@ from napari_segxai.engine.question import Finding, Question
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
+from napari_segxai.targets import is_label
 
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
@@ -90,7 +91,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         if options.score == "target":
             return question.score(logits)
         if options.score == "dice":
-            return dice(logits.argmax(1) == question.label, pixels, within=~(question.predicted & ~pixels))
+            return dice(is_label(logits, question.label), pixels, within=~(question.predicted & ~pixels))
         probability = question.model.probabilities(logits)[:, question.label]
         return (probability * pixels).flatten(1).sum(1) / pixels.sum()
 

@@ -382,7 +382,7 @@ class ExplainPanel(QWidget):
         for n in job.model.grid_for(job.image, job.slices[0]):
             cells *= n
         seconds = job.model.seconds * cells * passes.cost
-        self.run_bar.set_ready(f"{passes}, about {duration(seconds)}")
+        self.run_bar.set_ready(f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}")
 
     # -- building ---------------------------------------------------------------------------------------
 

@@ -169,7 +169,8 @@ class ModelBox(QWidget):
             self.facts.setText("")
             return
         card = entry.card
-        facts = [f"{card.spatial_dims}D", ", ".join(card.channels), card.licence]
+        licence = card.licence.partition(" (")[0]
+        facts = [f"{card.spatial_dims}D", ", ".join(card.channels), licence]
         self.facts.setText(" · ".join(fact for fact in facts if fact))
         about = {
             "": card.description,
@@ -177,6 +178,7 @@ class ModelBox(QWidget):
             "Not for": card.not_for,
             "Measured": card.validation,
             "Credit": card.credit,
+            "Licence": card.licence,
         }
         lines = [f"{title}: {text}" if title else text for title, text in about.items() if text]
         tip = "".join(f"<p>{line}</p>" for line in lines)

@@ -1,0 +1,60 @@
+"""Make the pictures of the README in a real napari window: `make screenshots`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_segxai.gui.demo import PARAMETERS, SIZE
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+
+PICTURES = {
+    "t1_head": ("t1_head", "misure", PARAMETERS, True),
+    "astronaut": ("astronaut", "seg-hires-grad-cam", {}, False),
+    "triangle": ("triangle", "rise", {"masks": 1000}, False),
+}
+"""Name: sample, method, parameters, whether the parameters are unfolded."""
+
+
+def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(condition)
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) -> None:
+    viewer = napari.Viewer(show=False)
+    viewer.open_sample("napari-segxai", sample)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
+    viewer.window.show()
+    viewer.window.resize(*SIZE)
+    if unfolded:
+        panel.parameters.expand(animate=False)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.method_box.setCurrentIndex([m.name for m in panel._methods].index(method))
+    panel.form.set_values(parameters)
+    panel.run()
+    wait(lambda: not panel.run_bar.is_running and panel._all_shown())
+    source = panel.layer
+    if source.ndim == 3:
+        viewer.dims.set_point(0, source.extent.world[:, 0].mean() + 10)
+    viewer.reset_view()
+    end = time.monotonic() + 1  # let the last layer be drawn
+    wait(lambda: time.monotonic() > end)
+    viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
+    print(IMAGES / f"{name}.png", panel.run_bar.status.text())
+    viewer.close()
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name, picture in PICTURES.items():
+        take(name, *picture)
