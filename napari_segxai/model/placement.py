@@ -58,9 +58,8 @@ class Placement:
             out = out[..., self.slice, :, :]
         return out
 
-    def to_grid(self, array: np.ndarray) -> Tensor:
-        """Bring intensities (channels, *image grid) to the model grid without padding: (1, channels, *)."""
-        turned = np.ascontiguousarray(self.turned(array), dtype=np.float32)
+    def to_grid(self, turned: np.ndarray) -> Tensor:
+        """Bring turned intensities (channels, *) to the model grid without padding: (1, channels, *)."""
         tensor = torch.from_numpy(turned)[None]
         return resize(tensor, self.resampled_shape, linear=self.linear, antialias=True)
 
@@ -75,13 +74,15 @@ class Placement:
     def mask_to_grid(self, mask: np.ndarray) -> Tensor:
         """Bring a boolean mask on the image grid to the model grid.
 
-        Nearest neighbour, but a mask too thin to survive that keeps the cells that its pixels fall into.
+        Nearest neighbour, but a mask too thin to survive that keeps the cells that its pixels' centres
+        fall into.
         """
         turned = np.ascontiguousarray(self.turned(mask))
         tensor = torch.from_numpy(turned)[None, None]
         out = resize(tensor.float(), self.resampled_shape, linear=False) > 0.5
         if not out.any() and turned.any():
-            cells = np.argwhere(turned) * np.array(self.resampled_shape) // np.array(turned.shape)
+            centres = 2 * np.argwhere(turned) + 1  # in half pixels
+            cells = centres * np.array(self.resampled_shape) // (2 * np.array(turned.shape))
             out[(0, 0, *torch.from_numpy(cells).T)] = True
         return self.pad(out, torch.zeros((1, 1) + (1,) * len(self.shape), dtype=torch.bool))[0, 0]
 

@@ -80,6 +80,7 @@ class SegmentationModel:
         self.source = source
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
+        self._writes_input = False
         self._layers: dict[tuple[int, ...], tuple[NetworkLayer, ...]] = {}
         self._dry_run()
 
@@ -103,9 +104,11 @@ class SegmentationModel:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of all parameters and buffers."""
-        digest = hashlib.sha256()
-        for name, value in self.module.state_dict().items():
+        """Digest of all parameters and buffers; of the whole module where TorchScript has frozen them."""
+        digest, state = hashlib.sha256(), self.module.state_dict()
+        if not state and not self.has_layers:
+            digest.update(self.module.save_to_buffer())
+        for name, value in state.items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -121,7 +124,7 @@ class SegmentationModel:
         if isinstance(label, str) and label in self.labels:
             return self.labels.index(label)
         text = str(label)
-        if text.lstrip("-").isdigit() and 0 <= int(text) < len(self.labels):
+        if text.isdecimal() and int(text) < len(self.labels):
             return int(text)
         raise UserError(f"{self.name} has no label {label!r}; {nearest(text, self.labels)}")
 
@@ -142,18 +145,18 @@ class SegmentationModel:
             If the image does not suit the model.
         """
         placement = place(self.card, image, slice)
-        array = image.channels_first()
         self._check_channels(image)
         notes = []
-        view = placement.turned(array)
-        if view.dtype.kind == "f" and not np.isfinite(view).all():
-            finite = np.isfinite(view)
+        with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
+            # A copy, so that a network that changes its input in place leaves the image as it is.
+            array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
+        finite = np.isfinite(array)
+        if not finite.all():
             if not finite.any():
                 raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
-            bad = int(finite.size - finite.sum())
-            low = view[finite].min()
+            bad, low = int(finite.size - finite.sum()), array[finite].min()
             notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
-            array = np.where(np.isfinite(array), array, low)
+            array[~finite] = low
         if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
             notes.append(
                 f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
@@ -185,7 +188,7 @@ class SegmentationModel:
 
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
-        out: Any = self.module(tensor)
+        out: Any = self.module(tensor.clone() if self._writes_input else tensor)
         if self.card.output is not None:
             try:
                 out = out[self.card.output]
@@ -197,7 +200,8 @@ class SegmentationModel:
         found = first_tensor(out)
         if found is None:
             raise UserError(
-                f"{self.name} returns no tensor but a {type(out).__name__}; set `output` in the card."
+                f"{self.name} returns no floating-point tensor but a {type(out).__name__}; set `output` in the "
+                "card."
             )
         return found
 
@@ -250,27 +254,30 @@ class SegmentationModel:
     def in_use(self, device: str | torch.device = "auto") -> Iterator[torch.device]:
         """Evaluation mode, frozen parameters, on `device`; modes and flags are restored afterwards."""
         target = choose_device(device)
-        modes = [(m, m.training) for m in _all_modules(self.module)]
-        flags = [(p, p.requires_grad) for p in self.module.parameters()]
+        # Only what has to change is touched: an explanation should cost little more than its passes.
+        # (A frozen TorchScript module has no mode.)
+        training = [m for m in _all_modules(self.module) if getattr(m, "training", False)]
+        trainable = [p for p in self.module.parameters() if p.requires_grad]
         try:
             if target != self.device:
                 self.module.to(target)
                 self.device = target
-            self.module.eval()
-            for parameter, _ in flags:
+            for module in training:
+                module.training = False
+            for parameter in trainable:
                 parameter.requires_grad_(False)
             yield target
         finally:
-            for module, mode in modes:
-                module.training = mode
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
+            for module in training:
+                module.training = True
+            for parameter in trainable:
+                parameter.requires_grad_(True)
 
     def example(self) -> Tensor:
         """Return an input of a shape that the card allows: (1, channels, *grid), random but fixed."""
-        card = self.card
-        side = 64 if card.spatial_dims == 2 else 32
-        multiple = card.grid.multiple
+        card, multiple = self.card, self.card.grid.multiple
+        # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
+        side = max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
         shape = card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims
         generator = torch.Generator().manual_seed(0)
         return torch.rand((1, len(card.channels), *shape), generator=generator)
@@ -304,6 +311,11 @@ class SegmentationModel:
                 )
         return self._layers[key]
 
+    @cached_property
+    def example_layers(self) -> tuple[NetworkLayer, ...]:
+        """The network layers, with the shapes of an example input."""
+        return self.layers_for(self.example())
+
     def find_layer(self, name: str) -> NetworkLayer:
         """Return the network layer called `name` ("bottleneck" and "last" stand for those).
 
@@ -312,24 +324,25 @@ class SegmentationModel:
         UserError
             If there is none, with the nearest names; for a TorchScript model, always.
         """
-        return find_layer(name, self.layers_for(self.example()), self.name)
+        return find_layer(name, self.example_layers, self.name)
 
     def _dry_run(self) -> None:
         """Run the network once; remember the time; refuse what does not fit the card."""
         tensor = self.example().to(self.device)
+        before = tensor.clone()
         with self.in_use(self.device), torch.inference_mode():
             try:
                 start = time.perf_counter()
                 out = self.network_output(tensor)
                 self.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                if isinstance(error, UserError):
-                    raise
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            except UserError:
+                raise
+            except Exception as error:  # a network can raise anything, an AssertionError above all
                 raise UserError(
                     f"{self.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
-                    f"allows: {reason}."
+                    f"allows: {reason_of(error)}."
                 ) from error
+        self._writes_input = not torch.equal(tensor, before)
         outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(self.labels)
         short = self.card.activation == "sigmoid" and outputs == labels - 1
         if out.ndim != self.card.spatial_dims + 2 or not (outputs == labels or short):
@@ -338,8 +351,43 @@ class SegmentationModel:
                 f"its card names {labels} label(s) ({', '.join(self.labels)}) in {self.card.spatial_dims}D: "
                 f"expected (1, {labels}, *grid)."
             )
+        grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
+        if not all(_covers(n, m) for n, m in zip(grid, size, strict=True)):
+            raise UserError(
+                f"{self.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
+                "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+            )
         if not torch.isfinite(out).all():
             raise UserError(f"{self.name} returns values that are not finite on a random input in [0, 1].")
+        if self.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
+            raise UserError(
+                f"{self.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
+                "write `values: logits` in the card."
+            )
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what an error from foreign code says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # TorchScript puts its own traceback before the reason.
+    if "TorchScript interpreter" in lines[0]:
+        return lines[-1].rstrip(".")
+    plain = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
+    return (lines[0] if plain else f"{type(error).__name__}: {lines[0]}").rstrip(".")
+
+
+def _covers(cells: int, out: int) -> bool:
+    """Tell whether an axis of `out` cells is one of `cells`, as it is or in strides.
+
+    Anything else, such as the output of convolutions without padding, or one value for the whole image, does
+    not cover the same extent and cannot be brought back to the image.
+    """
+    if out < min(cells, 2):
+        return False
+    stride = round(cells / out)
+    return stride > 0 and out in (cells // stride, -(-cells // stride))
 
 
 def _all_modules(root: nn.Module) -> list[nn.Module]:
