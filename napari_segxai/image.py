@@ -68,6 +68,10 @@ class Image:
             raise UserError(
                 f"{self.name}: complex intensities cannot be explained; take the magnitude first."
             )
+        if self.array.dtype.kind not in "buif":
+            raise UserError(f"{self.name}: intensities are numbers, not {self.array.dtype}.")
+        if self.array.size == 0:
+            raise UserError(f"{self.name}: shape {self.array.shape} holds no pixel.")
         for which in ("channel_axis", "time_axis"):
             axis = getattr(self, which)
             if axis is None:
@@ -102,6 +106,10 @@ class Image:
             raise UserError(
                 f"{self.name}: spacing {self.spacing} does not fit {len(self.spatial_axes)} spatial axes."
             )
+        spacing = tuple(abs(float(s)) for s in self.spacing)  # a flipped layer has a negative scale
+        if not all(0 < s < float("inf") for s in spacing):
+            raise UserError(f"{self.name}: spacing {self.spacing} has to be positive numbers.")
+        set_("spacing", spacing)
         if self.units is None:
             set_("units", "mm" if self.affine is not None else "pixel")
 

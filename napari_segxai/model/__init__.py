@@ -53,14 +53,16 @@ def load_model(
     UntrustedCode
         If the model would run code from outside the installed packages and `trust` is False.
     """
-    if isinstance(source, SegmentationModel):
-        return source
-    if isinstance(source, str) and source in _registered:
-        return _registered[source]
     if isinstance(card, str | Path):
         card = read_card(card)
     elif isinstance(card, Mapping):
         card = make_card(dict(card))
+    elif card is not None and not isinstance(card, ModelCard):
+        raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")
+    if isinstance(source, str) and source in _registered:
+        source = _registered[source]
+    if isinstance(source, SegmentationModel):
+        return source if card is None else SegmentationModel(source.module, card, source=source.source)
     candidates: list[Any] = [source]
     if isinstance(source, str):
         candidates.append(Path(source).expanduser())
@@ -88,7 +90,7 @@ def model_names() -> list[str]:
     """Names of the built-in and registered models."""
     from napari_segxai.model.formats import builtin
 
-    return [*builtin.names(), *_registered]
+    return list(dict.fromkeys([*builtin.names(), *_registered]))
 
 
 def models() -> list[dict[str, Any]]:

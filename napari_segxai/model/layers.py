@@ -62,9 +62,11 @@ def list_layers(
     def listen(name: str, kind: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, out: object) -> None:
             found = first_tensor(out)
-            if found is None or found.ndim != spatial + 2:
+            if found is None:
                 return
-            count[name] = count.get(name, 0) + 1
+            count[name] = count.get(name, 0) + 1  # also of calls on vectors, as when recording
+            if found.ndim != spatial + 2:
+                return
             call = name if count[name] == 1 else f"{name}@{count[name]}"
             calls.append((call, kind, tuple(found.shape[1:])))
 
@@ -73,6 +75,7 @@ def list_layers(
     handles = [
         child.register_forward_hook(listen(name, type(child).__name__))
         for name, child in named_modules(module)
+        if not isinstance(child, torch.jit.ScriptModule)  # takes no hooks
     ]
     try:
         with torch.inference_mode():
@@ -137,5 +140,5 @@ def find_layer(name: str, layers: Sequence[NetworkLayer], model_name: str) -> Ne
         return found[0] if found else layers[-1]
     if name == "last":
         decoder = [layer for layer in layers if layer.stage != "head" and _cells(layer.shape) > 1]
-        return decoder[-1]
+        return decoder[-1] if decoder else layers[-1]
     raise UserError(f"{model_name} has no network layer {name!r}; {nearest(name, by_name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import site
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 import napari_segxai
 from napari_segxai.errors import UserError
 from napari_segxai.model.card import ModelCard, read_card
-from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.model.segmentation import SegmentationModel, reason_of
 from napari_segxai.model.trust import UntrustedCode
 
 CARD = "model.yaml"
@@ -45,11 +46,12 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     network = _network_class(card.architecture, folder, trust)
     try:
         module = network(**card.arguments)
-    except TypeError as error:
+    except Exception as error:  # whatever the constructor of a network raises
         raise UserError(
-            f"{folder / CARD}: {card.architecture} does not take these arguments: {error}."
-        ) from None
+            f"{folder / CARD}: {card.architecture} does not take these arguments: {reason_of(error)}."
+        ) from error
     load_weights(module, folder / card.weights)
+    module.eval().requires_grad_(False)
     return SegmentationModel(module, card, source=f"model folder {folder.name}")
 
 
@@ -72,8 +74,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types for a damaged file
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: cannot be read as weights ({reason}); use a safetensors file.") from None
+        raise UserError(
+            f"{path}: cannot be read as weights ({reason_of(error)}); use a safetensors file."
+        ) from None
     if isinstance(state, dict) and "state_dict" in state:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -107,7 +110,12 @@ def check_trust(place: str, folder: Path) -> None:
     local, top = _local(place, folder), place.partition(":")[0].partition(".")[0]
     if local.is_file():
         raise UntrustedCode(local)
-    spec = importlib.util.find_spec(top)
+    if top in sys.stdlib_module_names:
+        raise UserError(f"{folder / CARD}: architecture {place!r} is part of Python, which has no networks.")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module without a place of its own, such as __main__
+        spec = None
     if spec is None:
         raise UserError(
             f"{folder / CARD}: architecture {place!r}: there is no package {top!r}; install it or correct the name."
@@ -130,11 +138,12 @@ def _network_class(place: str, folder: Path, trust: bool) -> type[nn.Module]:
         if local.is_file():
             spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{folder.name}", local)
             module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+            sys.modules[module.__name__] = module  # dataclasses look their module up
             spec.loader.exec_module(module)  # type: ignore[union-attr]
         else:
             module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"{where}: {error}.") from None
+    except Exception as error:  # an ImportError, or whatever the code raises
+        raise UserError(f"{where}: {reason_of(error)}.") from error
     found: Any = module
     for part in qualname.split("."):
         found = getattr(found, part, None)

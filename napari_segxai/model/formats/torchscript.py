@@ -8,7 +8,7 @@ import torch
 
 from napari_segxai.errors import UserError
 from napari_segxai.model.card import ModelCard, read_card
-from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.model.segmentation import SegmentationModel, reason_of
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
@@ -34,9 +34,9 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     card = card or read_card(beside)
     try:
         module = torch.jit.load(source, map_location="cpu")
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"{source}: is no TorchScript file; for weights alone make a model folder with a card that names "
-            "the architecture."
+            f"{source}: cannot be read as TorchScript ({reason_of(error)}); for weights alone make a model folder "
+            "with a card that names the architecture."
         ) from None
     return SegmentationModel(module, card, source=f"TorchScript file {source.name}")
