@@ -17,6 +17,7 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py

@@ -303,9 +303,9 @@ class _Canvas:
             place.to_image(place.from_grid(mask, linear=False) > 0.5, canvas)
         if finding.stages is not None:
             if self.stages is None:
-                self.stages = np.zeros(self.map.shape, np.int32)
+                self.stages = np.zeros(self.map.shape, np.uint16)
             place.to_image(
-                np.rint(place.from_grid(finding.stages, linear=False)).astype(np.int32), self.stages
+                np.rint(place.from_grid(finding.stages, linear=False)).astype(np.uint16), self.stages
             )
             if len(finding.stage_table) > len(self.stage_table):
                 self.stage_table = [dict(row) for row in finding.stage_table]

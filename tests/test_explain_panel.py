@@ -140,6 +140,26 @@ def test_the_same_numbers_as_in_python(viewer, triangle_panel, run_panel, method
     np.testing.assert_array_equal(viewer.layers[f"saliency · {method} · triangle #1"].data, ex.map)
 
 
+def test_the_same_numbers_in_3d_whatever_the_storage_order(viewer, open_panel, wait, run_panel, tmp_path):
+    import nibabel as nib
+
+    head = nib.load(resource("sample_data/images/t1_head.nii.gz"))
+    nib.save(nib.as_closest_canonical(head), tmp_path / "head.nii.gz")
+    viewer.open(str(tmp_path / "head.nii.gz"), plugin="napari-segxai")
+    panel = open_panel()
+    wait(lambda: panel.run_bar.run.isEnabled())
+    run_panel(panel, "seg-hires-grad-cam", layer="decoder2")
+    panel.save(tmp_path / "widget")
+    image = sx.read_image(resource("sample_data/images/t1_head.nii.gz"))
+    ex = sx.explain(sx.load_model("brain-extraction"), image, "brain", "seg-hires-grad-cam", layer="decoder2")
+    ex.save(tmp_path / "python")
+    one, two = (
+        nib.as_closest_canonical(nib.load(tmp_path / k / "saliency.nii.gz")) for k in ("widget", "python")
+    )
+    np.testing.assert_allclose(one.affine, two.affine, atol=1e-5)
+    np.testing.assert_array_equal(one.get_fdata(), two.get_fdata())
+
+
 def test_the_copied_script_makes_the_same_result(viewer, triangle_panel, run_panel):
     run_panel(triangle_panel, "rise", masks=30, keep=0.4)
     code = triangle_panel.copy_as_python()

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from networks import OBJECT, PATCH, card, patch_of, planted_image, planted_model
+from networks import OBJECT, PATCH, PatchSwitch, card, patch_of, planted_image, planted_model
 from skimage.morphology import dilation, disk
 from torch import nn
 
@@ -205,3 +205,20 @@ def test_total_variation_of_a_known_mask():
     mask[..., 2:] = 1
     assert float(_variation(mask, 2)) == pytest.approx(4 / 12)
     assert float(_variation(3 * mask, 3)) == pytest.approx(27 * 4 / 12)
+
+
+def test_depth_one_in_3d_equals_2d():
+    flat, volume = planted_model(2), sx.load_model(PatchSwitch((slice(0, 1), *PATCH), 3), card=card(3))
+    image = planted_image()
+    params = {"kernel": 3, "iterations": 20, "mask_size": 32, "lam": 0.3}
+    two = sx.explain(flat, image, sx.Target("object", region=sx.Component((20, 10))), "misure", **params)
+    three = sx.explain(
+        volume,
+        sx.Image(image.array[None]),
+        sx.Target("object", region=sx.Component((0, 20, 10))),
+        "misure",
+        **params,
+    )
+    assert three.record.results["n_dilations"] == two.record.results["n_dilations"] > 3
+    np.testing.assert_array_equal(three.stages[0], two.stages)
+    np.testing.assert_allclose(three.map[0], two.map, atol=1e-3)

@@ -12,6 +12,11 @@ from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Finding, Question
 
 
+def warm_up() -> None:
+    """Load what torch loads when the first optimiser is made: a second that is better spent early."""
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+
+
 def optimise(
     question: Question,
     parameter: Tensor,

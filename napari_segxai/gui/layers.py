@@ -64,6 +64,15 @@ def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:
     return int(np.clip(np.rint(index), 0, layer.data.shape[axis] - 1))
 
 
+def warm_up() -> None:
+    """Let napari compile its label colours, which takes seconds at first use, before results wait for it."""
+    from napari.layers import Labels
+
+    colors = {None: "transparent", 0: "transparent", 1: "white"}
+    for dtype in (np.uint8, np.uint16):
+        Labels(np.zeros((2, 2, 2), dtype), colormap=colors)
+
+
 def add_layers(
     viewer: ViewerModel,
     explanation: Explanation,

@@ -20,9 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai import model as model_room
+from napari_segxai.engine import optimise
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.errors import UserError
-from napari_segxai.gui import jobs
+from napari_segxai.gui import jobs, layers
 from napari_segxai.image import Image
 from napari_segxai.model import UntrustedCode, load_model
 from napari_segxai.model.card import ModelCard, read_card
@@ -121,6 +122,8 @@ class ModelBox(QWidget):
 
         def make() -> Steps[SegmentationModel]:
             yield Step(0, 1, "loading the model")
+            optimise.warm_up()
+            layers.warm_up()
             return load_model(entry.source, trust=entry.trust)
 
         def done(outcome: jobs.Outcome) -> None:
