@@ -8,6 +8,15 @@ from collections.abc import Callable
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _no_models_of_other_tests():
+    """Models that a test registered are forgotten."""
+    yield
+    from napari_segxai import model
+
+    model._registered.clear()
+
+
 @pytest.fixture
 def wait(qtbot) -> Callable[..., None]:
     """Turn the event loop until a condition holds."""
