@@ -30,14 +30,17 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def best_layout(tensor: Tensor) -> Tensor:
+    """The memory layout in which convolutions are fastest: channels last for 2D."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
 def best_forward(run: Callable[[Tensor], Tensor], tensor: Tensor, largest: int = 32) -> tuple[float, int]:
     """Seconds per image at the best batch size (powers of two), and that batch size."""
     best = (float("inf"), 1)
     batch = 1
     while batch <= largest:
-        x = tensor.repeat(batch, *(1,) * (tensor.ndim - 1))
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = best_layout(tensor.repeat(batch, *(1,) * (tensor.ndim - 1)))
         try:
             with torch.inference_mode():
                 best = min(best, (seconds(lambda x=x: run(x), tensor.device, 3) / batch, batch))
@@ -49,7 +52,7 @@ def best_forward(run: Callable[[Tensor], Tensor], tensor: Tensor, largest: int =
 
 def forward_backward_to_input(run: Callable[[Tensor], Tensor], tensor: Tensor) -> float:
     """Seconds of one forward and one backward pass, with the gradient of the input."""
-    x = tensor.clone().requires_grad_(True)
+    x = best_layout(tensor).clone().requires_grad_(True)
 
     def work() -> None:
         torch.autograd.grad(run(x)[:, -1].mean(), [x])
@@ -62,6 +65,7 @@ def forward_backward_to_layer(
 ) -> float:
     """Seconds of one forward and one backward pass, with the gradient of a network layer's output."""
     layer = dict(named_modules(module))[name]
+    tensor = best_layout(tensor)
     kept: list[Tensor] = []
 
     def hook(_m: nn.Module, _a: object, out: Tensor) -> Tensor:

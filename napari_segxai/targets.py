@@ -207,10 +207,10 @@ def read_scores(model: SegmentationModel, logits: Tensor, label: int, score: Sco
     if score == "log_probability":
         logs = torch.nn.functional.logsigmoid(logits) if sigmoid else logits.log_softmax(1)
         return logs[:, label]
-    return model.probabilities(logits)[:, label]
+    return model.probability(logits, label)
 
 
 def reduce_scores(values: Tensor, pixels: Tensor, reduction: Reduction) -> Tensor:
     """Reduce (N, *grid) over the pixel set M (*grid) to (N,): the sum or mean of eq. 4 in Hasany 2025."""
-    total = (values * pixels).flatten(1).sum(1)
+    total = values.flatten(1) @ pixels.flatten().to(values.dtype)
     return total if reduction == "sum" else total / pixels.sum().clamp(min=1)

@@ -9,7 +9,7 @@ from networks import LinearHead, card
 
 import napari_segxai as sx
 from napari_segxai.model.card import Intensity
-from napari_segxai.model.intensity import fit, quantile
+from napari_segxai.model.intensity import fit, quantiles
 
 
 def values(channels: int = 2, seed: int = 0) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_steps_run_in_their_order():
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_quantiles_equal_numpy(q, size):
     x = np.random.default_rng(size).normal(size=size).astype(np.float32)
-    assert float(quantile(torch.from_numpy(x), q)) == pytest.approx(np.percentile(x, 100 * q), rel=1e-5)
+    assert float(quantiles(torch.from_numpy(x), [q])[0]) == pytest.approx(np.percentile(x, 100 * q), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", BY_HAND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,19 +12,24 @@ from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Finding, Question
 
-# Cells of the model grid in one batch: beyond this, time per image no longer falls (benchmarks/).
-CELLS = {"cpu": 8 * 224**2, "mps": 16 * 224**2, "cuda": 64 * 224**2}
-LARGEST = 64
+# Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
+# CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
+BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 256 * 2**20}
+SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
+LARGEST = {"cpu": 8, "mps": 32, "cuda": 64}
 
 
 def batch_size(question: Question) -> int:
-    """Return how many copies go through the network at once.
+    """Return how many copies go through the network at once: a power of two.
 
-    A fixed rule of the grid and the device, not a timing: a result must not depend on how busy the machine
-    was, not even in its last bit.
+    A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
+    machine was, not even in its last bit.
     """
+    kind = question.device.type
     cells = question.input[0, 0].numel()
-    return max(1, min(LARGEST, CELLS[question.device.type] // cells))
+    fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)
+    batch = min(LARGEST[kind], max(SMALLEST[kind], fitting))
+    return 2 ** int(math.log2(batch))
 
 
 def perturb(
@@ -35,7 +41,7 @@ def perturb(
     baseline: Tensor,
     note: str,
     partial: Callable[[], Finding] | None = None,
-    largest: int = LARGEST,
+    largest: int | None = None,
     open_ended: bool = False,
 ) -> Steps[None]:
     """Run the network on ``x * m + baseline * (1 - m)`` for `count` masks.
@@ -60,7 +66,7 @@ def perturb(
     OutOfMemory
         If not even one copy fits.
     """
-    start, batch = 0, min(largest, batch_size(question))
+    start, batch = 0, min(largest or count, batch_size(question))
     base, content = baseline, question.input - baseline
     while start < count:
         n = min(batch, count - start)

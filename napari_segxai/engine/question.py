@@ -98,6 +98,8 @@ class Question:
         self.passes = Passes()
         self.label = model.label_index(target.label)
         self.input = prepared.tensor.to(device)
+        if self.input.ndim == 4:
+            self.input = self.input.contiguous(memory_format=torch.channels_last)
         self.warnings: list[str] = []
         self._logits: Tensor | None = None
 
@@ -146,13 +148,18 @@ class Question:
             )
         return pixels
 
+    @cached_property
+    def weights(self) -> Tensor:
+        """M as numbers: float (*grid), 1 inside and 0 outside."""
+        return self.pixels.float()
+
     def scores(self, logits: Tensor) -> Tensor:
         """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""
         return read_scores(self.model, logits, self.label, self.target.score)
 
     def score(self, logits: Tensor) -> Tensor:
         """Return the target's scalar per sample: (N, labels, *grid) -> (N,)."""
-        return reduce_scores(self.scores(logits), self.pixels, self.target.reduction)
+        return reduce_scores(self.scores(logits), self.weights, self.target.reduction)
 
     def baseline(self, kind: Baseline) -> Tensor:
         """Return what hidden pixels become: (1, channels, 1, ...)."""
@@ -170,7 +177,7 @@ class Question:
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Run the network on (N, channels, *grid) and count the passes."""
-        if tensor.ndim == 4 and len(tensor) > 1:
+        if tensor.ndim == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         out = self.model.logits(tensor)
         self.passes.forward += len(tensor)

@@ -203,17 +203,22 @@ class _Object:
                 f"{question.model.name} draws nothing of {question.model.labels[question.label]!r} in the region, so "
                 "there is no object to explain and the map is zero."
             )
-        self.within = ~(question.predicted & ~self.pixels)
-        self.reference = {i: self._probability(question.logits, i).detach() for i in (0, 1)}
+        others = question.predicted & ~self.pixels
+        self.within = ~others if bool(others.any()) else None
+        model, label = question.model, question.label
+        # With a background of its own that is not the label, eq. 1 asks for its Dice; else for that of "not the label".
+        self.complement = model.card.activation == "sigmoid" or label == 0 or len(model.labels) == 2
+        self.reference = [values.detach() for values in self._probabilities(question.logits)]
+        self.sizes = [values.sum() for values in self.reference]
 
-    def _probability(self, logits: Tensor, which: int) -> Tensor:
-        """Probability of the label (1) or of what counts as background (0): (N, *grid)."""
+    def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of the label and of what counts as background: (N, *grid) each."""
         model, label = self.question.model, self.question.label
-        probability = model.probabilities(logits)
-        if which == 1:
-            return probability[:, label] * self.within
-        softmax = model.card.activation == "softmax" and label != 0
-        return (probability[:, 0] if softmax else 1 - probability[:, label]) * self.within
+        own = model.probability(logits, label)
+        background = 1 - own if self.complement else model.probability(logits, 0)
+        if self.within is None:
+            return own, background
+        return own * self.within, background * self.within
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
@@ -221,9 +226,11 @@ class _Object:
 
     def soft_dice(self, logits: Tensor, alpha_label: float, alpha_background: float) -> Tensor:
         """Weighted sum of the soft Dice of label and background (eq. 1, third term)."""
-        label = soft_dice(self._probability(logits, 1), self.reference[1])
-        background = soft_dice(self._probability(logits, 0), self.reference[0])
-        return (alpha_label * label + alpha_background * background).sum()
+        alphas = (alpha_label, alpha_background)
+        parts = zip(alphas, self._probabilities(logits), self.reference, self.sizes, strict=True)
+        return sum(
+            alpha * soft_dice(values, reference, size) for alpha, values, reference, size in parts
+        ).sum()
 
 
 class _Dilation:

@@ -12,6 +12,7 @@ The map is never negative and has a floor where the object survives anything: re
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +29,7 @@ from napari_segxai.engine.question import Finding, Question
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
+from napari_segxai.targets import is_label, reduce_scores
 
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
@@ -92,22 +93,19 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
             return question.score(logits)
         if options.score == "dice":
             return dice(is_label(logits, question.label), pixels, within=~(question.predicted & ~pixels))
-        probability = question.model.probabilities(logits)[:, question.label]
-        return (probability * pixels).flatten(1).sum(1) / pixels.sum()
+        return reduce_scores(question.model.probability(logits, question.label), question.weights, "mean")
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> None:
         nonlocal done
-        weighted = weights(logits).view(-1, 1, *(1,) * len(grid)) * masks
-        if not options.checkpoints:
-            total.add_(weighted.sum((0, 1)))
-            done = start + len(masks)
-            return
-        for mask in weighted[:, 0]:
-            total.add_(mask)
-            done += 1
-            if done in CHECKPOINTS:
-                scale = done * options.keep if options.normalise else 1.0
-                checkpoints[f"map_{done}"] = total / scale
+        values = weights(logits)
+        stops = (
+            [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
+        )
+        for first, last in itertools.pairwise([0, *stops, len(masks)]):
+            total.add_(torch.tensordot(values[first:last], masks[first:last, 0], dims=1))
+            done = start + last
+            if options.checkpoints and done in CHECKPOINTS:
+                checkpoints[f"map_{done}"] = total / (done * options.keep if options.normalise else 1.0)
 
     yield from perturb(
         question,
@@ -157,7 +155,8 @@ class MaskSampler:
             coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
             shifts.append([int(random.integers(0, step)) for step in self.steps])
         masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
-        for axis, (matrix, n) in enumerate(zip(self.enlarge, self.grid, strict=True)):
+        for axis in reversed(range(len(self.grid))):  # the first axis last: the result is contiguous
+            matrix, n = self.enlarge[axis], self.grid[axis]
             rows = torch.stack([matrix[shift[axis] : shift[axis] + n] for shift in shifts])
             masks = _along(masks, rows, axis + 1)
         return masks[:, None]

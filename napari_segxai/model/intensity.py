@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,16 +36,17 @@ def fit(steps: Sequence[Intensity], tensor: Tensor) -> tuple[Tensor, tuple[Step,
     return tensor, tuple(fitted)
 
 
-def quantile(values: Tensor, q: float) -> Tensor:
-    """Linearly interpolated quantile of all values; `torch.quantile` without its limit of 2^24 values."""
-    flat = values.flatten()
-    place = q * (flat.numel() - 1)
-    low = int(place)
-    lower = flat.kthvalue(low + 1).values
-    if low + 1 >= flat.numel():
-        return lower
-    upper = flat.kthvalue(low + 2).values
-    return lower + (upper - lower) * (place - low)
+def quantiles(values: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Linearly interpolated quantiles of all values; `torch.quantile` without its limit of 2^24 values."""
+    flat = values.flatten().numpy()
+    places = [share * (flat.size - 1) for share in shares]
+    ranks = sorted({min(int(place) + k, flat.size - 1) for place in places for k in (0, 1)})
+    parted = np.partition(flat, ranks)
+    out = []
+    for place in places:
+        lower, upper = parted[int(place)], parted[min(int(place) + 1, flat.size - 1)]
+        out.append(torch.as_tensor(lower + (upper - lower) * (place - int(place)), dtype=values.dtype))
+    return out
 
 
 def _clip(bounds: tuple[float, float], _: Tensor) -> Step:
@@ -52,7 +54,7 @@ def _clip(bounds: tuple[float, float], _: Tensor) -> Step:
 
 
 def _clip_percentiles(percentiles: tuple[float, float], tensor: Tensor) -> Step:
-    low, high = (quantile(tensor, p / 100) for p in percentiles)
+    low, high = quantiles(tensor, [p / 100 for p in percentiles])
     return lambda x: x.clamp(low, high)
 
 

@@ -42,18 +42,16 @@ class NetworkLayer:
 
 
 def list_layers(
-    module: nn.Module, run: Callable[[Tensor], object], tensor: Tensor, outputs: int
+    module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tensor
 ) -> tuple[NetworkLayer, ...]:
     """Run the network once on `tensor` and list every module that returns a feature map.
 
     Parameters
     ----------
     run
-        Runs the network on a tensor.
+        Runs the network and returns (1, outputs, ...).
     tensor
         (1, channels, *spatial).
-    outputs
-        Number of channels that the network returns.
     """
     spatial = tensor.ndim - 2
     calls: list[tuple[str, str, tuple[int, ...]]] = []
@@ -79,7 +77,7 @@ def list_layers(
     ]
     try:
         with torch.inference_mode():
-            run(tensor)
+            outputs = run(tensor).shape[1]
     finally:
         for handle in handles:
             handle.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from napari_segxai.model.placement import Placement, place, resize, slice_count
 if TYPE_CHECKING:
     from napari_segxai.image import Image
     from napari_segxai.model.card import ModelCard
+
+
+TYPICAL_CHANNELS = 16
+"""Channels at full resolution that are assumed of a network that cannot be looked into."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +228,14 @@ class SegmentationModel:
         """Return the probability of every label: (N, labels, *grid) in [0, 1]."""
         return logits.sigmoid() if self.card.activation == "sigmoid" else logits.softmax(1)
 
+    def probability(self, logits: Tensor, label: int) -> Tensor:
+        """Return the probability of one label: (N, labels, *grid) -> (N, *grid) in [0, 1]."""
+        if self.card.activation == "sigmoid":
+            return logits[:, label].sigmoid()
+        if logits.shape[1] == 2:  # the same as softmax, in one pass
+            return (logits[:, label] - logits[:, 1 - label]).sigmoid()
+        return logits.softmax(1)[:, label]
+
     def predict(
         self, image: Image, *, slice: int | None = None, device: str | torch.device = "auto"
     ) -> np.ndarray:
@@ -305,16 +318,21 @@ class SegmentationModel:
         key = tuple(tensor.shape[1:])
         if key not in self._layers:
             with self.in_use(self.device):
-                outputs = self.network_output(tensor.to(self.device)).shape[1]
-                self._layers[key] = list_layers(
-                    self.module, self.network_output, tensor.to(self.device), outputs
-                )
+                self._layers[key] = list_layers(self.module, self.network_output, tensor.to(self.device))
         return self._layers[key]
 
     @cached_property
     def example_layers(self) -> tuple[NetworkLayer, ...]:
         """The network layers, with the shapes of an example input."""
         return self.layers_for(self.example())
+
+    @cached_property
+    def map_bytes_per_cell(self) -> float:
+        """Size of the largest feature map of one image, in bytes per cell of the model grid."""
+        if not self.has_layers or not self.example_layers:
+            return 4 * TYPICAL_CHANNELS
+        cells = self.example()[0, 0].numel()
+        return max(4 * math.prod(layer.shape) for layer in self.example_layers) / cells
 
     def find_layer(self, name: str) -> NetworkLayer:
         """Return the network layer called `name` ("bottleneck" and "last" stand for those).
@@ -404,13 +422,13 @@ def label_dtype(labels: int) -> np.dtype:
 def labels_on_image(logits: Tensor, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
     """Return the label of every pixel of the image grid from logits (labels, *model grid).
 
-    Logits are resampled linearly one label at a time, so that only two volumes are held.
+    How far each label lies above the first is resampled linearly, one label at a time, so that only two volumes
+    are held.
     """
-    best = placement.from_grid(logits[0], linear=True)
-    labels = np.zeros(best.shape, label_dtype(len(logits)))
+    best: np.ndarray | float = 0.0
+    labels = np.zeros(placement.turned_shape, label_dtype(len(logits)))
     for index in range(1, len(logits)):
-        values = placement.from_grid(logits[index], linear=True)
-        higher = values > best
-        labels[higher] = index
+        values = placement.from_grid(logits[index] - logits[0], linear=True)
+        labels[values > best] = index
         best = np.maximum(best, values)
     return placement.to_image(labels, out)
