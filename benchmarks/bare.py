@@ -50,35 +50,65 @@ def best_forward(run: Callable[[Tensor], Tensor], tensor: Tensor, largest: int =
     return best
 
 
-def forward_backward_to_input(run: Callable[[Tensor], Tensor], tensor: Tensor) -> float:
-    """Seconds of one forward and one backward pass, with the gradient of the input."""
+def paired(
+    work: Callable[[], object], bare: Callable[[], object], device: torch.device, repeats: int
+) -> tuple:
+    """Median seconds of `work` and of `bare`, and the median ratio of pairs that were run one after the other."""
+    work(), bare()
+    pairs = []
+    for _ in range(repeats):
+        times = []
+        for side in (work, bare):
+            synchronize(device)
+            start = time.perf_counter()
+            side()
+            synchronize(device)
+            times.append(time.perf_counter() - start)
+        pairs.append(times)
+    ours, theirs = zip(*pairs, strict=True)
+    return statistics.median(ours), statistics.median(theirs), statistics.median(a / b for a, b in pairs)
+
+
+def forwards(run: Callable[[Tensor], Tensor], tensor: Tensor, count: int, batch: int) -> Callable[[], None]:
+    """`count` forward passes in batches."""
+    x = best_layout(tensor.repeat(batch, *(1,) * (tensor.ndim - 1)))
+
+    def work() -> None:
+        with torch.inference_mode():
+            for start in range(0, count, batch):
+                run(x[: min(batch, count - start)])
+
+    return work
+
+
+def to_input(run: Callable[[Tensor], Tensor], tensor: Tensor) -> Callable[[], None]:
+    """One forward and one backward pass, with the gradient of the input."""
     x = best_layout(tensor).clone().requires_grad_(True)
 
     def work() -> None:
         torch.autograd.grad(run(x)[:, -1].mean(), [x])
 
-    return seconds(work, tensor.device, 5)
+    return work
 
 
-def forward_backward_to_layer(
+def to_layer(
     run: Callable[[Tensor], Tensor], module: nn.Module, name: str, tensor: Tensor
-) -> float:
-    """Seconds of one forward and one backward pass, with the gradient of a network layer's output."""
+) -> Callable[[], None]:
+    """One forward and one backward pass, with the gradient of a network layer's output."""
     layer = dict(named_modules(module))[name]
     tensor = best_layout(tensor)
-    kept: list[Tensor] = []
-
-    def hook(_m: nn.Module, _a: object, out: Tensor) -> Tensor:
-        kept.append(out.detach().requires_grad_(True))
-        return kept[-1]
-
-    handle = layer.register_forward_hook(hook)
 
     def work() -> None:
-        kept.clear()
-        torch.autograd.grad(run(tensor)[:, -1].mean(), kept)
+        kept: list[Tensor] = []
 
-    try:
-        return seconds(work, tensor.device, 5)
-    finally:
-        handle.remove()
+        def hook(_module: nn.Module, _args: object, out: Tensor) -> Tensor:
+            kept.append(out.detach().requires_grad_(True))
+            return kept[-1]
+
+        handle = layer.register_forward_hook(hook)
+        try:
+            torch.autograd.grad(run(tensor)[:, -1].mean(), kept)
+        finally:
+            handle.remove()
+
+    return work

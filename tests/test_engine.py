@@ -131,7 +131,9 @@ def test_running_out_of_memory_halves_the_batch_and_keeps_the_work():
         rtol=1e-4,
         atol=1e-6,
     )
-    assert sum(n for n in network.batches if n <= 3) == 100 + 3  # the dry run, the list of layers, the prediction
+    assert (
+        sum(n for n in network.batches if n <= 3) == 100 + 3
+    )  # the dry run, the list of layers, the prediction
 
 
 @pytest.mark.parametrize("method", ["rise", "misure"])

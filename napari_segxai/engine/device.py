@@ -26,13 +26,15 @@ def devices() -> dict[str, str]:
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Return the torch device called `name`; "auto" takes the first GPU, else the CPU.
 
+    A `torch.device` is taken as it is: it was chosen before.
+
     Raises
     ------
     UserError
         If this machine has no such device.
     """
     if isinstance(name, torch.device):
-        name = str(name)
+        return name
     known = devices()
     if name == "auto":
         return torch.device(next(iter(known)))

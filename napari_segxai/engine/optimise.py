@@ -44,7 +44,9 @@ def optimise(
         (iterations,): the loss before every update. It stays on the device until the end, so that no
         iteration waits for the host.
     """
-    optimizer = torch.optim.AdamW([parameter.requires_grad_(True)], lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        [parameter.requires_grad_(True)], lr=lr, weight_decay=weight_decay, fused=True
+    )
     losses = torch.zeros(iterations, device=question.device)
     for k in range(iterations):
         try:

@@ -159,8 +159,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         )
 
     def after(values: Tensor) -> None:
-        values.clamp_(max=1)
-        values[values < options.clamp] = 0
+        values.clamp_(max=1).masked_fill_(values < options.clamp, 0)
 
     def pruned() -> Finding:
         return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], baseline)

@@ -253,6 +253,10 @@ class SegmentationModel:
         """
         out = np.zeros(image.spatial_shape, label_dtype(len(self.labels)))
         many = self.slices(image)
+        if many is None and slice is not None:
+            raise UserError(
+                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out."
+            )
         which = [None] if many is None else range(many) if slice is None else [slice]
         with self.in_use(device) as use, torch.inference_mode():
             for k in which:
