@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
+from functools import cache
 from typing import Any, Literal, NewType, TypeVar
 
 from napari_segxai.errors import UserError, nearest
@@ -150,6 +151,7 @@ class Parameter:
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
+@cache
 def parameters(options: type) -> tuple[Parameter, ...]:
     """Describe the fields of an options dataclass."""
     hints = typing.get_type_hints(options)
