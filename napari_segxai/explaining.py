@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
-import napari_segxai
-from napari_segxai import orientation
+from napari_segxai.canvas import Canvas
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.errors import UserError
-from napari_segxai.explainers.registry import Method, all_methods, find_method, options_as_dict
-from napari_segxai.explanation import Explanation, Record
+from napari_segxai.explainers.registry import Method, all_methods, find_method
+from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.model import load_model
-from napari_segxai.model.segmentation import SegmentationModel, label_dtype, labels_on_image
+from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.targets import Target
 
 
@@ -205,7 +201,7 @@ class Job:
     def steps(self) -> Steps[Explanation]:
         """Run; see `explain_steps`."""
         start = time.perf_counter()
-        canvas = _Canvas(self)
+        canvas = Canvas(self)
         planned = self.method.passes(self.options, self.model.grid_for(self.image, self.slices[0]))
         total = planned.cost * len(self.slices)
         try:
@@ -261,183 +257,6 @@ class Job:
                 "the map is zero everywhere: nothing that was examined changes the target."
             )
         return finding
-
-
-class _Canvas:
-    """The image grid on which the findings of all slices are put together."""
-
-    def __init__(self, job: Job):
-        self.job = job
-        self.seconds = 0.0
-        self.passes = Passes()
-        shape = job.image.spatial_shape
-        self.map = np.zeros(shape, np.float32)
-        self.prediction = np.zeros(shape, label_dtype(len(job.model.labels)))
-        self.native: np.ndarray | None = None
-        self.native_affine: np.ndarray | None = None
-        self.maps: dict[str, np.ndarray] = {}
-        self.masks: dict[str, np.ndarray] = {}
-        self.stages: np.ndarray | None = None
-        self.stage_table: list[dict[str, Any]] = []
-        self.curves: dict[str, dict[str, list[float]]] = {}
-        self.results: dict[str, Any] = {}
-        self.warnings: list[str] = []
-
-    def add(self, question: Question, finding: Finding, index: int | None) -> None:
-        """Bring a finding from the model grid to the image grid."""
-        place = question.prepared.placement
-        many = len(self.job.slices) > 1
-        self.passes = self.passes + question.passes
-        labels_on_image(question.logits[0], place, self.prediction)
-        native = tuple(finding.map.shape) != question.grid
-        values = finding.map
-        if native:
-            self._keep_native(values, question)
-            values = _to_grid(values, question.grid)
-        place.to_image(place.from_grid(values, linear=True), self.map)
-        for name, extra in finding.maps.items():
-            canvas = self.maps.setdefault(name, np.zeros_like(self.map))
-            place.to_image(place.from_grid(extra, linear=True), canvas)
-        for name, mask in finding.masks.items():
-            canvas = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
-            place.to_image(place.from_grid(mask, linear=False) > 0.5, canvas)
-        if finding.stages is not None:
-            if self.stages is None:
-                self.stages = np.zeros(self.map.shape, np.uint16)
-            place.to_image(
-                np.rint(place.from_grid(finding.stages, linear=False)).astype(np.uint16), self.stages
-            )
-            if len(finding.stage_table) > len(self.stage_table):
-                self.stage_table = [dict(row) for row in finding.stage_table]
-        prefix = f"slice {index}: " if many else ""
-        self.curves.update({prefix + name: dict(columns) for name, columns in finding.curves.items()})
-        if many:
-            self.results[f"slice {index}"] = dict(finding.numbers)
-        else:
-            self.results = dict(finding.numbers)
-        notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
-        self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
-
-    def _keep_native(self, values: torch.Tensor, question: Question) -> None:
-        place, image = question.prepared.placement, self.job.image
-        if place.slice is not None:
-            return  # a volume of slices has no one native grid
-        turned = values.float().cpu().numpy()
-        self.native = np.ascontiguousarray(orientation.apply(turned, orientation.invert(place.turn)))
-        if image.affine is not None:
-            self.native_affine = place.native_affine(tuple(values.shape), image.affine)
-
-    def partial(
-        self, question: Question, finding: Callable[[], Finding] | None, index: int | None
-    ) -> Callable[[], Explanation] | None:
-        """Return what makes the explanation so far; None when there is nothing to show."""
-        if finding is None and not self.results:
-            return None
-
-        def make() -> Explanation:
-            canvas = _Canvas(self.job)
-            canvas.__dict__.update(
-                {
-                    key: value.copy() if isinstance(value, np.ndarray | dict | list) else value
-                    for key, value in self.__dict__.items()
-                }
-            )
-            canvas.masks = {name: mask.copy() for name, mask in self.masks.items()}
-            canvas.maps = {name: values.copy() for name, values in self.maps.items()}
-            if finding is not None:
-                canvas.add(question, finding(), index)
-            return canvas.explanation(partial=True)
-
-        return make
-
-    def explanation(self, *, partial: bool) -> Explanation:
-        """Put everything together."""
-        if len(self.job.slices) > 1:
-            empty = sum(1 for r in self.results.values() if r.get("status") == "empty")
-            if empty:
-                label = self.job.model.labels[self.job.model.label_index(self.job.target.label)]
-                self.warnings = [w for w in self.warnings if "nothing to explain" not in w]
-                self.warnings.insert(
-                    0, f"{label!r} is not predicted in {empty} of {len(self.results)} slices."
-                )
-        return Explanation(
-            map=self.map,
-            image=self.job.image,
-            record=self._record(partial),
-            prediction=self.prediction,
-            native=self.native,
-            native_affine=self.native_affine,
-            maps=self.maps,
-            masks=self.masks,
-            stages=self.stages,
-            stage_table=self.stage_table,
-            curves=self.curves,
-        )
-
-    def _record(self, partial: bool) -> Record:
-        job, image, card = self.job, self.job.image, self.job.model.card
-        low, high = float(self.map.min()), float(self.map.max())
-        signed = low < 0
-        limit = max(abs(low), abs(high)) or 1.0
-        # A map without negative values may have a floor (RISE does): what counts is what rises above it.
-        limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
-        return Record(
-            method=job.method.name,
-            parameters=options_as_dict(job.options),
-            target={
-                "label": job.model.labels[job.model.label_index(job.target.label)],
-                "region": job.target.describe_region(),
-                "score": job.target.score,
-                "reduction": job.target.reduction,
-            },
-            model={
-                "name": card.name,
-                "source": job.model.source,
-                "labels": list(card.labels),
-                "sha256": job.model.sha256,
-                "licence": card.licence,
-            },
-            image={
-                "name": image.name,
-                "path": image.path,
-                "sha256": image.sha256,
-                "shape": list(image.array.shape),
-                "spacing": list(image.spacing),
-                "units": image.units,
-                "affine": None if image.affine is None else image.affine.tolist(),
-            },
-            device=str(job.device),
-            seed=job.seed,
-            slice=job.slice,
-            passes={"forward": self.passes.forward, "backward": self.passes.backward},
-            seconds=round(self.seconds, 3),
-            results=dict(self.results),
-            warnings=list(self.warnings),
-            display={
-                "values": "raw",
-                "signed": signed,
-                "range": [low, high],
-                "contrast_limits": limits,
-            },
-            partial=partial,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            versions=dict(_versions()),
-        )
-
-
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Versions of what computes; read once, since reading package metadata takes milliseconds."""
-    names = ("torch", "numpy", "scikit-image")
-    own = ("napari-segxai", napari_segxai.__version__)
-    return (own, *((name, importlib.metadata.version(name)) for name in names))
-
-
-def _to_grid(values: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    """Enlarge a network layer's map to the model grid, linearly."""
-    from napari_segxai.model.placement import resize
-
-    return resize(values.float()[None, None], grid, linear=True)[0, 0]
 
 
 def _with_bar(job: Steps[Explanation]) -> Explanation:

@@ -14,33 +14,20 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFileDialog,
-    QFormLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
     QMessageBox,
-    QPushButton,
-    QScrollArea,
-    QSpinBox,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
 )
-from superqt import QCollapsible
 
-from napari_segxai.engine.device import devices
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.errors import UserError
-from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation
 from napari_segxai.gui import jobs, layers, script
-from napari_segxai.gui.form import ParameterForm
-from napari_segxai.gui.model_box import ModelBox
-from napari_segxai.gui.region_box import Chosen, RegionBox
-from napari_segxai.gui.run_bar import RunBar, duration
+from napari_segxai.gui.closing import undo
+from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
+from napari_segxai.gui.region_box import Chosen
+from napari_segxai.gui.run_bar import duration, summary
 from napari_segxai.targets import Target
 
 if TYPE_CHECKING:
@@ -48,10 +35,8 @@ if TYPE_CHECKING:
 
     from napari_segxai.image import Image
 
-CURRENT_SLICE, EVERY_SLICE = "current slice", "every slice"
 
-
-class ExplainPanel(QWidget):
+class ExplainPanel(ExplainForm):
     """Explain why a network drew a label.
 
     Parameters
@@ -61,14 +46,12 @@ class ExplainPanel(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
         self._images: list[ref[ImageLayer]] = []
         self._to_show: list[Any] = []
-        self._build()
         self._connect()
         self._refresh_layers()
         self._on_method()
@@ -384,106 +367,6 @@ class ExplainPanel(QWidget):
         seconds = job.model.seconds * cells * passes.cost
         self.run_bar.set_ready(f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}")
 
-    # -- building ---------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self._methods = all_methods()
-        self.image_box = _combo("The image that was segmented.")
-        self.region_box = RegionBox(self.viewer)
-        self.model_box = ModelBox()
-        self.label_box = _combo("Which label of the segmentation to explain.")
-        self.slice_box = _combo("A 2D model sees one slice of a volume at a time.")
-        self.slice_box.addItems([CURRENT_SLICE, EVERY_SLICE])
-        self.method_box = _combo("How to explain.")
-        self.method_box.addItems([method.title for method in self._methods])
-        for index, method in enumerate(self._methods):
-            self.method_box.setItemData(index, method.summary, 3)
-        self.method_box.setCurrentIndex([method.name for method in self._methods].index("misure"))
-        self.help = QToolButton()
-        self.help.setText("?")
-        self.help.setToolTip("What the method shows and does not show, and what it costs.")
-        self.help.clicked.connect(self._show_help)
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
-        self.summary.setMinimumWidth(60)
-        self.device_box = _combo("Where to compute.")
-        found = devices()
-        first = next(iter(found.values()))
-        self.device_box.addItem(f"auto: {first}", "auto")
-        for name, words in found.items():
-            self.device_box.addItem(f"{name}: {words}" if name != "cpu" else words, name)
-        self.no_gpu = QLabel("⚠ No GPU found: computing on the CPU.")
-        self.no_gpu.setToolTip(
-            "A CUDA or Apple GPU and a matching build of PyTorch make this 10 to 100 times faster."
-        )
-        self.no_gpu.setVisible(list(found) == ["cpu"])
-        self.no_gpu.setWordWrap(True)
-
-        self.form = ParameterForm()
-        self.preset_box = _combo("Named sets of parameters.")
-        self.reset = QPushButton("Reset")
-        self.reset.setToolTip("Set every parameter to its default.")
-        presets = QHBoxLayout()
-        presets.addWidget(QLabel("preset"))
-        presets.addWidget(self.preset_box, 1)
-        presets.addWidget(self.reset)
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(presets)
-        column.addWidget(self.form)
-        self.parameters = _section("Parameters", inside)
-
-        self.score_box = _combo("What is read at every pixel. Probabilities saturate: prefer logits.")
-        self.score_box.addItems(["logit", "probability", "log_probability"])
-        self.reduction_box = _combo("How it is reduced over the region; the mean keeps objects comparable.")
-        self.reduction_box.addItems(["mean", "sum"])
-        self.seed_box = QSpinBox()
-        self.seed_box.setMaximum(2**31 - 1)
-        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
-        rest = QWidget()
-        target = QFormLayout(rest)
-        target.setContentsMargins(0, 0, 0, 0)
-        target.addRow("score", self.score_box)
-        target.addRow("reduction", self.reduction_box)
-        target.addRow("seed", self.seed_box)
-        self.target = _section("Target and seed", rest)
-
-        method_row = QHBoxLayout()
-        method_row.addWidget(self.method_box, 1)
-        method_row.addWidget(self.help)
-        self.inputs = QFormLayout()
-        self.inputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self.inputs.addRow("Image", self.image_box)
-        self.inputs.addRow("Region", self.region_box)
-        self.inputs.addRow("Model", self.model_box)
-        self.inputs.addRow("Label", self.label_box)
-        self.inputs.addRow("Slices", self.slice_box)
-        self.inputs.setRowVisible(self.slice_box, False)
-        self.inputs.addRow("Method", method_row)
-        content = QWidget()
-        middle = QVBoxLayout(content)
-        middle.setContentsMargins(4, 4, 4, 4)
-        middle.addLayout(self.inputs)
-        middle.addWidget(self.summary)
-        middle.addWidget(self.parameters)
-        middle.addWidget(self.target)
-        device = QFormLayout()
-        device.addRow("Device", self.device_box)
-        middle.addLayout(device)
-        middle.addWidget(self.no_gpu)
-        middle.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
-        self.run_bar = RunBar()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.run_bar)
-        self.setMinimumWidth(300)
-
     def _connect(self) -> None:
         self.image_box.currentIndexChanged.connect(lambda _: self._on_image())
         self.region_box.changed.connect(self._update)
@@ -515,7 +398,7 @@ class ExplainPanel(QWidget):
         for layer in self.viewer.layers:
             layer.events.name.connect(self._rename)
         self.destroyed.connect(
-            partial(_undo, links, self._closed, self._running, ref(self.viewer), self._rename)
+            partial(undo, links, self._closed, self._running, ref(self.viewer), self._rename)
         )
 
     def _on_theme(self) -> None:
@@ -543,63 +426,5 @@ class ExplainPanel(QWidget):
         box.show()
 
 
-def _undo(
-    links: list[tuple[Any, Callable[..., None]]],
-    closed: dict[str, bool],
-    running: Callable[[], jobs.Job | None],
-    viewer: ref[Any],
-    rename: Callable[..., None],
-) -> None:
-    """Disconnect from the viewer and stop the job; the widget itself is gone."""
-    closed["closed"] = True
-    for emitter, function in links:
-        emitter.disconnect(function)
-    if (alive := viewer()) is not None:
-        for layer in alive.layers:
-            layer.events.name.disconnect(rename)
-    if (job := running()) is not None:
-        job.on_step = lambda _: None
-        job.on_done = partial(_keep, viewer)
-        job.cancel()
-
-
-def _keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
-    """Add what a job found until its dock was closed, if the viewer is still there."""
-    alive = viewer()
-    if alive is not None and isinstance(outcome.result, Explanation):
-        number = layers.next_number(alive, outcome.result.title)
-        shown = layers.has_prediction(alive, outcome.result)
-        layers.add_layers(alive, outcome.result, None, outcome.result.to_layers(number, prediction=not shown))
-
-
-def summary(explanation: Explanation) -> str:
-    """Return one line about a result, and its warnings."""
-    record, results = explanation.record, explanation.record.results
-    parts = [f"Done in {duration(record.seconds)}"]
-    if results.get("dice_explained") is not None:
-        parts.append(f"Dice explained {results['dice_explained']:.3f}")
-    ratio = results.get("ratio_mask", results.get("ratio_sufficient"))
-    if ratio is not None:
-        parts.append(f"ratio {ratio:.2f}")
-    if "n_dilations" in results:
-        parts.append(f"{results['n_dilations']} dilations")
-    lines = [" · ".join(parts), *(f"⚠ {warning}" for warning in record.warnings)]
-    return "\n".join(lines)
-
-
 def _is_source(layer: Any) -> bool:
     return isinstance(layer, ImageLayer) and "segxai_role" not in layer.metadata
-
-
-def _combo(tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tip)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return box
-
-
-def _section(title: str, content: QWidget) -> QCollapsible:
-    section = QCollapsible(title)
-    section.layout().setContentsMargins(0, 0, 0, 0)
-    section.addWidget(content)
-    return section

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.engine.passes import Step
+from napari_segxai.explanation import Explanation
 
 
 class RunBar(QWidget):
@@ -144,3 +145,18 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def summary(explanation: Explanation) -> str:
+    """Return one line about a result, and its warnings."""
+    record, results = explanation.record, explanation.record.results
+    parts = [f"Done in {duration(record.seconds)}"]
+    if results.get("dice_explained") is not None:
+        parts.append(f"Dice explained {results['dice_explained']:.3f}")
+    ratio = results.get("ratio_mask", results.get("ratio_sufficient"))
+    if ratio is not None:
+        parts.append(f"ratio {ratio:.2f}")
+    if "n_dilations" in results:
+        parts.append(f"{results['n_dilations']} dilations")
+    lines = [" · ".join(parts), *(f"⚠ {warning}" for warning in record.warnings)]
+    return "\n".join(lines)

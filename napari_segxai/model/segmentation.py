@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.modules import first_tensor
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
+from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.layers import NetworkLayer, find_layer, list_layers
 from napari_segxai.model.placement import Placement, place, resize, slice_count
 
@@ -85,9 +85,9 @@ class SegmentationModel:
         self.source = source
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
-        self._writes_input = False
+        self.writes_input = False  # whether the network changes its input; the dry run finds out
         self._layers: dict[tuple[int, ...], tuple[NetworkLayer, ...]] = {}
-        self._dry_run()
+        dry_run(self)
 
     def __repr__(self) -> str:
         return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
@@ -193,7 +193,7 @@ class SegmentationModel:
 
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
-        out: Any = self.module(tensor.clone() if self._writes_input else tensor)
+        out: Any = self.module(tensor.clone() if self.writes_input else tensor)
         if self.card.output is not None:
             try:
                 out = out[self.card.output]
@@ -349,69 +349,6 @@ class SegmentationModel:
             If there is none, with the nearest names; for a TorchScript model, always.
         """
         return find_layer(name, self.example_layers, self.name)
-
-    def _dry_run(self) -> None:
-        """Run the network once; remember the time; refuse what does not fit the card."""
-        tensor = self.example().to(self.device)
-        before = tensor.clone()
-        with self.in_use(self.device), torch.inference_mode():
-            try:
-                start = time.perf_counter()
-                out = self.network_output(tensor)
-                self.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
-            except UserError:
-                raise
-            except Exception as error:  # a network can raise anything, an AssertionError above all
-                raise UserError(
-                    f"{self.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
-                    f"allows: {reason_of(error)}."
-                ) from error
-        self._writes_input = not torch.equal(tensor, before)
-        outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(self.labels)
-        short = self.card.activation == "sigmoid" and outputs == labels - 1
-        if out.ndim != self.card.spatial_dims + 2 or not (outputs == labels or short):
-            raise UserError(
-                f"{self.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
-                f"its card names {labels} label(s) ({', '.join(self.labels)}) in {self.card.spatial_dims}D: "
-                f"expected (1, {labels}, *grid)."
-            )
-        grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
-        if not all(_covers(n, m) for n, m in zip(grid, size, strict=True)):
-            raise UserError(
-                f"{self.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
-                "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
-            )
-        if not torch.isfinite(out).all():
-            raise UserError(f"{self.name} returns values that are not finite on a random input in [0, 1].")
-        if self.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
-            raise UserError(
-                f"{self.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
-                "write `values: logits` in the card."
-            )
-
-
-def reason_of(error: Exception) -> str:
-    """Return in one line what an error from foreign code says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    # TorchScript puts its own traceback before the reason.
-    if "TorchScript interpreter" in lines[0]:
-        return lines[-1].rstrip(".")
-    plain = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
-    return (lines[0] if plain else f"{type(error).__name__}: {lines[0]}").rstrip(".")
-
-
-def _covers(cells: int, out: int) -> bool:
-    """Tell whether an axis of `out` cells is one of `cells`, as it is or in strides.
-
-    Anything else, such as the output of convolutions without padding, or one value for the whole image, does
-    not cover the same extent and cannot be brought back to the image.
-    """
-    if out < min(cells, 2):
-        return False
-    stride = round(cells / out)
-    return stride > 0 and out in (cells // stride, -(-cells // stride))
 
 
 def _all_modules(root: nn.Module) -> list[nn.Module]:

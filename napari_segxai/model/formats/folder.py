@@ -16,7 +16,8 @@ from torch import nn
 import napari_segxai
 from napari_segxai.errors import UserError
 from napari_segxai.model.card import ModelCard, read_card
-from napari_segxai.model.segmentation import SegmentationModel, reason_of
+from napari_segxai.model.dry_run import reason_of
+from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.model.trust import UntrustedCode
 
 CARD = "model.yaml"

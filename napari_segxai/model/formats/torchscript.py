@@ -8,7 +8,8 @@ import torch
 
 from napari_segxai.errors import UserError
 from napari_segxai.model.card import ModelCard, read_card
-from napari_segxai.model.segmentation import SegmentationModel, reason_of
+from napari_segxai.model.dry_run import reason_of
+from napari_segxai.model.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 

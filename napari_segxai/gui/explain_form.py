@@ -1,0 +1,150 @@
+"""What the Explain dock widget looks like: its fields and where they lie. What they do is in explain_panel.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_segxai.engine.device import devices
+from napari_segxai.explainers.registry import all_methods
+from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.model_box import ModelBox
+from napari_segxai.gui.region_box import RegionBox
+from napari_segxai.gui.run_bar import RunBar
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+CURRENT_SLICE, EVERY_SLICE = "current slice", "every slice"
+
+
+class ExplainForm(QWidget):
+    """The fields of the Explain widget: the inputs scroll, the run bar is pinned below them."""
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        self.viewer = viewer
+        self._methods = all_methods()
+        self.image_box = _combo("The image that was segmented.")
+        self.region_box = RegionBox(self.viewer)
+        self.model_box = ModelBox()
+        self.label_box = _combo("Which label of the segmentation to explain.")
+        self.slice_box = _combo("A 2D model sees one slice of a volume at a time.")
+        self.slice_box.addItems([CURRENT_SLICE, EVERY_SLICE])
+        self.method_box = _combo("How to explain.")
+        self.method_box.addItems([method.title for method in self._methods])
+        for index, method in enumerate(self._methods):
+            self.method_box.setItemData(index, method.summary, 3)
+        self.method_box.setCurrentIndex([method.name for method in self._methods].index("misure"))
+        self.help = QToolButton()
+        self.help.setText("?")
+        self.help.setToolTip("What the method shows and does not show, and what it costs.")
+        self.help.clicked.connect(self._show_help)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        self.summary.setMinimumWidth(60)
+        self.device_box = _combo("Where to compute.")
+        found = devices()
+        first = next(iter(found.values()))
+        self.device_box.addItem(f"auto: {first}", "auto")
+        for name, words in found.items():
+            self.device_box.addItem(f"{name}: {words}" if name != "cpu" else words, name)
+        self.no_gpu = QLabel("⚠ No GPU found: computing on the CPU.")
+        self.no_gpu.setToolTip(
+            "A CUDA or Apple GPU and a matching build of PyTorch make this 10 to 100 times faster."
+        )
+        self.no_gpu.setVisible(list(found) == ["cpu"])
+        self.no_gpu.setWordWrap(True)
+
+        self.form = ParameterForm()
+        self.preset_box = _combo("Named sets of parameters.")
+        self.reset = QPushButton("Reset")
+        self.reset.setToolTip("Set every parameter to its default.")
+        presets = QHBoxLayout()
+        presets.addWidget(QLabel("preset"))
+        presets.addWidget(self.preset_box, 1)
+        presets.addWidget(self.reset)
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(presets)
+        column.addWidget(self.form)
+        self.parameters = _section("Parameters", inside)
+
+        self.score_box = _combo("What is read at every pixel. Probabilities saturate: prefer logits.")
+        self.score_box.addItems(["logit", "probability", "log_probability"])
+        self.reduction_box = _combo("How it is reduced over the region; the mean keeps objects comparable.")
+        self.reduction_box.addItems(["mean", "sum"])
+        self.seed_box = QSpinBox()
+        self.seed_box.setMaximum(2**31 - 1)
+        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
+        rest = QWidget()
+        target = QFormLayout(rest)
+        target.setContentsMargins(0, 0, 0, 0)
+        target.addRow("score", self.score_box)
+        target.addRow("reduction", self.reduction_box)
+        target.addRow("seed", self.seed_box)
+        self.target = _section("Target and seed", rest)
+
+        method_row = QHBoxLayout()
+        method_row.addWidget(self.method_box, 1)
+        method_row.addWidget(self.help)
+        self.inputs = QFormLayout()
+        self.inputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.inputs.addRow("Image", self.image_box)
+        self.inputs.addRow("Region", self.region_box)
+        self.inputs.addRow("Model", self.model_box)
+        self.inputs.addRow("Label", self.label_box)
+        self.inputs.addRow("Slices", self.slice_box)
+        self.inputs.setRowVisible(self.slice_box, False)
+        self.inputs.addRow("Method", method_row)
+        content = QWidget()
+        middle = QVBoxLayout(content)
+        middle.setContentsMargins(4, 4, 4, 4)
+        middle.addLayout(self.inputs)
+        middle.addWidget(self.summary)
+        middle.addWidget(self.parameters)
+        middle.addWidget(self.target)
+        device = QFormLayout()
+        device.addRow("Device", self.device_box)
+        middle.addLayout(device)
+        middle.addWidget(self.no_gpu)
+        middle.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(content)
+        self.run_bar = RunBar()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.run_bar)
+        self.setMinimumWidth(300)
+
+
+def _combo(tip: str) -> QComboBox:
+    box = QComboBox()
+    box.setToolTip(tip)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return box
+
+
+def _section(title: str, content: QWidget) -> QCollapsible:
+    section = QCollapsible(title)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.addWidget(content)
+    return section

@@ -1,0 +1,77 @@
+"""One dry run when a model is loaded: what does not fit its card is refused, with the shapes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_segxai.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.model.segmentation import SegmentationModel
+
+
+def dry_run(model: SegmentationModel) -> None:
+    """Run the network once; remember the time; refuse what does not fit the card."""
+    tensor = model.example().to(model.device)
+    before = tensor.clone()
+    with model.in_use(model.device), torch.inference_mode():
+        try:
+            start = time.perf_counter()
+            out = model.network_output(tensor)
+            model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+        except UserError:
+            raise
+        except Exception as error:  # a network can raise anything, an AssertionError above all
+            raise UserError(
+                f"{model.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
+                f"allows: {reason_of(error)}."
+            ) from error
+    model.writes_input = not torch.equal(tensor, before)
+    outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(model.labels)
+    short = model.card.activation == "sigmoid" and outputs == labels - 1
+    if out.ndim != model.card.spatial_dims + 2 or not (outputs == labels or short):
+        raise UserError(
+            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
+            f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
+            f"expected (1, {labels}, *grid)."
+        )
+    grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
+    if not all(_covers(n, m) for n, m in zip(grid, size, strict=True)):
+        raise UserError(
+            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
+            "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+        )
+    if not torch.isfinite(out).all():
+        raise UserError(f"{model.name} returns values that are not finite on a random input in [0, 1].")
+    if model.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
+        raise UserError(
+            f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
+            "write `values: logits` in the card."
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what an error from foreign code says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # TorchScript puts its own traceback before the reason.
+    if "TorchScript interpreter" in lines[0]:
+        return lines[-1].rstrip(".")
+    plain = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
+    return (lines[0] if plain else f"{type(error).__name__}: {lines[0]}").rstrip(".")
+
+
+def _covers(cells: int, out: int) -> bool:
+    """Tell whether an axis of `out` cells is one of `cells`, as it is or in strides.
+
+    Anything else, such as the output of convolutions without padding, or one value for the whole image, does
+    not cover the same extent and cannot be brought back to the image.
+    """
+    if out < min(cells, 2):
+        return False
+    stride = round(cells / out)
+    return stride > 0 and out in (cells // stride, -(-cells // stride))
