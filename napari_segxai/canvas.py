@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ from napari_segxai.model.segmentation import label_dtype, labels_on_image
 
 if TYPE_CHECKING:
     from napari_segxai.explaining import Job
+
+
+COARSE = 6
+"""Cells per axis below which a network layer's map is mostly interpolation."""
 
 
 class Canvas:
@@ -52,6 +57,7 @@ class Canvas:
         labels_on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
         values = finding.map
+        coarse = native and min(values.shape) < COARSE
         if native:
             self._keep_native(values, question)
             values = resize(values.float()[None, None], question.grid, linear=True)[0, 0]
@@ -76,6 +82,10 @@ class Canvas:
             self.results[f"slice {index}"] = dict(finding.numbers)
         else:
             self.results = dict(finding.numbers)
+        if coarse:
+            cells = " x ".join(map(str, finding.map.shape))
+            note = f"the network layer has {cells} cells only, between which the map is interpolated; a later layer shows more detail."
+            finding = replace(finding, warnings=[*finding.warnings, note])
         notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
         self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
 

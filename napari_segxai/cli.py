@@ -157,7 +157,7 @@ def explain(
     slice: Annotated[
         int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")
     ] = None,
-    frame: Annotated[int, typer.Option(help="Time point of a 4D image.")] = 0,
+    frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
@@ -172,7 +172,10 @@ def explain(
 
     if (out / RECORD).exists() and not overwrite:
         raise UserError(f"{out} already holds an explanation; choose another folder or add --overwrite.")
-    volume = read_image(image).frame(frame)
+    volume = read_image(image)
+    if frame is not None and volume.time_axis is None:
+        raise UserError(f"--frame is for images with a time axis; {image} has none, leave it out.")
+    volume = volume.frame(frame or 0)
     target = Target(label, region=_region(region, volume), score=score, reduction=reduction)
     explanation = run(
         _load(model, card, trust),

@@ -113,6 +113,11 @@ class Image:
         if self.units is None:
             set_("units", "mm" if self.affine is not None else "pixel")
 
+    def __repr__(self) -> str:
+        spacing = " x ".join(f"{value:g}" for value in self.spacing)
+        shape = " x ".join(map(str, self.array.shape))
+        return f"Image({self.name!r}, {shape}, {self.array.dtype}, spacing {spacing} {self.units})"
+
     @property
     def spatial_axes(self) -> tuple[int, ...]:
         """The axes of `array` that are space."""

@@ -135,6 +135,10 @@ class Target:
             else:
                 _check_index(region.at, image)
                 inside[region.at] = True
+        if not inside.any():
+            raise UserError(
+                "the region is empty; draw something in it, or leave it out for the predicted pixels."
+            )
         grid = placement.mask_to_grid(inside).to(predicted.device)
         if isinstance(region, Component):
             return _component(predicted, grid)
@@ -173,7 +177,9 @@ def _check_index(index: tuple[int, ...], image: Image) -> None:
     shape = image.spatial_shape
     if not _is_index(index):
         raise UserError(f"pixel {index!r} is no index: give one whole number for every spatial axis.")
-    if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
+    if len(index) != len(shape):
+        raise UserError(f"pixel {tuple(index)} needs {len(shape)} numbers: {image.name} has shape {shape}.")
+    if not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
         raise UserError(f"pixel {tuple(index)} is outside {image.name}, whose shape is {shape}.")
 
 

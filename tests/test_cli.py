@@ -241,3 +241,33 @@ def test_the_demonstration_without_display_or_xvfb_says_what_to_install(monkeypa
     done = run("demo", "--out", str(tmp_path))
     assert done.exit_code == 2
     assert "xvfb" in done.stderr
+
+
+def test_a_frame_of_an_image_without_time_and_an_empty_region_are_refused(tmp_path):
+    import skimage.io
+
+    base = [TRIANGLE, "--model", "triangle", "--label", "triangle", "--out", str(tmp_path / "out")]
+    done = explain(*base, "--frame", "3")
+    assert done.exit_code == 2
+    assert "time axis" in done.stderr
+    skimage.io.imsave(tmp_path / "none.png", np.zeros((112, 112), np.uint8), check_contrast=False)
+    done = explain(*base, "--region", str(tmp_path / "none.png"))
+    assert done.exit_code == 2
+    assert "region is empty" in done.stderr
+
+
+def test_colours_are_not_taken_for_slices():
+    model = sx.load_model("triangle")
+    with pytest.raises(sx.UserError, match="channel_axis=2"):
+        sx.explain(model, np.zeros((64, 64, 3), np.uint8), "triangle", "seg-grad-cam")
+
+
+def test_what_cannot_be_trusted_is_said():
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    ex = sx.explain(model, image, "triangle", "misure", iterations=3)
+    assert any("nothing could be pruned" in warning for warning in ex.record.warnings)
+    ex = sx.explain(sx.load_model("brain-extraction"), sx.read_image(HEAD), "brain", "seg-hires-grad-cam")
+    assert any("3 x 3 x 3 cells" in warning for warning in ex.record.warnings)
+    black = sx.Image(np.zeros((112, 112), np.uint8), name="black")
+    ex = sx.explain(model, black, sx.Target("triangle", region="image"), "seg-hires-grad-cam")
+    assert any("all values" in warning for warning in ex.record.warnings)

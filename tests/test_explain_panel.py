@@ -112,7 +112,7 @@ def test_stages_are_one_labels_layer_with_a_table(viewer, triangle_panel, run_pa
     n = len(triangle_panel.explanation.stage_table)
     assert set(np.unique(stages.data)) <= set(range(n + 1))
     table = stages.features
-    assert {"index", "stage", "dilations", "radius", "dice", "size"} <= set(table.columns)
+    assert {"index", "stage", "dilations", "radius", "dice", "area_pixel2"} <= set(table.columns)
     assert len(table) == n + 1
     mask = viewer.layers["sufficient region · misure · triangle #1"]
     assert mask.contour == 1
@@ -511,3 +511,17 @@ def test_a_panel_needs_no_image_to_open(viewer):
     assert not panel.run_bar.run.isEnabled()
     panel.close()
     panel.deleteLater()
+
+
+def test_a_slice_that_is_not_shown_is_not_explained(viewer, open_panel, wait):
+    viewer.add_image(np.ones((5, 32, 32), np.float32), name="stack")
+    viewer.add_image(np.ones((50, 32, 32), np.float32), name="longer")
+    panel = open_panel()
+    network = PatchSwitch(patch_of(2))
+    use_model(panel, sx.load_model(network, card=card(name=f"far {id(network)}", grid={"size": [32, 32]})))
+    viewer.dims.set_current_step(0, 40)
+    panel.image_box.setCurrentText("stack")
+    wait(lambda: "outside stack" in panel.run_bar.estimate.text())
+    assert not panel.run_bar.run.isEnabled()
+    viewer.dims.set_current_step(0, 2)
+    wait(lambda: panel.run_bar.run.isEnabled())

@@ -166,6 +166,11 @@ class Question:
         return baseline_values(kind, self.model, self.prepared).to(self.device)
 
     @property
+    def size_name(self) -> str:
+        """What `cell_volume` measures, with its unit, e.g. "volume_mm3"."""
+        return f"{'area' if len(self.grid) == 2 else 'volume'}_{self.image.units}{len(self.grid)}"
+
+    @property
     def cell_volume(self) -> float:
         """Area or volume of one cell of the model grid, in the image's units."""
         place = self.prepared.placement

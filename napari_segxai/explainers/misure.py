@@ -21,6 +21,7 @@ lambda can destroy the mask: compare Dice explained before you believe a small r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -181,6 +182,11 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     yield question.step("checked")
     result.numbers["dice_explained"] = explained
     result.curves["pruning"] = {"iteration": list(range(1, options.iterations + 1)), "loss": losses.tolist()}
+    if options.iterations * options.lr < 1 - options.clamp:
+        result.warnings.append(
+            f"nothing could be pruned: a mask value falls by about lr in a step, so that it takes "
+            f"{math.ceil((1 - options.clamp) / options.lr)} iterations or more to remove a pixel."
+        )
     if not bool(result.masks["minimally_sufficient_region"].any()):
         result.warnings.append("pruning removed the whole mask; lower lr or lam.")
     elif explained < options.tau:
@@ -270,7 +276,7 @@ def _stage_one(
             "radius": k * region.radius,
             "dice": value,
             "cells": counts[k],
-            "size": counts[k] * question.cell_volume,
+            question.size_name: counts[k] * question.cell_volume,
         }
         for k, value in enumerate(history)
     ]

@@ -389,6 +389,7 @@ class ExplainPanel(ExplainForm):
             (events.removed, lambda _: self._refresh_layers()),
             (self.viewer.layers.selection.events.active, lambda _: self._follow_active()),
             (self.viewer.events.theme, lambda _: self._on_theme()),
+            (self.viewer.dims.events.current_step, lambda _: self._on_step_shown()),
         ]
         for emitter, function in links:
             emitter.connect(function)
@@ -400,6 +401,11 @@ class ExplainPanel(ExplainForm):
         self.destroyed.connect(
             partial(undo, links, self._closed, self._running, ref(self.viewer), self._rename)
         )
+
+    def _on_step_shown(self) -> None:
+        """Another slice is shown, which may or may not lie in the image."""
+        if self.inputs.isRowVisible(self.slice_box):
+            self._update()
 
     def _on_theme(self) -> None:
         self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.errors import UserError
 from napari_segxai.image import Image
 from napari_segxai.io.layers import image_from_layer
 
@@ -54,8 +55,20 @@ def frame_of(layer: Layer, viewer: ViewerModel) -> int:
 
 
 def slice_of(layer: Layer, viewer: ViewerModel) -> int:
-    """Return the index along the layer's third-last axis that the viewer shows."""
-    return index_in(layer, viewer, layer.ndim - 3)
+    """Return the index along the layer's third-last axis that the viewer shows.
+
+    Raises
+    ------
+    UserError
+        If the viewer shows a place outside the layer.
+    """
+    axis = layer.ndim - 3
+    index = round(float(layer.world_to_data(viewer.dims.point)[axis]))
+    if not 0 <= index < layer.data.shape[axis]:
+        raise UserError(
+            f"the slice that is shown lies outside {layer.name}; move the slider until you see it."
+        )
+    return index
 
 
 def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:

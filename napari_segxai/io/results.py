@@ -23,7 +23,9 @@ RECORD = "record.json"
 def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write every array of an explanation and its record; see `Explanation.save`."""
     if (folder / RECORD).exists() and not overwrite:
-        raise UserError(f"{folder} already holds an explanation; choose another folder or allow overwriting.")
+        raise UserError(
+            f"{folder} already holds an explanation; choose another folder, or pass overwrite=True."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -63,6 +63,10 @@ def load_model(
         source = _registered[source]
     if isinstance(source, SegmentationModel):
         return source if card is None else SegmentationModel(source.module, card, source=source.source)
+    if isinstance(source, Mapping):
+        raise UserError(
+            "weights alone are no model; give the network itself, or a folder whose card names it."
+        )
     candidates: list[Any] = [source]
     if isinstance(source, str):
         candidates.append(Path(source).expanduser())
@@ -72,6 +76,10 @@ def load_model(
                 return format_.load(candidate, card=card, trust=trust)
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
         raise UserError(f"{source}: is no model; give a model folder with model.yaml or a TorchScript file.")
+    if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
+        raise UserError(
+            f"{source}: there is no such file or folder; built-in models are {', '.join(model_names())}."
+        )
     raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
 
 

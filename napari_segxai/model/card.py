@@ -240,16 +240,21 @@ def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
         found = error.errors()
         # A misspelt key that is required is both missing and unknown: the latter says what to correct.
         first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-        key = ".".join(str(part) for part in first["loc"]) or "card"
+        key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             owner: type[BaseModel] = ModelCard
             if first["loc"][0] in ("grid", "intensity") and len(first["loc"]) > 1:
                 owner = Grid if first["loc"][0] == "grid" else Intensity
             hint = nearest(str(first["loc"][-1]), owner.model_fields)
             raise UserError(f"{where}: unknown key {key!r}; {hint}") from None
+        if first["type"] == "missing":
+            raise UserError(f"{where}: the key {key!r} is missing; every card needs it.") from None
+        if first["type"] == "literal_error":
+            expected = first["ctx"]["expected"].replace("True", "true")
+            raise UserError(f"{where}: {key} is {first['input']!r}; choose {expected}.") from None
         message = first["msg"].removeprefix("Value error, ").removesuffix(".")
         message = _IN_YAML.get(first["type"], message)
-        raise UserError(f"{where}: {key}: {message}.") from None
+        raise UserError(f"{where}: {key}: {message}." if key else f"{where}: {message}.") from None
 
 
 def read_card(path: str | Path) -> ModelCard:

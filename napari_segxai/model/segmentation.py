@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,6 +168,8 @@ class SegmentationModel:
                 f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
             )
         raw = placement.to_grid(array)
+        if raw.amin() == raw.amax():
+            notes.append(f"all values that the network sees of the image are {float(raw.amin()):g}.")
         tensor, steps = intensity.fit(self.card.intensity, raw)
         prepared = Prepared(tensor, placement, steps, tuple(notes))
         background = self.card.background_value
@@ -183,6 +186,12 @@ class SegmentationModel:
         """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
         place(self.card, image, slice)
         self._check_channels(image)
+        colours = image.affine is None and image.array.dtype == np.uint8 and image.array.shape[-1] in (3, 4)
+        if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
+            raise UserError(
+                f"{image.name} has shape {image.array.shape}: if its last axis holds colours, say so with "
+                f"channel_axis={image.array.ndim - 1}; if it is a stack of slices, convert it to another type."
+            )
 
     def _check_channels(self, image: Image) -> None:
         if image.channels != len(self.card.channels):
@@ -324,7 +333,10 @@ class SegmentationModel:
         key = tuple(tensor.shape[1:])
         if key not in self._layers:
             with self.in_use(self.device):
+                start = time.perf_counter()
                 self._layers[key] = list_layers(self.module, self.network_output, tensor.to(self.device))
+                seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+                self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
         return self._layers[key]
 
     @cached_property
