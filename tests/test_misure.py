@@ -222,3 +222,35 @@ def test_depth_one_in_3d_equals_2d():
     assert three.record.results["n_dilations"] == two.record.results["n_dilations"] > 3
     np.testing.assert_array_equal(three.stages[0], two.stages)
     np.testing.assert_allclose(three.map[0], two.map, atol=1e-3)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize("region", [None, (20, 10)])
+def test_the_dice_term_equals_equation_1_written_out(labels, region):
+    """sum_i alpha_i softDice_i over background and label, with other objects of the label left out."""
+    from napari_segxai.engine.passes import Passes
+    from napari_segxai.engine.question import Question
+    from napari_segxai.explainers.misure import _Object
+    from napari_segxai.metrics.overlap import soft_dice
+
+    class Three(PatchSwitch):
+        def forward(self, x):
+            out = super().forward(x)
+            return out if labels == 2 else torch.cat([out, out[:, 1:] * 0.3 - 1], 1)
+
+    names = ["background", "object", "other"][:labels]
+    model = sx.load_model(Three(patch_of(2)), card=card(labels=names, grid={"size": [32, 32]}))
+    image = planted_image()
+    target = sx.Target("object", region=None if region is None else sx.Component(region))
+    with model.in_use("cpu"):
+        prepared = model.prepare(image)
+        question = Question(
+            model, image, prepared, target, device=torch.device("cpu"), seed=0, planned=Passes()
+        )
+        seen = _Object(question)
+        logits = model.logits(prepared.tensor * 0.9)
+        within = ~(question.predicted & ~seen.pixels)
+        now, before = logits.softmax(1), question.logits.softmax(1)
+        expected = 2 * soft_dice(now[:, 1] * within, before[:, 1] * within)
+        expected = expected + soft_dice(now[:, 0] * within, before[:, 0] * within)
+        assert float(seen.soft_dice(logits, 2, 1)) == pytest.approx(float(expected), rel=1e-5)

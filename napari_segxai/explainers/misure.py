@@ -36,7 +36,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.metrics.overlap import dice, soft_dice
+from napari_segxai.metrics.overlap import dice, soft_dice_of_sums
 from napari_segxai.options import option
 from napari_segxai.targets import is_label
 
@@ -213,17 +213,14 @@ class _Object:
         model, label = question.model, question.label
         # With a background of its own that is not the label, eq. 1 asks for its Dice; else for that of "not the label".
         self.complement = model.card.activation == "sigmoid" or label == 0 or len(model.labels) == 2
-        self.reference = [values.detach() for values in self._probabilities(question.logits)]
-        self.sizes = [values.sum() for values in self.reference]
-
-    def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability of the label and of what counts as background: (N, *grid) each."""
-        model, label = self.question.model, self.question.label
-        own = model.probability(logits, label)
-        background = 1 - own if self.complement else model.probability(logits, 0)
-        if self.within is None:
-            return own, background
-        return own * self.within, background * self.within
+        inside = torch.ones_like(self.pixels) if self.within is None else self.within
+        own = model.probability(question.logits, label)[0]
+        background = 1 - own if self.complement else model.probability(question.logits, 0)[0]
+        # Columns by which one product with a probability gives all the sums of eq. 1 at once.
+        self.columns = (
+            torch.stack([own * inside, background * inside, inside.to(own.dtype)]).flatten(1).T.contiguous()
+        )
+        self.label_size, self.background_size, self.cells = self.columns.sum(0)
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
@@ -231,11 +228,16 @@ class _Object:
 
     def soft_dice(self, logits: Tensor, alpha_label: float, alpha_background: float) -> Tensor:
         """Weighted sum of the soft Dice of label and background (eq. 1, third term)."""
-        alphas = (alpha_label, alpha_background)
-        parts = zip(alphas, self._probabilities(logits), self.reference, self.sizes, strict=True)
-        return sum(
-            alpha * soft_dice(values, reference, size) for alpha, values, reference, size in parts
-        ).sum()
+        model = self.question.model
+        own = model.probability(logits, self.question.label).flatten(1)
+        with_label, with_background, size = (own @ self.columns).unbind(1)
+        if self.complement:
+            with_background, rest = self.background_size - with_background, self.cells - size
+        else:
+            _, with_background, rest = (model.probability(logits, 0).flatten(1) @ self.columns).unbind(1)
+        label = soft_dice_of_sums(with_label, size, self.label_size)
+        background = soft_dice_of_sums(with_background, rest, self.background_size)
+        return (alpha_label * label + alpha_background * background).sum()
 
 
 class _Dilation:

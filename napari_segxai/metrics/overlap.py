@@ -30,9 +30,7 @@ def dice(predicted: Tensor, reference: Tensor, within: Tensor | None = None) -> 
     return torch.where(size > 0, 2 * both / size.clamp(min=1), torch.zeros_like(both, dtype=torch.float32))
 
 
-def soft_dice(
-    probability: Tensor, reference: Tensor, reference_size: Tensor | None = None, epsilon: float = 1.0
-) -> Tensor:
+def soft_dice(probability: Tensor, reference: Tensor, epsilon: float = 1.0) -> Tensor:
     """Soft Dice of probabilities, (2 sum p r + eps) / (sum p + sum r + eps), in (0, 1]; differentiable.
 
     Parameters
@@ -41,14 +39,15 @@ def soft_dice(
         (N, *grid) in [0, 1].
     reference
         (1, *grid) in [0, 1].
-    reference_size
-        Sum of the reference, for loops in which it does not change.
 
     References
     ----------
     Hasany et al. 2026 (MiSuRe), eq. 1.
     """
-    size = reference.sum() if reference_size is None else reference_size
     flat = probability.flatten(1)
-    both = flat @ reference.flatten()
-    return (2 * both + epsilon) / (flat.sum(1) + size + epsilon)
+    return soft_dice_of_sums(flat @ reference.flatten(), flat.sum(1), reference.sum(), epsilon)
+
+
+def soft_dice_of_sums(both: Tensor, size: Tensor, reference_size: Tensor, epsilon: float = 1.0) -> Tensor:
+    """Soft Dice from sum p r, sum p and sum r."""
+    return (2 * both + epsilon) / (size + reference_size + epsilon)
