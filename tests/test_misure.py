@@ -254,3 +254,13 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
         expected = 2 * soft_dice(now[:, 1] * within, before[:, 1] * within)
         expected = expected + soft_dice(now[:, 0] * within, before[:, 0] * within)
         assert float(seen.soft_dice(logits, 2, 1)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])
+def test_enlarging_equals_interpolation(small, grid):
+    from napari_segxai.explainers.misure import _Enlarge
+
+    mask = torch.rand(1, 1, *small)
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    expected = nn.functional.interpolate(mask, grid, mode=mode, align_corners=False)
+    np.testing.assert_allclose(_Enlarge(mask, grid)(mask), expected, atol=1e-6)

@@ -146,8 +146,10 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     content = masked - baseline
     mask = _initial_mask(sufficient, options.mask_size)
 
+    enlarge = _Enlarge(mask, question.grid)
+
     def spread(values: Tensor) -> Tensor:
-        return values if values.shape[2:] == sufficient.shape else _enlarge(values, question.grid)
+        return values if values.shape[2:] == sufficient.shape else enlarge(values)
 
     def loss(values: Tensor) -> Tensor:
         logits = question.forward(torch.addcmul(baseline, spread(values), content))
@@ -338,9 +340,23 @@ def _initial_mask(sufficient: Tensor, size: int | None) -> Tensor:
     return {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[len(grid)](values, shape)
 
 
-def _enlarge(values: Tensor, grid: tuple[int, ...]) -> Tensor:
-    mode = "bilinear" if len(grid) == 2 else "trilinear"
-    return F.interpolate(values, grid, mode=mode, align_corners=False)
+class _Enlarge:
+    """Linear enlargement of a mask to the grid, one small matrix per axis.
+
+    The same as `F.interpolate` with align_corners=False, whose backward pass takes ten times as long in 3D.
+    """
+
+    def __init__(self, mask: Tensor, grid: tuple[int, ...]):
+        self.matrices = [
+            F.interpolate(torch.eye(n, device=mask.device)[None], m, mode="linear", align_corners=False)[0]
+            for n, m in zip(mask.shape[2:], grid, strict=True)
+        ]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Enlarge (1, 1, *mask grid) to (1, 1, *grid)."""
+        for matrix in self.matrices:  # the first axis goes, and comes back as the last
+            values = torch.tensordot(values, matrix, dims=([2], [0]))
+        return values
 
 
 def _variation(values: Tensor, beta: float) -> Tensor:
