@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +81,10 @@ class Canvas:
             self.results[f"slice {index}"] = dict(finding.numbers)
         else:
             self.results = dict(finding.numbers)
+        notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
         if coarse:
             cells = " x ".join(map(str, finding.map.shape))
-            note = f"the network layer has {cells} cells only, between which the map is interpolated; a later layer shows more detail."
-            finding = replace(finding, warnings=[*finding.warnings, note])
-        notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
+            notes.append(f"the network layer has {cells} cells only; a later layer shows more detail.")
         self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
 
     def _keep_native(self, values: torch.Tensor, question: Question) -> None:
