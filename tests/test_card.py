@@ -26,6 +26,7 @@ background_value: -1000
 activation: sigmoid
 values: probabilities
 output: out
+tokens: {'encoder.*': 16}
 architecture: some.package:Outer.Net
 arguments: {features: [8, 16]}
 weights: best.pt

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -35,3 +37,17 @@ def free(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+@contextmanager
+def guarded(device: torch.device) -> Iterator[None]:
+    """Turn the device's out-of-memory error into `OutOfMemory`, once its memory is freed."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or isinstance(error, OutOfMemory):
+            raise
+    else:
+        return
+    free(device)  # outside the except clause, whose traceback holds the tensors
+    raise OutOfMemory(device)

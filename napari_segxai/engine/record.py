@@ -1,4 +1,4 @@
-"""P2: activations and gradients of network layers, from one forward and one backward pass."""
+"""P2: activations and gradients of network layers, from one forward and any number of backward passes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+from napari_segxai.engine.layout import Layout, infer_layout
+from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, first_tensor, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
+from napari_segxai.errors import UserError
+from napari_segxai.model.layers import token_stride
 
 
-def record(question: Question, names: Sequence[str]) -> Steps[list[tuple[Tensor, Tensor]]]:
+def record(
+    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None = None
+) -> Steps[list[tuple[Tensor, Tensor]]]:
     """Record activation and gradient of the target for every named network layer.
-
-    The graph begins at the earliest of the layers and reaches the target alone: parameters are frozen and
-    the input takes no gradient. What is recorded is kept from in-place operations further on.
 
     Parameters
     ----------
     names
         Network layers; ``name@2`` is the second call of a module.
+    score
+        Logits (1, labels, *grid) -> what is differentiated; the target's score by default.
 
     Yields
     ------
@@ -36,70 +40,156 @@ def record(question: Question, names: Sequence[str]) -> Steps[list[tuple[Tensor,
         Each (1, channels, *layer grid). A layer that does not influence the target has a zero gradient
         and leaves a warning.
     """
-    model = question.model
-    layers = [model.find_layer(name) for name in names]
-    captured: dict[str, Tensor] = {}
-    handles = []
-    try:
-        wanted: dict[str, set[str]] = {}
-        for layer in layers:
-            wanted.setdefault(layer.name.partition("@")[0], set()).add(layer.name)
-        for name, calls in wanted.items():
-            module = find_module(model.module, name)
-            handles.append(module.register_forward_hook(_capture(name, calls, captured)))
-        with torch.enable_grad():
-            logits = question.forward(question.input)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            captured.clear()
-            free(question.device)
-            raise OutOfMemory(question.device) from None
-        raise
-    finally:
-        for handle in handles:
-            handle.remove()
-    question.remember_logits(logits)
+    tape = Tape(question, names)
     yield question.step("forward pass")
-    activations = [captured[layer.name] for layer in layers]
-    gradients: Sequence[Tensor | None] = [None] * len(activations)
-    try:
-        with torch.enable_grad():
-            score = question.score(logits).sum()
-            if score.requires_grad:
-                gradients = torch.autograd.grad(score, activations, allow_unused=True)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            free(question.device)
-            raise OutOfMemory(question.device) from None
-        raise
-    question.passes.backward += 1
-    out = []
-    for layer, activation, gradient in zip(layers, activations, gradients, strict=True):
-        if gradient is None:
-            question.warnings.append(
-                f"network layer {layer.name} does not influence the target; its map is zero."
-            )
-            gradient = torch.zeros_like(activation)
-        out.append((activation.detach(), gradient))
+    gradients = tape.gradients((score or question.score)(tape.logits).sum())
     yield question.step("backward pass")
-    return out
+    return list(zip(tape.activations, gradients, strict=True))
 
 
-def _capture(name: str, wanted: set[str], captured: dict[str, Tensor]) -> Callable[..., Any]:
+class Tape:
+    """A forward pass with the graph from the network layers to the logits, for any number of backward passes.
+
+    The graph begins at the earliest of the layers and reaches the logits alone: parameters are frozen and the input
+    takes no gradient. What is recorded is kept from in-place operations further on.
+
+    Parameters
+    ----------
+    question
+        Its model and input; passes and warnings go there.
+    names
+        Network layers.
+
+    Attributes
+    ----------
+    logits
+        (1, labels, *grid), with the graph.
+    activations
+        (1, channels, *layer grid) per layer, without a graph.
+    """
+
+    def __init__(self, question: Question, names: Sequence[str]):
+        self.question = question
+        model = question.model
+        self.layers = [model.find_layer(name) for name in names]
+        overwritten = {call.name for call in model.calls_for(model.example()) if call.overwritten}
+        try:
+            self._tensors, self.logits = self._forward(overwritten)
+            intact = all(tensor._version == version for tensor, version in self._tensors.values())
+        except RuntimeError:  # autograd refuses to overwrite what a graph begins with
+            intact = False
+        if not intact:  # what a network overwrites may depend on its input: then all is copied
+            self._tensors, self.logits = self._forward({layer.name for layer in self.layers})
+        question.remember_logits(self.logits)
+        self.layouts = [self._layout(layer.name) for layer in self.layers]
+        self.activations = [
+            layout.to_maps(self._tensors[layer.name][0].detach())
+            for layer, layout in zip(self.layers, self.layouts, strict=True)
+        ]
+
+    def _forward(self, copied: set[str]) -> tuple[dict[str, tuple[Tensor, int]], Tensor]:
+        captured: dict[str, tuple[Tensor, int]] = {}
+        wanted: dict[str, set[str]] = {}
+        for layer in self.layers:
+            wanted.setdefault(layer.name.partition("@")[0], set()).add(layer.name)
+        handles = []
+        try:
+            for name, calls in wanted.items():
+                module = find_module(self.question.model.module, name)
+                handles.append(module.register_forward_hook(_capture(name, calls, copied, captured)))
+            with torch.enable_grad(), guarded(self.question.device):
+                logits = self.question.forward(self.question.input)
+        finally:
+            for handle in handles:
+                handle.remove()
+        missing = [layer.name for layer in self.layers if layer.name not in captured]
+        if missing:
+            raise UserError(
+                f"{self.question.model.name} did not run network layer {missing[0]!r} on this image; choose another."
+            )
+        return captured, logits
+
+    def _layout(self, name: str) -> Layout:
+        shape = tuple(self._tensors[name][0].shape)
+        strides = self.question.model.card.tokens
+        layout = infer_layout(shape, self.question.grid, token_stride(name, strides))
+        if layout is None:
+            raise UserError(
+                f"{self.question.model.name}: network layer {name!r} returns shape {shape} for this image, in which the "
+                "place of a value cannot be told; write the stride of its tokens under `tokens` in the model card."
+            )
+        if layout.kind == "windows":
+            self.question.warnings.append(
+                f"network layer {name} works in windows of {layout.window} cells; if it shifts them, its map is shifted."
+            )
+        return layout
+
+    def gradients(self, score: Tensor, *, keep: bool = False) -> list[Tensor]:
+        """Return the gradient of a scalar for every layer: (1, channels, *layer grid).
+
+        Parameters
+        ----------
+        score
+            Computed from `logits`.
+        keep
+            Whether the graph is kept for another backward pass.
+        """
+        found: dict[int, Tensor] = {}
+        self.each_gradient(score, lambda k, gradient: found.__setitem__(k, gradient), keep=keep)
+        return [found[k] for k in range(len(self.layers))]
+
+    def each_gradient(
+        self, score: Tensor, take: Callable[[int, Tensor], None], *, keep: bool = False
+    ) -> None:
+        """Hand every layer's gradient to `take` while the backward pass runs, so that it need not be kept.
+
+        Layers that do not influence the score get zeros and leave a warning.
+        """
+        seen: set[int] = set()
+        tensors = [self._tensors[layer.name][0] for layer in self.layers]
+
+        def listen(k: int) -> Callable[[Tensor], None]:
+            def hook(gradient: Tensor) -> None:
+                seen.add(k)
+                with torch.no_grad():
+                    take(k, self.layouts[k].to_maps(gradient))
+
+            return hook
+
+        leaves = [tensor for tensor in tensors if tensor.is_leaf]
+        handles = [tensor.register_hook(listen(k)) for k, tensor in enumerate(tensors)]
+        try:
+            with guarded(self.question.device):
+                if score.requires_grad:
+                    torch.autograd.grad(score, leaves, retain_graph=keep, allow_unused=True)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.question.passes.backward += 1
+        for k, layer in enumerate(self.layers):
+            if k not in seen:
+                warning = f"network layer {layer.name} does not influence the target; its map is zero."
+                if warning not in self.question.warnings:
+                    self.question.warnings.append(warning)
+                take(k, torch.zeros_like(self.activations[k]))
+
+
+def _capture(
+    name: str, wanted: set[str], copied: set[str], captured: dict[str, tuple[Tensor, int]]
+) -> Callable[..., Any]:
     calls = 0
 
     def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
         nonlocal calls
-        found = first_tensor(out)
-        if found is None:
-            return None
         calls += 1
         call = name if calls == 1 else f"{name}@{calls}"
-        if call not in wanted:
+        found = first_tensor(out)
+        if found is None or call not in wanted:
             return None
         leaf = found if found.requires_grad else found.detach().requires_grad_(True)
-        captured[call] = leaf
-        # The network goes on with a copy, so that an in-place operation cannot change what was recorded.
-        return replace_first_tensor(out, lambda _: leaf.clone())
+        captured[call] = leaf, leaf._version
+        if call in copied:  # the network goes on with a copy, which it may overwrite
+            return replace_first_tensor(out, lambda _: leaf.clone())
+        return replace_first_tensor(out, lambda _: leaf)
 
     return hook

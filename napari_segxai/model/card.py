@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -138,6 +138,9 @@ class ModelCard(_Strict):
         Whether the network returns logits, or probabilities already.
     output
         Which entry of a dict or tuple that the network returns; the first tensor when not given.
+    tokens
+        For layers that return tokens: cells of the model grid per token and axis, by pattern of layer names,
+        e.g. ``{"encoder.*": 16}``. Only needed where it cannot be told from the number of tokens.
     architecture, arguments
         "package.module:Class" and the arguments to build the network.
     weights
@@ -159,6 +162,7 @@ class ModelCard(_Strict):
     activation: Literal["softmax", "sigmoid"] = "softmax"
     values: Literal["logits", "probabilities"] = "logits"
     output: str | int | None = None
+    tokens: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     architecture: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
     weights: str = "weights.safetensors"

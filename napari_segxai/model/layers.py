@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.modules import first_tensor, named_modules
 from napari_segxai.errors import UserError, nearest
 
@@ -29,7 +32,7 @@ class NetworkLayer:
         Where it lies, judged by resolution: encoder until the smallest feature map, which is the
         bottleneck, then decoder; head for what already has one channel per label.
     shape
-        (channels, *spatial) of the output for the input on which the layers were listed.
+        (channels, *cells) of the output for the input on which the layers were listed; tokens as their cells.
     order
         Position in the order of execution, from 0.
     """
@@ -41,10 +44,39 @@ class NetworkLayer:
     order: int
 
 
-def list_layers(
+@dataclass(frozen=True)
+class Call:
+    """One call of one module in a forward pass.
+
+    Attributes
+    ----------
+    name
+        Dotted module path; ``name@2`` is the second call.
+    type
+        Class name of the module.
+    parent
+        Position in the list of calls of the call inside which it was made; None for the network itself.
+    start, end
+        Times on one clock: a call that ended before another started cannot depend on it.
+    shape
+        Shape of the first tensor that it returned; None when it returned none.
+    overwritten
+        Whether the network changed that tensor in place later on.
+    """
+
+    name: str
+    type: str
+    parent: int | None
+    start: int
+    end: int
+    shape: tuple[int, ...] | None
+    overwritten: bool
+
+
+def trace_calls(
     module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tensor
-) -> tuple[NetworkLayer, ...]:
-    """Run the network once on `tensor` and list every module that returns a feature map.
+) -> tuple[tuple[Call, ...], int]:
+    """Run the network once on `tensor`; return every call of a submodule, by start, and the number of outputs.
 
     Parameters
     ----------
@@ -53,39 +85,78 @@ def list_layers(
     tensor
         (1, channels, *spatial).
     """
-    spatial = tensor.ndim - 2
-    calls: list[tuple[str, str, tuple[int, ...]]] = []
+    calls: list[dict[str, Any]] = []
+    kept: list[tuple[dict[str, Any], Tensor, int]] = []
+    open_calls: list[int] = []
     count: dict[str, int] = {}
+    clock = itertools.count()
 
-    def listen(name: str, kind: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, out: object) -> None:
-            found = first_tensor(out)
-            if found is None:
-                return
+    def enter(name: str, kind: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object) -> None:
             count[name] = count.get(name, 0) + 1  # also of calls on vectors, as when recording
-            if found.ndim != spatial + 2:
-                return
             call = name if count[name] == 1 else f"{name}@{count[name]}"
-            calls.append((call, kind, tuple(found.shape[1:])))
+            parent = open_calls[-1] if open_calls else None
+            open_calls.append(len(calls))
+            calls.append({"name": call, "type": kind, "parent": parent, "start": next(clock)})
 
         return hook
 
-    handles = [
-        child.register_forward_hook(listen(name, type(child).__name__))
-        for name, child in named_modules(module)
-        if not isinstance(child, torch.jit.ScriptModule)  # takes no hooks
-    ]
+    def leave(_module: nn.Module, _args: object, out: object) -> None:
+        call = calls[open_calls.pop()]
+        found = first_tensor(out)
+        shape = None if found is None else tuple(found.shape)
+        call.update(end=next(clock), shape=shape, overwritten=False)
+        if found is not None:
+            kept.append((call, found, found._version))
+
+    handles = []
+    for name, child in named_modules(module):
+        if not isinstance(child, torch.jit.ScriptModule):  # takes no hooks
+            handles.append(child.register_forward_pre_hook(enter(name, type(child).__name__)))
+            handles.append(child.register_forward_hook(leave))
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # under inference_mode tensors do not count their changes
             outputs = run(tensor).shape[1]
     finally:
         for handle in handles:
             handle.remove()
-    stages = _stages([shape for _, _, shape in calls], outputs)
+    for call, found, version in kept:
+        call["overwritten"] = found._version != version
+    return tuple(Call(**call) for call in calls), outputs
+
+
+def list_layers(
+    calls: Sequence[Call], grid: Sequence[int], outputs: int, strides: Mapping[str, int]
+) -> tuple[NetworkLayer, ...]:
+    """Return the calls that gave a feature map, in order of execution.
+
+    Parameters
+    ----------
+    calls, outputs
+        See `trace_calls`.
+    grid
+        Shape of the model grid.
+    strides
+        Cells of the grid per token, by pattern of layer names, as the model card declares them.
+    """
+    found = []
+    for call in sorted(calls, key=lambda call: call.end):
+        layout = (
+            None if call.shape is None else infer_layout(call.shape, grid, token_stride(call.name, strides))
+        )
+        if layout is not None:
+            channels = call.shape[1] if layout.kind == "maps" else call.shape[-1]
+            found.append((call, (channels, *layout.cells)))
+    stages = _stages([shape for _, shape in found], outputs)
     return tuple(
-        NetworkLayer(name, kind, stage, shape, order)
-        for order, ((name, kind, shape), stage) in enumerate(zip(calls, stages, strict=True))
+        NetworkLayer(call.name, call.type, stage, shape, order)
+        for order, ((call, shape), stage) in enumerate(zip(found, stages, strict=True))
     )
+
+
+def token_stride(name: str, strides: Mapping[str, int]) -> int | None:
+    """Return the declared stride of a layer; None where none was declared."""
+    return next((stride for pattern, stride in strides.items() if fnmatchcase(name, pattern)), None)
 
 
 def _cells(shape: Sequence[int]) -> int:
@@ -118,7 +189,9 @@ def _stages(shapes: Sequence[tuple[int, ...]], outputs: int) -> list[Stage]:
     return stages
 
 
-def find_layer(name: str, layers: Sequence[NetworkLayer], model_name: str) -> NetworkLayer:
+def find_layer(
+    name: str, layers: Sequence[NetworkLayer], model_name: str, calls: Sequence[Call] = ()
+) -> NetworkLayer:
     """Return the network layer called `name`; "bottleneck" and "last" stand for those two.
 
     "last" is the last feature map before the head.
@@ -139,4 +212,10 @@ def find_layer(name: str, layers: Sequence[NetworkLayer], model_name: str) -> Ne
     if name == "last":
         decoder = [layer for layer in layers if layer.stage != "head" and _cells(layer.shape) > 1]
         return decoder[-1] if decoder else layers[-1]
+    unplaced = next((call for call in calls if call.name == name), None)
+    if unplaced is not None and unplaced.shape is not None:
+        raise UserError(
+            f"{model_name}: network layer {name!r} returns shape {unplaced.shape}, in which the place of a value cannot "
+            "be told; if these are tokens, write their stride under `tokens` in the model card."
+        )
     raise UserError(f"{model_name} has no network layer {name!r}; {nearest(name, by_name)}")

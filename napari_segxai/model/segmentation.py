@@ -20,7 +20,7 @@ from napari_segxai.engine.modules import first_tensor
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
-from napari_segxai.model.layers import NetworkLayer, find_layer, list_layers
+from napari_segxai.model.layers import Call, NetworkLayer, find_layer, list_layers, trace_calls
 from napari_segxai.model.placement import Placement, place, resize, slice_count
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class SegmentationModel:
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.writes_input = False  # whether the network changes its input; the dry run finds out
-        self._layers: dict[tuple[int, ...], tuple[NetworkLayer, ...]] = {}
+        self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
         dry_run(self)
 
     def __repr__(self) -> str:
@@ -325,6 +325,13 @@ class SegmentationModel:
 
     def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
         """`network_layers` for a tensor on the model grid; remembered per shape."""
+        return self._trace(tensor)[0]
+
+    def calls_for(self, tensor: Tensor) -> tuple[Call, ...]:
+        """Every call of a module in a forward pass on a tensor of this shape."""
+        return self._trace(tensor)[1]
+
+    def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]:
         if not self.has_layers:
             raise UserError(
                 f"{self.name} is a TorchScript model, whose network layers cannot be observed; use a method "
@@ -334,9 +341,11 @@ class SegmentationModel:
         if key not in self._layers:
             with self.in_use(self.device):
                 start = time.perf_counter()
-                self._layers[key] = list_layers(self.module, self.network_output, tensor.to(self.device))
+                calls, outputs = trace_calls(self.module, self.network_output, tensor.to(self.device))
                 seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
                 self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
+            layers = list_layers(calls, tuple(tensor.shape[2:]), outputs, self.card.tokens)
+            self._layers[key] = layers, calls
         return self._layers[key]
 
     @cached_property
@@ -360,7 +369,7 @@ class SegmentationModel:
         UserError
             If there is none, with the nearest names; for a TorchScript model, always.
         """
-        return find_layer(name, self.example_layers, self.name)
+        return find_layer(name, self.example_layers, self.name, self.calls_for(self.example()))
 
 
 def _all_modules(root: nn.Module) -> list[nn.Module]:
