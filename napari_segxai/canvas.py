@@ -178,7 +178,7 @@ class Canvas:
             device=str(job.device),
             seed=job.seed,
             slice=job.slice,
-            passes={"forward": self.passes.forward, "backward": self.passes.backward},
+            passes=self.passes.as_dict(),
             seconds=round(self.seconds, 3),
             results=dict(self.results),
             warnings=list(self.warnings),

@@ -52,26 +52,29 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return `value` with `function` applied to every tensor in tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        pairs = {key: map_tensors(item, function) for key, item in value.items()}
+        return pairs if type(value) is dict else type(value)(pairs)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(item, function) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(map_tensors(item, function) for item in value)
+    return value
+
+
 def replace_first_tensor(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """Return `value` with `function` applied to the tensor that `first_tensor` finds."""
     done = False
 
-    def visit(item: Any) -> Any:
+    def once(tensor: Tensor) -> Tensor:
         nonlocal done
-        if done:
-            return item
-        if isinstance(item, Tensor):
-            if item.is_floating_point():
-                done = True
-                return function(item)
-            return item
-        if isinstance(item, dict):
-            pairs = {key: visit(entry) for key, entry in item.items()}
-            return pairs if type(item) is dict else type(item)(pairs)
-        if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*(visit(entry) for entry in item))
-        if isinstance(item, tuple | list):
-            return type(item)(visit(entry) for entry in item)
-        return item
+        if done or not tensor.is_floating_point():
+            return tensor
+        done = True
+        return function(tensor)
 
-    return visit(value)
+    return map_tensors(value, once)

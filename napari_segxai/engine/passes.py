@@ -11,6 +11,9 @@ T = TypeVar("T")
 BACKWARD_COST = 2
 """A backward pass costs about two forward passes."""
 
+SUFFIX_COST = 0.5
+"""A forward pass from a network layer on costs from nothing to a whole one."""
+
 
 @dataclass
 class Passes:
@@ -20,26 +23,37 @@ class Passes:
     ----------
     forward, backward
         How many.
+    suffix
+        Forward passes from a network layer on, with what comes before it taken from an earlier pass.
     """
 
     forward: int = 0
     backward: int = 0
+    suffix: int = 0
 
     @property
     def cost(self) -> int:
-        """In forward passes; a backward pass counts as two."""
-        return self.forward + BACKWARD_COST * self.backward
+        """In forward passes; a backward pass counts as two, one from a layer on as half."""
+        return round(self.forward + BACKWARD_COST * self.backward + SUFFIX_COST * self.suffix)
 
     def __add__(self, other: Passes) -> Passes:
-        return Passes(self.forward + other.forward, self.backward + other.backward)
+        return Passes(
+            self.forward + other.forward, self.backward + other.backward, self.suffix + other.suffix
+        )
 
     def __mul__(self, times: int) -> Passes:
-        return Passes(self.forward * times, self.backward * times)
+        return Passes(self.forward * times, self.backward * times, self.suffix * times)
 
     def __str__(self) -> str:
         parts = [f"{self.forward} forward"] if self.forward else []
         parts += [f"{self.backward} backward"] if self.backward else []
+        parts += [f"{self.suffix} from the layer on"] if self.suffix else []
         return ", ".join(parts) or "no passes"
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name; `suffix` only where there are any."""
+        suffix = {"suffix": self.suffix} if self.suffix else {}
+        return {"forward": self.forward, "backward": self.backward, **suffix}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,63 @@ def batch_size(question: Question) -> int:
     return 2 ** int(math.log2(batch))
 
 
+def stream(
+    question: Question,
+    count: int,
+    run: Callable[[int, int], Any],
+    consume: Callable[[int, Any], bool | None],
+    *,
+    note: str,
+    partial: Callable[[], Finding] | None = None,
+    largest: int | None = None,
+    open_ended: bool = False,
+) -> Steps[None]:
+    """Work off `count` samples in batches that fit into memory.
+
+    Parameters
+    ----------
+    run
+        (start, n) -> what the network makes of these samples. Called again with a smaller n when memory runs out.
+    consume
+        (start, what `run` returned); ends the loop by returning True. What it did for earlier batches is kept when
+        memory runs out.
+    note, partial
+        What steps report.
+    largest
+        Bound on the batch, for loops that may end early.
+    open_ended
+        Whether `count` is a bound that is seldom reached, and so not worth telling.
+
+    Raises
+    ------
+    OutOfMemory
+        If not even one sample fits.
+    """
+    start, batch = 0, min(largest or count, batch_size(question))
+    while start < count:
+        n = min(batch, count - start)
+        try:
+            with torch.inference_mode():
+                result = run(start, n)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = n // 2
+        else:
+            with torch.inference_mode():
+                stop = consume(start, result)
+            start += n
+            del result
+            yield question.step(f"{note} {start}" if open_ended else f"{note} {start} of {count}", partial)
+            if stop:
+                return
+            continue
+        free(question.device)  # outside the except clause, whose traceback holds the tensors
+        if smaller < 1:
+            raise OutOfMemory(question.device)
+        batch = smaller
+
+
 def perturb(
     question: Question,
     count: int,
@@ -49,45 +107,32 @@ def perturb(
     Parameters
     ----------
     make_masks
-        (start, n) -> masks (n, 1, *grid) in [0, 1] on the question's device. Called again with a smaller
-        n when memory runs out.
+        (start, n) -> masks (n, 1, *grid) in [0, 1] on the question's device.
     consume
-        (start, masks, logits (n, labels, *grid)); ends the loop by returning True. What it returned for
-        earlier batches is kept when memory runs out.
+        (start, masks, logits (n, labels, *grid)); ends the loop by returning True.
     baseline
         (1, channels, 1, ...), or of the input's shape.
-    largest
-        Bound on the batch, for loops that may end early.
-    open_ended
-        Whether `count` is a bound that is seldom reached, and so not worth telling.
+    note, partial, largest, open_ended
+        See `stream`.
 
     Raises
     ------
     OutOfMemory
         If not even one copy fits.
     """
-    start, batch = 0, min(largest or count, batch_size(question))
-    base, content = baseline, question.input - baseline
-    while start < count:
-        n = min(batch, count - start)
-        try:
-            with torch.inference_mode():
-                masks = make_masks(start, n)
-                logits = question.forward(torch.addcmul(base, masks, content))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            smaller = n // 2
-        else:
-            with torch.inference_mode():
-                stop = consume(start, masks, logits)
-            start += n
-            del masks, logits
-            yield question.step(f"{note} {start}" if open_ended else f"{note} {start} of {count}", partial)
-            if stop:
-                return
-            continue
-        free(question.device)  # outside the except clause, whose traceback holds the tensors
-        if smaller < 1:
-            raise OutOfMemory(question.device)
-        batch = smaller
+    content = question.input - baseline
+
+    def run(start: int, n: int) -> tuple[Tensor, Tensor]:
+        masks = make_masks(start, n)
+        return masks, question.forward(torch.addcmul(baseline, masks, content))
+
+    yield from stream(
+        question,
+        count,
+        run,
+        lambda start, result: consume(start, *result),
+        note=note,
+        partial=partial,
+        largest=largest,
+        open_ended=open_ended,
+    )
