@@ -63,6 +63,8 @@ class Canvas:
         place.to_image(place.from_grid(values, linear=True), self.map)
         for name, extra in finding.maps.items():
             canvas = self.maps.setdefault(name, np.zeros_like(self.map))
+            if tuple(extra.shape) != question.grid:
+                extra = resize(extra.float()[None, None], question.grid, linear=True)[0, 0]
             place.to_image(place.from_grid(extra, linear=True), canvas)
         for name, mask in finding.masks.items():
             canvas = self.masks.setdefault(name, np.zeros(self.map.shape, bool))

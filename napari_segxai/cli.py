@@ -168,6 +168,7 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Target, read_image
     from napari_segxai import explain as run
+    from napari_segxai.engine.passes import Passes
     from napari_segxai.io.results import RECORD
 
     if (out / RECORD).exists() and not overwrite:
@@ -195,9 +196,9 @@ def explain(
     else:
         for path in written:
             print(path)
-        passes = f"{record.passes['forward']} forward, {record.passes['backward']} backward"
         print(
-            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {passes}, on {record.device}"
+            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {Passes(**record.passes)}, on "
+            f"{record.device}"
         )
         for name, value in record.results.items():
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")

@@ -18,7 +18,7 @@ from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.errors import UserError
-from napari_segxai.explainers.registry import Method, all_methods, find_method
+from napari_segxai.explainers.registry import Method, Size, all_methods, find_method
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.model import load_model
@@ -195,14 +195,19 @@ class Job:
     @property
     def passes(self) -> Passes:
         """The passes that are expected."""
+        return self._planned * len(self.slices)
+
+    @property
+    def _planned(self) -> Passes:
+        """The passes that are expected for one slice."""
         grid = self.model.grid_for(self.image, self.slices[0])
-        return self.method.passes(self.options, grid) * len(self.slices)
+        return self.method.passes(self.options, Size(grid, lambda: self.model.example_layers))
 
     def steps(self) -> Steps[Explanation]:
         """Run; see `explain_steps`."""
         start = time.perf_counter()
         canvas = Canvas(self)
-        planned = self.method.passes(self.options, self.model.grid_for(self.image, self.slices[0]))
+        planned = self._planned
         total = planned.cost * len(self.slices)
         try:
             with self.model.in_use(self.device):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
 from napari_segxai.model.layers import token_stride
+
+if TYPE_CHECKING:
+    from napari_segxai.model.segmentation import SegmentationModel
 
 
 def record(
@@ -59,6 +64,8 @@ class Tape:
         Its model and input; passes and warnings go there.
     names
         Network layers.
+    graph
+        Whether there will be backward passes.
 
     Attributes
     ----------
@@ -68,8 +75,9 @@ class Tape:
         (1, channels, *layer grid) per layer, without a graph.
     """
 
-    def __init__(self, question: Question, names: Sequence[str]):
+    def __init__(self, question: Question, names: Sequence[str], *, graph: bool = True):
         self.question = question
+        self._graph = graph
         model = question.model
         self.layers = [model.find_layer(name) for name in names]
         overwritten = {call.name for call in model.calls_for(model.example()) if call.overwritten}
@@ -96,8 +104,10 @@ class Tape:
         try:
             for name, calls in wanted.items():
                 module = find_module(self.question.model.module, name)
-                handles.append(module.register_forward_hook(_capture(name, calls, copied, captured)))
-            with torch.enable_grad(), guarded(self.question.device):
+                handles.append(
+                    module.register_forward_hook(_capture(name, calls, copied, captured, self._graph))
+                )
+            with torch.set_grad_enabled(self._graph), guarded(self.question.device):
                 logits = self.question.forward(self.question.input)
         finally:
             for handle in handles:
@@ -175,7 +185,11 @@ class Tape:
 
 
 def _capture(
-    name: str, wanted: set[str], copied: set[str], captured: dict[str, tuple[Tensor, int]]
+    name: str,
+    wanted: set[str],
+    copied: set[str],
+    captured: dict[str, tuple[Tensor, int]],
+    graph: bool,
 ) -> Callable[..., Any]:
     calls = 0
 
@@ -186,10 +200,41 @@ def _capture(
         found = first_tensor(out)
         if found is None or call not in wanted:
             return None
-        leaf = found if found.requires_grad else found.detach().requires_grad_(True)
+        leaf = found if found.requires_grad else found.detach().requires_grad_(graph)
         captured[call] = leaf, leaf._version
         if call in copied:  # the network goes on with a copy, which it may overwrite
             return replace_first_tensor(out, lambda _: leaf.clone())
         return replace_first_tensor(out, lambda _: leaf)
 
     return hook
+
+
+def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]:
+    """Record the activation of every named network layer: (1, channels, *layer grid) each, from one forward pass."""
+    tape = Tape(question, names, graph=False)
+    yield question.step("forward pass")
+    return tape.activations
+
+
+@contextmanager
+def entering(model: SegmentationModel, name: str) -> Iterator[list[Tensor]]:
+    """While open, collect what enters a network layer: the first entry is that of its first forward pass.
+
+    Parameters
+    ----------
+    name
+        The layer; for ``name@2`` the second call in a pass counts.
+    """
+    path, _, number = name.partition("@")
+    found: list[Tensor] = []
+    calls = itertools.count(1)
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if next(calls) == int(number or 1):
+            found.append(first_tensor((args, kwargs)).detach())
+
+    handle = find_module(model.module, path).register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield found
+    finally:
+        handle.remove()

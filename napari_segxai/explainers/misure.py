@@ -35,7 +35,7 @@ from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
-from napari_segxai.explainers.registry import explainer
+from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.overlap import dice, soft_dice_of_sums
 from napari_segxai.options import option
 from napari_segxai.targets import is_label
@@ -84,7 +84,8 @@ def _kernel(options: Options, grid: tuple[int, ...]) -> int:
     return width if width % 2 else width + 1
 
 
-def _passes(options: Options, grid: tuple[int, ...]) -> Passes:
+def _passes(options: Options, size: Size) -> Passes:
+    grid = size.grid
     dilations = min(25, max(grid) // (_kernel(options, grid) // 2) + 1)
     if options.max_dilations is not None:
         dilations = min(dilations, options.max_dilations)

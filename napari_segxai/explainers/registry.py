@@ -13,9 +13,40 @@ from napari_segxai import explainers
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.errors import UserError, nearest
+from napari_segxai.model.layers import NetworkLayer, find_layer
 from napari_segxai.options import LayerName, Parameter, make_options, parameters
 
 Run = Callable[[Question, Any], Steps[Finding]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the number of passes can depend on.
+
+    Attributes
+    ----------
+    grid
+        Shape of the model grid.
+    network_layers
+        Lists the network layers, which can take a pass; only called by methods that need to know.
+    """
+
+    grid: tuple[int, ...]
+    network_layers: Callable[[], Sequence[NetworkLayer]]
+
+    def channels(self, name: str) -> int:
+        """Return the number of channels of a network layer."""
+        return find_layer(name, self.network_layers(), "the model").shape[0]
+
+
+NOMINAL = Size(
+    (128, 128),
+    lambda: (
+        NetworkLayer("bottleneck", "Conv2d", "bottleneck", (64, 8, 8), 0),
+        NetworkLayer("last", "Conv2d", "decoder", (16, 128, 128), 1),
+    ),
+)
+"""For listings without a model."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +76,7 @@ class Method:
     run
         The generator that answers a question.
     passes
-        The passes it is expected to need: (options, grid shape) -> `Passes`.
+        The passes it is expected to need: (options, `Size`) -> `Passes`.
     doc
         Documentation of its module.
     """
@@ -58,7 +89,7 @@ class Method:
     source: str
     options: type
     run: Run
-    passes: Callable[[Any, tuple[int, ...]], Passes]
+    passes: Callable[[Any, Size], Passes]
     presets: Mapping[str, Mapping[str, Any]]
     spatial_dims: tuple[int, ...] = (2, 3)
     doc: str = ""
@@ -92,7 +123,7 @@ class Method:
 
     def as_json(self) -> dict[str, Any]:
         """Describe the method for a listing."""
-        small = self.passes(self.options(), (128, 128))
+        nominal = self.passes(self.options(), NOMINAL)
         return {
             "name": self.name,
             "title": self.title,
@@ -103,7 +134,7 @@ class Method:
             "source": self.source,
             "parameters": [parameter.as_json() for parameter in self.parameters],
             "presets": {name: dict(values) for name, values in self.presets.items()},
-            "passes": {"forward": small.forward, "backward": small.backward, "grid": [128, 128]},
+            "passes": {**nominal.as_dict(), "grid": list(NOMINAL.grid)},
         }
 
 
@@ -118,7 +149,7 @@ def explainer(
     summary: str,
     source: str,
     options: type,
-    passes: Callable[[Any, tuple[int, ...]], Passes],
+    passes: Callable[[Any, Size], Passes],
     needs: Sequence[str] = (),
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Run], Run]:

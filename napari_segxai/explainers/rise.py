@@ -73,7 +73,7 @@ PRESETS = {
     summary="which parts of the image, when kept, keep the object in the segmentation",
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
-    passes=lambda options, grid: Passes(options.masks + 1, 0),
+    passes=lambda options, size: Passes(options.masks + 1, 0),
     presets=PRESETS,
 )
 def rise(question: Question, options: Options) -> Steps[Finding]:

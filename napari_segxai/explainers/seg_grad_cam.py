@@ -14,6 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
+from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
@@ -29,6 +33,7 @@ class Options:
     """Parameters of seg-grad-cam."""
 
     layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+    intermediates: int = option(0, ge=0, unit="channels", help=INTERMEDIATES, advanced=True)
 
 
 @explainer(
@@ -39,7 +44,7 @@ class Options:
     summary="which feature channels of a network layer speak for the label, wherever they are active",
     source="Vinogradova et al., AAAI 2020",
     options=Options,
-    passes=lambda options, grid: Passes(1, 1),
+    passes=lambda options, size: Passes(1, 1),
 )
 def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
@@ -50,4 +55,20 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
             f"the gradients of {options.layer} cancel when they are pooled, as they do before an instance "
             "normalisation: the map is numerical noise; use seg-hires-grad-cam."
         )
-    return Finding((weights.view(*weights.shape, *(1,) * (activation.ndim - 2)) * activation).sum(1)[0])
+    map = cam(activation, gradient)
+    return Finding(map, maps=intermediates(activation, pooled(gradient), map, options.intermediates))
+
+
+def cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Return the map of a network layer from (1, channels, *cells): (*cells)."""
+    return weighted_sum(activation, gradient.flatten(2).mean(2)[0])
+
+
+def pooled(gradient: Tensor) -> Tensor:
+    """Return every channel's mean gradient at every cell."""
+    return gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True).expand_as(gradient)
+
+
+def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:
+    """Sum the channels of (1, channels, *cells) with (channels,) weights: (*cells)."""
+    return (weights @ activation[0].flatten(1)).unflatten(0, activation.shape[2:])

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
+from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
@@ -23,6 +27,7 @@ class Options:
     """Parameters of seg-hires-grad-cam."""
 
     layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+    intermediates: int = option(0, ge=0, unit="channels", help=INTERMEDIATES, advanced=True)
 
 
 @explainer(
@@ -33,9 +38,15 @@ class Options:
     summary="where in a network layer the activations push the label's score up or down",
     source="Rheude et al., MELBA 2024",
     options=Options,
-    passes=lambda options, grid: Passes(1, 1),
+    passes=lambda options, size: Passes(1, 1),
 )
 def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and gradient."""
     [(activation, gradient)] = yield from record(question, [options.layer])
-    return Finding((gradient * activation).sum(1)[0])
+    map = cam(activation, gradient)
+    return Finding(map, maps=intermediates(activation, gradient, map, options.intermediates))
+
+
+def cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Return the map of a network layer from (1, channels, *cells): (*cells)."""
+    return (gradient * activation).sum(1)[0]

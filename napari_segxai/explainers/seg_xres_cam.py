@@ -15,6 +15,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
+from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
@@ -31,6 +33,7 @@ class Options:
         2, ge=1, unit="cells", help="pooling window; 1 is Seg-HiRes-Grad-CAM, the whole map Seg-Grad-CAM"
     )
     pooling: Literal["mean", "max"] = option("mean", help="how gradients are pooled; Seg-Grad-CAM needs mean")
+    intermediates: int = option(0, ge=0, unit="channels", help=INTERMEDIATES, advanced=True)
 
 
 @explainer(
@@ -41,13 +44,19 @@ class Options:
     summary="where in a network layer evidence for the label lies, at a resolution of your choice",
     source="Hasany et al., CVPR Workshops 2023",
     options=Options,
-    passes=lambda options, grid: Passes(1, 1),
+    passes=lambda options, size: Passes(1, 1),
 )
 def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every position by the gradient pooled around it."""
     [(activation, gradient)] = yield from record(question, [options.layer])
     weights = pool_windows(gradient, options.window, options.pooling)
-    return Finding((weights * activation).sum(1)[0])
+    map = cam(activation, gradient, options.window, options.pooling)
+    return Finding(map, maps=intermediates(activation, weights, map, options.intermediates))
+
+
+def cam(activation: Tensor, gradient: Tensor, window: int = 2, pooling: str = "mean") -> Tensor:
+    """Return the map of a network layer from (1, channels, *cells): (*cells)."""
+    return (pool_windows(gradient, window, pooling) * activation).sum(1)[0]
 
 
 def pool_windows(gradient: Tensor, window: int, pooling: str) -> Tensor:

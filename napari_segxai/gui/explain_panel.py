@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
 )
 
-from napari_segxai.engine.passes import Step, Steps
+from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
@@ -157,7 +157,7 @@ class ExplainPanel(ExplainForm):
             for n in job.model.grid_for(job.image, job.slices[0]):
                 cells *= n
             record = explanation.record
-            cost = record.passes["forward"] + 2 * record.passes["backward"]
+            cost = Passes(**record.passes).cost
             job.model.seconds = record.seconds / max(1, cost * cells)
         if explanation is not None:
             self.explanation = explanation

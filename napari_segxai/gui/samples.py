@@ -22,6 +22,15 @@ def t1_head() -> list[LayerData]:
     return [brain, head]
 
 
+def mni_t1() -> list[LayerData]:
+    """Return the average T1-weighted MRI of 152 brains, with the tissues of its maps hidden below it."""
+    folder = resource("sample_data") / "images"
+    [brain] = layers_from_image(read_image(folder / "mni_t1.nii.gz"))
+    [tissue] = layers_from_image(read_image(folder / "mni_t1_tissue.nii.gz"), "labels")
+    tissue[1]["visible"] = False
+    return [tissue, brain]
+
+
 def astronaut() -> list[LayerData]:
     """Return scikit-image's photograph of Eileen Collins (NASA, public domain)."""
     from skimage.data import astronaut
