@@ -14,6 +14,7 @@ _PLACES = {
     "Box": "napari_segxai.targets",
     "Component": "napari_segxai.targets",
     "Explanation": "napari_segxai.explanation",
+    "Flow": "napari_segxai.flow",
     "Image": "napari_segxai.image",
     "OutOfMemory": "napari_segxai.engine.memory",
     "Point": "napari_segxai.targets",
@@ -23,6 +24,10 @@ _PLACES = {
     "image_of_layer": "napari_segxai.gui.layers",
     "explain": "napari_segxai.explaining",
     "explain_steps": "napari_segxai.explaining",
+    "causal_check": "napari_segxai.flow",
+    "causal_check_steps": "napari_segxai.flow",
+    "information_flow": "napari_segxai.flow",
+    "information_flow_steps": "napari_segxai.flow",
     "load_model": "napari_segxai.model",
     "methods": "napari_segxai.explaining",
     "models": "napari_segxai.model",
@@ -39,6 +44,11 @@ if TYPE_CHECKING:
     from napari_segxai.explaining import explain_steps as explain_steps
     from napari_segxai.explaining import methods as methods
     from napari_segxai.explanation import Explanation as Explanation
+    from napari_segxai.flow import Flow as Flow
+    from napari_segxai.flow import causal_check as causal_check
+    from napari_segxai.flow import causal_check_steps as causal_check_steps
+    from napari_segxai.flow import information_flow as information_flow
+    from napari_segxai.flow import information_flow_steps as information_flow_steps
     from napari_segxai.image import Image as Image
     from napari_segxai.io import read_image as read_image
     from napari_segxai.model import SegmentationModel as SegmentationModel

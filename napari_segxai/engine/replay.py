@@ -54,7 +54,7 @@ class Replay:
         calls = model.calls_for(model.example())
         own = next(k for k, call in enumerate(calls) if call.name == self.layer.name)
         self._answered = _answered(calls, own, set(frozen))
-        self._numbers = _numbers(calls, {own, *self._answered})
+        self._numbers = happening(calls, {own, *self._answered})
         self._names = {k: calls[k].name for k in (own, *self._answered)}
         self._own = own
         self._kept: dict[int, Any] = {}
@@ -80,7 +80,7 @@ class Replay:
             self._kept = {own: self._kept[own]}
             self._answered = []
             self._names = {own: calls[own].name}
-            self._numbers = _numbers(calls, {own})
+            self._numbers = happening(calls, {own})
             question.warnings.append(
                 f"{model.name} cannot be split at {name}; every change runs the whole network, which takes longer."
             )
@@ -105,7 +105,7 @@ class Replay:
             return self._spread[k][1]
 
         x = _repeat(self.question.input, n)
-        with _Stubs(self.question.model.module, self._names, self._numbers, answer):
+        with Stubs(self.question.model.module, self._names, self._numbers, answer):
             out = self.question.model.logits(x)
         if self.exact:
             self.question.passes.suffix += n
@@ -193,7 +193,7 @@ def intervene(
     )
 
 
-class _Stubs:
+class Stubs:
     """While open, some calls of some modules are answered instead of run; each is found by its number."""
 
     def __init__(
@@ -234,19 +234,20 @@ def _answered(calls: Sequence[Call], own: int, frozen: set[str]) -> list[int]:
     """Return the calls that are answered: outermost ones that had returned before `own` began, or are frozen."""
     begin = calls[own].start
     done = {k for k, call in enumerate(calls) if call.end < begin or call.name in frozen}
-    return [k for k in sorted(done) if not _has_ancestor(calls, k, {*done, own})]
+    return [k for k in sorted(done) if not has_ancestor(calls, k, {*done, own})]
 
 
-def _numbers(calls: Sequence[Call], answered: set[int]) -> dict[str, list[int]]:
+def happening(calls: Sequence[Call], answered: set[int]) -> dict[str, list[int]]:
     """Return, by module, the calls that still happen when those in `answered` do not run, in their order."""
-    happening = [k for k in range(len(calls)) if not _has_ancestor(calls, k, answered)]
+    found = [k for k in range(len(calls)) if not has_ancestor(calls, k, answered)]
     out: dict[str, list[int]] = {}
-    for k in sorted(happening, key=lambda k: calls[k].start):
+    for k in sorted(found, key=lambda k: calls[k].start):
         out.setdefault(calls[k].name.partition("@")[0], []).append(k)
     return out
 
 
-def _has_ancestor(calls: Sequence[Call], k: int, among: set[int]) -> bool:
+def has_ancestor(calls: Sequence[Call], k: int, among: set[int]) -> bool:
+    """Tell whether a call was made inside one of the calls in `among`."""
     parent = calls[k].parent
     while parent is not None:
         if parent in among:

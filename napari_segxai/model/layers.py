@@ -18,6 +18,10 @@ from napari_segxai.errors import UserError, nearest
 Stage = Literal["encoder", "bottleneck", "decoder", "head"]
 
 
+LARGE_BLOCK = 0.4
+"""A module with more than this share of all modules is no block but a part of the network."""
+
+
 @dataclass(frozen=True)
 class NetworkLayer:
     """One call of one module in the forward pass.
@@ -152,6 +156,28 @@ def list_layers(
         NetworkLayer(call.name, call.type, stage, shape, order)
         for order, ((call, shape), stage) in enumerate(zip(found, stages, strict=True))
     )
+
+
+def outline(calls: Sequence[Call], layers: Sequence[NetworkLayer]) -> list[NetworkLayer]:
+    """Return the network's main blocks in order of execution: the layers that a first look is worth.
+
+    They are the outermost modules; one that makes up a large part of the network is replaced by its parts.
+    """
+    by_name = {layer.name: layer for layer in layers}
+    parts: dict[int | None, list[int]] = {}
+    for k, call in enumerate(calls):
+        parts.setdefault(call.parent, []).append(k)
+
+    def blocks(k: int) -> list[int]:
+        call, inner = calls[k], parts.get(k, [])
+        below = sum(1 for other in calls if call.start < other.start and other.end < call.end)
+        named = any(calls[i].name in by_name for i in inner)
+        if named and (call.name not in by_name or below > LARGE_BLOCK * len(calls)):
+            return [b for i in inner for b in blocks(i)]
+        return [k] if call.name in by_name else []
+
+    found = [calls[b].name for k in parts.get(None, []) for b in blocks(k)]
+    return sorted((by_name[name] for name in found), key=lambda layer: layer.order)
 
 
 def token_stride(name: str, strides: Mapping[str, int]) -> int | None:

@@ -20,7 +20,7 @@ from napari_segxai.engine.modules import first_tensor
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
-from napari_segxai.model.layers import Call, NetworkLayer, find_layer, list_layers, trace_calls
+from napari_segxai.model.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
 from napari_segxai.model.placement import Placement, place, resize, slice_count
 
 if TYPE_CHECKING:
@@ -352,6 +352,11 @@ class SegmentationModel:
     def example_layers(self) -> tuple[NetworkLayer, ...]:
         """The network layers, with the shapes of an example input."""
         return self.layers_for(self.example())
+
+    @cached_property
+    def outline(self) -> tuple[NetworkLayer, ...]:
+        """The main blocks of the network, in order of execution."""
+        return tuple(outline(self.calls_for(self.example()), self.example_layers))
 
     @cached_property
     def map_bytes_per_cell(self) -> float:

@@ -1,0 +1,571 @@
+"""Information flow: where in a network, layer by layer, the evidence for each label lies.
+
+A single Seg-Grad-CAM map misleads (Hasany, Petitjean, Meriaudeau 2025, "Do's and don'ts of Grad-CAM in image
+segmentation"): the bottleneck sees all but does not decide, the last decoder layer decides but sees little. Seen for
+every network layer on one scale, the same maps tell how information flows. All labels share one forward pass; each
+takes one backward pass, in which every layer's gradient is reduced to its map and numbers as it comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_segxai.advice import advise
+from napari_segxai.canvas import Canvas
+from napari_segxai.engine.lesion import lesions
+from napari_segxai.engine.passes import Passes, Step, Steps
+from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.record import Tape
+from napari_segxai.errors import UserError, nearest
+from napari_segxai.explainers import grad_pam, layer_cam, seg_grad_cam, seg_hires_grad_cam, seg_xres_cam
+from napari_segxai.explaining import Job
+from napari_segxai.explanation import Explanation
+from napari_segxai.image import Image
+from napari_segxai.metrics.overlap import dice
+from napari_segxai.model import load_model
+from napari_segxai.model.layers import NetworkLayer
+from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.targets import Region, Target, is_label
+
+EMERGED = 0.5
+"""Dice of a map at half its maximum from which on a label counts as drawn."""
+
+METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+    "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
+    "seg-hires-grad-cam": lambda a, g, options: seg_hires_grad_cam.cam(a, g),
+    "seg-xres-cam": lambda a, g, options: seg_xres_cam.cam(a, g, options.window, options.pooling),
+    "layer-cam": lambda a, g, options: layer_cam.cam(a, g),
+    "grad-pam": lambda a, g, options: grad_pam.cam(a, g, options.aggregate),
+}
+"""The methods whose maps can be made for all layers from the same passes."""
+
+
+@dataclass
+class Tile:
+    """One label at one network layer.
+
+    Attributes
+    ----------
+    label
+        The label by name.
+    layer
+        The network layer.
+    map
+        (*layer grid), float32: raw and signed, in the network's axis order.
+    maximum, minimum
+        Of the map.
+    positive, negative
+        Sums of its positive and of its negative values.
+    gradient_norm, activation_norm
+        Mean absolute gradient and activation.
+    energy_inside
+        Share of the positive sum inside the prediction, in [0, 1]; NaN for a map without positive values.
+    dice
+        Dice of the map at half its maximum with the prediction, each cell of the layer being a block of pixels.
+    dice_truth
+        The same with the truth; None where none was given.
+    ability
+        Segmentation ability: Dice with the prediction of the layer's features split by their nearer prototype, the mean
+        feature inside or outside the prediction (ProtoSeg, Sheng et al. 2022).
+    lost, lost_skip
+        Dice lost when the layer's output, or its skip connection alone, is filled with channel means; None until
+        `causal_check` has run, or where there is nothing to tell.
+    advice
+        What to keep in mind when looking at this map.
+    """
+
+    label: str
+    layer: NetworkLayer
+    map: np.ndarray
+    maximum: float = 0.0
+    minimum: float = 0.0
+    positive: float = 0.0
+    negative: float = 0.0
+    gradient_norm: float = 0.0
+    activation_norm: float = 0.0
+    energy_inside: float = float("nan")
+    dice: float = 0.0
+    dice_truth: float | None = None
+    ability: float = 0.0
+    lost: float | None = None
+    lost_skip: float | None = None
+    advice: tuple[str, ...] = ()
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the numbers as a row of a table."""
+        own = ("maximum", "minimum", "positive", "negative", "gradient_norm", "activation_norm")
+        rest = ("energy_inside", "dice", "dice_truth", "ability", "lost", "lost_skip")
+        return {
+            "label": self.label,
+            "layer": self.layer.name,
+            "type": self.layer.type,
+            "stage": self.layer.stage,
+            "order": self.layer.order,
+            "shape": " x ".join(map(str, self.layer.shape)),
+            **{name: getattr(self, name) for name in (*own, *rest)},
+            "advice": " | ".join(self.advice),
+        }
+
+
+@dataclass
+class Flow:
+    """The evidence for every label at every network layer.
+
+    Attributes
+    ----------
+    model, image
+        What was looked into.
+    method, options
+        Which map, with which parameters.
+    layers
+        The network layers, in order of execution.
+    labels
+        The labels, by name.
+    tiles
+        By (label, name of the network layer).
+    passes, seconds
+        What it cost.
+    warnings
+        What concerns no single tile.
+    """
+
+    model: SegmentationModel
+    image: Image
+    method: str
+    options: Any
+    layers: tuple[NetworkLayer, ...]
+    labels: tuple[str, ...]
+    tiles: dict[tuple[str, str], Tile]
+    passes: Passes
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict, repr=False)
+    questions: dict[str, Question] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"Flow({self.method} of {list(self.labels)} at {len(self.layers)} network layers)"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per label and network layer."""
+        return [self.tiles[label, layer.name].as_row() for label in self.labels for layer in self.layers]
+
+    def curve(self, label: str, quantity: str) -> list[float]:
+        """Return one number per network layer, NaN where there is none."""
+        values = [getattr(self.tiles[label, layer.name], quantity) for layer in self.layers]
+        return [float("nan") if value is None else float(value) for value in values]
+
+    def emergence(self, label: str) -> NetworkLayer | None:
+        """Return the first network layer whose map at half its maximum has a Dice of 0.5 with the prediction."""
+        return next((layer for layer in self.layers if self.tiles[label, layer.name].dice >= EMERGED), None)
+
+    def route(self, label: str) -> str:
+        """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection."""
+        rows = [self.tiles[label, layer.name] for layer in self.layers]
+        if all(tile.lost is None for tile in rows):
+            return ""
+        name = self.model.find_layer("bottleneck").name
+        bottom = next((tile.lost for tile in rows if tile.layer.name == name), None)
+        skips = [tile for tile in rows if tile.lost_skip is not None]
+        best = max(skips, key=lambda tile: tile.lost_skip, default=None)
+        if bottom is None or best is None:
+            return ""
+        numbers = (
+            f"without the bottleneck {bottom:.2f} of the Dice is lost, without the skip connection of "
+            f"{best.layer.name} {best.lost_skip:.2f}"
+        )
+        if max(bottom, best.lost_skip) < 0.1:
+            return f"{label}: no single path carries it: {numbers}."
+        if bottom > 2 * best.lost_skip:
+            return f"{label} comes up through the bottleneck: {numbers}."
+        if best.lost_skip > 2 * bottom:
+            return f"{label} comes across the skip connection of {best.layer.name}: {numbers}."
+        return f"{label} needs both the bottleneck and skip connections: {numbers}."
+
+    def explanation(self, label: str, layer: str) -> Explanation:
+        """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer."""
+        tile, job = self.tiles[label, layer], self.jobs[label]
+        job = Job.make(
+            job.model,
+            job.image,
+            job.target,
+            job.method.name,
+            seed=job.seed,
+            device=str(job.device),
+            slice=job.slice,
+            **{**vars(job.options), "layer": layer},
+        )
+        canvas = Canvas(job)
+        numbers = {key: value for key, value in tile.as_row().items() if isinstance(value, int | float)}
+        finding = Finding(torch.from_numpy(tile.map), numbers=numbers, warnings=tile.advice)
+        canvas.add(self.questions[label], finding, job.slices[0])
+        canvas.passes, canvas.seconds = self.passes, self.seconds
+        return canvas.explanation(partial=False)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write flow.csv (one row per label and layer), flow.png and flow.svg to a folder.
+
+        Raises
+        ------
+        UserError
+            If the folder holds an information flow already and `overwrite` is False, or cannot be written.
+        """
+        from napari_segxai.io.flow_files import save_flow
+
+        return save_flow(self, Path(folder), overwrite=overwrite)
+
+
+def information_flow(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    *,
+    method: str = "seg-grad-cam",
+    layers: Sequence[str] | str | None = None,
+    region: Region = None,
+    truth: np.ndarray | Image | None = None,
+    score: str = "logit",
+    reduction: str = "mean",
+    slice: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    causal: bool = False,
+    progress: Callable[[Step], None] | None = None,
+    **params: Any,
+) -> Flow:
+    """Show for every network layer and every label where the evidence lies and how strong it is.
+
+    Parameters
+    ----------
+    model, image, seed, device, slice
+        As for `explain`. A 2D model on a volume needs the slice.
+    labels
+        Labels by name; all but the first (the background) by default.
+    method
+        seg-grad-cam, seg-hires-grad-cam, seg-xres-cam, layer-cam or grad-pam.
+    layers
+        Names of network layers, of any modules; "all"; the main blocks of the network by default.
+    region, score, reduction
+        As for `Target`.
+    truth
+        Label values on the image grid, to compare the maps with as well.
+    causal
+        Whether `causal_check` is run as well.
+    progress
+        Called with every `Step`.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
+    steps = information_flow_steps(
+        model,
+        image,
+        labels,
+        method=method,
+        layers=layers,
+        region=region,
+        truth=truth,
+        score=score,
+        reduction=reduction,
+        slice=slice,
+        seed=seed,
+        device=device,
+        causal=causal,
+        **params,
+    )
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            return done.value
+        if progress is not None:
+            progress(step)
+
+
+def information_flow_steps(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    *,
+    method: str = "seg-grad-cam",
+    layers: Sequence[str] | str | None = None,
+    region: Region = None,
+    truth: np.ndarray | Image | None = None,
+    score: str = "logit",
+    reduction: str = "mean",
+    slice: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    causal: bool = False,
+    **params: Any,
+) -> Steps[Flow]:
+    """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
+    if method not in METHODS:
+        raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if not isinstance(image, Image):
+        image = Image(image)
+    if isinstance(labels, str | int):
+        labels = [labels]
+    chosen = labels if labels is not None else model.labels[1:]
+    names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
+    if not names:
+        raise UserError(f"choose a label at least; {model.name} has {', '.join(model.labels)}.")
+    found = _chosen_layers(model, layers)
+    if model.slices(image) is not None and slice is None:
+        raise UserError(
+            f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
+        )
+    jobs = {
+        name: Job.make(
+            model,
+            image,
+            Target(name, region=region, score=score, reduction=reduction),
+            method,
+            seed=seed,
+            device=device,
+            slice=slice,
+            layer=found[0].name,
+            **params,
+        )
+        for name in names
+    }
+    return _flow(jobs, found, _truth(truth, image, model), causal)
+
+
+def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
+    if not model.has_layers:
+        model.find_layer("bottleneck")  # raises, saying why and what to use
+    if layers is None:
+        found = model.outline
+    elif layers == "all":
+        found = model.example_layers
+    else:
+        named = {model.find_layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
+        found = tuple(layer for layer in model.example_layers if layer.name in named)
+    if not found:
+        raise UserError(f"{model.name} has no network layers that can be named.")
+    return found
+
+
+def _truth(truth: np.ndarray | Image | None, image: Image, model: SegmentationModel) -> np.ndarray | None:
+    if truth is None:
+        return None
+    values = truth.array if isinstance(truth, Image) else np.asarray(truth)
+    if values.shape != image.spatial_shape:
+        raise UserError(
+            f"the truth has shape {values.shape}, but {image.name} has {image.spatial_shape}; give it on the image's grid."
+        )
+    if values.size and values.max() >= len(model.labels):
+        raise UserError(
+            f"the truth holds label {values.max()}, but {model.name} has the labels 0 to {len(model.labels) - 1}."
+        )
+    return values
+
+
+def _flow(
+    jobs: dict[str, Job], layers: tuple[NetworkLayer, ...], truth: np.ndarray | None, causal: bool
+) -> Steps[Flow]:
+    start = time.perf_counter()
+    job = next(iter(jobs.values()))
+    model, index = job.model, job.slices[0]
+    with model.in_use(job.device):
+        prepared = model.prepare(job.image, index)
+        pixelwise = job.method.name == "grad-pam"
+        backward = len(jobs) * (job.options.pixels if pixelwise else 1)
+        lesions_planned = 1 + 2 * len(layers) if causal else 0
+        planned = Passes(1 + lesions_planned, backward)
+        questions = {
+            name: Question(
+                model, job.image, prepared, j.target, device=job.device, seed=job.seed, planned=planned
+            )
+            for name, j in jobs.items()
+        }
+        first = next(iter(questions.values()))
+        for question in questions.values():
+            question.passes = first.passes  # all count together
+        tape = Tape(first, [layer.name for layer in layers])
+        yield first.step("forward pass")
+        flow = Flow(
+            model,
+            job.image,
+            job.method.name,
+            job.options,
+            tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
+            tuple(jobs),
+            {},
+            first.passes,
+            warnings=list(prepared.notes),
+            jobs=jobs,
+            questions=questions,
+        )
+        for position, (name, question) in enumerate(questions.items()):
+            question.remember_logits(tape.logits)
+            place = prepared.placement
+            true = None if truth is None else place.mask_to_grid(truth == question.label).to(job.device)
+            yield from _one_label(flow, tape, question, true, last=position + 1 == len(questions))
+            yield question.step(f"backward pass of {name}")
+        flow.warnings += [w for w in first.warnings if w not in flow.warnings]
+        del tape
+        if causal:
+            yield from _causal(flow)
+    flow.seconds = time.perf_counter() - start
+    advise(flow)
+    return flow
+
+
+def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
+    """Return the layer with its shape for this image."""
+    return NetworkLayer(layer.name, layer.type, layer.stage, tuple(activation.shape[1:]), layer.order)
+
+
+def _one_label(
+    flow: Flow, tape: Tape, question: Question, truth: Tensor | None, *, last: bool
+) -> Steps[None]:
+    """Fill in the tiles of one label; passes counted and reported."""
+    label = flow.model.labels[question.label]
+    layers, options = flow.layers, flow.jobs[label].options
+    maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
+    norms = [torch.zeros((), device=question.device) for _ in layers]
+    combine = METHODS[flow.method]
+
+    def take(k: int, gradient: Tensor) -> None:
+        maps[k] += combine(tape.activations[k], gradient, options)
+        norms[k] += gradient.abs().mean()
+
+    try:
+        pixels = question.pixels
+    except EmptyRegion as reason:
+        flow.warnings.append(str(reason))
+    else:
+        scores = question.scores(tape.logits)
+        if flow.method == "grad-pam":
+            places = grad_pam.sample(pixels, options.pixels)
+            for number, place in enumerate(places, start=1):
+                keep = not last or number < len(places)
+                tape.each_gradient(scores[0].flatten()[place], take, keep=keep)
+                yield question.step(f"{label}, pixel {number} of {len(places)}")
+            for values in (*maps, *norms):
+                values /= len(places)
+        else:
+            tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
+    with torch.no_grad():
+        numbers = [
+            _numbers(m, n, a, question.predicted, truth)
+            for m, n, a in zip(maps, norms, tape.activations, strict=True)
+        ]
+        table = torch.stack(numbers).tolist()  # one transfer for all layers
+    for layer, values, row in zip(layers, maps, table, strict=True):
+        *plain, dice_truth, ability = row
+        flow.tiles[label, layer.name] = Tile(
+            label,
+            layer,
+            values.float().cpu().numpy(),
+            *plain,
+            dice_truth=dice_truth if truth is not None else None,
+            ability=ability,
+        )
+
+
+def _numbers(
+    map: Tensor, norm: Tensor, activation: Tensor, predicted: Tensor, truth: Tensor | None
+) -> Tensor:
+    """Return maximum, minimum, positive, negative, norms, energy inside, Dice, Dice with truth, ability."""
+    inside = _shares(predicted, map.shape)
+    high, positive = map.amax(), map.clamp(min=0)
+    drawn = (map >= high / 2) & (map > 0)
+    total = positive.sum()
+    features = activation[0].flatten(1)
+    weights = inside.flatten()
+    size = weights.sum()
+    toward = features @ weights / size.clamp(min=1e-12)
+    away = features @ (1 - weights) / (len(weights) - size).clamp(min=1e-12)
+    # nearer to the prototype inside: |f - away|^2 > |f - toward|^2
+    nearer = 2 * ((toward - away) @ features) + away.square().sum() - toward.square().sum() > 0
+    return torch.stack(
+        [
+            high,
+            map.amin(),
+            total,
+            map.clamp(max=0).sum(),
+            norm,
+            features.abs().mean(),
+            (positive * inside).sum() / total,  # NaN without positive values
+            _block_dice(drawn, inside),
+            _block_dice(drawn, _shares(truth, map.shape)) if truth is not None else norm.new_zeros(()),
+            _block_dice(nearer.view_as(map), inside),
+        ]
+    )
+
+
+def _shares(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the share of every cell that a mask on the model grid covers."""
+    pool = F.adaptive_avg_pool2d if mask.ndim == 2 else F.adaptive_avg_pool3d
+    values = mask.float()[None]
+    return (values if tuple(mask.shape) == tuple(shape) else pool(values, tuple(shape)))[0]
+
+
+def _block_dice(cells: Tensor, shares: Tensor) -> Tensor:
+    """Dice of cells, as blocks of pixels, with a region of which each holds a share."""
+    both, size = (cells * shares).sum(), cells.sum() + shares.sum()
+    return 2 * both / size.clamp(min=1e-12)
+
+
+def causal_check(flow: Flow, *, progress: Callable[[Step], None] | None = None) -> Flow:
+    """Fill in what the prediction loses without each layer, and without its skip connection alone.
+
+    One or two forward passes per network layer, for all labels together.
+    """
+    steps = causal_check_steps(flow)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            return done.value
+        if progress is not None:
+            progress(step)
+
+
+def causal_check_steps(flow: Flow) -> Steps[Flow]:
+    """`causal_check`, one step at a time."""
+    first = flow.questions[flow.labels[0]]
+    done = flow.passes.cost
+    first.planned = Passes(done + 1 + 2 * len(flow.layers))
+    with flow.model.in_use(first.device):
+        yield from _causal(flow)
+    advise(flow)
+    return flow
+
+
+def _causal(flow: Flow) -> Steps[None]:
+    first = flow.questions[flow.labels[0]]
+    found = yield from lesions(first, flow.layers)
+    for label, question in flow.questions.items():
+        if not bool(question.predicted.any()):
+            continue
+        for name, outputs in found.items():
+            lost = [
+                None
+                if logits is None
+                else 1 - float(dice(is_label(logits, question.label), question.predicted))
+                for logits in outputs
+            ]
+            flow.tiles[label, name].lost, flow.tiles[label, name].lost_skip = lost
