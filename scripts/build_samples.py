@@ -5,14 +5,15 @@
 DIR holds one folder for each source package, with what the package unpacks to:
 
     deepbet/                  the wheel deepbet 1.0.2 (PyPI)
+    nilearn/                  the wheel nilearn 0.14.1 (PyPI)
     selfie_segmentation/      the tarball @mediapipe/selfie_segmentation 0.1.1675465747 (npm); holds package/
     insighttoolkit5-examples/ Debian package 5.2.1-5+deb12u1; holds usr/
     dataset-fashion-mnist/    Debian package 0.0~git20200523.55506a9-1; holds usr/
     base-files/               any Debian package of that name, for the text of the Apache licence; holds usr/
 
 Nothing is downloaded. The checksum of every source file is verified. Needs the package `tflite` in addition
-to napari-segxai. The Triangle network is trained anew only with --train (about five minutes); otherwise the
-weights that are there stay.
+to napari-segxai. The Triangle network and the one for brain tissue are trained anew only with --train (about
+five and seven minutes); otherwise the weights that are there stay.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
+import train_brain_tissue
 import train_triangle
 from PIL import Image
 from safetensors.torch import load_file
@@ -60,6 +62,8 @@ class Source:
 ITK = "insighttoolkit5-examples 5.2.1-5+deb12u1 (Debian)"
 ITK_DATA = "insighttoolkit5-examples/usr/share/doc/insighttoolkit5-examples/examples/Data"
 DEEPBET = "deepbet 1.0.2 (PyPI)"
+NILEARN = "nilearn 0.14.1 (PyPI)"
+NILEARN_DATA = "nilearn/nilearn/datasets/data"
 FASHION = "dataset-fashion-mnist 0.0~git20200523.55506a9-1 (Debian)"
 FASHION_DATA = "dataset-fashion-mnist/usr/share/datasets/fashion-mnist"
 
@@ -114,6 +118,26 @@ SOURCES = {
         "dataset-fashion-mnist/usr/share/doc/dataset-fashion-mnist/README.md.gz",
         "17c9b80851c237f926dc7c446478eb9553b9d02ed36d088d6bf4731f958af762",
     ),
+    "mni t1": Source(
+        NILEARN,
+        f"{NILEARN_DATA}/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
+        "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6",
+    ),
+    "mni gm": Source(
+        NILEARN,
+        f"{NILEARN_DATA}/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",
+        "97a5ca69bd24db37a9cb7b32525e1733a209af904129bf1cd36da06d24243bed",
+    ),
+    "mni wm": Source(
+        NILEARN,
+        f"{NILEARN_DATA}/mni_icbm152_wm_tal_nlin_sym_09a_converted.nii.gz",
+        "382d92812de4744f9c86c7a0e4f680dc317a0a50e4da1f0153618a6798c7b7db",
+    ),
+    "nilearn licence": Source(
+        NILEARN,
+        "nilearn/nilearn-0.14.1.dist-info/licenses/LICENSE",
+        "51c7f2782990909d5c7a7aa31c9b7976fddb455b96519d1d599af1f303504a8c",
+    ),
     "apache": Source(
         "base-files (Debian)",
         "base-files/usr/share/common-licenses/Apache-2.0",
@@ -125,6 +149,17 @@ ITK_CREDIT = "Insight Software Consortium and NumFOCUS (the Insight Toolkit)"
 DEEPBET_CREDIT = "Medical Machine Learning Lab, University of Münster (deepbet)"
 MEDIAPIPE_CREDIT = "The MediaPipe Authors, Google LLC"
 FASHION_CREDIT = "Zalando SE (Fashion-MNIST)"
+MNI_CREDIT = "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University (ICBM 152)"
+
+MNI_NOTICE = """\
+Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute,
+McGill University. Permission to use, copy, modify, and distribute this software and its documentation for
+any purpose and without fee is hereby granted, provided that the above copyright notice appear in all copies.
+The authors and McGill University make no representations about the suitability of this software for any
+purpose. It is provided "as is" without express or implied warranty. The authors are not responsible for any
+data loss, equipment damage, property loss, or injury to subjects or patients resulting from the use or misuse
+of this software package.
+"""
 
 BRAIN_CARD = """\
 name: Brain extraction
@@ -263,11 +298,41 @@ def build_head(builder: Builder) -> None:
     mask = nib.Nifti1Image((np.asanyarray(brain.dataobj) > 0).astype(np.uint8), brain.affine, brain.header)
     mask.header.set_data_dtype(np.uint8)
     mask.header.set_intent("label", name="brain")
+    what = "1 where the source is above 0"
+    builder.write("images/t1_head_brain.nii.gz", nifti(mask), ("brain",), what, *credit)
+
+
+def build_mni(builder: Builder) -> None:
+    made_of = ("mni t1", "mni gm", "mni wm")
+    for key in made_of:
+        builder.read(key)
+    folder = builder.sources / NILEARN_DATA
+    image, tissue = train_brain_tissue.sample_image(train_brain_tissue.read_template(folder))
+    affine = train_brain_tissue.template_affine(folder)
+    credit = ("MNI ICBM", MNI_CREDIT)
+    what = "cut out, and the mean of the brain's voxels in every 2x2x2 mm"
+    builder.write("images/mni_t1.nii.gz", nifti(volume(image, affine)), made_of[:1], what, *credit)
+    labels = volume(tissue, affine)
+    labels.header.set_intent("label", name="tissue")
+    what = "1 other, 2 grey, 3 white matter: whichever has the highest mean in every 2x2x2 mm; 0 outside"
+    builder.write("images/mni_t1_tissue.nii.gz", nifti(labels), made_of, what, *credit)
+
+
+def volume(array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """Return a volume in millimetres, in the space of the MNI's 152 brains."""
+    out = nib.Nifti1Image(array, affine)
+    out.header.set_xyzt_units("mm")
+    out.set_sform(affine, code="mni")
+    out.set_qform(affine, code="mni")
+    return out
+
+
+def nifti(image: nib.Nifti1Image) -> bytes:
+    """Return the content of a .nii.gz file, the same every time."""
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
-        file.write(mask.to_bytes())
-    what = "1 where the source is above 0"
-    builder.write("images/t1_head_brain.nii.gz", packed.getvalue(), ("brain",), what, *credit)
+        file.write(image.to_bytes())
+    return packed.getvalue()
 
 
 def build_glyphs(builder: Builder) -> None:
@@ -399,15 +464,28 @@ def build_triangle_network(builder: Builder, train: bool) -> None:
     folder = builder.out / "models" / "triangle"
     if train:
         train_triangle.build(builder.out / "glyphs.npz", folder)
+    what = "trained by scripts/train_triangle.py on glyphs.npz"
+    credit = ("BSD-3-Clause, trained on MIT data", f"this project; {FASHION_CREDIT}")
+    register(builder, "triangle", ("train images", "train labels"), what, *credit)
+
+
+def build_tissue_network(builder: Builder, train: bool) -> None:
+    if train:
+        train_brain_tissue.build(builder.sources / NILEARN_DATA, builder.out / "models" / "brain-tissue")
+    what = "trained by scripts/train_brain_tissue.py"
+    credit = ("BSD-3-Clause, trained on MNI ICBM data", f"this project; {MNI_CREDIT}")
+    register(builder, "brain-tissue", ("mni t1", "mni gm", "mni wm"), what, *credit)
+
+
+def register(builder: Builder, name: str, made_of: tuple[str, ...], what: str, *credit: str) -> None:
+    """Register a trained network that is there."""
+    folder = builder.out / "models" / name
     if not (folder / "weights.safetensors").is_file():
         sys.exit(f"{folder} holds no trained network; run with --train.")
     load_file(folder / "weights.safetensors")
     read_card(folder / "model.yaml")
-    made_of = ("train images", "train labels")
-    what = "trained by scripts/train_triangle.py on glyphs.npz"
-    credit = ("BSD-3-Clause, trained on MIT data", f"this project; {FASHION_CREDIT}")
-    builder.write("models/triangle/weights.safetensors", None, made_of, what, *credit)
-    builder.write("models/triangle/model.yaml", None, (), "written by the same script", "BSD-3-Clause", "-")
+    builder.write(f"models/{name}/weights.safetensors", None, made_of, what, *credit)
+    builder.write(f"models/{name}/model.yaml", None, (), "written by the same script", "BSD-3-Clause", "-")
 
 
 # ---------------------------------------------------------------- licences, provenance
@@ -418,9 +496,12 @@ def build_licences(builder: Builder) -> None:
         builder.write(f"LICENSES/{name}.txt", text, (key,), what, "-", "-")
 
     copy("Apache-2.0", "apache", builder.read("apache"), "unchanged; for the files from ITK and MediaPipe")
+    copy("BSD-3-nilearn", "nilearn licence", builder.read("nilearn licence"), "unchanged")
     copy("MIT-deepbet", "deepbet licence", builder.read("deepbet licence"), "unchanged")
     section = gzip.decompress(builder.read("fashion licence")).split(b"## License")[1].strip() + b"\n"
     copy("MIT-Fashion-MNIST", "fashion licence", section, "its section on the licence")
+    what = "the notice of the template's makers; not in the package, see above"
+    builder.write("LICENSES/MNI-ICBM152.txt", MNI_NOTICE.encode(), (), what, "-", "-")
 
 
 PROVENANCE = """\
@@ -429,14 +510,22 @@ PROVENANCE = """\
 `scripts/build_samples.py` rebuilds every file from the packages named here and wrote this page;
 `tests/test_samples.py` checks it. Files that say "unchanged" are byte-identical to their source; all others
 were changed as said. Copyright notices: the Insight Toolkit, Copyright 1999-2019 Insight Software Consortium,
-Copyright 2020 NumFOCUS; MediaPipe, Copyright The MediaPipe Authors; deepbet and Fashion-MNIST as in
-`LICENSES/`.
+Copyright 2020 NumFOCUS; MediaPipe, Copyright The MediaPipe Authors; deepbet, Fashion-MNIST, nilearn and the
+ICBM 152 template as in `LICENSES/`.
 
 The photograph of the astronaut that the `selfie` network is shown with (Eileen Collins, NASA, public domain)
 is not copied here: it comes with scikit-image as `skimage.data.astronaut()`.
 
 The head (`images/t1_head.nii.gz`) is one person's T1-weighted MRI with 128x128x62 voxels of 2x2x3 mm, a test
 image of ITK. Its brain mask is the result of a program, not drawn by hand.
+
+The brain without a skull (`images/mni_t1.nii.gz`) is the average of 152 healthy young adults, the symmetric
+ICBM 152 2009a template in the 1 mm version that comes with nilearn (BSD-3-Clause), brought to 2 mm. Its tissue
+labels are made of the template's own maps of grey and white matter; nobody drew them. nilearn's page on the
+template calls its licence unknown. `LICENSES/MNI-ICBM152.txt` is the notice that its makers publish with the
+ICBM 152 templates of 2009, taken from copies of it that other projects keep. Please cite Fonov et al., Unbiased
+average age-appropriate atlases for pediatric studies, NeuroImage 54, 313-327, 2011, and Unbiased nonlinear
+average age-appropriate brain templates from birth to adulthood, NeuroImage 47, S102, 2009.
 
 Of the Triangle images, `triangle_3.png` is there because the `triangle` network is wrong about it: it takes a
 distractor near to the fourth corner of the square for a part of the object, and misses another part.
@@ -477,16 +566,18 @@ def main() -> None:
         "--sources", type=Path, required=True, help="folder of the unpacked packages, see above"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "sample_data")
-    parser.add_argument("--train", action="store_true", help="train the Triangle network anew")
+    parser.add_argument("--train", action="store_true", help="train the networks of this project anew")
     options = parser.parse_args()
 
     builder = Builder(options.sources, options.out)
     build_head(builder)
+    build_mni(builder)
     build_glyphs(builder)
     build_triangles(builder)
     build_brain(builder)
     build_selfie(builder)
     build_triangle_network(builder, options.train)
+    build_tissue_network(builder, options.train)
     build_licences(builder)
     write_provenance(builder)
     total = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
