@@ -40,7 +40,7 @@ def test_listings_are_a_list_of_objects():
         for parameter in method["parameters"]:
             assert {"name", "type", "default", "bounds", "unit", "help"} <= set(parameter)
     models = json.loads(run("models", "--json").stdout)
-    assert {"brain-extraction", "selfie", "triangle"} <= {m["name"] for m in models}
+    assert {"brain-extraction", "brain-tissue", "selfie", "triangle"} <= {m["name"] for m in models}
     for model in models:
         assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(model)
     layers = json.loads(run("layers", "triangle", "--json").stdout)

@@ -15,7 +15,9 @@ from skimage.data import astronaut
 from skimage.io import imread
 from skimage.transform import resize
 
+import napari_segxai as sx
 from napari_segxai.errors import UserError
+from napari_segxai.gui.samples import mni_t1
 from napari_segxai.model.card import read_card
 from napari_segxai.model.zoo.linknet3d import LinkNet3d
 from napari_segxai.model.zoo.resnet_unet import ResNetUNet
@@ -26,9 +28,13 @@ from napari_segxai.triangle import load_glyphs, triangle_layout, triangle_sample
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
 NETWORKS = {
     "brain-extraction": (LinkNet3d, (1, 32, 64, 32), 2),
+    "brain-tissue": (UNet, (1, 32, 24, 40), 4),
     "selfie": (SelfieSegmenter, (3, 256, 256), 1),
     "triangle": (UNet, (1, 112, 112), 2),
 }
+
+PLACES = {(0, 27, 7): 3, (0, -37, 12): 3, (8, -6, 20): 1, (10, -18, 8): 2, (26, 4, 2): 2, (0, -110, 60): 0}
+"""Genu and splenium of the corpus callosum, lateral ventricle, thalamus, putamen, outside: MNI mm and label."""
 
 
 def load(name):
@@ -75,6 +81,32 @@ def test_brain_mask_is_a_label_image_on_the_grid_of_the_head():
     assert mask.header.get_intent()[0] == "label"
 
 
+def test_tissues_are_a_label_image_on_the_grid_of_the_average_brain():
+    brain, tissue = (nib.load(SAMPLE_DATA / "images" / f"mni_t1{part}.nii.gz") for part in ("", "_tissue"))
+    assert tissue.shape == brain.shape == (80, 96, 80)
+    assert np.array_equal(tissue.affine, brain.affine)
+    assert brain.get_data_dtype() == tissue.get_data_dtype() == np.uint8
+    assert tissue.header.get_intent()[0] == "label"
+    values, labels = np.asanyarray(brain.dataobj), np.asanyarray(tissue.dataobj)
+    assert np.array_equal(values > 0, labels > 0), "background is where nothing is"
+    medians = [np.median(values[labels == label]) for label in range(4)]
+    assert medians == sorted(medians), "white matter is brightest in T1"
+    assert (labels == 3).sum() > 50_000
+    inverse = np.linalg.inv(brain.affine)
+    for mm, label in PLACES.items():
+        assert labels[tuple(np.round(nib.affines.apply_affine(inverse, mm)).astype(int))] == label, mm
+    assert nib.aff2axcodes(brain.affine) == ("R", "A", "S")
+
+
+def test_the_average_brain_opens_with_its_tissues_hidden_below():
+    (tissue, below, kind), (brain, above, _) = mni_t1()
+    assert kind == "labels"
+    assert not below["visible"]
+    assert tissue.shape == brain.shape
+    for key in ("scale", "translate", "units"):
+        assert below[key] == above[key]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cards(name):
     card = read_card(SAMPLE_DATA / "models" / name / "model.yaml")
@@ -117,6 +149,28 @@ def test_brain_extraction_finds_the_brain():
     brain = load("brain-extraction")(x).argmax(1, keepdim=True).float()
     found = F.interpolate(brain, head.shape, mode="nearest-exact")[0, 0].numpy() > 0
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.93
+
+
+def dice(found, truth):
+    return [
+        2 * ((found == k) & (truth == k)).sum() / ((found == k).sum() + (truth == k).sum()) for k in (1, 2, 3)
+    ]
+
+
+def test_brain_tissue_in_slabs_that_it_was_not_trained_on():
+    model = sx.load_model("brain-tissue")
+    assert model.card.labels == ("background", "csf and other", "grey matter", "white matter")
+    brain = sx.read_image(SAMPLE_DATA / "images" / "mni_t1.nii.gz")
+    truth = sx.read_image(SAMPLE_DATA / "images" / "mni_t1_tissue.nii.gz").array
+    found = model.predict(brain)
+    assert set(np.unique(found)) == {0, 1, 2, 3}
+    slabs = np.r_[17:23, 45:51, 73:79]
+    other, grey, white = dice(found[:, slabs], truth[:, slabs])
+    assert other > 0.6
+    assert grey > 0.85
+    assert white > 0.85
+    said = [float(number) for number in re.findall(r"matter ([0-9.]+[0-9])", model.card.validation)]
+    assert np.allclose(said[:2], (grey, white), atol=0.005), "the card says what is measured"
 
 
 def test_selfie_finds_the_astronaut():
