@@ -343,7 +343,7 @@ def build(folder: Path, out: Path, steps: int = STEPS, seed: int = 1) -> None:
     card.write_text(CARD.format(**facts, **numbers), encoding="utf-8")
     read_card(card)
     print("\n".join(f"{name}: {value}" for name, value in numbers.items()))
-    print(f"wrote {out}")
+    print(f"wrote {out}; what the card says of the head was seen with other weights: look again")
 
 
 def main() -> None:
