@@ -15,9 +15,9 @@ import napari_segxai
 from napari_segxai import orientation
 from napari_segxai.engine.passes import Passes
 from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import options_as_dict
 from napari_segxai.explanation import Explanation, Record
-from napari_segxai.model.placement import resize
 from napari_segxai.model.segmentation import label_dtype, labels_on_image
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from napari_segxai.advice import advise
 from napari_segxai.canvas import Canvas
+from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.lesion import lesions
 from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
@@ -32,7 +33,6 @@ from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.model import load_model
-from napari_segxai.model.layers import NetworkLayer
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.targets import Region, Target, is_label
 

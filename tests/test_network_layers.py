@@ -9,7 +9,7 @@ from networks import LinearHead, card
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.model.layers import find_layer
+from napari_segxai.engine.layers import find_layer
 from napari_segxai.model.zoo.resnet_unet import ResNetUNet
 
 CHILDREN = {

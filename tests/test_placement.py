@@ -12,8 +12,9 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai import orientation
+from napari_segxai.engine.resample import resize
 from napari_segxai.model.card import make_card
-from napari_segxai.model.placement import place, resize
+from napari_segxai.model.placement import place
 
 ORDERS = [
     "".join(codes)

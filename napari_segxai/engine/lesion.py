@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.layers import Call, NetworkLayer, token_stride
 from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, first_tensor, map_tensors, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.replay import Stubs, happening, has_ancestor
-from napari_segxai.model.layers import Call, NetworkLayer, token_stride
 
 
 def lesions(

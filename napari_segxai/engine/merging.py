@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.layers import NetworkLayer
+from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError
-from napari_segxai.model.layers import NetworkLayer
-from napari_segxai.model.placement import resize
 
 Merge = Literal["mean of rescaled", "sum of raw"]
 HELP = "mean of maps that are each scaled to [0, 1] (published code; strength is lost), or sum of raw maps"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.layers import token_stride
 from napari_segxai.engine.layout import Layout, infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, first_tensor, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
-from napari_segxai.model.layers import token_stride
 
 if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.layers import Call, token_stride
 from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, map_tensors, replace_first_tensor
@@ -20,7 +21,6 @@ from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.perturb import stream
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.errors import UserError
-from napari_segxai.model.layers import Call, token_stride
 
 TOLERANCE = 1e-5
 """Largest difference between replayed and full logits, as a share of the largest logit."""

@@ -16,9 +16,9 @@ from typing import Literal
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import activations
+from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.explainers.seg_grad_cam import weighted_sum
-from napari_segxai.model.placement import resize
 from napari_segxai.options import LayerName, option
 
 

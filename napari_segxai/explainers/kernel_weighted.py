@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.layers import NetworkLayer, find_layer
 from napari_segxai.engine.merging import decoder_convolutions, merge_maps
 from napari_segxai.engine.modules import find_module
 from napari_segxai.engine.passes import Passes, Steps
@@ -29,7 +30,6 @@ from napari_segxai.engine.replay import Replay, intervene
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.explainers.seg_grad_cam import weighted_sum
-from napari_segxai.model.layers import NetworkLayer, find_layer
 from napari_segxai.options import LayerName, option
 
 EPSILON = 1e-12

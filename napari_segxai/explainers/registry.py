@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 
 from napari_segxai import explainers
+from napari_segxai.engine.layers import NetworkLayer, find_layer
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.errors import UserError, nearest
-from napari_segxai.model.layers import NetworkLayer, find_layer
 from napari_segxai.options import LayerName, Parameter, make_options, parameters
 
 Run = Callable[[Question, Any], Steps[Finding]]

@@ -12,9 +12,11 @@ forward.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.modules import find_module
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
@@ -22,8 +24,9 @@ from napari_segxai.engine.record import entering
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.explainers.seg_grad_cam import weighted_sum
-from napari_segxai.model.layers import NetworkLayer
-from napari_segxai.model.segmentation import SegmentationModel
+
+if TYPE_CHECKING:
+    from napari_segxai.model.segmentation import SegmentationModel
 
 
 @dataclass(frozen=True)

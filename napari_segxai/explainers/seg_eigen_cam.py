@@ -20,8 +20,8 @@ from torch import Tensor
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import activations, record
+from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.model.placement import resize
 from napari_segxai.options import LayerName, option
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai import orientation
+from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,17 +113,6 @@ class Placement:
         step = np.diag([*scale, 1.0])
         step[:3, 3] = 0.5 * scale - 0.5
         return orientation.apply_to_affine(turned @ step, native_shape, orientation.invert(self.turn))
-
-
-def resize(tensor: Tensor, shape: tuple[int, ...], *, linear: bool, antialias: bool = False) -> Tensor:
-    """Resample (N, C, *spatial) to `shape`; both grids cover the same extent, cell centres between corners."""
-    if tuple(tensor.shape[2:]) == tuple(shape):
-        return tensor
-    if not linear:
-        return F.interpolate(tensor, shape, mode="nearest-exact")
-    if len(shape) == 2:
-        return F.interpolate(tensor, shape, mode="bilinear", align_corners=False, antialias=antialias)
-    return F.interpolate(tensor, shape, mode="trilinear", align_corners=False)
 
 
 def slice_count(card: ModelCard, image: Image) -> int | None:

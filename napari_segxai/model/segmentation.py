@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.engine.device import choose_device
+from napari_segxai.engine.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
 from napari_segxai.engine.modules import first_tensor
+from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
-from napari_segxai.model.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
-from napari_segxai.model.placement import Placement, place, resize, slice_count
+from napari_segxai.model.placement import Placement, place, slice_count
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
