@@ -166,17 +166,14 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
-    from napari_segxai import Target, read_image
+    from napari_segxai import Target
     from napari_segxai import explain as run
     from napari_segxai.engine.passes import Passes
     from napari_segxai.io.results import RECORD
 
     if (out / RECORD).exists() and not overwrite:
         raise UserError(f"{out} already holds an explanation; choose another folder or add --overwrite.")
-    volume = read_image(image)
-    if frame is not None and volume.time_axis is None:
-        raise UserError(f"--frame is for images with a time axis; {image} has none, leave it out.")
-    volume = volume.frame(frame or 0)
+    volume = _image(image, frame)
     target = Target(label, region=_region(region, volume), score=score, reduction=reduction)
     explanation = run(
         _load(model, card, trust),
@@ -204,6 +201,105 @@ def explain(
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     for warning in record.warnings:
         print(f"note: {warning}", file=sys.stderr)
+
+
+@app.command()
+def flow(
+    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for flow.csv, flow.png and flow.svg.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="A label by name; all but the background by default.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="seg-grad-cam, seg-hires-grad-cam, seg-xres-cam, layer-cam or grad-pam.")
+    ] = "seg-grad-cam",
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Network layers, separated by commas, or all; the main blocks by default."),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="File of label values to compare with as well.")] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Also try what the prediction loses without each layer.")
+    ] = False,
+    tiles: Annotated[
+        list[str] | None,
+        typer.Option("--tile", metavar="LABEL:LAYER", help="Write this tile's map as an explanation, too."),
+    ] = None,
+    score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
+    reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Show for every network layer and label where the evidence lies: a table and a figure."""
+    from napari_segxai.explanation import as_json as to_json
+    from napari_segxai.flow import information_flow
+    from napari_segxai.io.results import read_truth
+
+    volume = _image(image, frame)
+    found = information_flow(
+        _load(model, card, trust),
+        volume,
+        label,
+        method=method,
+        layers="all" if layers == "all" else layers.split(",") if layers else None,
+        region=_region(region, volume),
+        truth=None if truth is None else read_truth(truth, volume),
+        score=score,
+        reduction=reduction,
+        slice=slice,
+        device=device,
+        causal=causal,
+        **_parameters(param or []),
+    )
+    chosen = [_tile(text, found) for text in tiles or []]
+    written = found.save(out, overwrite=overwrite)
+    for name, layer in chosen:
+        folder = out / f"{name}_{layer}".replace(" ", "_")
+        written += found.explanation(name, layer).save(folder, overwrite=overwrite)
+    if as_json:
+        print(to_json(found.rows))
+    else:
+        for path in written:
+            print(path)
+        print(f"{found.method}: {found.seconds:.1f} s, {found.passes}, {len(found.layers)} network layers")
+        for name in found.labels:
+            emerged = found.emergence(name)
+            print(
+                f"  {name}: " + (f"emerges at {emerged.name}" if emerged else "emerges at no network layer")
+            )
+            if found.route(name):
+                print(f"  {found.route(name)}")
+    for warning in found.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+
+
+def _tile(text: str, flow: Any) -> tuple[str, str]:
+    label, colon, layer = text.partition(":")
+    if not colon or (label, layer) not in flow.tiles:
+        known = f"labels {', '.join(flow.labels)}; layers {', '.join(each.name for each in flow.layers)}"
+        raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")
+    return label, layer
+
+
+def _image(path: Path, frame: int | None) -> Any:
+    from napari_segxai import read_image
+
+    volume = read_image(path)
+    if frame is not None and volume.time_axis is None:
+        raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
+    return volume.frame(frame or 0)
 
 
 def _load(model: str, card: Path | None, trust: bool) -> SegmentationModel:

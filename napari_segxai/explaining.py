@@ -15,7 +15,7 @@ from torch import nn
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
-from napari_segxai.engine.passes import Passes, Step, Steps
+from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method, Size, all_methods, find_method
@@ -95,13 +95,7 @@ def explain(
     job = explain_steps(model, image, target, method, seed=seed, device=device, slice=slice, **params)
     if progress is True:
         return _with_bar(job)
-    while True:
-        try:
-            step = next(job)
-        except StopIteration as done:
-            return done.value
-        if callable(progress):
-            progress(step)
+    return finish(job, progress if callable(progress) else None)
 
 
 def explain_steps(

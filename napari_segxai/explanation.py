@@ -65,7 +65,7 @@ class Record:
 
     def as_json(self) -> str:
         """Return the record as JSON text; numbers that are not finite become null."""
-        return json.dumps(_finite(self.as_dict()), indent=2, allow_nan=False, default=str)
+        return as_json(self.as_dict())
 
 
 @dataclass
@@ -260,6 +260,11 @@ def _by_label(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return a features table whose row is found by the label, with the column that napari looks for."""
     n = len(next(iter(columns.values())))
     return {"index": list(range(n)), **{key: list(values) for key, values in columns.items()}}
+
+
+def as_json(value: Any) -> str:
+    """Return plain dicts, lists and numbers as JSON text; numbers that are not finite become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False, default=str)
 
 
 def _finite(value: Any) -> Any:

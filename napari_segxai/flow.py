@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_segxai.advice import advise
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.lesion import lesions
-from napari_segxai.engine.passes import Passes, Step, Steps
+from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.engine.record import Tape
 from napari_segxai.errors import UserError, nearest
@@ -31,6 +30,7 @@ from napari_segxai.explainers import grad_pam, layer_cam, seg_grad_cam, seg_hire
 from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
+from napari_segxai.metrics.layer_maps import NUMBERS, describe_map
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
@@ -274,29 +274,8 @@ def information_flow(
     UserError
         For anything that was asked wrongly.
     """
-    steps = information_flow_steps(
-        model,
-        image,
-        labels,
-        method=method,
-        layers=layers,
-        region=region,
-        truth=truth,
-        score=score,
-        reduction=reduction,
-        slice=slice,
-        seed=seed,
-        device=device,
-        causal=causal,
-        **params,
-    )
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as done:
-            return done.value
-        if progress is not None:
-            progress(step)
+    asked = {name: value for name, value in locals().items() if name not in ("progress", "params")}
+    return finish(information_flow_steps(**asked, **params), progress)
 
 
 def information_flow_steps(
@@ -469,64 +448,15 @@ def _one_label(
             tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
     with torch.no_grad():
         numbers = [
-            _numbers(m, n, a, question.predicted, truth)
+            describe_map(m, n, a, question.predicted, truth)
             for m, n, a in zip(maps, norms, tape.activations, strict=True)
         ]
         table = torch.stack(numbers).tolist()  # one transfer for all layers
     for layer, values, row in zip(layers, maps, table, strict=True):
-        *plain, dice_truth, ability = row
-        flow.tiles[label, layer.name] = Tile(
-            label,
-            layer,
-            values.float().cpu().numpy(),
-            *plain,
-            dice_truth=dice_truth if truth is not None else None,
-            ability=ability,
-        )
-
-
-def _numbers(
-    map: Tensor, norm: Tensor, activation: Tensor, predicted: Tensor, truth: Tensor | None
-) -> Tensor:
-    """Return maximum, minimum, positive, negative, norms, energy inside, Dice, Dice with truth, ability."""
-    inside = _shares(predicted, map.shape)
-    high, positive = map.amax(), map.clamp(min=0)
-    drawn = (map >= high / 2) & (map > 0)
-    total = positive.sum()
-    features = activation[0].flatten(1)
-    weights = inside.flatten()
-    size = weights.sum()
-    toward = features @ weights / size.clamp(min=1e-12)
-    away = features @ (1 - weights) / (len(weights) - size).clamp(min=1e-12)
-    # nearer to the prototype inside: |f - away|^2 > |f - toward|^2
-    nearer = 2 * ((toward - away) @ features) + away.square().sum() - toward.square().sum() > 0
-    return torch.stack(
-        [
-            high,
-            map.amin(),
-            total,
-            map.clamp(max=0).sum(),
-            norm,
-            features.abs().mean(),
-            (positive * inside).sum() / total,  # NaN without positive values
-            _block_dice(drawn, inside),
-            _block_dice(drawn, _shares(truth, map.shape)) if truth is not None else norm.new_zeros(()),
-            _block_dice(nearer.view_as(map), inside),
-        ]
-    )
-
-
-def _shares(mask: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the share of every cell that a mask on the model grid covers."""
-    pool = F.adaptive_avg_pool2d if mask.ndim == 2 else F.adaptive_avg_pool3d
-    values = mask.float()[None]
-    return (values if tuple(mask.shape) == tuple(shape) else pool(values, tuple(shape)))[0]
-
-
-def _block_dice(cells: Tensor, shares: Tensor) -> Tensor:
-    """Dice of cells, as blocks of pixels, with a region of which each holds a share."""
-    both, size = (cells * shares).sum(), cells.sum() + shares.sum()
-    return 2 * both / size.clamp(min=1e-12)
+        numbers_by_name: dict[str, Any] = dict(zip(NUMBERS, row, strict=True))
+        if truth is None:
+            numbers_by_name["dice_truth"] = None
+        flow.tiles[label, layer.name] = Tile(label, layer, values.float().cpu().numpy(), **numbers_by_name)
 
 
 def causal_check(flow: Flow, *, progress: Callable[[Step], None] | None = None) -> Flow:
@@ -534,14 +464,7 @@ def causal_check(flow: Flow, *, progress: Callable[[Step], None] | None = None) 
 
     One or two forward passes per network layer, for all labels together.
     """
-    steps = causal_check_steps(flow)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as done:
-            return done.value
-        if progress is not None:
-            progress(step)
+    return finish(causal_check_steps(flow), progress)
 
 
 def causal_check_steps(flow: Flow) -> Steps[Flow]:

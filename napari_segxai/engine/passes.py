@@ -77,3 +77,14 @@ class Step:
 
 
 Steps = Generator[Step, None, T]
+
+
+def finish(steps: Steps[T], progress: Callable[[Step], None] | None = None) -> T:
+    """Run a job to its end and return its result; `progress` is called with every step."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            return done.value
+        if progress is not None:
+            progress(step)

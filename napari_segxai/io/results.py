@@ -26,12 +26,7 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
         raise UserError(
             f"{folder} already holds an explanation; choose another folder, or pass overwrite=True."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); choose a folder that may be written to."
-        ) from None
+    make_folder(folder)
     image = explanation.image.frame(0)
     written: list[Path] = []
 
@@ -55,15 +50,31 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
     if explanation.native is not None:
         written.append(_write_native(explanation, folder))
     if explanation.stage_table:
-        written.append(_write_csv(folder / "dilation_stages.csv", explanation.stage_table))
+        written.append(write_csv(folder / "dilation_stages.csv", explanation.stage_table))
     for name, columns in explanation.curves.items():
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
             file = name.replace("slice ", "slice").replace(": ", "_").replace(" ", "_")
-            written.append(_write_csv(folder / f"curve_{file}.csv", rows))
+            written.append(write_csv(folder / f"curve_{file}.csv", rows))
     # The record comes last: a folder that has one is complete.
     (folder / RECORD).write_text(explanation.record.as_json() + "\n", encoding="utf-8")
     return [*written, folder / RECORD]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); choose a folder that may be written to."
+        ) from None
 
 
 def describe(explanation: Explanation) -> str:
@@ -90,7 +101,8 @@ def _write_native(explanation: Explanation, folder: Path) -> Path:
     return path
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a table whose columns are those of its first row."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -106,22 +118,45 @@ def read_region(path: str | Path, image: Image) -> np.ndarray:
     UserError
         If the file cannot be read or lies on another grid.
     """
-    mask = read_image(path)
-    array = mask.frame(0).channels_first().any(0)
-    affine = mask.affine
-    if mask.codes is not None and image.codes is not None and mask.codes != image.codes:
-        turn = orientation.reorientation(mask.codes, image.codes)
-        affine = orientation.apply_to_affine(affine, array.shape, turn)
-        array = orientation.apply(array, turn)
-    if array.shape != image.spatial_shape:
+    return _read_on_grid(path, image, "region").any(0)
+
+
+def read_truth(path: str | Path, image: Image) -> np.ndarray:
+    """Read a file of label values that lies on the grid of `image`, in whatever storage order: whole numbers.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, holds other values or lies on another grid.
+    """
+    array = _read_on_grid(path, image, "truth")[0]
+    if array.dtype.kind not in "bui" and not np.array_equal(array, np.rint(array)):
         raise UserError(
-            f"{path}: the region has shape {array.shape}, but {image.name} has {image.spatial_shape}; draw it on the "
+            f"{path}: the truth holds values that are no label values; give whole numbers from 0."
+        )
+    if array.size and array.min() < 0:
+        raise UserError(f"{path}: the truth holds negative values; label values begin at 0.")
+    return array.astype(np.uint16)
+
+
+def _read_on_grid(path: str | Path, image: Image, what: str) -> np.ndarray:
+    """Read a file on the grid of `image`: (channels, *image grid)."""
+    file = read_image(path)
+    array = file.frame(0).channels_first()
+    affine = file.affine
+    if file.codes is not None and image.codes is not None and file.codes != image.codes:
+        turn = orientation.reorientation(file.codes, image.codes)
+        affine = orientation.apply_to_affine(affine, array.shape[1:], turn)
+        array = orientation.apply(array, turn)
+    if array.shape[1:] != image.spatial_shape:
+        raise UserError(
+            f"{path}: the {what} has shape {array.shape[1:]}, but {image.name} has {image.spatial_shape}; draw it on the "
             "image's own grid."
         )
     if affine is not None and image.affine is not None:
-        corners = np.abs((affine - image.affine)[:3] @ np.array([*array.shape, 1.0]))
+        corners = np.abs((affine - image.affine)[:3] @ np.array([*array.shape[1:], 1.0]))
         if corners.max() > 0.5 * min(image.spacing):
             raise UserError(
-                f"{path}: the region lies {corners.max():.1f} mm away from {image.name}; resample it to the image's grid."
+                f"{path}: the {what} lies {corners.max():.1f} mm away from {image.name}; resample it to the image's grid."
             )
     return np.ascontiguousarray(array)

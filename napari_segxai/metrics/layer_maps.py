@@ -1,0 +1,82 @@
+"""Numbers that tell how the map of a network layer agrees with a region, at the layer's own resolution.
+
+A cell of the layer stands for a block of pixels: nothing is enlarged, so that hundreds of layers cost next to nothing, and
+a coarse layer cannot look better than its cells allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NUMBERS = (
+    "maximum",
+    "minimum",
+    "positive",
+    "negative",
+    "gradient_norm",
+    "activation_norm",
+    "energy_inside",
+    "dice",
+    "dice_truth",
+    "ability",
+)
+
+
+def describe_map(
+    map: Tensor, norm: Tensor, activation: Tensor, predicted: Tensor, truth: Tensor | None
+) -> Tensor:
+    """Return the numbers of a map as one tensor; the order is that of `NUMBERS`.
+
+    Parameters
+    ----------
+    map
+        (*cells): raw and signed.
+    norm
+        Mean absolute gradient, passed through.
+    activation
+        (1, channels, *cells).
+    predicted, truth
+        Boolean (*model grid).
+    """
+    inside = shares(predicted, map.shape)
+    high, positive = map.amax(), map.clamp(min=0)
+    drawn = (map >= high / 2) & (map > 0)
+    total = positive.sum()
+    features = activation[0].flatten(1)
+    weights = inside.flatten()
+    size = weights.sum()
+    toward = features @ weights / size.clamp(min=1e-12)
+    away = features @ (1 - weights) / (len(weights) - size).clamp(min=1e-12)
+    # nearer to the prototype inside: |f - away|^2 > |f - toward|^2
+    nearer = 2 * ((toward - away) @ features) + away.square().sum() - toward.square().sum() > 0
+    return torch.stack(
+        [
+            high,
+            map.amin(),
+            total,
+            map.clamp(max=0).sum(),
+            norm,
+            features.abs().mean(),
+            (positive * inside).sum() / total,  # NaN without positive values
+            block_dice(drawn, inside),
+            block_dice(drawn, shares(truth, map.shape)) if truth is not None else norm.new_zeros(()),
+            block_dice(nearer.view_as(map), inside),
+        ]
+    )
+
+
+def shares(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the share of every cell that a mask on the model grid covers."""
+    pool = F.adaptive_avg_pool2d if mask.ndim == 2 else F.adaptive_avg_pool3d
+    values = mask.float()[None]
+    return (values if tuple(mask.shape) == tuple(shape) else pool(values, tuple(shape)))[0]
+
+
+def block_dice(cells: Tensor, shares: Tensor) -> Tensor:
+    """Dice of cells, as blocks of pixels, with a region of which each holds a share."""
+    both, size = (cells * shares).sum(), cells.sum() + shares.sum()
+    return 2 * both / size.clamp(min=1e-12)
