@@ -103,10 +103,10 @@ def _draw_tile(axis: Axes, flow: Flow, tile: Tile, position: float, common: bool
     box = (0.0, width, height, 0.0)
     values = flow_view.plane(flow, tile, position)
     axis.imshow(values, cmap=colors, vmin=-end, vmax=end, extent=box, interpolation="nearest")
-    inside = flow_view.outline(flow, tile.label, position)
-    if inside.any() and not inside.all():
+    drawn = flow_view.outline(flow, tile.label, position)
+    if drawn.any() and not drawn.all():
         axis.contour(
-            inside,
+            drawn,
             levels=[0.5],
             colors="white",
             linewidths=0.6,

@@ -1,0 +1,168 @@
+"""Recomputing what follows a network layer: equal to the whole network, whatever it looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import LinearHead, card
+from test_layout import Transformer
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.engine.modules import find_module, replace_first_tensor
+from napari_segxai.engine.passes import Passes
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.replay import Replay
+from napari_segxai.model.zoo.resnet_unet import ResNetUNet
+from napari_segxai.model.zoo.unet import UNet
+
+
+class InPlace(nn.Module):
+    """Writes into what earlier modules returned, and calls one module twice, with a keyword, returning dicts."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x, *, scale):
+            return {"features": self.conv(x) * scale}
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block, self.norm = nn.Conv2d(1, 4, 3, padding=1), self.Block(), nn.BatchNorm2d(4)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        skip = self.stem(x)
+        y = self.block(skip, scale=0.5)["features"]
+        y = torch.relu_(y)
+        skip += 1
+        y = self.norm(self.block(y, scale=2.0)["features"])
+        y += skip
+        return {"out": self.head(y)}
+
+
+class Counts(LinearHead):
+    """Every call gives something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) + self.calls
+
+
+def ask(module: nn.Module, **changes) -> Question:
+    torch.manual_seed(0)
+    model = sx.load_model(module, card=card(**changes))
+    size = 32
+    shape = (size,) * model.card.spatial_dims
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    image = sx.Image(array)
+    return Question(
+        model,
+        image,
+        model.prepare(image),
+        sx.Target("object"),
+        device=torch.device("cpu"),
+        seed=0,
+        planned=Passes(),
+    )
+
+
+def in_full(question: Question, name: str, maps: torch.Tensor, layout) -> torch.Tensor:
+    """The whole network for one changed output, by a hook."""
+    path, _, number = name.partition("@")
+    calls = iter(range(1, 100))
+
+    def hook(_module, _args, out):
+        if next(calls) != int(number or 1):
+            return None
+        return replace_first_tensor(out, lambda t: layout.from_maps(maps, t))
+
+    handle = find_module(question.model.module, path).register_forward_hook(hook)
+    with torch.no_grad():
+        out = question.model.logits(question.input)
+    handle.remove()
+    return out
+
+
+NETWORKS = {
+    "unet": (lambda: UNet(1, 2, (4, 8, 8)), {"grid": {"multiple": 4}}),
+    "volume": (lambda: UNet(1, 2, (4, 8), spatial_dims=3), {"spatial_dims": 3, "grid": {"multiple": 2}}),
+    "residual": (lambda: ResNetUNet(in_channels=1, out_channels=2, seed=0), {"grid": {"multiple": 32}}),
+    "in place": (InPlace, {}),
+    "transformer": (Transformer, {"grid": {"size": [32, 32]}}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_replayed_logits_equal_those_of_the_whole_network(name):
+    make, changes = NETWORKS[name]
+    question = ask(make().eval(), **changes)
+    layers = question.model.network_layers()
+    chosen = layers if len(layers) < 40 else layers[:: len(layers) // 20]
+    with question.model.in_use("cpu"), torch.no_grad():
+        for layer in chosen:
+            replay = Replay(question, layer.name)
+            assert replay.exact, layer.name
+            changed = replay.activation.repeat(3, *(1,) * (replay.activation.ndim - 1))
+            changed[1] *= 0.5
+            changed[2, 0] = 0
+            for _ in range(2):  # a second time: nothing that is kept may have been written into
+                found = replay.logits(changed.clone())
+                for k in range(3):
+                    expected = in_full(question, layer.name, changed[k : k + 1], replay.layout)
+                    scale = expected.abs().max()
+                    assert (found[k] - expected[0]).abs().max() <= 1e-5 * scale, (layer.name, k)
+
+
+def test_what_comes_before_the_layer_is_not_computed_again():
+    module = UNet(1, 2, (4, 8, 8)).eval()
+    question = ask(module, grid={"multiple": 4})
+    ran: list[str] = []
+    names = ("encoder1", "encoder2", "bottleneck", "decoder2", "decoder1", "head")
+    with question.model.in_use("cpu"), torch.no_grad():
+        replay = Replay(question, "decoder2")
+        for name in names:
+            conv = next(m for m in getattr(module, name).modules() if isinstance(m, nn.Conv2d))
+            conv.register_forward_hook(lambda *_args, name=name: ran.append(name))
+        replay.logits(replay.activation)
+    assert ran == ["decoder1", "head"]
+
+
+def test_a_network_that_cannot_be_split_runs_whole_and_says_so():
+    question = ask(Counts())
+    with question.model.in_use("cpu"), torch.no_grad():
+        replay = Replay(question, "features.1")
+    assert not replay.exact
+    assert any("cannot be split at features.1" in warning for warning in question.warnings)
+    # The full passes are right: this network adds its count of calls, which the hooks do not change.
+    with question.model.in_use("cpu"), torch.no_grad():
+        before = question.passes.forward
+        out = replay.logits(replay.activation.repeat(2, 1, 1, 1))
+        assert question.passes.forward == before + 2
+        plain = question.model.module.head(question.model.module.features[2](replay.activation))
+        torch.testing.assert_close(out[0] - question.model.module.calls, plain[0], rtol=1e-5, atol=1e-5)
+
+
+def test_modules_are_left_as_they_were():
+    module = UNet(1, 2, (4, 8, 8)).eval()
+    question = ask(module, grid={"multiple": 4})
+    with question.model.in_use("cpu"), torch.no_grad():
+        replay = Replay(question, "decoder1")
+        with pytest.raises(RuntimeError):
+            replay.logits(torch.zeros(1, 999, 2, 2))  # no such size: the network raises in the middle
+    assert not any("forward" in m.__dict__ or m._forward_hooks for m in module.modules())
+
+
+def test_ablation_of_a_network_that_cannot_be_split_says_so_in_the_record():
+    model = sx.load_model(Counts(), card=card())
+    image = sx.Image(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32))
+    ex = sx.explain(model, image, sx.Target("object", region="image"), "seg-ablation-cam", layer="features.1")
+    assert ex.record.results["replayed_from_the_layer"] is False
+    assert any("cannot be split" in warning for warning in ex.record.warnings)
