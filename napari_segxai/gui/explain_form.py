@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QScrollArea,
-    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
-from napari_segxai.engine.device import devices
 from napari_segxai.explainers.registry import all_methods
+from napari_segxai.gui.fields import TargetFields, combo, device_box, section
 from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
@@ -39,13 +37,13 @@ class ExplainForm(QWidget):
         super().__init__()
         self.viewer = viewer
         self._methods = all_methods()
-        self.image_box = _combo("The image that was segmented.")
+        self.image_box = ImageBox(self.viewer)
         self.region_box = RegionBox(self.viewer)
         self.model_box = ModelBox()
-        self.label_box = _combo("Which label of the segmentation to explain.")
-        self.slice_box = _combo("A 2D model sees one slice of a volume at a time.")
+        self.label_box = combo("Which label of the segmentation to explain.")
+        self.slice_box = combo("A 2D model sees one slice of a volume at a time.")
         self.slice_box.addItems([CURRENT_SLICE, EVERY_SLICE])
-        self.method_box = _combo("How to explain.")
+        self.method_box = combo("How to explain.")
         self.method_box.addItems([method.title for method in self._methods])
         for index, method in enumerate(self._methods):
             self.method_box.setItemData(index, method.summary, 3)
@@ -57,21 +55,10 @@ class ExplainForm(QWidget):
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
-        self.device_box = _combo("Where to compute.")
-        found = devices()
-        first = next(iter(found.values()))
-        self.device_box.addItem(f"auto: {first}", "auto")
-        for name, words in found.items():
-            self.device_box.addItem(f"{name}: {words}" if name != "cpu" else words, name)
-        self.no_gpu = QLabel("⚠ No GPU found: computing on the CPU.")
-        self.no_gpu.setToolTip(
-            "A CUDA or Apple GPU and a matching build of PyTorch make this 10 to 100 times faster."
-        )
-        self.no_gpu.setVisible(list(found) == ["cpu"])
-        self.no_gpu.setWordWrap(True)
+        self.device_box, self.no_gpu = device_box()
 
         self.form = ParameterForm()
-        self.preset_box = _combo("Named sets of parameters.")
+        self.preset_box = combo("Named sets of parameters.")
         self.reset = QPushButton("Reset")
         self.reset.setToolTip("Set every parameter to its default.")
         presets = QHBoxLayout()
@@ -83,22 +70,12 @@ class ExplainForm(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(presets)
         column.addWidget(self.form)
-        self.parameters = _section("Parameters", inside)
+        self.parameters = section("Parameters", inside)
 
-        self.score_box = _combo("What is read at every pixel. Probabilities saturate: prefer logits.")
-        self.score_box.addItems(["logit", "probability", "log_probability"])
-        self.reduction_box = _combo("How it is reduced over the region; the mean keeps objects comparable.")
-        self.reduction_box.addItems(["mean", "sum"])
-        self.seed_box = QSpinBox()
-        self.seed_box.setMaximum(2**31 - 1)
-        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
-        rest = QWidget()
-        target = QFormLayout(rest)
-        target.setContentsMargins(0, 0, 0, 0)
-        target.addRow("score", self.score_box)
-        target.addRow("reduction", self.reduction_box)
-        target.addRow("seed", self.seed_box)
-        self.target = _section("Target and seed", rest)
+        fields = TargetFields()
+        self.score_box, self.reduction_box = fields.score_box, fields.reduction_box
+        self.seed_box = fields.seed_box
+        self.target = section("Target and seed", fields)
 
         method_row = QHBoxLayout()
         method_row.addWidget(self.method_box, 1)
@@ -134,17 +111,3 @@ class ExplainForm(QWidget):
         layout.addWidget(scroll, 1)
         layout.addWidget(self.run_bar)
         self.setMinimumWidth(300)
-
-
-def _combo(tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tip)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return box
-
-
-def _section(title: str, content: QWidget) -> QCollapsible:
-    section = QCollapsible(title)
-    section.layout().setContentsMargins(0, 0, 0, 0)
-    section.addWidget(content)
-    return section

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Image as ImageLayer
-from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -24,10 +21,11 @@ from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation
 from napari_segxai.gui import jobs, layers, script
-from napari_segxai.gui.closing import undo
+from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.region_box import Chosen
-from napari_segxai.gui.run_bar import duration, summary
+from napari_segxai.gui.run_bar import estimate, learn_speed, summary
+from napari_segxai.gui.showing import show
 from napari_segxai.targets import Target
 
 if TYPE_CHECKING:
@@ -50,10 +48,9 @@ class ExplainPanel(ExplainForm):
         self.explanation: Explanation | None = None
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
-        self._images: list[ref[ImageLayer]] = []
         self._to_show: list[Any] = []
         self._connect()
-        self._refresh_layers()
+        self.image_box.refresh()
         self._on_method()
         self._on_theme()
 
@@ -62,9 +59,7 @@ class ExplainPanel(ExplainForm):
     @property
     def layer(self) -> ImageLayer | None:
         """The chosen image layer."""
-        index = self.image_box.currentIndex()
-        layer = self._images[index]() if 0 <= index < len(self._images) else None
-        return layer if layer is not None and layer in self.viewer.layers else None
+        return self.image_box.layer
 
     @property
     def method(self) -> Method:
@@ -79,11 +74,8 @@ class ExplainPanel(ExplainForm):
         UserError
             If there is none, or it is no image.
         """
-        layer, entry = self.layer, self.model_box.entry
-        if layer is None:
-            raise UserError("Open an image first: drop a file on the window, or File > Open Sample.")
-        channels = len(entry.card.channels) if entry is not None else None
-        return layers.image_of_layer(layer, channels=channels, frame=layers.frame_of(layer, self.viewer))
+        entry = self.model_box.entry
+        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
 
     def question(self, region: Any = None) -> Job:
         """Return the job that the form describes, checked.
@@ -153,25 +145,14 @@ class ExplainPanel(ExplainForm):
         self._job = None
         explanation, error = outcome.result, outcome.error
         if error is None and explanation is not None and not outcome.cancelled:
-            cells = 1
-            for n in job.model.grid_for(job.image, job.slices[0]):
-                cells *= n
             record = explanation.record
-            cost = Passes(**record.passes).cost
-            job.model.seconds = record.seconds / max(1, cost * cells)
+            learn_speed(job.model, job.image, job.slices[0], Passes(**record.passes), record.seconds)
         if explanation is not None:
             self.explanation = explanation
             self._show(explanation)
         if error is not None:
             kept = " What was found until then is shown." if explanation is not None else ""
-            text = (
-                str(error)
-                if isinstance(error, UserError | MemoryError)
-                else f"{type(error).__name__}: {error}"
-            )
-            self.run_bar.set_ended(text + kept, error=True, result=explanation is not None)
-            if not isinstance(error, UserError | MemoryError):
-                show_error(f"napari-segxai: {text}\n\n{outcome.trace}")
+            self.run_bar.set_failed(outcome, kept, result=explanation is not None)
         elif outcome.cancelled:
             kept = (
                 "the partial result is shown" if explanation is not None else "there was nothing to show yet"
@@ -184,22 +165,7 @@ class ExplainPanel(ExplainForm):
     def _show(self, explanation: Explanation) -> None:
         """Add the layers of an explanation, one per turn of the event loop."""
         source = self._asked[0]() if self._asked is not None else None
-        with_prediction = not layers.has_prediction(self.viewer, explanation)
-        number = layers.next_number(self.viewer, explanation.title)
-        waiting = self._to_show = explanation.to_layers(number, prediction=with_prediction)
-        active = self.viewer.layers.selection.active
-        above = source
-
-        def add_one() -> None:
-            nonlocal above
-            if not waiting or self._closed["closed"]:
-                if active is not None and active in self.viewer.layers:
-                    self.viewer.layers.selection.active = active
-                return
-            [above] = layers.add_layers(self.viewer, explanation, above, [waiting.pop(0)])
-            QTimer.singleShot(0, add_one)
-
-        add_one()
+        self._to_show = show(self.viewer, explanation, source, self._closed)
 
     def _all_shown(self) -> bool:
         """Whether every layer of the last result has been added."""
@@ -270,30 +236,6 @@ class ExplainPanel(ExplainForm):
 
     # -- keeping the form true ----------------------------------------------------------------------------
 
-    def _refresh_layers(self) -> None:
-        """Offer the image layers that are there; keep the chosen one."""
-        chosen = self.layer
-        self._images = [ref(layer) for layer in self.viewer.layers if _is_source(layer)]
-        self.image_box.blockSignals(True)
-        self.image_box.clear()
-        for weak in self._images:
-            layer = weak()
-            self.image_box.addItem(layer.name)
-            spacing = " x ".join(f"{s:g}" for s in layer.scale)
-            tip = f"{' x '.join(map(str, layer.data.shape))}, spacing {spacing}"
-            self.image_box.setItemData(self.image_box.count() - 1, tip, 3)
-        known = [weak() for weak in self._images]
-        index = known.index(chosen) if chosen in known else len(known) - 1
-        self.image_box.setCurrentIndex(index)
-        self.image_box.blockSignals(False)
-        self._on_image()
-
-    def _follow_active(self) -> None:
-        active = self.viewer.layers.selection.active
-        known = [weak() for weak in self._images]
-        if active in known and active is not self.layer:
-            self.image_box.setCurrentIndex(known.index(active))
-
     def _on_image(self) -> None:
         self.region_box.set_source(self.layer)
         try:
@@ -361,14 +303,10 @@ class ExplainPanel(ExplainForm):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        passes, cells = job.passes, 1
-        for n in job.model.grid_for(job.image, job.slices[0]):
-            cells *= n
-        seconds = job.model.seconds * cells * passes.cost
-        self.run_bar.set_ready(f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}")
+        self.run_bar.set_ready(estimate(job.model, job.image, job.slices[0], job.passes))
 
     def _connect(self) -> None:
-        self.image_box.currentIndexChanged.connect(lambda _: self._on_image())
+        self.image_box.changed.connect(self._on_image)
         self.region_box.changed.connect(self._update)
         self.model_box.changed.connect(self._on_model)
         self.method_box.currentIndexChanged.connect(lambda _: self._on_method())
@@ -383,24 +321,13 @@ class ExplainPanel(ExplainForm):
         self.run_bar.again_clicked.connect(self.run_again)
         self.run_bar.save_clicked.connect(lambda: self.save())
         # The viewer outlives the dock, and a closing viewer outlives neither: everything is undone at the end.
-        events = self.viewer.layers.events
-        links: list[tuple[Any, Callable[..., None]]] = [
-            (events.inserted, lambda event: self._on_inserted(event.value)),
-            (events.removed, lambda _: self._refresh_layers()),
-            (self.viewer.layers.selection.events.active, lambda _: self._follow_active()),
+        links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
             (self.viewer.dims.events.current_step, lambda _: self._on_step_shown()),
         ]
-        for emitter, function in links:
-            emitter.connect(function)
+        connect_until_gone(self, links)
         self._closed = {"closed": False}
-        self._renaming: dict[ref[Any], Any] = {}
-        self._rename = lambda _: self._refresh_layers()
-        for layer in self.viewer.layers:
-            layer.events.name.connect(self._rename)
-        self.destroyed.connect(
-            partial(undo, links, self._closed, self._running, ref(self.viewer), self._rename)
-        )
+        stop_when_gone(self, self._closed, self._running, self.viewer)
 
     def _on_step_shown(self) -> None:
         """Another slice is shown, which may or may not lie in the image."""
@@ -412,10 +339,6 @@ class ExplainPanel(ExplainForm):
 
     def _running(self) -> jobs.Job | None:
         return self._job
-
-    def _on_inserted(self, layer: Any) -> None:
-        layer.events.name.connect(self._rename)
-        self._refresh_layers()
 
     def showEvent(self, event: Any) -> None:
         """Offer the models that were registered while the panel was hidden."""
@@ -430,7 +353,3 @@ class ExplainPanel(ExplainForm):
         box.setInformativeText(method.doc.strip())
         box.setModal(False)
         box.show()
-
-
-def _is_source(layer: Any) -> bool:
-    return isinstance(layer, ImageLayer) and "segxai_role" not in layer.metadata

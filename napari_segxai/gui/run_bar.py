@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
+from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_segxai.engine.passes import Step
+from napari_segxai.engine.passes import Passes, Step
+from napari_segxai.errors import UserError
 from napari_segxai.explanation import Explanation
+
+if TYPE_CHECKING:
+    from napari_segxai.gui.jobs import Outcome
+    from napari_segxai.image import Image
+    from napari_segxai.model import SegmentationModel
 
 
 class RunBar(QWidget):
@@ -50,7 +59,7 @@ class RunBar(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.run)
         top.addWidget(self.estimate, 1)
-        bottom = QHBoxLayout()
+        self._row = bottom = QHBoxLayout()
         for button in self._buttons:
             bottom.addWidget(button)
         layout = QVBoxLayout(self)
@@ -115,11 +124,26 @@ class RunBar(QWidget):
                 button.setEnabled(True)
         self.again.setEnabled(self.copy.isEnabled())
 
+    def set_failed(self, outcome: Outcome, kept: str = "", *, result: bool = False) -> None:
+        """The job has ended with an error, which is said in one sentence; a bug is shown with its traceback."""
+        error = outcome.error
+        expected = isinstance(error, UserError | MemoryError)
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        self.set_ended(text + kept, error=True, result=result)
+        if not expected:
+            show_error(f"napari-segxai: {text}\n\n{outcome.trace}")
+
     def show_status(self, text: str, *, error: bool = False) -> None:
         """Show a line below the progress bar."""
         self.status.setStyleSheet("color: #ff6b6b;" if error else "")
         self.status.setText(text)
         self.status.setVisible(bool(text))
+
+    def add_button(self, button: QPushButton) -> None:
+        """Add a button that works on a result."""
+        self._row.addWidget(button)
+        self._buttons = (*self._buttons, button)
+        button.setEnabled(False)
 
     def _on_run(self) -> None:
         if self.is_running:
@@ -145,6 +169,19 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def estimate(model: SegmentationModel, image: Image, index: int | None, passes: Passes) -> str:
+    """Return what Run would cost: passes, and the time as the model's last run tells it."""
+    seconds = model.seconds * math.prod(model.grid_for(image, index)) * passes.cost
+    return f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
+
+
+def learn_speed(
+    model: SegmentationModel, image: Image, index: int | None, passes: Passes, seconds: float
+) -> None:
+    """Remember how fast the model ran, for the next estimate."""
+    model.seconds = seconds / max(1, passes.cost * math.prod(model.grid_for(image, index)))
 
 
 def summary(explanation: Explanation) -> str:

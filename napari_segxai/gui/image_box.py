@@ -1,0 +1,109 @@
+"""Choosing the image layer: follows layers that come, go, are renamed or selected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QWidget
+
+from napari_segxai.errors import UserError
+from napari_segxai.gui import layers
+from napari_segxai.gui.closing import connect_until_gone
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_segxai.image import Image
+
+
+class ImageBox(QComboBox):
+    """The image layers of a viewer that are no results.
+
+    Attributes
+    ----------
+    changed
+        Emitted when another layer is chosen, and when layers came, went or were renamed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.viewer = viewer
+        self.setToolTip("The image that was segmented.")
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._layers: list[ref[ImageLayer]] = []
+        self.currentIndexChanged.connect(lambda _: self.changed.emit())
+        rename: Callable[..., None] = lambda _: self.refresh()  # noqa: E731
+
+        def inserted(event: Any) -> None:
+            event.value.events.name.connect(rename)
+            self.refresh()
+
+        events = viewer.layers.events
+        connect_until_gone(
+            self,
+            [
+                (events.inserted, inserted),
+                (events.removed, rename),
+                (viewer.layers.selection.events.active, lambda _: self._follow_active()),
+            ],
+            viewer,
+            rename,
+        )
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        index = self.currentIndex()
+        layer = self._layers[index]() if 0 <= index < len(self._layers) else None
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def image(self, channels: int | None = None) -> Image:
+        """Return the chosen layer as an image, at the time point that is shown.
+
+        Parameters
+        ----------
+        channels
+            How many channels the model needs.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it is no image.
+        """
+        layer = self.layer
+        if layer is None:
+            raise UserError("Open an image first: drop a file on the window, or File > Open Sample.")
+        return layers.image_of_layer(layer, channels=channels, frame=layers.frame_of(layer, self.viewer))
+
+    def refresh(self) -> None:
+        """Offer the image layers that are there; keep the chosen one."""
+        chosen = self.layer
+        self._layers = [ref(layer) for layer in self.viewer.layers if _is_source(layer)]
+        self.blockSignals(True)
+        self.clear()
+        for weak in self._layers:
+            layer = weak()
+            self.addItem(layer.name)
+            spacing = " x ".join(f"{s:g}" for s in layer.scale)
+            tip = f"{' x '.join(map(str, layer.data.shape))}, spacing {spacing}"
+            self.setItemData(self.count() - 1, tip, 3)
+        known = [weak() for weak in self._layers]
+        self.setCurrentIndex(known.index(chosen) if chosen in known else len(known) - 1)
+        self.blockSignals(False)
+        self.changed.emit()
+
+    def _follow_active(self) -> None:
+        active = self.viewer.layers.selection.active
+        known = [weak() for weak in self._layers]
+        if active in known and active is not self.layer:
+            self.setCurrentIndex(known.index(active))
+
+
+def _is_source(layer: Any) -> bool:
+    return isinstance(layer, ImageLayer) and "segxai_role" not in layer.metadata
