@@ -278,7 +278,56 @@ def information_flow(
     return finish(information_flow_steps(**asked, **params), progress)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """An information flow that has been checked and can be run.
+
+    Attributes
+    ----------
+    jobs
+        By label: what `explain` would be asked.
+    layers
+        The network layers, in order of execution.
+    truth
+        Label values on the image grid, or None.
+    causal
+        Whether `causal_check` is run as well.
+    """
+
+    jobs: dict[str, Job]
+    layers: tuple[NetworkLayer, ...]
+    truth: np.ndarray | None = None
+    causal: bool = False
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected."""
+        job = next(iter(self.jobs.values()))
+        each = job.options.pixels if job.method.name == "grad-pam" else 1
+        forward = 1 + (lesion_passes(self.layers) if self.causal else 0)
+        return Passes(forward, len(self.jobs) * each)
+
+    def steps(self) -> Steps[Flow]:
+        """Run; see `information_flow_steps`."""
+        return _flow(self)
+
+
+def lesion_passes(layers: Sequence[NetworkLayer]) -> int:
+    """Return how many forward passes `causal_check` needs at most."""
+    return 1 + 2 * len(layers)
+
+
 def information_flow_steps(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    **asked: Any,
+) -> Steps[Flow]:
+    """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
+    return plan_flow(model, image, labels, **asked).steps()
+
+
+def plan_flow(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
     labels: Sequence[str | int] | None = None,
@@ -294,8 +343,14 @@ def information_flow_steps(
     device: str = "auto",
     causal: bool = False,
     **params: Any,
-) -> Steps[Flow]:
-    """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
+) -> Plan:
+    """Check everything about an `information_flow` that can be checked without running the network.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
     if method not in METHODS:
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
     if not isinstance(model, SegmentationModel):
@@ -327,7 +382,7 @@ def information_flow_steps(
         )
         for name in names
     }
-    return _flow(jobs, found, _truth(truth, image, model), causal)
+    return Plan(jobs, found, _truth(truth, image, model), causal)
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
@@ -360,18 +415,14 @@ def _truth(truth: np.ndarray | Image | None, image: Image, model: SegmentationMo
     return values
 
 
-def _flow(
-    jobs: dict[str, Job], layers: tuple[NetworkLayer, ...], truth: np.ndarray | None, causal: bool
-) -> Steps[Flow]:
+def _flow(plan: Plan) -> Steps[Flow]:
     start = time.perf_counter()
+    jobs, layers, truth = plan.jobs, plan.layers, plan.truth
     job = next(iter(jobs.values()))
     model, index = job.model, job.slices[0]
     with model.in_use(job.device):
         prepared = model.prepare(job.image, index)
-        pixelwise = job.method.name == "grad-pam"
-        backward = len(jobs) * (job.options.pixels if pixelwise else 1)
-        lesions_planned = 1 + 2 * len(layers) if causal else 0
-        planned = Passes(1 + lesions_planned, backward)
+        planned = plan.passes
         questions = {
             name: Question(
                 model, job.image, prepared, j.target, device=job.device, seed=job.seed, planned=planned
@@ -404,7 +455,7 @@ def _flow(
             yield question.step(f"backward pass of {name}")
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
         del tape
-        if causal:
+        if plan.causal:
             yield from _causal(flow)
     flow.seconds = time.perf_counter() - start
     advise(flow)
@@ -471,7 +522,7 @@ def causal_check_steps(flow: Flow) -> Steps[Flow]:
     """`causal_check`, one step at a time."""
     first = flow.questions[flow.labels[0]]
     done = flow.passes.cost
-    first.planned = Passes(done + 1 + 2 * len(flow.layers))
+    first.planned = Passes(done + lesion_passes(flow.layers))
     with flow.model.in_use(first.device):
         yield from _causal(flow)
     advise(flow)
