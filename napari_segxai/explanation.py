@@ -182,6 +182,18 @@ class Explanation:
                     {key: [0 if key == "stage" else np.nan, *v] for key, v in columns.items()}
                 ),
             )
+        for name, values in self.maps.items():
+            end = float(np.abs(values).max()) or 1.0
+            add(
+                values,
+                name,
+                name.replace("_", " ") + suffix,
+                "image",
+                colormap=SIGNED if values.min() < 0 else UNSIGNED,
+                contrast_limits=(-end, end) if values.min() < 0 else (0.0, end),
+                blending="translucent_no_depth",
+                visible=False,
+            )
         low, high = self.record.display["contrast_limits"]
         signed = self.record.display["signed"]
         add(

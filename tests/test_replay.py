@@ -36,7 +36,7 @@ class InPlace(nn.Module):
 
     def forward(self, x):
         skip = self.stem(x)
-        y = self.block(skip, scale=0.5)["features"]
+        y = self.block(skip * 1, scale=0.5)["features"]
         y = torch.relu_(y)
         skip += 1
         y = self.norm(self.block(y, scale=2.0)["features"])
