@@ -1,0 +1,293 @@
+"""Information flow: the same maps as `explain`, the numbers by hand, the causal check on planted paths, the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from networks import LinearHead, card
+from torch import nn
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli import app
+from napari_segxai.flow import METHODS
+from napari_segxai.metrics.layer_maps import describe_map
+from napari_segxai.resources import resource
+
+TRIANGLE = resource("sample_data/images/triangle_1.png")
+
+
+def triangle(**asked):
+    return sx.information_flow(sx.load_model("triangle"), sx.read_image(TRIANGLE), **asked)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_tile_is_what_explain_gives_for_that_layer(method):
+    params = {"pixels": 3} if method == "grad-pam" else {}
+    flow = triangle(method=method, layers=["encoder2", "bottleneck", "decoder1.convs.act1"], **params)
+    assert [layer.name for layer in flow.layers] == ["encoder2", "bottleneck", "decoder1.convs.act1"]
+    assert (flow.passes.forward, flow.passes.backward) == (1, params.get("pixels", 1))
+    for layer in flow.layers:
+        ex = sx.explain(flow.model, flow.image, "triangle", method, layer=layer.name, **params)
+        found = flow.explanation("triangle", layer.name)
+        np.testing.assert_allclose(found.map, ex.map, rtol=1e-4, atol=1e-5 * abs(ex.map).max())
+        np.testing.assert_array_equal(found.prediction, ex.prediction)
+        assert found.record.parameters == ex.record.parameters
+
+
+def test_labels_share_one_forward_pass_and_do_not_mix():
+    module = LinearHead(labels=4)
+    model = sx.load_model(module, card=card(labels=["background", "a", "b", "c"]))
+    image = sx.Image(np.random.default_rng(0).normal(size=(16, 20)).astype(np.float32))
+    flow = sx.information_flow(model, image, method="seg-hires-grad-cam", layers="all", region="image")
+    assert flow.labels == ("a", "b", "c")
+    assert (flow.passes.forward, flow.passes.backward) == (1, 3)
+    for label in flow.labels:
+        alone = sx.explain(
+            model, image, sx.Target(label, region="image"), "seg-hires-grad-cam", layer="features"
+        )
+        np.testing.assert_allclose(flow.tiles[label, "features"].map, alone.map, rtol=1e-4, atol=1e-7)
+
+
+def test_the_numbers_of_a_map_by_hand():
+    map = torch.tensor([[4.0, 1.0], [-2.0, 3.0]])
+    predicted = torch.zeros(4, 4, dtype=torch.bool)
+    predicted[:2, :2] = True  # all of the first cell
+    predicted[2:, 2] = True  # half of the last
+    activation = torch.tensor([[[[5.0, 0.0], [0.0, 1.0]]]])
+    numbers = describe_map(map, torch.tensor(0.25), activation, predicted, ~predicted).tolist()
+    high, low, positive, negative, gradient, active, inside, dice, dice_truth, ability = numbers
+    assert (high, low, positive, negative, gradient, active) == (4, -2, 8, -2, 0.25, 1.5)
+    assert inside == pytest.approx((4 + 0.5 * 3) / 8)
+    # drawn at half the maximum: the cells with 4 and 3
+    assert dice == pytest.approx(2 * 1.5 / (2 + 1.5))
+    assert dice_truth == pytest.approx(2 * 0.5 / (2 + 2.5))
+    # prototypes: inside (5 + 0.5) / 1.5 = 3.67, outside 0.5 / 2.5 = 0.2: only the first cell is nearer to the former
+    assert ability == pytest.approx(2 * 1 / (1 + 1.5))
+
+
+def test_emergence_is_the_first_layer_with_half_of_the_dice():
+    flow = triangle(method="seg-hires-grad-cam")
+    curve = flow.curve("triangle", "dice")
+    first = next(k for k, value in enumerate(curve) if value >= 0.5)
+    assert flow.emergence("triangle") == flow.layers[first]
+    assert max(curve[:first]) < 0.5
+
+
+class TwoPaths(nn.Module):
+    """An encoder and a bottleneck at half the size; the head takes the skip connection or what comes up."""
+
+    def __init__(self, skip: float, up: float):
+        super().__init__()
+        self.encoder, self.deep, self.skip, self.up = nn.Identity(), nn.AvgPool2d(2), skip, up
+        self.bottleneck, self.join, self.head = nn.Conv2d(1, 3, 1), nn.Identity(), nn.Conv2d(1, 2, 1)
+        with torch.no_grad():
+            self.bottleneck.weight.fill_(1 / 3)
+            self.bottleneck.bias.zero_()
+            self.head.weight.copy_(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+            self.head.bias.copy_(torch.tensor([0.5, 0.0]))
+
+    def forward(self, x):
+        e = self.encoder(x)
+        up = nn.functional.interpolate(self.bottleneck(self.deep(e)).sum(1, keepdim=True), scale_factor=2.0)
+        return self.head(self.join(self.skip * e + self.up * up))
+
+
+def square() -> sx.Image:
+    array = np.zeros((16, 16), np.float32)
+    array[4:10, 6:12] = 1
+    return sx.Image(array)
+
+
+@pytest.mark.parametrize(
+    ("skip", "up", "lost_skip", "lost_bottleneck", "words"),
+    [
+        (1.0, 0.0, 1.0, 0.0, "comes across the skip connection of encoder"),
+        (0.0, 1.0, 0.0, 1.0, "comes up through the bottleneck"),
+        (0.4, 0.4, 1.0, 1.0, "needs both"),
+        (1.0, 1.0, 0.0, 0.0, "no single path carries it"),
+    ],
+)
+def test_the_causal_check_tells_which_path_carries_the_object(skip, up, lost_skip, lost_bottleneck, words):
+    model = sx.load_model(TwoPaths(skip, up), card=card(grid={"multiple": 2}))
+    flow = sx.information_flow(model, square(), layers=["encoder", "bottleneck", "join"])
+    assert flow.route("object") == ""
+    assert all(tile.lost is None for tile in flow.tiles.values())
+    before = flow.passes.forward
+    sx.causal_check(flow)
+    assert flow.passes.forward - before <= 1 + 2 * 3
+    tile = lambda name: flow.tiles["object", name]
+    assert tile("join").lost == pytest.approx(1)
+    assert tile("encoder").lost == pytest.approx(1)
+    assert tile("encoder").lost_skip == pytest.approx(lost_skip)
+    assert tile("bottleneck").lost == pytest.approx(lost_bottleneck)
+    assert (tile("bottleneck").lost_skip, tile("join").lost_skip) == (None, None)
+    assert words in flow.route("object")
+    assert not any(m._forward_hooks or "forward" in m.__dict__ for m in model.module.modules())
+
+
+def test_advice_is_given_where_it_applies():
+    model = sx.load_model(TwoPaths(1.0, 0.0), card=card(grid={"multiple": 2}))
+    ask = lambda **k: sx.information_flow(model, square(), layers=["encoder", "bottleneck", "join"], **k)
+    said = lambda flow, name: " ".join(flow.tiles["object", name].advice)
+    flow = ask(method="seg-hires-grad-cam")
+    assert "restates the prediction (Dice 1.00)" in said(flow, "join")
+    assert "the causal check tells" in said(flow, "bottleneck")
+    assert "near zero compared with other network layers" not in said(flow, "join")
+    assert "near zero compared with other network layers" in said(flow, "bottleneck")
+    assert "does not decide" in said(ask(causal=True), "bottleneck")
+    area = np.zeros((16, 16), bool)
+    area[5:7, 7:9] = True
+    assert "use seg-hires-grad-cam" in said(ask(region=area), "join")
+    assert "use seg-hires-grad-cam" not in said(ask(region=area, method="seg-hires-grad-cam"), "join")
+    with torch.no_grad():
+        model.module.head.bias[0] = 100
+    empty = ask()
+    assert "no pixel is predicted as object" in said(empty, "join")
+    assert not empty.tiles["object", "join"].map.any()
+    assert any("nothing to explain" in w for w in empty.warnings)
+
+
+def test_evidence_against_and_few_cells_are_told():
+    flow = triangle(method="seg-grad-cam")
+    tile = flow.tiles["triangle", "head"]
+    assert -tile.negative > tile.positive
+    assert any("speaks against" in sentence for sentence in tile.advice)
+    small = sx.information_flow(
+        sx.load_model(TwoPaths(1, 1), card=card(grid={"multiple": 2})),
+        sx.Image(square().array[2:10, 4:12]),
+        layers=["bottleneck"],
+    )
+    assert any("4 x 4 cells only" in sentence for sentence in small.tiles["object", "bottleneck"].advice)
+
+
+def test_transformers_are_to_be_read_with_care():
+    from test_layout import Transformer
+
+    model = sx.load_model(Transformer(), card=card(grid={"size": [32, 32]}))
+    image = sx.Image(np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32))
+    flow = sx.information_flow(model, image, layers=["tail"], region="image")
+    assert any("transformer" in sentence for sentence in flow.tiles["object", "tail"].advice)
+    assert not any(
+        "transformer" in sentence for tile in triangle().tiles.values() for sentence in tile.advice
+    )
+
+
+def test_truth_is_compared_as_well():
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    predicted = model.predict(image)
+    flow = sx.information_flow(model, image, truth=predicted)
+    assert flow.curve("triangle", "dice_truth") == pytest.approx(flow.curve("triangle", "dice"), abs=1e-6)
+    assert np.isnan(triangle().curve("triangle", "dice_truth")).all()
+    with pytest.raises(sx.UserError, match=r"truth has shape \(3, 3\)"):
+        sx.information_flow(model, image, truth=np.zeros((3, 3), int))
+    with pytest.raises(sx.UserError, match="truth holds label 7"):
+        sx.information_flow(model, image, truth=np.full(image.spatial_shape, 7))
+
+
+def test_the_main_blocks_are_shown_by_default_and_any_module_on_request():
+    assert [layer.name for layer in triangle().layers] == [
+        *(f"encoder{k}" for k in (1, 2, 3, 4)),
+        "bottleneck",
+        *(f"decoder{k}" for k in (4, 3, 2, 1)),
+        "head",
+    ]
+    model = sx.load_model("triangle")
+    assert len(triangle(layers="all").layers) == len(model.example_layers)
+
+
+def test_what_is_asked_wrongly_is_said_in_a_sentence():
+    with pytest.raises(sx.UserError, match="an information flow of 'rise' cannot be made"):
+        triangle(method="rise")
+    with pytest.raises(sx.UserError, match=r"no network layer 'encodr1'; did you mean .*'encoder1'"):
+        triangle(layers=["encodr1"])
+    with pytest.raises(sx.UserError, match="has no label 'square'"):
+        triangle(labels=["square"])
+    volume = sx.Image(np.zeros((3, 64, 64), np.float32))
+    with pytest.raises(sx.UserError, match=r"2D model .* choose the slice"):
+        sx.information_flow(sx.load_model("triangle"), volume)
+    traced = torch.jit.trace(LinearHead().eval(), torch.zeros(1, 1, 16, 16))
+    with pytest.raises(sx.UserError, match="TorchScript"):
+        sx.information_flow(sx.load_model(traced, card=card(grid={"size": [16, 16]})), square())
+
+
+def test_a_stopped_flow_leaves_the_model_as_it_was():
+    model = sx.load_model("triangle")
+    steps = sx.information_flow_steps(model, sx.read_image(TRIANGLE), causal=True)
+    for _ in range(4):
+        next(steps)
+    steps.close()
+    modules = list(model.module.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in modules)
+
+
+def test_cli_and_python_give_the_same_numbers(tmp_path):
+    out = tmp_path / "flow"
+    asked = [
+        "flow",
+        str(TRIANGLE),
+        "--model",
+        "triangle",
+        "--out",
+        str(out),
+        "--causal",
+        "--tile",
+        "triangle:decoder2",
+    ]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "emerges at" in done.output
+    with (out / "flow.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    flow = triangle(causal=True)
+    for row, own in zip(rows, flow.rows, strict=True):
+        assert row["layer"] == own["layer"]
+        for name in ("maximum", "negative", "dice", "ability", "lost"):
+            assert float(row[name]) == pytest.approx(own[name], rel=1e-4, abs=1e-9)
+    assert (out / "flow.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / "flow.svg").read_text()
+    assert (
+        json.loads((out / "triangle_decoder2/record.json").read_text())["parameters"]["layer"] == "decoder2"
+    )
+    again = CliRunner().invoke(app, asked)
+    assert again.exit_code == 2
+    wrong = CliRunner().invoke(app, [*asked, "--overwrite", "--tile", "triangle:nowhere"])
+    assert wrong.exit_code == 2
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_the_figure_shows_every_tile(common):
+    from napari_segxai.io.flow_files import flow_figure
+
+    flow = triangle()
+    figure = flow_figure(flow, common=common)
+    images = [axis.images[0] for sub in figure.subfigs for axis in sub.axes if axis.images]
+    assert len(images) == len(flow.layers)
+    ends = {round(image.get_clim()[1], 9) for image in images}
+    assert (len(ends) == 1) is common
+    for image, layer in zip(images, flow.layers, strict=True):
+        np.testing.assert_array_equal(np.asarray(image.get_array()), flow.tiles["triangle", layer.name].map)
+
+
+def test_tiles_of_a_volume_are_upright():
+    from napari_segxai import flow_view
+
+    model = sx.load_model("brain-tissue")
+    image = sx.read_image(resource("sample_data/images/mni_t1.nii.gz"))
+    flow = sx.information_flow(model, image, layers=["decoder1"])
+    assert flow.labels == ("csf and other", "grey matter", "white matter")
+    assert (flow.passes.forward, flow.passes.backward) == (1, 3)
+    label = "white matter"
+    predicted = flow.questions[label].predicted.cpu().numpy()
+    shown = flow_view.upright(flow, label, predicted)
+    [(expected, _, _)] = [
+        layer
+        for layer in flow.explanation(label, "decoder1").to_layers()
+        if layer[1]["metadata"]["segxai_role"] == "prediction"
+    ]
+    assert shown.shape == expected.shape
+    assert (shown == (expected == 3)).mean() > 0.999
