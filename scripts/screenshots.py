@@ -54,7 +54,22 @@ def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) 
     viewer.close()
 
 
+def draw_flow(name: str) -> None:
+    """Draw the information flow of a sample, with few colours so that the file stays small."""
+    import PIL.Image
+
+    import napari_segxai as sx
+    from napari_segxai.io.flow_files import save_figure
+    from napari_segxai.resources import resource
+
+    image = sx.read_image(resource("sample_data/images/mni_t1.nii.gz"))
+    path = save_figure(sx.information_flow("brain-tissue", image, causal=True), IMAGES / f"{name}.png")
+    PIL.Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+    print(path)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(parents=True, exist_ok=True)
+    draw_flow("flow_tissue")
     for name, picture in PICTURES.items():
         take(name, *picture)
