@@ -46,10 +46,18 @@ def short(name: str, length: int = 16) -> str:
     return name if len(name) <= length else "…" + name[-length + 1 :]
 
 
+def number(value: float) -> str:
+    """Return a number in few characters."""
+    if value and not 1e-3 <= abs(value) < 1e4:
+        digits, exponent = f"{value:.1e}".split("e")
+        return f"{digits}e{int(exponent)}"
+    return f"{value:.2g}"
+
+
 def captions(tile: Tile) -> list[str]:
     """Return the numbers below a tile, one line each."""
     inside = "–" if np.isnan(tile.energy_inside) else f"{tile.energy_inside:.0%}"
-    lines = [f"max {tile.maximum:.2g}", f"inside {inside}", f"Dice {tile.dice:.2f}"]
+    lines = [f"max {number(tile.maximum)}", f"inside {inside}", f"Dice {tile.dice:.2f}"]
     if tile.dice_truth is not None:
         lines.append(f"truth {tile.dice_truth:.2f}")
     if tile.lost is not None:

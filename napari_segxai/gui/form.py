@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +69,16 @@ class ParameterForm(QWidget):
         self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._fields: dict[str, _Field] = {}
 
-    def set_method(self, method: Method, layers: Sequence[str] = ()) -> None:
+    def set_method(
+        self, method: Method, layers: Sequence[str] = (), *, without: Collection[str] = ()
+    ) -> None:
         """Show the parameters of `method` at their defaults; `layers` are the network layers to choose from."""
         while self._rows.rowCount():
             self._rows.removeRow(0)
         self._fields = {}
         for parameter in method.parameters:
+            if parameter.name in without:
+                continue
             field = _make(parameter, layers)
             label = QLabel(parameter.name.replace("_", " "))
             for part in (label, field.widget):

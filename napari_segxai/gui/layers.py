@@ -77,6 +77,28 @@ def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:
     return int(np.clip(np.rint(index), 0, layer.data.shape[axis] - 1))
 
 
+def shown_plane(layer: Layer, viewer: ViewerModel, dims: int) -> tuple[int, float, bool]:
+    """Return which plane of a layer's last `dims` axes the viewer shows.
+
+    Returns
+    -------
+    axis
+        The spatial axis across the plane; the first in 3D display.
+    position
+        Where along it, from 0 to 1.
+    transposed
+        Whether the two others are shown the other way round.
+    """
+    first = viewer.dims.ndim - dims  # layers are aligned at their last axes
+    shown = [axis - first for axis in viewer.dims.displayed if axis >= first]
+    hidden = [axis for axis in range(dims) if axis not in shown] or [0]
+    axis = hidden[0]
+    rest = [other for other in shown if other != axis]
+    own = layer.ndim - dims + axis
+    position = (index_in(layer, viewer, own) + 0.5) / layer.data.shape[own]
+    return axis, position, len(rest) == 2 and rest[0] > rest[1]
+
+
 def warm_up() -> None:
     """Let napari compile its label colours, which takes seconds at first use, before results wait for it."""
     from napari.layers import Labels

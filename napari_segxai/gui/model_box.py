@@ -124,7 +124,10 @@ class ModelBox(QWidget):
             yield Step(0, 1, "loading the model")
             optimise.warm_up()
             layers.warm_up()
-            return load_model(entry.source, trust=entry.trust)
+            model = load_model(entry.source, trust=entry.trust)
+            if model.has_layers:
+                _ = model.outline  # lists the network layers, for which the network runs once
+            return model
 
         def done(outcome: jobs.Outcome) -> None:
             self._job = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from napari_segxai.explainers.registry import find_method
+
+if TYPE_CHECKING:
+    from napari_segxai.flow import Flow
 
 
 def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = None, frame: int = 0) -> str:
@@ -23,22 +26,9 @@ def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = Non
         Time point.
     """
     target, path = record["target"], record["image"]["path"]
-    source = record["model"]["source"]
     from_file = path is not None and region in (None, repr("image"))
-    lines = ["import napari_segxai as sx", ""]
-    if from_file:
-        lines.append(f"image = sx.read_image({path!r})" + (f".frame({frame})" if frame else ""))
-    else:
-        lines += [
-            "import napari",
-            "viewer = napari.current_viewer()",
-            f"image = sx.image_of_layer(viewer.layers[{layer!r}], frame={frame})",
-        ]
-    if source.startswith("built-in "):
-        lines.append(f"model = sx.load_model({source.removeprefix('built-in ')!r})")
-    else:
-        known = record["model"].get("path") or record["model"]["name"]
-        lines.append(f"model = sx.load_model({known!r})")
+    known = record["model"].get("path") or record["model"]["name"]
+    lines = _opening(path if from_file else None, layer, frame, record["model"]["source"], known)
     arguments = [repr(target["label"])]
     if region is not None:
         arguments.append(f"region={region}")
@@ -55,3 +45,69 @@ def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = Non
     call += [f"{name}={value!r}" for name, value in changed.items()]
     lines += [f"explanation = sx.explain({', '.join(call)})", 'explanation.save("explanation")', ""]
     return "\n".join(lines)
+
+
+def python_of_flow(
+    flow: Flow,
+    *,
+    layer: str,
+    layers: Sequence[str] | str | None = None,
+    region: str | None = None,
+    truth: str | None = None,
+    frame: int = 0,
+) -> str:
+    """Return Python code that makes an information flow again.
+
+    Parameters
+    ----------
+    layer
+        Name of the napari layer that was looked at.
+    layers
+        The network layers that were asked for, as `information_flow` takes them.
+    region
+        Python code for the region in the axes of that layer; None for the predicted pixels.
+    truth
+        Name of the Labels layer that holds the truth, or None.
+    frame
+        Time point.
+    """
+    job = next(iter(flow.jobs.values()))
+    from_file = flow.image.path is not None and region in (None, repr("image")) and truth is None
+    path = flow.image.path if from_file else None
+    lines = _opening(path, layer, frame, flow.model.source, flow.model.name)
+    call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
+    if layers is not None:
+        call.append(f"layers={layers!r}")
+    if region is not None:
+        call.append(f"region={region}")
+    if truth is not None:
+        call.append(f"truth=viewer.layers[{truth!r}].data")
+    for name, default in (("score", "logit"), ("reduction", "mean")):
+        if (value := getattr(job.target, name)) != default:
+            call.append(f"{name}={value!r}")
+    if job.slice is not None:
+        call.append(f"slice={job.slice}")
+    call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
+    if any(tile.lost is not None for tile in flow.tiles.values()):
+        call.append("causal=True")
+    defaults = {p.name: p.default for p in job.method.parameters}
+    own = {name: value for name, value in vars(job.options).items() if name != "layer"}
+    call += [f"{name}={value!r}" for name, value in own.items() if value != defaults.get(name)]
+    lines += [f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")', ""]
+    return "\n".join(lines)
+
+
+def _opening(path: str | None, layer: str, frame: int, source: str, known: str) -> list[str]:
+    """Return the lines that get the image, from its file or from a layer of the viewer, and the model."""
+    lines = ["import napari_segxai as sx", ""]
+    if path is not None:
+        lines.append(f"image = sx.read_image({path!r})" + (f".frame({frame})" if frame else ""))
+    else:
+        lines += [
+            "import napari",
+            "viewer = napari.current_viewer()",
+            f"image = sx.image_of_layer(viewer.layers[{layer!r}], frame={frame})",
+        ]
+    name = source.removeprefix("built-in ") if source.startswith("built-in ") else known
+    lines.append(f"model = sx.load_model({name!r})")
+    return lines

@@ -1,0 +1,95 @@
+"""What is asked of an information flow: the fields on the left of its dock. What they do is in flow_panel.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_segxai.explainers.registry import find_method
+from napari_segxai.flow import METHODS
+from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.image_box import ImageBox
+from napari_segxai.gui.label_list import LabelList
+from napari_segxai.gui.layer_picker import LayerPicker
+from napari_segxai.gui.model_box import ModelBox
+from napari_segxai.gui.region_box import RegionBox
+from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.gui.truth_box import TruthBox
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+class FlowForm(QWidget):
+    """The fields scroll, the run bar is pinned below them."""
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        self.methods = [find_method(name) for name in METHODS]
+        self.image_box = ImageBox(viewer)
+        self.model_box = ModelBox()
+        self.method_box = combo("Which map is made of every network layer.")
+        for index, method in enumerate(self.methods):
+            self.method_box.addItem(method.title, method.name)
+            self.method_box.setItemData(index, method.summary, 3)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        self.summary.setMinimumWidth(60)
+        self.label_list = LabelList()
+        self.layer_picker = LayerPicker()
+        self.region_box = RegionBox(viewer)
+        self.truth_box = TruthBox(viewer)
+        self.slice_note = QLabel("2D model: the slice that is shown.")
+        self.slice_note.setWordWrap(True)
+        self.form = ParameterForm()
+        self.parameters = section("Parameters", self.form)
+        self.target_fields = TargetFields()
+        self.target = section("Target and seed", self.target_fields)
+        self.device_box, self.no_gpu = device_box()
+
+        rows = QFormLayout()
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        rows.setVerticalSpacing(3)
+        rows.addRow("Image", self.image_box)
+        rows.addRow("Model", self.model_box)
+        rows.addRow("Labels", self.label_list)
+        rows.addRow("Method", self.method_box)
+        rows.addRow("Layers", self.layer_picker)
+        rows.addRow("Region", self.region_box)
+        rows.addRow("Truth", self.truth_box)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(2, 2, 2, 2)
+        column.setSpacing(3)
+        column.addLayout(rows)
+        for part in (self.slice_note, self.summary, self.parameters, self.target):
+            column.addWidget(part)
+        device = QFormLayout()
+        device.addRow("Device", self.device_box)
+        column.addLayout(device)
+        column.addWidget(self.no_gpu)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(content)
+        self.run_bar = RunBar()
+        self.run_bar.run.setToolTip("Show every label at every network layer, from one forward pass.")
+        self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this flow again.")
+        self.run_bar.again.hide()
+        self.run_bar.save.setText("Export")
+        self.run_bar.save.setToolTip("Write the figure, the table, or the marked tiles as NIfTI.")
+        self.run_bar.save.clicked.disconnect()
+        self.causal = QPushButton("Causal check")
+        self.causal.setToolTip(
+            "Fill each network layer, and its skip connection alone, with channel means, and see what the "
+            "prediction loses."
+        )
+        self.run_bar.add_button(self.causal)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.run_bar)
+        self.setMinimumWidth(295)
