@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
 XVFB := xvfb-run -a -s "-screen 0 1280x800x24"
 
-.PHONY: demo test bench screenshots lint wheel-test clean
+.PHONY: demo test bench test-peers bench-peers screenshots lint wheel-test clean
 
 demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
@@ -18,6 +20,13 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
+
+# The same maps as other tools give, and how long both take: see docs/peers.md.
+test-peers: $(PEERS_READY)
+	$(PEERS)/bin/python -m pytest tests/peers $(ARGS)
+
+bench-peers: $(PEERS_READY)
+	$(PEERS)/bin/python benchmarks/cams.py $(ARGS)
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py
@@ -34,5 +43,9 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	scripts/setup.sh $(PYTHON) $(VENV)
 	touch $(READY)
 
+$(PEERS_READY): pyproject.toml constraints.txt constraints-peers.txt scripts/setup_peers.sh
+	scripts/setup_peers.sh $(PYTHON) $(PEERS)
+	touch $(PEERS_READY)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_out
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info demo_out

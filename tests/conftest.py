@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+collect_ignore = ["peers"]  # these need an environment of their own: `make test-peers`
+
 
 @pytest.fixture(autouse=True)
 def _no_models_of_other_tests():

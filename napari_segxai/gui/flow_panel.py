@@ -382,11 +382,12 @@ class FlowPanel(QWidget):
             before = window.corner(corner)
             # Layer list and controls need 500 pixels; what is below them would get too little of 800.
             window.setCorner(corner, Qt.DockWidgetArea.LeftDockWidgetArea)
-            self.destroyed.connect(partial(give_back_corner, window, before))
+            self.destroyed.connect(partial(give_back_corner, ref(window), before))
             window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
 
 
-def give_back_corner(window: QMainWindow, area: Qt.DockWidgetArea, *_: object) -> None:
+def give_back_corner(window: ref[QMainWindow], area: Qt.DockWidgetArea, *_: object) -> None:
     """Let the corner of the window belong to the area it belonged to."""
     with suppress(RuntimeError):  # the window may be gone
-        window.setCorner(Qt.Corner.BottomLeftCorner, area)
+        if (alive := window()) is not None:
+            alive.setCorner(Qt.Corner.BottomLeftCorner, area)

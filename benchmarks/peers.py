@@ -1,0 +1,110 @@
+"""pytorch-grad-cam and torchcam, asked for their raw maps: before the ReLU, the scaling and the enlarging.
+
+Used by benchmarks/cams.py and tests/peers. Import this before either of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Target = Callable[[Tensor], Tensor]
+"""(labels, *grid) -> scalar."""
+
+_libraries: list[torch.library.Library] = []
+
+
+def make_torchvision_importable() -> None:
+    """Declare two operators of torchvision, where its compiled half does not fit the installed torch.
+
+    pytorch-grad-cam imports torchvision but uses nothing compiled of it. A torchvision for a GPU cannot load that half
+    beside a torch for the CPU, and then stumbles over these two names while it is imported. Nothing is computed with
+    them here.
+    """
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None or _libraries:
+        return
+    for compiled in Path(spec.origin).parent.glob("_C*.so"):
+        try:
+            torch.ops.load_library(str(compiled))
+        except OSError:
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _libraries.append(library)
+
+
+make_torchvision_importable()
+
+
+def over_pixels(label: int, pixels: Tensor, reduction: str) -> Target:
+    """Return what `SemanticSegmentationTarget` of pytorch-grad-cam asks: the label's logit, summed over a set of pixels.
+
+    Theirs sums, and takes images only; this one averages as well, and takes volumes.
+    """
+    weights = pixels.float() / (pixels.sum() if reduction == "mean" else 1)
+    return lambda logits: (logits[label] * weights.to(logits)).sum()
+
+
+def grad_cam_map(
+    name: str, module: nn.Module, layer: str, tensor: Tensor, target: Target, **options: object
+) -> np.ndarray:
+    """Return pytorch-grad-cam's map of one network layer: (*layer grid), raw.
+
+    What their `forward` does up to the ReLU.
+
+    Parameters
+    ----------
+    name
+        A class of pytorch_grad_cam, such as "GradCAM".
+    module
+        With parameters that take gradients.
+    """
+    import pytorch_grad_cam
+
+    found = module.get_submodule(layer)
+    with getattr(pytorch_grad_cam, name)(module, [found], **options) as cam, quiet():
+        output = cam.activations_and_grads(tensor)[0]
+        if cam.uses_gradients:
+            module.zero_grad()
+            target(output).backward()
+        kept = cam.activations_and_grads
+        activation = kept.activations[0].numpy()
+        gradient = kept.gradients[0].numpy() if kept.gradients else None
+        return cam.get_cam_image(tensor, found, [target], activation, gradient, False)[0]
+
+
+def torchcam_map(
+    name: str, module: nn.Module, layer: str, tensor: Tensor, target: Target, **options: object
+) -> np.ndarray:
+    """Return torchcam's map of one network layer: (*layer grid), raw.
+
+    What their `compute_cams` does up to the ReLU.
+
+    Parameters
+    ----------
+    name
+        A class of torchcam.methods, such as "GradCAM".
+    """
+    import torchcam.methods
+
+    with getattr(torchcam.methods, name)(module, layer, **options) as cam:
+        scores = module(tensor)
+        [weights] = cam._get_weights(None, scores, targets=target)
+        [activation] = cam.hook_a
+        missing = activation.ndim - weights.ndim
+        return (weights[(...,) + (None,) * missing] * activation).sum(1)[0].detach().numpy()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep progress bars off the screen."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,140 @@
+"""Networks to compare on, and what both sides are asked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from peers import over_pixels
+from torch import Tensor, nn
+
+import napari_segxai as sx
+from napari_segxai.engine.passes import finish
+from napari_segxai.engine.question import Question
+from napari_segxai.explaining import Job
+from napari_segxai.model.zoo.resnet_unet import ResNetUNet
+from napari_segxai.model.zoo.unet import UNet
+from napari_segxai.resources import resource
+
+
+@dataclass
+class Subject:
+    """A network and an image, for both sides.
+
+    `module` is a copy that no code of ours touches, `tensor` the image as the network gets it, `pixels` where `label` is
+    predicted; `layers` are from encoder, bottleneck and decoder, and end with a ReLU.
+    """
+
+    model: sx.SegmentationModel
+    image: sx.Image
+    layers: tuple[str, ...]
+    label: int | None = None  # the one with most pixels, for random weights
+
+    def __post_init__(self) -> None:
+        self.module: nn.Module = copy.deepcopy(self.model.module).eval().requires_grad_(True)
+        self.tensor: Tensor = self.model.prepare(self.image).tensor
+        with torch.no_grad():
+            self.logits: Tensor = self.module(self.tensor)[0]
+        predicted = self.logits.argmax(0)
+        self.label = self.label if self.label is not None else int(predicted.flatten().bincount().argmax())
+        self.pixels: Tensor = predicted == self.label
+
+    def target(self, reduction: str = "sum") -> Callable[[Tensor], Tensor]:
+        """What the other side is asked: (labels, *grid) -> scalar."""
+        return over_pixels(self.label, self.pixels, reduction)
+
+    def ours(
+        self, method: str, layer: str, reduction: str = "sum", region: str | None = None, **params: object
+    ) -> np.ndarray:
+        """Our method's map, raw and on the grid of the network layer."""
+        target = sx.Target(self.label, region=region, reduction=reduction)
+        job = Job.make(self.model, self.image, target, method, device="cpu", layer=layer, **params)
+        with self.model.in_use("cpu") as device:
+            question = Question(
+                self.model,
+                self.image,
+                self.model.prepare(self.image),
+                target,
+                device=device,
+                seed=0,
+                planned=job.passes,
+            )
+            return finish(job.method.run(question, job.options)).map.numpy()
+
+
+def _card(labels: int, ndim: int, size: list[int], channels: int = 1) -> dict:
+    names = ["background", *(f"object {k}" for k in range(1, labels))]
+    fields = {"name": "random", "labels": names, "spatial_dims": ndim, "grid": {"size": size}}
+    return {**fields, "channels": [f"channel {k}" for k in range(channels)]}
+
+
+def _noise(*shape: int) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    array = gaussian_filter(np.random.default_rng(0).normal(size=shape), 2)
+    return (array / array.std()).astype(np.float32)
+
+
+def _random(module: nn.Module) -> nn.Module:
+    """Statistics of the batch normalisations, too, so that activations neither vanish nor grow."""
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d):
+            part.running_mean.normal_(0, 0.1, generator=generator)
+            part.running_var.uniform_(0.1, 0.3, generator=generator)
+    return module
+
+
+def _trained() -> Subject:
+    image = sx.read_image(resource("sample_data/images/triangle_1.png"))
+    return Subject(sx.load_model("triangle"), image, ("encoder2", "bottleneck", "decoder2.convs"))
+
+
+def _unet() -> Subject:
+    torch.manual_seed(0)
+    module = _random(UNet(1, 3, (8, 16, 32)))
+    model = sx.load_model(module, card=_card(3, 2, [48, 64]))
+    return Subject(model, sx.Image(_noise(48, 64)), ("encoder2", "bottleneck", "decoder1.convs"))
+
+
+def _resnet() -> Subject:
+    model = sx.load_model(_random(ResNetUNet(3, 2, seed=0)), card=_card(2, 2, [64, 64], 3))
+    layers = ("encoder2", "encoder4", "decoder4.second", "decoder1.second")
+    return Subject(model, sx.Image(_noise(64, 64, 3), channel_axis=2), layers)
+
+
+def _volume() -> Subject:
+    torch.manual_seed(0)
+    module = _random(UNet(1, 4, (4, 8, 16), spatial_dims=3))
+    model = sx.load_model(module, card=_card(4, 3, [16, 24, 20]))
+    return Subject(model, sx.Image(_noise(16, 24, 20)), ("encoder2", "bottleneck", "decoder2"))
+
+
+SUBJECTS = {
+    "trained U-Net": _trained,
+    "random U-Net": _unet,
+    "random ResNet U-Net": _resnet,
+    "random 3D U-Net": _volume,
+}
+
+
+@pytest.fixture(scope="session", params=[name for name in SUBJECTS if "3D" not in name])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """Each of the networks for images."""
+    return SUBJECTS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def volume() -> Subject:
+    """The network for volumes."""
+    return SUBJECTS["random 3D U-Net"]()
+
+
+@pytest.fixture(scope="session", params=SUBJECTS)
+def any_subject(request: pytest.FixtureRequest) -> Subject:
+    """Each of the networks."""
+    return SUBJECTS[request.param]()
