@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.errors import UserError
@@ -203,42 +203,36 @@ class Job:
         canvas = Canvas(self)
         planned = self._planned
         total = planned.cost * len(self.slices)
-        try:
-            with self.model.in_use(self.device):
-                for position, index in enumerate(self.slices):
-                    prepared = self.model.prepare(self.image, index)
-                    question = Question(
-                        self.model,
-                        self.image,
-                        prepared,
-                        self.target,
-                        device=self.device,
-                        seed=self.seed,
-                        planned=planned,
+        with self.model.in_use(self.device), guarded(self.device):
+            for position, index in enumerate(self.slices):
+                prepared = self.model.prepare(self.image, index)
+                question = Question(
+                    self.model,
+                    self.image,
+                    prepared,
+                    self.target,
+                    device=self.device,
+                    seed=self.seed,
+                    planned=planned,
+                )
+                work = self._answer(question)
+                prefix = f"slice {index}: " if len(self.slices) > 1 else ""
+                while True:
+                    try:
+                        step = next(work)
+                    except StopIteration as done:
+                        canvas.add(question, done.value, index)
+                        break
+                    finally:
+                        canvas.seconds = time.perf_counter() - start
+                    done_cost = min(position * planned.cost + step.done, total)
+                    yield Step(
+                        done_cost,
+                        total if len(self.slices) > 1 else step.total,
+                        prefix + step.note,
+                        canvas.partial(question, step.partial, index),
                     )
-                    work = self._answer(question)
-                    prefix = f"slice {index}: " if len(self.slices) > 1 else ""
-                    while True:
-                        try:
-                            step = next(work)
-                        except StopIteration as done:
-                            canvas.add(question, done.value, index)
-                            break
-                        finally:
-                            canvas.seconds = time.perf_counter() - start
-                        done_cost = min(position * planned.cost + step.done, total)
-                        yield Step(
-                            done_cost,
-                            total if len(self.slices) > 1 else step.total,
-                            prefix + step.note,
-                            canvas.partial(question, step.partial, index),
-                        )
-                canvas.seconds = time.perf_counter() - start
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            free(self.device)
-            raise OutOfMemory(self.device) from None
+            canvas.seconds = time.perf_counter() - start
         return canvas.explanation(partial=False)
 
     def _answer(self, question: Question) -> Steps[Finding]:

@@ -22,6 +22,7 @@ from napari_segxai.advice import advise
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.lesion import lesions
+from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.engine.record import Tape
@@ -420,7 +421,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
     jobs, layers, truth = plan.jobs, plan.layers, plan.truth
     job = next(iter(jobs.values()))
     model, index = job.model, job.slices[0]
-    with model.in_use(job.device):
+    with model.in_use(job.device), guarded(job.device):
         prepared = model.prepare(job.image, index)
         planned = plan.passes
         questions = {
@@ -523,7 +524,7 @@ def causal_check_steps(flow: Flow) -> Steps[Flow]:
     first = flow.questions[flow.labels[0]]
     done = flow.passes.cost
     first.planned = Passes(done + lesion_passes(flow.layers))
-    with flow.model.in_use(first.device):
+    with flow.model.in_use(first.device), guarded(first.device):
         yield from _causal(flow)
     advise(flow)
     return flow
