@@ -8,4 +8,4 @@ python=$1 venv=$2
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --upgrade "pip>=25.1"
 "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --constraint constraints-peers.txt \
-    --editable . pytest grad-cam torchcam torchvision
+    --editable . pytest captum grad-cam monai torchcam torchvision
