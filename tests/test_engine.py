@@ -19,6 +19,7 @@ SMALL = {
     "rise": {"masks": 40},
     "misure": {"iterations": 5, "kernel": 3},
     "adapted-seg-score-cam": {"merge": "sum of raw"},
+    "guided-grad-cam": {"layer": "last"},  # the CAM of the bottleneck is negative here
 }
 
 
