@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from napari_segxai.canvas import Canvas
+from napari_segxai.engine.baselines import check_baseline
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
@@ -176,6 +177,8 @@ class Job:
                 f"slice is for 2D models on volumes; {model.name} takes {image.name} whole, leave it out."
             )
         model.prepare_check(image, placements[0])
+        check_baseline(getattr(options, "baseline", "zero"), model, image)
+        found.passes(options, job.size)  # raises where the parameters do not fit the image
         return job
 
     @property
@@ -189,19 +192,23 @@ class Job:
     @property
     def passes(self) -> Passes:
         """The passes that are expected."""
-        return self._planned * len(self.slices)
+        return self.planned * len(self.slices)
 
     @property
-    def _planned(self) -> Passes:
+    def planned(self) -> Passes:
         """The passes that are expected for one slice."""
-        grid = self.model.grid_for(self.image, self.slices[0])
-        return self.method.passes(self.options, Size(grid, lambda: self.model.example_layers))
+        return self.method.passes(self.options, self.size)
+
+    @property
+    def size(self) -> Size:
+        """What the number of passes can depend on."""
+        return Size(self.model.grid_for(self.image, self.slices[0]), lambda: self.model.example_layers)
 
     def steps(self) -> Steps[Explanation]:
         """Run; see `explain_steps`."""
         start = time.perf_counter()
         canvas = Canvas(self)
-        planned = self._planned
+        planned = self.planned
         total = planned.cost * len(self.slices)
         with self.model.in_use(self.device), guarded(self.device):
             for position, index in enumerate(self.slices):

@@ -46,7 +46,7 @@ class Parameter:
     optional
         Whether None ("chosen by the method") is allowed.
     choices
-        The allowed values of a choice, else empty.
+        The allowed values of a choice, else empty; with the type float, a number is allowed as well.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Parameter:
     def type_name(self) -> str:
         """The type in words for listings."""
         if self.choices:
-            return "choice"
+            return "choice or number" if self.type is float else "choice"
         return "network layer" if self.type is LayerName else self.type.__name__
 
     @property
@@ -108,18 +108,21 @@ class Parameter:
                 return None
             raise UserError(f"{what} needs a value ({self.type_name}).")
         if self.choices:
-            if value not in self.choices:
-                known = ", ".join(map(str, self.choices))
-                raise UserError(f"{what} is {value!r}; choose one of {known}.")
-            return value
+            if value in self.choices:
+                return value
+            known = ", ".join(map(str, self.choices)) + (" or a number" if self.type is float else "")
+            wrong = UserError(f"{what} is {value!r}; choose one of {known}.")
+            if self.type is not float:
+                raise wrong
+            return self._read(value, what, wrong)
         value = self._read(value, what)
         low_ok = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
         if isinstance(value, int | float) and not (low_ok and (self.le is None or value <= self.le)):
             raise UserError(f"{what} is {value:g}; it has to be {self.bounds}.")
         return value
 
-    def _read(self, value: Any, what: str) -> Any:
-        wrong = UserError(f"{what} is {value!r}; it has to be {_WORDS.get(self.type, 'a name')}.")
+    def _read(self, value: Any, what: str, wrong: UserError | None = None) -> Any:
+        wrong = wrong or UserError(f"{what} is {value!r}; it has to be {_WORDS.get(self.type, 'a name')}.")
         if self.type is bool:
             if isinstance(value, str):
                 text = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -161,8 +164,9 @@ def parameters(options: type) -> tuple[Parameter, ...]:
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
             inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
             optional = len(inner) < len(typing.get_args(hint))
-            (hint,) = inner
-        if typing.get_origin(hint) is Literal:
+            choices = next((typing.get_args(arg) for arg in inner if typing.get_origin(arg) is Literal), ())
+            (hint,) = [arg for arg in inner if typing.get_origin(arg) is not Literal] or [str]
+        elif typing.get_origin(hint) is Literal:
             choices, hint = typing.get_args(hint), str
         default = field.default
         if default is MISSING:

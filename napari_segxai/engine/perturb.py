@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.baselines import Hide
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Finding, Question
@@ -96,13 +97,13 @@ def perturb(
     make_masks: Callable[[int, int], Tensor],
     consume: Callable[[int, Tensor, Tensor], bool | None],
     *,
-    baseline: Tensor,
+    hide: Hide,
     note: str,
     partial: Callable[[], Finding] | None = None,
     largest: int | None = None,
     open_ended: bool = False,
 ) -> Steps[None]:
-    """Run the network on ``x * m + baseline * (1 - m)`` for `count` masks.
+    """Run the network on masked copies of the input.
 
     Parameters
     ----------
@@ -110,8 +111,8 @@ def perturb(
         (start, n) -> masks (n, 1, *grid) in [0, 1] on the question's device.
     consume
         (start, masks, logits (n, labels, *grid)); ends the loop by returning True.
-    baseline
-        (1, channels, 1, ...), or of the input's shape.
+    hide
+        Makes inputs of masks; see `Question.hide`.
     note, partial, largest, open_ended
         See `stream`.
 
@@ -120,11 +121,10 @@ def perturb(
     OutOfMemory
         If not even one copy fits.
     """
-    content = question.input - baseline
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         masks = make_masks(start, n)
-        return masks, question.forward(torch.addcmul(baseline, masks, content))
+        return masks, question.forward(hide(masks))
 
     yield from stream(
         question,

@@ -6,6 +6,7 @@ out-of-memory; those live in the primitives `record`, `perturb` and `optimise`.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline, baseline_values
+from napari_segxai.engine.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
 from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.targets import Target, is_label, read_scores, reduce_scores
 
@@ -162,8 +163,22 @@ class Question:
         return reduce_scores(self.scores(logits), self.weights, self.target.reduction)
 
     def baseline(self, kind: Baseline) -> Tensor:
-        """Return what hidden pixels become: (1, channels, 1, ...)."""
-        return baseline_values(kind, self.model, self.prepared).to(self.device)
+        """Return what hidden pixels become: (1, channels, 1, ...) or of the input's shape; "inpaint" hides M."""
+        pixels = self.pixels if kind == "inpaint" else self.input[0, 0]
+        return baseline_image(kind, self.model, self.prepared, self.input, pixels, self.seed)
+
+    def hide(self, kind: Baseline, image: Tensor | None = None) -> Hide:
+        """Return what makes inputs from masks (n, 1, *grid): 1 keeps a pixel, 0 hides it behind the baseline.
+
+        Parameters
+        ----------
+        image
+            (1, channels, *grid): what is masked; the input by default.
+        """
+        shown = self.input if image is None else image
+        if kind == "inpaint":
+            return lambda masks: inpainted(shown, masks)
+        return hide_behind(shown, self.baseline(kind))
 
     @property
     def size_name(self) -> str:
@@ -177,6 +192,24 @@ class Question:
         spacing = [self.image.spacing[k] for k in place.turn[0]][-len(self.grid) :]
         zoom = [a / b for a, b in zip(place.turned_shape, place.resampled_shape, strict=True)]
         return math.prod(spacing) * math.prod(zoom)
+
+    def about(self, tensor: Tensor) -> Question:
+        """Return the same question about another input, with this one's pixel set M.
+
+        Passes and warnings are counted here; seed, baseline values of the card and what is planned are shared.
+
+        Parameters
+        ----------
+        tensor
+            (1, channels, *grid), on the question's device.
+        """
+        other = copy.copy(self)
+        for name in ("predicted", "pixels", "weights"):
+            other.__dict__.pop(name, None)
+        other.pixels = self.pixels
+        other.input = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        other._logits = None
+        return other
 
     # -- asking ----------------------------------------------------------------------------------------
 

@@ -110,7 +110,7 @@ def _passes(options: Options, size: Size) -> Passes:
 def misure(question: Question, options: Options) -> Steps[Finding]:
     """Dilate until sufficient, then prune by gradient descent."""
     seen = _Object(question)
-    baseline = question.baseline(options.baseline)
+    hide = question.hide(options.baseline)
     region = _Dilation(seen.pixels, _kernel(options, question.grid))
     history: list[float] = []
     status: Literal["reached", "full", "capped"] = "capped"
@@ -132,7 +132,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         limit + 1,
         region.masks,
         judge,
-        baseline=baseline,
+        hide=hide,
         note="stage 1, dilation",
         partial=lambda: _stage_one(question, seen, region, history, "stopped"),
         largest=AHEAD,
@@ -143,8 +143,8 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         return found
 
     sufficient = found.masks["sufficient_region"]
-    masked = torch.where(sufficient, question.input, baseline).detach()
-    content = masked - baseline
+    hide_more = question.hide(options.baseline, hide(sufficient.float()[None, None]))
+    nothing = hide(torch.zeros_like(sufficient, dtype=torch.float32)[None, None])
     mask = _initial_mask(sufficient, options.mask_size)
 
     enlarge = _Enlarge(mask, question.grid)
@@ -153,7 +153,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         return values if values.shape[2:] == sufficient.shape else enlarge(values)
 
     def loss(values: Tensor) -> Tensor:
-        logits = question.forward(torch.addcmul(baseline, spread(values), content))
+        logits = question.forward(hide_more(spread(values)))
         agreement = seen.soft_dice(logits, options.alpha_label, options.alpha_background)
         return (
             options.lam * values.abs().mean()
@@ -166,7 +166,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         values.clamp_(max=1).masked_fill_(values < options.clamp, 0)
 
     def pruned() -> Finding:
-        return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], baseline)
+        return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], nothing)
 
     losses = yield from optimise(
         question,
@@ -181,7 +181,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     )
     result = pruned()
     with torch.inference_mode():
-        explained = float(seen.dice(question.forward(torch.addcmul(baseline, result.map, content))))
+        explained = float(seen.dice(question.forward(hide_more(result.map[None, None]))))
     yield question.step("checked")
     result.numbers["dice_explained"] = explained
     result.curves["pruning"] = {"iteration": list(range(1, options.iterations + 1)), "loss": losses.tolist()}
@@ -311,12 +311,12 @@ def _stage_one(
 
 
 def _with_minimal_region(
-    question: Question, seen: _Object, found: Finding, values: Tensor, baseline: Tensor
+    question: Question, seen: _Object, found: Finding, values: Tensor, nothing: Tensor
 ) -> Finding:
     """Add the pruned mask to the finding of stage 1."""
     values = values * found.masks["sufficient_region"]
     kept = values > 0
-    visible = kept & (question.input != baseline).any(1)[0]
+    visible = kept & (question.input != nothing).any(1)[0]
     size = seen.pixels.sum()
     in_mask, in_image = (torch.stack([kept.sum(), visible.sum()]) / size).tolist()
     return Finding(

@@ -112,7 +112,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         options.masks,
         lambda start, n: draw(range(start, start + n)),
         consume,
-        baseline=question.baseline(options.baseline),
+        hide=question.hide(options.baseline),
         note="mask",
         partial=finding,
     )

@@ -81,7 +81,7 @@ def score_cam(
         len(scores),
         masks,
         consume,
-        baseline=question.baseline(baseline),
+        hide=question.hide(baseline),
         note=note,
         partial=lambda: Finding(combined()),
     )

@@ -119,7 +119,7 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
     if parameter.type is LayerName:
         return _choice(parameter, _layer_choices(parameter, layers), editable=True)
     if parameter.choices:
-        return _choice(parameter, parameter.choices, editable=False)
+        return _choice(parameter, parameter.choices, editable=parameter.type is float)
     if parameter.type is bool:
         box = QCheckBox()
         box.setChecked(parameter.default)

@@ -22,6 +22,7 @@ def dry_run(model: SegmentationModel) -> None:
             start = time.perf_counter()
             out = model.network_output(tensor)
             model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+            again = model.network_output(before.clone())
         except UserError:
             raise
         except Exception as error:  # a network can raise anything, an AssertionError above all
@@ -46,6 +47,11 @@ def dry_run(model: SegmentationModel) -> None:
         )
     if not torch.isfinite(out).all():
         raise UserError(f"{model.name} returns values that are not finite on a random input in [0, 1].")
+    if not torch.allclose(out, again, rtol=1e-3, atol=1e-3 * float(out.abs().max())):
+        raise UserError(
+            f"{model.name} returns something else every time it runs on the same input; switch off what is random in it "
+            "(dropout or noise with training=True)."
+        )
     if model.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
         raise UserError(
             f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
