@@ -196,7 +196,7 @@ class Question:
     def about(self, tensor: Tensor) -> Question:
         """Return the same question about another input, with this one's pixel set M.
 
-        Passes and warnings are counted here; seed, baseline values of the card and what is planned are shared.
+        Passes and warnings are counted here; the seed and what is planned are shared.
 
         Parameters
         ----------
