@@ -60,9 +60,10 @@ def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
     if options.sign == "magnitude":
         flip = -map.min() > map.max()
     else:
-        probability = question.model.probability(question.logits, question.label)[:, None]
-        small = resize(probability, tuple(map.shape), linear=True)[0, 0]
-        flip = ((small - small.mean()) * map).sum() < 0
+        # On the grid of the prediction: a coarse sample of it would miss small objects.
+        probability = question.model.probability(question.logits, question.label)[0]
+        large = resize(map[None, None], tuple(probability.shape), linear=True)[0, 0]
+        flip = ((probability - probability.mean()) * large).sum() < 0
     return Finding(-map if bool(flip) else map)
 
 
