@@ -82,25 +82,23 @@ def grad_cam_map(
 
 
 def torchcam_map(
-    name: str, module: nn.Module, layer: str, tensor: Tensor, target: Target, **options: object
+    name: str, module: nn.Module, layer: str, tensor: Tensor, target: Target | int, **options: object
 ) -> np.ndarray:
     """Return torchcam's map of one network layer: (*layer grid), raw.
-
-    What their `compute_cams` does up to the ReLU.
 
     Parameters
     ----------
     name
         A class of torchcam.methods, such as "GradCAM".
+    target
+        A label where the method takes no other (CAM).
     """
     import torchcam.methods
 
+    question = {"class_idx": target} if isinstance(target, int) else {"targets": target}
     with getattr(torchcam.methods, name)(module, layer, **options) as cam:
-        scores = module(tensor)
-        [weights] = cam._get_weights(None, scores, targets=target)
-        [activation] = cam.hook_a
-        missing = activation.ndim - weights.ndim
-        return (weights[(...,) + (None,) * missing] * activation).sum(1)[0].detach().numpy()
+        cam._relu = False
+        return cam(scores=module(tensor), normalized=False, **question)[0][0].detach().numpy()
 
 
 @contextlib.contextmanager

@@ -20,13 +20,16 @@ from napari_segxai.model.zoo.resnet_unet import ResNetUNet
 from napari_segxai.model.zoo.unet import UNet
 from napari_segxai.resources import resource
 
+MOST_CHANNELS = 64
+
 
 @dataclass
 class Subject:
     """A network and an image, for both sides.
 
     `module` is a copy that no code of ours touches, `tensor` the image as the network gets it, `pixels` where `label` is
-    predicted; `layers` are from encoder, bottleneck and decoder, and end with a ReLU.
+    predicted; `layers` are from encoder, bottleneck and decoder, and end with a ReLU; those of `few_channels` can be
+    tried channel by channel in a test. What leaves `decoder1` enters the `head`.
     """
 
     model: sx.SegmentationModel
@@ -42,17 +45,28 @@ class Subject:
         predicted = self.logits.argmax(0)
         self.label = self.label if self.label is not None else int(predicted.flatten().bincount().argmax())
         self.pixels: Tensor = predicted == self.label
+        self.few_channels = [
+            name for name in self.layers if self.model.find_layer(name).shape[0] <= MOST_CHANNELS
+        ]
 
     def target(self, reduction: str = "sum") -> Callable[[Tensor], Tensor]:
         """What the other side is asked: (labels, *grid) -> scalar."""
         return over_pixels(self.label, self.pixels, reduction)
 
-    def ours(
-        self, method: str, layer: str, reduction: str = "sum", region: str | None = None, **params: object
-    ) -> np.ndarray:
+    def recorded(self, layer: str) -> tuple[Tensor, Tensor]:
+        """Activation and gradient of the summed target at a network layer, with nothing but torch: (channels, *cells)."""
+        kept: list[Tensor] = []
+        handle = self.module.get_submodule(layer).register_forward_hook(lambda *args: kept.append(args[2]))
+        try:
+            [gradient] = torch.autograd.grad(self.target()(self.module(self.tensor)[0]), kept)
+        finally:
+            handle.remove()
+        return kept[0][0].detach(), gradient[0]
+
+    def ours(self, method: str, reduction: str = "sum", **params: object) -> np.ndarray:
         """Our method's map, raw and on the grid of the network layer."""
-        target = sx.Target(self.label, region=region, reduction=reduction)
-        job = Job.make(self.model, self.image, target, method, device="cpu", layer=layer, **params)
+        target = sx.Target(self.label, reduction=reduction)
+        job = Job.make(self.model, self.image, target, method, device="cpu", **params)
         with self.model.in_use("cpu") as device:
             question = Question(
                 self.model,
@@ -66,13 +80,13 @@ class Subject:
             return finish(job.method.run(question, job.options)).map.numpy()
 
 
-def _card(labels: int, ndim: int, size: list[int], channels: int = 1) -> dict:
+def random_card(labels: int, ndim: int, size: list[int], channels: int = 1) -> dict:
     names = ["background", *(f"object {k}" for k in range(1, labels))]
     fields = {"name": "random", "labels": names, "spatial_dims": ndim, "grid": {"size": size}}
     return {**fields, "channels": [f"channel {k}" for k in range(channels)]}
 
 
-def _noise(*shape: int) -> np.ndarray:
+def noise(*shape: int) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     array = gaussian_filter(np.random.default_rng(0).normal(size=shape), 2)
@@ -91,27 +105,27 @@ def _random(module: nn.Module) -> nn.Module:
 
 def _trained() -> Subject:
     image = sx.read_image(resource("sample_data/images/triangle_1.png"))
-    return Subject(sx.load_model("triangle"), image, ("encoder2", "bottleneck", "decoder2.convs"))
+    return Subject(sx.load_model("triangle"), image, ("encoder2", "bottleneck", "decoder2.convs"), 1)
 
 
 def _unet() -> Subject:
     torch.manual_seed(0)
     module = _random(UNet(1, 3, (8, 16, 32)))
-    model = sx.load_model(module, card=_card(3, 2, [48, 64]))
-    return Subject(model, sx.Image(_noise(48, 64)), ("encoder2", "bottleneck", "decoder1.convs"))
+    model = sx.load_model(module, card=random_card(3, 2, [32, 48]))
+    return Subject(model, sx.Image(noise(32, 48)), ("encoder2", "bottleneck", "decoder1.convs"))
 
 
 def _resnet() -> Subject:
-    model = sx.load_model(_random(ResNetUNet(3, 2, seed=0)), card=_card(2, 2, [64, 64], 3))
-    layers = ("encoder2", "encoder4", "decoder4.second", "decoder1.second")
-    return Subject(model, sx.Image(_noise(64, 64, 3), channel_axis=2), layers)
+    model = sx.load_model(_random(ResNetUNet(3, 2, seed=0)), card=random_card(2, 2, [64, 64], 3))
+    layers = ("stem", "encoder2", "encoder4", "decoder2.second")
+    return Subject(model, sx.Image(noise(64, 64, 3), channel_axis=2), layers)
 
 
 def _volume() -> Subject:
     torch.manual_seed(0)
     module = _random(UNet(1, 4, (4, 8, 16), spatial_dims=3))
-    model = sx.load_model(module, card=_card(4, 3, [16, 24, 20]))
-    return Subject(model, sx.Image(_noise(16, 24, 20)), ("encoder2", "bottleneck", "decoder2"))
+    model = sx.load_model(module, card=random_card(4, 3, [16, 24, 20]))
+    return Subject(model, sx.Image(noise(16, 24, 20)), ("encoder2", "bottleneck", "decoder2"))
 
 
 SUBJECTS = {
@@ -122,19 +136,31 @@ SUBJECTS = {
 }
 
 
+def pearson(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
+    """Correlation of two maps of one shape."""
+    assert a.shape == b.shape
+    return float(np.corrcoef(np.ravel(a).astype(float), np.ravel(b).astype(float))[0, 1])
+
+
 @pytest.fixture(scope="session", params=[name for name in SUBJECTS if "3D" not in name])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Each of the networks for images."""
     return SUBJECTS[request.param]()
 
 
-@pytest.fixture(scope="session")
-def volume() -> Subject:
-    """The network for volumes."""
-    return SUBJECTS["random 3D U-Net"]()
-
-
 @pytest.fixture(scope="session", params=SUBJECTS)
 def any_subject(request: pytest.FixtureRequest) -> Subject:
-    """Each of the networks."""
+    """Each of the networks, the one for volumes as well."""
     return SUBJECTS[request.param]()
+
+
+@pytest.fixture
+def unet() -> Subject:
+    """The small network with random weights, a fresh one."""
+    return SUBJECTS["random U-Net"]()
+
+
+@pytest.fixture
+def volume() -> Subject:
+    """The network for volumes, a fresh one."""
+    return SUBJECTS["random 3D U-Net"]()
