@@ -10,7 +10,6 @@ of the label. Their Ablation-CAM gets the batch size that is quickest for it.
 from __future__ import annotations
 
 import argparse
-import copy
 import datetime
 import platform
 import sys
@@ -22,8 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bare import paired, seconds
-from peers import over_pixels, quiet
-from torch import Tensor, nn
+from peers import Compared, quiet
 
 import napari_segxai as sx
 from napari_segxai.model.zoo.resnet_unet import ResNetUNet
@@ -49,8 +47,8 @@ class Row:
         return f"| {self.what} | {self.against} | {numbers} | {self.goal} |"
 
 
-class Photo:
-    """A ResNet-34-size U-Net at 224 x 224, for both sides."""
+class Photo(Compared):
+    """A ResNet-34-size U-Net at 224 x 224, with random weights, for both sides."""
 
     def __init__(self) -> None:
         from skimage.data import astronaut
@@ -59,15 +57,8 @@ class Photo:
         photo = (resize(astronaut(), (224, 224)) * 255).astype(np.uint8)
         card = {"name": "ResNet-34-size U-Net", "labels": ["background", "object"], "spatial_dims": 2,
                 "channels": ["red", "green", "blue"], "intensity": [{"divide": 255}], "grid": {"size": [224, 224]}}  # fmt: skip
-        self.model = sx.load_model(ResNetUNet(3, 2, seed=0), card=card)
-        self.image = sx.Image(photo, channel_axis=2, name="astronaut")
-        self.module: nn.Module = copy.deepcopy(self.model.module).eval().requires_grad_(True)
-        self.tensor: Tensor = self.model.prepare(self.image).tensor
-        with torch.no_grad():
-            predicted = self.module(self.tensor)[0].argmax(0)
-        # Random weights: whichever label is drawn most.
-        self.label = int(predicted.flatten().bincount().argmax())
-        self.target = over_pixels(self.label, predicted == self.label, "mean")
+        model = sx.load_model(ResNetUNet(3, 2, seed=0), card=card)
+        super().__init__(model, sx.Image(photo, channel_axis=2, name="astronaut"))
 
     def explain(self, method: str, layer: str) -> Callable[[], object]:
         return lambda: sx.explain(self.model, self.image, self.label, method, layer=layer, device="cpu")
@@ -79,7 +70,7 @@ class Photo:
         def work() -> None:
             kind = getattr(pytorch_grad_cam, name)
             with quiet(), kind(self.module, [self.module.get_submodule(layer)], **options) as cam:
-                cam(self.tensor, [self.target])
+                cam(self.tensor, [self.target()])
 
         return work
 

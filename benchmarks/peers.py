@@ -1,19 +1,23 @@
-"""pytorch-grad-cam and torchcam, asked for their raw maps: before the ReLU, the scaling and the enlarging.
+"""One question for both sides, and pytorch-grad-cam and torchcam asked for their raw maps.
 
-Used by benchmarks/cams.py and tests/peers. Import this before either of them.
+Used by benchmarks/cams.py, benchmarks/against_peers.py and tests/peers. Import this before any of the peers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+import napari_segxai as sx
 
 Target = Callable[[Tensor], Tensor]
 """(labels, *grid) -> scalar."""
@@ -51,6 +55,32 @@ def over_pixels(label: int, pixels: Tensor, reduction: str) -> Target:
     """
     weights = pixels.float() / (pixels.sum() if reduction == "mean" else 1)
     return lambda logits: (logits[label] * weights.to(logits)).sum()
+
+
+@dataclass
+class Compared:
+    """A network and an image, for both sides, and the pixels predicted as one label.
+
+    `module` is a copy that no code of ours touches, `tensor` the image as the network gets it, `pixels` where `label` is
+    predicted. Without a label: the one with most pixels.
+    """
+
+    model: sx.SegmentationModel
+    image: sx.Image
+    label: int | None = None
+
+    def __post_init__(self) -> None:
+        self.module: nn.Module = copy.deepcopy(self.model.module).eval().requires_grad_(True)
+        self.tensor: Tensor = self.model.prepare(self.image).tensor
+        with torch.no_grad():
+            self.logits: Tensor = self.module(self.tensor)[0]
+        predicted = self.logits.argmax(0)
+        self.label = self.label if self.label is not None else int(predicted.flatten().bincount().argmax())
+        self.pixels: Tensor = predicted == self.label
+
+    def target(self, reduction: str = "mean") -> Target:
+        """What the other side is asked; ours is asked `sx.Target(label, reduction=...)`."""
+        return over_pixels(self.label, self.pixels, reduction)
 
 
 def grad_cam_map(

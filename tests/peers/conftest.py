@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from peers import over_pixels
+from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
@@ -24,41 +22,25 @@ MOST_CHANNELS = 64
 
 
 @dataclass
-class Subject:
-    """A network and an image, for both sides.
+class Subject(Compared):
+    """What both sides are asked, and where.
 
-    `module` is a copy that no code of ours touches, `tensor` the image as the network gets it, `pixels` where `label` is
-    predicted; `layers` are from encoder, bottleneck and decoder, and end with a ReLU; those of `few_channels` can be
-    tried channel by channel in a test. What leaves `decoder1` enters the `head`.
+    `layers` are from encoder, bottleneck and decoder, and end with a ReLU; those of `few_channels` can be tried channel
+    by channel in a test. What leaves `decoder1` enters the `head`.
     """
 
-    model: sx.SegmentationModel
-    image: sx.Image
-    layers: tuple[str, ...]
-    label: int | None = None  # the one with most pixels, for random weights
+    layers: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.module: nn.Module = copy.deepcopy(self.model.module).eval().requires_grad_(True)
-        self.tensor: Tensor = self.model.prepare(self.image).tensor
-        with torch.no_grad():
-            self.logits: Tensor = self.module(self.tensor)[0]
-        predicted = self.logits.argmax(0)
-        self.label = self.label if self.label is not None else int(predicted.flatten().bincount().argmax())
-        self.pixels: Tensor = predicted == self.label
-        self.few_channels = [
-            name for name in self.layers if self.model.find_layer(name).shape[0] <= MOST_CHANNELS
-        ]
-
-    def target(self, reduction: str = "sum") -> Callable[[Tensor], Tensor]:
-        """What the other side is asked: (labels, *grid) -> scalar."""
-        return over_pixels(self.label, self.pixels, reduction)
+    @property
+    def few_channels(self) -> list[str]:
+        return [name for name in self.layers if self.model.find_layer(name).shape[0] <= MOST_CHANNELS]
 
     def recorded(self, layer: str) -> tuple[Tensor, Tensor]:
         """Activation and gradient of the summed target at a network layer, with nothing but torch: (channels, *cells)."""
         kept: list[Tensor] = []
         handle = self.module.get_submodule(layer).register_forward_hook(lambda *args: kept.append(args[2]))
         try:
-            [gradient] = torch.autograd.grad(self.target()(self.module(self.tensor)[0]), kept)
+            [gradient] = torch.autograd.grad(self.target("sum")(self.module(self.tensor)[0]), kept)
         finally:
             handle.remove()
         return kept[0][0].detach(), gradient[0]
@@ -105,27 +87,27 @@ def _random(module: nn.Module) -> nn.Module:
 
 def _trained() -> Subject:
     image = sx.read_image(resource("sample_data/images/triangle_1.png"))
-    return Subject(sx.load_model("triangle"), image, ("encoder2", "bottleneck", "decoder2.convs"), 1)
+    return Subject(sx.load_model("triangle"), image, 1, ("encoder2", "bottleneck", "decoder2.convs"))
 
 
 def _unet() -> Subject:
     torch.manual_seed(0)
     module = _random(UNet(1, 3, (8, 16, 32)))
     model = sx.load_model(module, card=random_card(3, 2, [32, 48]))
-    return Subject(model, sx.Image(noise(32, 48)), ("encoder2", "bottleneck", "decoder1.convs"))
+    return Subject(model, sx.Image(noise(32, 48)), layers=("encoder2", "bottleneck", "decoder1.convs"))
 
 
 def _resnet() -> Subject:
     model = sx.load_model(_random(ResNetUNet(3, 2, seed=0)), card=random_card(2, 2, [64, 64], 3))
     layers = ("stem", "encoder2", "encoder4", "decoder2.second")
-    return Subject(model, sx.Image(noise(64, 64, 3), channel_axis=2), layers)
+    return Subject(model, sx.Image(noise(64, 64, 3), channel_axis=2), layers=layers)
 
 
 def _volume() -> Subject:
     torch.manual_seed(0)
     module = _random(UNet(1, 4, (4, 8, 16), spatial_dims=3))
     model = sx.load_model(module, card=random_card(4, 3, [16, 24, 20]))
-    return Subject(model, sx.Image(noise(16, 24, 20)), ("encoder2", "bottleneck", "decoder2"))
+    return Subject(model, sx.Image(noise(16, 24, 20)), layers=("encoder2", "bottleneck", "decoder2"))
 
 
 SUBJECTS = {

@@ -79,7 +79,7 @@ def test_ablation_cam_takes_a_channel_to_zero_where_values_can_be_negative(unet)
             return self.activations
 
     layer = "decoder2.up"  # no ReLU behind it that would hide the value
-    ask = ("AblationCAM", unet.module, layer, unet.tensor, unet.target())
+    ask = ("AblationCAM", unet.module, layer, unet.tensor, unet.target("sum"))
     ours = unet.ours("seg-ablation-cam", layer=layer)
     assert pearson(ours, grad_cam_map(*ask, ablation_layer=ToZero())) >= SAME
     theirs = grad_cam_map(*ask)
@@ -91,7 +91,7 @@ def test_ablation_cam_of_a_score_below_zero_keeps_its_sign(unet):
     """They divide by the score, so that a channel that a negative score needs gets a negative weight; we by its size."""
     for module in (unet.model.module, unet.module):
         module.head.bias.data -= 100  # the prediction stays, every score falls below zero
-    theirs = grad_cam_map("AblationCAM", unet.module, "bottleneck", unet.tensor, unet.target())
+    theirs = grad_cam_map("AblationCAM", unet.module, "bottleneck", unet.tensor, unet.target("sum"))
     assert pearson(unet.ours("seg-ablation-cam", layer="bottleneck"), theirs) <= -SAME
 
 
@@ -107,7 +107,7 @@ def test_grad_cam_plus_plus_leaves_out_coefficients_below_zero(unet):
         return weights.sum(1) @ activation
 
     ours = unet.ours("seg-grad-cam-plus-plus", layer=layer)
-    theirs = grad_cam_map("GradCAMPlusPlus", unet.module, layer, unet.tensor, unet.target())
+    theirs = grad_cam_map("GradCAMPlusPlus", unet.module, layer, unet.tensor, unet.target("sum"))
     assert pearson(ours.ravel(), map(coefficients.clamp(min=0))) >= SAME
     assert pearson(theirs.ravel(), map(coefficients)) >= SAME
     assert pearson(ours, theirs) < SAME
@@ -119,7 +119,7 @@ def test_torchcam_weights_grad_cam_plus_plus_by_cubed_gradients(any_subject):
     found = []
     for layer in its.layers:
         activation, gradient = its.recorded(layer)
-        theirs = torchcam_map("GradCAMpp", its.module, layer, its.tensor, its.target())
+        theirs = torchcam_map("GradCAMpp", its.module, layer, its.tensor, its.target("sum"))
         cubed = (gradient.clamp(min=0) ** 3).flatten(1).sum(1)
         assert pearson(theirs, torch.tensordot(cubed, activation, dims=1)) >= SAME, layer
         found.append(pearson(its.ours("seg-grad-cam-plus-plus", layer=layer), theirs))
@@ -131,8 +131,8 @@ def test_xgrad_cam_leaves_out_channels_that_cancel():
     torch.manual_seed(0)
     parts = {"conv": nn.Conv2d(1, 8, 3, padding=1), "norm": nn.InstanceNorm2d(8), "act": nn.ReLU()}
     module = nn.Sequential(OrderedDict(parts, head=nn.Conv2d(8, 2, 1)))
-    subject = Subject(sx.load_model(module, card=random_card(2, 2, [32, 32])), sx.Image(noise(32, 32)), ())
-    ask = (subject.module, "norm", subject.tensor, subject.target())
+    subject = Subject(sx.load_model(module, card=random_card(2, 2, [32, 32])), sx.Image(noise(32, 32)))
+    ask = (subject.module, "norm", subject.tensor, subject.target("sum"))
     assert not subject.ours("seg-xgrad-cam", layer="norm").any()
     size = abs(grad_cam_map("HiResCAM", *ask)).max()
     assert abs(grad_cam_map("XGradCAM", *ask)).max() > 1000 * size
@@ -144,5 +144,5 @@ def test_xgrad_cam_leaves_out_channels_that_cancel():
 )
 def test_pytorch_grad_cam_tries_channels_of_images_only(volume, theirs, ours):
     with pytest.raises((RuntimeError, ValueError, NotImplementedError, AssertionError)):
-        grad_cam_map(theirs, volume.module, "bottleneck", volume.tensor, volume.target())
+        grad_cam_map(theirs, volume.module, "bottleneck", volume.tensor, volume.target("sum"))
     assert np.ptp(volume.ours(ours, layer="bottleneck")) > 0

@@ -47,15 +47,15 @@ def test_gradients_and_activations_as_pytorch_grad_cam(any_subject, theirs, ours
 def test_principal_components_as_pytorch_grad_cam_up_to_the_sign(any_subject, theirs, ours, params):
     its = any_subject
     for layer in its.layers:
-        other = grad_cam_map(theirs, its.module, layer, its.tensor, its.target())
+        other = grad_cam_map(theirs, its.module, layer, its.tensor, its.target("sum"))
         assert abs(pearson(its.ours(ours, layer=layer, **params), other)) >= SAME, layer
 
 
 def test_ablation_cam_as_pytorch_grad_cam(subject):
     """Behind a ReLU theirs replaces a channel by 0; of a score above zero the sign is ours."""
-    assert subject.target()(subject.logits) > 0
+    assert subject.target("sum")(subject.logits) > 0
     for layer in subject.few_channels:
-        other = grad_cam_map("AblationCAM", subject.module, layer, subject.tensor, subject.target())
+        other = grad_cam_map("AblationCAM", subject.module, layer, subject.tensor, subject.target("sum"))
         assert pearson(subject.ours("seg-ablation-cam", layer=layer), other) >= SAME, layer
 
 
@@ -94,15 +94,15 @@ def test_what_is_compared_is_what_they_show(unet):
     import torchcam.methods
 
     layer = "decoder1.convs"  # as fine as the image: nothing is enlarged
-    raw = grad_cam_map("HiResCAM", unet.module, layer, unet.tensor, unet.target())
+    raw = grad_cam_map("HiResCAM", unet.module, layer, unet.tensor, unet.target("sum"))
     found = unet.module.get_submodule(layer)
     with quiet(), pytorch_grad_cam.HiResCAM(unet.module, [found]) as cam:
-        shown = cam(unet.tensor, [unet.target()])[0]
+        shown = cam(unet.tensor, [unet.target("sum")])[0]
     assert raw.min() < 0
     np.testing.assert_allclose(shown, raw.clip(min=0) / raw.max(), atol=1e-5)
 
-    raw = torchcam_map("GradCAM", unet.module, layer, unet.tensor, unet.target())
+    raw = torchcam_map("GradCAM", unet.module, layer, unet.tensor, unet.target("sum"))
     with torchcam.methods.GradCAM(unet.module, layer) as cam:
-        [shown] = cam(scores=unet.module(unet.tensor), targets=unet.target())
+        [shown] = cam(scores=unet.module(unet.tensor), targets=unet.target("sum"))
     positive = raw.clip(min=0)
     np.testing.assert_allclose(shown[0], (positive - positive.min()) / np.ptp(positive), atol=1e-5)
