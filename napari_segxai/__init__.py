@@ -23,6 +23,8 @@ _PLACES = {
     "UserError": "napari_segxai.errors",
     "image_of_layer": "napari_segxai.gui.layers",
     "explain": "napari_segxai.explaining",
+    "explain_all": "napari_segxai.explaining",
+    "explain_all_steps": "napari_segxai.explaining",
     "explain_steps": "napari_segxai.explaining",
     "causal_check": "napari_segxai.flow",
     "causal_check_steps": "napari_segxai.flow",
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
     from napari_segxai.errors import UserError as UserError
     from napari_segxai.explaining import explain as explain
+    from napari_segxai.explaining import explain_all as explain_all
+    from napari_segxai.explaining import explain_all_steps as explain_all_steps
     from napari_segxai.explaining import explain_steps as explain_steps
     from napari_segxai.explaining import methods as methods
     from napari_segxai.explanation import Explanation as Explanation

@@ -47,12 +47,14 @@ class Canvas:
         self.curves: dict[str, dict[str, list[float]]] = {}
         self.results: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.engine: dict[str, Any] = {}
 
     def add(self, question: Question, finding: Finding, index: int | None) -> None:
         """Bring a finding from the model grid to the image grid."""
         place = question.prepared.placement
         many = len(self.job.slices) > 1
         self.passes = self.passes + question.passes
+        self.engine = dict(question.engine)
         labels_on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
         values = finding.map
@@ -193,6 +195,7 @@ class Canvas:
             partial=partial,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions=dict(_versions()),
+            engine=self.engine,
         )
 
 

@@ -40,6 +40,8 @@ class Record:
         UTC time.
     versions
         Of the packages that computed it.
+    engine
+        How it was computed, e.g. with how many digits.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Record:
     partial: bool
     created: str
     versions: dict[str, str]
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain dicts, lists and numbers."""

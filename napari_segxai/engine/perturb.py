@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_segxai.engine.baselines import Hide
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Steps
+from napari_segxai.engine.precision import Precision
 from napari_segxai.engine.question import Finding, Question
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
@@ -19,19 +20,22 @@ from napari_segxai.engine.question import Finding, Question
 BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 256 * 2**20}
 SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
 LARGEST = {"cpu": 8, "mps": 32, "cuda": 64}
+LARGE = 2**22
+"""Cells beyond which one image at a time is enough."""
 
 
 def batch_size(question: Question) -> int:
     """Return how many copies go through the network at once: a power of two.
 
     A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
-    machine was, not even in its last bit.
+    machine was, not even in its last bit. Where that ran out of memory before, what fitted then.
     """
     kind = question.device.type
     cells = question.input[0, 0].numel()
     fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)
-    batch = min(LARGEST[kind], max(SMALLEST[kind], fitting))
-    return 2 ** int(math.log2(batch))
+    smallest = SMALLEST[kind] if cells <= LARGE else 1
+    batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
+    return min(batch, question.model.fitting_batches.get((question.device, question.grid), batch))
 
 
 def stream(
@@ -89,6 +93,7 @@ def stream(
         if smaller < 1:
             raise OutOfMemory(question.device)
         batch = smaller
+        question.model.fitting_batches[question.device, question.grid] = smaller
 
 
 def perturb(
@@ -102,6 +107,7 @@ def perturb(
     partial: Callable[[], Finding] | None = None,
     largest: int | None = None,
     open_ended: bool = False,
+    rough: bool = False,
 ) -> Steps[None]:
     """Run the network on masked copies of the input.
 
@@ -115,16 +121,19 @@ def perturb(
         Makes inputs of masks; see `Question.hide`.
     note, partial, largest, open_ended
         See `stream`.
+    rough
+        Whether the scores are averaged over many masks, so that fewer digits do; see `Precision`.
 
     Raises
     ------
     OutOfMemory
         If not even one copy fits.
     """
+    forward = Precision(question, count).forward if rough else question.look
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         masks = make_masks(start, n)
-        return masks, question.forward(hide(masks))
+        return masks, forward(hide(masks))
 
     yield from stream(
         question,

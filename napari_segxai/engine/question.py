@@ -18,6 +18,8 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
 from napari_segxai.engine.passes import Passes, Step
+from napari_segxai.engine.precision import Setting
+from napari_segxai.engine.sharing import Shared
 from napari_segxai.targets import Target, is_label, read_scores, reduce_scores
 
 if TYPE_CHECKING:
@@ -76,6 +78,17 @@ class Question:
         The image and how the network gets it.
     planned
         The passes that the method is expected to need.
+    precision
+        Whether fewer digits may do; see `engine.precision`.
+    shared
+        The forward passes of questions that are asked at the same time.
+
+    Attributes
+    ----------
+    warnings
+        What a user should know before believing the map.
+    engine
+        How it was computed, for the record.
     """
 
     def __init__(
@@ -88,6 +101,8 @@ class Question:
         device: torch.device,
         seed: int,
         planned: Passes,
+        precision: Setting = "auto",
+        shared: Shared | None = None,
     ):
         self.model = model
         self.image = image
@@ -96,12 +111,15 @@ class Question:
         self.device = device
         self.seed = seed
         self.planned = planned
+        self.precision = precision
+        self.shared = shared
         self.passes = Passes()
         self.label = model.label_index(target.label)
         self.input = prepared.tensor.to(device)
         if self.input.ndim == 4:
             self.input = self.input.contiguous(memory_format=torch.channels_last)
         self.warnings: list[str] = []
+        self.engine: dict[str, Any] = {"precision": "float32"}
         self._logits: Tensor | None = None
 
     # -- what is asked ------------------------------------------------------------------------------
@@ -116,7 +134,7 @@ class Question:
         """Logits of the unperturbed input: (1, labels, *grid); one forward pass at first use."""
         if self._logits is None:
             with torch.inference_mode():
-                logits = self.forward(self.input)
+                logits = self.look(self.input)
             self._logits = logits.clone()
         return self._logits
 
@@ -220,6 +238,10 @@ class Question:
         out = self.model.logits(tensor)
         self.passes.forward += len(tensor)
         return out
+
+    def look(self, tensor: Tensor) -> Tensor:
+        """`forward`, unless a question that is asked at the same time has just run the network on the same input."""
+        return self.forward(tensor) if self.shared is None else self.shared.forward(tensor, self.forward)
 
     def step(self, note: str, partial: Callable[[], Finding] | None = None) -> Step:
         """Report where the work stands."""

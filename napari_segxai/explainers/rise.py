@@ -115,6 +115,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="mask",
         partial=finding,
+        rough=True,
     )
     return finding()
 

@@ -1,0 +1,85 @@
+"""Half the digits at twice the speed, where that leaves the ranking of the samples as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.question import Question
+
+Setting = Literal["auto", "float32"]
+"""auto: bfloat16 for methods that only average many forward passes, where the device computes in it and a check on
+the first samples shows the same ranking. float32: never."""
+
+SAMPLES = 16
+"""Samples that are run both ways."""
+
+WORTH = 4
+"""Times as many samples as the check takes make it worth its passes."""
+
+RANKING = 0.99
+"""Rank correlation of the scores that is asked for."""
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes in bfloat16 itself, and so faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+class Precision:
+    """Runs forward passes, in bfloat16 once the first samples have shown that it makes no difference.
+
+    A rule of the device and of the scores, not a timing: a result must not depend on how busy the machine was.
+
+    Parameters
+    ----------
+    question
+        Its setting, its network, and where the decision is noted.
+    count
+        Samples to come.
+    """
+
+    def __init__(self, question: Question, count: int):
+        self.question = question
+        wanted = question.precision == "auto" and count >= WORTH * SAMPLES
+        self.undecided = wanted and computes_bfloat16(question.device)
+        self.half = False
+        self._scores: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, float32."""
+        if self.half:
+            return self._in_half(inputs)
+        logits = self.question.look(inputs)
+        if self.undecided:
+            self._scores.append((self.question.score(logits), self.question.score(self._in_half(inputs))))
+            exact, rough = (torch.cat(scores) for scores in zip(*self._scores, strict=True))
+            if len(exact) >= SAMPLES:
+                found = rank_correlation(exact, rough)
+                self.half, self.undecided = found >= RANKING, False
+                name = "bfloat16" if self.half else "float32"
+                self.question.engine |= {"precision": name, "rank_correlation_bfloat16": round(found, 4)}
+        return logits
+
+    def _in_half(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(self.question.device.type, torch.bfloat16):
+            return self.question.look(inputs).float()
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation of (n,) values; 0 where all values of one are equal."""
+    ranks = torch.stack([_ranks(a), _ranks(b)]).double()
+    ranks -= ranks.mean(1, keepdim=True)
+    spread = ranks.square().sum(1).sqrt().prod()
+    return float(ranks.prod(0).sum() / spread) if spread > 0 else 0.0
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return ranks; equal values share the mean of theirs."""
+    _, place, count = values.unique(return_inverse=True, return_counts=True)
+    return (count.cumsum(0) - (count - 1) / 2)[place]
