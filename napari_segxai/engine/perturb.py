@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,18 +24,19 @@ LARGE = 2**22
 """Cells beyond which one image at a time is enough."""
 
 
-def batch_size(question: Question) -> int:
+def batch_size(question: Question, grid: Sequence[int] | None = None) -> int:
     """Return how many copies go through the network at once: a power of two.
 
     A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
     machine was, not even in its last bit. Where that ran out of memory before, what fitted then.
     """
     kind = question.device.type
-    cells = question.input[0, 0].numel()
+    shape = question.grid if grid is None else tuple(grid)
+    cells = math.prod(shape)
     fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)
     smallest = SMALLEST[kind] if cells <= LARGE else 1
     batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
-    return min(batch, question.model.fitting_batches.get((question.device, question.grid), batch))
+    return min(batch, question.model.fitting_batches.get((question.device, shape), batch))
 
 
 def stream(
@@ -48,6 +49,7 @@ def stream(
     partial: Callable[[], Finding] | None = None,
     largest: int | None = None,
     open_ended: bool = False,
+    grid: Sequence[int] | None = None,
 ) -> Steps[None]:
     """Work off `count` samples in batches that fit into memory.
 
@@ -64,13 +66,15 @@ def stream(
         Bound on the batch, for loops that may end early.
     open_ended
         Whether `count` is a bound that is seldom reached, and so not worth telling.
+    grid
+        Shape of a sample, where it is not the whole grid.
 
     Raises
     ------
     OutOfMemory
         If not even one sample fits.
     """
-    start, batch = 0, min(largest or count, batch_size(question))
+    start, batch = 0, min(largest or count, batch_size(question, grid))
     while start < count:
         n = min(batch, count - start)
         try:
@@ -93,7 +97,7 @@ def stream(
         if smaller < 1:
             raise OutOfMemory(question.device)
         batch = smaller
-        question.model.fitting_batches[question.device, question.grid] = smaller
+        question.model.fitting_batches[question.device, tuple(grid or question.grid)] = smaller
 
 
 def perturb(

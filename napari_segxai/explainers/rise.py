@@ -26,10 +26,10 @@ from napari_segxai.engine.baselines import HELP, Baseline
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.worth import HELP as WORTH
+from napari_segxai.engine.worth import Worth, worth
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label, reduce_scores
 
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
@@ -41,10 +41,7 @@ class Options:
     masks: int = option(500, ge=1, help="number of random masks; more are smoother and slower")
     cells: int = option(7, ge=1, unit="per axis", help="cells of the coarse random grid")
     keep: float = option(0.5, gt=0, le=1, help="probability that a cell is kept")
-    score: Literal["probability", "dice", "target"] = option(
-        "probability",
-        help="weight of a mask: mean probability of the label over M, Dice of the prediction with M, or the target",
-    )
+    score: Worth = option("probability", help=WORTH)
     upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
     normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
     checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
@@ -78,7 +75,7 @@ PRESETS = {
 )
 def rise(question: Question, options: Options) -> Steps[Finding]:
     """Average random masks, weighted by what the network still makes of the image behind them."""
-    grid, pixels = question.grid, question.pixels
+    grid, _ = question.grid, question.weights  # an empty M ends it here
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
     total = torch.zeros(grid, device=question.device)
     checkpoints: dict[str, Tensor] = {}
@@ -88,16 +85,9 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         scale = done * options.keep if options.normalise else 1.0
         return Finding(total / scale, maps=checkpoints, numbers={"masks": done})
 
-    def weights(logits: Tensor) -> Tensor:
-        if options.score == "target":
-            return question.score(logits)
-        if options.score == "dice":
-            return dice(is_label(logits, question.label), pixels, within=~(question.predicted & ~pixels))
-        return reduce_scores(question.model.probability(logits, question.label), question.weights, "mean")
-
     def consume(start: int, masks: Tensor, logits: Tensor) -> None:
         nonlocal done
-        values = weights(logits)
+        values = worth(question, options.score, logits)
         stops = (
             [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
         )

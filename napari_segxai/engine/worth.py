@@ -1,0 +1,30 @@
+"""What a masked image is still worth to the target: one number per sample, for methods that need no gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from napari_segxai.metrics.overlap import dice
+from napari_segxai.targets import is_label, reduce_scores
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.question import Question
+
+Worth = Literal["probability", "dice", "target"]
+
+HELP = "what is read of the network: mean probability of the label over M, Dice of the prediction with M, or the target"
+
+
+def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    """Return the worth of samples: (n, labels, *grid) -> (n,).
+
+    "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
+    """
+    if kind == "target":
+        return question.score(logits)
+    if kind == "dice":
+        within = ~(question.predicted & ~question.pixels)
+        return dice(is_label(logits, question.label), question.pixels, within)
+    return reduce_scores(question.model.probability(logits, question.label), question.weights, "mean")
