@@ -27,6 +27,7 @@ test-peers: $(PEERS_READY)
 
 bench-peers: $(PEERS_READY)
 	$(PEERS)/bin/python benchmarks/cams.py $(ARGS)
+	$(PEERS)/bin/python benchmarks/against_peers.py $(ARGS)
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py

@@ -31,7 +31,7 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.engine.passes import Passes, finish
+from napari_segxai.engine.passes import finish
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.rise import MaskSampler
@@ -94,34 +94,39 @@ class Row:
 
     def measured(self, repeats: int) -> str:
         """The row of the table."""
-        with counted(self.case.model.module) as own:
+        with counted(self.case.model.module, self.case.tensor) as own:
             map = self.ours()
-        with counted(self.case.module) as other:
+        with counted(self.case.module, self.case.tensor) as other:
             their_map = self.theirs().detach().numpy()
         alike = f"{np.corrcoef(map.ravel(), their_map.ravel())[0, 1]:.4f}" if self.same else ""
         quick, slow, ratio = faster(lambda: finish(self.job.steps()), self.theirs, repeats)
         return (
-            f"| {self.method}, {self.case.model.card.name} | {self.against} | {_short(own)} | {_short(other)} "
+            f"| {self.method}, {self.case.model.card.name} | {self.against} | {own} | {other} "
             f"| {quick:.3f} | {slow:.3f} | {ratio:.2f} | {alike} |"
         )
 
 
-def _short(passes: Passes) -> str:
-    return f"{passes.forward} F" + (f", {passes.backward} B" if passes.backward else "")
+@dataclass
+class Counted:
+    """Whole images that went through a network, forward and backward; half an image counts as half a pass."""
+
+    forward: float = 0
+    backward: float = 0
+
+    def __str__(self) -> str:
+        return f"{self.forward:.4g} F" + (f", {self.backward:.4g} B" if self.backward else "")
 
 
 @contextlib.contextmanager
-def counted(module: nn.Module) -> Iterator[Passes]:
-    """Count the images that go through a network, forward and backward."""
-    passes = Passes()
+def counted(module: nn.Module, image: Tensor) -> Iterator[Counted]:
+    """Count what goes through a network, in images of the size of `image`."""
+    passes = Counted()
 
-    def backward(gradient: Tensor) -> None:
-        passes.backward += len(gradient)
-
-    def forward(_module: nn.Module, _args: object, out: Tensor) -> None:
-        passes.forward += len(out)
+    def forward(_module: nn.Module, args: tuple, out: Tensor) -> None:
+        images = args[0].numel() / image.numel()
+        passes.forward += images
         if out.requires_grad:
-            out.register_hook(backward)
+            out.register_hook(lambda _: setattr(passes, "backward", passes.backward + images))
 
     handle = module.register_forward_hook(forward)
     try:
@@ -138,7 +143,7 @@ def best_batch(case: Compared) -> int:
         with torch.inference_mode():
             return seconds(lambda: case.module(x), CPU, 3) / n
 
-    return min(BATCHES if case.tensor.ndim == 4 else (1, 2, 4), key=per_image)
+    return min(BATCHES if case.tensor.ndim == 4 else BATCHES[:3], key=per_image)
 
 
 def scores(case: Compared) -> Callable[[Tensor], Tensor]:
@@ -253,6 +258,11 @@ def plain_misure(case: Compared, iterations: int) -> Theirs:
     def hard(logits: Tensor) -> Tensor:
         return logits[0].argmax(0) == case.label
 
+    def pair(logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The label's probability, and the background's; for the background itself that of everything else."""
+        p = logits.softmax(1)[0]
+        return p[case.label], p[0] if case.label else 1 - p[0]
+
     def soft_dice(a: Tensor, b: Tensor) -> Tensor:
         return (2 * (a * b).sum() + 1) / (a.sum() + b.sum() + 1)
 
@@ -269,15 +279,15 @@ def plain_misure(case: Compared, iterations: int) -> Theirs:
 
     def work() -> Tensor:
         with torch.no_grad():
-            original = case.module(case.tensor).softmax(1)[0, case.label]
+            original = pair(case.module(case.tensor))
         region = sufficient_region()
         image = case.tensor * region
         mask = region[None, None].clone().requires_grad_()
         optimizer = torch.optim.AdamW([mask], lr=0.1, weight_decay=0)
         for _ in range(iterations):
             optimizer.zero_grad()
-            own = case.module(image * mask).softmax(1)[0, case.label]
-            kept = 2 * soft_dice(own, original) + soft_dice(1 - own, 1 - original)
+            seen = pair(case.module(image * mask))
+            kept = 2 * soft_dice(seen[0], original[0]) + soft_dice(seen[1], original[1])
             variation = mask.diff(dim=2).square().mean() + mask.diff(dim=3).square().mean()
             (0.01 * mask.abs().mean() + 0.01 * variation + 1 - kept).backward()
             optimizer.step()
@@ -301,7 +311,7 @@ def photo_rows(much: Amounts) -> Iterator[Row]:
         captum_integrated_gradients(case, much.steps, batch),
         {"steps": much.steps, "rule": "gauss-legendre"},
     )
-    window = {"size": much.window, "stride": stride}
+    window = {"patch": much.window, "stride": stride}
     for tool, theirs in (
         ("captum, Occlusion", captum_occlusion(case, much.window, stride, batch)),
         ("MONAI, OcclusionSensitivity", monai_occlusion(case, much.window, 0.5, batch)),
@@ -312,7 +322,7 @@ def photo_rows(much: Amounts) -> Iterator[Row]:
         "occlusion",
         f"captum, FeatureAblation, {of}",
         captum_feature_ablation(case, size, batch),
-        {"size": size, "stride": size},
+        {"patch": size, "stride": size},
     )
     yield Row(
         case,
@@ -342,7 +352,7 @@ def volume_rows(much: Amounts) -> Iterator[Row]:
     model = sx.load_model("brain-tissue")
     case = Compared(model, sx.read_image(resource("sample_data/images/mni_t1.nii.gz")), label=2)
     batch = best_batch(case)
-    cubes = {"size": much.cube, "stride": much.cube}
+    cubes = {"patch": much.cube, "stride": much.cube}
     theirs = monai_occlusion(case, much.cube, 0.0, batch)
     yield Row(case, "occlusion", f"MONAI, OcclusionSensitivity, batches of {batch}", theirs, cubes)
 
