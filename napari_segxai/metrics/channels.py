@@ -1,0 +1,85 @@
+"""How much the prediction depends on every channel of the image.
+
+A channel is spoiled, by mixing its pixels or by its mean, and the network runs again: what is lost is the importance.
+Permutation feature importance (Breiman 2001; for segmentation O'Sullivan et al. 2024), within one image: mixing pixels
+keeps a channel's histogram and takes away where, filling with the mean takes away both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.passes import Steps
+from napari_segxai.engine.question import Question
+from napari_segxai.errors import UserError
+from napari_segxai.metrics.copies import Copies, Reader, look
+
+How = Literal["permute", "mean"]
+
+
+def channel_importance(
+    question: Question, *, how: How = "permute", repeats: int = 5, seed: int | None = None
+) -> Steps[list[dict[str, Any]]]:
+    """Loss of Dice, IoU and mean probability for every channel that is spoiled, in shared batches.
+
+    Parameters
+    ----------
+    how
+        "permute": mix the channel's pixels. "mean": fill it with its mean (once).
+    repeats
+        Permutations to average.
+    seed
+        Of the permutations; that of the question by default.
+
+    Returns
+    -------
+    list of dict
+        A row for every channel: channel, dice_drop, iou_drop, probability_drop (means), and *_std (their standard
+        deviations over the repeats). Costs channels x repeats forward passes.
+
+    Raises
+    ------
+    UserError
+        For another way, or no repeats.
+    EmptyRegion
+        If there is no object.
+    """
+    if how not in get_args(How):
+        raise UserError(f"how is {how!r}; choose {' or '.join(get_args(How))}.")
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats}; it has to be 1 or more.")
+    seed = question.seed if seed is None else seed
+    reader = Reader(question)
+    times = repeats if how == "permute" else 1
+    names = question.model.card.channels
+    wanted = [_spoiled(question, channel, how, times, seed) for channel in range(len(names))]
+    seen = yield from look(reader, wanted, note="channel importance")
+    rows = []
+    for channel, name in enumerate(names):
+        row: dict[str, Any] = {"channel": name}
+        for score in ("dice", "iou", "probability"):
+            drops = getattr(reader.whole, score)[0] - getattr(seen[channel], score)
+            row |= {f"{score}_drop": float(drops.mean()), f"{score}_std": float(drops.std())}
+        rows.append(row)
+    return rows
+
+
+def _spoiled(question: Question, channel: int, how: How, times: int, seed: int) -> Copies:
+    values = question.input[:, channel]
+
+    def make(start: int, n: int) -> Tensor:
+        out = question.input.repeat(n, *(1,) * (question.input.ndim - 1))
+        for k in range(n):
+            if how == "mean":
+                out[k, channel] = values.mean()
+            else:  # seeded one by one, so that they do not depend on the batch
+                order = np.random.default_rng((seed, channel, start + k)).permutation(values.numel())
+                mixed = values.flatten()[torch.from_numpy(order).to(values.device)]
+                out[k, channel] = mixed.view(values.shape[1:])
+        return out
+
+    return Copies(channel, times, make)

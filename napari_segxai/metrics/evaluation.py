@@ -1,0 +1,225 @@
+"""What a metric gets to see: one map, the regions to compare it with, and what the network made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.question import Question
+from napari_segxai.metrics import sufficiency
+from napari_segxai.metrics.arrays import unit
+from napari_segxai.metrics.chain import Keep, Kind, boxed, region, tight_box
+from napari_segxai.metrics.copies import Copies, Reader, Readings, crop, kept, ranks
+from napari_segxai.metrics.faithfulness import Direction, between, canvas, shares_of, whole_way
+from napari_segxai.metrics.localisation import Form, Ties
+from napari_segxai.metrics.noise import NoiseModel, noise_behind
+from napari_segxai.metrics.topology import Direction as Warped
+from napari_segxai.metrics.topology import Warping, warping_error
+from napari_segxai.options import option
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of an evaluation; they hold for all maps and all metrics alike."""
+
+    threshold: Kind = option(
+        "mean", help="how a map becomes a region: mean, share of maximum or mass, or fixed"
+    )
+    level: float | None = option(
+        None, ge=0, help="value of the threshold; by default 1 x mean, 0.2 of maximum or mass, 0.5 fixed"
+    )
+    components: Keep = option("largest", help="regions: the largest component, or all, each with its own box")
+    binarise: float = option(
+        0.1, ge=0, le=1, help="Dice explained and ratios: threshold of the map in [0, 1]"
+    )
+    baseline: Baseline = option("background", help=HELP)
+    steps: int = option(28, ge=2, help="steps of insertion and deletion")
+    insertion_canvas: Baseline = option("background", help="insertion: " + HELP, advanced=True)
+    deletion_canvas: Baseline = option("background", help="deletion: " + HELP, advanced=True)
+    ties: Ties = option(
+        "any", help="pointing game: of several highest pixels, any or all, or the share of them"
+    )
+    tolerance: float = option(0.0, ge=0, unit="mm", help="pointing game: distance that still counts as a hit")
+    tau: float = option(0.2, ge=0, le=1, help="box accuracy: threshold as a share of the maximum")
+    sigma: float = option(0.5, ge=0, le=1, help="box accuracy: IoU that counts as a hit")
+    boundary: float = option(3.0, gt=0, unit="mm", help="width of the boundary on either side of the outline")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One map and everything that a metric may need.
+
+    Attributes
+    ----------
+    name
+        Of the map.
+    map
+        (*grid): raw and signed, float64.
+    prediction
+        Boolean (*grid): the object, the pixels of the target that are predicted as its label.
+    truth
+        Boolean (*grid), if known.
+    spacing
+        Size of a pixel per axis, in the image's units ("mm" stands for these).
+    options
+        The same for all maps.
+    question
+        The network, the input and the target; metrics that need none work without.
+    reader
+        What reads the object from the network's outputs; None without a question or without an object.
+    placed
+        The map on the model grid, float32, on the question's device.
+    to_model
+        Brings a boolean mask (*grid) to the model grid.
+    noise_model
+        See `noise.NoiseModel`.
+    seen
+        What the network made of the copies, by their keys.
+    """
+
+    name: str
+    map: np.ndarray
+    prediction: np.ndarray
+    truth: np.ndarray | None
+    spacing: tuple[float, ...]
+    options: Options
+    question: Question | None = None
+    reader: Reader | None = None
+    placed: Tensor | None = None
+    to_model: Callable[[np.ndarray], Tensor] | None = None
+    noise_model: NoiseModel | None = None
+    seen: dict[Hashable, Readings] = field(default_factory=dict)
+
+    # -- on the image's grid --------------------------------------------------------------------------
+
+    @cached_property
+    def unit(self) -> np.ndarray:
+        """The positive part of the map, scaled to [0, 1]."""
+        return unit(self.map)
+
+    @cached_property
+    def binarised(self) -> np.ndarray:
+        """Boolean (*grid): the scaled map at or above `Options.binarise`."""
+        return sufficiency.binarised(self.map, self.options.binarise)
+
+    @cached_property
+    def _found(self) -> dict[Form, np.ndarray]:
+        o = self.options
+        mask = region(self.map, o.threshold, o.level, o.components)
+        return {"mask": mask, "box": boxed(mask, o.components)}
+
+    def found(self, form: Form) -> np.ndarray:
+        """Return the map's region: boolean (*grid), empty if the map has no positive value."""
+        return self._found[form]
+
+    @cached_property
+    def _wanted(self) -> dict[Form, np.ndarray]:
+        return {"mask": self.truth, "box": boxed(self.truth, self.options.components)}
+
+    def wanted(self, form: Form) -> np.ndarray:
+        """Return the truth's region: boolean (*grid)."""
+        return self._wanted[form]
+
+    def warping(self, form: Form, direction: Warped = "truth") -> Warping | None:
+        """Compare the topology of the map's region and the truth's; None if either is empty."""
+        known = self.__dict__.setdefault("_warpings", {})
+        if (form, direction) not in known:
+            found, wanted = self.found(form), self.wanted(form)
+            both = found.any() and wanted.any()
+            known[form, direction] = warping_error(found, wanted, direction=direction) if both else None
+        return known[form, direction]
+
+    # -- on the model grid ------------------------------------------------------------------------------
+
+    @cached_property
+    def soft_masks(self) -> Tensor:
+        """The scaled map as a mask: (1, 1, *model grid)."""
+        return torch.from_numpy(unit(self.placed)).float().to(self.placed.device)[None, None]
+
+    @cached_property
+    def binarised_masks(self) -> Tensor:
+        """The binarised map as a mask: (1, 1, *model grid), 0 and 1."""
+        mask = sufficiency.binarised(self.placed, self.options.binarise)
+        return torch.from_numpy(mask).float().to(self.placed.device)[None, None]
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """Whole numbers (*model grid), 0 for the most salient pixel."""
+        return ranks(self.placed, self.question.seed)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Share of pixels after every step of insertion and deletion."""
+        return shares_of(self.question, self.options.steps)
+
+    @cached_property
+    def noise(self) -> Tensor | None:
+        """The noise model's answer to the image behind the soft map; None for an empty map."""
+        if not self.unit.any():
+            return None
+        return noise_behind(self.noise_model, self.question.hide(self.options.baseline)(self.soft_masks))
+
+    def copies(self, series: str) -> Copies | None:
+        """Return the copies of a series; None where there is nothing to show."""
+        return SERIES[series](self)
+
+    def reading(self, series: str) -> Readings | None:
+        """Return what the network made of a series; None where there was nothing to show, or no object to see."""
+        copies = None if self.reader is None else self.copies(series)
+        return None if copies is None else self.seen[copies.key]
+
+    def way(self, which: Direction) -> Readings | None:
+        """Return the readings of all steps of insertion or deletion, from none to all pixels."""
+        inner, end = self.reading(which), self.reading(f"{which} canvas")
+        return None if inner is None else whole_way(self.reader, inner, end, which)
+
+
+# -- the series of copies that metrics can ask for -----------------------------------------------------
+
+
+def _behind(key: str, masks: Callable[[Evaluation], Tensor]) -> Any:
+    def make(e: Evaluation) -> Copies | None:
+        if not e.unit.any():
+            return None
+        return kept((key, e.name), masks(e), e.question.hide(e.options.baseline))
+
+    return make
+
+
+def _region(form: Form) -> Any:
+    return _behind(form, lambda e: e.to_model(e.found(form)).float()[None, None])
+
+
+def _ordered(which: Direction) -> Any:
+    def make(e: Evaluation) -> Copies | None:
+        if e.map.min() == e.map.max():
+            return None  # no order
+        kind = getattr(e.options, f"{which}_canvas")
+        return between(e.question, e.name, e.ranks, e.options.steps, kind, which)
+
+    return make
+
+
+def _cropped(e: Evaluation) -> Copies | None:
+    box = tight_box(e.to_model(e.found("box"))) if e.unit.any() else None
+    return None if box is None else crop(("crop", e.name), e.question, box)
+
+
+SERIES: dict[str, Callable[[Evaluation], Copies | None]] = {
+    "soft": _behind("soft", lambda e: e.soft_masks),
+    "binarised": _behind("binarised", lambda e: e.binarised_masks),
+    "box": _region("box"),
+    "mask": _region("mask"),
+    "crop": _cropped,
+    "insertion": _ordered("insertion"),
+    "deletion": _ordered("deletion"),
+    "insertion canvas": lambda e: canvas(e.question, e.options.insertion_canvas),
+    "deletion canvas": lambda e: canvas(e.question, e.options.deletion_canvas),
+}

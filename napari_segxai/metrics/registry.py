@@ -1,0 +1,134 @@
+"""The registry of metrics: a metric, or a family, is added by adding one file to this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_segxai import metrics
+from napari_segxai.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from napari_segxai.metrics.evaluation import Evaluation
+    from napari_segxai.metrics.faithfulness import Curve
+
+SEED_1 = "Hasany et al., MiSuRe, 2026"
+SEED_2 = "Hasany et al., A guided tour of post-hoc XAI techniques in image segmentation, 2025"
+SEED_4 = "Aabid and Sicre, Foreground segmentation to measure deep neural networks interpretability"
+
+Measure = Callable[["Evaluation"], "float | Curve | None"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as evaluation tables know it.
+
+    Attributes
+    ----------
+    name
+        Lower-case with hyphens.
+    title
+        For people.
+    unit
+        "" for a plain number, "mm" for a length in the image's units.
+    better
+        "higher", "lower", or None where neither is.
+    family
+        "localisation", "topology", "sufficiency", "faithfulness" or "shares".
+    needs
+        Of "truth", "network", "noise model".
+    source
+        The paper.
+    form
+        "box" or "mask" for metrics that have both forms, else "".
+    summary
+        What it measures, in one sentence.
+    series
+        The series of changed images that the network has to see for it; see `evaluation.SERIES`.
+    measure
+        What computes it from an `Evaluation`: a number, None where it is undefined, or a `Curve`, whose area counts.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    family: str
+    needs: tuple[str, ...]
+    source: str
+    form: str
+    summary: str
+    series: tuple[str, ...]
+    measure: Measure
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the metric for a listing."""
+        words = ("name", "title", "unit", "better", "family", "source", "form", "summary")
+        return {**{word: getattr(self, word) for word in words}, "needs": list(self.needs)}
+
+
+_metrics: dict[str, Metric] = {}
+
+
+def metric(
+    name: str,
+    *,
+    title: str,
+    family: str,
+    better: Literal["higher", "lower"] | None,
+    summary: str,
+    source: str,
+    unit: str = "",
+    needs: Sequence[str] = (),
+    form: str = "",
+    series: Sequence[str] = (),
+) -> Callable[[Measure], Measure]:
+    """Register the decorated function as the metric `name`; see `Metric` for the arguments."""
+
+    def register(measure: Measure) -> Measure:
+        _metrics[name] = Metric(
+            name=name,
+            title=title,
+            unit=unit,
+            better=better,
+            family=family,
+            needs=tuple(needs),
+            source=source,
+            form=form,
+            summary=summary,
+            series=tuple(series),
+            measure=measure,
+        )
+        return measure
+
+    return register
+
+
+@cache
+def _load_all() -> None:
+    for info in pkgutil.iter_modules(metrics.__path__):
+        importlib.import_module(f"{metrics.__name__}.{info.name}")
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Return all metrics, by family and name."""
+    _load_all()
+    return tuple(sorted(_metrics.values(), key=lambda m: (m.family, m.name)))
+
+
+def find_metric(name: str) -> Metric:
+    """Return the metric called `name`.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest names.
+    """
+    _load_all()
+    if name not in _metrics:
+        raise UserError(f"there is no metric {name!r}; {nearest(name, sorted(_metrics))}")
+    return _metrics[name]
