@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from against_peers import (
     Row,
@@ -73,6 +74,15 @@ def test_peers_of_occlusion_agree_with_each_other(small):
     apart = captum_occlusion(small, 8, 8, BATCH)()
     assert pearson(apart, captum_feature_ablation(small, 8, BATCH)()) >= SAME
     assert pearson(apart, one) < SAME
+
+
+def test_the_last_box_ends_at_the_border(small):
+    """Theirs sticks out and is cut off; where it does not reach, nothing differs."""
+    row = Row(small, "occlusion", "captum", captum_occlusion(small, 8, 5, BATCH), {"patch": 8, "stride": 5})
+    ours, theirs = row.ours(), row.theirs().numpy()
+    last = 32 - 8  # boxes of theirs begin at 0, 5, ..., 25, and along the other axis end at the border
+    np.testing.assert_allclose(ours[:last], theirs[:last], atol=1e-5 * abs(theirs).max())
+    assert pearson(ours[last:], theirs[last:]) < SAME
 
 
 def test_passes_are_counted_per_image(small):
