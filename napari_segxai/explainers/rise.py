@@ -31,6 +31,9 @@ from napari_segxai.engine.worth import Worth, worth
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.options import option
 
+FEWEST = 64
+"""Masks below which the error is not worth telling."""
+
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
 
@@ -45,6 +48,9 @@ class Options:
     upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
     normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
     checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
+    tolerance: float | None = option(
+        None, gt=0, help="stop once the error is below this share of the map's range", advanced=True
+    )
     baseline: Baseline = option("zero", help=HELP, advanced=True)
 
 
@@ -77,25 +83,43 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
     """Average random masks, weighted by what the network still makes of the image behind them."""
     grid, _ = question.grid, question.weights  # an empty M ends it here
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
-    total = torch.zeros(grid, device=question.device)
+    # Two halves, which differ by the error that their sum has left.
+    halves = torch.zeros(2, *grid, device=question.device)
+    counts = [0, 0]
     checkpoints: dict[str, Tensor] = {}
     done = 0
 
     def finding() -> Finding:
-        scale = done * options.keep if options.normalise else 1.0
-        return Finding(total / scale, maps=checkpoints, numbers={"masks": done})
+        return Finding(scaled(done), maps=checkpoints, numbers={"masks": done, "error": error()})
 
-    def consume(start: int, masks: Tensor, logits: Tensor) -> None:
+    def scaled(masks: int) -> Tensor:
+        return halves.sum(0) / (masks * options.keep if options.normalise else 1)
+
+    def error() -> float | None:
+        """Standard error of the map as a share of its range, from the difference of the halves."""
+        if min(counts) < FEWEST // 2:
+            return None
+        apart = halves[0] / counts[0] - halves[1] / counts[1]
+        low, high = (halves.sum(0) / done).aminmax()
+        return float(apart.square().mean().sqrt() / 2 / (high - low).clamp(min=1e-12))
+
+    def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
         nonlocal done
         values = worth(question, options.score, logits)
         stops = (
             [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
         )
         for first, last in itertools.pairwise([0, *stops, len(masks)]):
-            total.add_(torch.tensordot(values[first:last], masks[first:last, 0], dims=1))
+            half = int(counts[1] < counts[0])
+            halves[half] += torch.tensordot(values[first:last], masks[first:last, 0], dims=1)
+            counts[half] += last - first
             done = start + last
             if options.checkpoints and done in CHECKPOINTS:
-                checkpoints[f"map_{done}"] = total / (done * options.keep if options.normalise else 1.0)
+                checkpoints[f"map_{done}"] = scaled(done)
+        if options.tolerance is None:
+            return False
+        left = error()
+        return left is not None and left < options.tolerance
 
     yield from perturb(
         question,

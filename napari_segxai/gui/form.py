@@ -128,7 +128,10 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
         return _whole(parameter)
     if parameter.type is float:
         low = parameter.ge if parameter.ge is not None else (parameter.gt or 0) + SMALLEST
-        spin = _Number(low, parameter.le if parameter.le is not None else LARGEST_FLOAT)
+        high = parameter.le if parameter.le is not None else LARGEST_FLOAT
+        if parameter.optional:
+            return _optional(parameter, _Number(low - SMALLEST, high))
+        spin = _Number(low, high)
         spin.setValue(parameter.default)
         return _Field(parameter, spin, spin.value, spin.setValue, spin.valueChanged)
     line = QLineEdit(parameter.default)
@@ -144,12 +147,17 @@ def _whole(parameter: Parameter) -> _Field:
         spin.setValue(parameter.default)
         return _Field(parameter, spin, spin.value, spin.setValue, spin.valueChanged)
     spin.setRange(low - 1, high)
+    return _optional(parameter, spin)
+
+
+def _optional(parameter: Parameter, spin: QSpinBox | QDoubleSpinBox) -> _Field:
+    """Let the lowest value stand for none."""
     spin.setSpecialValueText("auto")
 
-    def read() -> int | None:
+    def read() -> float | None:
         return None if spin.value() == spin.minimum() else spin.value()
 
-    def write(value: int | None) -> None:
+    def write(value: float | None) -> None:
         spin.setValue(spin.minimum() if value is None else value)
 
     write(parameter.default)

@@ -1,0 +1,126 @@
+"""LIME: a linear model of what the network does when superpixels are switched on and off.
+
+    min over b of  sum_i k(z_i) (v(z_i) - b_0 - b . z_i)^2 + |b|^2,   k(z) = exp(-(1 - cos(z, 1))^2 / width^2)
+
+Ribeiro, Singh, Guestrin, KDD 2016. The image is cut into superpixels (SLIC; supervoxels in 3D), each shown with
+probability one half; v is the worth of what is shown, by default the mean probability of the label over M; samples
+near the whole image count more. The map is the coefficient of each superpixel. Cost: samples + 1 passes.
+
+The weighted R^2 tells how far a sum of parts describes the network: below about 0.5 the map describes little. The
+coefficients depend on the superpixels, the kernel width and the ridge, none of which the data decide, and do not add up
+to the score: for shares that do, use kernel-shap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.baselines import HELP as BASELINES
+from napari_segxai.engine.baselines import Baseline
+from napari_segxai.engine.cells import HELP as SHAPES
+from napari_segxai.engine.cells import Shape, cut, shown
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.perturb import perturb
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.worth import HELP, Worth, worth
+from napari_segxai.explainers.registry import explainer
+from napari_segxai.options import option
+
+POOR = 0.5
+"""R^2 below which the linear model describes little."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of lime."""
+
+    cells: int = option(60, ge=1, help="about how many superpixels")
+    samples: int = option(500, ge=2, help="how often superpixels are switched on and off")
+    shape: Shape = option("superpixels", help=SHAPES)
+    score: Worth = option("probability", help=HELP)
+    width: float = option(
+        0.25, gt=0, help="width of the kernel: how near the whole image samples count", advanced=True
+    )
+    ridge: float = option(1.0, ge=0, help="strength of the penalty on the coefficients", advanced=True)
+    baseline: Baseline = option("mean", help=BASELINES, advanced=True)
+
+
+@explainer(
+    "lime",
+    title="LIME",
+    family="perturbation",
+    summary="a linear model of what the network does near this image, superpixel by superpixel",
+    source="Ribeiro et al., KDD 2016",
+    options=Options,
+    passes=lambda options, size: Passes(options.samples + 1),
+)
+def lime(question: Question, options: Options) -> Steps[Finding]:
+    """Fit a ridge regression to the worth of random sets of superpixels."""
+    _ = question.weights  # an empty M ends it here
+    cells = cut(question, options.shape, options.cells)
+    count = int(cells.max()) + 1
+    members = np.random.default_rng(question.seed).random((options.samples, count)) < 0.5
+    members[0] = True  # the image itself
+    values = np.zeros(len(members))
+    done = 0
+
+    def finding() -> Finding:
+        shares, fitted = ridge_fit(members[:done], values[:done], options.width, options.ridge)
+        return Finding(
+            torch.as_tensor(shares, dtype=torch.float32, device=question.device)[cells],
+            numbers={"superpixels": count, "samples": done, "r_squared": fitted},
+            warnings=(
+                [
+                    f"a sum over superpixels describes the network poorly here (R² {fitted:.2f}): trust the map little."
+                ]
+                if fitted < POOR
+                else []
+            ),
+        )
+
+    def consume(start: int, masks: Tensor, logits: Tensor) -> None:
+        nonlocal done
+        values[start : start + len(masks)] = worth(question, options.score, logits).double().cpu().numpy()
+        done = start + len(masks)
+
+    yield from perturb(
+        question,
+        len(members),
+        lambda start, n: shown(
+            torch.from_numpy(members[start : start + n]).to(question.device, torch.float32), cells
+        ),
+        consume,
+        hide=question.hide(options.baseline),
+        note="sample",
+        partial=finding,
+        rough=True,
+    )
+    return finding()
+
+
+def ridge_fit(
+    members: np.ndarray, values: np.ndarray, width: float, ridge: float
+) -> tuple[np.ndarray, float]:
+    """Return the coefficients (cells,) and the weighted R^2 of a ridge regression with an intercept.
+
+    Parameters
+    ----------
+    members
+        Boolean (samples, cells).
+    values
+        (samples,).
+    """
+    z = members.astype(float)
+    distance = 1 - np.sqrt(z.mean(1))  # cosine distance to all cells
+    weights = np.exp(-((distance / width) ** 2))
+    mean, level = np.average(z, 0, weights), np.average(values, weights=weights)
+    centred, rest = z - mean, values - level
+    gram = (centred.T * weights) @ centred + ridge * np.eye(z.shape[1])
+    shares = np.linalg.lstsq(gram, (centred.T * weights) @ rest, rcond=None)[0]
+    left, spread = np.sum(weights * (rest - centred @ shares) ** 2), np.sum(weights * rest**2)
+    constant = spread <= 1e-20 * np.sum(weights * values**2)
+    return shares, 1.0 if constant else float(1 - left / spread)
