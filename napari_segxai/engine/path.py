@@ -74,7 +74,7 @@ def open_account(question: Question, baseline: Tensor) -> Account:
     """Ask for the score of the image and of the baseline, which has the input's shape: 2 forward passes."""
     own = float(question.score(question.logits))
     with torch.inference_mode():
-        return Account(float(question.score(question.forward(baseline))), own)
+        return Account(float(question.score(question.look(baseline))), own)
 
 
 def warn_of_residual(question: Question, numbers: Mapping[str, Any]) -> None:
@@ -102,9 +102,7 @@ def knots(question: Question, baseline: Tensor, account: Account, steps: int) ->
         found: list[Tensor] = []
 
         def run(start: int, n: int, at: Tensor = at) -> Tensor:
-            return question.score(
-                question.forward(on_the_line(baseline, question.input, at[start : start + n]))
-            )
+            return question.score(question.look(on_the_line(baseline, question.input, at[start : start + n])))
 
         def consume(_start: int, values: Tensor, found: list[Tensor] = found) -> None:
             found.append(values)

@@ -1,0 +1,285 @@
+"""Guided backpropagation: every way to call a ReLU, dropout at test time, and guided Grad-CAM."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import LinearHead, card, conv, planted_image, planted_model
+from test_engine import assert_same_state, state_of
+from test_input_space import ask, bent, close, of_function, random_image, tensor_of
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.engine.dropout import draw_seed
+
+
+class Deep(nn.Module):
+    """Three convolutions with an activation after each of the first two, and dropout if wanted."""
+
+    def __init__(self, act, ndim: int = 2, dropout: nn.Module | None = None):
+        super().__init__()
+        torch.manual_seed(5)
+        self.parts = nn.ModuleList(conv(ndim)(a, b, 3, padding=1) for a, b in ((1, 6), (6, 6), (6, 2)))
+        self.act = act
+        self.drop = dropout or nn.Identity()
+
+    def forward(self, x):
+        one, two, three = self.parts
+        return three(self.drop(self.act(two(self.act(one(x))))))
+
+
+def add_then(function):
+    """An in-place function is given a tensor that nobody else needs."""
+    return lambda x: function(x + 0)
+
+
+WAYS = {
+    "functional": F.relu,
+    "functional, in place": lambda x: F.relu(x, inplace=True),
+    "torch.relu": torch.relu,
+    "torch.relu_": lambda x: torch.relu_(x),
+    "method": lambda x: x.relu(),
+    "method, in place": add_then(lambda x: x.relu_()),
+    "module, in place": nn.ReLU(inplace=True),
+    "threshold": nn.Threshold(0, 0),
+}
+
+
+def hooked_gradient(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Guided backpropagation by module hooks, for networks whose ReLUs are all nn.ReLU."""
+    handles = [
+        part.register_full_backward_hook(lambda _m, inwards, _out: (inwards[0].clamp(min=0),))
+        for part in module.modules()
+        if isinstance(part, nn.ReLU)
+    ]
+    assert handles
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(module(x)[0, 1].mean(), x)
+    for handle in handles:
+        handle.remove()
+    return gradient[0]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_map_equals_that_of_module_hooks(ndim):
+    class Separate(Deep):  # a module with a hook may run once only
+        def __init__(self):
+            super().__init__(nn.ReLU(), ndim)
+            self.again = nn.ReLU()
+
+        def forward(self, x):
+            one, two, three = self.parts
+            return three(self.again(two(self.act(one(x)))))
+
+    module, image = Separate(), random_image(ndim)
+    expected = hooked_gradient(module, tensor_of(image))
+    model = sx.load_model(module, card=card(ndim))
+    close(ask(model, image, "guided-backprop").map, expected.abs().amax(0), rtol=1e-5)
+    close(ask(model, image, "guided-backprop", signed=True).map, expected.sum(0), rtol=1e-5)
+    vanilla = ask(model, image, "vanilla-gradient").map
+    assert not np.allclose(vanilla, expected.abs().amax(0), rtol=0.01)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_relus_are_guided_however_they_are_called(way):
+    image = random_image(2)
+    maps = [
+        ask(sx.load_model(Deep(act), card=card()), image, "guided-backprop").map
+        for act in (nn.ReLU(), WAYS[way])
+    ]
+    close(maps[1], maps[0], rtol=1e-5)
+
+
+def test_relu6_is_a_relu_below_its_ceiling():
+    image = random_image(2)
+    expected = ask(sx.load_model(Deep(nn.ReLU()), card=card()), image, "guided-backprop")
+    found = ask(sx.load_model(Deep(nn.ReLU6()), card=card()), image, "guided-backprop")
+    close(found.map, expected.map, rtol=1e-5)
+    assert not found.record.warnings
+
+
+@pytest.mark.parametrize(
+    "act", [nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU(), nn.ELU(), nn.PReLU(), nn.Hardswish()]
+)
+def test_smooth_activations_are_clamped_and_that_is_said(act):
+    image = random_image(2)
+    module = Deep(act)
+    found = ask(sx.load_model(module, card=card()), image, "guided-backprop")
+    assert found.record.warnings == [
+        f"{type(act).__name__}: no ReLU, so only negative gradients were clamped there."
+    ]
+    x = tensor_of(image).requires_grad_()
+    one, two, three = module.parts
+    first = one(x)
+    second = two(act(first))
+    third = three(act(second))
+    # by hand, from the back: clamp what enters the activation, then its own derivative
+    step = lambda out, at, gradient: torch.autograd.grad(out, at, gradient, retain_graph=True)[0]
+    back = act(second)
+    gradient = torch.autograd.grad(three(back)[0, 1].mean(), back)[0].clamp(min=0)
+    gradient = step(act(second), second, gradient)
+    middle = act(first)
+    gradient = step(two(middle), middle, gradient).clamp(min=0)
+    gradient = step(one(x), x, step(act(first), first, gradient))
+    close(found.map, gradient[0].abs().amax(0), rtol=1e-4)
+    assert third.shape[1] == 2
+
+
+def test_what_speaks_against_the_label_is_hidden():
+    model, image = of_function(
+        lambda x: 2 + x[:, 2, 3].relu() - 0.5 * x[:, 5, 6].relu(), {(2, 3): 1, (5, 6): 1}
+    )
+    map = ask(model, image, "guided-backprop").map
+    assert map[2, 3] == 1
+    assert np.count_nonzero(map) == 1
+    assert ask(model, image, "vanilla-gradient").map[5, 6] == 0.5
+
+
+def test_a_network_without_relu_is_refused():
+    with pytest.raises(sx.UserError, match="no ReLU"):
+        sx.explain(planted_model(), planted_image(), "object", "guided-backprop")
+    beside = sx.load_model(Deep(lambda x: x), card=card())
+    with pytest.raises(sx.UserError, match="no ReLU"):
+        ask(beside, random_image(2), "guided-backprop")
+
+
+def test_other_methods_are_not_guided_afterwards():
+    model, image = bent()
+    before = ask(model, image, "vanilla-gradient").map
+    ask(model, image, "guided-backprop")
+    np.testing.assert_array_equal(ask(model, image, "vanilla-gradient").map, before)
+
+
+# -- dropout --------------------------------------------------------------------------------------------------
+
+
+class Dropping(Deep):
+    """Dropout and a batch normalisation, which must stay as it is."""
+
+    def __init__(self, drop: nn.Module):
+        super().__init__(nn.ReLU(), dropout=drop)
+        self.norm = nn.BatchNorm2d(6)
+        self.again = nn.ReLU()
+        self.eval()
+
+    def forward(self, x):
+        one, two, three = self.parts
+        return three(self.drop(self.again(self.norm(two(self.act(one(x)))))))
+
+
+@pytest.mark.parametrize("drop", [nn.Dropout(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.3)])
+def test_mean_and_deviation_are_those_of_a_plain_loop(drop):
+    module, image = Dropping(drop), random_image(2)
+    model = sx.load_model(module, card=card())
+    before, random = state_of(module), torch.get_rng_state()
+    found = ask(model, image, "guided-backprop", dropout_passes=7, seed=3)
+    assert_same_state(before, state_of(module))
+    assert torch.equal(torch.get_rng_state(), random)
+    module.drop.train()
+    maps = []
+    for number in range(7):
+        torch.manual_seed(draw_seed(3, number))
+        maps.append(hooked_gradient(module, tensor_of(image)).abs().amax(0))
+    maps = torch.stack(maps).numpy()
+    assert maps.std(0).max() > 0
+    close(found.map, maps.mean(0), rtol=1e-4)
+    close(found.maps["standard_deviation"], maps.std(0), rtol=1e-4)
+    assert found.record.results == {"passes": 7, "dropout_layers": 1}
+    assert found.record.passes == {"forward": 8, "backward": 7}
+
+
+def test_dropout_is_drawn_by_the_seed():
+    model, image = sx.load_model(Dropping(nn.Dropout(0.5)), card=card()), random_image(2)
+    map = lambda seed: ask(model, image, "guided-backprop", dropout_passes=3, seed=seed).map
+    np.testing.assert_array_equal(map(1), map(1))
+    assert not np.allclose(map(1), map(2))
+
+
+@pytest.mark.parametrize("drop", [nn.Identity(), nn.Dropout(0.0)])
+def test_a_network_that_drops_nothing_is_refused(drop):
+    model = sx.load_model(Dropping(drop), card=card())
+    with pytest.raises(sx.UserError, match="no dropout"):
+        ask(model, random_image(2), "guided-backprop", dropout_passes=3)
+
+
+class Breaks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ValueError("boom")
+
+
+@pytest.mark.parametrize("params", [{}, {"dropout_passes": 3}])
+def test_an_exception_on_the_way_back_leaves_everything_as_it_was(params):
+    class Broken(Dropping):
+        def forward(self, x):
+            return super().forward(Breaks.apply(x))
+
+    module, image = Broken(nn.Dropout(0.5)), random_image(2)
+    model = sx.load_model(module, card=card())
+    before, random = state_of(module), torch.get_rng_state()
+    with pytest.raises(ValueError, match="boom"):
+        ask(model, image, "guided-backprop", **params)
+    assert_same_state(before, state_of(module))
+    assert torch.equal(torch.get_rng_state(), random)
+    gradient = torch.ones(1, requires_grad=True)
+    (-gradient.relu()).backward()
+    assert gradient.grad == -1  # guided, it would be 0
+
+
+def test_stopping_between_passes_with_dropout():
+    module, image = Dropping(nn.Dropout(0.5)), random_image(2)
+    model = sx.load_model(module, card=card())
+    before = state_of(module)
+    target = sx.Target("object", region="image")
+    work = sx.explain_steps(model, image, target, "guided-backprop", dropout_passes=9)
+    steps = [next(work), next(work)]
+    assert not module.drop.training  # nothing is switched on while it waits
+    found = steps[1].partial()
+    close(found.map, ask(model, image, "guided-backprop", dropout_passes=2).map, rtol=1e-5)
+    work.close()
+    assert_same_state(before, state_of(module))
+
+
+# -- guided Grad-CAM ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cam", ["seg-grad-cam", "seg-hires-grad-cam"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_guided_grad_cam_is_the_product_of_its_parts(ndim, cam):
+    model, image = bent(ndim)
+    found = ask(model, image, "guided-grad-cam", layer="features.2", cam=cam, signed=True)
+    where = ask(model, image, cam, layer="features.2").map.clip(min=0)
+    guided = ask(model, image, "guided-backprop", signed=True).map
+    assert where.any()
+    close(found.map, where * guided)
+    close(found.maps["cam"], where)
+    close(found.maps["guided_gradient"], guided)
+    assert found.record.passes == {"forward": 2, "backward": 2}
+
+
+def test_guided_grad_cam_of_a_coarse_layer_is_enlarged():
+    class Coarse(LinearHead):
+        def forward(self, x):
+            return self.head(F.interpolate(F.avg_pool2d(self.features(x), 4), x.shape[2:]))
+
+    with torch.no_grad():
+        module = Coarse()
+        model, image = sx.load_model(module, card=card(grid={"size": [16, 20]})), random_image(2)
+    found = ask(model, image, "guided-grad-cam", layer="features.1")
+    assert found.map.shape == image.array.shape
+    assert found.map.any()
+
+
+def test_a_cam_without_positive_values_is_named():
+    model, image = bent()
+    with torch.no_grad():
+        model.module.head.weight[1] = 0
+    found = ask(model, image, "guided-grad-cam", layer="features.2")
+    assert not found.map.any()
+    assert any("nowhere positive" in warning for warning in found.record.warnings)
