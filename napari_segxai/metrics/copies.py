@@ -89,10 +89,12 @@ class Reader:
 
     def __init__(self, question: Question):
         self.question = question
+        name = question.model.labels[question.label]
+        if not bool(question.predicted.any()):
+            raise EmptyRegion(f"{question.model.name} predicts no pixel as {name!r}.")
         self.object = question.predicted & question.pixels
         if not bool(self.object.any()):
-            name = question.model.labels[question.label]
-            raise EmptyRegion(f"{question.model.name} draws nothing of {name!r} in the region.")
+            raise EmptyRegion(f"{question.model.name} predicts no pixel as {name!r} in the region.")
         others = question.predicted & ~self.object
         self.within = ~others if bool(others.any()) else None
         self.places = self.object.flatten().nonzero()[:, 0]
