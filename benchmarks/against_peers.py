@@ -3,8 +3,9 @@
 Medians of pairs that are run one after the other. Ours do what a user gets: from the image to the explanation on the image
 grid, with its record. Theirs start with the prepared input and the pixels of the label, and end with a map. captum and
 MONAI get the batch size with which a bare forward pass is quickest per image; the plain loops run one image at a time, as
-RISE and MiSuRe were published. Passes are counted on the networks of both sides, in a run that is not timed. Where both
-sides mean the same, the maps are correlated.
+RISE and MiSuRe were published. Passes are counted on the networks of both sides, in a run that is not timed, and the maps
+of both sides are correlated; those of Kernel SHAP rest on other random samples. Ours may run in bfloat16 where
+the device has it and the method allows it, and the table says so; `--precision float32` forbids it.
 
     python benchmarks/against_peers.py [--only occlusion] [--repeats 5] [--out benchmarks/results/input_space_cpu.md]
 
@@ -31,6 +32,7 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.engine.cells import honeycomb
 from napari_segxai.engine.passes import finish
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
@@ -49,13 +51,14 @@ class Amounts:
     steps: int = 32
     window: int = 28  # of 224 pixels; moved by half of it
     cube: int = 16  # of 80 x 96 x 80 voxels
-    cells: int = 7
+    square: int = 32
+    cells: int = 60
     samples: int = 512
     masks: int = 500
     iterations: int = 100
 
 
-SHORT = Amounts(steps=2, window=112, cube=80, cells=2, samples=8, masks=4, iterations=2)
+SHORT = Amounts(steps=2, window=112, cube=80, square=112, cells=4, samples=16, masks=4, iterations=2)
 
 
 @dataclass(frozen=True)
@@ -67,42 +70,42 @@ class Row:
     against: str
     theirs: Theirs
     params: dict[str, object] = field(default_factory=dict)
-    same: bool = True
-    """Whether both maps are meant to be the same."""
 
-    @property
-    def job(self) -> Job:
+    def job(self, precision: str) -> Job:
         """Raises a `UserError` where there is no such method."""
+        case, target = self.case, sx.Target(self.case.label)
         return Job.make(
-            self.case.model,
-            self.case.image,
-            sx.Target(self.case.label),
-            self.method,
-            device="cpu",
-            **self.params,
+            case.model, case.image, target, self.method, device="cpu", precision=precision, **self.params
         )
 
-    def ours(self) -> np.ndarray:
-        """Our map on the model grid."""
-        job, case = self.job, self.case
+    def ours(self, precision: str = "float32") -> tuple[np.ndarray, str]:
+        """Our map on the model grid, and the kind of numbers that it was computed with."""
+        job, case = self.job(precision), self.case
         with case.model.in_use("cpu") as device:
             prepared = case.model.prepare(case.image)
             question = Question(
-                case.model, case.image, prepared, job.target, device=device, seed=0, planned=job.passes
+                case.model,
+                case.image,
+                prepared,
+                job.target,
+                device=device,
+                seed=0,
+                planned=job.passes,
+                precision=precision,
             )
-            return finish(job.method.run(question, job.options)).map.numpy()
+            return finish(job.method.run(question, job.options)).map.numpy(), question.engine["precision"]
 
-    def measured(self, repeats: int) -> str:
+    def measured(self, repeats: int, precision: str) -> str:
         """The row of the table."""
         with counted(self.case.model.module, self.case.tensor) as own:
-            map = self.ours()
+            map, digits = self.ours(precision)
         with counted(self.case.module, self.case.tensor) as other:
             their_map = self.theirs().detach().numpy()
-        alike = f"{np.corrcoef(map.ravel(), their_map.ravel())[0, 1]:.4f}" if self.same else ""
-        quick, slow, ratio = faster(lambda: finish(self.job.steps()), self.theirs, repeats)
+        alike = np.corrcoef(map.ravel(), their_map.ravel())[0, 1]
+        quick, slow, ratio = faster(lambda: finish(self.job(precision).steps()), self.theirs, repeats)
         return (
-            f"| {self.method}, {self.case.model.card.name} | {self.against} | {own} | {other} "
-            f"| {quick:.3f} | {slow:.3f} | {ratio:.2f} | {alike} |"
+            f"| {self.method}, {self.case.model.card.name} | {self.against} | {own}, {digits} | {other}, float32 "
+            f"| {quick:.3f} | {slow:.3f} | {ratio:.2f} | {alike:.4f} |"
         )
 
 
@@ -197,10 +200,11 @@ def captum_feature_ablation(case: Compared, size: int, batch: int) -> Theirs:
     return work
 
 
-def captum_kernel_shap(case: Compared, size: int, samples: int, batch: int) -> Theirs:
+def captum_kernel_shap(case: Compared, cells: int, samples: int, batch: int) -> Theirs:
+    """With our cells."""
     from captum.attr import KernelShap
 
-    parts = squares(tuple(case.tensor.shape[2:]), size)
+    parts = torch.from_numpy(honeycomb(case.tensor.shape[2:], cells))[None, None]
 
     @torch.no_grad()
     def work() -> Tensor:
@@ -303,7 +307,6 @@ def photo_rows(much: Amounts) -> Iterator[Row]:
     case = Photo()
     batch = best_batch(case)
     of, stride = f"batches of {batch}", much.window // 2
-    size = 224 // much.cells
     yield Row(
         case,
         "integrated-gradients",
@@ -321,16 +324,15 @@ def photo_rows(much: Amounts) -> Iterator[Row]:
         case,
         "occlusion",
         f"captum, FeatureAblation, {of}",
-        captum_feature_ablation(case, size, batch),
-        {"patch": size, "stride": size},
+        captum_feature_ablation(case, much.square, batch),
+        {"patch": much.square, "stride": much.square},
     )
     yield Row(
         case,
         "kernel-shap",
         f"captum, KernelShap, {of}",
-        captum_kernel_shap(case, size, much.samples, batch),
-        {"cells": much.cells, "samples": much.samples},
-        same=False,  # other random samples
+        captum_kernel_shap(case, much.cells, much.samples, batch),
+        {"cells": much.cells, "samples": much.samples, "score": "target"},
     )
     yield Row(
         case,
@@ -363,6 +365,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", help="one of our methods")
+    parser.add_argument("--precision", choices=["auto", "float32"], default="auto")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -382,11 +385,11 @@ def main() -> None:
             if options.only not in (None, row.method):
                 continue
             try:
-                row.job  # noqa: B018 - raises where there is no such method
+                row.job(options.precision)
             except UserError as error:
                 print(f"skipped: {row.method} against {row.against}: {error}", file=sys.stderr)
                 continue
-            lines.append(row.measured(1 if options.short else options.repeats))
+            lines.append(row.measured(1 if options.short else options.repeats, options.precision))
             print(lines[-1], flush=True)
     if options.out and not options.short:
         options.out.write_text("\n".join(lines) + "\n")
