@@ -204,12 +204,17 @@ class Question:
         return f"{'area' if len(self.grid) == 2 else 'volume'}_{self.image.units}{len(self.grid)}"
 
     @property
-    def cell_volume(self) -> float:
-        """Area or volume of one cell of the model grid, in the image's units."""
+    def cell_size(self) -> tuple[float, ...]:
+        """Lengths of one cell of the model grid along its axes, in the image's units."""
         place = self.prepared.placement
         spacing = [self.image.spacing[k] for k in place.turn[0]][-len(self.grid) :]
-        zoom = [a / b for a, b in zip(place.turned_shape, place.resampled_shape, strict=True)]
-        return math.prod(spacing) * math.prod(zoom)
+        shapes = zip(spacing, place.turned_shape, place.resampled_shape, strict=True)
+        return tuple(length * before / after for length, before, after in shapes)
+
+    @property
+    def cell_volume(self) -> float:
+        """Area or volume of one cell of the model grid, in the image's units."""
+        return math.prod(self.cell_size)
 
     def about(self, tensor: Tensor) -> Question:
         """Return the same question about another input, with this one's pixel set M.
