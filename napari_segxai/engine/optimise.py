@@ -23,18 +23,19 @@ def optimise(
     loss: Callable[[Tensor], Tensor],
     *,
     iterations: int,
-    lr: float,
-    weight_decay: float,
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
     after: Callable[[Tensor], None],
     note: str,
     partial: Callable[[], Finding] | None = None,
 ) -> Steps[Tensor]:
-    """Minimise `loss` of `parameter` with AdamW; `parameter` is changed in place.
+    """Minimise `loss` of `parameter`, which is changed in place.
 
     Parameters
     ----------
     loss
         Runs the network once on what `parameter` makes of the input and returns a scalar.
+    optimizer
+        Made for [parameter].
     after
         Called without gradient after every update, e.g. to clamp.
 
@@ -44,16 +45,14 @@ def optimise(
         (iterations,): the loss before every update. It stays on the device until the end, so that no
         iteration waits for the host.
     """
-    optimizer = torch.optim.AdamW(
-        [parameter.requires_grad_(True)], lr=lr, weight_decay=weight_decay, fused=True
-    )
+    descent = optimizer([parameter.requires_grad_(True)])
     losses = torch.zeros(iterations, device=question.device)
     for k in range(iterations):
         try:
             with torch.enable_grad():
                 value = loss(parameter)
                 (parameter.grad,) = torch.autograd.grad(value, [parameter])
-            optimizer.step()
+            descent.step()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

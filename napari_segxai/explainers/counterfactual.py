@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -306,8 +307,7 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
         delta,
         loss,
         iterations=options.iterations,
-        lr=options.lr,
-        weight_decay=0.0,
+        optimizer=partial(torch.optim.AdamW, lr=options.lr, weight_decay=0.0, fused=True),
         after=after,
         note="change",
     )

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -173,8 +174,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         mask,
         loss,
         iterations=options.iterations,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
+        optimizer=partial(torch.optim.AdamW, lr=options.lr, weight_decay=options.weight_decay, fused=True),
         after=after,
         note="stage 2, pruning",
         partial=pruned,

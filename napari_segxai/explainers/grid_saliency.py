@@ -1,0 +1,167 @@
+"""Grid saliency: the least of the surroundings that the network needs to see an object as it does.
+
+    min over M of  lambda sum M + |R max(f(x) - f(phi(x, M)), 0)|_1 / |R|_1,   phi = x M + b (1 - M)
+
+Hoyer et al., NeurIPS 2019. M is a coarse grid of values in [0, 1], enlarged linearly; R is the object that is asked
+about. Context mode: R itself is never hidden, so that what M keeps is context. Object mode: everything may be hidden.
+Gradient descent with momentum; after each step values below 0.2 become 0 and those above 1 become 1. f is the
+probability of the label. Where the loss ends higher than it began, the first mask stands. In object mode the mask begins with everything
+shown, since a half-hidden object is often none and gives no gradient to go by. The numbers tell which
+share of the kept context lies on which predicted label. Cost: iterations x (forward + backward) + 2 forward passes.
+
+What hides the pixels decides what seems to be needed: grey looks like road. "unbiased" (our own variant, not the
+paper's) runs four baselines and averages their masks. The coarse grid is the only smoothing: there is no penalty on
+edges. A kept cell may be needed for what lies next to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.optimise import optimise
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.explainers.registry import Size, explainer
+from napari_segxai.options import option
+
+FOUR: tuple[Baseline, ...] = ("zero", "minimum", "mean", "blur")
+"""Baselines of the unbiased variant."""
+
+GONE = 0.2
+"""Mask values below this are set to 0 (Hoyer et al.)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of grid-saliency."""
+
+    mode: Literal["context", "object"] = option(
+        "context", help="context: the object is never hidden; object: everything may be"
+    )
+    cells: int | None = option(
+        None, ge=1, unit="on the longest side", help="cells of the mask; by default 16, in 3D 8"
+    )
+    iterations: int = option(100, ge=1, help="steps of gradient descent")
+    start: float | None = option(
+        None, gt=0, le=1, help="value the mask begins with; by default 0.5, in object mode 1", advanced=True
+    )
+    lam: float = option(0.5, ge=0, help="price of keeping the whole image (a share of it costs that share)")
+    lr: float = option(0.2, gt=0, help="step of the gradient descent, per cell", advanced=True)
+    momentum: float = option(0.5, ge=0, le=1, help="momentum of the gradient descent", advanced=True)
+    unbiased: bool = option(False, help="average the masks of four baselines instead of one")
+    baseline: Baseline = option("mean", help=HELP, advanced=True)
+
+
+def _passes(options: Options, size: Size) -> Passes:
+    times = len(FOUR) if options.unbiased else 1
+    return Passes(1 + times * (options.iterations + 1), times * options.iterations)
+
+
+@explainer(
+    "grid-saliency",
+    title="Grid saliency",
+    family="perturbation",
+    needs=("gradients",),
+    summary="the least of an object's surroundings that the network needs to see the object as it does",
+    source="Hoyer et al., NeurIPS 2019",
+    options=Options,
+    passes=_passes,
+)
+def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
+    """Optimise a coarse mask, for one baseline or for four."""
+    request = question.weights
+    found: list[Tensor] = []
+    losses: list[list[float]] = []
+    kept = False
+    for baseline in FOUR if options.unbiased else (options.baseline,):
+        mask, loss, improved = yield from _one(question, options, baseline, request)
+        found.append(mask)
+        losses.append(loss)
+        kept = kept or not improved
+    mask = torch.stack(found).mean(0)
+    numbers = shares(mask * (1 - request), question.logits[0].argmax(0), question.model.labels)
+    return Finding(
+        mask * (1 - request) if options.mode == "context" else mask,
+        masks={"kept": mask > GONE},
+        curves={"loss": {"iteration": list(range(1, options.iterations + 1)), **_named(losses)}},
+        numbers={"kept": float(mask.mean()), **numbers},
+        warnings=["gradient descent did not lower the loss; the mask is the one it began with."]
+        if kept
+        else [],
+    )
+
+
+def _named(losses: Sequence[list[float]]) -> dict[str, list[float]]:
+    names = FOUR if len(losses) > 1 else ("loss",)
+    return {str(name): values for name, values in zip(names, losses, strict=True)}
+
+
+def _one(
+    question: Question, options: Options, baseline: Baseline, request: Tensor
+) -> Steps[tuple[Tensor, list[float], bool]]:
+    """Optimise the mask for one baseline: the mask on the grid, the loss over time, whether it fell."""
+    hide = question.hide(baseline)
+    longest = options.cells or (16 if len(question.grid) == 2 else 8)
+    shape = [max(1, round(n * min(1, longest / max(question.grid)))) for n in question.grid]
+    start = options.start or (0.5 if options.mode == "context" else 1.0)
+    coarse = torch.full((1, 1, *shape), start, device=question.device)
+    wanted = question.model.probability(question.logits, question.label).clone()
+    inside = request.sum()
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+
+    def spread(values: Tensor) -> Tensor:
+        return F.interpolate(values, question.grid, mode=mode, align_corners=False)
+
+    def shown(values: Tensor) -> Tensor:
+        mask = spread(values)
+        return torch.maximum(mask, request) if options.mode == "context" else mask
+
+    def loss(values: Tensor) -> Tensor:
+        logits = question.forward(hide(shown(values)))
+        lost = (wanted - question.model.probability(logits, question.label)).clamp(min=0)
+        return options.lam * values.mean() + (lost * request).sum() / inside
+
+    def after(values: Tensor) -> None:
+        values.clamp_(max=1).masked_fill_(values < GONE, 0)
+
+    def finding() -> Finding:
+        return Finding(spread(coarse.detach())[0, 0])
+
+    # The price of a cell falls with their number, and so would its steps: `lr` is for one cell.
+    rate = options.lr * coarse.numel()
+    losses = yield from optimise(
+        question,
+        coarse,
+        loss,
+        iterations=options.iterations,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=options.momentum),
+        after=after,
+        note=f"{baseline}, iteration" if options.unbiased else "iteration",
+        partial=finding,
+    )
+    with torch.no_grad():
+        last = float(loss(coarse))
+    yield question.step("checked", finding)
+    values = losses.tolist()
+    improved = last <= values[0]
+    if not improved:
+        coarse.fill_(start)
+    return spread(coarse)[0, 0], values, improved
+
+
+def shares(mask: Tensor, predicted: Tensor, labels: Sequence[str]) -> dict[str, float]:
+    """Return which share of a mask lies on which predicted label; empty where the mask is."""
+    total = float(mask.sum())
+    if total <= 0:
+        return {}
+    sums = torch.bincount(predicted.flatten(), mask.flatten().double(), minlength=len(labels)).tolist()
+    return {
+        f"context_on_{name}": value / total for name, value in zip(labels, sums, strict=True) if value > 0
+    }

@@ -1,0 +1,129 @@
+"""Methods that optimise a coarse mask: grid saliency and extremal perturbation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import OBJECT, PATCH, planted_image, planted_model
+
+import napari_segxai as sx
+from napari_segxai.explainers.grid_saliency import shares
+
+AROUND = tuple(slice(p.start - 3, p.stop + 3) for p in PATCH)
+
+
+def object_region(ndim: int) -> np.ndarray:
+    region = np.zeros((32, 32), bool)
+    region[OBJECT] = True
+    return region if ndim == 2 else np.repeat(region[None], 6, 0)
+
+
+def flat(map: np.ndarray) -> np.ndarray:
+    return map if map.ndim == 2 else map.mean(0)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_context_of_the_object_is_the_patch(ndim, unbiased):
+    target = sx.Target("object", region=object_region(ndim))
+    found = sx.explain(
+        planted_model(ndim),
+        planted_image(ndim),
+        target,
+        "grid-saliency",
+        cells=16,
+        unbiased=unbiased,
+        baseline="zero",
+    )
+    map = flat(found.map)
+    assert map[PATCH].mean() > 0.3
+    assert not map[OBJECT].any()  # the object is no context
+    assert map[2:6, 2:6].mean() < 0.3 * map[PATCH].mean()  # nor is the decoy
+    outside = map.copy()
+    outside[AROUND] = 0
+    assert outside.mean() < 0.1 * map[PATCH].mean()
+    results = found.record.results
+    on = {k: v for k, v in results.items() if k.startswith("context_on_")}
+    assert sum(on.values()) == pytest.approx(1)
+    assert on["context_on_object"] > 0.4  # the patch is drawn as object as well
+    assert results["kept"] < 0.3
+    assert len(found.curves["loss"]) == (5 if unbiased else 2)
+
+
+def test_in_object_mode_the_object_is_needed_too():
+    target = sx.Target("object", region=object_region(2))
+    found = sx.explain(
+        planted_model(), planted_image(), target, "grid-saliency", mode="object", baseline="zero"
+    )
+    assert found.map[OBJECT].mean() > 0.5
+    assert found.map[PATCH].mean() > 0.3
+
+
+def test_a_mask_that_got_worse_is_not_kept():
+    target = sx.Target("object", region=object_region(2))
+    found = sx.explain(
+        planted_model(),
+        planted_image(),
+        target,
+        "grid-saliency",
+        baseline="zero",
+        lam=0.01,
+        lr=300,
+        iterations=2,
+    )
+    if found.record.warnings:
+        assert "did not lower the loss" in found.record.warnings[0]
+        assert set(np.unique(found.map)) <= {0.0, 0.5}
+    better = sx.explain(planted_model(), planted_image(), target, "grid-saliency", baseline="zero")
+    loss = better.curves["loss"]["loss"]
+    assert loss[-1] < loss[0]
+    assert not better.record.warnings
+
+
+def test_shares_of_context():
+    mask = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
+    predicted = torch.tensor([[0, 1], [1, 2]])
+    assert shares(mask, predicted, ["a", "b", "c"]) == {
+        "context_on_a": 0.25,
+        "context_on_b": 0.25,
+        "context_on_c": 0.5,
+    }
+    assert shares(0 * mask, predicted, ["a", "b", "c"]) == {}
+
+
+@pytest.mark.parametrize("mode", ["preserve", "delete"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_smallest_mask_holds_the_causes(ndim, mode):
+    found = sx.explain(
+        planted_model(ndim),
+        planted_image(ndim),
+        "object",
+        "extremal-perturbation",
+        areas="0.05 0.2, 0.4",
+        mode=mode,
+        baseline="zero",
+        cells=16,
+    )
+    map, small = flat(found.map), flat(found.masks["smallest_mask"].astype(float))
+    rest = np.ones((32, 32), bool)
+    rest[AROUND] = False
+    rest[tuple(slice(p.start - 3, p.stop + 3) for p in OBJECT)] = False
+    if mode == "preserve":  # both are needed
+        assert found.record.results["smallest_area"] in (0.2, 0.4)
+        assert small[PATCH].mean() > 0.6
+        assert small[OBJECT].mean() > 0.6
+    else:  # without the patch nothing is drawn: a small mask is enough, and the patch the best place
+        assert found.record.results["smallest_area"] == 0.05
+        assert map[PATCH].mean() > 0.4
+    assert map[rest].mean() < 0.5 * map[PATCH].mean()
+    scores = found.curves["area"]["score"]
+    assert scores == sorted(scores, reverse=mode == "delete")
+    for area in ("0.05", "0.2", "0.4"):
+        assert flat(found.maps[f"mask_{area}"]).mean() == pytest.approx(float(area), abs=0.06)
+
+
+def test_areas_are_shares():
+    for areas in ("", "0.1, x", "0.2 1.5", "0"):
+        with pytest.raises(sx.UserError, match="numbers between 0 and 1"):
+            sx.explain(planted_model(), planted_image(), "object", "extremal-perturbation", areas=areas)
