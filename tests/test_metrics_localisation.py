@@ -105,11 +105,20 @@ def test_two_regions_by_hand():
 
 
 def test_iou_is_not_the_recall_that_published_code_computes():
-    truth = rectangle((10, 10), slice(2, 4), slice(2, 4))
-    everything = np.ones((10, 10), bool)
-    assert localisation.recall(everything, truth) == 1
-    assert localisation.iou(everything, truth) == pytest.approx(4 / 100)
-    assert localisation.localisation_error(everything, truth) == pytest.approx(0.96)
+    """The code of Aabid and Sicre chains comparisons: `g == 1 ^ p == 1` asks for g == 1 and p == 0."""
+    rng = np.random.default_rng(0)
+    truth, found = rng.random((2, 10, 10)) < 0.5
+    pairs = list(zip(truth.ravel().astype(int).tolist(), found.ravel().astype(int).tolist(), strict=True))
+    both = sum(g == 1 and p == 1 for g, p in pairs)
+    published = both / (both + sum(g == 1 ^ p == 1 for g, p in pairs))
+    assert published == pytest.approx(localisation.recall(found, truth))
+    right = both / sum(g == 1 or p == 1 for g, p in pairs)
+    assert localisation.iou(found, truth) == pytest.approx(right)
+    assert right < published - 0.1
+    # so a map that covers everything would be perfect
+    small, everything = rectangle((10, 10), slice(2, 4), slice(2, 4)), np.ones((10, 10), bool)
+    assert localisation.recall(everything, small) == 1
+    assert localisation.localisation_error(everything, small) == pytest.approx(0.96)
 
 
 def test_f1_follows_from_iou():

@@ -20,7 +20,8 @@ from napari_segxai.errors import UserError
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics.channels import channel_importance
 from napari_segxai.metrics.copies import Reader, crop, look, ranks
-from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
+from napari_segxai.metrics.evaluate import _evaluations, choose, evaluate_steps, planned_passes
+from napari_segxai.metrics.evaluation import Options
 from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
 from napari_segxai.metrics.registry import all_metrics, find_metric
 
@@ -275,13 +276,13 @@ def test_pps_by_hand():
     assert got["average-drop"] == pytest.approx(abs(p - o) / p, rel=1e-4)
 
 
+class Bright(nn.Module):
+    def forward(self, x):
+        return torch.cat([0.5 - x, x - 0.5], 1) * 8
+
+
 def test_a_crop_is_put_back_in_its_place():
     """A network that looks at every pixel by itself sees in a crop what it saw before."""
-
-    class Bright(nn.Module):
-        def forward(self, x):
-            return torch.cat([0.5 - x, x - 0.5], 1) * 8
-
     array = np.zeros((32, 32), np.float32)
     array[8:24, 8:24] = 1
     model = sx.load_model(Bright(), card=card())
@@ -493,6 +494,39 @@ def test_results_do_not_depend_on_how_the_image_is_stored():
             got.append(values_of(finish(evaluate_steps({"map": m}, question, truth=t, metrics=names)), "map"))
     for name in names:
         assert got[0][name] == pytest.approx(got[1][name], rel=1e-5), name
+
+
+@pytest.mark.parametrize("grid", [{"size": [32, 32]}, {"multiple": 16}])
+def test_other_grids_than_that_of_the_image(grid):
+    """Resampled, and padded: the prediction is that of `predict`, and keeping everything changes nothing."""
+    image = sx.Image(np.ascontiguousarray(planted_image(side=32).array[:29, :27].repeat(2, 0)), name="tall")
+    model = sx.load_model(Bright(), card=card(grid=grid))
+    with asked(model, image) as question:
+        assert question.grid != image.spatial_shape
+        (one,) = _evaluations({"a": np.ones(image.spatial_shape)}, question, None, None, None, Options())
+        np.testing.assert_array_equal(one.prediction, model.predict(image, device="cpu") == 1)
+        assert one.prediction.any()
+        assert tuple(one.map_to_model(one.map).shape) == question.grid
+        rows = finish(evaluate_steps({"all": np.ones(image.spatial_shape)}, question))
+        got = values_of(rows, "all")
+        for name in ("pps", "dice-explained", "ips"):
+            assert got[name] == pytest.approx(1, abs=1e-6)
+        low, high = (
+            finish(insertion_deletion(question, {"a": sign * question.predicted.float()}))["a"]
+            for sign in (-1, 1)
+        )
+        assert high.curve("deletion").area < low.curve("deletion").area
+
+
+def test_a_dear_canvas_is_made_once(monkeypatch):
+    made = []
+    with asked() as question:
+        hide = question.hide
+        monkeypatch.setattr(question, "hide", lambda kind: made.append(kind) or hide(kind))
+        options = {"insertion_canvas": "blur", "deletion_canvas": "noise", "baseline": "blur"}
+        maps = {name: np.random.default_rng(k).random((32, 32)) for k, name in enumerate("abc")}
+        finish(evaluate_steps(maps, question, **options))
+    assert sorted(made) == ["blur", "noise"]
 
 
 def test_a_2d_model_on_a_volume_is_evaluated_on_its_slice():

@@ -130,7 +130,7 @@ class Reader:
 
 
 def _as_readings(rows: Tensor) -> Readings:
-    return Readings(*rows.double().cpu().numpy())
+    return Readings(*rows.cpu().double().numpy())
 
 
 def look(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from napari_segxai.metrics.faithfulness import Curve, control_name, random_map
 from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics, find_metric
 from napari_segxai.options import make_options
-from napari_segxai.targets import is_label
 
 Row = dict[str, Any]
 
@@ -155,13 +155,17 @@ def _evaluations(
 ) -> list[Evaluation]:
     place = question.prepared.placement
     spacing = tuple(question.image.spacing[k] for k in place.turn[0])[-len(question.grid) :]
-    prediction = _object_on_image(question)
+    prediction, hide = _object_on_image(question), cache(question.hide)
 
-    def placed(turned: np.ndarray) -> Tensor:
+    def map_to_model(turned: np.ndarray) -> Tensor:
         tensor = place.to_grid(np.ascontiguousarray(turned[None], np.float32))
+        if place.resampled_shape != place.turned_shape:
+            # equal values come out of it equal up to rounding, which must not decide their order
+            step = float(tensor.abs().max()) * 2.0**-18 or 1.0
+            tensor = (tensor / step).round() * step
         return place.pad(tensor, tensor.amin().reshape((1,) * tensor.ndim))[0, 0].to(question.device)
 
-    def to_model(mask: np.ndarray) -> Tensor:
+    def mask_to_model(mask: np.ndarray) -> Tensor:
         return question.from_image(place.to_image(mask))
 
     out = []
@@ -177,8 +181,9 @@ def _evaluations(
                 options=options,
                 question=question,
                 reader=reader,
-                placed=placed(turned),
-                to_model=to_model,
+                map_to_model=map_to_model,
+                mask_to_model=mask_to_model,
+                hide=hide,
                 noise_model=noise_model,
                 seen={},
             )
@@ -194,9 +199,15 @@ def _controls(evaluations: Sequence[Evaluation], count: int) -> list[Evaluation]
     question = first.question
     out = []
     for number in range(count):
-        values = random_map(question.grid, question.seed, number).to(question.device)
+        values = random_map(question.grid, question.seed, number)
         out.append(
-            replace(first, name=control_name(number), map=values.cpu().numpy(), placed=values, seen={})
+            replace(
+                first,
+                name=control_name(number),
+                map=values.numpy(),
+                map_to_model=lambda values: torch.from_numpy(values).to(question.device),
+                seen={},
+            )
         )
     return out
 
@@ -206,10 +217,16 @@ def _object_on_image(question: Question) -> np.ndarray:
 
     The logits are resampled and then compared, as for a prediction.
     """
-    place, logits = question.prepared.placement, question.logits[0]
-    first = logits[0]
-    stack = np.stack([place.from_grid(logit - first, linear=True) for logit in logits])
-    drawn = is_label(torch.from_numpy(stack)[None], question.label)[0].numpy()
+    place, logits, label = question.prepared.placement, question.logits[0], question.label
+
+    def resampled(k: int) -> np.ndarray:
+        return place.from_grid(logits[k] - logits[0], linear=True)
+
+    own = resampled(label)
+    drawn = np.ones(own.shape, bool)
+    for k in range(len(logits)):  # one at a time: a volume of every label is too much; the first wins a tie
+        if k != label:
+            drawn &= own > resampled(k) if k < label else own >= resampled(k)
     if question.target.region is None or not drawn.any():
         return drawn
     try:

@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics.arrays import unit
@@ -74,10 +73,10 @@ class Evaluation:
         The network, the input and the target; metrics that need none work without.
     reader
         What reads the object from the network's outputs; None without a question or without an object.
-    placed
-        The map on the model grid, float32, on the question's device.
-    to_model
-        Brings a boolean mask (*grid) to the model grid.
+    map_to_model, mask_to_model
+        Bring a map, or a boolean mask, (*grid) to the model grid, on the question's device.
+    hide
+        `Question.hide`, remembered for all maps: a blurred or noisy baseline is dear.
     noise_model
         See `noise.NoiseModel`.
     seen
@@ -92,8 +91,9 @@ class Evaluation:
     options: Options
     question: Question | None = None
     reader: Reader | None = None
-    placed: Tensor | None = None
-    to_model: Callable[[np.ndarray], Tensor] | None = None
+    map_to_model: Callable[[np.ndarray], Tensor] | None = None
+    mask_to_model: Callable[[np.ndarray], Tensor] | None = None
+    hide: Callable[[Baseline], Hide] | None = None
     noise_model: NoiseModel | None = None
     seen: dict[Hashable, Readings] = field(default_factory=dict)
 
@@ -141,18 +141,18 @@ class Evaluation:
     @cached_property
     def soft_masks(self) -> Tensor:
         """The scaled map as a mask: (1, 1, *model grid)."""
-        return torch.from_numpy(unit(self.placed)).float().to(self.placed.device)[None, None]
+        # scaled before it is resampled: afterwards an even map is even up to rounding only
+        return self.map_to_model(self.unit).clamp(0, 1)[None, None]
 
     @cached_property
     def binarised_masks(self) -> Tensor:
         """The binarised map as a mask: (1, 1, *model grid), 0 and 1."""
-        mask = sufficiency.binarised(self.placed, self.options.binarise)
-        return torch.from_numpy(mask).float().to(self.placed.device)[None, None]
+        return self.mask_to_model(self.binarised).float()[None, None]
 
     @cached_property
     def ranks(self) -> Tensor:
         """Whole numbers (*model grid), 0 for the most salient pixel."""
-        return ranks(self.placed, self.question.seed)
+        return ranks(self.map_to_model(self.map), self.question.seed)
 
     @cached_property
     def shares(self) -> np.ndarray:
@@ -164,11 +164,14 @@ class Evaluation:
         """The noise model's answer to the image behind the soft map; None for an empty map."""
         if not self.unit.any():
             return None
-        return noise_behind(self.noise_model, self.question.hide(self.options.baseline)(self.soft_masks))
+        return noise_behind(self.noise_model, self.hide(self.options.baseline)(self.soft_masks))
 
     def copies(self, series: str) -> Copies | None:
         """Return the copies of a series; None where there is nothing to show."""
-        return SERIES[series](self)
+        known = self.__dict__.setdefault("_copies", {})
+        if series not in known:
+            known[series] = SERIES[series](self)
+        return known[series]
 
     def reading(self, series: str) -> Readings | None:
         """Return what the network made of a series; None where there was nothing to show, or no object to see."""
@@ -188,13 +191,13 @@ def _behind(key: str, masks: Callable[[Evaluation], Tensor]) -> Any:
     def make(e: Evaluation) -> Copies | None:
         if not e.unit.any():
             return None
-        return kept((key, e.name), masks(e), e.question.hide(e.options.baseline))
+        return kept((key, e.name), masks(e), e.hide(e.options.baseline))
 
     return make
 
 
 def _region(form: Form) -> Any:
-    return _behind(form, lambda e: e.to_model(e.found(form)).float()[None, None])
+    return _behind(form, lambda e: e.mask_to_model(e.found(form)).float()[None, None])
 
 
 def _ordered(which: Direction) -> Any:
@@ -202,13 +205,21 @@ def _ordered(which: Direction) -> Any:
         if e.map.min() == e.map.max():
             return None  # no order
         kind = getattr(e.options, f"{which}_canvas")
-        return between(e.question, e.name, e.ranks, e.options.steps, kind, which)
+        return between(e.name, e.ranks, e.options.steps, e.hide(kind), which)
+
+    return make
+
+
+def _empty(option: str) -> Any:
+    def make(e: Evaluation) -> Copies:
+        kind = getattr(e.options, option)
+        return canvas(e.question, kind, e.hide(kind))
 
     return make
 
 
 def _cropped(e: Evaluation) -> Copies | None:
-    box = tight_box(e.to_model(e.found("box"))) if e.unit.any() else None
+    box = tight_box(e.mask_to_model(e.found("box"))) if e.unit.any() else None
     return None if box is None else crop(("crop", e.name), e.question, box)
 
 
@@ -220,6 +231,6 @@ SERIES: dict[str, Callable[[Evaluation], Copies | None]] = {
     "crop": _cropped,
     "insertion": _ordered("insertion"),
     "deletion": _ordered("deletion"),
-    "insertion canvas": lambda e: canvas(e.question, e.options.insertion_canvas),
-    "deletion canvas": lambda e: canvas(e.question, e.options.deletion_canvas),
+    "insertion canvas": _empty("insertion_canvas"),
+    "deletion canvas": _empty("deletion_canvas"),
 }

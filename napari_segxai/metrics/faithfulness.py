@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline
+from napari_segxai.engine.baselines import Baseline, Hide
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
@@ -128,12 +129,14 @@ def insertion_deletion(
         control_name(k): random_map(question.grid, seed, k).to(question.device) for k in range(controls)
     }
     canvases = {"insertion": insertion_canvas, "deletion": deletion_canvas}
+    hide = cache(question.hide)
+    orders = {name: ranks(values, seed) for name, values in tensors.items()}
     copies = {
         (name, which): (
-            between(question, name, ranks(values, seed), steps, kind, which),
-            canvas(question, kind),
+            between(name, order, steps, hide(kind), which),
+            canvas(question, kind, hide(kind)),
         )
-        for name, values in tensors.items()
+        for name, order in orders.items()
         for which, kind in canvases.items()
     }
     seen = yield from look(
@@ -149,12 +152,10 @@ def insertion_deletion(
     }
 
 
-def between(
-    question: Question, name: str, order: Tensor, steps: int, kind: Baseline, which: Direction
-) -> Copies:
+def between(name: str, order: Tensor, steps: int, hide: Hide, which: Direction) -> Copies:
     """Return the copies of all steps but the first and the last."""
     counts = part_sizes(order.numel(), steps)[1:-1]
-    return in_order((which, name), order, counts, question.hide(kind), insert=which == "insertion")
+    return in_order((which, name), order, counts, hide, insert=which == "insertion")
 
 
 def whole_way(reader: Reader, inner: Readings, end: Readings, which: Direction) -> Readings:
@@ -168,9 +169,9 @@ def shares_of(question: Question, steps: int) -> np.ndarray:
     return counts / counts[-1]
 
 
-def canvas(question: Question, kind: Baseline) -> Copies:
+def canvas(question: Question, kind: Baseline, hide: Hide) -> Copies:
     """Return the copy in which everything is hidden."""
-    return kept(("canvas", kind), question.input.new_zeros((1, 1, *question.grid)), question.hide(kind))
+    return kept(("canvas", kind), question.input.new_zeros((1, 1, *question.grid)), hide)
 
 
 def part_sizes(pixels: int, steps: int) -> list[int]:

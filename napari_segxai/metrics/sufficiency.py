@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline
+from napari_segxai.engine.baselines import Baseline, Hide
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.arrays import as_array, as_mask, check_same_grid, unit
@@ -83,9 +83,8 @@ def saliency_metric(area: float, probability: float) -> float:
     return math.log(max(SMALLEST_AREA, area)) - math.log(max(SMALLEST_PROBABILITY, probability))
 
 
-def visible(question: Question, masks: Tensor, kind: Baseline) -> Tensor:
+def visible(masks: Tensor, hide: Hide) -> Tensor:
     """Return where masked inputs still differ from a hidden image: (n, 1, *grid) in [0, 1] -> boolean (n, *grid)."""
-    hide = question.hide(kind)
     with torch.inference_mode():
         return (hide(masks) != hide(torch.zeros_like(masks))).any(1) & (masks[:, 0] > 0)
 
@@ -121,7 +120,7 @@ def dice_explained(
     """
     from napari_segxai.metrics.faithfulness import on_device
 
-    reader = Reader(question)
+    reader, hide = Reader(question), question.hide(baseline)
     masks = {
         name: torch.from_numpy(
             np.stack([binarised(on_device(question, name, values), t) for t in thresholds])
@@ -130,13 +129,13 @@ def dice_explained(
         .to(question.device)
         for name, values in maps.items()
     }
-    wanted = [kept(name, mask, question.hide(baseline)) for name, mask in masks.items()]
+    wanted = [kept(name, mask, hide) for name, mask in masks.items()]
     seen = yield from look(reader, wanted, note="masked image")
     size = float(reader.object.sum())
     rows = []
     for name, mask in masks.items():
         in_mask = (mask.flatten(1).sum(1) / size).tolist()
-        in_image = (visible(question, mask, baseline).flatten(1).sum(1) / size).tolist()
+        in_image = (visible(mask, hide).flatten(1).sum(1) / size).tolist()
         rows += [
             {
                 "map": name,
@@ -205,7 +204,7 @@ metric(
 def _on_the_image(e: Evaluation) -> float | None:
     if e.reader is None or not e.unit.any():
         return None
-    seen = visible(e.question, e.binarised_masks, e.options.baseline)
+    seen = visible(e.binarised_masks, e.hide(e.options.baseline))
     return float(seen.sum() / e.reader.object.sum())
 
 
