@@ -83,7 +83,8 @@ def warn_of_residual(question: Question, numbers: Mapping[str, Any]) -> None:
     if share is not None and abs(share) > LARGEST_RESIDUAL:
         question.warnings.append(
             f"the map adds up to {numbers['sum']:.4g}, but the score changes by "
-            f"{numbers['score'] - numbers['score_baseline']:.4g} from the baseline to the image: take more steps."
+            f"{numbers['score'] - numbers['score_baseline']:.4g} from the baseline to the image: take more "
+            "steps, or another baseline (background, blur)."
         )
 
 
@@ -98,7 +99,7 @@ def knots(question: Question, baseline: Tensor, account: Account, steps: int) ->
     scores[[0, -1]] = account.start, account.end
     new = np.arange(1, len(places) - 1)
     while True:
-        at = torch.from_numpy(places[new]).to(question.input)
+        at = torch.tensor(places[new], dtype=question.input.dtype, device=question.device)
         found: list[Tensor] = []
 
         def run(start: int, n: int, at: Tensor = at) -> Tensor:

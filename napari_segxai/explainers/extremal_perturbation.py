@@ -31,7 +31,6 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
 
-
 GROWTH = 30
 """Times as heavy as at first is the area constraint at the end: evidence before shape."""
 
@@ -56,9 +55,9 @@ class Options:
         advanced=True,
     )
     penalty: float = option(
-        10.0, ge=0, help="weight of the area constraint; doubles until the end", advanced=True
+        0.5, ge=0, help="weight of the area constraint at first; 30 times that at the end", advanced=True
     )
-    lr: float = option(0.05, gt=0, help="learning rate of AdamW", advanced=True)
+    lr: float = option(0.1, gt=0, help="learning rate of AdamW", advanced=True)
     baseline: Baseline = option("blur", help=HELP, advanced=True)
 
 

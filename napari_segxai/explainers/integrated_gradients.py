@@ -12,8 +12,10 @@ steps + 2 forward, steps backward.
 The map adds up to y(x) - y(x') (completeness). How far the sum is off is in the numbers; a residual of more than a few
 per cent says that the steps were too few, not that the network is odd. Trust it as an account against *this* baseline:
 a pixel that equals the baseline gets nothing, another baseline gives another map, and the path leads through images
-that the network has never seen, where its gradients can be noise (guided-integrated-gradients avoids some of it). With
-"inpaint" only M differs from the image, so nothing outside M gets a share.
+that the network has never seen, where its gradients can be noise (guided-integrated-gradients avoids some of it).
+Networks that normalise every image (instance normalisation) undo its contrast, and answer as for the whole image a
+hair's breadth from a constant baseline: if the residual stays, take "background" or "blur". With "inpaint" only M
+differs from the image, so nothing outside M gets a share.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def integrated_gradients(question: Question, options: Options) -> Steps[Finding]
         points = middles((yield from knots(question, baseline, account, options.steps)))
     else:
         points = quadrature(options.steps, options.rule)
-    places, weights = (torch.from_numpy(values).to(x) for values in points)
+    places, weights = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in points)
     total = torch.zeros_like(x)
     done = 0
 
