@@ -18,11 +18,13 @@ from napari_segxai.engine.passes import Passes, finish
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.errors import UserError
 from napari_segxai.metrics import sufficiency
+from napari_segxai.metrics.chain import boxed, region
 from napari_segxai.metrics.channels import channel_importance
 from napari_segxai.metrics.copies import Reader, crop, look, ranks
 from napari_segxai.metrics.evaluate import _evaluations, choose, evaluate_steps, planned_passes
-from napari_segxai.metrics.evaluation import Options
+from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
+from napari_segxai.metrics.localisation import f_score
 from napari_segxai.metrics.registry import all_metrics, find_metric
 
 
@@ -548,6 +550,50 @@ def test_a_2d_model_on_a_volume_is_evaluated_on_its_slice():
             finish(evaluate_steps({"map": cause()}, question, truth=truth(), metrics=names)), "map"
         )
     assert whole == pytest.approx(flat, rel=1e-5)
+
+
+def test_metrics_without_a_network_need_no_question():
+    map, prediction = cause(), truth()
+    alone = Evaluation("cause", map, prediction, truth(), (1.0, 1.0), Options())
+    with asked(target=sx.Target("object", region=truth())) as question:
+        names = [m.name for m in all_metrics() if "network" not in m.needs]
+        rows = finish(evaluate_steps({"cause": map}, question, truth=truth(), metrics=names))
+    for row in rows:
+        assert find_metric(row["metric"]).measure(alone) == pytest.approx(row["value"]), row["metric"]
+
+
+def test_options_reach_the_metrics():
+    map = cause() * 0.5
+    map[20, 30], map[21, 31] = 1, 0.3  # the peak, far from the object; they touch at a corner
+    options = {"threshold": "maximum", "level": 0.35, "components": "all", "ties": "share", "tau": 0.35}
+    names = [
+        "f1-mask",
+        "f1-box",
+        "localisation-error-mask",
+        "box-accuracy",
+        "pointing-game-mask",
+        "dice-explained",
+    ]
+
+    def ask(**changes):
+        with asked() as question:
+            rows = finish(evaluate_steps({"map": map}, question, truth=truth(), metrics=names, **changes))
+        return values_of(rows, "map")
+
+    got = ask(**options)
+    found = region(map, "maximum", 0.35, "all")
+    assert got["f1-mask"] == pytest.approx(f_score(found, truth()))
+    assert got["f1-box"] == pytest.approx(f_score(boxed(found, "all"), truth()))
+    assert got["f1-mask"] < ask(**{**options, "components": "largest"})["f1-mask"] == 1
+    assert got["box-accuracy"] == 1
+    assert ask(**{**options, "sigma": 0.9})["box-accuracy"] == 0
+    assert got["pointing-game-mask"] == 0
+    assert ask(tolerance=15.2)["pointing-game-mask"] == 1  # 15 columns from the object
+    assert ask(tolerance=14.9)["pointing-game-mask"] == 0
+    assert ask(binarise=0.6)["dice-explained"] < got["dice-explained"] == 1
+    assert ask(baseline="mean")["dice-explained"] == pytest.approx(
+        1
+    )  # the object and the patch are all it needs
 
 
 def test_the_registry():
