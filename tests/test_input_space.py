@@ -11,6 +11,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.engine import perturb
+from napari_segxai.explaining import Job
 
 FEW = {
     "vanilla-gradient": {},
@@ -171,6 +172,25 @@ def test_points_go_where_the_score_changes():
     assert found["midpoint"].map[2, 3] < 0.01
     assert not found["adaptive"].record.warnings
     assert "take more steps" in found["midpoint"].record.warnings[0]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 23])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("integrated-gradients", {"rule": "adaptive"}),
+        ("integrated-gradients", {"rule": "midpoint"}),
+        ("integrated-gradients", {"rule": "gauss-legendre"}),
+        ("guided-integrated-gradients", {"rule": "simpson", "segments": 3}),
+        ("guided-integrated-gradients", {"rule": "left"}),
+    ],
+)
+def test_passes_are_those_announced(method, params, steps):
+    model, image = bent()
+    job = Job.make(model, image, sx.Target("object", region="image"), method, **{"steps": steps, **params})
+    found = ask(model, image, method, steps=steps, **params)
+    assert found.record.passes == job.passes.as_dict()
+    assert found.record.results["steps"] >= steps
 
 
 def test_guided_paths_of_the_whole_fraction_are_straight_lines():
