@@ -16,6 +16,7 @@ from napari_segxai.explainers.registry import NOMINAL, all_methods, find_method
 
 METHODS = [method.name for method in all_methods()]
 SMALL = {
+    "u-noise": {"steps": 3, "depth": 1, "channels": 2},
     "rise": {"masks": 40},
     "misure": {"iterations": 5, "kernel": 3},
     "adapted-seg-score-cam": {"merge": "sum of raw"},
