@@ -11,6 +11,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.engine import perturb
+from napari_segxai.explainers.guided_integrated_gradients import advance
 from napari_segxai.explaining import Job
 
 FEW = {
@@ -202,6 +203,18 @@ def test_guided_paths_of_the_whole_fraction_are_straight_lines():
         straight_line += torch.autograd.grad(model.module(at)[0, 1].mean(), at)[0] * x / 5
     found = ask(model, image, "guided-integrated-gradients", steps=5, fraction=1.0, rule="left")
     close(found.map, straight_line[0, 0])
+
+
+def test_values_with_the_smallest_gradients_move_first():
+    place, end = torch.zeros(5), torch.tensor([1.0, 1.0, -1.0, 1.0, 0.0])
+    gradient = torch.tensor([3.0, -1.0, 2.0, 5.0, 0.0])
+    move = lambda left, group: advance(place, end, gradient, left, group).tolist()
+    assert move(2.5, 1) == [0, 1, -0.5, 0, 0]
+    assert move(3.0, 2) == [0, 0.5, -0.5, 0, 0]
+    assert move(0.0, 1) == end.tolist()
+    tied = advance(place, end, torch.ones(5), 2.0, 1)
+    assert tied.tolist() == [0.5, 0.5, -0.5, 0.5, 0]
+    assert advance(place, end, torch.full((5,), torch.nan), 0.0, 1).tolist() == end.tolist()
 
 
 def test_smooth_grad_is_the_mean_over_the_noise_that_is_told():
