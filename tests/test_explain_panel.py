@@ -336,7 +336,7 @@ def test_an_error_in_the_network_is_shown_and_the_next_run_works(slow_panel, vie
 
     def failing(x):
         calls.append(len(x))
-        if len(calls) == 3:
+        if len(calls) == 9:
             raise RuntimeError("the network broke")
         return original(x)
 

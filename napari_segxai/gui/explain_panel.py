@@ -25,7 +25,7 @@ from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import estimate, learn_speed, summary
-from napari_segxai.gui.showing import show
+from napari_segxai.gui.showing import Live, show
 from napari_segxai.targets import Target
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ExplainPanel(ExplainForm):
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
         self._to_show: list[Any] = []
+        self._live = Live(napari_viewer)
         self._connect()
         self.image_box.refresh()
         self._on_method()
@@ -127,7 +128,8 @@ class ExplainPanel(ExplainForm):
         def make() -> Steps[Explanation]:
             return job.steps()
 
-        self._job = jobs.Job(make, self._on_step, partial(self._on_done, job))
+        self._live.clear()
+        self._job = jobs.Job(make, self._on_step, partial(self._on_done, job), self._on_look)
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -141,6 +143,11 @@ class ExplainPanel(ExplainForm):
     def _on_step(self, step: Step) -> None:
         self.run_bar.report(step)
 
+    def _on_look(self, explanation: Explanation) -> None:
+        """Show what there is so far."""
+        source = self._asked[0]() if self._asked is not None else None
+        self._live.show(explanation, source)
+
     def _on_done(self, job: Job, outcome: jobs.Outcome) -> None:
         self._job = None
         explanation, error = outcome.result, outcome.error
@@ -149,6 +156,7 @@ class ExplainPanel(ExplainForm):
             learn_speed(job.model, job.image, job.slices[0], Passes(**record.passes), record.seconds)
         if explanation is not None:
             self.explanation = explanation
+            self._live.clear()
             self._show(explanation)
         if error is not None:
             kept = " What was found until then is shown." if explanation is not None else ""

@@ -21,6 +21,12 @@ from napari_segxai.engine.passes import Step, Steps
 INTERVAL = 0.1
 """Seconds between two reports to the window."""
 
+LOOK = 0.7
+"""Seconds between two looks at what there is so far, at least."""
+
+LOOKING = 0.1
+"""Share of the time that looking may take."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,6 +53,13 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a running job has found so far, made in its own thread while it waits."""
+
+    result: Any
+
+
 @dataclass(eq=False)
 class Job:
     """A job that waits, runs or has ended. The callbacks are called in the GUI thread."""
@@ -54,6 +67,7 @@ class Job:
     make: Callable[[], Steps[Any]]
     on_step: Callable[[Step], None]
     on_done: Callable[[Outcome], None]
+    on_look: Callable[[Any], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -63,7 +77,15 @@ class Job:
     def abandon(self, *_: object) -> None:
         """Stop without telling anyone: who asked is gone."""
         self.on_step = self.on_done = lambda _: None
+        self.on_look = None
         self.stop.set()
+
+    def report(self, news: Step | Look) -> None:
+        """Pass on what the worker says."""
+        if isinstance(news, Step):
+            self.on_step(news)
+        elif self.on_look is not None:
+            self.on_look(news.result)
 
 
 _waiting: deque[Job] = deque()
@@ -90,7 +112,7 @@ def _next() -> None:
     # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
     worker = create_worker(_work, job, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
-    worker.yielded.connect(lambda step: job.on_step(step))
+    worker.yielded.connect(lambda news: job.report(news))
     worker.returned.connect(outcomes.append)
 
     def finished() -> None:
@@ -105,11 +127,12 @@ def _next() -> None:
     worker.start()
 
 
-def _work(job: Job) -> Iterator[Step]:
+def _work(job: Job) -> Iterator[Step | Look]:
     start_time = time.perf_counter()
     step: Step | None = None
     steps: Steps[Any] | None = None
     reported = 0.0
+    next_look = start_time + LOOK
     try:
         steps = job.make()
         while True:
@@ -123,6 +146,12 @@ def _work(job: Job) -> Iterator[Step]:
             if now - reported > INTERVAL:
                 reported = now
                 yield step
+            if job.on_look is not None and step.partial is not None and now > next_look:
+                found = _partial(step)
+                after = time.perf_counter()
+                next_look = after + max(LOOK, (after - now) / LOOKING)
+                if found is not None:
+                    yield Look(found)
     except Exception as error:
         trace = traceback.format_exc()
         error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -71,6 +72,48 @@ def show(
 
     add_one()
     return waiting
+
+
+class Live:
+    """The map of a running job, as one layer that fills in.
+
+    Parameters
+    ----------
+    viewer
+        Gets the layer.
+    """
+
+    def __init__(self, viewer: ViewerModel):
+        self.viewer = viewer
+        self.layer: Layer | None = None
+        self._was_shown = False
+
+    def show(self, explanation: Explanation, source: Layer | None) -> None:
+        """Show the map so far; a layer that the user has deleted stays away."""
+        [(map, kwargs, kind)] = [
+            data
+            for data in replace(explanation, masks={}, maps={}, stages=None).to_layers(0, prediction=False)
+            if data[1]["metadata"]["segxai_role"] == "saliency"
+        ]
+        if self._was_shown:
+            if self.layer is not None and self.layer in self.viewer.layers:
+                self.layer.data = map
+                self.layer.contrast_limits = kwargs["contrast_limits"]
+            return
+        self._was_shown = True
+        meta = {**kwargs["metadata"], "segxai_role": "so far"}
+        name = f"so far · {explanation.title}"
+        active = self.viewer.layers.selection.active
+        data = (map, {**kwargs, "name": name, "metadata": meta}, kind)
+        [self.layer] = layers.add_layers(self.viewer, explanation, source, [data])
+        if active is not None:
+            self.viewer.layers.selection.active = active
+
+    def clear(self) -> None:
+        """Take the layer away: the result has layers of its own."""
+        if self.layer is not None and self.layer in self.viewer.layers:
+            self.viewer.layers.remove(self.layer)
+        self.layer, self._was_shown = None, False
 
 
 def named(data: tuple[Any, dict, str], old: str, new: str) -> tuple[Any, dict, str]:
