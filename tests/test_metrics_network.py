@@ -20,7 +20,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics.chain import boxed, region
 from napari_segxai.metrics.channels import channel_importance
-from napari_segxai.metrics.copies import Reader, crop, look, ranks
+from napari_segxai.metrics.copies import Reader, crop, in_order, look, ranks
 from napari_segxai.metrics.evaluate import _evaluations, choose, evaluate_steps, planned_passes
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
@@ -184,6 +184,15 @@ def test_equal_values_come_in_random_order_and_negative_ones_last():
     assert not torch.equal(first, other)
     assert abs(np.corrcoef(first, np.arange(1000))[0, 1]) < 0.15
     assert sorted(first.tolist()) == list(range(1000))
+
+
+def test_every_step_shows_or_hides_so_many_pixels():
+    order = ranks(torch.rand(6, 7), 0)
+    for insert in (True, False):
+        masks = in_order("k", order, [0, 1, 10, 42], lambda masks: masks, insert=insert).make(1, 3)
+        assert masks.shape == (3, 1, 6, 7)
+        assert masks.sum((1, 2, 3)).tolist() == ([1, 10, 42] if insert else [41, 32, 0])
+        assert float(masks[1, 0].flatten()[order.flatten() == 9]) == insert  # the tenth
 
 
 def test_wrong_questions_are_refused():
@@ -466,6 +475,32 @@ def test_one_object_of_several():
         assert int(Reader(question).object.sum()) == 100
     assert got["perturbation-ratio"] == pytest.approx(1.36)
     assert got["dice-explained"] == 1  # the patch that comes back does not count against it
+
+
+def test_another_object_of_the_label_does_not_count():
+    array = np.zeros((32, 32), np.float32)
+    array[4:12, 4:12] = array[20:28, 20:28] = 1
+    first = np.zeros((32, 32), bool)
+    first[4:12, 4:12] = True
+    model, names = sx.load_model(Bright(), card=card()), ["pps", "dice-explained", "average-drop"]
+    got = []
+    for region_ in (first, None):
+        with asked(model, sx.Image(array), sx.Target("object", region=region_)) as question:
+            got.append(values_of(finish(evaluate_steps({"a": first}, question, metrics=names)), "a"))
+    for (name, alone), both in zip(got[0].items(), (0.5, 2 / 3, 0.5), strict=True):
+        assert alone == pytest.approx(0 if name == "average-drop" else 1, abs=1e-6)
+        assert got[1][name] == pytest.approx(both, abs=0.01)
+
+
+def test_equal_values_stay_equal_on_another_grid():
+    """Else rounding would decide the order within a plateau."""
+    map = np.zeros((61, 59))
+    map[10:40, 10:40] = 0.1
+    with asked(sx.load_model(Bright(), card=card(grid={"size": [32, 32]})), sx.Image(map + 0.5)) as question:
+        (one,) = _evaluations({"a": map}, question, None, None, None, Options())
+        inner = one.map_to_model(one.map)[7:19, 8:19]
+        assert inner.unique().numel() == 1
+        assert float(inner[0, 0]) == pytest.approx(0.1, rel=1e-4)
 
 
 def test_results_do_not_depend_on_how_the_image_is_stored():
