@@ -340,7 +340,7 @@ def _compare(
 
 def pearson(first: Tensor, second: Tensor) -> float | None:
     """Correlation of two maps' absolute values; None where one of them is constant."""
-    a, b = (values.abs().double().flatten().cpu() for values in (first, second))
+    a, b = (values.abs().cpu().double().flatten() for values in (first, second))
     a, b = a - a.mean(), b - b.mean()
     size = float(a.norm() * b.norm())
     return float(a @ b) / size if size > 0 else None
@@ -354,6 +354,6 @@ def ssim(first: Tensor, second: Tensor) -> float | None:
     window -= 1 - window % 2
     if window < 3:
         return None
-    a, b = (values.abs().double().cpu().numpy() for values in (first, second))
+    a, b = (values.abs().cpu().double().numpy() for values in (first, second))
     a, b = (values / (values.max() or 1.0) for values in (a, b))
     return float(structural_similarity(np.asarray(a), np.asarray(b), win_size=window, data_range=1.0))

@@ -170,10 +170,12 @@ def _by_segments(question: Question, options: Options, goal: _Goal) -> Steps[Fin
     pieces = cut(question.input[0], options.segments, options.compactness, goal.pixels)
     count = int(pieces.max()) + 1
     sizes = torch.bincount(pieces.flatten(), minlength=count).tolist()
-    free = torch.unique(pieces[goal.allowed]).tolist()
     hide = question.hide(options.baseline)
     if options.filling == "the label's mean":
         hide = hide_behind(question.input, _mean_of_label(question))
+    # Pieces that look like what replaces them already cannot change anything.
+    unlike = (hide(torch.zeros_like(question.input[:, :1])) != question.input).any(1)[0]
+    free = torch.unique(pieces[goal.allowed & unlike]).tolist()
     start = float(goal.loss(question.logits))
     effects = torch.zeros(count, device=question.device)
     chosen: list[int] = []

@@ -24,6 +24,7 @@ tested by itself: of many cells that have nothing to say, a share of alpha comes
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,8 +155,9 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
         maps.append(torch.nan_to_num(found, 0.0, 0.0, 0.0))
         overlaps.append(_overlap(question, copy))
         yield question.step(f"{prefix} done", finding if len(maps) > 1 else None)
-    for warning in dict.fromkeys(question.warnings):  # each copy tells what the others told
-        question.warnings[:] = [w for w in question.warnings if w != warning] + [warning]
+    # What the copies told in the same words, numbers aside, is told once.
+    question.warnings[:] = {re.sub(r"[\d.]+", "", w): w for w in reversed(question.warnings)}.values()
+    question.warnings.reverse()
     return finding()
 
 
