@@ -14,7 +14,8 @@ trained file and no further steps, only those 22.
 The map is the model's of all images it was trained on, not a search on this one: it is as good as its training. Compare
 `dice_with_noise` with 1: if it is low, B has not learnt yet what must be spared, or `noise_min` is too much already.
 The curve "visible" says how well the pixels of least noise alone carry the prediction. Trained on one image it shows
-what this image bears, and generalises to no other. M only decides whether there is something to explain; B is learnt
+what this image bears, and generalises to no other; with a 2D model on a volume and a file, the first slice trains
+for all. M only decides whether there is something to explain; B is learnt
 for the label in the whole image.
 """
 
