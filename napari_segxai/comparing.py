@@ -1,0 +1,387 @@
+"""Comparing methods and maps: explained alike, measured alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from napari_segxai.comparison import Comparison
+from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.passes import Passes, Step, Steps, finish
+from napari_segxai.engine.question import Question
+from napari_segxai.errors import UserError
+from napari_segxai.explaining import Job
+from napari_segxai.explanation import Explanation
+from napari_segxai.image import Image
+from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
+from napari_segxai.metrics.registry import Metric, all_metrics
+from napari_segxai.model import load_model
+from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.targets import Target
+from napari_segxai.truth import Truth, truth_labels
+
+METRICS = (
+    "dice-explained",
+    "saliency-ratio",
+    "pps",
+    "ips",
+    "insertion-dice",
+    "deletion-dice",
+    "context-share",
+)
+"""What is measured unless asked otherwise."""
+
+WITH_TRUTH = ("pointing-game-mask", "energy-pointing-game-mask", "f1-mask")
+"""And with a truth."""
+
+MethodSpec = str | tuple[str, Mapping[str, Any]]
+"""A method by name, "rise:masks=100:cells=5", or ("rise", {"masks": 100})."""
+
+
+def compare(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    target: Target | str | int,
+    methods: Sequence[MethodSpec],
+    *,
+    truth: Truth | None = None,
+    metrics: Sequence[str] | str | None = None,
+    controls: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    slice: int | None = None,
+    progress: Callable[[Step], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Explain one prediction by several methods, and measure every map.
+
+    Parameters
+    ----------
+    model, image, target, seed, device, slice
+        See `explain`. A 2D model on a volume needs a slice.
+    methods
+        Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters.
+    truth
+        True labels, on the image's grid or as an `Image` that knows where it lies.
+    metrics
+        Names, or "all"; by default a handful. See `list_metrics`.
+    controls
+        Random orders that go through insertion and deletion as well.
+    progress
+        Called with every step.
+    **options
+        Parameters of the metrics, such as threshold, binarise, baseline, steps.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly, in one sentence.
+    """
+    steps = compare_steps(
+        model, image, target, methods, truth=truth, metrics=metrics, controls=controls, seed=seed, device=device,
+        slice=slice, **options,
+    )  # fmt: skip
+    return finish(steps, progress)
+
+
+def compare_steps(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    target: Target | str | int,
+    methods: Sequence[MethodSpec],
+    *,
+    truth: Truth | None = None,
+    metrics: Sequence[str] | str | None = None,
+    controls: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    slice: int | None = None,
+    **options: Any,
+) -> Steps[Comparison]:
+    """`compare`, one step at a time; what is wrong with the question is raised at the call.
+
+    ``step.partial()`` gives the comparison so far.
+    """
+    specs = [read_method(spec) for spec in ([methods] if isinstance(methods, str) else methods)]
+    if not specs:
+        raise UserError("name one method at least.")
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if not isinstance(image, Image):
+        image = Image(image)
+    asked = {"seed": seed, "device": device, "slice": slice}
+    named = {
+        name: Job.make(model, image, target, method, **asked, **parameters)
+        for name, (method, parameters) in zip(_names(specs), specs, strict=True)
+    }
+    return _compare(_Plan(named, {}, truth, _chosen(metrics, truth), controls, options))
+
+
+def evaluate(
+    model: SegmentationModel | nn.Module | str | Path,
+    maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
+    image: Image | np.ndarray | None = None,
+    target: Target | str | int | None = None,
+    *,
+    truth: Truth | None = None,
+    metrics: Sequence[str] | str | None = None,
+    controls: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    slice: int | None = None,
+    progress: Callable[[Step], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Measure maps that are there already.
+
+    Parameters
+    ----------
+    maps
+        Explanations, or arrays on the image grid by name.
+    image, target
+        Those of the first explanation by default; of plain arrays they have to be given, as has a target whose region
+        is an array, which explanations do not keep.
+
+    Other parameters are those of `compare`.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly, such as a map of another image.
+    """
+    steps = evaluate_maps_steps(
+        model, maps, image, target, truth=truth, metrics=metrics, controls=controls, seed=seed, device=device,
+        slice=slice, **options,
+    )  # fmt: skip
+    return finish(steps, progress)
+
+
+def evaluate_maps_steps(
+    model: SegmentationModel | nn.Module | str | Path,
+    maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
+    image: Image | np.ndarray | None = None,
+    target: Target | str | int | None = None,
+    *,
+    truth: Truth | None = None,
+    metrics: Sequence[str] | str | None = None,
+    controls: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    slice: int | None = None,
+    **options: Any,
+) -> Steps[Comparison]:
+    """`evaluate`, one step at a time."""
+    given = _by_name(maps)
+    first = next((map for map in given.values() if isinstance(map, Explanation)), None)
+    if image is None:
+        if first is None:
+            raise UserError("give the image that the maps explain.")
+        image = first.image
+    if target is None:
+        if first is None:
+            raise UserError("give the target (a label) that the maps explain.")
+        target = _target_of(first)
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if not isinstance(image, Image):
+        image = Image(image)
+    for name, map in given.items():
+        _check_map(name, map, image)
+    if slice is None and first is not None:
+        slice = first.record.slice
+    job = Job.make(model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice)
+    return _compare(_Plan({"": job}, given, truth, _chosen(metrics, truth), controls, options))
+
+
+def list_metrics() -> list[dict[str, Any]]:
+    """List the metrics.
+
+    Returns
+    -------
+    list of dict
+        With the keys name, title, unit, better, family, source, form, summary, needs.
+    """
+    return [metric.as_json() for metric in all_metrics()]
+
+
+def read_method(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
+    """Read "name:parameter=value" or (name, parameters).
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    if not isinstance(spec, str):
+        name, parameters = spec
+        return name, dict(parameters)
+    name, *parts = spec.split(":")
+    pairs = [part.partition("=") for part in parts]
+    if any(not middle or not key for key, middle, _ in pairs):
+        raise UserError(f"method {spec!r}: write its parameters as in rise:masks=100:cells=5.")
+    return name.strip(), {key.strip(): value.strip() for key, _, value in pairs}
+
+
+# -- how -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is compared: jobs to be run, or maps that are there (then the one job tells of what)."""
+
+    jobs: Mapping[str, Job]
+    maps: Mapping[str, Explanation | np.ndarray]
+    truth: Truth | None
+    metrics: tuple[Metric, ...]
+    controls: int
+    options: Mapping[str, Any]
+
+    @property
+    def job(self) -> Job:
+        return next(iter(self.jobs.values()))
+
+    @property
+    def run(self) -> Mapping[str, Job]:
+        return {} if self.maps else self.jobs
+
+
+def _compare(plan: _Plan) -> Steps[Comparison]:
+    job = plan.job
+    if len(job.slices) > 1:
+        raise UserError(
+            f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to compare maps on."
+        )
+    label = job.model.label_index(job.target.label)
+    truth = None if plan.truth is None else truth_labels(plan.truth, job.image, job.model) == label
+    measuring = planned_passes(plan.metrics, len(plan.run or plan.maps), plan.controls, **plan.options)
+    total = sum(one.passes.cost for one in plan.run.values()) + measuring.cost
+    given = {name: map for name, map in plan.maps.items() if isinstance(map, Explanation)}
+    arrays = {
+        name: map.map if isinstance(map, Explanation) else np.asarray(map) for name, map in plan.maps.items()
+    }
+    found = Comparison(job.image, job.target, given, arrays, plan.metrics, truth=truth)
+    return _steps(plan, found, measuring, total)
+
+
+def _steps(plan: _Plan, found: Comparison, measuring: Passes, total: int) -> Steps[Comparison]:
+    done = 0
+    for name, job in plan.run.items():
+        for_one = job.steps()
+        while True:
+            try:
+                step = next(for_one)
+            except StopIteration as end:
+                explanation = end.value
+                break
+            share = min(step.done, job.passes.cost)
+            yield Step(done + share, total, f"{name}: {step.note}", partial(_so_far, found))
+        done += job.passes.cost
+        found.explanations[name], found.maps[name] = explanation, explanation.map
+        found.prediction = explanation.prediction
+    start = time.perf_counter()
+    job = plan.job
+    with job.model.in_use(job.device), guarded(job.device):
+        question = _question(job, measuring)
+        measured = evaluate_steps(
+            found.maps,
+            question,
+            truth=found.truth,
+            metrics=[metric.name for metric in plan.metrics],
+            controls=plan.controls,
+            **plan.options,
+        )
+        while True:
+            try:
+                step = next(measured)
+            except StopIteration as end:
+                found.rows = end.value
+                break
+            yield Step(min(done + step.done, total), total, step.note, partial(_so_far, found))
+        found.passes = question.passes
+    if found.prediction is None:
+        found.prediction = job.model.predict(job.image, slice=job.slices[0], device=job.device)
+    found.seconds = time.perf_counter() - start
+    return found
+
+
+def _question(job: Job, planned: Passes) -> Question:
+    """Return the job's question, with the passes that measuring takes."""
+    question = job.question(job.model.prepare(job.image, job.slices[0]))
+    question.planned = planned
+    return question
+
+
+def _so_far(found: Comparison) -> Comparison:
+    return replace(found, explanations=dict(found.explanations), maps=dict(found.maps), rows=list(found.rows))
+
+
+def _chosen(metrics: Sequence[str] | str | None, truth: Truth | None) -> tuple[Metric, ...]:
+    known = {"truth": truth is not None, "noise_model": False}
+    if metrics == "all":
+        return tuple(choose(None, **known))
+    if isinstance(metrics, str):
+        metrics = [part.strip() for part in metrics.split(",")]
+    return tuple(choose(metrics or (*METRICS, *(WITH_TRUTH if truth is not None else ())), **known))
+
+
+def _names(specs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Name methods so that no two are called the same."""
+    methods = [method for method, _ in specs]
+    names = []
+    for method, parameters in specs:
+        name = method
+        if methods.count(method) > 1 and parameters:
+            name += " " + ", ".join(f"{key}={value}" for key, value in parameters.items())
+        while name in names:
+            name += "'"
+        names.append(name)
+    return names
+
+
+def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:
+    if isinstance(maps, Explanation):
+        maps = [maps]
+    if isinstance(maps, Mapping):
+        found = dict(maps)
+    else:
+        listed = list(maps)
+        if not all(isinstance(map, Explanation) for map in listed):
+            raise UserError("maps: give explanations, or arrays by name, such as {'mine': array}.")
+        specs = [(map.record.method, map.record.parameters) for map in listed]
+        found = dict(zip(_names(specs), listed, strict=True))
+    if not found:
+        raise UserError("maps: give one map at least.")
+    return found
+
+
+def _check_map(name: str, map: Explanation | np.ndarray, image: Image) -> None:
+    """Refuse a map of another image."""
+    if isinstance(map, Explanation):
+        theirs = map.record.image
+        if theirs["sha256"] != image.sha256:
+            raise UserError(
+                f"the map {name!r} explains {theirs['name']}, another image than {image.name}; compare maps of one image."
+            )
+        map = map.map
+    if np.shape(map) != image.spatial_shape:
+        raise UserError(
+            f"the map {name!r} has shape {np.shape(map)}, but {image.name} has {image.spatial_shape}; give it on that grid."
+        )
+
+
+def _target_of(explanation: Explanation) -> Target:
+    """Rebuild the target from a record, as far as that tells."""
+    asked = explanation.record.target
+    region: Any = {"predicted pixels": None, "whole image": "image"}.get(asked["region"], ...)
+    if region is ...:
+        raise UserError(
+            f"the explanation is of a {asked['region']}, which its record does not hold; give the target again."
+        )
+    return Target(asked["label"], region=region, score=asked["score"], reduction=asked["reduction"])

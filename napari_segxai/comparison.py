@@ -1,0 +1,112 @@
+"""Maps of one prediction side by side, and what metrics say of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_segxai.engine.passes import Passes
+
+if TYPE_CHECKING:
+    from napari_segxai.explanation import Explanation
+    from napari_segxai.image import Image
+    from napari_segxai.metrics.registry import Metric
+    from napari_segxai.targets import Target
+
+
+@dataclass
+class Comparison:
+    """Maps of one prediction, and what metrics say of each.
+
+    Attributes
+    ----------
+    image, target
+        What was explained.
+    explanations
+        By name; maps that were given as plain arrays are not among them.
+    maps
+        By name, raw and signed, on the image grid.
+    metrics
+        In the order asked for.
+    rows
+        One per map and metric; see `metrics.evaluate.evaluate_steps`.
+    prediction
+        The label of every pixel.
+    truth
+        Boolean, on the image grid: where the label really is, if known.
+    passes, seconds
+        Of the metrics alone; those of the methods are in their records.
+    """
+
+    image: Image
+    target: Target
+    explanations: dict[str, Explanation]
+    maps: dict[str, np.ndarray]
+    metrics: tuple[Metric, ...]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    prediction: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    passes: Passes = field(default_factory=Passes)
+    seconds: float = 0.0
+
+    def value(self, name: str, metric: str) -> float | None:
+        """Return a number; None where it is undefined."""
+        return self._row(name, metric)["value"]
+
+    def reason(self, name: str, metric: str) -> str:
+        """Say why a number is undefined."""
+        return self._row(name, metric)["reason"]
+
+    def curve(self, name: str, metric: str) -> dict[str, list[float]] | None:
+        """Return the curve whose area a metric is: its columns share and score."""
+        return self._row(name, metric)["curve"]
+
+    def _row(self, name: str, metric: str) -> dict[str, Any]:
+        for row in self.rows:
+            if row["map"] == name and row["metric"] == metric:
+                return row
+        raise KeyError((name, metric))
+
+    @property
+    def names(self) -> list[str]:
+        """The maps, and the random orders, in the order of the table."""
+        return list(dict.fromkeys([*self.maps, *(row["map"] for row in self.rows)]))
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row per map: map, method, seconds, and a column per metric."""
+        out = []
+        for name in self.names:
+            record = self.explanations[name].record if name in self.explanations else None
+            row: dict[str, Any] = {
+                "map": name,
+                "method": record.method if record else "",
+                "seconds": record.seconds if record else None,
+            }
+            row |= {r["metric"]: r["value"] for r in self.rows if r["map"] == name}
+            out.append(row)
+        return out
+
+    def best(self, metric: str) -> str | None:
+        """Return the map that is best by a metric; None where the metric knows no better, or no number."""
+        [found] = [m for m in self.metrics if m.name == metric]
+        values = {name: self.value(name, metric) for name in self.maps}
+        known = {name: value for name, value in values.items() if value is not None}
+        if found.better is None or not known:
+            return None
+        return (max if found.better == "higher" else min)(known, key=known.__getitem__)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write table.csv, curves.csv, comparison.png and a folder per explanation; returns what was written.
+
+        Raises
+        ------
+        UserError
+            If the folder already holds a comparison.
+        """
+        from napari_segxai.io.compare_files import save_comparison
+
+        return save_comparison(self, Path(folder), overwrite=overwrite)

@@ -1,0 +1,145 @@
+"""A comparison as a table, as curves and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_segxai import orientation
+from napari_segxai.errors import UserError
+from napari_segxai.flow_view import cut
+from napari_segxai.io.results import make_folder, write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from napari_segxai.comparison import Comparison
+
+TABLE = "table.csv"
+ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+
+def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the table, the curves, the picture and every explanation; see `Comparison.save`."""
+    if (folder / TABLE).exists() and not overwrite:
+        raise UserError(
+            f"{folder} already holds a comparison; choose another folder, or pass overwrite=True."
+        )
+    make_folder(folder)
+    written = [write_csv(folder / TABLE, comparison.table)]
+    points = curve_points(comparison)
+    if points:
+        written.append(write_csv(folder / "curves.csv", points))
+    written.append(save_picture([comparison], folder / "comparison.png"))
+    for name, explanation in comparison.explanations.items():
+        written += explanation.save(folder / _folder(name), overwrite=overwrite)
+    return written
+
+
+def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per point of every curve: map, metric, share, score."""
+    out = []
+    for row in comparison.rows:
+        curve = row["curve"]
+        if curve is not None:
+            pairs = zip(curve["share"], curve["score"], strict=True)
+            out += [{"map": row["map"], "metric": row["metric"], "share": x, "score": y} for x, y in pairs]
+    return out
+
+
+def save_picture(cases: Sequence[Comparison], path: Path, *, common: bool = False) -> Path:
+    """Write the picture as PNG, PDF or SVG, by the ending of `path`."""
+    picture(cases, common=common).savefig(path)
+    return path
+
+
+def picture(cases: Sequence[Comparison], *, common: bool = False) -> Figure:
+    """Draw cases as rows, and image, prediction and maps as columns (Hasany et al. 2026, figures 1 to 3).
+
+    Parameters
+    ----------
+    common
+        Whether the maps of a case share one colour scale; they should only where their methods share a unit.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for case in cases for name in case.maps))
+    if not names:
+        raise UserError("there is no map to draw yet.")
+    columns = 2 + len(names)
+    first = _upright(cases[0], cases[0].maps[next(iter(cases[0].maps))])
+    height, width = first.shape[-2:]
+    tall = float(np.clip(1.7 * height / width, 0.8, 3))
+    figure = Figure(
+        figsize=(0.3 + 1.75 * columns, 0.45 + (tall + 0.3) * len(cases)), dpi=120, layout="compressed"
+    )
+    axes = figure.subplots(len(cases), columns, squeeze=False)
+    for row, case in zip(axes, cases, strict=True):
+        _draw_case(row, case, names, common)
+    for axis, title in zip(axes[0], ("image", "prediction", *names), strict=True):
+        axis.set_title(title, fontsize=7)
+    return figure
+
+
+def _draw_case(row: Sequence[Axes], case: Comparison, names: Sequence[str], common: bool) -> None:
+    drawn = _upright(
+        case, case.prediction if case.prediction is not None else np.zeros(case.image.spatial_shape)
+    )
+    position = _position(drawn)
+    ground = _grey(case, position)
+    outline = cut(drawn, position) > 0
+    ends = [float(np.abs(map).max()) for map in case.maps.values()]
+    label = getattr(case.target, "label", "")
+    row[0].set_ylabel(f"{case.image.name}\n{label}", fontsize=7)
+    for axis in row:
+        axis.set(xticks=[], yticks=[])
+        axis.imshow(ground, cmap="gray")
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    row[1].imshow(
+        np.ma.masked_equal(cut(drawn, position), 0),
+        cmap="tab10",
+        vmin=0,
+        vmax=9,
+        alpha=0.6,
+        interpolation="nearest",
+    )
+    for axis, name in zip(row[2:], names, strict=True):
+        if name not in case.maps:
+            axis.text(0.5, 0.5, "none", ha="center", transform=axis.transAxes, color="white", fontsize=7)
+            continue
+        values = cut(_upright(case, case.maps[name]), position)
+        end = (max(ends) if common else float(np.abs(case.maps[name]).max())) or 1.0
+        signed = bool((case.maps[name] < 0).any())
+        axis.imshow(
+            values, cmap="RdBu_r" if signed else "inferno", vmin=-end if signed else 0, vmax=end, alpha=0.75
+        )
+        if outline.any() and not outline.all():
+            axis.contour(outline, levels=[0.5], colors="white", linewidths=0.6)
+
+
+def _upright(case: Comparison, array: np.ndarray) -> np.ndarray:
+    return np.asarray(orientation.apply(np.asarray(array), case.image.to_display))
+
+
+def _position(volume: np.ndarray) -> float:
+    """Return where a volume's slice with the largest object lies, in [0, 1]."""
+    if volume.ndim == 2 or not volume.any():
+        return 0.5
+    sizes = (volume > 0).sum((1, 2))
+    return (int(sizes.argmax()) + 0.5) / len(sizes)
+
+
+def _grey(case: Comparison, position: float) -> np.ndarray:
+    channels = case.image.channels_first().astype(np.float32)
+    values = cut(_upright(case, channels.mean(0)), position)
+    low, high = np.nanpercentile(values, [1, 99])
+    return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
+
+
+def _folder(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
