@@ -266,3 +266,33 @@ def test_an_empty_target_is_told():
     assert not ex.map.any()
     assert "nothing to explain" in ex.record.warnings[-1]
     assert ex.record.results == {"status": "empty"}
+
+
+@pytest.mark.parametrize(
+    ("wraps", "parameters"),
+    [
+        ("vanilla-gradient", ""),
+        ("grad-pam", "pixels=4, aggregate=before ReLU"),
+        ("seg-ablation-cam", "layer=features.1"),
+        ("misure", "iterations=2, kernel=3"),
+        ("counterfactual", "segments=8, most=1"),
+        ("x-ray", "nodes=2, steps=3"),
+        ("adversarial-attack", "steps=2"),
+    ],
+)
+def test_methods_of_every_kind_can_be_wrapped(wraps, parameters):
+    module = LinearHead()
+    with torch.no_grad():
+        module.head.bias.copy_(torch.tensor([0.0, 0.3]))
+    ex = sx.explain(
+        sx.load_model(module, card=card()),
+        planted_image(),
+        "object",
+        "stable-explanation",
+        wraps=wraps,
+        parameters=parameters,
+        copies=2,
+        level=0.01,
+    )
+    assert ex.map.any()
+    assert (ex.maps["lower_bound"] <= ex.maps["upper_bound"]).all()
