@@ -22,10 +22,20 @@ _PLACES = {
     "Target": "napari_segxai.targets",
     "UserError": "napari_segxai.errors",
     "image_of_layer": "napari_segxai.gui.layers",
+    "Comparison": "napari_segxai.comparison",
+    "Sweep": "napari_segxai.sweeping",
+    "compare": "napari_segxai.comparing",
+    "compare_steps": "napari_segxai.comparing",
+    "evaluate": "napari_segxai.comparing",
+    "list_metrics": "napari_segxai.comparing",
+    "sweep": "napari_segxai.sweeping",
     "explain": "napari_segxai.explaining",
     "explain_all": "napari_segxai.explaining",
     "explain_all_steps": "napari_segxai.explaining",
     "explain_steps": "napari_segxai.explaining",
+    "check": "napari_segxai.trust.checking",
+    "check_steps": "napari_segxai.trust.checking",
+    "checks": "napari_segxai.trust.checking",
     "causal_check": "napari_segxai.flow",
     "causal_check_steps": "napari_segxai.flow",
     "information_flow": "napari_segxai.flow",
@@ -40,6 +50,11 @@ _PLACES = {
 __all__ = [*_PLACES, "__version__"]
 
 if TYPE_CHECKING:
+    from napari_segxai.comparing import compare as compare
+    from napari_segxai.comparing import compare_steps as compare_steps
+    from napari_segxai.comparing import evaluate as evaluate
+    from napari_segxai.comparing import list_metrics as list_metrics
+    from napari_segxai.comparison import Comparison as Comparison
     from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
     from napari_segxai.errors import UserError as UserError
     from napari_segxai.explaining import explain as explain
@@ -59,10 +74,15 @@ if TYPE_CHECKING:
     from napari_segxai.model import load_model as load_model
     from napari_segxai.model import models as models
     from napari_segxai.model import register_model as register_model
+    from napari_segxai.sweeping import Sweep as Sweep
+    from napari_segxai.sweeping import sweep as sweep
     from napari_segxai.targets import Box as Box
     from napari_segxai.targets import Component as Component
     from napari_segxai.targets import Point as Point
     from napari_segxai.targets import Target as Target
+    from napari_segxai.trust.checking import check as check
+    from napari_segxai.trust.checking import check_steps as check_steps
+    from napari_segxai.trust.checking import checks as checks
 
 
 def __getattr__(name: str) -> Any:

@@ -42,6 +42,8 @@ class Record:
         Of the packages that computed it.
     engine
         How it was computed, e.g. with how many digits.
+    trust
+        Verdicts of the trust checks that were run, one mapping each.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Record:
     created: str
     versions: dict[str, str]
     engine: dict[str, Any] = field(default_factory=dict)
+    trust: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain dicts, lists and numbers."""

@@ -1,0 +1,1 @@
+"""Checks that tell how far an explanation can be trusted."""

@@ -1,0 +1,96 @@
+"""Methods agree: do other methods rank the pixels alike?
+
+A few cheap methods explain the same target; the number is the median rank correlation of their maps with this one. Methods
+ask different questions, so they need not agree; but where none does, a single map is a weak argument.
+
+Krishna et al. 2022, on disagreement between explanations. Cost: that of the other methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.errors import UserError
+from napari_segxai.explainers.registry import find_method
+from napari_segxai.explaining import Job
+from napari_segxai.options import option
+from napari_segxai.trust.registry import Verdict, check
+from napari_segxai.trust.similarity import is_even, rank_correlation
+from napari_segxai.trust.subject import Subject, Tally
+
+CHEAP = ("seg-grad-cam", "seg-hires-grad-cam", "input-x-gradient", "smooth-grad")
+"""In the order in which they are taken, without the method that is checked."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of methods-agree."""
+
+    methods: str = option(
+        "", help="names, separated by commas; by default three cheap ones that fit the model"
+    )
+    threshold: float = option(0.4, ge=0, le=1, help="median rank correlation below which they disagree")
+
+
+def others_of(subject: Subject, options: Options) -> list[Job]:
+    """Return what the other methods are asked.
+
+    Raises
+    ------
+    UserError
+        If a method is unknown, or does not fit the model.
+    """
+    own = subject.explanation.record
+    names = [name.strip() for name in options.methods.split(",") if name.strip()]
+    if options.methods and own.method in names:
+        raise UserError(f"methods-agree: {own.method} made the map; name others.")
+    usable = (name for name in CHEAP if name != own.method and _fits(subject, name))
+    return [subject.again(method=name, **_params(own.parameters, name)) for name in names or [*usable][:3]]
+
+
+def _fits(subject: Subject, name: str) -> bool:
+    return subject.model.has_layers or "network layers" not in find_method(name).needs
+
+
+def _params(own: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the same network layer for a method that looks at one."""
+    shared = "layer" in own and "layer" in find_method(name).layer_parameters
+    return {"layer": own["layer"]} if shared else {}
+
+
+@check(
+    "methods-agree",
+    title="Methods agree",
+    question="Do other methods rank the pixels alike?",
+    source="Krishna et al. 2022, the disagreement problem",
+    options=Options,
+    passes=lambda subject, options: sum((job.passes for job in others_of(subject, options)), Passes()),
+)
+def methods_agree(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+    """Explain the same target by other methods, and compare."""
+    if is_even(subject.map):
+        why = "The map is the same everywhere: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
+    details: dict[str, float] = {}
+    for job in others_of(subject, options):
+        found = yield from subject.ask(job, tally, job.method.name)
+        value = rank_correlation(subject.map, subject.view(found.map))
+        if value is not None:
+            details[job.method.name] = value
+    if not details:
+        why = "The maps of all other methods are the same everywhere: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
+    number = float(np.median(list(details.values())))
+    passed = number >= options.threshold
+    told = ", ".join(f"{name} {value:.2f}" for name, value in details.items())
+    words = (
+        f"Other methods rank the pixels alike (median rank correlation {number:.2f}: {told})."
+        if passed
+        else f"Other methods rank the pixels otherwise (median rank correlation {number:.2f}: {told}): do not rely on "
+        "this map alone."
+    )
+    return Verdict(passed, number, options.threshold, words, details)

@@ -1,0 +1,60 @@
+"""Restates the prediction: does the map merely show where the object is?
+
+A map that has the shape of the prediction answers "what", not "why". The number is the Dice of the map, where it is at
+least half its maximum, with the predicted pixels (of the label, or of the object asked about, whichever is higher);
+the share of the map's positive sum inside the label's pixels counts as well.
+
+Hasany, Petitjean, Meriaudeau 2025. Cost: no passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_segxai.advice import RESTATES, WITHIN
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.options import option
+from napari_segxai.trust.registry import Verdict, check
+from napari_segxai.trust.similarity import dice
+from napari_segxai.trust.subject import Subject, Tally
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of restates-prediction."""
+
+    threshold: float = option(RESTATES, ge=0, le=1, help="Dice from which on the map restates the prediction")
+    within: float = option(WITHIN, ge=0, le=1, help="share of the map inside the prediction, likewise")
+
+
+@check(
+    "restates-prediction",
+    title="More than the prediction",
+    question="Does the map merely restate the prediction?",
+    source="Hasany et al. 2025",
+    options=Options,
+    passes=lambda subject, options: Passes(),
+)
+def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+    """Compare the map's strongest part with the prediction."""
+    yield tally.step("comparing with the prediction")
+    positive = subject.map.clip(min=0).astype(np.float64)
+    if not positive.any() or not subject.drawn.any():
+        lack = "no positive value" if subject.drawn.any() else f"no predicted pixel of {subject.label!r}"
+        return Verdict(None, None, options.threshold, f"There is {lack} to compare.")
+    strong = positive >= positive.max() / 2
+    with_label, with_object = dice(strong, subject.drawn), dice(strong, subject.object)
+    inside = float(positive[subject.drawn].sum() / positive.sum())
+    number = max(with_label, with_object)
+    details = {"dice with the label": with_label, "dice with the object": with_object, "share inside": inside}
+    measured = f"Dice with the prediction {number:.2f}, {inside:.0%} of it inside"
+    if number >= options.threshold:
+        words = f"The map restates the prediction ({measured}): it says where the object is, and little about why."
+    elif inside >= options.within:
+        words = f"Nearly all of the map lies inside the prediction ({measured}): it says little about why."
+    else:
+        words = f"The map shows something else than the prediction ({measured})."
+    passed = number < options.threshold and inside < options.within
+    return Verdict(passed, number, options.threshold, words, details)

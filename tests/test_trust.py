@@ -1,0 +1,533 @@
+"""Trust checks: planted causes pass, edge filters and random maps do not, and the network is left as it was."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from networks import OBJECT, PATCH, LinearHead, card, located_model, planted_image, planted_model
+from scipy.stats import spearmanr
+from skimage.filters import sobel
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.engine.passes import Passes
+from napari_segxai.engine.question import Finding
+from napari_segxai.explainers import registry as methods
+from napari_segxai.resources import resource
+from napari_segxai.trust import checking
+from napari_segxai.trust.noised_image import noised
+from napari_segxai.trust.registry import all_checks
+from napari_segxai.trust.similarity import rank_correlation
+from napari_segxai.trust.weights import Twin, layers_of
+
+TRIANGLE = resource("sample_data/images/triangle_1.png")
+CPU = torch.device("cpu")
+EVERY = [check.name for check in all_checks()]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No parameters."""
+
+
+@pytest.fixture
+def method():
+    """Add a method for one test: what it makes of a question on the model grid."""
+    added = []
+
+    def add(make, passes=0):
+        name = f"test-{len(added)}"
+
+        def run(question, options):
+            yield question.step("working")
+            return Finding(make(question))
+
+        known = {"title": name, "family": "test", "summary": "", "source": ""}
+        methods.explainer(name, options=Nothing, passes=lambda o, s: Passes(passes), **known)(run)
+        added.append(name)
+        return name
+
+    methods.all_methods()
+    yield add
+    for name in added:
+        methods._methods.pop(name)
+
+
+def edge_filter(question):
+    question.logits  # noqa: B018  (asks the network, as a method would)
+    return torch.from_numpy(sobel(question.input[0, 0].numpy()))
+
+
+def state(module: nn.Module) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
+
+
+class Deep(nn.Module):
+    """Convolutions with normalisation between, as networks in use have: buffers, and an own parameter."""
+
+    def __init__(self, ndim: int = 2):
+        super().__init__()
+        torch.manual_seed(5)
+        conv = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
+        norm = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[ndim]
+        self.first = nn.Sequential(conv(1, 8, 3, padding=1), norm(8), nn.ReLU())
+        self.second = nn.Sequential(conv(8, 8, 3, padding=1), norm(8), nn.ReLU())
+        self.head = conv(8, 2, 1)
+        self.gain = nn.Parameter(torch.tensor([1.0, 1.5]))
+        for module in (self.first[1], self.second[1]):
+            module.running_mean.uniform_(-0.1, 0.1)
+
+    def forward(self, x):
+        out = self.head(self.second(self.first(x)))
+        return out * self.gain.view(1, 2, *(1,) * (x.ndim - 2))
+
+
+def deep_model(ndim: int = 2) -> sx.SegmentationModel:
+    size = [32, 32] if ndim == 2 else [6, 32, 32]
+    return sx.load_model(Deep(ndim), card=card(ndim, grid={"size": size}))
+
+
+def whole(label: str = "object") -> sx.Target:
+    return sx.Target(label, region="image")
+
+
+# -- randomised network ---------------------------------------------------------------------------------
+
+
+def test_an_edge_filter_stays_when_the_network_forgets_and_seg_grad_cam_does_not(method):
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    edges = sx.explain(model, image, "triangle", method(edge_filter, passes=1))
+    [verdict] = sx.check(edges, model, checks="randomised-network")
+    assert verdict.passed is False
+    assert verdict.number == pytest.approx(1)
+    assert "shows the image" in verdict.sentence
+    assert verdict.word == "warn"
+    found = sx.explain(model, image, "triangle", "seg-grad-cam")
+    [verdict] = sx.check(found, model, checks="randomised-network")
+    assert verdict.passed is True
+    assert verdict.number < 0.5
+    assert f"{verdict.number:.2f}" in verdict.sentence
+
+
+def test_the_cascade_goes_from_the_output_to_the_input_and_every_layer_is_tried_alone():
+    model = deep_model()
+    assert layers_of(model) == ["", "first.0", "first.1", "second.0", "second.1", "head"]
+    found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
+    [verdict] = sx.check(found, model, checks={"randomised-network": {"networks": 2}})
+    assert [name for name in verdict.details if name.startswith("cascading")] == [
+        f"cascading: {name}"
+        for name in ("head", "second.1", "second.0", "first.1", "first.0", "the network's own")
+    ]
+    assert sum(name.startswith("alone") for name in verdict.details) == 6
+    # the first step of the cascade is the head alone, with the same random weights
+    assert verdict.details["cascading: head"] == verdict.details["alone: head"]
+    assert verdict.details["cascading: second.1"] != verdict.details["alone: second.1"]
+    few = sx.check(found, model, checks={"randomised-network": {"layers": 2}})[0]
+    assert "cascading: head to second.0" in few.details
+    assert few.passes == Passes(6, 6)
+
+
+def test_one_layer_becomes_random_and_no_other_and_back_bit_for_bit():
+    model = deep_model()
+    before, twin = state(model.module), Twin(model, CPU)
+    for name in layers_of(model):
+        twin.randomise([name], seed=1)
+        now = state(twin.model.module)
+        changed = {key.rpartition(".")[0] for key in before if now[key] != before[key]}
+        assert changed == {name}
+        twin.restore()
+        assert state(twin.model.module) == before
+    assert state(model.module) == before
+    twin.randomise(["head"], 1)
+    one = state(twin.model.module)
+    twin.randomise(["head"], 2)
+    assert state(twin.model.module) != one
+    twin.restore()
+    twin.randomise(["head"], 1)
+    assert state(twin.model.module) == one
+
+
+def test_weights_without_a_reset_of_their_own_keep_their_moments():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(3 + 0.5 * torch.randn(40, 40))
+
+        def forward(self, x):
+            return torch.cat([x, self.weight.mean() - x], 1)
+
+    model = sx.load_model(Own(), card=card())
+    twin = Twin(model, CPU)
+    twin.randomise([""], 0)
+    now = twin.model.module.weight
+    assert not torch.equal(now, model.module.weight)
+    assert now.mean().item() == pytest.approx(3, abs=0.1)
+    assert now.std().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_users_network_is_the_same_at_every_step_and_after_a_cancel():
+    model, image = deep_model(), planted_image()
+    model.module.train()
+    found = sx.explain(model, image, whole(), "input-x-gradient")
+    before = state(model.module)
+    parameters = [id(p) for p in model.module.parameters()]
+    count = sum(1 for _ in sx.check_steps(found, model, checks="randomised-network"))
+    assert count > 20
+    for stop in (1, 2, count // 2, count - 1):
+        steps = sx.check_steps(found, model, checks="randomised-network")
+        for _ in range(stop):
+            next(steps)
+            assert state(model.module) == before
+        steps.close()
+        assert state(model.module) == before
+        assert model.module.training
+        assert all(p.requires_grad for p in model.module.parameters())
+    assert [id(p) for p in model.module.parameters()] == parameters
+    again = sx.explain(model, image, whole(), "input-x-gradient")
+    np.testing.assert_array_equal(again.map, found.map)
+
+
+def test_the_users_network_is_the_same_after_an_error(method):
+    model = deep_model()
+    before = state(model.module)
+    calls = []
+
+    def fails_later(question):
+        calls.append(state(question.model.module))
+        if len(calls) == 4:
+            raise RuntimeError("broken")
+        return question.input[0, 0]
+
+    found = sx.explain(model, planted_image(), whole(), method(fails_later))
+    with pytest.raises(RuntimeError, match="broken"):
+        sx.check(found, model, checks="randomised-network")
+    assert len(calls) == 4
+    assert all(seen != before for seen in calls[1:])  # the method did see other weights
+    assert state(model.module) == before
+
+
+def test_networks_whose_weights_cannot_be_made_random_are_told():
+    model = located_model()  # has none
+    found = sx.explain(model, planted_image(), "object", "input-x-gradient")
+    [verdict] = sx.check(found, model, checks="randomised-network")
+    assert verdict.passed is None
+    assert verdict.word == "undecided"
+    assert "no weights" in verdict.sentence
+    stuck = sx.load_model(Deep(), card=card())
+    stuck.module.hook = torch.ones(2, requires_grad=True) * 2  # tensors with a history cannot be copied
+    found = sx.explain(stuck, planted_image(), whole(), "input-x-gradient")
+    [verdict] = sx.check(found, stuck, checks="randomised-network")
+    assert verdict.passed is None
+    assert "cannot be copied" in verdict.sentence
+
+
+def test_torchscript_is_randomised_too():
+    module = torch.jit.script(LinearHead().eval())
+    model = sx.load_model(module, card=card())
+    before = state(model.module)
+    found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
+    [verdict] = sx.check(found, model, checks={"randomised-network": {"networks": 1}})
+    assert verdict.number is not None
+    assert abs(verdict.number) < 1
+    assert state(model.module) == before
+
+
+# -- does it stay? ----------------------------------------------------------------------------------------
+
+
+def test_another_seed_changes_few_random_masks_and_no_gradient():
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "rise", masks=20)
+    [verdict] = sx.check(found, model, checks="other-seed")
+    assert verdict.passed is False
+    other = sx.explain(model, image, "object", "rise", masks=20, seed=1)
+    assert verdict.number == pytest.approx(rank_correlation(found.map, other.map))
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks={"other-seed": {"seeds": 2}})
+    assert verdict.passed is True
+    assert verdict.number == pytest.approx(1)
+    assert set(verdict.details) == {"seed 1", "seed 2"}
+
+
+def test_a_little_noise_leaves_a_gradient_and_breaks_a_fragile_map(method):
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="noised-image")
+    assert verdict.passed is True  # the network is linear, and the same pixels are asked about
+    fragile = method(lambda question: (1e4 * question.input[0, 0]).sin())
+    found = sx.explain(model, image, "object", fragile)
+    [verdict] = sx.check(found, model, checks="noised-image")
+    assert verdict.passed is False
+    assert verdict.details["dice of the predictions"] > 0.9
+    assert "the map is fragile" in verdict.sentence
+
+
+@pytest.mark.parametrize("axis", [None, 0, 2])
+def test_noise_is_measured_by_the_range_of_each_channel(axis):
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 200, (60, 60)).astype(np.uint8)
+    if axis is not None:
+        array = np.stack([array, array // 10], axis)
+    image = sx.Image(array, channel_axis=axis)
+    before, after = image.channels_first().astype(float), noised(image, 0.1, 0).channels_first()
+    for old, new in zip(before, after, strict=True):
+        assert (new - old).std() == pytest.approx(0.1 * np.ptp(old), rel=0.05)
+    np.testing.assert_array_equal(noised(image, 0.1, 0).array, noised(image, 0.1, 0).array)
+    assert (noised(image, 0.1, 1).array != noised(image, 0.1, 0).array).any()
+
+
+# -- better than chance --------------------------------------------------------------------------------
+
+
+def with_map(found: sx.Explanation, map: np.ndarray) -> sx.Explanation:
+    return replace(found, map=map.astype(np.float32), record=copy.deepcopy(found.record))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_true_cause_beats_chance_edges_and_the_prediction_and_a_random_map_does_not(ndim):
+    model, image = planted_model(ndim), planted_image(ndim)
+    at = (20, 10) if ndim == 2 else (3, 20, 10)
+    target = sx.Target("object", region=sx.Component(at))
+    found = sx.explain(model, image, target, "vanilla-gradient")
+    cause = np.zeros(image.spatial_shape)
+    cause[(..., *OBJECT)] = cause[(..., *PATCH)] = 1
+    [verdict] = sx.check(with_map(found, cause), model, target, "better-than-chance")
+    assert verdict.passed is True, verdict
+    assert verdict.number > 0.02
+    for rival in ("a random order", "an edge filter", "the prediction itself"):
+        assert verdict.details[f"score of {rival}"] < verdict.details["score of the map"]
+    chance = np.random.default_rng(7).random(image.spatial_shape)
+    [verdict] = sx.check(with_map(found, chance), model, target, "better-than-chance")
+    assert verdict.passed is False
+    assert "the prediction itself" in verdict.sentence
+    # the object alone is the prediction: no better than itself, though better than chance
+    alone = np.zeros(image.spatial_shape)
+    alone[(..., *OBJECT)] = 1
+    [verdict] = sx.check(with_map(found, alone), model, target, "better-than-chance")
+    assert verdict.passed is False
+    assert verdict.details["score of the map"] == pytest.approx(
+        verdict.details["score of the prediction itself"]
+    )
+
+
+# -- other methods ------------------------------------------------------------------------------------------
+
+
+def test_agreement_is_the_median_of_rank_correlations():
+    model, image = deep_model(), planted_image()
+    found = sx.explain(model, image, whole(), "seg-grad-cam", layer="first.2")
+    [verdict] = sx.check(found, model, checks="methods-agree")
+    others = {
+        "seg-hires-grad-cam": {"layer": "first.2"},  # the same network layer
+        "input-x-gradient": {},
+        "smooth-grad": {},
+    }
+    by_hand = {
+        name: spearmanr(found.map, sx.explain(model, image, whole(), name, **params).map, axis=None)[0]
+        for name, params in others.items()
+    }
+    assert dict(verdict.details) == pytest.approx(by_hand, abs=1e-3)
+    assert verdict.number == pytest.approx(np.median(list(by_hand.values())), abs=1e-3)
+    assert verdict.passed is (verdict.number >= 0.4)
+    chosen = {"methods-agree": {"methods": "seg-hires-grad-cam"}}
+    one = sx.check(found, model, checks=chosen)[0]
+    assert set(one.details) == {"seg-hires-grad-cam"}
+    same = sx.explain(model, image, whole(), "seg-hires-grad-cam", layer="first.2")
+    [agreed] = sx.check(with_map(found, same.map), model, checks=chosen)
+    assert agreed.passed is True
+    assert agreed.number == pytest.approx(1)
+    [turned] = sx.check(with_map(found, -same.map), model, checks=chosen)
+    assert turned.passed is False
+    assert turned.number == pytest.approx(-1)
+
+
+# -- the prediction --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_map_that_restates_the_prediction_is_warned_about(ndim):
+    model, image = planted_model(ndim), planted_image(ndim)
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    drawn = found.prediction == 1
+    [verdict] = sx.check(with_map(found, drawn), model, checks="restates-prediction")
+    assert (verdict.passed, verdict.number) == (False, 1.0)
+    [inside] = sx.check(with_map(found, drawn & (np.arange(32) < 8)), model, checks="restates-prediction")
+    assert inside.passed is False
+    assert inside.number < 0.8
+    assert "inside the prediction" in inside.sentence
+    [other] = sx.check(with_map(found, ~drawn), model, checks="restates-prediction")
+    assert (other.passed, other.number) == (True, 0.0)
+    [none] = sx.check(with_map(found, -1.0 * drawn), model, checks="restates-prediction")
+    assert (none.passed, none.number) == (None, None)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_network_that_draws_on_an_empty_image_is_warned_about(ndim):
+    class Inverted(nn.Module):
+        """Draws what is dark."""
+
+        def forward(self, x):
+            return torch.cat([torch.zeros_like(x), 10 - 20 * x], 1)
+
+    image = planted_image(ndim)
+    model = sx.load_model(Inverted(), card=card(ndim))
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="masked-input")
+    assert verdict.passed is False
+    assert verdict.number == pytest.approx(image.array.size / (found.prediction == 1).sum())
+    model = planted_model(ndim)
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="masked-input")
+    assert (verdict.passed, verdict.number) == (True, 0.0)
+
+
+def test_a_network_that_knows_nothing_of_half_an_image_is_warned_about():
+    class Unsure(nn.Module):
+        """Draws what is bright; the more is hidden, the less it knows."""
+
+        def forward(self, x):
+            known = (x.flatten(1).mean(1) > 0.19).float().view(-1, 1, 1, 1)
+            logit = 20 * x - 10
+            return torch.cat([torch.zeros_like(x), logit * known - 0.01], 1)
+
+    model = sx.load_model(Unsure(), card=card())
+    array = np.full((32, 32), 0.2, np.float32)
+    array[OBJECT] = 1
+    found = sx.explain(model, sx.Image(array), "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks={"masked-input": {"baseline": 0.2}})
+    assert verdict.passed is True  # half of the ground stays as it was
+    [verdict] = sx.check(found, model, checks={"masked-input": {"baseline": "zero"}})
+    assert verdict.number == 0
+    assert verdict.passed is False
+    assert verdict.details["uncertainty when half is hidden"] > 0.9
+    assert verdict.details["uncertainty of the image"] < 0.1
+
+
+# -- all of them -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_what_is_stated_beforehand_is_what_it_costs(ndim):
+    model, image = planted_model(ndim), planted_image(ndim)
+    found = sx.explain(model, image, "object", "input-x-gradient")
+    params = {name: {} for name in EVERY}
+    params |= {"better-than-chance": {"steps": 4, "random": 1}, "randomised-network": {"networks": 2}}
+    stated = checking.planned_passes(found, model, checks=params)
+    seen = []
+    verdicts = sx.check(found, model, checks=params, progress=seen.append)
+    assert [verdict.check for verdict in verdicts] == EVERY
+    assert {verdict.check: verdict.passes for verdict in verdicts} == stated
+    total = sum(stated.values(), Passes()).cost
+    assert {step.total for step in seen} == {total}
+    assert [step.done for step in seen] == sorted(step.done for step in seen)
+    assert seen[-1].done <= total
+    for verdict in verdicts:
+        assert verdict.sentence.endswith(".")
+        assert (
+            verdict.passed is None
+            or f"{abs(verdict.number):.2f}" in verdict.sentence
+            or "%" in verdict.sentence
+        )
+        assert verdict.passed is not None or verdict.number is None
+        assert all(np.isfinite(value) for value in verdict.details.values())
+
+
+def test_verdicts_are_recorded_and_saved_and_shown_with_the_layers(tmp_path):
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "input-x-gradient")
+    assert found.record.trust == []
+    sx.check(found, model, checks=["restates-prediction", "masked-input"])
+    sx.check(found, model, checks={"masked-input": {"masks": 2}})
+    names = [row["check"] for row in found.record.trust]
+    assert names == ["restates-prediction", "masked-input"]  # the later takes the place of the earlier
+    assert found.record.trust[1]["parameters"]["masks"] == 2
+    found.save(tmp_path)
+    saved = json.loads((tmp_path / "record.json").read_text())["trust"]
+    assert saved == found.record.trust
+    assert {"check", "passed", "number", "threshold", "sentence", "details", "passes", "seconds"} <= set(
+        saved[0]
+    )
+    for _, kwargs, _ in found.to_layers():
+        assert kwargs["metadata"]["segxai"]["trust"] == found.record.trust
+
+
+def test_a_cancelled_check_keeps_the_verdicts_that_it_had():
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "input-x-gradient")
+    steps = sx.check_steps(found, model, checks=["other-seed", "restates-prediction", "masked-input"])
+    step = next(step for step in steps if step.note.startswith("Masked input"))
+    steps.close()
+    assert [verdict.check for verdict in step.partial()] == ["other-seed", "restates-prediction"]
+    assert [row["check"] for row in found.record.trust] == ["other-seed", "restates-prediction"]
+
+
+def test_nothing_is_decided_where_there_is_nothing():
+    model = planted_model()
+    black = sx.Image(np.zeros((32, 32), np.float32), name="black")
+    found = sx.explain(model, black, "object", "input-x-gradient")
+    for verdict in sx.check(found, model):
+        assert (verdict.passed, verdict.number) == (None, None)
+        assert verdict.sentence
+
+
+def test_a_2d_model_on_a_volume_is_checked_where_the_label_is_largest():
+    model = planted_model(2)
+    volume = np.zeros((4, 32, 32), np.float32)
+    volume[2] = planted_image().array
+    volume[1, PATCH[0], PATCH[1]] = 1
+    found = sx.explain(model, sx.Image(volume), "object", "input-x-gradient")
+    names = ["other-seed", "noised-image", "better-than-chance", "restates-prediction", "masked-input"]
+    alone = sx.explain(model, planted_image(), "object", "input-x-gradient")
+    many, one = sx.check(found, model, checks=names), sx.check(alone, model, checks=names)
+    for a, b in zip(many, one, strict=True):
+        if a.check != "noised-image":  # another noise
+            assert (a.check, a.number, a.passes) == (b.check, pytest.approx(b.number), b.passes)
+
+
+def test_what_was_asked_wrongly_is_said():
+    model, image = planted_model(), planted_image()
+    target = sx.Target("object", region=OBJECT_MASK)
+    found = sx.explain(model, image, target, "input-x-gradient")
+    with pytest.raises(sx.UserError, match="give the target"):
+        sx.check_steps(found, model)
+    with pytest.raises(sx.UserError, match="region 'predicted pixels'"):
+        sx.check_steps(found, model, sx.Target("object"))
+    with pytest.raises(sx.UserError, match="other weights"):
+        sx.check_steps(found, deep_model(), target)
+    with pytest.raises(sx.UserError, match="did you mean 'other-seed'"):
+        sx.check_steps(found, model, target, "other-seeds")
+    with pytest.raises(sx.UserError, match="checks is empty"):
+        sx.check_steps(found, model, target, [])
+    with pytest.raises(sx.UserError, match="seeds"):
+        sx.check_steps(found, model, target, {"other-seed": {"seeds": 0}})
+    found.record.partial = True
+    with pytest.raises(sx.UserError, match="stopped before its end"):
+        sx.check_steps(found, model, target)
+
+
+OBJECT_MASK = np.zeros((32, 32), bool)
+OBJECT_MASK[OBJECT] = True
+
+
+def test_the_list_of_checks_says_what_each_asks():
+    listed = sx.checks()
+    assert [row["name"] for row in listed] == EVERY
+    for row in listed:
+        assert row["question"].endswith("?")
+        assert row["source"]
+        assert any(parameter["name"] == "threshold" for parameter in row["parameters"])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rank_correlation_is_spearmans(seed):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, 5, (9, 8, 7)).astype(float)  # with ties
+    b = a + rng.normal(0, 2, a.shape)
+    assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b, axis=None)[0], abs=1e-4)
+    assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
+    assert rank_correlation(a, np.full(a.shape, 0.1) + rng.normal(0, 1e-9, a.shape)) is None
