@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from napari_segxai.cli_common import (
+    AsJson,
+    Card,
+    Trust,
+    load,
+    read_frame,
+    read_parameters,
+    read_region_option,
+)
+from napari_segxai.cli_compare import compare, metrics, sweep
 from napari_segxai.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_segxai.model import SegmentationModel
+    from napari_segxai.explanation import Explanation
 
 app = typer.Typer(
     name="napari-segxai",
@@ -21,12 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")
-]
-Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
 
 
 class _Group(typer.core.TyperGroup):
@@ -40,6 +44,9 @@ class _Group(typer.core.TyperGroup):
 
 
 app.info.cls = _Group
+app.command()(compare)
+app.command()(sweep)
+app.command()(metrics)
 
 
 def _fail(message: str) -> NoReturn:
@@ -128,7 +135,7 @@ def layers(
 
     from napari_segxai import read_image
 
-    loaded = _load(model, card, trust)
+    loaded = load(model, card, trust)
     found = loaded.network_layers(None if image is None else read_image(image))
     if as_json:
         print(json.dumps([asdict(layer) for layer in found], indent=2))
@@ -142,7 +149,9 @@ def layers(
 def explain(
     image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
-    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    label: Annotated[
+        list[str], typer.Option("--label", help="Which label to explain, by name; several get a folder each.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")] = "misure",
     param: Annotated[
@@ -160,33 +169,57 @@ def explain(
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto: bfloat16 where that ranks alike; or float32.")
+    ] = "auto",
+    check: Annotated[
+        list[str] | None,
+        typer.Option("--check", metavar="NAME", help="Trust check to run on the result, or all; repeatable."),
+    ] = None,
     card: Card = None,
     trust: Trust = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
-    from napari_segxai import Target
-    from napari_segxai import explain as run
-    from napari_segxai.engine.passes import Passes
+    from napari_segxai import Target, explain_all
     from napari_segxai.io.results import RECORD
+    from napari_segxai.trust import checking
 
-    if (out / RECORD).exists() and not overwrite:
-        raise UserError(f"{out} already holds an explanation; choose another folder or add --overwrite.")
-    volume = _image(image, frame)
-    target = Target(label, region=_region(region, volume), score=score, reduction=reduction)
-    explanation = run(
-        _load(model, card, trust),
+    checking.choose(check)  # raises for unknown names before the work
+    folders = [out] if len(label) == 1 else [out / name.replace(" ", "_") for name in label]
+    for folder in folders:
+        if (folder / RECORD).exists() and not overwrite:
+            raise UserError(
+                f"{folder} already holds an explanation; choose another folder or add --overwrite."
+            )
+    volume = read_frame(image, frame)
+    chosen = read_region_option(region, volume)
+    network = load(model, card, trust)
+    targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
+    bar = True if sys.stderr.isatty() else None
+    found = explain_all(
+        network,
         volume,
-        target,
+        targets,
         method,
         seed=seed,
         device=device,
         slice=slice,
-        progress=True if sys.stderr.isatty() else None,
-        **_parameters(param or []),
+        precision=precision,
+        progress=bar,
+        **read_parameters(param or []),
     )
-    written = explanation.save(out, overwrite=overwrite)
+    for explanation, target, folder in zip(found, targets, folders, strict=True):
+        if check:
+            checking.check(explanation, network, target, check, progress=bar)
+        _report(explanation, explanation.save(folder, overwrite=overwrite), as_json)
+
+
+def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
+    from napari_segxai.engine.passes import Passes
+    from napari_segxai.trust.registry import told
+
     record = explanation.record
     if as_json:
         print(record.as_json())
@@ -199,6 +232,8 @@ def explain(
         )
         for name, value in record.results.items():
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        for line in told(record.trust):
+            print(f"  {line}")
     for warning in record.warnings:
         print(f"note: {warning}", file=sys.stderr)
 
@@ -247,21 +282,21 @@ def flow(
     from napari_segxai.flow import information_flow
     from napari_segxai.io.results import read_truth
 
-    volume = _image(image, frame)
+    volume = read_frame(image, frame)
     found = information_flow(
-        _load(model, card, trust),
+        load(model, card, trust),
         volume,
         label,
         method=method,
         layers="all" if layers == "all" else layers.split(",") if layers else None,
-        region=_region(region, volume),
+        region=read_region_option(region, volume),
         truth=None if truth is None else read_truth(truth, volume),
         score=score,
         reduction=reduction,
         slice=slice,
         device=device,
         causal=causal,
-        **_parameters(param or []),
+        **read_parameters(param or []),
     )
     chosen = [_tile(text, found) for text in tiles or []]
     written = found.save(out, overwrite=overwrite)
@@ -291,41 +326,3 @@ def _tile(text: str, flow: Any) -> tuple[str, str]:
         known = f"labels {', '.join(flow.labels)}; layers {', '.join(each.name for each in flow.layers)}"
         raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")
     return label, layer
-
-
-def _image(path: Path, frame: int | None) -> Any:
-    from napari_segxai import read_image
-
-    volume = read_image(path)
-    if frame is not None and volume.time_axis is None:
-        raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
-    return volume.frame(frame or 0)
-
-
-def _load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
-    from napari_segxai.model import load_model
-
-    return load_model(model, card=card, trust=trust)
-
-
-def _parameters(texts: list[str]) -> dict[str, Any]:
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UserError(f"-p {text!r} is no NAME=VALUE pair; write for example -p masks=500.")
-        values[name.strip()] = value.strip()
-    return values
-
-
-def _region(text: str | None, image: Any) -> Any:
-    if text is None or text == "image":
-        return text
-    parts = text.split(",")
-    if len(parts) > 1 and all(part.strip().lstrip("-").isdigit() for part in parts):
-        from napari_segxai import Point
-
-        return Point(tuple(int(part) for part in parts))
-    from napari_segxai.io.results import read_region
-
-    return read_region(text, image)

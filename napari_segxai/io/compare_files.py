@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_segxai import orientation
 from napari_segxai.errors import UserError
+from napari_segxai.explanation import SIGNED
 from napari_segxai.flow_view import cut
 from napari_segxai.io.results import make_folder, write_csv
 
@@ -86,6 +87,8 @@ def picture(cases: Sequence[Comparison], *, common: bool = False) -> Figure:
 
 
 def _draw_case(row: Sequence[Axes], case: Comparison, names: Sequence[str], common: bool) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
     drawn = _upright(
         case, case.prediction if case.prediction is not None else np.zeros(case.image.spatial_shape)
     )
@@ -114,10 +117,15 @@ def _draw_case(row: Sequence[Axes], case: Comparison, names: Sequence[str], comm
             continue
         values = cut(_upright(case, case.maps[name]), position)
         end = (max(ends) if common else float(np.abs(case.maps[name]).max())) or 1.0
-        signed = bool((case.maps[name] < 0).any())
-        axis.imshow(
-            values, cmap="RdBu_r" if signed else "inferno", vmin=-end if signed else 0, vmax=end, alpha=0.75
-        )
+        if (case.maps[name] < 0).any():
+            axis.imshow(
+                values,
+                cmap=LinearSegmentedColormap.from_list("signed", SIGNED["colors"]),
+                vmin=-end,
+                vmax=end,
+            )
+        else:  # a map without negative values may have a floor: what counts is what rises above it
+            axis.imshow(values, cmap="inferno", vmin=float(case.maps[name].min()), vmax=end, alpha=0.75)
         if outline.any() and not outline.all():
             axis.contour(outline, levels=[0.5], colors="white", linewidths=0.6)
 

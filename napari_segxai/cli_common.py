@@ -1,0 +1,69 @@
+"""What the commands share: kinds of arguments, and reading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_segxai.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.image import Image
+    from napari_segxai.model import SegmentationModel
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")
+]
+Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
+
+
+def read_frame(path: Path, frame: int | None) -> Any:
+    """Read an image, of a 4D one the time point."""
+    from napari_segxai import read_image
+
+    volume = read_image(path)
+    if frame is not None and volume.time_axis is None:
+        raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
+    return volume.frame(frame or 0)
+
+
+def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
+    """Load a model."""
+    from napari_segxai.model import load_model
+
+    return load_model(model, card=card, trust=trust)
+
+
+def read_parameters(texts: list[str], flag: str = "-p") -> dict[str, Any]:
+    """Read NAME=VALUE pairs."""
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(f"{flag} {text!r} is no NAME=VALUE pair; write for example {flag} masks=500.")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def read_region_option(text: str | None, image: Any) -> Any:
+    """Read a region: a word, a pixel or a mask file."""
+    if text is None or text == "image":
+        return text
+    parts = text.split(",")
+    if len(parts) > 1 and all(part.strip().lstrip("-").isdigit() for part in parts):
+        from napari_segxai import Point
+
+        return Point(tuple(int(part) for part in parts))
+    from napari_segxai.io.results import read_region
+
+    return read_region(text, image)
+
+
+def read_truth_option(path: Path | None) -> Image | None:
+    """Read a file of true label values, which knows where it lies."""
+    from napari_segxai import read_image
+
+    return None if path is None else read_image(path)

@@ -1,0 +1,167 @@
+"""The commands that compare: `compare`, `sweep` and `metrics`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_segxai.cli_common import (
+    AsJson,
+    Card,
+    Trust,
+    load,
+    read_frame,
+    read_parameters,
+    read_region_option,
+    read_truth_option,
+)
+from napari_segxai.errors import UserError
+
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", help="Names with commas, or all; a handful by default.")
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarise=0.2."
+    ),
+]
+Truth = Annotated[Path | None, typer.Option("--truth", help="File of true label values.")]
+Region = Annotated[
+    str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+]
+
+
+def metrics(as_json: AsJson = False) -> None:
+    """List the metrics."""
+    from napari_segxai import list_metrics
+
+    found = list_metrics()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for metric in found:
+        better = {"higher": "higher is better", "lower": "lower is better", None: "no better or worse"}
+        needs = f", needs {' and '.join(metric['needs'])}" if metric["needs"] else ""
+        print(
+            f"{metric['name']}  ({metric['family']}; {better[metric['better']]}{needs})\n    {metric['summary']}"
+        )
+
+
+def compare(
+    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    methods: Annotated[
+        str, typer.Option("--methods", help="Names with commas; parameters as in rise:masks=100:cells=5.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for table.csv, comparison.png and the maps.")],
+    truth: Truth = None,
+    metrics: Metrics = None,
+    option: Option = None,
+    region: Region = None,
+    controls: Annotated[int, typer.Option(help="Random orders for insertion and deletion.")] = 1,
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Explain one prediction by several methods and measure every map."""
+    from napari_segxai import Target
+    from napari_segxai import compare as run
+    from napari_segxai.explanation import as_json as to_json
+    from napari_segxai.io.compare_files import TABLE
+
+    if (out / TABLE).exists() and not overwrite:
+        raise UserError(f"{out} already holds a comparison; choose another folder or add --overwrite.")
+    volume = read_frame(image, frame)
+    found = run(
+        load(model, card, trust),
+        volume,
+        Target(label, region=read_region_option(region, volume)),
+        [name for name in methods.split(",") if name.strip()],
+        truth=read_truth_option(truth),
+        metrics=metrics,
+        controls=controls,
+        seed=seed,
+        device=device,
+        slice=slice,
+        **read_parameters(option or [], "-o"),
+    )
+    written = found.save(out, overwrite=overwrite)
+    if as_json:
+        print(to_json(found.table))
+        return
+    for path in written:
+        print(path)
+    _print_table(found)
+
+
+def _print_table(found: Any) -> None:
+    from napari_segxai.io.compare_files import ARROWS
+
+    heads = ["map", *(m.name + ARROWS[m.better] for m in found.metrics), "seconds"]
+    rows = [
+        [row["map"], *(_number(row.get(m.name)) for m in found.metrics), _number(row["seconds"])]
+        for row in found.table
+    ]
+    widths = [max(len(line[k]) for line in [heads, *rows]) for k in range(len(heads))]
+    for line in [heads, *rows]:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def sweep(
+    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")],
+    grid: Annotated[
+        list[str],
+        typer.Option("--grid", metavar="NAME=A,B,C", help="A parameter and its values; once or twice."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for table.csv and heat.png.")],
+    truth: Truth = None,
+    metrics: Metrics = None,
+    option: Option = None,
+    region: Region = None,
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+) -> None:
+    """Explain and measure with every combination of the values of one or two parameters."""
+    from napari_segxai import Target
+    from napari_segxai import sweep as run
+
+    volume = read_frame(image, frame)
+    values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
+    found = run(
+        load(model, card, trust),
+        volume,
+        Target(label, region=read_region_option(region, volume)),
+        method,
+        values,
+        truth=read_truth_option(truth),
+        metrics=metrics,
+        seed=seed,
+        device=device,
+        slice=slice,
+        **read_parameters(option or [], "-o"),
+    )
+    for path in found.save(out, overwrite=overwrite):
+        print(path)
+    _print_table(found.comparison)

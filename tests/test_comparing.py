@@ -1,0 +1,279 @@
+"""Comparing methods, evaluating maps, sweeps, the inspector; in Python and on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_model
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli import app
+from napari_segxai.comparing import evaluate_maps_steps, read_method
+from napari_segxai.engine.passes import finish
+from napari_segxai.explaining import Job
+from napari_segxai.inspecting import inspect_steps
+from napari_segxai.io.compare_files import picture
+from napari_segxai.resources import resource
+from napari_segxai.truth import truth_labels
+
+METHODS = ["seg-grad-cam:layer=mix", "rise:masks=40", ("rise", {"masks": 20})]
+
+
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    out = np.zeros((32, 32), np.uint8)
+    out[PATCH] = out[OBJECT] = 1
+    return out
+
+
+@pytest.fixture(scope="module")
+def comparison(truth) -> sx.Comparison:
+    return sx.compare(planted_model(), planted_image(), "object", METHODS, truth=truth, seed=2)
+
+
+def test_a_table_of_methods_and_metrics(comparison):
+    assert comparison.names == ["seg-grad-cam", "rise masks=40", "rise masks=20", "random order"]
+    table = comparison.table
+    assert [row["method"] for row in table] == ["seg-grad-cam", "rise", "rise", ""]
+    names = [metric.name for metric in comparison.metrics]
+    assert {"dice-explained", "insertion-dice", "pointing-game-mask"} <= set(names)
+    for row in table[:3]:
+        assert set(names) <= set(row)
+        assert row["seconds"] > 0
+    alone = sx.explain(planted_model(), planted_image(), "object", "rise", masks=40, seed=2)
+    np.testing.assert_array_equal(comparison.maps["rise masks=40"], alone.map)
+    np.testing.assert_array_equal(comparison.prediction, alone.prediction)
+    curve = comparison.curve("rise masks=20", "insertion-dice")
+    assert curve["share"][0] == 0
+    assert curve["share"][-1] == 1
+    best = comparison.best("insertion-dice")
+    values = {name: comparison.value(name, "insertion-dice") for name in comparison.maps}
+    assert values[best] == max(values.values())
+    assert comparison.best("context-share") is None
+
+
+def test_maps_that_are_there_get_the_same_numbers(comparison, truth):
+    again = sx.evaluate(planted_model(), comparison.explanations, truth=truth, seed=2)
+    assert [row["value"] for row in again.rows] == [row["value"] for row in comparison.rows]
+    plain = sx.evaluate(
+        planted_model(),
+        comparison.maps,
+        planted_image(),
+        "object",
+        truth=truth,
+        seed=2,
+        metrics="dice-explained,pps",
+    )
+    assert [m.name for m in plain.metrics] == ["dice-explained", "pps"]
+    assert plain.value("rise masks=40", "pps") == comparison.value("rise masks=40", "pps")
+    one = sx.evaluate(planted_model(), next(iter(comparison.explanations.values())), metrics=["ips"])
+    assert one.names == ["seg-grad-cam"]
+
+
+def test_the_true_cause_is_better_than_its_opposite():
+    cause = np.zeros((32, 32))
+    cause[PATCH] = cause[OBJECT] = 1
+    found = sx.evaluate(planted_model(), {"cause": cause, "rest": 1 - cause}, planted_image(), "object")
+    for metric in ("dice-explained", "insertion-dice", "deletion-dice", "pps"):
+        assert found.best(metric) == "cause"
+    assert found.value("cause", "dice-explained") == 1
+    assert found.value("random order", "insertion-dice") < found.value("cause", "insertion-dice")
+
+
+def test_what_cannot_be_compared_is_refused(comparison, truth):
+    model, image = planted_model(), planted_image()
+    other = sx.Image(image.array[::-1].copy(), name="flipped")
+    cases = [
+        (lambda: sx.evaluate(model, comparison.explanations, other), "another image than flipped"),
+        (lambda: sx.evaluate(model, {"a": np.zeros((3, 3))}, image, "object"), "has shape"),
+        (lambda: sx.evaluate(model, {"a": np.zeros((32, 32))}, image), "give the target"),
+        (lambda: sx.evaluate(model, {"a": np.zeros((32, 32))}), "give the image"),
+        (lambda: sx.evaluate(model, {}), "one map at least"),
+        (lambda: sx.evaluate(model, [np.zeros((32, 32))], image, "object"), "by name"),
+        (lambda: sx.compare(model, image, "object", []), "one method at least"),
+        (lambda: sx.compare(model, image, "object", ["rise:masks"]), "write its parameters"),
+        (lambda: sx.compare(model, image, "object", ["ris"]), "rise"),
+        (lambda: sx.compare(model, image, "object", METHODS[:1], metrics=["dice"]), "no metric 'dice'"),
+        (lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth[:5]), "the truth has shape"),
+        (
+            lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth * 7),
+            "holds label 7.*0 background",
+        ),
+        (lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth - 0.5), "no label values"),
+        (lambda: sx.compare(model, image, "object", METHODS[:1], bogus=1), "no parameter 'bogus'"),
+    ]
+    for ask, words in cases:
+        with pytest.raises(sx.UserError, match=words):
+            ask()
+    spot = sx.explain(model, image, sx.Target("object", region=(7, 22)), "rise", masks=4)
+    with pytest.raises(sx.UserError, match="does not hold; give the target again"):
+        sx.evaluate(model, spot)
+    sx.evaluate(model, spot, target=sx.Target("object", region=(7, 22)), metrics=["ips"])
+
+
+def test_a_truth_of_other_geometry_is_resampled_or_refused():
+    model = sx.load_model(LinearHead(3), card=card(3, grid={"size": [8, 8, 8]}))
+    affine = np.diag([2.0, 2, 2, 1])
+    image = sx.Image(np.zeros((8, 8, 8), np.float32), affine=affine)
+    values = np.zeros((16, 16, 16), np.uint8)
+    values[4:12, 4:12, 4:12] = 1
+    fine = np.diag([1.0, 1, 1, 1])
+    fine[:3, 3] = -0.5
+    found = truth_labels(sx.Image(values, affine=fine), image, model)
+    assert found.shape == (8, 8, 8)
+    assert found[2:6, 2:6, 2:6].all()
+    assert found.sum() == 64
+    away = fine.copy()
+    away[:3, 3] = 100
+    with pytest.raises(sx.UserError, match="0% of the truth"):
+        truth_labels(sx.Image(values, affine=away), image, model)
+    with pytest.raises(sx.UserError, match="not both know where they lie"):
+        truth_labels(sx.Image(values), image, model)
+
+
+def test_steps_can_be_stopped_and_keep_what_was_found(truth):
+    steps = sx.compare_steps(planted_model(), planted_image(), "object", METHODS, truth=truth)
+    seen = []
+    for step in steps:
+        seen.append((step.done, step.total))
+        so_far = step.partial()
+        if len(so_far.maps) == 2:
+            break
+    steps.close()
+    assert list(so_far.explanations) == ["seg-grad-cam", "rise masks=40"]
+    assert all(a <= b for a, b in seen)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_model_of_slices_needs_a_slice():
+    volume = sx.Image(np.repeat(planted_image().array[None], 3, 0), name="volume")
+    with pytest.raises(sx.UserError, match="choose one slice"):
+        sx.compare(planted_model(), volume, "object", METHODS[:1])
+    found = sx.compare(planted_model(), volume, "object", METHODS[1:2], slice=1)
+    assert found.value("rise", "dice-explained") is not None
+    assert not found.maps["rise"][0].any()
+
+
+def test_a_sweep(tmp_path):
+    found = sx.sweep(
+        planted_model(), planted_image(), "object", "misure", {"lr": [0.001, 0.1], "lam": [0.01, 0.1, 1]},
+        metrics=["dice-explained", "saliency-ratio"],
+    )  # fmt: skip
+    assert found.values("dice-explained").shape == (2, 3)
+    ratios = found.result("ratio_mask")
+    assert len(set(ratios[0])) == 1  # nothing is pruned at lr 0.001, whatever lambda
+    assert (ratios[1] <= ratios[0]).all()
+    written = found.save(tmp_path / "s")
+    rows = list(csv.DictReader((tmp_path / "s" / "table.csv").open()))
+    assert len(rows) == 6
+    assert {"lr", "lam", "dice-explained"} <= set(rows[0])
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(sx.UserError, match="already holds"):
+        found.save(tmp_path / "s")
+    one = sx.sweep(planted_model(), planted_image(), "object", "rise", {"masks": [5, 10]}, metrics=["ips"])
+    assert one.values("ips").shape == (1, 2)
+    for grid in ({}, {"masks": []}, {"masks": "12"}, {"a": [1], "b": [1], "c": [1]}):
+        with pytest.raises(sx.UserError, match="one or two parameters"):
+            sx.sweep(planted_model(), planted_image(), "object", "rise", grid)
+
+
+def test_the_inspector_says_what_the_table_says(comparison):
+    job = Job.make(planted_model(), planted_image(), sx.Target("object"), "rise")
+    map = comparison.maps["rise masks=40"]
+    found = finish(inspect_steps(job, map, 0.1))
+    assert found.dice_explained == pytest.approx(comparison.value("rise masks=40", "dice-explained"))
+    assert found.ratio == pytest.approx(comparison.value("rise masks=40", "saliency-ratio"))
+    everything = finish(inspect_steps(job, map, 0))
+    assert everything.dice_explained == 1
+    hidden = ~np.isclose(everything.masked[0], planted_image().array, atol=1e-6)
+    assert hidden.sum() <= 1  # the map's own lowest pixel, which is 0 in [0, 1]
+    np.testing.assert_array_equal(everything.prediction, comparison.prediction)
+    nothing = finish(inspect_steps(job, np.zeros((32, 32)), 0.5))
+    assert nothing.dice_explained == 0
+    assert not nothing.prediction.any()
+
+
+def test_what_is_saved(comparison, tmp_path):
+    comparison.save(tmp_path / "c")
+    rows = list(csv.DictReader((tmp_path / "c" / "table.csv").open()))
+    assert [row["map"] for row in rows] == comparison.names
+    assert float(rows[0]["pps"]) == pytest.approx(comparison.value("seg-grad-cam", "pps"))
+    points = list(csv.DictReader((tmp_path / "c" / "curves.csv").open()))
+    assert {point["metric"] for point in points} == {"insertion-dice", "deletion-dice"}
+    assert (tmp_path / "c" / "rise_masks_40" / "record.json").exists()
+    with pytest.raises(sx.UserError, match="already holds a comparison"):
+        comparison.save(tmp_path / "c")
+    picture([comparison, comparison]).savefig(tmp_path / "two.pdf")
+    assert (tmp_path / "two.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_methods_with_parameters():
+    assert read_method("rise:masks=3:keep=0.2") == ("rise", {"masks": "3", "keep": "0.2"})
+    assert read_method(("rise", {"masks": 3})) == ("rise", {"masks": 3})
+
+
+def test_the_command_line_gives_the_same_numbers(tmp_path):
+    image = resource("sample_data/images/triangle_1.png")
+    common = [str(image), "--model", "triangle", "--label", "triangle"]
+    run = CliRunner().invoke
+    out = run(app, ["compare", *common, "--methods", "seg-grad-cam,rise:masks=10", "--metrics", "pps,ips", "--out",
+                    str(tmp_path / "c"), "--json", "--seed", "3", "-o", "binarise=0.3"])  # fmt: skip
+    assert out.exit_code == 0, out.output
+    table = json.loads(out.output)
+    found = sx.compare(
+        "triangle", sx.read_image(image), "triangle", ["seg-grad-cam", "rise:masks=10"], metrics="pps,ips", seed=3,
+        binarise=0.3,
+    )  # fmt: skip
+    assert [row["pps"] for row in table] == [row["pps"] for row in found.table]
+    assert (tmp_path / "c" / "comparison.png").exists()
+    again = run(app, ["compare", *common, "--methods", "rise", "--out", str(tmp_path / "c")])
+    assert again.exit_code == 2
+    out = run(
+        app,
+        [
+            "sweep",
+            *common,
+            "--method",
+            "rise",
+            "--grid",
+            "masks=4,8",
+            "--metrics",
+            "ips",
+            "--out",
+            str(tmp_path / "s"),
+        ],
+    )
+    assert out.exit_code == 0, out.output
+    assert "ips" not in out.output or "table.csv" in out.output
+    out = run(app, ["metrics"])
+    assert "dice-explained" in out.output
+    out = run(
+        app,
+        [
+            "explain",
+            *common,
+            "--label",
+            "background",
+            "--method",
+            "rise",
+            "-p",
+            "masks=4",
+            "--out",
+            str(tmp_path / "e"),
+        ],
+    )
+    assert out.exit_code == 0, out.output
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"triangle", "background"}
+    assert nib.load(tmp_path / "e" / "triangle" / "saliency.nii.gz").shape[:2] == (112, 112)
+
+
+def test_evaluation_is_refused_before_the_first_step():
+    with pytest.raises(sx.UserError, match="no metric"):
+        evaluate_maps_steps(
+            planted_model(), {"a": np.zeros((32, 32))}, planted_image(), "object", metrics="bogus"
+        )
