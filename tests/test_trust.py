@@ -531,3 +531,25 @@ def test_rank_correlation_is_spearmans(seed):
     assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b, axis=None)[0], abs=1e-4)
     assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
     assert rank_correlation(a, np.full(a.shape, 0.1) + rng.normal(0, 1e-9, a.shape)) is None
+
+
+def test_the_command_line_prints_and_keeps_the_verdicts(tmp_path):
+    from typer.testing import CliRunner
+
+    from napari_segxai.cli import app
+
+    def explain(out, *more):
+        base = ["explain", str(TRIANGLE), "--model", "triangle", "--label", "triangle", "--out", str(out)]
+        return CliRunner().invoke(app, [*base, "--method", "input-x-gradient", *more])
+
+    done = explain(tmp_path / "a", "--check", "masked-input", "--check", "restates-prediction")
+    assert done.exit_code == 0, done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert [line.partition(": ")[0] for line in lines[-2:]] == ["pass", "pass"]
+    assert lines[-2].startswith("pass: More than the prediction: The map shows something else")
+    kept = json.loads((tmp_path / "a" / "record.json").read_text())["trust"]
+    assert [row["check"] for row in kept] == ["restates-prediction", "masked-input"]
+    done = explain(tmp_path / "b", "--check", "other-sead")
+    assert done.exit_code == 2
+    assert "other-seed" in done.stderr
+    assert not (tmp_path / "b").exists()

@@ -14,6 +14,7 @@ from torch import nn
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import options_as_dict
+from napari_segxai.explaining import _with_bar
 from napari_segxai.explanation import Explanation
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
@@ -44,7 +45,7 @@ def check(
     checks: Wanted = None,
     *,
     device: str | None = None,
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Step], None] | bool | None = None,
 ) -> list[Verdict]:
     """Check how far an explanation can be trusted.
 
@@ -62,7 +63,7 @@ def check(
     device
         Where to compute; by default where the explanation was made.
     progress
-        Called with every `Step`.
+        Called with every `Step`; True shows a progress bar in the terminal.
 
     Returns
     -------
@@ -84,7 +85,10 @@ def check(
     >>> for verdict in sx.check(found, model):  # doctest: +SKIP
     ...     print(verdict.word, verdict.check, verdict.sentence)
     """
-    return finish(check_steps(explanation, model, target, checks, device=device), progress)
+    steps = check_steps(explanation, model, target, checks, device=device)
+    if progress is True:
+        return _with_bar(steps)
+    return finish(steps, progress if callable(progress) else None)
 
 
 def check_steps(

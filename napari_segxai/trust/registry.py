@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from napari_segxai.options import Parameter, parameters
 
 if TYPE_CHECKING:
     from napari_segxai.trust.subject import Subject, Tally
+
+
+WORDS = {True: "pass", False: "warn", None: "undecided"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Verdict:
     @property
     def word(self) -> str:
         """Pass, warn or undecided."""
-        return {True: "pass", False: "warn", None: "undecided"}[self.passed]
+        return WORDS[self.passed]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as plain dicts and numbers, for the record."""
@@ -172,3 +175,10 @@ def find_check(name: str) -> Check:
     if name not in _checks:
         raise UserError(f"there is no check {name!r}; {nearest(name, sorted(_checks))}")
     return _checks[name]
+
+
+def told(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each of the verdicts of a record."""
+    return [
+        f"{WORDS[row['passed']]}: {find_check(row['check']).title}: {row['sentence']}" for row in verdicts
+    ]
