@@ -54,6 +54,33 @@ def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) 
     viewer.close()
 
 
+def take_flow(name: str) -> None:
+    """The Information flow dock with three tissues, after the causal check."""
+    viewer = napari.Viewer(show=False)
+    viewer.open_sample("napari-segxai", "mni_t1")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Information flow")
+    viewer.window.show()
+    viewer.window.resize(*SIZE)
+    names = [entry.card.name for entry in panel.model_box.entries]
+    panel.model_box.combo.setCurrentIndex(names.index("Brain tissue"))
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.run()
+    wait(lambda: not panel.run_bar.is_running and panel.flow is not None)
+    panel.causal_check()
+    wait(lambda: not panel.run_bar.is_running)
+    panel.results.curves.set_quantity("dice")
+    panel.results.wanted.emit("white matter", "decoder1")
+    wait(panel._all_shown)
+    source = panel.layer
+    viewer.dims.set_point(0, source.extent.world[:, 0].mean() + 10)
+    viewer.reset_view()
+    end = time.monotonic() + 1  # let the last layer be drawn
+    wait(lambda: time.monotonic() > end)
+    viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
+    print(IMAGES / f"{name}.png", panel.run_bar.status.text())
+    viewer.close()
+
+
 def draw_flow(name: str) -> None:
     """Draw the information flow of a sample, with few colours so that the file stays small."""
     import PIL.Image
@@ -71,5 +98,6 @@ def draw_flow(name: str) -> None:
 if __name__ == "__main__":
     IMAGES.mkdir(parents=True, exist_ok=True)
     draw_flow("flow_tissue")
+    take_flow("information_flow")
     for name, picture in PICTURES.items():
         take(name, *picture)
