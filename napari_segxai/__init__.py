@@ -36,10 +36,10 @@ _PLACES = {
     "check": "napari_segxai.trust.checking",
     "check_steps": "napari_segxai.trust.checking",
     "checks": "napari_segxai.trust.checking",
-    "causal_check": "napari_segxai.flow",
-    "causal_check_steps": "napari_segxai.flow",
-    "information_flow": "napari_segxai.flow",
-    "information_flow_steps": "napari_segxai.flow",
+    "causal_check": "napari_segxai.flowing",
+    "causal_check_steps": "napari_segxai.flowing",
+    "information_flow": "napari_segxai.flowing",
+    "information_flow_steps": "napari_segxai.flowing",
     "load_model": "napari_segxai.model",
     "methods": "napari_segxai.explaining",
     "models": "napari_segxai.model",
@@ -64,10 +64,10 @@ if TYPE_CHECKING:
     from napari_segxai.explaining import methods as methods
     from napari_segxai.explanation import Explanation as Explanation
     from napari_segxai.flow import Flow as Flow
-    from napari_segxai.flow import causal_check as causal_check
-    from napari_segxai.flow import causal_check_steps as causal_check_steps
-    from napari_segxai.flow import information_flow as information_flow
-    from napari_segxai.flow import information_flow_steps as information_flow_steps
+    from napari_segxai.flowing import causal_check as causal_check
+    from napari_segxai.flowing import causal_check_steps as causal_check_steps
+    from napari_segxai.flowing import information_flow as information_flow
+    from napari_segxai.flowing import information_flow_steps as information_flow_steps
     from napari_segxai.image import Image as Image
     from napari_segxai.io import read_image as read_image
     from napari_segxai.model import SegmentationModel as SegmentationModel

@@ -279,7 +279,7 @@ def flow(
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.explanation import as_json as to_json
-    from napari_segxai.flow import information_flow
+    from napari_segxai.flowing import information_flow
     from napari_segxai.io.results import read_truth
 
     volume = read_frame(image, frame)

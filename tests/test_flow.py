@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli import app
-from napari_segxai.flow import METHODS
+from napari_segxai.flowing import METHODS
 from napari_segxai.metrics.layer_maps import describe_map
 from napari_segxai.resources import resource
 

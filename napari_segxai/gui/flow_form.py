@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_segxai.explainers.registry import find_method
-from napari_segxai.flow import METHODS
+from napari_segxai.flowing import METHODS
 from napari_segxai.gui.fields import TargetFields, combo, device_box, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox

@@ -22,7 +22,8 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.errors import UserError
-from napari_segxai.flow import Flow, Plan, causal_check_steps, lesion_passes, plan_flow
+from napari_segxai.flow import Flow
+from napari_segxai.flowing import Plan, causal_check_steps, lesion_passes, plan_flow
 from napari_segxai.gui import jobs, layers, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.curves import theme_colors

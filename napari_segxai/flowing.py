@@ -1,0 +1,347 @@
+"""Making an information flow: one forward pass, one backward pass per label, and a causal check on demand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.advice import advise
+from napari_segxai.engine.layers import NetworkLayer
+from napari_segxai.engine.lesion import lesions
+from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.passes import Passes, Step, Steps, finish
+from napari_segxai.engine.question import EmptyRegion, Question
+from napari_segxai.engine.record import Tape
+from napari_segxai.errors import UserError, nearest
+from napari_segxai.explainers import grad_pam, layer_cam, seg_grad_cam, seg_hires_grad_cam, seg_xres_cam
+from napari_segxai.explaining import Job
+from napari_segxai.flow import Flow, Tile
+from napari_segxai.image import Image
+from napari_segxai.metrics.layer_maps import NUMBERS, describe_map
+from napari_segxai.metrics.overlap import dice
+from napari_segxai.model import load_model
+from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.targets import Region, Target, is_label
+from napari_segxai.truth import truth_labels
+
+METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+    "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
+    "seg-hires-grad-cam": lambda a, g, options: seg_hires_grad_cam.cam(a, g),
+    "seg-xres-cam": lambda a, g, options: seg_xres_cam.cam(a, g, options.window, options.pooling),
+    "layer-cam": lambda a, g, options: layer_cam.cam(a, g),
+    "grad-pam": lambda a, g, options: grad_pam.cam(a, g, options.aggregate),
+}
+"""The methods whose maps can be made for all layers from the same passes."""
+
+
+def information_flow(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    *,
+    method: str = "seg-grad-cam",
+    layers: Sequence[str] | str | None = None,
+    region: Region = None,
+    truth: np.ndarray | Image | None = None,
+    score: str = "logit",
+    reduction: str = "mean",
+    slice: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    causal: bool = False,
+    progress: Callable[[Step], None] | None = None,
+    **params: Any,
+) -> Flow:
+    """Show for every network layer and every label where the evidence lies and how strong it is.
+
+    Parameters
+    ----------
+    model, image, seed, device, slice
+        As for `explain`. A 2D model on a volume needs the slice.
+    labels
+        Labels by name; all but the first (the background) by default.
+    method
+        seg-grad-cam, seg-hires-grad-cam, seg-xres-cam, layer-cam or grad-pam.
+    layers
+        Names of network layers, of any modules; "all"; the main blocks of the network by default.
+    region, score, reduction
+        As for `Target`.
+    truth
+        Label values on the image grid, to compare the maps with as well.
+    causal
+        Whether `causal_check` is run as well.
+    progress
+        Called with every `Step`.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
+    asked = {name: value for name, value in locals().items() if name not in ("progress", "params")}
+    return finish(information_flow_steps(**asked, **params), progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An information flow that has been checked and can be run.
+
+    Attributes
+    ----------
+    jobs
+        By label: what `explain` would be asked.
+    layers
+        The network layers, in order of execution.
+    truth
+        Label values on the image grid, or None.
+    causal
+        Whether `causal_check` is run as well.
+    """
+
+    jobs: dict[str, Job]
+    layers: tuple[NetworkLayer, ...]
+    truth: np.ndarray | None = None
+    causal: bool = False
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected."""
+        job = next(iter(self.jobs.values()))
+        each = job.options.pixels if job.method.name == "grad-pam" else 1
+        forward = 1 + (lesion_passes(self.layers) if self.causal else 0)
+        return Passes(forward, len(self.jobs) * each)
+
+    def steps(self) -> Steps[Flow]:
+        """Run; see `information_flow_steps`."""
+        return _flow(self)
+
+
+def lesion_passes(layers: Sequence[NetworkLayer]) -> int:
+    """Return how many forward passes `causal_check` needs at most."""
+    return 1 + 2 * len(layers)
+
+
+def information_flow_steps(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    **asked: Any,
+) -> Steps[Flow]:
+    """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
+    return plan_flow(model, image, labels, **asked).steps()
+
+
+def plan_flow(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    labels: Sequence[str | int] | None = None,
+    *,
+    method: str = "seg-grad-cam",
+    layers: Sequence[str] | str | None = None,
+    region: Region = None,
+    truth: np.ndarray | Image | None = None,
+    score: str = "logit",
+    reduction: str = "mean",
+    slice: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    causal: bool = False,
+    **params: Any,
+) -> Plan:
+    """Check everything about an `information_flow` that can be checked without running the network.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
+    if method not in METHODS:
+        raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if not isinstance(image, Image):
+        image = Image(image)
+    if isinstance(labels, str | int):
+        labels = [labels]
+    chosen = labels if labels is not None else model.labels[1:]
+    names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
+    if not names:
+        raise UserError(f"choose a label at least; {model.name} has {', '.join(model.labels)}.")
+    found = _chosen_layers(model, layers)
+    if model.slices(image) is not None and slice is None:
+        raise UserError(
+            f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
+        )
+    jobs = {
+        name: Job.make(
+            model,
+            image,
+            Target(name, region=region, score=score, reduction=reduction),
+            method,
+            seed=seed,
+            device=device,
+            slice=slice,
+            layer=found[0].name,
+            **params,
+        )
+        for name in names
+    }
+    return Plan(jobs, found, None if truth is None else truth_labels(truth, image, model), causal)
+
+
+def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
+    if not model.has_layers:
+        model.find_layer("bottleneck")  # raises, saying why and what to use
+    if layers is None:
+        found = model.outline
+    elif layers == "all":
+        found = model.example_layers
+    else:
+        named = {model.find_layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
+        found = tuple(layer for layer in model.example_layers if layer.name in named)
+    if not found:
+        raise UserError(f"{model.name} has no network layers that can be named.")
+    return found
+
+
+def _flow(plan: Plan) -> Steps[Flow]:
+    start = time.perf_counter()
+    jobs, layers, truth = plan.jobs, plan.layers, plan.truth
+    job = next(iter(jobs.values()))
+    model, index = job.model, job.slices[0]
+    with model.in_use(job.device), guarded(job.device):
+        prepared = model.prepare(job.image, index)
+        planned = plan.passes
+        questions = {
+            name: Question(
+                model, job.image, prepared, j.target, device=job.device, seed=job.seed, planned=planned
+            )
+            for name, j in jobs.items()
+        }
+        first = next(iter(questions.values()))
+        for question in questions.values():
+            question.passes = first.passes  # all count together
+        tape = Tape(first, [layer.name for layer in layers])
+        yield first.step("forward pass")
+        flow = Flow(
+            model,
+            job.image,
+            job.method.name,
+            job.options,
+            tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
+            tuple(jobs),
+            {},
+            first.passes,
+            warnings=list(prepared.notes),
+            jobs=jobs,
+            questions=questions,
+        )
+        for position, (name, question) in enumerate(questions.items()):
+            question.remember_logits(tape.logits)
+            place = prepared.placement
+            true = None if truth is None else place.mask_to_grid(truth == question.label).to(job.device)
+            yield from _one_label(flow, tape, question, true, last=position + 1 == len(questions))
+            yield question.step(f"backward pass of {name}")
+        flow.warnings += [w for w in first.warnings if w not in flow.warnings]
+        del tape
+        if plan.causal:
+            yield from _causal(flow)
+    flow.seconds = time.perf_counter() - start
+    advise(flow)
+    return flow
+
+
+def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
+    """Return the layer with its shape for this image."""
+    return NetworkLayer(layer.name, layer.type, layer.stage, tuple(activation.shape[1:]), layer.order)
+
+
+def _one_label(
+    flow: Flow, tape: Tape, question: Question, truth: Tensor | None, *, last: bool
+) -> Steps[None]:
+    """Fill in the tiles of one label; passes counted and reported."""
+    label = flow.model.labels[question.label]
+    layers, options = flow.layers, flow.jobs[label].options
+    maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
+    norms = [torch.zeros((), device=question.device) for _ in layers]
+    combine = METHODS[flow.method]
+
+    def take(k: int, gradient: Tensor) -> None:
+        maps[k] += combine(tape.activations[k], gradient, options)
+        norms[k] += gradient.abs().mean()
+
+    try:
+        pixels = question.pixels
+    except EmptyRegion as reason:
+        flow.warnings.append(str(reason))
+    else:
+        scores = question.scores(tape.logits)
+        if flow.method == "grad-pam":
+            places = grad_pam.sample(pixels, options.pixels)
+            for number, place in enumerate(places, start=1):
+                keep = not last or number < len(places)
+                tape.each_gradient(scores[0].flatten()[place], take, keep=keep)
+                yield question.step(f"{label}, pixel {number} of {len(places)}")
+            for values in (*maps, *norms):
+                values /= len(places)
+        else:
+            tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
+    with torch.no_grad():
+        numbers = [
+            describe_map(m, n, a, question.predicted, truth)
+            for m, n, a in zip(maps, norms, tape.activations, strict=True)
+        ]
+        table = torch.stack(numbers).tolist()  # one transfer for all layers
+    for layer, values, row in zip(layers, maps, table, strict=True):
+        numbers_by_name: dict[str, Any] = dict(zip(NUMBERS, row, strict=True))
+        if truth is None:
+            numbers_by_name["dice_truth"] = None
+        flow.tiles[label, layer.name] = Tile(label, layer, values.float().cpu().numpy(), **numbers_by_name)
+
+
+def causal_check(flow: Flow, *, progress: Callable[[Step], None] | None = None) -> Flow:
+    """Fill in what the prediction loses without each layer, and without its skip connection alone.
+
+    One or two forward passes per network layer, for all labels together.
+    """
+    return finish(causal_check_steps(flow), progress)
+
+
+def causal_check_steps(flow: Flow) -> Steps[Flow]:
+    """`causal_check`, one step at a time."""
+    first = flow.questions[flow.labels[0]]
+    done = flow.passes.cost
+    first.planned = Passes(done + lesion_passes(flow.layers))
+    with flow.model.in_use(first.device), guarded(first.device):
+        yield from _causal(flow)
+    advise(flow)
+    return flow
+
+
+def _causal(flow: Flow) -> Steps[None]:
+    first = flow.questions[flow.labels[0]]
+    found = yield from lesions(first, flow.layers)
+    for label, question in flow.questions.items():
+        if not bool(question.predicted.any()):
+            continue
+        for name, outputs in found.items():
+            lost = [
+                None
+                if logits is None
+                else 1 - float(dice(is_label(logits, question.label), question.predicted))
+                for logits in outputs
+            ]
+            flow.tiles[label, name].lost, flow.tiles[label, name].lost_skip = lost
