@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,22 @@ def compare_steps(
     image: Image | np.ndarray,
     target: Target | str | int,
     methods: Sequence[MethodSpec],
+    **asked: Any,
+) -> Steps[Comparison]:
+    """`compare`, one step at a time; what is wrong with the question is raised at the call.
+
+    ``step.partial()`` gives the comparison so far.
+    """
+    return plan_comparison(model, image, target, methods, **asked).steps()
+
+
+def plan_comparison(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    target: Target | str | int,
+    methods: Sequence[MethodSpec] = (),
     *,
+    maps: Mapping[str, Explanation | np.ndarray] | None = None,
     truth: Truth | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
@@ -104,24 +119,37 @@ def compare_steps(
     device: str = "auto",
     slice: int | None = None,
     **options: Any,
-) -> Steps[Comparison]:
-    """`compare`, one step at a time; what is wrong with the question is raised at the call.
+) -> Plan:
+    """Check a comparison and say what it costs, without running anything; see `compare`.
 
-    ``step.partial()`` gives the comparison so far.
+    Parameters
+    ----------
+    maps
+        Maps that are there already, by name, on the image grid: they come first and are measured alike.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
     """
     specs = [read_method(spec) for spec in ([methods] if isinstance(methods, str) else methods)]
-    if not specs:
+    given = dict(maps or {})
+    if not specs and not given:
         raise UserError("name one method at least.")
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     if not isinstance(image, Image):
         image = Image(image)
+    for name, map in given.items():
+        _check_map(name, map, image)
     asked = {"seed": seed, "device": device, "slice": slice}
     named = {
         name: Job.make(model, image, target, method, **asked, **parameters)
-        for name, (method, parameters) in zip(_names(specs), specs, strict=True)
+        for name, (method, parameters) in zip(_names(specs, given), specs, strict=True)
     }
-    return _compare(_Plan(named, {}, truth, _chosen(metrics, truth), controls, options))
+    job = next(iter(named.values()), None)
+    job = job or Job.make(model, image, target, "vanilla-gradient", **asked)
+    return Plan.make(job, named, given, truth, metrics, controls, options)
 
 
 def evaluate(
@@ -188,16 +216,13 @@ def evaluate_maps_steps(
         if first is None:
             raise UserError("give the target (a label) that the maps explain.")
         target = _target_of(first)
-    if not isinstance(model, SegmentationModel):
-        model = load_model(model)
-    if not isinstance(image, Image):
-        image = Image(image)
-    for name, map in given.items():
-        _check_map(name, map, image)
     if slice is None and first is not None:
         slice = first.record.slice
-    job = Job.make(model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice)
-    return _compare(_Plan({"": job}, given, truth, _chosen(metrics, truth), controls, options))
+    plan = plan_comparison(
+        model, image, target, maps=given, truth=truth, metrics=metrics, controls=controls, seed=seed,
+        device=device, slice=slice, **options,
+    )  # fmt: skip
+    return plan.steps()
 
 
 def list_metrics() -> list[dict[str, Any]]:
@@ -233,46 +258,78 @@ def read_method(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What is compared: jobs to be run, or maps that are there (then the one job tells of what)."""
+class Plan:
+    """A comparison that has been checked and can be run.
 
+    Attributes
+    ----------
+    job
+        Of what: model, image, target, seed, device and slice.
+    jobs
+        By name: the methods to be run.
+    maps
+        By name: the maps that are there.
+    truth
+        Boolean, on the image grid: where the label really is, if known.
+    metrics, controls, options
+        What is measured; see `compare`.
+    """
+
+    job: Job
     jobs: Mapping[str, Job]
     maps: Mapping[str, Explanation | np.ndarray]
-    truth: Truth | None
+    truth: np.ndarray | None
     metrics: tuple[Metric, ...]
     controls: int
     options: Mapping[str, Any]
 
-    @property
-    def job(self) -> Job:
-        return next(iter(self.jobs.values()))
+    @classmethod
+    def make(
+        cls,
+        job: Job,
+        jobs: Mapping[str, Job],
+        maps: Mapping[str, Explanation | np.ndarray],
+        truth: Truth | None,
+        metrics: Sequence[str] | str | None,
+        controls: int,
+        options: Mapping[str, Any],
+    ) -> Plan:
+        """Check truth, metrics and options."""
+        if len(job.slices) > 1:
+            raise UserError(
+                f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to compare maps on."
+            )
+        label = job.model.label_index(job.target.label)
+        wanted = None if truth is None else truth_labels(truth, job.image, job.model) == label
+        plan = cls(job, jobs, maps, wanted, _chosen(metrics, truth), controls, options)
+        _ = plan.measuring  # raises where an option is wrong
+        return plan
 
     @property
-    def run(self) -> Mapping[str, Job]:
-        return {} if self.maps else self.jobs
+    def measuring(self) -> Passes:
+        """The passes that the metrics take, at most."""
+        return planned_passes(self.metrics, len(self.jobs) + len(self.maps), self.controls, **self.options)
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected."""
+        return sum((job.passes for job in self.jobs.values()), self.measuring)
+
+    def steps(self) -> Steps[Comparison]:
+        """Run; see `compare_steps`."""
+        given = {name: map for name, map in self.maps.items() if isinstance(map, Explanation)}
+        arrays = {
+            name: map.map if isinstance(map, Explanation) else np.asarray(map)
+            for name, map in self.maps.items()
+        }
+        found = Comparison(self.job.image, self.job.target, given, arrays, self.metrics, truth=self.truth)
+        return _steps(self, found)
 
 
-def _compare(plan: _Plan) -> Steps[Comparison]:
-    job = plan.job
-    if len(job.slices) > 1:
-        raise UserError(
-            f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to compare maps on."
-        )
-    label = job.model.label_index(job.target.label)
-    truth = None if plan.truth is None else truth_labels(plan.truth, job.image, job.model) == label
-    measuring = planned_passes(plan.metrics, len(plan.run or plan.maps), plan.controls, **plan.options)
-    total = sum(one.passes.cost for one in plan.run.values()) + measuring.cost
-    given = {name: map for name, map in plan.maps.items() if isinstance(map, Explanation)}
-    arrays = {
-        name: map.map if isinstance(map, Explanation) else np.asarray(map) for name, map in plan.maps.items()
-    }
-    found = Comparison(job.image, job.target, given, arrays, plan.metrics, truth=truth)
-    return _steps(plan, found, measuring, total)
-
-
-def _steps(plan: _Plan, found: Comparison, measuring: Passes, total: int) -> Steps[Comparison]:
-    done = 0
-    for name, job in plan.run.items():
+def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
+    done, measuring = 0, plan.measuring
+    total = sum(one.passes.cost for one in plan.jobs.values()) + measuring.cost
+    for name, job in plan.jobs.items():
         for_one = job.steps()
         while True:
             try:
@@ -331,15 +388,15 @@ def _chosen(metrics: Sequence[str] | str | None, truth: Truth | None) -> tuple[M
     return tuple(choose(metrics or (*METRICS, *(WITH_TRUTH if truth is not None else ())), **known))
 
 
-def _names(specs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Name methods so that no two are called the same."""
+def _names(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> list[str]:
+    """Name methods so that no two are called the same, nor as one that is taken."""
     methods = [method for method, _ in specs]
-    names = []
+    names: list[str] = []
     for method, parameters in specs:
         name = method
         if methods.count(method) > 1 and parameters:
             name += " " + ", ".join(f"{key}={value}" for key, value in parameters.items())
-        while name in names:
+        while name in names or name in taken:
             name += "'"
         names.append(name)
     return names

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli import app
-from napari_segxai.comparing import evaluate_maps_steps, read_method
+from napari_segxai.comparing import evaluate_maps_steps, plan_comparison, read_method
 from napari_segxai.engine.passes import finish
 from napari_segxai.explaining import Job
 from napari_segxai.inspecting import inspect_steps
@@ -73,6 +73,28 @@ def test_maps_that_are_there_get_the_same_numbers(comparison, truth):
     assert plain.value("rise masks=40", "pps") == comparison.value("rise masks=40", "pps")
     one = sx.evaluate(planted_model(), next(iter(comparison.explanations.values())), metrics=["ips"])
     assert one.names == ["seg-grad-cam"]
+
+
+def test_methods_and_maps_that_are_there_go_together_and_the_cost_is_known():
+    cause = np.zeros((32, 32))
+    cause[PATCH] = cause[OBJECT] = 1
+    asked = {"metrics": ["dice-explained", "insertion-dice", "dice-over-threshold"], "binarise": 0.2}
+    model, image, methods = planted_model(), planted_image(), ["rise:masks=30"]
+    plan = plan_comparison(model, image, "object", methods, maps={"rise": cause}, **asked)
+    found = finish(plan.steps())
+    assert found.names == ["rise", "rise'", "random order"]  # the map keeps its name
+    np.testing.assert_array_equal(found.maps["rise"], cause)
+    assert found.value("rise", "dice-explained") == 1
+    run = found.explanations["rise'"].record.passes["forward"]
+    # the canvases of insertion come on top of it: the network as it is, and nothing at all
+    assert plan.measuring.forward == found.passes.forward == 2 + 2 * (1 + 27 + 12) + 27
+    assert plan.passes.forward == run + plan.measuring.forward
+    curve = found.curve("rise'", "dice-over-threshold")
+    at = dict(zip(curve["share"], curve["score"], strict=True))
+    assert at[0.2] == found.value("rise'", "dice-explained")
+    assert (
+        found.value("rise", "dice-over-threshold") == 1
+    )  # the map is 0 or 1: every threshold keeps the same
 
 
 def test_the_true_cause_is_better_than_its_opposite():

@@ -383,7 +383,8 @@ def test_every_metric_has_a_value_for_an_ordinary_map(ndim):
         assert isinstance(row["value"], float), row
         assert math.isfinite(row["value"])
         assert row["reason"] == ""
-        assert (row["curve"] is not None) == row["metric"].startswith(("insertion", "deletion"))
+        curved = ("insertion", "deletion", "dice-over-threshold")
+        assert (row["curve"] is not None) == row["metric"].startswith(curved)
     control = values_of(rows, "random order")
     assert set(control) == {m.name for m in metrics if m.family == "faithfulness"}
     got = values_of(rows, "cause")

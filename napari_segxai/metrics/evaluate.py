@@ -20,6 +20,7 @@ from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import Curve, control_name, random_map
 from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics, find_metric
+from napari_segxai.metrics.sufficiency import THRESHOLDS
 from napari_segxai.options import make_options
 
 Row = dict[str, Any]
@@ -121,7 +122,7 @@ def planned_passes(metrics: Sequence[Metric], maps: int, controls: int = 0, **op
     series = {name for m in metrics for name in m.series}
     ordered = [name for name in ("insertion", "deletion") if name in series]
     canvases = {getattr(values, f"{name}_canvas") for name in ordered}
-    single = len(series) - 2 * len(ordered)
+    single = len(series) - 2 * len(ordered) + (len(THRESHOLDS) - 1) * ("thresholds" in series)
     each = len(ordered) * (values.steps - 1)
     return Passes(1 + len(canvases) + maps * (single + each) + controls * each)
 

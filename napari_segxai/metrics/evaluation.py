@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline, Hide
@@ -196,6 +197,19 @@ def _behind(key: str, masks: Callable[[Evaluation], Tensor]) -> Any:
     return make
 
 
+def _stepped(e: Evaluation) -> Copies | None:
+    if not e.unit.any():
+        return None
+    hide = e.hide(e.options.baseline)
+
+    def make(start: int, n: int) -> Tensor:
+        thresholds = sufficiency.THRESHOLDS[start : start + n]
+        masks = [e.mask_to_model(sufficiency.binarised(e.map, threshold)) for threshold in thresholds]
+        return hide(torch.stack(masks).float()[:, None])
+
+    return Copies(("thresholds", e.name), len(sufficiency.THRESHOLDS), make)
+
+
 def _region(form: Form) -> Any:
     return _behind(form, lambda e: e.mask_to_model(e.found(form)).float()[None, None])
 
@@ -226,6 +240,7 @@ def _cropped(e: Evaluation) -> Copies | None:
 SERIES: dict[str, Callable[[Evaluation], Copies | None]] = {
     "soft": _behind("soft", lambda e: e.soft_masks),
     "binarised": _behind("binarised", lambda e: e.binarised_masks),
+    "thresholds": _stepped,
     "box": _region("box"),
     "mask": _region("mask"),
     "crop": _cropped,

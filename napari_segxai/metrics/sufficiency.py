@@ -27,9 +27,13 @@ from napari_segxai.metrics.registry import SEED_1, SEED_2, SEED_4, metric
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation
+    from napari_segxai.metrics.faithfulness import Curve
 
 SMALLEST_AREA = 0.05
 """Share of the image below which a crop gains nothing in the saliency metric."""
+
+THRESHOLDS = (0.0, 0.05, *(k / 10 for k in range(1, 11)))
+"""Of the map scaled to [0, 1], at which Dice explained is drawn: those of Hasany et al. are among them."""
 
 SMALLEST_PROBABILITY = 1e-8
 """Floor of the probability in the saliency metric, whose logarithm would be infinite at 0."""
@@ -173,6 +177,23 @@ metric(
     series=("binarised",),
     **_RUNS,
 )(_read("binarised", "dice"))
+
+
+@metric(
+    "dice-over-threshold",
+    title="Dice explained over threshold",
+    better="higher",
+    source=SEED_2,
+    summary="area under Dice explained over thresholds of the map from 0 to 1",
+    series=("thresholds",),
+    **_RUNS,
+)
+def _over_threshold(e: Evaluation) -> Curve | None:
+    from napari_segxai.metrics.faithfulness import Curve
+
+    readings = e.reading("thresholds")
+    return None if readings is None else Curve(np.array(THRESHOLDS), readings.dice)
+
 
 metric(
     "saliency-ratio",
