@@ -22,9 +22,29 @@ def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
 
     "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
     """
-    if kind == "target":
-        return question.score(logits)
     if kind == "dice":
         within = ~(question.predicted & ~question.pixels)
         return dice(is_label(logits, question.label), question.pixels, within)
-    return reduce_scores(question.model.probability(logits, question.label), question.weights, "mean")
+    return _reduced(question, kind, _values(question, kind, logits))
+
+
+def lost(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    """Return how much less samples are worth than the image itself: (n, labels, *grid) -> (n,).
+
+    Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
+    """
+    if kind == "dice":
+        return worth(question, kind, question.logits) - worth(question, kind, logits)
+    change = _values(question, kind, question.logits) - _values(question, kind, logits)
+    return _reduced(question, kind, change)
+
+
+def _values(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    if kind == "target":
+        return question.scores(logits)
+    return question.model.probability(logits, question.label)
+
+
+def _reduced(question: Question, kind: Worth, values: Tensor) -> Tensor:
+    reduction = question.target.reduction if kind == "target" else "mean"
+    return reduce_scores(values, question.weights, reduction)

@@ -25,7 +25,7 @@ from napari_segxai.engine.baselines import Baseline
 from napari_segxai.engine.occlude import occlude
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
-from napari_segxai.engine.worth import HELP, Worth, worth
+from napari_segxai.engine.worth import HELP, Worth, lost
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
@@ -91,8 +91,7 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
     """Average over the boxes that cover a pixel what hiding them costs."""
     size, _ = sides(options, question.grid)
     corners = corners_of(options, question.grid)
-    with torch.inference_mode():
-        whole = worth(question, options.score, question.logits)
+    _ = question.weights  # an empty M ends it here
     total = torch.zeros(question.grid, device=question.device)
     times = torch.zeros_like(total)
 
@@ -102,8 +101,7 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
         )
 
     def consume(start: int, logits: Tensor) -> None:
-        lost = whole - worth(question, options.score, logits)
-        for value, corner in zip(lost, corners[start:], strict=False):
+        for value, corner in zip(lost(question, options.score, logits), corners[start:], strict=False):
             box = tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))
             total[box] += value
             times[box] += 1
