@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 import pytest
+
+# Threads that wait for work in a loop stall a machine on which anything else runs; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 collect_ignore = ["peers"]  # these need an environment of their own: `make test-peers`
 
