@@ -1,0 +1,281 @@
+"""What the experiments share: their settings, the cases they are run on, results that are kept, and mask tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import napari_segxai as sx
+from napari_segxai.metrics.sufficiency import binarised
+from napari_segxai.resources import resource
+from napari_segxai.triangle import load_glyphs, triangle_sample
+
+Row = dict[str, Any]
+
+DATASETS = {
+    "triangle": "Triangle images, our small U-Net",
+    "photograph": "one photograph (astronaut), selfie network",
+    "tissue": "blocks of an average brain, 3D tissue U-Net",
+    "head": "one head MRI, 3D brain extraction network",
+}
+
+BASELINE = "background"
+"""What hidden pixels become, for all methods and metrics alike: black, or air."""
+
+DEVICE = "cpu"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How large the experiments are.
+
+    Attributes
+    ----------
+    datasets
+        Of `DATASETS`.
+    images, sweep_images
+        Triangle images of the tables, and of the sweeps, which need eleven runs of MiSuRe per image.
+    blocks, block
+        Blocks that are cut out of the brain, and their side in voxels (a multiple of 8).
+    masks, masks_tissue, masks_head
+        Masks of RISE: on 2D images, on blocks, on the head.
+    iterations
+        Steps of MiSuRe's pruning.
+    seed
+        Of the Triangle images and of RISE's masks.
+    """
+
+    datasets: tuple[str, ...] = tuple(DATASETS)
+    images: int = 20
+    sweep_images: int = 10
+    blocks: int = 1
+    block: int = 32
+    masks: int = 2000
+    masks_tissue: int = 500
+    masks_head: int = 100
+    iterations: int = 100
+    seed: int = 1
+
+    def full(self) -> Settings:
+        """As large as the papers, as far as the data go."""
+        return replace(
+            self, images=150, sweep_images=150, blocks=4, masks=2000, masks_tissue=2000, masks_head=2000
+        )
+
+    def quick(self) -> Settings:
+        """Small enough for a test; its numbers mean nothing."""
+        return replace(
+            self,
+            datasets=("triangle", "tissue"),
+            images=2,
+            sweep_images=1,
+            block=16,
+            masks=110,
+            masks_tissue=20,
+            iterations=2,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One object in one image.
+
+    Attributes
+    ----------
+    truth
+        Positions in the model's labels, on the image grid; None where nobody knows.
+    masks
+        Of RISE.
+    sweep
+        Whether the sweeps are run on it.
+    """
+
+    dataset: str
+    key: str
+    model: sx.SegmentationModel
+    image: sx.Image
+    label: str
+    truth: np.ndarray | None
+    masks: int
+    sweep: bool
+
+    @property
+    def identity(self) -> Row:
+        """What a kept result has to agree in."""
+        asked = {"sha256": self.image.sha256, "model": self.model.name, "label": self.label}
+        return {**asked, "baseline": BASELINE, "version": sx.__version__}
+
+    @property
+    def mask_size(self) -> int:
+        """Longest side of the model grid: a mask as fine as what the network sees."""
+        return max(self.model.grid_for(self.image))
+
+    def explain(self, method: str, **parameters: Any) -> sx.Explanation:
+        """Explain the case's object."""
+        return sx.explain(self.model, self.image, self.label, method, device=DEVICE, **parameters)
+
+    def predicted(self) -> np.ndarray:
+        """Where the object is predicted: boolean, on the image grid."""
+        return self.model.predict(self.image, device=DEVICE) == self.model.label_index(self.label)
+
+
+def cases(settings: Settings) -> list[Case]:
+    """Return all cases, in the order of the settings' data sets."""
+    made = {"triangle": _triangles, "photograph": _photograph, "tissue": _tissue, "head": _head}
+    return [case for name in settings.datasets for case in made[name](settings)]
+
+
+def _triangles(settings: Settings) -> Iterable[Case]:
+    model = sx.load_model("triangle")
+    glyphs = load_glyphs(resource("sample_data") / "glyphs.npz", "held-out")
+    for k in range(settings.images):
+        # A generator of its own for each, so that image 3 is image 3 however many there are.
+        array, truth = triangle_sample(glyphs, np.random.default_rng([settings.seed, k]))
+        image = sx.Image(array, name=f"Triangle {k}")
+        yield Case("triangle", f"triangle {k}", model, image, "triangle", truth.astype(int), settings.masks,
+                   k < settings.sweep_images)  # fmt: skip
+
+
+def _photograph(settings: Settings) -> Iterable[Case]:
+    from skimage.data import astronaut
+
+    image = sx.Image(astronaut(), channel_axis=2, name="astronaut")
+    yield Case(
+        "photograph", "astronaut", sx.load_model("selfie"), image, "person", None, settings.masks, True
+    )
+
+
+def _tissue(settings: Settings) -> Iterable[Case]:
+    """Blocks around the middles of the quarters of an axial slice; the first lies left and in front."""
+    folder = resource("sample_data") / "images"
+    brain, tissue = sx.read_image(folder / "mni_t1.nii.gz"), sx.read_image(folder / "mni_t1_tissue.nii.gz")
+    model, side = sx.load_model("brain-tissue"), settings.block
+    x, y, z = (n // 2 for n in brain.spatial_shape)
+    corners = [(x - side, y), (x, y - side), (x - side, y - side), (x, y)]
+    for k, (i, j) in enumerate(corners[: settings.blocks]):
+        place = np.s_[i : i + side, j : j + side, z - side // 2 : z - side // 2 + side]
+        affine = brain.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ (i, j, z - side // 2)
+        image = sx.Image(brain.array[place], affine=affine, name=f"brain block {k}")
+        truth = tissue.array[place].astype(int)
+        for label in model.labels[1:]:
+            yield Case("tissue", f"block {k} {label}", model, image, label, truth, settings.masks_tissue,
+                       k == 0 and label == "white matter")  # fmt: skip
+
+
+def _head(settings: Settings) -> Iterable[Case]:
+    folder = resource("sample_data") / "images"
+    image, brain = sx.read_image(folder / "t1_head.nii.gz"), sx.read_image(folder / "t1_head_brain.nii.gz")
+    yield Case("head", "head", sx.load_model("brain-extraction"), image, "brain", brain.array.astype(int),
+               settings.masks_head, False)  # fmt: skip
+
+
+# -- results that are kept -----------------------------------------------------------------------------
+
+
+class Store:
+    """Rows of every experiment and case as JSON, used again as long as what made them is the same.
+
+    Parameters
+    ----------
+    folder
+        Gets one file per experiment, and the maps that figures are drawn of.
+    fresh
+        Whether nothing is used again.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False, say: Callable[[str], None] = print):
+        self.folder, self.fresh, self.say = folder, fresh, say
+        self.maps = folder / "maps"
+        self.maps.mkdir(parents=True, exist_ok=True)
+        self.done: set[tuple[str, str]] = set()
+
+    def rows(
+        self, experiment: str, case: Case, settings: Mapping[str, Any], compute: Callable[[], list[Row]]
+    ) -> list[Row]:
+        """Return the rows of a case; computed unless they are kept."""
+        path = self.folder / f"{experiment}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        wanted = json.loads(json.dumps({**case.identity, **settings}))
+        old = kept.get(case.key)
+        usable = old is not None and old["settings"] == wanted
+        if not usable or (self.fresh and (experiment, case.key) not in self.done):
+            self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
+            common = {"dataset": case.dataset, "case": case.key}
+            rows = [{**common, **row} for row in compute()]
+            kept[case.key] = {"settings": wanted, "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
+            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        self.done.add((experiment, case.key))
+        return kept[case.key]["rows"]
+
+    def dates(self) -> list[str]:
+        """The days on which the rows that were used were computed, sorted."""
+        found = set()
+        for experiment, key in self.done:
+            kept = json.loads((self.folder / f"{experiment}.json").read_text(encoding="utf-8"))
+            found.add(kept[key]["date"])
+        return sorted(found)
+
+    def keep_maps(self, case: Case, **maps: np.ndarray) -> None:
+        """Keep maps for the figures, beside those of the case that are there."""
+        path = self.maps / f"{case.key}.npz"
+        known = dict(np.load(path)) if path.exists() else {}
+        np.savez_compressed(path, **{**known, **maps})
+
+    def kept_maps(self, case: Case) -> dict[str, np.ndarray]:
+        """Return the maps of a case by name; none after a clean checkout, which holds numbers alone."""
+        path = self.maps / f"{case.key}.npz"
+        return dict(np.load(path)) if path.exists() else {}
+
+
+def firsts(found: Iterable[Case]) -> list[Case]:
+    """Return the first case of every data set: those that figures show."""
+    seen: dict[str, Case] = {}
+    for case in found:
+        seen.setdefault(case.dataset, case)
+    return list(seen.values())
+
+
+# -- Dice explained and ratio --------------------------------------------------------------------------
+
+
+def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[float]) -> list[Row]:
+    """Show the network the image behind every binarised map.
+
+    Returns
+    -------
+    list of dict
+        Per map and threshold: method, threshold, dice (explained; None for a map without positive values), size (pixels of the prediction), mask (pixels that
+        the map keeps), image (those that differ from the baseline).
+    """
+    size = int(case.predicted().sum())
+    rows = []
+    for threshold in thresholds:
+        found = sx.evaluate(
+            case.model, maps, case.image, case.label, device=DEVICE, controls=0, binarise=threshold,
+            metrics=("dice-explained", "perturbation-ratio-image"), baseline=BASELINE,
+        )  # fmt: skip
+        for name, map in maps.items():
+            ratio = found.value(name, "perturbation-ratio-image")
+            rows.append(
+                {
+                    "method": name,
+                    "threshold": threshold,
+                    "dice": found.value(name, "dice-explained"),
+                    "size": size,
+                    "mask": int(binarised(map, threshold).sum()),
+                    "image": 0.0 if ratio is None else ratio * size,
+                }
+            )
+    return rows
+
+
+def described(settings: Settings) -> Row:
+    """Return the settings as plain JSON."""
+    return asdict(settings)

@@ -1,0 +1,388 @@
+"""The page: the papers' numbers, ours, and whether the trends are seen."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import paper
+import s001_sweeps
+import trends
+from common import BASELINE, DATASETS, Row, Settings, Store, cases
+from figures import draw
+from reasons import REASONS
+from summary import Verdict, grouped, line, mean, number
+
+SAYS = {True: "holds", False: "**does not hold**", None: "cannot be told"}
+
+
+def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settings, store: Store) -> Path:
+    """Write reproduction.md and its images to a folder, and return the page."""
+    found = cases(settings)
+    pictures = draw(found, store, folder / "images")
+    verdicts = _verdicts(rows, settings.datasets)
+    text = "\n".join(
+        [
+            _head(settings, store, found, rows),
+            _overview(verdicts),
+            _s001_table(rows["s001_table1"], settings, verdicts, pictures),
+            _s001_sweeps(rows["s001_sweeps"], settings, verdicts),
+            _s002(rows["s002_table1"], settings, verdicts, pictures),
+            _s003(rows["s003_figures"], settings, verdicts, pictures),
+            _s004(rows["s004_table1"], settings, verdicts),
+            _left_out(),
+        ]
+    )
+    path = folder / "reproduction.md"
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def _verdicts(rows: Mapping[str, Sequence[Row]], datasets: Sequence[str]) -> dict[str, list[Verdict]]:
+    """Return the verdicts of every experiment."""
+    makers = {
+        "s001_table1": trends.s001_table,
+        "s001_sweeps": trends.s001_sweep,
+        "s002_table1": trends.s002_table,
+        "s003_figures": trends.s003_pictures,
+        "s004_table1": trends.s004_table,
+    }
+    out = {
+        name: [v for dataset in datasets for v in make(rows[name], dataset)] for name, make in makers.items()
+    }
+    out["s003_figures"] += trends.s003_medical(rows["s003_figures"], datasets)
+    return out
+
+
+# -- sections ------------------------------------------------------------------------------------------
+
+
+def _head(settings: Settings, store: Store, found: Sequence, rows: Mapping[str, Sequence[Row]]) -> str:
+    counts = {name: len({case.key for case in found if case.dataset == name}) for name in settings.datasets}
+    empty = sorted({row["case"] for row in rows["s002_table1"] if not row["size"]})
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("napari-segxai", "torch", "numpy", "scikit-image")
+    )
+    dates = store.dates()
+    data = "\n".join(
+        f"- **{name}**: {DATASETS[name]}; {n} {_plural('case', n)}" for name, n in counts.items()
+    )
+    return f"""# The papers' experiments, run again
+
+The experiments of the papers that this plugin builds on, with its own code, on the data that come with it. The papers
+used other images and other networks, so **no number here can equal theirs**: what can be compared are trends - which
+method is better at what, and what a parameter does. For every trend there is a rule, and a program decides by it. What does
+not hold is said, with a reason as far as one was found. `make reproduce` writes this page (`reproduction/`).
+
+## Data and settings
+
+{data}
+
+A case is one object (label) in one image. Triangle images are generated from items that the network was not trained on, by
+one seed each. The blocks have {settings.block} voxels of 2 mm per side; every label of a block is a case. One photograph,
+one head and one average brain are no sample: what they show, they show of themselves.
+{f"In {len(empty)} of the cases the network finds no object, and they count for nothing." if empty else "In every case the network finds an object."}
+
+| setting | |
+|---|---|
+| hidden pixels become | {BASELINE}: black, or air |
+| RISE | the papers' variant: 7 x 7 blocky masks, kept with 0.54, weighted by Dice; {settings.masks} masks in 2D, {settings.masks_tissue} on blocks, {settings.masks_head} on the head |
+| MiSuRe | learning rate 0.1, lambda 0.01, {settings.iterations} iterations, a mask as fine as the network's grid, unless said otherwise |
+| CAMs | at the bottleneck, unless said otherwise; the logit, averaged over the predicted pixels |
+| Triangle images of the sweeps | {settings.sweep_images} |
+| seed | {settings.seed} |
+| versions | {versions}, Python {platform.python_version()} |
+| machine | {os.cpu_count()} CPU cores ({platform.machine()}); times are wall-clock and suffer from whatever else runs |
+| computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
+
+Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
+dominate; here are also the median and the ratio of sums. "On the image" counts only pixels that differ from the baseline:
+so the first paper seems to count MiSuRe's region, but not the masks of the other methods. A map without a positive value is
+"empty": it shows the network nothing, and its Dice counts as 0.
+"""
+
+
+def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    every = [v for found in verdicts.values() for v in found]
+    held, told = sum(v.holds is True for v in every), sum(v.holds is not None for v in every)
+    titles = {
+        "s001_table1": "MiSuRe, table 1",
+        "s001_sweeps": "MiSuRe, tables 2 to 6",
+        "s002_table1": "A guided tour, table 1",
+        "s003_figures": "Seg-HiRes-Grad CAM, figures",
+        "s004_table1": "Foreground metrics, table 1",
+    }
+    body = [
+        [titles[name], *(f"{sum(v.holds is wanted for v in found)}" for wanted in (True, False, None))]
+        for name, found in verdicts.items()
+    ]
+    return f"""## In short
+
+Of {told} verdicts, {held} say that a paper's trend is seen here, {told - held} that it is not.
+
+{_table(["experiment", "holds", "does not hold", "cannot be told"], body)}
+"""
+
+
+METHOD_HEAD = ["method", "threshold", "cases", "Dice explained", "ratio: mean", "median", "of sums",
+               "on the image: mean", "seconds"]  # fmt: skip
+
+
+def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
+    body = []
+    for (method, threshold), found in grouped(rows, "method", "threshold").items():
+        one = line(found)
+        values = [number(one.dice), *(number(v, 2) for v in (one.ratio, one.median, one.of_sums, one.image))]
+        count = f"{one.cases}, {one.empty} empty" if one.empty else f"{one.cases}"
+        body.append([method, _threshold(threshold), count, *values, number(one.seconds)])
+    return body
+
+
+def _s001_table(
+    rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]
+) -> str:
+    out = [
+        "## MiSuRe, table 1: methods and thresholds",
+        (
+            "Hasany, Mériaudeau and Petitjean 2026. MSR is the minimally sufficient region that MiSuRe ends with; it needs no "
+            "threshold."
+        ),
+        "**Paper** (other data, other networks):",
+        _table(
+            ["data set, network", "method", "threshold", "Dice explained", "ratio", "seconds"],
+            [
+                [data, method, _threshold(threshold), *(f"{value:g}" for value in values)]
+                for data, lines in paper.S001_TABLE1.items()
+                for method, threshold, *values in lines
+            ],
+        ),
+    ]
+    for dataset in settings.datasets:
+        out += [
+            f"**Ours, {DATASETS[dataset]}**:",
+            _table(METHOD_HEAD, _method_lines(trends.of_dataset(rows, dataset))),
+        ]
+    out += [
+        _picture(
+            pictures,
+            "s001_maps",
+            "First case of every data set; maps with their positive part, each on its own scale",
+        )
+    ]
+    return _section(out, verdicts["s001_table1"])
+
+
+def _s001_sweeps(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> str:
+    rates = [f"rate {rate:g}" for rate in s001_sweeps.RATES]
+    head = ["", "lambda", *(f"Dice, {r}" for r in rates), *(f"ratio, {r}" for r in rates)]
+    out = [
+        "## MiSuRe, tables 2 to 6: learning rate, lambda and the size of the mask",
+        (
+            "Our ratios are counted on the image, as the paper's seem to be. Table 4 needs a transformer network (TransUNet), "
+            "of which none comes with this project: it is not reproduced."
+        ),
+        "**Paper** (other data, other networks), tables 2 to 5:",
+        _table(
+            head,
+            [
+                [title if k == 0 else "", f"{lam:g}", *(f"{v:g}" for v in (*dice[k], *ratio[k]))]
+                for title, (dice, ratio) in paper.S001_SWEEPS.items()
+                for k, lam in enumerate(s001_sweeps.LAMBDAS)
+            ],
+        ),
+        "**Ours**:",
+    ]
+    body, sizes = [], []
+    for dataset in settings.datasets:
+        own = trends.of_dataset(rows, dataset)
+        whole = grouped([row for row in own if row["share"] == 1], "lr", "lam")
+        for k, lam in enumerate(s001_sweeps.LAMBDAS if whole else ()):
+            lines = [line(whole[rate, lam]) for rate in s001_sweeps.RATES]
+            title = f"{dataset}, {lines[0].cases} {_plural('case', lines[0].cases)}" if k == 0 else ""
+            body.append(
+                [title, f"{lam:g}", *(number(v.dice) for v in lines), *(number(v.image) for v in lines)]
+            )
+        swept = [row for row in own if row["lr"] == 0.1 and row["lam"] == 0.01]
+        for share in s001_sweeps.SHARES:
+            found = [row for row in swept if row["share"] == share]
+            if found:
+                one = line(found)
+                side = " and ".join(sorted({str(row["mask_size"]) for row in found}))
+                sizes.append(
+                    [dataset, side, str(one.cases), number(one.dice), number(one.image), number(one.median)]
+                )
+    out += [
+        _table(head, body),
+        "**Paper**, table 6 (learning rate 0.1, lambda 0.01):",
+        _table(
+            ["data set, network", "side of the mask", "Dice explained", "ratio"],
+            [
+                [title, *(f"{v:g}" for v in values)]
+                for title, lines in paper.S001_MASK_SIZE.items()
+                for values in lines
+            ],
+        ),
+        "**Ours**: a quarter, half and the whole of the network's grid.",
+        _table(
+            ["data set", "side of the mask", "cases", "Dice explained", "ratio on the image: mean", "ratio on the mask: median"],
+            sizes,
+        ),
+    ]  # fmt: skip
+    return _section(out, verdicts["s001_sweeps"])
+
+
+def _s002(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]) -> str:
+    out = [
+        "## A guided tour, table 1: five methods, and RISE with more masks",
+        "Hasany, Petitjean and Mériaudeau 2025. RISE's times with fewer masks are read within one run.",
+        "**Paper** (a subset of COCO-2017, DeepLabv3):",
+        _table(
+            ["method", "threshold", "Dice explained", "ratio", "seconds"],
+            [
+                [method, _threshold(t), *(f"{v:g}" for v in values)]
+                for method, t, *values in paper.S002_TABLE1
+            ],
+        ),
+    ]
+    for dataset in settings.datasets:
+        out += [
+            f"**Ours, {DATASETS[dataset]}**:",
+            _table(METHOD_HEAD, _method_lines(trends.of_dataset(rows, dataset))),
+        ]
+    out += [
+        _picture(pictures, "s002_maps", "Five methods (figure 2 of the paper)"),
+        _picture(
+            pictures,
+            "s002_masks",
+            "RISE with 100, 500, 1000 and 2000 masks (figure 3); grey: not run with so many",
+        ),
+    ]
+    return _section(out, verdicts["s002_table1"])
+
+
+def _s003(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]) -> str:
+    quality = grouped([row for row in rows if row["part"] == "network"], "dataset")
+    out = [
+        "## Seg-HiRes-Grad CAM: figures and table 2",
+        (
+            "Rheude, Wirtz, Kuijper and Wesarg 2024. The paper shows maps without measuring them; here the same are also "
+            "measured. *Inside* is the share of a map's positive mass in the prediction."
+        ),
+        "**Paper**, table 2: how good the networks are.",
+        _table(
+            ["data set", "F1", "IoU"], [[name, f"{f1:g}", f"{iou:g}"] for name, f1, iou in paper.S003_TABLE2]
+        ),
+        "**Ours**, means over cases (of the photograph no truth is known):",
+        _table(
+            ["data set", "cases", "F1", "IoU"],
+            [
+                [name, str(len(found)), *(number(mean(row[key] for row in found)) for key in ("f1", "iou"))]
+                for (name,), found in quality.items()
+            ],
+        ),
+        (
+            "**Ours**, pixel sets at the bottleneck (figures 2 to 6): mean share inside the prediction, and within an eighth of the "
+            "image of the chosen pixel."
+        ),
+    ]
+    body = []
+    for (dataset, method, pixels), found in grouped(
+        [row for row in rows if row["part"] == "pixel sets" and row["pixels"] != "none"],
+        "dataset",
+        "method",
+        "pixels",
+    ).items():
+        values = [number(mean(row[key] for row in found)) for key in ("inside", "near")]
+        body.append([dataset, method, pixels, str(len(found)), *values])
+    out += [
+        _table(["data set", "method", "pixel set", "cases", "inside", "near the pixel"], body),
+        _picture(pictures, "s003_sets", "Pixel sets: the whole image, the class, one pixel"),
+        (
+            "**Ours**, per block of the network (figures 7 and 8): mean share inside, and Dice with the prediction of the map at "
+            "half its maximum."
+        ),
+    ]
+    layers = [row for row in rows if row["part"] == "layers"]
+    body = []
+    for (dataset, layer), found in grouped(layers, "dataset", "layer").items():
+        by = grouped(found, "method")
+        values = [number(mean(row[key] for row in own)) for key in ("inside", "dice") for own in by.values()]
+        body.append([dataset, layer, found[0]["stage"], *values])
+    out += [
+        _table(
+            ["data set", "block", "stage", "inside: Seg-Grad-CAM", "Seg-HiRes", "Dice: Seg-Grad-CAM", "Seg-HiRes"],
+            body,
+        ),
+        _picture(pictures, "s003_layers", "Levels of the first case's network as rows, the deepest last (figure 8)"),
+    ]  # fmt: skip
+    return _section(out, verdicts["s003_figures"])
+
+
+def _s004(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> str:
+    keys = list(paper.S004_TABLE1)
+    body = []
+    for (dataset, method), found in grouped(rows, "dataset", "method").items():
+        values = [number(mean(row[key] for row in found)) for key in keys]
+        lost = [number(1 - (mean(row[key] for row in found) or 0)) for key in ("recall", "masked recall")]
+        body.append([dataset, method, str(len(found)), *values, *lost])
+    out = [
+        "## Foreground metrics, table 1: boxes against masks",
+        (
+            "Aabid and Sicre. LE and MLE: localisation error of the box and of the mask. EPG and MEPG: share of the map in the box "
+            "and in the mask. The paper's program divides by the truth alone where IoU is meant, so that its LE and MLE are 1 - "
+            "recall: an IoU of 0.75 would force an F1 of 0.86, not 0.51. Ours are 1 - IoU; 1 - recall stands beside them."
+        ),
+        "**Paper** (Oxford-IIIT Pet, an ImageNet classifier, Grad-CAM):",
+        _table(keys, [[f"{value:g}" for value in paper.S004_TABLE1.values()]]),
+        "**Ours** (of the photograph, the prediction stands in for the truth):",
+        _table(["data set", "method", "maps", *keys, "1 - recall, box", "1 - recall, mask"], body),
+    ]
+    return _section(out, verdicts["s004_table1"])
+
+
+def _left_out() -> str:
+    return """## What is not reproduced
+
+- The papers' own data and networks (Synapse, COCO-2017, Cityscapes, OPG, KiTS23, Oxford-IIIT Pet): they do not come with
+  this project.
+- TransUNet (MiSuRe, tables 1, 4 and 6): no transformer network comes with this project.
+- MiSuRe, figures 4 to 9 and table 7 (object size, reliability): not part of this page.
+- RISE with 1000 and 2000 masks in 3D, unless `--full` was given; the tables say how many were used.
+"""
+
+
+# -- pieces --------------------------------------------------------------------------------------------
+
+
+def _section(parts: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+    body, reasons = [], []
+    for verdict in verdicts:
+        body.append([verdict.dataset, verdict.claim, verdict.rule, SAYS[verdict.holds], verdict.evidence])
+        if verdict.holds is False:
+            known = REASONS.get((verdict.key, verdict.dataset), REASONS.get((verdict.key, "")))
+            reasons.append(f"- {verdict.dataset}, *{verdict.claim}*: {known or 'no reason was found yet.'}")
+    out = [*parts, "### Trends", _table(["data set", "the paper", "rule", "here", "our numbers"], body)]
+    if reasons:
+        out += ["### What does not hold, and why", "\n".join(reasons)]
+    return "\n\n".join(part for part in out if part) + "\n"
+
+
+def _table(head: Sequence[Any], body: Iterable[Sequence[Any]]) -> str:
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *body)]
+    return "\n".join(lines)
+
+
+def _picture(pictures: Mapping[str, Path], name: str, words: str) -> str:
+    return f"![{words}](images/{pictures[name].name})\n\n*{words}.*" if name in pictures else ""
+
+
+def _threshold(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _plural(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"

@@ -1,0 +1,77 @@
+"""Run the papers' experiments on the data that come with this project, and write docs/reproduction.md.
+
+    make reproduce                                 # under half an hour on two cores
+    make reproduce ARGS="--images 40"              # more Triangle images
+    make reproduce ARGS=--full                     # as large as the papers: many hours
+    make reproduce ARGS=--quick                    # seconds; the page goes to build/, its numbers mean nothing
+
+Results are kept in reproduction/results after every case, and used again where all that made them is the same;
+--fresh computes everything anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import s001_sweeps
+import s001_table1
+import s002_table1
+import s003_figures
+import s004_table1
+from common import DATASETS, Row, Settings, Store
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENTS: tuple[ModuleType, ...] = (s001_table1, s001_sweeps, s002_table1, s003_figures, s004_table1)
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Run what is asked for, and return the page."""
+    asked = _parser().parse_args(arguments)
+    settings = Settings()
+    settings = settings.full() if asked.full else settings.quick() if asked.quick else settings
+    own = {
+        name: getattr(asked, name)
+        for name in ("images", "sweep_images", "blocks", "masks", "masks_tissue", "masks_head", "iterations")
+    }
+    settings = replace(settings, **{name: value for name, value in own.items() if value is not None})
+    if asked.datasets:
+        settings = replace(settings, datasets=tuple(asked.datasets))
+    settings = replace(settings, sweep_images=min(settings.images, settings.sweep_images))
+    out = asked.out or (ROOT / "build" / "reproduction" if asked.quick else None)
+    store = Store(out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh)
+    start = time.perf_counter()
+    rows: dict[str, list[Row]] = {one.NAME: one.run(settings, store) for one in EXPERIMENTS}
+    store.say(f"{time.perf_counter() - start:.0f} s")
+
+    from page import write_page
+
+    return write_page(out or ROOT / "docs", rows, settings, store)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="as large as the papers")
+    size.add_argument("--quick", action="store_true", help="a test of the scripts")
+    parser.add_argument("--images", type=int, help="Triangle images")
+    parser.add_argument("--sweep-images", type=int, help="Triangle images of the sweeps")
+    parser.add_argument("--blocks", type=int, choices=range(1, 5), help="blocks of the brain")
+    parser.add_argument("--masks", type=int, help="masks of RISE on 2D images")
+    parser.add_argument("--masks-tissue", type=int, help="masks of RISE on blocks of the brain")
+    parser.add_argument("--masks-head", type=int, help="masks of RISE on the head")
+    parser.add_argument("--iterations", type=int, help="steps of MiSuRe's pruning")
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="of these only")
+    parser.add_argument("--fresh", action="store_true", help="use no kept result")
+    parser.add_argument("--out", type=Path, help="folder of the page, its images and the results")
+    return parser
+
+
+if __name__ == "__main__":
+    print(main())

@@ -1,0 +1,36 @@
+"""MiSuRe (Hasany et al. 2026), tables 2 to 6: learning rate against lambda, and the size of the mask."""
+
+from __future__ import annotations
+
+import itertools
+
+from common import Case, Row, Settings, Store, cases
+from s001_table1 import as_row, misure
+
+NAME = "s001_sweeps"
+RATES = (0.001, 0.01, 0.1)
+LAMBDAS = (0.001, 0.01, 0.1)
+SHARES = (0.25, 0.5, 1.0)
+"""Sides of the mask as shares of the network's grid; 56, 112 and 224 of 224 in the paper."""
+
+
+def run(settings: Settings, store: Store) -> list[Row]:
+    """Return the rows of all cases that are swept."""
+    asked = {"iterations": settings.iterations}
+    return [
+        row
+        for case in cases(settings)
+        if case.sweep
+        for row in store.rows(NAME, case, asked, lambda c=case: _measure(c, settings.iterations))
+    ]
+
+
+def _measure(case: Case, iterations: int) -> list[Row]:
+    plan = [(lr, lam, 1.0) for lam, lr in itertools.product(LAMBDAS, RATES)]
+    plan += [(0.1, 0.01, share) for share in SHARES if share < 1]
+    rows = []
+    for lr, lam, share in plan:
+        size = max(4, round(case.mask_size * share))
+        found = as_row(misure(case, iterations, lr, lam, size))
+        rows.append({"lr": lr, "lam": lam, "share": share, "mask_size": size, **found})
+    return rows

@@ -1,0 +1,60 @@
+"""MiSuRe (Hasany et al. 2026), table 1 and figures 1 to 3: Seg-Grad-CAM and RISE at thresholds, and MiSuRe.
+
+The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which binarises at the same thresholds.
+"""
+
+from __future__ import annotations
+
+import s002_table1
+from common import BASELINE, Case, Row, Settings, Store, cases, firsts
+
+NAME = "s001_table1"
+MSR = "MiSuRe (MSR)"
+
+
+def run(settings: Settings, store: Store) -> list[Row]:
+    """Return the rows of all cases."""
+    found = cases(settings)
+    shown = {case.key for case in firsts(found)}
+    rows = []
+    for case in found:
+        asked = {"iterations": settings.iterations}
+        keep = store if case.key in shown else None
+        others = s002_table1.rows_of(case, settings, store, keep is not None)
+        names = ("Seg-Grad-CAM", f"RISE {case.masks}")
+        rows += [row for row in others if row["method"] in names]
+        rows += store.rows(NAME, case, asked, lambda c=case, k=keep: [_measure(c, settings.iterations, k)])
+    return rows
+
+
+def misure(case: Case, iterations: int, lr: float = 0.1, lam: float = 0.01, mask_size: int | None = None):
+    """Run MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
+    return case.explain(
+        "misure", iterations=iterations, lr=lr, lam=lam, baseline=BASELINE, mask_size=mask_size or case.mask_size
+    )  # fmt: skip
+
+
+def as_row(explanation) -> Row:
+    """Return Dice explained and sizes, counted on the model grid, where MiSuRe's mask lies."""
+    found = explanation.record.results
+    size = found.get("object_cells", 0)
+    return {
+        "dice": found.get("dice_explained", 0.0),
+        "size": size,
+        "mask": found.get("ratio_mask", 0.0) * size,
+        "image": found.get("ratio_image", 0.0) * size,
+        "sufficient": found.get("ratio_sufficient", 0.0) * size,
+        "dilations": found.get("n_dilations", 0),
+        "status": found["status"],
+        "seconds": explanation.record.seconds,
+    }
+
+
+def _measure(case: Case, iterations: int, store: Store | None) -> Row:
+    explanation = misure(case, iterations)
+    if store is not None:
+        store.keep_maps(
+            case,
+            **{MSR: explanation.map, "sufficient region": explanation.masks["sufficient_region"]},
+        )
+    return {"method": MSR, "threshold": None, **as_row(explanation)}
