@@ -49,8 +49,9 @@ def compare(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
     target: Target | str | int,
-    methods: Sequence[MethodSpec],
+    methods: Sequence[MethodSpec] = (),
     *,
+    maps: Mapping[str, Explanation | np.ndarray] | None = None,
     truth: Truth | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
@@ -68,6 +69,8 @@ def compare(
         See `explain`. A 2D model on a volume needs a slice.
     methods
         Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters.
+    maps
+        Maps that are there already, by name, on the image grid: they come first and are measured alike.
     truth
         True labels, on the image's grid or as an `Image` that knows where it lies.
     metrics
@@ -85,8 +88,8 @@ def compare(
         For anything that was asked wrongly, in one sentence.
     """
     steps = compare_steps(
-        model, image, target, methods, truth=truth, metrics=metrics, controls=controls, seed=seed, device=device,
-        slice=slice, **options,
+        model, image, target, methods, maps=maps, truth=truth, metrics=metrics, controls=controls, seed=seed,
+        device=device, slice=slice, **options,
     )  # fmt: skip
     return finish(steps, progress)
 
@@ -95,7 +98,7 @@ def compare_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
     target: Target | str | int,
-    methods: Sequence[MethodSpec],
+    methods: Sequence[MethodSpec] = (),
     **asked: Any,
 ) -> Steps[Comparison]:
     """`compare`, one step at a time; what is wrong with the question is raised at the call.
@@ -121,11 +124,6 @@ def plan_comparison(
     **options: Any,
 ) -> Plan:
     """Check a comparison and say what it costs, without running anything; see `compare`.
-
-    Parameters
-    ----------
-    maps
-        Maps that are there already, by name, on the image grid: they come first and are measured alike.
 
     Raises
     ------

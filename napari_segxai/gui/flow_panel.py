@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QDockWidget,
     QHBoxLayout,
-    QMainWindow,
     QSplitter,
     QWidget,
 )
@@ -32,6 +28,7 @@ from napari_segxai.gui.flow_form import FlowForm
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import show
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -42,9 +39,6 @@ if TYPE_CHECKING:
 
 NAME = "Information flow (napari-segxai)"
 """What napari calls the dock."""
-
-HEIGHT = 400
-"""That the dock asks for at first, in pixels."""
 
 AS_LAYERS = frozenset({"saliency", "prediction"})
 """Layers of an explanation that a clicked tile becomes."""
@@ -61,8 +55,7 @@ class FlowPanel(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__()
-        # napari asks where a dock was last before it adds it: ours is wide, and starts below.
-        get_settings().application.plugin_widget_positions.setdefault(NAME, "bottom")
+        prefer_below(NAME)
         self.viewer = napari_viewer
         self.flow: Flow | None = None
         self.fields = FlowForm(napari_viewer)
@@ -376,19 +369,4 @@ class FlowPanel(QWidget):
             QTimer.singleShot(0, self._take_room)
 
     def _take_room(self) -> None:
-        """Ask for a good part of the window, once; napari would leave a strip."""
-        dock, window = self.parentWidget(), self.window()
-        if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
-            corner = Qt.Corner.BottomLeftCorner
-            before = window.corner(corner)
-            # Layer list and controls need 500 pixels; what is below them would get too little of 800.
-            window.setCorner(corner, Qt.DockWidgetArea.LeftDockWidgetArea)
-            self.destroyed.connect(partial(give_back_corner, ref(window), before))
-            window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
-
-
-def give_back_corner(window: ref[QMainWindow], area: Qt.DockWidgetArea, *_: object) -> None:
-    """Let the corner of the window belong to the area it belonged to."""
-    with suppress(RuntimeError):  # the window may be gone
-        if (alive := window()) is not None:
-            alive.setCorner(Qt.Corner.BottomLeftCorner, area)
+        take_room(self)

@@ -73,12 +73,14 @@ class ParameterForm(QWidget):
         self, method: Method, layers: Sequence[str] = (), *, without: Collection[str] = ()
     ) -> None:
         """Show the parameters of `method` at their defaults; `layers` are the network layers to choose from."""
+        self.set_parameters([p for p in method.parameters if p.name not in without], layers)
+
+    def set_parameters(self, parameters: Sequence[Parameter], layers: Sequence[str] = ()) -> None:
+        """Show these parameters at their defaults."""
         while self._rows.rowCount():
             self._rows.removeRow(0)
         self._fields = {}
-        for parameter in method.parameters:
-            if parameter.name in without:
-                continue
+        for parameter in parameters:
             field = _make(parameter, layers)
             label = QLabel(parameter.name.replace("_", " "))
             for part in (label, field.widget):
@@ -103,6 +105,14 @@ class ParameterForm(QWidget):
     def values(self) -> dict[str, Any]:
         """Return the values of all parameters; None where the method chooses."""
         return {name: field.get() for name, field in self._fields.items()}
+
+    def changed_values(self) -> dict[str, Any]:
+        """Return the values that are not the default."""
+        return {
+            name: value
+            for name, value in self.values().items()
+            if value != self._fields[name].parameter.default
+        }
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Set some parameters and leave the others."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_segxai.explainers.registry import find_method
 
 if TYPE_CHECKING:
+    from napari_segxai.comparing import Plan
     from napari_segxai.flow import Flow
 
 
@@ -94,6 +95,60 @@ def python_of_flow(
     own = {name: value for name, value in vars(job.options).items() if name != "layer"}
     call += [f"{name}={value!r}" for name, value in own.items() if value != defaults.get(name)]
     lines += [f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")', ""]
+    return "\n".join(lines)
+
+
+def python_of_comparison(
+    plan: Plan,
+    *,
+    layer: str,
+    methods: Sequence[tuple[str, Mapping[str, Any]]],
+    maps: Mapping[str, str],
+    region: str | None = None,
+    truth: str | None = None,
+    frame: int = 0,
+) -> str:
+    """Return Python code that makes a comparison again.
+
+    Parameters
+    ----------
+    layer
+        Name of the napari layer that was looked at.
+    methods
+        Names, and parameters that are not the default.
+    maps
+        Names of the layers whose maps were measured, by name in the comparison.
+    region
+        Python code for the region in the axes of that layer; None for the predicted pixels.
+    truth
+        Name of the Labels layer that holds the truth, or None.
+    frame
+        Time point.
+    """
+    job = plan.job
+    from_file = job.image.path is not None and region in (None, repr("image")) and truth is None and not maps
+    path = job.image.path if from_file else None
+    lines = _opening(path, layer, frame, job.model.source, job.model.name)
+    target = [repr(job.target.label)]
+    if region is not None:
+        target.append(f"region={region}")
+    for name, default in (("score", "logit"), ("reduction", "mean")):
+        if (value := getattr(job.target, name)) != default:
+            target.append(f"{name}={value!r}")
+    lines.append(f"target = sx.Target({', '.join(target)})")
+    specs = [(name, dict(values)) if values else name for name, values in methods]
+    call = ["model", "image", "target", repr(specs)]
+    if maps:
+        given = ", ".join(f"{name!r}: viewer.layers[{own!r}].data" for name, own in maps.items())
+        call.append(f"maps={{{given}}}")
+    if truth is not None:
+        call.append(f"truth=viewer.layers[{truth!r}].data")
+    call += [f"metrics={[metric.name for metric in plan.metrics]!r}", f"controls={plan.controls}"]
+    if job.slice is not None:
+        call.append(f"slice={job.slice}")
+    call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
+    call += [f"{name}={value!r}" for name, value in plan.options.items()]
+    lines += [f"comparison = sx.compare({', '.join(call)})", 'comparison.save("comparison")', ""]
     return "\n".join(lines)
 
 

@@ -1,0 +1,174 @@
+"""The curves of a comparison: insertion, deletion, Dice over the threshold and over dilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+
+import pyqtgraph as pg
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_segxai.comparison import Comparison
+from napari_segxai.gui.curves import COLORS
+from napari_segxai.gui.fields import combo
+
+CONTROL = "#8c8c8c"
+"""Of random orders."""
+
+AXES = {
+    "insertion": "share of pixels shown",
+    "deletion": "share of pixels hidden",
+    "dice-over-threshold": "threshold of the map",
+}
+
+
+@dataclass
+class Drawing:
+    """Curves of one kind: what the axes show, and per map the points along and up."""
+
+    title: str
+    along: str
+    up: str
+    lines: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+
+
+def drawings(comparison: Comparison) -> dict[str, Drawing]:
+    """Return all curves of a comparison by the name of their metric; "dilation" for Dice over dilation stage."""
+    out: dict[str, Drawing] = {}
+    for row in comparison.rows:
+        if row["curve"] is not None:
+            along = next(words for name, words in AXES.items() if row["metric"].startswith(name))
+            up = "Dice" if "dice" in row["metric"] else row["title"].partition(", ")[2]
+            drawing = out.setdefault(row["metric"], Drawing(row["title"], along, up))
+            drawing.lines[row["map"]] = (row["curve"]["share"], row["curve"]["score"])
+    for name, explanation in comparison.explanations.items():
+        if (stages := explanation.curves.get("dilation")) is not None:
+            drawing = out.setdefault(
+                "dilation", Drawing("Dice over dilation stage", "dilation stage", "Dice")
+            )
+            drawing.lines[name] = (stages["dilations"], stages["dice"])
+    return out
+
+
+class CompareCurves(QWidget):
+    """One kind of curve at a time, a line per map; a click on a line chooses its map.
+
+    Attributes
+    ----------
+    clicked
+        The name of a map.
+    """
+
+    clicked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.box: QComboBox = combo("Which curves are drawn.")
+        self.box.setMinimumWidth(190)
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setWordWrap(True)
+        self.legend.setMinimumWidth(60)
+        self.plot = pg.PlotWidget()
+        self.plot.setMenuEnabled(False)
+        self.plot.setMouseEnabled(False, False)
+        self.plot.hideButtons()
+        self.plot.showGrid(x=True, y=True, alpha=0.2)
+        top = QHBoxLayout()
+        top.addWidget(self.box)
+        top.addWidget(self.legend, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(top)
+        layout.addWidget(self.plot, 1)
+        self.setMinimumWidth(200)
+        self.drawings: dict[str, Drawing] = {}
+        self.lines: dict[str, pg.PlotDataItem] = {}
+        self._colors: dict[str, str] = {}
+        self._name = ""
+        self._text = "#d0d0d0"
+        self.box.currentIndexChanged.connect(lambda _: self._draw())
+
+    @property
+    def kind(self) -> str:
+        """Which curves are drawn; see `drawings`."""
+        return self.box.currentData() or ""
+
+    def set_comparison(self, comparison: Comparison) -> None:
+        """Show another comparison."""
+        kind = self.kind
+        self.drawings = drawings(comparison)
+        self._colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(comparison.maps)}
+        self.box.blockSignals(True)
+        self.box.clear()
+        for key, drawing in self.drawings.items():
+            self.box.addItem(drawing.title, key)
+        self.box.setCurrentIndex(max(0, self.box.findData(kind)))
+        self.box.blockSignals(False)
+        self._draw()
+
+    def set_kind(self, kind: str) -> None:
+        """Choose which curves are drawn."""
+        self.box.setCurrentIndex(self.box.findData(kind))
+
+    def set_current(self, name: str) -> None:
+        """Draw the line of one map thicker."""
+        self._name = name
+        for own, line in self.lines.items():
+            line.setPen(self._pen(own))
+            line.setZValue(1 if own == name else 0)
+
+    def set_colors(self, background: str, text: str) -> None:
+        """Follow the theme."""
+        self.plot.setBackground(background)
+        self._text = text
+        for name in ("left", "bottom"):
+            self.plot.getAxis(name).setPen(text)
+            self.plot.getAxis(name).setTextPen(text)
+        self._label()
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self.lines = {}
+        drawing = self.drawings.get(self.kind)
+        if drawing is None:
+            self.legend.setText("")
+            return
+        words = []
+        for name, (along, up) in drawing.lines.items():
+            few = len(along) < 20
+            line = pg.PlotDataItem(
+                along,
+                up,
+                pen=self._pen(name),
+                symbol="o" if few else None,
+                symbolSize=5,
+                symbolBrush=self._color(name),
+                symbolPen=None,
+            )
+            line.setCurveClickable(True, width=10)
+            line.sigClicked.connect(lambda *_, name=name: self.clicked.emit(name))
+            self.plot.addItem(line)
+            self.lines[name] = line
+            words.append(f'<span style="color: {self._color(name)}">●</span> {escape(name)}')
+        self.legend.setText(" ".join(words))
+        self.legend.setToolTip("\n".join(drawing.lines))
+        self._label()
+        end = max(max(along) for along, _ in drawing.lines.values())
+        self.plot.setXRange(0, end or 1, padding=0.02)
+        self.plot.setYRange(0, 1, padding=0.03)
+        self.set_current(self._name)
+
+    def _label(self) -> None:
+        if (drawing := self.drawings.get(self.kind)) is not None:
+            self.plot.setLabel("bottom", drawing.along, color=self._text)
+            self.plot.setLabel("left", drawing.up, color=self._text)
+
+    def _color(self, name: str) -> str:
+        return self._colors.get(name, CONTROL)
+
+    def _pen(self, name: str) -> object:
+        dashed = Qt.PenStyle.SolidLine if name in self._colors else Qt.PenStyle.DashLine
+        return pg.mkPen(self._color(name), width=3 if name == self._name else 1.5, style=dashed)

@@ -1,0 +1,441 @@
+"""The Compare and evaluate dock widget: several methods, one prediction, and numbers that tell how good each map is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QSplitter, QWidget
+
+from napari_segxai.comparing import Plan, plan_comparison
+from napari_segxai.comparison import Comparison
+from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.errors import UserError
+from napari_segxai.explanation import Explanation
+from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui.closing import connect_until_gone, keep
+from napari_segxai.gui.compare_export import CompareExport
+from napari_segxai.gui.compare_form import CompareForm
+from napari_segxai.gui.compare_results import CompareResults
+from napari_segxai.gui.curves import theme_colors
+from napari_segxai.gui.grid_view import GridView
+from napari_segxai.gui.inspector import Case
+from napari_segxai.gui.method_list import map_values
+from napari_segxai.gui.run_bar import duration, estimate, learn_speed
+from napari_segxai.gui.showing import named
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
+from napari_segxai.metrics.evaluation import Options
+from napari_segxai.targets import Target
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image as ImageLayer
+    from napari.layers import Layer
+
+    from napari_segxai.image import Image
+
+NAME = "Compare and evaluate (napari-segxai)"
+"""What napari calls the dock."""
+
+
+class ComparePanel(QWidget):
+    """Compare methods, or maps that are there, on one prediction.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose layers are offered and in which maps are shown.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer):
+        super().__init__()
+        prefer_below(NAME)
+        self.viewer = napari_viewer
+        self.fields = CompareForm(napari_viewer)
+        self.run_bar = self.fields.run_bar
+        self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
+        self.cases: dict[Any, Comparison] = {}
+        self._jobs: set[jobs.Job] = set()
+        self.results = CompareResults(napari_viewer, self._in_background)
+        self.export = CompareExport(self.results, self.run_bar, self.cases, self._in_background)
+        self.run_bar.save.setMenu(self.export)
+        self._job: jobs.Job | None = None
+        self._plan: Plan | None = None
+        self._asked: dict[str, Any] = {}
+        self._shown: dict[str, ref[Layer]] = {}
+        self._digest: tuple[Any, str] | None = None
+        self._was_shown = False
+        sides = QSplitter(Qt.Orientation.Horizontal)
+        sides.addWidget(self.fields)
+        sides.addWidget(self.results)
+        sides.setStretchFactor(1, 1)
+        sides.setSizes([290, 990])
+        sides.setChildrenCollapsible(False)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(sides)
+        self._connect()
+        self.image_box.refresh()
+        self._on_theme()
+
+    def sizeHint(self) -> QSize:
+        """Wide, and about half as high as a small screen."""
+        return QSize(1200, HEIGHT)
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison that is shown."""
+        return self.results.comparison
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        return self.image_box.layer
+
+    def image(self) -> Image:
+        """Return the chosen layer as an image, at the time point that is shown."""
+        entry = self.model_box.entry
+        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+
+    def plan(self) -> Plan:
+        """Return the comparison that the form describes, checked.
+
+        Raises
+        ------
+        UserError
+            Saying what is missing or does not fit.
+        """
+        image, entry, fields = self.image(), self.model_box.entry, self.fields
+        if self.model_box.problem:
+            raise UserError(self.model_box.problem)
+        if entry is None or entry.model is None:
+            raise UserError("Loading the model…")
+        methods, maps = fields.methods.methods(), fields.methods.maps()
+        if not methods and not maps:
+            raise UserError("Tick a method or a map at least.")
+        if not fields.metrics.chosen():
+            raise UserError("Tick a metric at least.")
+        flat = entry.model.slices(image) is not None
+        slice = layers.slice_of(self.layer, self.viewer) if flat else None
+        for name, layer in maps.items():
+            own = layer.metadata["segxai"]["slice"]
+            if flat and own not in (None, slice):
+                raise UserError(f"The map {name} explains slice {own}: move the slider there, or untick it.")
+        target = fields.target_fields
+        return plan_comparison(
+            entry.model,
+            image,
+            Target(
+                fields.label_box.currentText(),
+                region=fields.region_box.chosen(image).region,
+                score=target.score_box.currentText(),  # type: ignore[arg-type]
+                reduction=target.reduction_box.currentText(),  # type: ignore[arg-type]
+            ),
+            methods,
+            maps={name: map_values(layer) for name, layer in maps.items()},
+            truth=fields.truth_box.chosen(image),
+            metrics=fields.metrics.chosen(),
+            controls=fields.metrics.controls.value(),
+            seed=target.seed_box.value(),
+            device=fields.device_box.currentData(),
+            slice=slice,
+            **fields.metrics.options(),
+        )
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start what the form describes."""
+        fields = self.fields
+        try:
+            plan = self.plan()
+            region = fields.region_box.chosen(self.image())
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        truth, maps = fields.truth_box.layer, fields.methods.maps()
+        asked = {
+            "source": ref(self.layer),
+            "methods": fields.methods.methods(),
+            "maps": {name: ref(layer) for name, layer in maps.items()},
+            "region": region.code,
+            "truth": None if truth is None else truth.name,
+            "frame": layers.frame_of(self.layer, self.viewer),
+        }
+        self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
+        self.run_bar.set_running("starting")
+        jobs.start(self._job)
+        if jobs.is_waiting(self._job):
+            self.run_bar.show_status("waiting for another explanation to end")
+
+    def cancel(self) -> None:
+        """Stop the running job before its next pass; what it found so far is kept."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_done(self, plan: Plan, asked: dict[str, Any], outcome: jobs.Outcome) -> None:
+        self._job = None
+        found = outcome.result
+        kept = found is not None and bool(found.maps)
+        if kept:
+            self._show(plan, asked, found)
+        had = self.comparison is not None
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, f" {_found_until(found)}" if kept else "", result=had)
+        elif outcome.cancelled:
+            words = _found_until(found) if kept else "There is nothing to show yet."
+            self.run_bar.set_ended(f"Cancelled. {words}", result=had)
+        else:
+            records = [explanation.record for explanation in found.explanations.values()]
+            seconds = found.seconds + sum(record.seconds for record in records)
+            passes = sum((Passes(**record.passes) for record in records), found.passes)
+            learn_speed(plan.job.model, plan.job.image, plan.job.slices[0], passes, seconds)
+            count = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
+            self.run_bar.set_ended(f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics")
+        self._update()
+
+    def _show(self, plan: Plan, asked: dict[str, Any], found: Comparison) -> None:
+        self.results.stop()
+        self._plan, self._asked, self._shown = plan, asked, dict(asked["maps"])
+        job = plan.job
+        self.cases[job.image.name, asked["frame"], job.slice, job.model.name, job.target.label] = found
+        default = Options()
+        self.results.set_case(
+            Case(job, found, plan.options.get("baseline", default.baseline), asked["source"]),
+            plan.options.get("binarise", default.binarise),
+        )
+
+    # -- maps become layers -------------------------------------------------------------------------------
+
+    def show_map(self, name: str) -> None:
+        """Show the map of a row, and hide those of the other rows; in a grid all stay as they are."""
+        found = self.comparison
+        if (
+            found is None
+            or name not in found.maps
+            or self.results.grid.is_on
+            or self.results.inspector.grid.is_on
+        ):
+            return
+        for other, weak in self._shown.items():
+            layer = weak()
+            if layer is not None and layer in self.viewer.layers:
+                layer.visible = other == name
+        there = self._shown[name]() if name in self._shown else None
+        if (there is None or there not in self.viewer.layers) and name in found.explanations:
+            self._shown[name] = ref(self._add(name, found.explanations[name]))
+
+    def _add(self, name: str, explanation: Explanation) -> Layer:
+        """Add the map, and the prediction if it is not shown yet; returns the layer of the map."""
+        title = f"{name} · {explanation.record.target['label']}"
+        number = layers.next_number(self.viewer, title)
+        bare = replace(explanation, masks={}, maps={}, stages=None)
+        shown = layers.has_prediction(self.viewer, explanation)
+        tuples = [
+            named(data, explanation.title, title) for data in bare.to_layers(number, prediction=not shown)
+        ]
+        active = self.viewer.layers.selection.active
+        added = layers.add_layers(self.viewer, explanation, self._asked["source"](), tuples)
+        if active is not None and active in self.viewer.layers:
+            self.viewer.layers.selection.active = active
+        return added[-1]
+
+    # -- after a run --------------------------------------------------------------------------------------
+
+    def copy_as_python(self) -> str:
+        """Put a script that makes the comparison again on the clipboard; returns it."""
+        if self._plan is None:
+            return ""
+        asked = dict(self._asked)
+        source = asked.pop("source")()
+        name = source.name if source is not None else self._plan.job.image.name
+        alive = {key: weak() for key, weak in asked.pop("maps").items()}
+        maps = {key: layer.name for key, layer in alive.items() if layer is not None}
+        text = script.python_of_comparison(self._plan, layer=name, maps=maps, **asked)
+        QApplication.clipboard().setText(text)
+        self.run_bar.show_status("The script is on the clipboard.")
+        return text
+
+    def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[jobs.Outcome], None]) -> None:
+        def ended(outcome: jobs.Outcome) -> None:
+            self._jobs.discard(job)
+            done(outcome)
+
+        job = jobs.Job(make, _nothing, ended)
+        self._jobs.add(job)
+        jobs.start(job)
+
+    # -- keeping the form true ----------------------------------------------------------------------------
+
+    def _on_image(self) -> None:
+        self.fields.region_box.set_source(self.layer)
+        self.fields.truth_box.set_source(self.layer)
+        self.fields.metrics.set_truth(self.fields.truth_box.layer is not None)
+        try:
+            if self.layer is not None:
+                self.model_box.prefer(layers.image_of_layer(self.layer))
+        except UserError:
+            pass  # said by _update
+        self._on_model()
+
+    def _on_model(self) -> None:
+        entry, box = self.model_box.entry, self.fields.label_box
+        labels = list(entry.card.labels) if entry is not None else []
+        if [box.itemText(k) for k in range(box.count())] != labels:
+            box.blockSignals(True)
+            box.clear()
+            box.addItems(labels)
+            box.setCurrentIndex(1 if len(labels) > 1 else 0)
+            box.blockSignals(False)
+        if self.layer is not None:
+            self.model_box.ensure_loaded()
+        if entry is not None:
+            self.fields.methods.set_model(entry.card, entry.model)
+        self._on_label()
+
+    def _on_label(self) -> None:
+        self.fields.methods.set_maps(self._maps())
+        self._update()
+
+    def _on_truth(self) -> None:
+        self.fields.metrics.set_truth(self.fields.truth_box.layer is not None)
+        self._update()
+
+    def _maps(self) -> list[tuple[Layer, str]]:
+        """Return the layers with maps of the chosen image, and why some of them cannot be compared here."""
+        try:
+            image = self.image()
+        except UserError:
+            return []
+        entry, label = self.model_box.entry, self.fields.label_box.currentText()
+        out = []
+        for layer in self.viewer.layers:
+            record = layer.metadata.get("segxai")
+            if layer.metadata.get("segxai_role") != "saliency" or record is None:
+                continue
+            if layer.data.shape != image.spatial_shape or not self._is_of(record, image):
+                continue
+            reason = ""
+            if record["target"]["label"] != label:
+                reason = f"explains the label {record['target']['label']}"
+            elif (
+                entry is not None
+                and entry.model is not None
+                and record["model"]["sha256"] != entry.model.sha256
+            ):
+                reason = f"explains the model {record['model']['name']}"
+            out.append((layer, reason))
+        return out
+
+    def _is_of(self, record: dict[str, Any], image: Image) -> bool:
+        """Tell whether a record is of an image: by its intensities, or by its file."""
+        own = record["image"]
+        if own.get("path") is not None and own["path"] == image.path:
+            return True
+        key = (id(self.layer.data), layers.frame_of(self.layer, self.viewer), image.array.shape)
+        if self._digest is None or self._digest[0] != key:
+            self._digest = (key, image.sha256)
+        return own["sha256"] == self._digest[1]
+
+    def _update(self) -> None:
+        """Say what Run would cost, or why it cannot be pressed."""
+        try:
+            image, entry = self.image(), self.model_box.entry
+            flat = entry is not None and entry.card.spatial_dims == 2 and image.spatial_dims == 3
+            self.fields.slice_note.setVisible(flat)
+            plan = self.plan()
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        job = plan.job
+        self.run_bar.set_ready(estimate(job.model, job.image, job.slices[0], plan.passes))
+
+    def _connect(self) -> None:
+        fields, target = self.fields, self.fields.target_fields
+        self.image_box.changed.connect(self._on_image)
+        self.model_box.changed.connect(self._on_model)
+        for part in (fields.methods, fields.metrics, fields.region_box):
+            part.changed.connect(self._update)
+        fields.label_box.currentIndexChanged.connect(lambda _: self._on_label())
+        fields.truth_box.currentIndexChanged.connect(lambda _: self._on_truth())
+        for box in (fields.device_box, target.score_box, target.reduction_box):
+            box.currentIndexChanged.connect(lambda _: self._update())
+        self.run_bar.run_clicked.connect(self.run)
+        self.run_bar.cancel_clicked.connect(self.cancel)
+        self.run_bar.copy_clicked.connect(self.copy_as_python)
+        self.results.table.chosen.connect(self.show_map)
+        connect_until_gone(
+            self,
+            [
+                (self.viewer.events.theme, lambda _: self._on_theme()),
+                (self.viewer.dims.events.current_step, lambda _: self._on_dims()),
+            ],
+        )
+        grids = [self.results.grid, self.results.inspector.grid]
+        self.destroyed.connect(partial(_leave, self._running, self._jobs, grids, ref(self.viewer)))
+
+    def _running(self) -> jobs.Job | None:
+        return self._job
+
+    def _on_dims(self) -> None:
+        """Another slice is shown."""
+        if self.fields.slice_note.isVisibleTo(self.fields):
+            self._update()
+
+    def _on_theme(self) -> None:
+        theme = get_theme(self.viewer.theme)
+        self.run_bar.set_accent(theme.current.as_hex())
+        self.results.curves.set_colors(*theme_colors(theme.background, theme.text))
+
+    def showEvent(self, event: Any) -> None:
+        """Offer the models that were registered while the panel was hidden."""
+        self.model_box.refresh_registered()
+        super().showEvent(event)
+        if not self._was_shown:
+            self._was_shown = True
+            QTimer.singleShot(0, self._take_room)
+
+    def _take_room(self) -> None:
+        take_room(self)
+
+
+def _found_until(found: Comparison) -> str:
+    maps = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
+    return f"The {maps} found until then can be shown" + (
+        "." if found.rows else "; nothing was measured yet."
+    )
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+def _leave(
+    running: Callable[[], jobs.Job | None],
+    others: set[jobs.Job],
+    grids: Sequence[GridView],
+    viewer: ref[Any],
+    *_: object,
+) -> None:
+    """Stop the jobs of a dock that is gone, and let the viewer be as it was; maps found until then are shown."""
+    for job in tuple(others):
+        job.abandon()
+    if (job := running()) is not None:
+        job.abandon()
+        job.on_done = partial(_keep, viewer)
+    for grid in grids:
+        grid.ended = lambda: None
+        grid.stop()
+
+
+def _keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
+    if outcome.result is not None:
+        for explanation in outcome.result.explanations.values():
+            keep(viewer, jobs.Outcome(explanation))

@@ -1,0 +1,194 @@
+"""Choosing what is compared: methods, each with parameters of its own, and maps that are in the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
+
+from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.tick_tree import TickTree
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_segxai.model import SegmentationModel
+    from napari_segxai.model.card import ModelCard
+
+MAPS = "maps in the viewer"
+
+AT_FIRST = ("seg-grad-cam", "seg-hires-grad-cam", "integrated-gradients")
+"""Ticked at first: they take seconds."""
+
+HEIGHT = 150
+
+
+@dataclass
+class _Entry:
+    """A method that can be ticked, and its parameters that are not the default."""
+
+    method: Method
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+class MethodList(QWidget):
+    """Methods by family, and below them the parameters of the current one.
+
+    Attributes
+    ----------
+    changed
+        Emitted after every change of what would be compared.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("show only names with …")
+        self.filter.setClearButtonEnabled(True)
+        self.tree = TickTree()
+        self.tree.setFixedHeight(HEIGHT)
+        self.title = QLabel("Choose a method to see its parameters.")
+        self.title.setWordWrap(True)
+        self.title.setMinimumWidth(60)
+        self.again = QToolButton()
+        self.again.setText("+")
+        self.again.setToolTip("Add this method once more, to compare it with other parameters.")
+        self.again.setEnabled(False)
+        self.form = ParameterForm()
+        row = QHBoxLayout()
+        row.addWidget(self.title, 1)
+        row.addWidget(self.again)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.filter)
+        layout.addWidget(self.tree)
+        layout.addLayout(row)
+        layout.addWidget(self.form)
+        self._entries: dict[Hashable, _Entry] = {}
+        self._maps: dict[Hashable, ref[Layer]] = {}
+        self._layers: Sequence[str] = ()
+        for method in all_methods():
+            self._entries[method.name] = _Entry(method)
+            self.tree.add(
+                method.family, method.name, method.title, method.summary, ticked=method.name in AT_FIRST
+            )
+        self.filter.textChanged.connect(self.tree.show_only)
+        self.tree.changed.connect(self.changed)
+        self.tree.chosen.connect(self._on_current)
+        self.form.changed.connect(self._on_value)
+        self.again.clicked.connect(lambda: self.add_again())
+
+    # -- what is chosen -----------------------------------------------------------------------------------
+
+    def methods(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the ticked methods with the parameters that are not the default."""
+        entries = [self._entries[key] for key in self.tree.ticked() if key in self._entries]
+        return [(entry.method.name, dict(entry.values)) for entry in entries]
+
+    def maps(self) -> dict[str, Layer]:
+        """Return the layers of the ticked maps by name."""
+        found = [self._maps[key]() for key in self.tree.ticked() if key in self._maps]
+        return {map_name(layer): layer for layer in found if layer is not None}
+
+    def tick(self, methods: Sequence[str], maps: Sequence[Layer] = ()) -> None:
+        """Tick these methods and maps, and no others."""
+        self.tree.tick({*methods, *(("map", id(layer)) for layer in maps)})
+
+    def set_values(self, key: Hashable, values: Mapping[str, Any]) -> None:
+        """Make a method the current one and set some of its parameters."""
+        self.tree.set_current(key)
+        self.form.set_values(values)
+
+    def add_again(self) -> Hashable | None:
+        """Add the current method once more, ticked and with the same parameters; returns its key."""
+        key = self.tree.current
+        if key not in self._entries:
+            return None
+        entry = self._entries[key]
+        number = 2 + sum(own.method is entry.method for own in self._entries.values()) - 1
+        new = (entry.method.name, number)
+        self._entries[new] = _Entry(entry.method, dict(entry.values))
+        self.tree.add(entry.method.family, new, "", entry.method.summary, ticked=True, after=key)
+        self.tree.set_text(new, _words(self._entries[new], number))
+        if reason := self.tree.reason(key):
+            self.tree.set_reason(new, reason)
+        self.tree.set_current(new)
+        self.changed.emit()
+        return new
+
+    # -- what is offered ----------------------------------------------------------------------------------
+
+    def set_model(self, card: ModelCard | None, model: SegmentationModel | None) -> None:
+        """Grey out what does not fit a model, and offer its network layers."""
+        known = model is not None and model.has_layers
+        self._layers = [layer.name for layer in model.network_layers()] if known else []
+        for key, entry in self._entries.items():
+            reason = ""
+            if card is not None and card.spatial_dims not in entry.method.spatial_dims:
+                reason = f"works in {' and '.join(f'{n}D' for n in entry.method.spatial_dims)} alone"
+            elif model is not None and not known and "network layers" in entry.method.needs:
+                reason = "needs network layers, which TorchScript models do not show"
+            self.tree.set_reason(key, reason)
+        self.form.set_layers(self._layers)
+
+    def set_maps(self, offered: Sequence[tuple[Layer, str]]) -> None:
+        """Offer these layers, each with the reason why it cannot be ticked, if any."""
+        keys = {("map", id(layer)): (layer, reason) for layer, reason in offered}
+        for key in [key for key in self._maps if key not in keys]:
+            del self._maps[key]
+            self.tree.remove(key)
+        for key, (layer, reason) in keys.items():
+            if key not in self._maps:
+                self._maps[key] = ref(layer)
+                self.tree.add(MAPS, key, "", "A map that this plugin has made of this image.", first=True)
+            self.tree.set_text(key, map_name(layer))
+            self.tree.set_reason(key, reason)
+
+    # -- parameters ---------------------------------------------------------------------------------------
+
+    def _on_current(self, key: Hashable | None) -> None:
+        entry = self._entries.get(key)
+        self.again.setEnabled(entry is not None)
+        self.form.blockSignals(True)
+        self.form.set_parameters(entry.method.parameters if entry is not None else (), self._layers)
+        if entry is not None:
+            self.form.set_values(entry.values)
+            count = len(entry.method.parameters)
+            self.title.setText(f"{entry.method.title}: " + ("parameters" if count else "no parameters"))
+            self.title.setToolTip(entry.method.summary)
+        elif key is not None:
+            self.title.setText("A map that is there already.")
+        self.form.blockSignals(False)
+
+    def _on_value(self) -> None:
+        key = self.tree.current
+        if key in self._entries:
+            self._entries[key].values = self.form.changed_values()
+            number = key[1] if isinstance(key, tuple) else 1
+            self.tree.set_text(key, _words(self._entries[key], number))
+            self.changed.emit()
+
+
+def map_name(layer: Layer) -> str:
+    """Return what a map is called in a table."""
+    return layer.name.removeprefix("saliency · ")
+
+
+def map_values(layer: Layer) -> np.ndarray:
+    """Return the map of a layer."""
+    return np.asarray(layer.data, np.float32)
+
+
+def _words(entry: _Entry, number: int) -> str:
+    values = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in entry.values.items())
+    title = entry.method.title + (f" ({number})" if number > 1 else "")
+    return f"{title} · {values}" if values else title

@@ -1,0 +1,93 @@
+"""Choosing what is measured, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QSpinBox, QVBoxLayout, QWidget
+
+from napari_segxai.comparing import METRICS, WITH_TRUTH
+from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.tick_tree import TickTree
+from napari_segxai.io.compare_files import ARROWS
+from napari_segxai.metrics.evaluation import Options
+from napari_segxai.metrics.registry import Metric, all_metrics
+from napari_segxai.options import parameters
+
+HEIGHT = 130
+
+AT_FIRST = (*METRICS, "dice-over-threshold", *WITH_TRUTH)
+
+LACKS = {
+    "truth": "needs a truth: choose a Labels layer",
+    "noise model": "needs a noise model, which the window cannot give",
+}
+
+
+class MetricList(QWidget):
+    """Metrics by family, their parameters, and the random orders that are run beside the maps.
+
+    Attributes
+    ----------
+    changed
+        Emitted after every change.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.tree = TickTree()
+        self.tree.setFixedHeight(HEIGHT)
+        for metric in all_metrics():
+            text = metric_words(metric)
+            self.tree.add(
+                metric.family, metric.name, text, metric_tip(metric), ticked=metric.name in AT_FIRST
+            )
+        self.controls = QSpinBox()
+        self.controls.setRange(0, 9)
+        self.controls.setValue(1)
+        self.controls.setToolTip(
+            "Random orders that go through insertion and deletion as well: a map that is no better says nothing."
+        )
+        self.form = ParameterForm()
+        self.form.set_parameters(parameters(Options))
+        rows = QFormLayout()
+        rows.addRow("random orders", self.controls)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.tree)
+        layout.addLayout(rows)
+        layout.addWidget(self.form)
+        self.set_truth(False)
+        self.tree.changed.connect(self.changed)
+        self.form.changed.connect(self.changed)
+        self.controls.valueChanged.connect(lambda _: self.changed.emit())
+
+    def set_truth(self, known: bool) -> None:
+        """Grey out what needs a truth where there is none."""
+        for metric in all_metrics():
+            lacks = [need for need in metric.needs if need in LACKS and not (known and need == "truth")]
+            self.tree.set_reason(metric.name, LACKS[lacks[0]] if lacks else "")
+
+    def chosen(self) -> list[str]:
+        """Return the names of the ticked metrics for which everything is given."""
+        return [str(name) for name in self.tree.ticked()]
+
+    def options(self) -> dict[str, Any]:
+        """Return the parameters that are not the default."""
+        return self.form.changed_values()
+
+
+def metric_words(metric: Metric) -> str:
+    """Return a metric's title with its unit and an arrow to where it is better."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return metric.title + unit + ARROWS[metric.better]
+
+
+def metric_tip(metric: Metric) -> str:
+    """Say what a metric measures."""
+    better = f"{metric.better} is better" if metric.better else "neither higher nor lower is better"
+    return f"{metric.title}: {metric.summary}; {better}.\n{metric.source}"
