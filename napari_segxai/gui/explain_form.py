@@ -23,6 +23,7 @@ from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.gui.trust_box import TrustBox
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -106,8 +107,11 @@ class ExplainForm(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)
         self.run_bar = RunBar()
+        self.trust_box = TrustBox(self._check_costs)
+        self.run_bar.add_button(self.trust_box.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(scroll, 1)
         layout.addWidget(self.run_bar)
+        layout.addWidget(self.trust_box)
         self.setMinimumWidth(300)

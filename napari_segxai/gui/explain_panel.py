@@ -24,9 +24,12 @@ from napari_segxai.gui import jobs, layers, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.region_box import Chosen
-from napari_segxai.gui.run_bar import estimate, learn_speed, summary
+from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.showing import Live, show
+from napari_segxai.gui.trust_box import ALL, keep_with_layers
 from napari_segxai.targets import Target
+from napari_segxai.trust.checking import check_steps, planned_passes
+from napari_segxai.trust.registry import Verdict
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -46,6 +49,7 @@ class ExplainPanel(ExplainForm):
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
+        self._explained: Job | None = None
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
         self._to_show: list[Any] = []
@@ -155,7 +159,8 @@ class ExplainPanel(ExplainForm):
             record = explanation.record
             learn_speed(job.model, job.image, job.slices[0], Passes(**record.passes), record.seconds)
         if explanation is not None:
-            self.explanation = explanation
+            self.explanation, self._explained = explanation, job
+            self.trust_box.tell([])
             self._live.clear()
             self._show(explanation)
         if error is not None:
@@ -180,6 +185,43 @@ class ExplainPanel(ExplainForm):
         return not self._to_show
 
     # -- after a run ------------------------------------------------------------------------------------
+
+    def check(self, name: str = ALL) -> None:
+        """Check how far the last result can be trusted."""
+        explanation, job = self.explanation, self._explained
+        if explanation is None or self._job is not None:
+            return
+
+        def make() -> Steps[list[Verdict]]:
+            return check_steps(explanation, job.model, job.target, name)
+
+        self._job = jobs.Job(make, self._on_step, partial(self._on_checked, explanation))
+        self.run_bar.set_running("starting")
+        jobs.start(self._job)
+        if jobs.is_waiting(self._job):
+            self.run_bar.show_status("waiting for another job to end")
+
+    def _on_checked(self, explanation: Explanation, outcome: jobs.Outcome) -> None:
+        self._job = None
+        keep_with_layers(self.viewer, explanation.record)
+        self.trust_box.tell(explanation.record.trust)
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, result=True)
+        elif outcome.cancelled:
+            self.run_bar.set_ended("Cancelled; the checks that were done are kept.")
+        else:
+            self.run_bar.set_ended(f"{summary(explanation)}\nChecked in {duration(outcome.seconds)}.")
+        self._update()
+
+    def _check_costs(self) -> dict[str, str]:
+        """Say what the checks of the last result would cost, each and all."""
+        explanation, job = self.explanation, self._explained
+        try:
+            planned = planned_passes(explanation, job.model, job.target)
+        except UserError:
+            return {}  # said when a check is chosen
+        costs = {**planned, ALL: sum(planned.values(), Passes())}
+        return {name: estimate(job.model, job.image, job.slices[0], passes) for name, passes in costs.items()}
 
     def copy_as_python(self) -> str:
         """Put a script that makes the last result again on the clipboard; returns it."""
@@ -328,6 +370,7 @@ class ExplainPanel(ExplainForm):
         self.run_bar.copy_clicked.connect(self.copy_as_python)
         self.run_bar.again_clicked.connect(self.run_again)
         self.run_bar.save_clicked.connect(lambda: self.save())
+        self.trust_box.chosen.connect(self.check)
         # The viewer outlives the dock, and a closing viewer outlives neither: everything is undone at the end.
         links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
