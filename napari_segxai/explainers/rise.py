@@ -13,6 +13,7 @@ The map is never negative and has a floor where the object survives anything: re
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline
 from napari_segxai.engine.passes import Passes, Steps
-from napari_segxai.engine.perturb import perturb
+from napari_segxai.engine.perturb import LARGE, perturb
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.worth import HELP as WORTH
 from napari_segxai.engine.worth import Worth, worth
@@ -83,9 +84,10 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
     """Average random masks, weighted by what the network still makes of the image behind them."""
     grid, _ = question.grid, question.weights  # an empty M ends it here
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
-    # Two halves, which differ by the error that their sum has left.
-    halves = torch.zeros(2, *grid, device=question.device)
-    counts = [0, 0]
+    # Two halves differ by the error that their sum has left; in a large volume a second one is dear.
+    several = math.prod(grid) <= LARGE or options.tolerance is not None
+    halves = torch.zeros(1 + several, *grid, device=question.device)
+    counts = [0] * len(halves)
     checkpoints: dict[str, Tensor] = {}
     done = 0
 
@@ -97,7 +99,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
 
     def error() -> float | None:
         """Standard error of the map as a share of its range, from the difference of the halves."""
-        if min(counts) < FEWEST // 2:
+        if not several or min(counts) < FEWEST // 2:
             return None
         apart = halves[0] / counts[0] - halves[1] / counts[1]
         low, high = (halves.sum(0) / done).aminmax()
@@ -110,7 +112,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
             [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
         )
         for first, last in itertools.pairwise([0, *stops, len(masks)]):
-            half = int(counts[1] < counts[0])
+            half = counts.index(min(counts))
             halves[half] += torch.tensordot(values[first:last], masks[first:last, 0], dims=1)
             counts[half] += last - first
             done = start + last
