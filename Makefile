@@ -9,7 +9,7 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 XVFB := xvfb-run -a -s "-screen 0 1280x800x24"
 
-.PHONY: demo test bench test-peers bench-peers screenshots lint wheel-test clean
+.PHONY: demo test bench test-peers bench-peers reproduce screenshots lint wheel-test clean
 
 demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
@@ -28,6 +28,10 @@ test-peers: $(PEERS_READY)
 bench-peers: $(PEERS_READY)
 	$(PEERS)/bin/python benchmarks/cams.py $(ARGS)
 	$(PEERS)/bin/python benchmarks/against_peers.py $(ARGS)
+
+# The papers' experiments on the data that come with the project, into docs/reproduction.md. ARGS: see --help.
+reproduce: $(READY)
+	$(BIN)/python reproduction/run.py $(ARGS)
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py

@@ -49,6 +49,8 @@ class Settings:
         Steps of MiSuRe's pruning.
     seed
         Of the Triangle images and of RISE's masks.
+    sweep_datasets
+        Those whose cases are swept; of the blocks, the first one's white matter.
     """
 
     datasets: tuple[str, ...] = tuple(DATASETS)
@@ -61,6 +63,7 @@ class Settings:
     masks_head: int = 100
     iterations: int = 100
     seed: int = 1
+    sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
 
     def full(self) -> Settings:
         """As large as the papers, as far as the data go."""
@@ -79,6 +82,7 @@ class Settings:
             masks=110,
             masks_tissue=20,
             iterations=2,
+            sweep_datasets=("triangle",),
         )
 
 
@@ -128,7 +132,11 @@ class Case:
 def cases(settings: Settings) -> list[Case]:
     """Return all cases, in the order of the settings' data sets."""
     made = {"triangle": _triangles, "photograph": _photograph, "tissue": _tissue, "head": _head}
-    return [case for name in settings.datasets for case in made[name](settings)]
+    return [
+        replace(case, sweep=case.sweep and name in settings.sweep_datasets)
+        for name in settings.datasets
+        for case in made[name](settings)
+    ]
 
 
 def _triangles(settings: Settings) -> Iterable[Case]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -29,11 +30,16 @@ def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settin
         [
             _head(settings, store, found, rows),
             _overview(verdicts),
-            _s001_table(rows["s001_table1"], settings, verdicts, pictures),
-            _s001_sweeps(rows["s001_sweeps"], settings, verdicts),
-            _s002(rows["s002_table1"], settings, verdicts, pictures),
-            _s003(rows["s003_figures"], settings, verdicts, pictures),
-            _s004(rows["s004_table1"], settings, verdicts),
+            *(
+                _section(make(rows[name], settings, pictures), verdicts[name], rows["diagnostics"])
+                for name, make in (
+                    ("s001_table1", _s001_table),
+                    ("s001_sweeps", _s001_sweeps),
+                    ("s002_table1", _s002),
+                    ("s003_figures", _s003),
+                    ("s004_table1", _s004),
+                )
+            ),
             _left_out(),
         ]
     )
@@ -93,7 +99,7 @@ one head and one average brain are no sample: what they show, they show of thems
 | RISE | the papers' variant: 7 x 7 blocky masks, kept with 0.54, weighted by Dice; {settings.masks} masks in 2D, {settings.masks_tissue} on blocks, {settings.masks_head} on the head |
 | MiSuRe | learning rate 0.1, lambda 0.01, {settings.iterations} iterations, a mask as fine as the network's grid, unless said otherwise |
 | CAMs | at the bottleneck, unless said otherwise; the logit, averaged over the predicted pixels |
-| Triangle images of the sweeps | {settings.sweep_images} |
+| sweeps | {settings.sweep_images} Triangle images; of the blocks, the first one's white matter; data sets {", ".join(settings.sweep_datasets)} |
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
 | machine | {os.cpu_count()} CPU cores ({platform.machine()}); times are wall-clock and suffer from whatever else runs |
@@ -133,8 +139,9 @@ METHOD_HEAD = ["method", "threshold", "cases", "Dice explained", "ratio: mean", 
 
 
 def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
-    body = []
-    for (method, threshold), found in grouped(rows, "method", "threshold").items():
+    body, groups = [], grouped(rows, "method", "threshold")
+    names = list(dict.fromkeys(method for method, _ in groups))
+    for (method, threshold), found in sorted(groups.items(), key=lambda item: names.index(item[0][0])):
         one = line(found)
         values = [number(one.dice), *(number(v, 2) for v in (one.ratio, one.median, one.of_sums, one.image))]
         count = f"{one.cases}, {one.empty} empty" if one.empty else f"{one.cases}"
@@ -142,9 +149,7 @@ def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
     return body
 
 
-def _s001_table(
-    rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]
-) -> str:
+def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     out = [
         "## MiSuRe, table 1: methods and thresholds",
         (
@@ -173,10 +178,10 @@ def _s001_table(
             "First case of every data set; maps with their positive part, each on its own scale",
         )
     ]
-    return _section(out, verdicts["s001_table1"])
+    return out
 
 
-def _s001_sweeps(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> str:
+def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     rates = [f"rate {rate:g}" for rate in s001_sweeps.RATES]
     head = ["", "lambda", *(f"Dice, {r}" for r in rates), *(f"ratio, {r}" for r in rates)]
     out = [
@@ -232,10 +237,10 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> 
             sizes,
         ),
     ]  # fmt: skip
-    return _section(out, verdicts["s001_sweeps"])
+    return out
 
 
-def _s002(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]) -> str:
+def _s002(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     out = [
         "## A guided tour, table 1: five methods, and RISE with more masks",
         "Hasany, Petitjean and Mériaudeau 2025. RISE's times with fewer masks are read within one run.",
@@ -261,10 +266,10 @@ def _s002(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: 
             "RISE with 100, 500, 1000 and 2000 masks (figure 3); grey: not run with so many",
         ),
     ]
-    return _section(out, verdicts["s002_table1"])
+    return out
 
 
-def _s003(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: Mapping[str, Path]) -> str:
+def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     quality = grouped([row for row in rows if row["part"] == "network"], "dataset")
     out = [
         "## Seg-HiRes-Grad CAM: figures and table 2",
@@ -319,10 +324,10 @@ def _s003(rows: Sequence[Row], settings: Settings, verdicts: Mapping, pictures: 
         ),
         _picture(pictures, "s003_layers", "Levels of the first case's network as rows, the deepest last (figure 8)"),
     ]  # fmt: skip
-    return _section(out, verdicts["s003_figures"])
+    return out
 
 
-def _s004(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> str:
+def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     keys = list(paper.S004_TABLE1)
     body = []
     for (dataset, method), found in grouped(rows, "dataset", "method").items():
@@ -341,7 +346,7 @@ def _s004(rows: Sequence[Row], settings: Settings, verdicts: Mapping) -> str:
         "**Ours** (of the photograph, the prediction stands in for the truth):",
         _table(["data set", "method", "maps", *keys, "1 - recall, box", "1 - recall, mask"], body),
     ]
-    return _section(out, verdicts["s004_table1"])
+    return out
 
 
 def _left_out() -> str:
@@ -358,17 +363,25 @@ def _left_out() -> str:
 # -- pieces --------------------------------------------------------------------------------------------
 
 
-def _section(parts: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+def _section(parts: Sequence[str], verdicts: Sequence[Verdict], measured: Sequence[Row]) -> str:
     body, reasons = [], []
     for verdict in verdicts:
         body.append([verdict.dataset, verdict.claim, verdict.rule, SAYS[verdict.holds], verdict.evidence])
         if verdict.holds is False:
             known = REASONS.get((verdict.key, verdict.dataset), REASONS.get((verdict.key, "")))
-            reasons.append(f"- {verdict.dataset}, *{verdict.claim}*: {known or 'no reason was found yet.'}")
+            why = (known or "no reason was found yet.").format_map(_numbers(measured, verdict.dataset))
+            reasons.append(f"- {verdict.dataset}, *{verdict.claim}*: {why}")
     out = [*parts, "### Trends", _table(["data set", "the paper", "rule", "here", "our numbers"], body)]
     if reasons:
         out += ["### What does not hold, and why", "\n".join(reasons)]
     return "\n\n".join(part for part in out if part) + "\n"
+
+
+def _numbers(measured: Sequence[Row], dataset: str) -> Mapping[str, str]:
+    """Return the means of a data set's diagnostics, for the reasons to cite; a dash for what was not measured."""
+    own = trends.of_dataset(measured, dataset)
+    keys = [key for key in own[0] if key not in ("dataset", "case")] if own else []
+    return defaultdict(lambda: "-", {key: number(mean(row[key] for row in own)) for key in keys})
 
 
 def _table(head: Sequence[Any], body: Iterable[Sequence[Any]]) -> str:

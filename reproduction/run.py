@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import diagnostics
 import s001_sweeps
 import s001_table1
 import s002_table1
@@ -26,7 +27,14 @@ import s004_table1
 from common import DATASETS, Row, Settings, Store
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPERIMENTS: tuple[ModuleType, ...] = (s001_table1, s001_sweeps, s002_table1, s003_figures, s004_table1)
+EXPERIMENTS: tuple[ModuleType, ...] = (
+    s001_table1,
+    s001_sweeps,
+    s002_table1,
+    s003_figures,
+    s004_table1,
+    diagnostics,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
@@ -39,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         for name in ("images", "sweep_images", "blocks", "masks", "masks_tissue", "masks_head", "iterations")
     }
     settings = replace(settings, **{name: value for name, value in own.items() if value is not None})
-    if asked.datasets:
-        settings = replace(settings, datasets=tuple(asked.datasets))
+    for name in ("datasets", "sweep_datasets"):
+        if getattr(asked, name):
+            settings = replace(settings, **{name: tuple(getattr(asked, name))})
     settings = replace(settings, sweep_images=min(settings.images, settings.sweep_images))
     out = asked.out or (ROOT / "build" / "reproduction" if asked.quick else None)
     store = Store(out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh)
@@ -68,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--masks-head", type=int, help="masks of RISE on the head")
     parser.add_argument("--iterations", type=int, help="steps of MiSuRe's pruning")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="of these only")
+    parser.add_argument("--sweep-datasets", nargs="+", choices=DATASETS, help="of these only, in the sweeps")
     parser.add_argument("--fresh", action="store_true", help="use no kept result")
     parser.add_argument("--out", type=Path, help="folder of the page, its images and the results")
     return parser

@@ -156,13 +156,13 @@ def test_numbers_are_summarised_in_three_ways(scripts):
 
 def test_what_does_not_hold_is_told_with_its_reason_or_that_there_is_none(scripts, monkeypatch):
     page, summary = scripts["page"], scripts["summary"]
-    monkeypatch.setitem(page.REASONS, ("known", "triangle"), "because.")
+    monkeypatch.setitem(page.REASONS, ("known", "triangle"), "because of {object}.")
     verdicts = [
         summary.Verdict(key, f"claim {key}", "rule", "triangle", holds, "1")
         for key, holds in (("known", False), ("unknown", False), ("fine", True), ("open", None))
     ]
-    text = page._section(["## Title"], verdicts)
+    text = page._section(["## Title"], verdicts, [{"dataset": "triangle", "case": "1", "object": 0.25}])
     assert text.count("**does not hold**") == 2
-    assert "*claim known*: because." in text
+    assert "*claim known*: because of 0.250." in text
     assert "*claim unknown*: no reason was found yet." in text
     assert "*claim fine*" not in text
