@@ -412,9 +412,10 @@ def test_a_network_that_knows_nothing_of_half_an_image_is_warned_about():
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_what_is_stated_beforehand_is_what_it_costs(ndim):
+@pytest.mark.parametrize(("name", "more"), [("input-x-gradient", {}), ("rise", {"masks": 10})])
+def test_what_is_stated_beforehand_is_what_it_costs(ndim, name, more):
     model, image = planted_model(ndim), planted_image(ndim)
-    found = sx.explain(model, image, "object", "input-x-gradient")
+    found = sx.explain(model, image, "object", name, **more)
     params = {name: {} for name in EVERY}
     params |= {"better-than-chance": {"steps": 4, "random": 1}, "randomised-network": {"networks": 2}}
     stated = checking.planned_passes(found, model, checks=params)

@@ -101,6 +101,8 @@ class Subject:
             seed=record.seed,
             device=device or record.device,
             slice=slice,
+            # Where it was not worth while with fewer digits, that need not be tried again.
+            precision="float32" if record.engine.get("precision") == "float32" else "auto",
             **_again(record.parameters),
         )
         return cls(explanation, model, target, job, place(model.card, explanation.image, slice))
