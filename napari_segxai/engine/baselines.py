@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_segxai.engine.penalties import mix
 from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError
 
@@ -98,7 +99,7 @@ def baseline_image(
 
 def hide_behind(tensor: Tensor, baseline: Tensor) -> Hide:
     """Return what mixes the input with a fixed baseline."""
-    return lambda masks: torch.lerp(baseline, tensor, masks)
+    return lambda masks: mix(baseline, tensor, masks)
 
 
 def inpainted(tensor: Tensor, masks: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from napari_segxai.engine.baselines import HELP, Baseline
 from napari_segxai.engine.morphology import ball, dilate
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.engine.penalties import size_and_variation
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import Size, explainer
@@ -156,15 +157,12 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     def loss(values: Tensor) -> Tensor:
         logits = question.forward(hide_more(spread(values)))
         agreement = seen.soft_dice(logits, options.alpha_label, options.alpha_background)
-        return (
-            options.lam * values.abs().mean()
-            + options.gamma * _variation(values, options.beta)
-            + 1
-            - agreement
-        )
+        return size_and_variation(values, options.lam, options.gamma, options.beta) + 1 - agreement
+
+    below = math.nextafter(options.clamp, -1)  # what equals the clamp stays
 
     def after(values: Tensor) -> None:
-        values.clamp_(max=1).masked_fill_(values < options.clamp, 0)
+        F.threshold_(values.clamp_(max=1), below, 0.0)
 
     def pruned() -> Finding:
         return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], nothing)
@@ -358,13 +356,3 @@ class _Enlarge:
         for matrix in self.matrices:  # the first axis goes, and comes back as the last
             values = torch.tensordot(values, matrix, dims=([2], [0]))
         return values
-
-
-def _variation(values: Tensor, beta: float) -> Tensor:
-    """Mean total variation: |difference of neighbours|^beta, averaged per axis, summed over axes."""
-    total = values.new_zeros(())
-    for axis in range(2, values.ndim):
-        if values.shape[axis] > 1:
-            step = values.diff(dim=axis)
-            total = total + (step.square() if beta == 2 else step.abs().pow(beta)).mean()
-    return total
