@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Settings:
         Of the Triangle images and of RISE's masks.
     sweep_datasets
         Those whose cases are swept; of the blocks, the first one's white matter.
+    note
+        What else should be known of the run.
     """
 
     datasets: tuple[str, ...] = tuple(DATASETS)
@@ -64,6 +66,7 @@ class Settings:
     iterations: int = 100
     seed: int = 1
     sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
+    note: str = ""
 
     def full(self) -> Settings:
         """As large as the papers, as far as the data go."""
@@ -202,23 +205,31 @@ class Store:
         self.folder, self.fresh, self.say = folder, fresh, say
         self.maps = folder / "maps"
         self.maps.mkdir(parents=True, exist_ok=True)
+        self.drawable = {path.stem for path in self.maps.glob("*.npz")}
         self.done: set[tuple[str, str]] = set()
 
     def rows(
-        self, experiment: str, case: Case, settings: Mapping[str, Any], compute: Callable[[], list[Row]]
+        self,
+        experiment: str,
+        case: Case,
+        settings: Mapping[str, Any],
+        compute: Callable[[], list[Row]],
+        *,
+        shown: bool = False,
     ) -> list[Row]:
-        """Return the rows of a case; computed unless they are kept."""
+        """Return the rows of a case; computed unless they are kept, and the maps too if figures show the case."""
         path = self.folder / f"{experiment}.json"
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         wanted = json.loads(json.dumps({**case.identity, **settings}))
         old = kept.get(case.key)
-        usable = old is not None and old["settings"] == wanted
-        if not usable or (self.fresh and (experiment, case.key) not in self.done):
+        usable = old is not None and old["settings"] == wanted and (not shown or case.key in self.drawable)
+        if (experiment, case.key) not in self.done and (self.fresh or not usable):
             self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
             common = {"dataset": case.dataset, "case": case.key}
             rows = [{**common, **row} for row in compute()]
             kept[case.key] = {"settings": wanted, "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(kept, indent=1) + "\n"
+            _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
         self.done.add((experiment, case.key))
         return kept[case.key]["rows"]
 
@@ -234,12 +245,19 @@ class Store:
         """Keep maps for the figures, beside those of the case that are there."""
         path = self.maps / f"{case.key}.npz"
         known = dict(np.load(path)) if path.exists() else {}
-        np.savez_compressed(path, **{**known, **maps})
+        _replace(path, lambda part: np.savez_compressed(part, **{**known, **maps}))
 
     def kept_maps(self, case: Case) -> dict[str, np.ndarray]:
-        """Return the maps of a case by name; none after a clean checkout, which holds numbers alone."""
+        """Return the maps of a case by name."""
         path = self.maps / f"{case.key}.npz"
         return dict(np.load(path)) if path.exists() else {}
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file so that whoever ends the run half-way leaves the old one."""
+    part = path.with_name(f"part-{path.name}")
+    write(part)
+    part.replace(path)
 
 
 def firsts(found: Iterable[Case]) -> list[Case]:
@@ -282,8 +300,3 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
                 }
             )
     return rows
-
-
-def described(settings: Settings) -> Row:
-    """Return the settings as plain JSON."""
-    return asdict(settings)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 from common import Case, Row, Settings, Store, cases, masked
+from s001_table1 import as_row, misure
 
 NAME = "diagnostics"
+STRONG = (1.0, 10.0)
+"""Values of lambda beyond those of the paper."""
 
 
 def run(settings: Settings, store: Store) -> list[Row]:
     """Return one row per case."""
-    return [
-        row for case in cases(settings) for row in store.rows(NAME, case, {}, lambda c=case: [_measure(c)])
-    ]
+    rows = []
+    for case in cases(settings):
+        swept = case.sweep and case.dataset == "triangle"
+        asked = {"lambdas": STRONG, "iterations": settings.iterations} if swept else {}
+        measure = lambda c=case, s=swept: [_measure(c) | (_pruned(c, settings.iterations) if s else {})]  # noqa: E731
+        rows += store.rows(NAME, case, asked, measure)
+    return rows
 
 
 def _measure(case: Case) -> Row:
@@ -36,3 +43,12 @@ def _measure(case: Case) -> Row:
         "turned_dice": turned["dice"] or 0.0,
         "turned_ratio": turned["mask"] / max(turned["size"], 1),
     }
+
+
+def _pruned(case: Case, iterations: int) -> Row:
+    """Run MiSuRe with lambdas beyond those of the paper: ratio on the image and Dice explained of each."""
+    out = {}
+    for lam in STRONG:
+        found = as_row(misure(case, iterations, lam=lam))
+        out |= {f"ratio_{lam:g}": found["image"] / max(found["size"], 1), f"dice_{lam:g}": found["dice"]}
+    return out

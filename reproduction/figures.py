@@ -17,12 +17,12 @@ Tile = tuple[np.ndarray | None, str]
 
 
 def draw(found: Sequence[Case], store: Store, folder: Path) -> dict[str, Path]:
-    """Draw every figure whose maps are there; others stay as they are.
+    """Draw the first case of every data set.
 
     Returns
     -------
     dict
-        Paths of all figures that exist, by name.
+        Paths of the figures, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown = [(case, store.kept_maps(case)) for case in firsts(found)]
@@ -39,10 +39,8 @@ def draw(found: Sequence[Case], store: Store, folder: Path) -> dict[str, Path]:
     out = {}
     for name, make in makers.items():
         path = folder / f"reproduction_{name}.png"
-        if all(maps for _, maps in shown):
-            make().savefig(path)
-        if path.exists():
-            out[name] = path
+        make().savefig(path)
+        out[name] = path
     return out
 
 

@@ -102,7 +102,7 @@ one head and one average brain are no sample: what they show, they show of thems
 | sweeps | {settings.sweep_images} Triangle images; of the blocks, the first one's white matter; data sets {", ".join(settings.sweep_datasets)} |
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
-| machine | {os.cpu_count()} CPU cores ({platform.machine()}); times are wall-clock and suffer from whatever else runs |
+| machine | {os.cpu_count()} CPU cores ({platform.machine()}); times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
 | computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
@@ -380,8 +380,8 @@ def _section(parts: Sequence[str], verdicts: Sequence[Verdict], measured: Sequen
 def _numbers(measured: Sequence[Row], dataset: str) -> Mapping[str, str]:
     """Return the means of a data set's diagnostics, for the reasons to cite; a dash for what was not measured."""
     own = trends.of_dataset(measured, dataset)
-    keys = [key for key in own[0] if key not in ("dataset", "case")] if own else []
-    return defaultdict(lambda: "-", {key: number(mean(row[key] for row in own)) for key in keys})
+    keys = dict.fromkeys(key for row in own for key in row if key not in ("dataset", "case"))
+    return defaultdict(lambda: "-", {key: number(mean(row.get(key) for row in own)) for key in keys})
 
 
 def _table(head: Sequence[Any], body: Iterable[Sequence[Any]]) -> str:

@@ -5,11 +5,19 @@ Words in braces are means over the data set's cases, measured by diagnostics.py,
 
 from __future__ import annotations
 
+_WEAK_LAMBDA = (
+    "lambda is divided by the number of pixels, as the paper writes it, and then weighs little beside the Dice term as long as "
+    "it is 0.1 or less: what Dice needs stays. It acts where it is larger: on these images lambda 1 gives a ratio of {ratio_1} "
+    "and a Dice of {dice_1}, lambda 10 gives {ratio_10} and {dice_10}. The paper does not say how strong its total variation "
+    "is, which works in the same direction"
+)
+
 REASONS: dict[tuple[str, str], str] = {
+    # MiSuRe, table 1
     ("s001-msr-ratio-fair", "triangle"): (
         "the order of magnitude comes from counting. Most of a RISE mask on these images is black canvas, which is in the mask "
-        "but not in the image; counted alike, RISE keeps little more than the three items. Seg-Grad-CAM keeps even less of what "
-        "is not black, because it lies beside the object, and explains next to nothing."
+        "but not in the image; counted alike, RISE keeps little more than the items. Seg-Grad-CAM keeps even less of what is "
+        "not black, because it lies beside the object, and explains next to nothing."
     ),
     ("s001-threshold-sgc", "triangle"): (
         "at either threshold there is hardly any Dice to lose: Seg-Grad-CAM at this bottleneck lies beside the items. Averaging "
@@ -17,22 +25,67 @@ REASONS: dict[tuple[str, str], str] = {
         "which multiplies before it sums, and the sign of what remains changes from image to image ({positive} of the cells "
         "are positive on average)."
     ),
+    ("s001-rise-best", "photograph"): (
+        "RISE points at the head, without which this network finds no person (see the figure), and thresholds cut off suit and "
+        "helmet. MSR begins with all of the person, which needs no dilation here."
+    ),
+    ("s001-msr-ratio", "photograph"): (
+        "RISE at 0.4 keeps the head and little more, and pays with Dice. MSR keeps a Dice near 1 and prunes little: see the sweeps "
+        "for what lambda does to that."
+    ),
+    ("s001-msr-ratio-fair", "photograph"): (
+        "as above: RISE at 0.4 keeps the head and little more, and pays with Dice."
+    ),
+    # MiSuRe, tables 2 to 6
+    ("s001-lr-high-ratio", "triangle"): _WEAK_LAMBDA + ".",
+    ("s001-lr-high-dice", "triangle"): _WEAK_LAMBDA + "; there the expense of Dice is seen too.",
+    # A guided tour
     ("s002-xres-dice", "triangle"): (
-        "neither keeps the items, so that the two differ by nothing that counts: pooled gradients cancel at this bottleneck (its "
-        "highest value is {pooled} of that without pooling), in windows of two by two cells too."
+        "neither keeps the items, so that the two differ by nothing that counts: pooled gradients cancel at this bottleneck (the "
+        "highest value of Seg-Grad-CAM is {pooled} of that without pooling), in windows of two by two cells too."
     ),
     ("s002-eigen-worst", "triangle"): (
         "a principal component has no sign of its own. Here it is turned to agree with the label's probability; published code "
-        "takes it as the decomposition returns it. Turned the other way, the same maps explain a Dice of {turned_dice} at a ratio "
-        "of {turned_ratio}: then it is the worst or among the worst, as in the paper. As it is turned here it keeps more of the "
-        "canvas than any other, and with it the items."
+        "takes it as the decomposition returns it. Turned the other way, the same maps explain a mean Dice of {turned_dice} at a "
+        "ratio of {turned_ratio}. As they are turned here they keep more of the canvas than any other, and with it the items."
     ),
     ("s002-ablation-best", "triangle"): (
-        "Seg-Eigen-CAM explains more, because of how its sign is chosen (see there); with the other sign its Dice is "
+        "Seg-Eigen-CAM explains more, because of how its sign is chosen (see there): turned the other way its mean Dice is "
         "{turned_dice}, and Seg-Ablation-CAM leads."
     ),
     ("s002-rise-masks-dice", "triangle"): (
-        "Dice is near its ceiling whatever the number of masks, as in the other paper's table for Triangle; what is left to see "
-        "is noise of a few images."
+        "Dice is near its ceiling whatever the number of masks, as in the other paper's table for Triangle; what is left to see is "
+        "the chance of a few images."
     ),
+    ("s002-eigen-worst", "photograph"): (
+        "the person is what dominates this network's features, which know no other label, so that their first component is the "
+        "person. Its sign is chosen to agree with the label; turned the other way it explains a Dice of {turned_dice}."
+    ),
+    ("s002-xres-ratio", "photograph"): (
+        "one image decides here, and the two maps are alike: the ratio is lower at one threshold and higher at the other."
+    ),
+    ("s002-rise-concentrated", "photograph"): (
+        "the map does get more concentrated (see the figure, and the falling ratios), but on the head, not on all of the person: "
+        "the rest of the person becomes as dark as the background."
+    ),
+    # Seg-HiRes-Grad CAM
+    ("s003-inside", "photograph"): (
+        "one image with one large person, who fills {object} of it: there is little room beside the object, and both maps lie "
+        "mostly on it."
+    ),
+    ("s003-layers-inside", "photograph"): "as above: one large object, on which both maps mostly lie.",
+    ("s003-emergence", "triangle"): (
+        "the level before the last is a little nearer to the prediction; the last one is far above all of the encoder, and lies "
+        "on the same items, but in a checkered pattern that halves at half its maximum (see the figure)."
+    ),
+    ("s003-emergence", "photograph"): (
+        "half of the maximum is reached in few places only: the maps of this network have high peaks."
+    ),
+    # Foreground metrics
+    ("s004-le", "triangle"): (
+        "the object has three parts. Its box spans the square between them, which is easy to hit; its mask is three small items, of "
+        "which the largest component of a map covers one at best. The paper's objects have one part each."
+    ),
+    ("s004-le-recall", "triangle"): "as above: three parts in one box.",
+    ("s004-f1", "triangle"): "as above: three parts in one box.",
 }

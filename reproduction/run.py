@@ -44,7 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     settings = settings.full() if asked.full else settings.quick() if asked.quick else settings
     own = {
         name: getattr(asked, name)
-        for name in ("images", "sweep_images", "blocks", "masks", "masks_tissue", "masks_head", "iterations")
+        for name in (
+            "note",
+            "images",
+            "sweep_images",
+            "blocks",
+            "masks",
+            "masks_tissue",
+            "masks_head",
+            "iterations",
+        )
     }
     settings = replace(settings, **{name: value for name, value in own.items() if value is not None})
     for name in ("datasets", "sweep_datasets"):
@@ -78,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=int, help="steps of MiSuRe's pruning")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="of these only")
     parser.add_argument("--sweep-datasets", nargs="+", choices=DATASETS, help="of these only, in the sweeps")
+    parser.add_argument("--note", help="what else should be known of the run, for the page")
     parser.add_argument("--fresh", action="store_true", help="use no kept result")
     parser.add_argument("--out", type=Path, help="folder of the page, its images and the results")
     return parser

@@ -18,12 +18,13 @@ def run(settings: Settings, store: Store) -> list[Row]:
     shown = {case.key for case in firsts(found)}
     rows = []
     for case in found:
-        asked = {"iterations": settings.iterations}
-        keep = store if case.key in shown else None
-        others = s002_table1.rows_of(case, settings, store, keep is not None)
+        asked, is_shown = {"iterations": settings.iterations}, case.key in shown
+        others = s002_table1.rows_of(case, settings, store, is_shown)
         names = ("Seg-Grad-CAM", f"RISE {case.masks}")
         rows += [row for row in others if row["method"] in names]
-        rows += store.rows(NAME, case, asked, lambda c=case, k=keep: [_measure(c, settings.iterations, k)])
+        keep = store if is_shown else None
+        measure = lambda c=case, k=keep: [_measure(c, settings.iterations, k)]  # noqa: E731
+        rows += store.rows(NAME, case, asked, measure, shown=is_shown)
     return rows
 
 

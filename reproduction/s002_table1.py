@@ -35,7 +35,9 @@ def run(settings: Settings, store: Store) -> list[Row]:
 def rows_of(case: Case, settings: Settings, store: Store, shown: bool = False) -> list[Row]:
     """Return the rows of one case, from the store where they are there."""
     asked = {"masks": case.masks, "seed": settings.seed}
-    return store.rows(NAME, case, asked, lambda: _measure(case, settings.seed, store if shown else None))
+    return store.rows(
+        NAME, case, asked, lambda: _measure(case, settings.seed, store if shown else None), shown=shown
+    )
 
 
 def _measure(case: Case, seed: int, store: Store | None) -> list[Row]:

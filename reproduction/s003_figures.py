@@ -25,7 +25,8 @@ def run(settings: Settings, store: Store) -> list[Row]:
     rows = []
     for case in found:
         keep = store if case.key in shown else None
-        rows += store.rows(NAME, case, {"near": NEAR}, lambda c=case, k=keep: _measure(c, k))
+        measure = lambda c=case, k=keep: _measure(c, k)  # noqa: E731
+        rows += store.rows(NAME, case, {"near": NEAR}, measure, shown=case.key in shown)
     return rows
 
 
