@@ -15,6 +15,9 @@ Every map is raw: signed, not normalised, float32, on the grid of the image. Wha
 by the target: the label's logit (default), probability or log-probability, averaged (default) or summed over the
 region M, which is the predicted pixels of the label unless another region is chosen. A forward pass is written F,
 a backward pass B.
+
+Where pytorch-grad-cam, torchcam, captum or MONAI give other numbers for a method of the same name (the sign of Eigen-CAM,
+the softmax of Score-CAM, what Ablation-CAM puts in a channel's place, 3D), [peers.md](peers.md) says how and why.
 """
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.explainers.grad_pam import sample
+from napari_segxai.explainers.registry import all_methods, find_method
 from napari_segxai.explainers.score_maps import rank_regions
 
 ALL = sorted(
@@ -408,3 +409,40 @@ def test_a_region_that_is_drawn_is_what_is_asked_about():
     (g,) = torch.autograd.grad(logits[0, 1][torch.from_numpy(area)].mean(), activation)
     found = ask(model, image, "seg-hires-grad-cam", sx.Target("object", region=area), layer="features.1")
     close(found, (g * a).sum(1)[0])
+
+
+class Odd(nn.Module):
+    """One layer that nothing uses, one that is constant, one that no gradient reaches."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.side, self.dead, self.cut = (nn.Conv2d(1, 4, size, padding="same") for size in (3, 1, 1))
+        self.main, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        nn.init.zeros_(self.dead.weight)
+        nn.init.zeros_(self.dead.bias)
+
+    def forward(self, x):
+        self.side(x)
+        return self.head(self.main(x).relu() + self.dead(x) + self.cut(x).detach())
+
+
+WITHOUT_GRADIENT = {"activations-x-predictions", "seg-eigen-cam", "seg-score-cam"}
+"""These look at activations alone, and cannot know whether anything uses them."""
+
+
+@pytest.mark.parametrize("layer", ["side", "dead", "cut"])
+@pytest.mark.parametrize(
+    "method", [m.name for m in all_methods() if m.layer_parameters and m.family == "intermediate features"]
+)
+def test_layers_that_do_not_count_give_a_zero_map_with_the_reason(method, layer):
+    model = sx.load_model(Odd(), card=card(grid={"size": [16, 16]}))
+    image = sx.Image(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32))
+    [name] = find_method(method).layer_parameters
+    found = sx.explain(model, image, sx.Target("object", region="image"), method, **{name: layer})
+    assert np.isfinite(found.map).all()
+    counts = layer != "dead" and method in WITHOUT_GRADIENT
+    counts |= layer == "cut" and method in ("seg-ablation-cam", "kernel-weighted")  # tried out: it does count
+    if not counts:
+        assert not found.map.any()
+        assert found.record.warnings

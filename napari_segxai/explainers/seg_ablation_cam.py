@@ -27,6 +27,10 @@ from napari_segxai.options import LayerName, option
 EPSILON = 1e-12
 
 
+ROUNDING = 1e-6
+"""A score that changes by a smaller share has not changed."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Parameters of seg-ablation-cam."""
@@ -69,8 +73,9 @@ def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
         lost[start : start + len(logits)] = score - question.score(logits)
 
     def finding() -> Finding:
+        shares = lost / score.abs().clamp(min=EPSILON)
         return Finding(
-            weighted_sum(activation, lost / score.abs().clamp(min=EPSILON)),
+            weighted_sum(activation, torch.where(shares.abs() > ROUNDING, shares, 0)),
             numbers={"channels": channels, "replayed_from_the_layer": replay.exact},
         )
 
