@@ -74,7 +74,10 @@ def _stop(
 def keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
     """Add what a job found until its dock was closed, if the viewer is still there."""
     alive = viewer()
-    if alive is not None and isinstance(outcome.result, Explanation):
+    is_open = alive is not None and hasattr(
+        alive.window, "_qt_window"
+    )  # a closed viewer may live on for a while
+    if is_open and isinstance(outcome.result, Explanation):
         number = layers.next_number(alive, outcome.result.title)
         shown = layers.has_prediction(alive, outcome.result)
         layers.add_layers(alive, outcome.result, None, outcome.result.to_layers(number, prediction=not shown))

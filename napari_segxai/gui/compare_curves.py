@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 
 import pyqtgraph as pg
 from qtpy.QtCore import Qt, Signal
@@ -51,6 +50,12 @@ def drawings(comparison: Comparison) -> dict[str, Drawing]:
     return out
 
 
+def map_colors(comparison: Comparison) -> dict[str, str]:
+    """Return the colour of every row of the table, random orders among them."""
+    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(comparison.maps)}
+    return {name: colors.get(name, CONTROL) for name in comparison.names}
+
+
 class CompareCurves(QWidget):
     """One kind of curve at a time, a line per map; a click on a line chooses its map.
 
@@ -66,10 +71,8 @@ class CompareCurves(QWidget):
         super().__init__(parent)
         self.box: QComboBox = combo("Which curves are drawn.")
         self.box.setMinimumWidth(190)
-        self.legend = QLabel()
-        self.legend.setTextFormat(Qt.TextFormat.RichText)
-        self.legend.setWordWrap(True)
-        self.legend.setMinimumWidth(60)
+        self.legend = QLabel("colours as in the table")
+        self.legend.setMinimumWidth(20)
         self.plot = pg.PlotWidget()
         self.plot.setMenuEnabled(False)
         self.plot.setMouseEnabled(False, False)
@@ -87,6 +90,7 @@ class CompareCurves(QWidget):
         self.drawings: dict[str, Drawing] = {}
         self.lines: dict[str, pg.PlotDataItem] = {}
         self._colors: dict[str, str] = {}
+        self._maps: set[str] = set()
         self._name = ""
         self._text = "#d0d0d0"
         self.box.currentIndexChanged.connect(lambda _: self._draw())
@@ -100,7 +104,7 @@ class CompareCurves(QWidget):
         """Show another comparison."""
         kind = self.kind
         self.drawings = drawings(comparison)
-        self._colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(comparison.maps)}
+        self._colors, self._maps = map_colors(comparison), set(comparison.maps)
         self.box.blockSignals(True)
         self.box.clear()
         for key, drawing in self.drawings.items():
@@ -134,9 +138,7 @@ class CompareCurves(QWidget):
         self.lines = {}
         drawing = self.drawings.get(self.kind)
         if drawing is None:
-            self.legend.setText("")
             return
-        words = []
         for name, (along, up) in drawing.lines.items():
             few = len(along) < 20
             line = pg.PlotDataItem(
@@ -145,16 +147,13 @@ class CompareCurves(QWidget):
                 pen=self._pen(name),
                 symbol="o" if few else None,
                 symbolSize=5,
-                symbolBrush=self._color(name),
+                symbolBrush=self._colors[name],
                 symbolPen=None,
             )
             line.setCurveClickable(True, width=10)
             line.sigClicked.connect(lambda *_, name=name: self.clicked.emit(name))
             self.plot.addItem(line)
             self.lines[name] = line
-            words.append(f'<span style="color: {self._color(name)}">●</span> {escape(name)}')
-        self.legend.setText(" ".join(words))
-        self.legend.setToolTip("\n".join(drawing.lines))
         self._label()
         end = max(max(along) for along, _ in drawing.lines.values())
         self.plot.setXRange(0, end or 1, padding=0.02)
@@ -166,9 +165,6 @@ class CompareCurves(QWidget):
             self.plot.setLabel("bottom", drawing.along, color=self._text)
             self.plot.setLabel("left", drawing.up, color=self._text)
 
-    def _color(self, name: str) -> str:
-        return self._colors.get(name, CONTROL)
-
     def _pen(self, name: str) -> object:
-        dashed = Qt.PenStyle.SolidLine if name in self._colors else Qt.PenStyle.DashLine
-        return pg.mkPen(self._color(name), width=3 if name == self._name else 1.5, style=dashed)
+        dashed = Qt.PenStyle.SolidLine if name in self._maps else Qt.PenStyle.DashLine
+        return pg.mkPen(self._colors[name], width=3 if name == self._name else 1.5, style=dashed)

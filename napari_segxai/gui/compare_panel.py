@@ -215,14 +215,9 @@ class ComparePanel(QWidget):
     # -- maps become layers -------------------------------------------------------------------------------
 
     def show_map(self, name: str) -> None:
-        """Show the map of a row, and hide those of the other rows; in a grid all stay as they are."""
+        """Show the map of a row, and hide those of the other rows."""
         found = self.comparison
-        if (
-            found is None
-            or name not in found.maps
-            or self.results.grid.is_on
-            or self.results.inspector.grid.is_on
-        ):
+        if found is None or name not in found.maps:
             return
         for other, weak in self._shown.items():
             layer = weak()
@@ -370,7 +365,7 @@ class ComparePanel(QWidget):
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.cancel_clicked.connect(self.cancel)
         self.run_bar.copy_clicked.connect(self.copy_as_python)
-        self.results.table.chosen.connect(self.show_map)
+        self.results.wanted.connect(self.show_map)
         connect_until_gone(
             self,
             [
@@ -393,6 +388,8 @@ class ComparePanel(QWidget):
         theme = get_theme(self.viewer.theme)
         self.run_bar.set_accent(theme.current.as_hex())
         self.results.curves.set_colors(*theme_colors(theme.background, theme.text))
+        for tree in (self.fields.methods.tree, self.fields.metrics.tree):
+            tree.set_colors(*theme_colors(theme.text, theme.current))
 
     def showEvent(self, event: Any) -> None:
         """Offer the models that were registered while the panel was hidden."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_segxai.comparison import Comparison
@@ -34,7 +34,14 @@ class CompareResults(QWidget):
         Shows the grid.
     in_background
         Starts a job of the inspector.
+
+    Attributes
+    ----------
+    wanted
+        The map of this row is to be shown: it was clicked, or the viewer is no longer taken by a grid.
     """
+
+    wanted = Signal(str)
 
     def __init__(
         self,
@@ -46,7 +53,7 @@ class CompareResults(QWidget):
         self.case: Case | None = None
         self.table = CompareTable()
         self.curves = CompareCurves()
-        self.grid = GridView(viewer, lambda: self.grid_button.setChecked(False))
+        self.grid = GridView(viewer, self._on_grid_ended)
         self.inspector = Inspector(viewer, in_background, self.grid.stop)
         self.grid_button = QPushButton("All maps in a grid")
         self.grid_button.setCheckable(True)
@@ -70,7 +77,7 @@ class CompareResults(QWidget):
         lower = QSplitter(Qt.Orientation.Horizontal)
         lower.addWidget(self.curves)
         lower.addWidget(self.inspector)
-        lower.setSizes([600, 380])
+        lower.setSizes([380, 250])
         both = QSplitter(Qt.Orientation.Vertical)
         both.addWidget(self.table)
         both.addWidget(lower)
@@ -84,6 +91,7 @@ class CompareResults(QWidget):
         layout.addWidget(both, 1)
         self.table.chosen.connect(self._on_row)
         self.curves.clicked.connect(self.table.select)
+        self.inspector.left.connect(self._want)
         self.grid_button.toggled.connect(self._on_grid)
         self.scale_box.currentIndexChanged.connect(lambda _: self._rescale())
 
@@ -115,6 +123,15 @@ class CompareResults(QWidget):
         for layer in self.grid.layers:
             if layer.name == name:
                 self.viewer.layers.selection.active = layer
+        self._want()
+
+    def _want(self) -> None:
+        if self.table.name is not None and not self.grid.is_on and not self.inspector.grid.is_on:
+            self.wanted.emit(self.table.name)
+
+    def _on_grid_ended(self) -> None:
+        self.grid_button.setChecked(False)
+        self._want()
 
     # -- all maps in a grid -------------------------------------------------------------------------------
 

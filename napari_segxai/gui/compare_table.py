@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QEvent, QModelIndex, Qt, Signal
-from qtpy.QtGui import QFont, QKeySequence
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
 from napari_segxai.comparison import Comparison
+from napari_segxai.gui.compare_curves import map_colors
 from napari_segxai.gui.metric_list import metric_tip, metric_words
 
 UNDEFINED = "–"
@@ -18,8 +19,11 @@ UNDEFINED = "–"
 STOPPED = "not measured: the run was stopped before"
 NO_MAP = "a random order is no map: it goes through insertion and deletion alone"
 
-WIDE = 15
+WIDE = 11
 """Characters in a line of a header."""
+
+MARGIN = 16
+"""Beside the text of a cell, in pixels: room for the mark of sorting."""
 
 Role = Qt.ItemDataRole
 
@@ -42,6 +46,7 @@ class TableModel(QAbstractTableModel):
         self.columns: list[Column] = []
         self.names: list[str] = []
         self._best: dict[str, str | None] = {}
+        self._colors: dict[str, str] = {}
         self._cells: dict[tuple[str, str], dict[str, Any]] = {}
 
     def set_comparison(self, comparison: Comparison) -> None:
@@ -55,7 +60,7 @@ class TableModel(QAbstractTableModel):
             *metrics,
             Column("seconds", "Seconds", "How long the method took."),
         ]
-        self.names = comparison.names
+        self.names, self._colors = comparison.names, map_colors(comparison)
         measured = bool(comparison.rows)
         self._best = {m.name: comparison.best(m.name) if measured else None for m in comparison.metrics}
         self.endResetModel()
@@ -112,7 +117,8 @@ class TableModel(QAbstractTableModel):
             return None
         column = self.columns[section]
         if role == Role.DisplayRole:
-            return "\n".join(textwrap.wrap(column.title, WIDE, break_long_words=False))
+            words = column.title.replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓")  # an arrow never stands alone
+            return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False))
         return column.tip if role == Role.ToolTipRole else None
 
     def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
@@ -133,6 +139,8 @@ class TableModel(QAbstractTableModel):
             font.setBold(self._best.get(column.key) == name)
             font.setItalic(self.is_control(name))
             return font
+        if role == Role.DecorationRole and column.key == "map":
+            return QColor(self._colors[name])
         if role == Role.TextAlignmentRole and column.key != "map":
             return int((Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value)
         return None
@@ -177,7 +185,6 @@ class CompareTable(QTableView):
         self.setModel(self.table)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setAlternatingRowColors(True)
         self.setWordWrap(False)
         self.setSortingEnabled(True)
         self.verticalHeader().hide()
@@ -187,6 +194,10 @@ class CompareTable(QTableView):
         header = self.horizontalHeader()
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSortIndicatorClearable(True)
+        small = QFont(header.font())
+        small.setPointSizeF(max(7.0, small.pointSizeF() - 2))
+        header.setFont(small)
+        header.setStyleSheet(f"QHeaderView::section {{ font-size: {small.pointSizeF():g}pt; padding: 1px; }}")
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.sortIndicatorChanged.connect(lambda *_: self._mark())
@@ -198,8 +209,7 @@ class CompareTable(QTableView):
         self.name = None
         self.table.set_comparison(comparison)
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        self.resizeColumnsToContents()
-        self.setColumnWidth(0, min(max(self.columnWidth(0), 120), 240))
+        self._resize()
 
     def select(self, name: str) -> None:
         """Make a row the current one."""
@@ -224,6 +234,18 @@ class CompareTable(QTableView):
             event.accept()
             return True
         return super().event(event)
+
+    def _resize(self) -> None:
+        """Give every column the room of its widest line, so that many find room."""
+        font = QFont(self.horizontalHeader().font())
+        font.setBold(True)
+        metrics = QFontMetrics(font)
+        model = self.table
+        for k, column in enumerate(model.columns):
+            title = model.headerData(k, Qt.Orientation.Horizontal)
+            lines = [*title.split("\n"), *(model.text(name, column.key) for name in model.names)]
+            width = max(metrics.horizontalAdvance(line) for line in lines) + MARGIN
+            self.setColumnWidth(k, min(width + 22, 200) if column.key == "map" else width)
 
     def _on_row(self, now: QModelIndex) -> None:
         if now.isValid() and self.table.names[now.row()] != self.name:

@@ -67,8 +67,9 @@ class GridView:
             Layers of the viewer that stay visible.
         """
         self.stop()
-        viewer, grid, camera = self.viewer, self.viewer.canvas.grid, self.viewer.camera
-        active = viewer.layers.selection.active
+        viewer, grid, camera = self.viewer, self.viewer.canvas.grid, self.viewer.scene.camera
+        # napari hands plugins a proxy of the selected layer, which nothing keeps alive
+        active = next((own for own in viewer.layers if own == viewer.layers.selection.active), None)
         self._before = _Before(
             {name: getattr(grid, name) for name in GRID},
             {name: getattr(camera, name) for name in CAMERA},
@@ -96,6 +97,9 @@ class GridView:
         grid.events.enabled.disconnect(self._on_enabled)
         own, self.layers = self.layers, []
         with suppress(RuntimeError):  # the window may be going
+            active = before.active() if before.active is not None else None
+            if active is not None and active in viewer.layers:
+                viewer.layers.selection.active = active  # first: with a selected layer the list would move on
             for layer in own:
                 if layer in viewer.layers:
                     viewer.layers.remove(layer)
@@ -105,10 +109,7 @@ class GridView:
                     layer.visible = visible
             for name, value in before.grid.items():
                 setattr(grid, name, value)
-            active = before.active() if before.active is not None else None
-            if active is not None and active in viewer.layers:
-                viewer.layers.selection.active = active
-            viewer.camera.update(dict(before.camera))
+            viewer.scene.camera.update(dict(before.camera))
         self.ended()
 
     def _on_enabled(self, event: Any) -> None:

@@ -13,7 +13,16 @@ from weakref import ref
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_segxai.engine.baselines import Baseline
 from napari_segxai.engine.passes import Steps
@@ -65,9 +74,12 @@ class Inspector(QWidget):
     ----------
     inspected
         There is a new `Inspection`.
+    left
+        The viewer is as it was before the steps were shown.
     """
 
     inspected = Signal(object)
+    left = Signal()
 
     def __init__(
         self,
@@ -94,7 +106,7 @@ class Inspector(QWidget):
         self.dice.setToolTip("Dice of the new prediction with the old one: is what is kept enough?")
         self.ratio.setToolTip("Pixels kept per pixel predicted: how much is kept?")
         for label in (self.dice, self.ratio):
-            label.setStyleSheet("font-size: 16px; font-weight: bold;")
+            label.setStyleSheet("font-weight: bold;")
         self.steps = QPushButton("Show the steps")
         self.steps.setCheckable(True)
         self.steps.setToolTip(
@@ -104,12 +116,14 @@ class Inspector(QWidget):
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.note.setMinimumWidth(60)
-        values = QHBoxLayout()
-        for words, label in (("Dice explained", self.dice), ("ratio", self.ratio)):
-            values.addWidget(QLabel(words))
-            values.addWidget(label)
-            values.addSpacing(12)
-        values.addStretch(1)
+        self.spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.spin.setFixedWidth(56)
+        values = QGridLayout()
+        values.setVerticalSpacing(2)
+        for k, (words, label) in enumerate((("Dice explained", self.dice), ("ratio", self.ratio))):
+            values.addWidget(QLabel(words), k, 0)
+            values.addWidget(label, k, 1)
+        values.setColumnStretch(1, 1)
         row = QHBoxLayout()
         row.addWidget(QLabel("threshold"))
         row.addWidget(self.slider, 1)
@@ -123,7 +137,7 @@ class Inspector(QWidget):
         layout.addWidget(self.steps)
         layout.addWidget(self.note)
         layout.addStretch(1)
-        self.setMinimumWidth(220)
+        self.setMinimumWidth(240)
         self.case: Case | None = None
         self.name = ""
         self.found: Inspection | None = None
@@ -269,6 +283,7 @@ class Inspector(QWidget):
     def _on_grid_ended(self) -> None:
         self._layers = {}
         self.steps.setChecked(False)
+        self.left.emit()
 
     # -- the slider ---------------------------------------------------------------------------------------
 

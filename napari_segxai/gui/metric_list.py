@@ -73,8 +73,10 @@ class MetricList(QWidget):
             self.tree.set_reason(metric.name, LACKS[lacks[0]] if lacks else "")
 
     def chosen(self) -> list[str]:
-        """Return the names of the ticked metrics for which everything is given."""
-        return [str(name) for name in self.tree.ticked()]
+        """Return the names of the ticked metrics for which everything is given, the usual ones first."""
+        names = [str(name) for name in self.tree.ticked()]
+        usual = [name for name in AT_FIRST if name in names]
+        return usual + [name for name in names if name not in AT_FIRST]
 
     def options(self) -> dict[str, Any]:
         """Return the parameters that are not the default."""

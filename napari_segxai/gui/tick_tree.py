@@ -134,6 +134,15 @@ class TickTree(QTreeWidget):
             if text:
                 group.setExpanded(True)
 
+    def set_colors(self, text: str, accent: str) -> None:
+        """Follow the theme: boxes that are not ticked would hardly be seen."""
+        box = "width: 9px; height: 9px; border-radius: 2px"
+        self.setStyleSheet(
+            f"QTreeView::indicator {{ {box}; border: 1px solid {text}; }} "
+            f"QTreeView::indicator:checked {{ background: {accent}; }} "
+            "QTreeView::indicator:disabled { border-color: #808080; }"
+        )
+
     def _group(self, name: str, first: bool) -> QTreeWidgetItem:
         for k in range(self.topLevelItemCount()):
             if self.topLevelItem(k).text(0) == name:
