@@ -59,7 +59,7 @@ class Settings:
     images: int = 20
     sweep_images: int = 10
     blocks: int = 1
-    block: int = 32
+    block: int = 24
     masks: int = 2000
     masks_tissue: int = 500
     masks_head: int = 100

@@ -12,6 +12,8 @@ from typing import Any
 
 import paper
 import s001_sweeps
+import s002_table1
+import torch
 import trends
 from common import BASELINE, DATASETS, Row, Settings, Store, cases
 from figures import draw
@@ -40,7 +42,7 @@ def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settin
                     ("s004_table1", _s004),
                 )
             ),
-            _left_out(),
+            _left_out(settings),
         ]
     )
     path = folder / "reproduction.md"
@@ -102,7 +104,7 @@ one head and one average brain are no sample: what they show, they show of thems
 | sweeps | {settings.sweep_images} Triangle images; of the blocks, the first one's white matter; data sets {", ".join(settings.sweep_datasets)} |
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
-| machine | {os.cpu_count()} CPU cores ({platform.machine()}); times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
+| machine | {os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} {_plural("thread", torch.get_num_threads())}; times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
 | computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
@@ -349,15 +351,25 @@ def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
     return out
 
 
-def _left_out() -> str:
-    return """## What is not reproduced
-
-- The papers' own data and networks (Synapse, COCO-2017, Cityscapes, OPG, KiTS23, Oxford-IIIT Pet): they do not come with
-  this project.
-- TransUNet (MiSuRe, tables 1, 4 and 6): no transformer network comes with this project.
-- MiSuRe, figures 4 to 9 and table 7 (object size, reliability): not part of this page.
-- RISE with 1000 and 2000 masks in 3D, unless `--full` was given; the tables say how many were used.
-"""
+def _left_out(settings: Settings) -> str:
+    lines = [
+        (
+            "The papers' own data and networks (Synapse, COCO-2017, Cityscapes, OPG, KiTS23, Oxford-IIIT Pet): they do not come "
+            "with this project."
+        ),
+        "TransUNet (MiSuRe, tables 1, 4 and 6): no transformer network comes with this project.",
+        "MiSuRe, figures 4 to 9 and table 7 (object size, reliability): not part of this page.",
+    ]
+    lines += [f"In this run: {DATASETS[name]}." for name in DATASETS if name not in settings.datasets]
+    unswept = [name for name in ("photograph", "tissue") if name not in settings.sweep_datasets]
+    if unswept:
+        lines.append(f"In this run: the sweeps (MiSuRe, tables 3, 5 and 6) on {' and '.join(unswept)}.")
+    if min(settings.masks_tissue, settings.masks_head) < s002_table1.COUNTS[-1]:
+        lines.append(
+            f"RISE with more than {settings.masks_tissue} masks on blocks, or {settings.masks_head} on the head: a pass in 3D "
+            "takes long; `--full` runs all."
+        )
+    return "## What is not reproduced\n\n" + "\n".join(f"- {words}" for words in lines) + "\n"
 
 
 # -- pieces --------------------------------------------------------------------------------------------

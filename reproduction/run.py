@@ -24,6 +24,7 @@ import s001_table1
 import s002_table1
 import s003_figures
 import s004_table1
+import torch
 from common import DATASETS, Row, Settings, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     settings = replace(settings, sweep_images=min(settings.images, settings.sweep_images))
     out = asked.out or (ROOT / "build" / "reproduction" if asked.quick else None)
     store = Store(out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
     start = time.perf_counter()
     rows: dict[str, list[Row]] = {one.NAME: one.run(settings, store) for one in EXPERIMENTS}
     store.say(f"{time.perf_counter() - start:.0f} s")
@@ -87,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=int, help="steps of MiSuRe's pruning")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="of these only")
     parser.add_argument("--sweep-datasets", nargs="+", choices=DATASETS, help="of these only, in the sweeps")
+    parser.add_argument(
+        "--threads", type=int, help="of torch; 1 is faster where other programs use the cores too"
+    )
     parser.add_argument("--note", help="what else should be known of the run, for the page")
     parser.add_argument("--fresh", action="store_true", help="use no kept result")
     parser.add_argument("--out", type=Path, help="folder of the page, its images and the results")
