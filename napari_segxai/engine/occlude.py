@@ -23,7 +23,7 @@ def occlude(
     question: Question,
     corners: Sequence[Corner],
     size: tuple[int, ...],
-    consume: Callable[[int, Tensor], bool | None],
+    consume: Callable[[int, Tensor], None],
     *,
     baseline: Baseline,
     note: str,
@@ -51,10 +51,20 @@ def occlude(
         local = _Local(question, corners, size, windows, hidden)
         if local.is_exact():
             question.engine["window"] = list(local.shape)
+
+            def consume_each(start: int, outputs: Tensor) -> None:
+                for k, output in enumerate(outputs):
+                    consume(start + k, local.logits(start + k, output))
+
             yield from stream(
-                question, len(corners), local.run, lambda start, _: consume(start, local.logits(start)),
-                note=note, partial=partial, grid=local.shape,
-            )  # fmt: skip
+                question,
+                len(corners),
+                local.run,
+                consume_each,
+                note=note,
+                partial=partial,
+                grid=local.shape,
+            )
             return
 
     def masks(start: int, n: int) -> Tensor:
@@ -111,10 +121,8 @@ class _Local:
         self.share = question.input[0, 0][windows[0].window].numel() / question.input[0, 0].numel()
         self._hidden = hidden
         self._passes = 0.0
-        self._base = question.logits
-        self._sheet = self._base[:0]
-        self._outputs = self._base[:0]
-        self._drawn: list[Window] = []
+        self._sheet = question.logits.clone()
+        self._drawn: Window | None = None
 
     def run(self, start: int, n: int) -> Tensor:
         """Return the logits in the windows of `n` boxes: (n, labels, *window)."""
@@ -129,45 +137,44 @@ class _Local:
             part[(slice(None), *inner)] = self._hidden[(0, slice(None), *box)]
             parts.append(part)
         before = question.passes.forward
-        self._outputs = question.look(torch.stack(parts))
+        outputs = question.look(torch.stack(parts))
         # A window counts as the part of a pass that it is.
         self._passes += (question.passes.forward - before) * self.share
         question.passes.forward = before + int(self._passes)
         self._passes -= int(self._passes)
-        return self._outputs
+        return outputs
 
-    def logits(self, start: int) -> Tensor:
-        """Return the logits of the whole grid for the boxes that were run last: (n, labels, *grid).
+    def logits(self, number: int, output: Tensor) -> Tensor:
+        """Return the logits of the whole grid for a box: (1, labels, *grid), from those in its window.
 
-        They live on one sheet, of which only what the last boxes changed is drawn anew.
+        They live on one sheet, of which only what the last box changed is drawn anew.
         """
-        n = len(self._outputs)
-        if len(self._sheet) < n:
-            self._sheet, self._drawn = self._base.repeat(n, *(1,) * (self._base.ndim - 1)), []
-        for row, window in zip(self._sheet, self._drawn, strict=False):
-            row[(slice(None), *window.changed)] = self._base[(0, slice(None), *window.changed)]
-        self._drawn = list(self.windows[start : start + n])
-        for row, out, window in zip(self._sheet, self._outputs, self._drawn, strict=False):
-            inner = tuple(
-                slice(c.start - w.start, c.stop - w.start)
-                for c, w in zip(window.changed, window.window, strict=True)
-            )
-            row[(slice(None), *window.changed)] = out[(slice(None), *inner)]
-        return self._sheet[:n]
+        base = self.question.logits
+        if self._drawn is not None:
+            place = (0, slice(None), *self._drawn.changed)
+            self._sheet[place] = base[place]
+        window = self._drawn = self.windows[number]
+        inner = tuple(
+            slice(c.start - w.start, c.stop - w.start)
+            for c, w in zip(window.changed, window.window, strict=True)
+        )
+        self._sheet[(0, slice(None), *window.changed)] = output[(slice(None), *inner)]
+        return self._sheet
 
     def is_exact(self) -> bool:
         """Tell whether windows give what whole passes give: looked at for the first, a middle and the last box."""
         question = self.question
-        tolerance = EXACT * float(self._base.abs().max())
+        tolerance = EXACT * float(question.logits.abs().max())
         for number in {0, len(self.corners) // 2, len(self.corners) - 1}:
             whole = question.input.clone()
             box = _box(self.corners[number], self.size)
             whole[(..., *box)] = self._hidden[(..., *box)]
             with torch.inference_mode():
                 try:
-                    self.run(number, 1)
+                    [output] = self.run(number, 1)
                 except RuntimeError:  # a network that insists on one size
                     return False
-                if not torch.allclose(self.logits(number), question.look(whole), rtol=0, atol=tolerance):
+                local = self.logits(number, output)
+                if not torch.allclose(local, question.look(whole), rtol=0, atol=tolerance):
                     return False
         return True
