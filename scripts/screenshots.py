@@ -20,6 +20,8 @@ PICTURES = {
 }
 """Name: sample, method, parameters, whether the parameters are unfolded."""
 
+COMPARED = ("seg-grad-cam", "seg-hires-grad-cam", "integrated-gradients", "occlusion", "rise", "misure")
+
 
 def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
@@ -81,6 +83,33 @@ def take_flow(name: str) -> None:
     viewer.close()
 
 
+def draw_compare(name: str) -> None:
+    """The Compare and evaluate dock: six methods on the triangle, their maps in a grid."""
+    import PIL.Image
+
+    viewer = napari.Viewer(show=False)
+    viewer.open_sample("napari-segxai", "triangle")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Compare and evaluate")
+    viewer.window.show()
+    viewer.window.resize(*SIZE)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.fields.methods.tick(COMPARED)
+    panel.run()
+    wait(lambda: not panel.run_bar.is_running, 900)
+    results = panel.results
+    results.curves.set_kind("dice-over-threshold")
+    results.table.select("misure")
+    wait(lambda: not results.inspector.is_busy)
+    results.grid_button.click()
+    end = time.monotonic() + 1  # let the last layer be drawn
+    wait(lambda: time.monotonic() > end)
+    path = IMAGES / f"{name}.png"
+    viewer.screenshot(path, canvas_only=False, flash=False)
+    PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+    print(path, panel.run_bar.status.text())
+    viewer.close()
+
+
 def draw_flow(name: str) -> None:
     """Draw the information flow of a sample, with few colours so that the file stays small."""
     import PIL.Image
@@ -99,5 +128,6 @@ if __name__ == "__main__":
     IMAGES.mkdir(parents=True, exist_ok=True)
     draw_flow("flow_tissue")
     take_flow("information_flow")
+    draw_compare("compare")
     for name, picture in PICTURES.items():
         take(name, *picture)

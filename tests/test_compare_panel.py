@@ -154,7 +154,8 @@ def test_the_table_sorts_numbers_marks_the_best_and_says_why_there_is_none(compa
     bold = {
         name: cell(panel, name, "saliency-ratio", Qt.ItemDataRole.FontRole).bold() for name in model.names
     }
-    assert [name for name, on in bold.items() if on] == [best]
+    top = panel.comparison.value(best, "saliency-ratio")
+    assert bold == {name: model.value(name, "saliency-ratio") == top for name in model.names}
     assert not any(
         cell(panel, name, "context-share", Qt.ItemDataRole.FontRole).bold() for name in model.names
     )

@@ -74,10 +74,16 @@ def _stop(
 def keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
     """Add what a job found until its dock was closed, if the viewer is still there."""
     alive = viewer()
-    is_open = alive is not None and hasattr(
-        alive.window, "_qt_window"
-    )  # a closed viewer may live on for a while
-    if is_open and isinstance(outcome.result, Explanation):
+    if alive is not None and _is_open(alive) and isinstance(outcome.result, Explanation):
         number = layers.next_number(alive, outcome.result.title)
         shown = layers.has_prediction(alive, outcome.result)
         layers.add_layers(alive, outcome.result, None, outcome.result.to_layers(number, prediction=not shown))
+
+
+def _is_open(viewer: Any) -> bool:
+    """Tell whether a viewer has its window; one that was closed may live on for a while."""
+    try:
+        viewer.window.geometry()
+    except (AttributeError, RuntimeError):
+        return False
+    return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyqtgraph as pg
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_segxai.comparison import Comparison
 from napari_segxai.gui.curves import COLORS
@@ -70,17 +70,17 @@ class CompareCurves(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.box: QComboBox = combo("Which curves are drawn.")
-        self.box.setMinimumWidth(190)
-        self.legend = QLabel("colours as in the table")
-        self.legend.setMinimumWidth(20)
+        self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.plot = pg.PlotWidget()
+        self.plot.setToolTip("Colours as in the table; a click on a line chooses its map.")
         self.plot.setMenuEnabled(False)
         self.plot.setMouseEnabled(False, False)
         self.plot.hideButtons()
         self.plot.showGrid(x=True, y=True, alpha=0.2)
+        self.plot.getAxis("bottom").setHeight(38)
         top = QHBoxLayout()
         top.addWidget(self.box)
-        top.addWidget(self.legend, 1)
+        top.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

@@ -81,7 +81,7 @@ class CompareResults(QWidget):
         both = QSplitter(Qt.Orientation.Vertical)
         both.addWidget(self.table)
         both.addWidget(lower)
-        both.setSizes([170, 190])
+        both.setSizes([205, 160])
         for splitter in (lower, both):
             splitter.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)

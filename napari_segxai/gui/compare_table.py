@@ -25,6 +25,9 @@ WIDE = 11
 MARGIN = 16
 """Beside the text of a cell, in pixels: room for the mark of sorting."""
 
+COLOR = 36
+"""Of the coloured square beside a name."""
+
 Role = Qt.ItemDataRole
 
 
@@ -45,7 +48,7 @@ class TableModel(QAbstractTableModel):
         self.comparison: Comparison | None = None
         self.columns: list[Column] = []
         self.names: list[str] = []
-        self._best: dict[str, str | None] = {}
+        self._best: dict[str, float | None] = {}
         self._colors: dict[str, str] = {}
         self._cells: dict[tuple[str, str], dict[str, Any]] = {}
 
@@ -61,8 +64,10 @@ class TableModel(QAbstractTableModel):
             Column("seconds", "Seconds", "How long the method took."),
         ]
         self.names, self._colors = comparison.names, map_colors(comparison)
-        measured = bool(comparison.rows)
-        self._best = {m.name: comparison.best(m.name) if measured else None for m in comparison.metrics}
+        self._best = {}
+        for metric in comparison.metrics if comparison.rows else ():
+            best = comparison.best(metric.name)
+            self._best[metric.name] = None if best is None else self.value(best, metric.name)
         self.endResetModel()
 
     def value(self, name: str, key: str) -> float | None:
@@ -83,6 +88,11 @@ class TableModel(QAbstractTableModel):
     def is_control(self, name: str) -> bool:
         """Tell whether a row is a random order."""
         return name not in self.comparison.maps
+
+    def is_best(self, name: str, key: str) -> bool:
+        """Tell whether no map has a better number; random orders do not count."""
+        best = self._best.get(key)
+        return best is not None and not self.is_control(name) and self.value(name, key) == best
 
     def text(self, name: str, key: str) -> str:
         """Return what stands in a cell."""
@@ -132,11 +142,11 @@ class TableModel(QAbstractTableModel):
             value = self.value(name, column.key)
             if value is None:
                 return self.reason(name, column.key)
-            best = "\nthe best of the maps" if self._best.get(column.key) == name else ""
+            best = "\nthe best of the maps" if self.is_best(name, column.key) else ""
             return f"{name}\n{column.title}: {value:.6g}{best}"
         if role == Role.FontRole:
             font = QFont(QApplication.font())
-            font.setBold(self._best.get(column.key) == name)
+            font.setBold(self.is_best(name, column.key))
             font.setItalic(self.is_control(name))
             return font
         if role == Role.DecorationRole and column.key == "map":
@@ -188,7 +198,7 @@ class CompareTable(QTableView):
         self.setWordWrap(False)
         self.setSortingEnabled(True)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
+        self.verticalHeader().setDefaultSectionSize(20)
         self.setCornerButtonEnabled(False)
         self.setToolTip("")
         header = self.horizontalHeader()
@@ -245,7 +255,7 @@ class CompareTable(QTableView):
             title = model.headerData(k, Qt.Orientation.Horizontal)
             lines = [*title.split("\n"), *(model.text(name, column.key) for name in model.names)]
             width = max(metrics.horizontalAdvance(line) for line in lines) + MARGIN
-            self.setColumnWidth(k, min(width + 22, 200) if column.key == "map" else width)
+            self.setColumnWidth(k, min(width + COLOR, 210) if column.key == "map" else width)
 
     def _on_row(self, now: QModelIndex) -> None:
         if now.isValid() and self.table.names[now.row()] != self.name:

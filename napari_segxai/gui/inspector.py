@@ -219,9 +219,11 @@ class Inspector(QWidget):
     def _start(self) -> None:
         self._make_room()
         case, found = self.case, self.found
-        image, source = case.comparison.image, case.source()
+        image, source, before = case.comparison.image, case.source(), case.comparison.prediction
+        if before is None:  # the run was stopped before the network had run
+            before = np.zeros(image.spatial_shape, np.uint8)
         self._layers = {
-            "prediction": layer_of(image, case.comparison.prediction, "prediction", "labels", opacity=1.0),
+            "prediction": layer_of(image, before, "prediction", "labels", opacity=1.0),
             "map": self._map_layer(),
             "kept": layer_of(
                 image,
