@@ -234,6 +234,7 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
         inspector.slider.setValue(round(threshold * 1000))
         wait(lambda: not inspector.is_busy)
         assert inspector.dice.text() == number(dice)
+        assert panel.results.curves.mark.value() == pytest.approx(threshold)
         kept = inspector.found.kept
         np.testing.assert_array_equal(viewer.layers["binarised"].data > 0, kept)
         assert inspector.ratio.text() == number(kept.sum() / (found.prediction > 0).sum())
@@ -384,6 +385,8 @@ def test_everything_can_be_written(compare_panel, run_compare, wait, tmp_path, v
     panel.image_box.setCurrentText("darker")
     run_compare(panel)
     assert [case.image.name for case in panel.cases.values()] == ["planted", "darker"]
+    shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
+    assert shown == ["saliency · vanilla-gradient · object #2"]  # not that of the run before
     import PIL.Image
 
     heights = []

@@ -78,6 +78,7 @@ class CompareCurves(QWidget):
         self.plot.hideButtons()
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.getAxis("bottom").setHeight(38)
+        self.mark = pg.InfiniteLine(angle=90, pen=pg.mkPen(CONTROL, width=1.5, style=Qt.PenStyle.DashLine))
         top = QHBoxLayout()
         top.addWidget(self.box)
         top.addStretch(1)
@@ -124,6 +125,10 @@ class CompareCurves(QWidget):
             line.setPen(self._pen(own))
             line.setZValue(1 if own == name else 0)
 
+    def set_threshold(self, value: float) -> None:
+        """Mark the inspector's threshold among the curves over it."""
+        self.mark.setValue(value)
+
     def set_colors(self, background: str, text: str) -> None:
         """Follow the theme."""
         self.plot.setBackground(background)
@@ -154,6 +159,8 @@ class CompareCurves(QWidget):
             line.sigClicked.connect(lambda *_, name=name: self.clicked.emit(name))
             self.plot.addItem(line)
             self.lines[name] = line
+        if self.kind == "dice-over-threshold":
+            self.plot.addItem(self.mark)
         self._label()
         end = max(max(along) for along, _ in drawing.lines.values())
         self.plot.setXRange(0, end or 1, padding=0.02)

@@ -203,6 +203,9 @@ class ComparePanel(QWidget):
 
     def _show(self, plan: Plan, asked: dict[str, Any], found: Comparison) -> None:
         self.results.stop()
+        for layer in (weak() for weak in self._shown.values()):
+            if layer is not None and layer in self.viewer.layers:
+                layer.visible = False
         self._plan, self._asked, self._shown = plan, asked, dict(asked["maps"])
         job = plan.job
         self.cases[job.image.name, asked["frame"], job.slice, job.model.name, job.target.label] = found

@@ -92,6 +92,7 @@ class CompareResults(QWidget):
         self.table.chosen.connect(self._on_row)
         self.curves.clicked.connect(self.table.select)
         self.inspector.left.connect(self._want)
+        self.inspector.spin.valueChanged.connect(self.curves.set_threshold)
         self.grid_button.toggled.connect(self._on_grid)
         self.scale_box.currentIndexChanged.connect(lambda _: self._rescale())
 
