@@ -12,13 +12,14 @@ STRONG = (1.0, 10.0)
 
 
 def run(settings: Settings, store: Store) -> list[Row]:
-    """Return one row per case."""
+    """Return one row per case, and one more per Triangle image of the sweeps."""
     rows = []
     for case in cases(settings):
-        swept = case.sweep and case.dataset == "triangle"
-        asked = {"lambdas": STRONG, "iterations": settings.iterations} if swept else {}
-        measure = lambda c=case, s=swept: [_measure(c) | (_pruned(c, settings.iterations) if s else {})]  # noqa: E731
-        rows += store.rows(NAME, case, asked, measure)
+        rows += store.rows(NAME, case, {}, lambda c=case: [_measure(c)])
+        if case.sweep and case.dataset == "triangle":
+            asked = {"lambdas": STRONG, "iterations": settings.iterations}
+            measure = lambda c=case: [_pruned(c, settings.iterations)]  # noqa: E731
+            rows += store.rows(f"{NAME}_lambda", case, asked, measure)
     return rows
 
 
@@ -30,18 +31,19 @@ def _measure(case: Case) -> Row:
     dict
         object: share of the image that the object has. positive: share of Seg-Grad-CAM's cells above 0. pooled: its highest
         absolute value, per that of Seg-HiRes-Grad-CAM, which does not pool. turned_dice, turned_ratio: Dice explained and
-        ratio at 0.05 of Seg-Eigen-CAM times -1.
+        ratio at 0.05 of Seg-Eigen-CAM times -1. rest_dice: Dice explained by everything but the predicted object.
     """
     predicted = case.predicted()
     pooled, whole = (case.explain(method).map for method in ("seg-grad-cam", "seg-hires-grad-cam"))
     eigen = case.explain("seg-eigen-cam").map
-    [turned] = masked(case, {"turned": -eigen}, [0.05])
+    turned, rest = masked(case, {"turned": -eigen, "rest": (~predicted).astype(float)}, [0.05])
     return {
         "object": float(predicted.mean()),
         "positive": float((pooled > 0).mean()),
         "pooled": float(np.abs(pooled).max() / max(float(np.abs(whole).max()), 1e-12)),
         "turned_dice": turned["dice"] or 0.0,
         "turned_ratio": turned["mask"] / max(turned["size"], 1),
+        "rest_dice": rest["dice"] or 0.0,
     }
 
 

@@ -81,7 +81,7 @@ def _layers(case: Case, maps: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _slice(array: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the axial slice of a volume with the largest object, front up; 2D images as they are."""
+    """Return the slice of a volume, across its last axis, with the largest object; 2D images as they are."""
     if array.ndim == 2:
         return array
     best = int(predicted.sum((0, 1)).argmax())

@@ -92,7 +92,7 @@ not hold is said, with a reason as far as one was found. `make reproduce` writes
 
 A case is one object (label) in one image. Triangle images are generated from items that the network was not trained on, by
 one seed each. The blocks have {settings.block} voxels of 2 mm per side; every label of a block is a case. One photograph,
-one head and one average brain are no sample: what they show, they show of themselves.
+one head and one average brain are no sample: what they show, they show of themselves alone.
 {f"In {len(empty)} of the cases the network finds no object, and they count for nothing." if empty else "In every case the network finds an object."}
 
 | setting | |
@@ -376,16 +376,19 @@ def _left_out(settings: Settings) -> str:
 
 
 def _section(parts: Sequence[str], verdicts: Sequence[Verdict], measured: Sequence[Row]) -> str:
-    body, reasons = [], []
+    body: list[list[str]] = []
+    reasons: dict[tuple[str, str], list[str]] = {}
     for verdict in verdicts:
         body.append([verdict.dataset, verdict.claim, verdict.rule, SAYS[verdict.holds], verdict.evidence])
         if verdict.holds is False:
             known = REASONS.get((verdict.key, verdict.dataset), REASONS.get((verdict.key, "")))
             why = (known or "no reason was found yet.").format_map(_numbers(measured, verdict.dataset))
-            reasons.append(f"- {verdict.dataset}, *{verdict.claim}*: {why}")
+            claims = reasons.setdefault((verdict.dataset, why), [])
+            claims += [f"*{verdict.claim}*"] if f"*{verdict.claim}*" not in claims else []
     out = [*parts, "### Trends", _table(["data set", "the paper", "rule", "here", "our numbers"], body)]
     if reasons:
-        out += ["### What does not hold, and why", "\n".join(reasons)]
+        told = [f"- {dataset}, {'; '.join(claims)}: {why}" for (dataset, why), claims in reasons.items()]
+        out += ["### What does not hold, and why", "\n".join(told)]
     return "\n\n".join(part for part in out if part) + "\n"
 
 

@@ -13,7 +13,7 @@ _WEAK_LAMBDA = (
 )
 
 _FULL = (
-    "the labels fill {object} of a block on average, which leaves no room for an order of magnitude. The mean is that of the "
+    "the labels fill {object} of a block on average, which leaves no room for an order of magnitude. The mean is mostly that of the "
     "smallest label, the fluid: to find it, the network needs nearly all of the block (that is the paper's context on medical "
     "images)."
 )
@@ -28,6 +28,11 @@ _ONE_SIGN = (
 _NOISE = (
     "a normalisation that takes away the mean follows this layer, so that gradients cancel when they are pooled: the highest value "
     "of Seg-Grad-CAM is {pooled} of that of Seg-HiRes-Grad-CAM. Its map is rounding noise, and few cells of it are positive."
+)
+_AIR = (
+    "the map of Seg-Grad-CAM is rounding noise here (its highest value is {pooled} of that of Seg-HiRes-Grad-CAM, because a "
+    "normalisation follows this layer), and lies in the air beside the head, so that it keeps next to nothing of the image. The Dice "
+    "that it explains all the same is that of what this network draws in an empty image: it finds something even in a black one."
 )
 _WIDE = (
     "two boxes overlap more readily than two masks: a map's box takes in what lies between its parts, and so does the object's. "
@@ -67,6 +72,12 @@ REASONS: dict[tuple[str, str], str] = {
     ("s001-msr-ratio-fair", "tissue"): _FULL,
     ("s001-time", "tissue"): _BACKWARD,
     ("s001-time", "head"): _BACKWARD,
+    ("s001-rise-best", "head"): (
+        "RISE at 0.2 and MSR are both near the ceiling: this network needs little more than the brain to find the brain."
+    ),
+    ("s001-msr-ratio", "head"): _AIR + " For MSR against RISE see the table.",
+    ("s001-msr-ratio-fair", "head"): _AIR + " For MSR against RISE see the table.",
+    ("s001-threshold-sgc", "head"): _AIR,
     ("s001-msr-below-one", "head"): (
         "nothing has to be added to the prediction's own pixels here (no dilation is needed): a brain differs from what surrounds "
         "it, unlike the organs of the paper, and is large."
@@ -97,7 +108,8 @@ REASONS: dict[tuple[str, str], str] = {
     ),
     ("s002-eigen-worst", "photograph"): (
         "the person is what dominates this network's features, which know no other label, so that their first component is the "
-        "person. Its sign is chosen to agree with the label; turned the other way it explains a Dice of {turned_dice}."
+        "person. Nor is Dice explained much of a test here: everything but the person explains a Dice of {rest_dice}, since a black "
+        "silhouette is enough for this network."
     ),
     ("s002-xres-dice", "tissue"): _ONE_SIGN,
     ("s002-eigen-worst", "tissue"): _ONE_SIGN + " Seg-Eigen-CAM needs no gradient and is never empty.",
