@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication
 import napari_segxai as sx
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_table import UNDEFINED, number
+from napari_segxai.io.compare_files import curve_points
 
 
 class Slow(PatchSwitch):
@@ -267,7 +268,6 @@ def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
     panel, curves = compare_panel, compare_panel.results.curves
     panel.fields.metrics.tree.tick([*METRICS, "deletion-dice"])
     panel.fields.methods.tick(["misure", "vanilla-gradient"])
-    panel.fields.methods.set_values("misure", {"stage": "sufficient"} if _has_stage(panel) else {})
     run_compare(panel)
     found = panel.comparison
     assert list(curves.drawings) == ["insertion-dice", "deletion-dice", "dice-over-threshold", "dilation"]
@@ -281,12 +281,10 @@ def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
     curves.set_kind("dilation")
     table = found.explanations["misure"].stage_table
     np.testing.assert_allclose(curves.lines["misure"].getData()[1], [row["dice"] for row in table])
+    points = [point for point in curve_points(found) if point["metric"] == "dice-over-dilation"]
+    assert [(p["share"], p["score"]) for p in points] == [(row["dilations"], row["dice"]) for row in table]
     curves.clicked.emit("misure")
     assert panel.results.table.name == "misure"
-
-
-def _has_stage(panel) -> bool:
-    return any(p.name == "stage" for p in panel.fields.methods._entries["misure"].method.parameters)
 
 
 def test_methods_have_parameters_of_their_own_and_can_be_had_twice(compare_panel, run_compare):

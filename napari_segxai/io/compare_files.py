@@ -42,13 +42,21 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
 
 
 def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row per point of every curve: map, metric, share, score."""
+    """Return one row per point of every curve: map, metric, share, score.
+
+    The share is that of pixels shown or hidden; over a threshold or over dilation it is the threshold or the stage.
+    Dice over dilation stage is called "dice-over-dilation".
+    """
     out = []
     for row in comparison.rows:
         curve = row["curve"]
         if curve is not None:
             pairs = zip(curve["share"], curve["score"], strict=True)
             out += [{"map": row["map"], "metric": row["metric"], "share": x, "score": y} for x, y in pairs]
+    for name, explanation in comparison.explanations.items():
+        if (stages := explanation.curves.get("dilation")) is not None:
+            pairs = zip(stages["dilations"], stages["dice"], strict=True)
+            out += [{"map": name, "metric": "dice-over-dilation", "share": x, "score": y} for x, y in pairs]
     return out
 
 
