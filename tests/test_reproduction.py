@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "reproduction"
@@ -29,7 +30,11 @@ def written(scripts, tmp_path_factory):
     page = ROOT / "docs" / "reproduction.md"
     before = page.read_bytes() if page.exists() else None
     folder = tmp_path_factory.mktemp("reproduction")
-    scripts["run"].main(["--quick", "--out", str(folder)])
+    threads = torch.get_num_threads()
+    scripts["run"].main(
+        ["--quick", "--out", str(folder), "--threads", "1"]
+    )  # small networks: faster with one
+    torch.set_num_threads(threads)
     assert (page.read_bytes() if page.exists() else None) == before
     return folder
 
