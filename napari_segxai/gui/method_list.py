@@ -114,7 +114,7 @@ class MethodList(QWidget):
         if key not in self._entries:
             return None
         entry = self._entries[key]
-        number = 2 + sum(own.method is entry.method for own in self._entries.values()) - 1
+        number = 1 + sum(own.method is entry.method for own in self._entries.values())
         new = (entry.method.name, number)
         self._entries[new] = _Entry(entry.method, dict(entry.values))
         self.tree.add(entry.method.family, new, "", entry.method.summary, ticked=True, after=key)
