@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from napari_segxai.explainers import grad_pam, layer_cam, seg_grad_cam, seg_hire
 from napari_segxai.explaining import Job
 from napari_segxai.flow import Flow, Tile
 from napari_segxai.image import Image
-from napari_segxai.metrics.layer_maps import NUMBERS, describe_map
+from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, shares
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
@@ -249,11 +250,13 @@ def _flow(plan: Plan) -> Steps[Flow]:
             jobs=jobs,
             questions=questions,
         )
+        with torch.no_grad():
+            features = [Features.of(activation) for activation in tape.activations]
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(tape.logits)
             place = prepared.placement
             true = None if truth is None else place.mask_to_grid(truth == question.label).to(job.device)
-            yield from _one_label(flow, tape, question, true, last=position + 1 == len(questions))
+            yield from _one_label(flow, tape, features, question, true, last=position + 1 == len(questions))
             yield question.step(f"backward pass of {name}")
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
         del tape
@@ -270,7 +273,13 @@ def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
 
 
 def _one_label(
-    flow: Flow, tape: Tape, question: Question, truth: Tensor | None, *, last: bool
+    flow: Flow,
+    tape: Tape,
+    features: Sequence[Features],
+    question: Question,
+    truth: Tensor | None,
+    *,
+    last: bool,
 ) -> Steps[None]:
     """Fill in the tiles of one label; passes counted and reported."""
     label = flow.model.labels[question.label]
@@ -281,7 +290,7 @@ def _one_label(
 
     def take(k: int, gradient: Tensor) -> None:
         maps[k] += combine(tape.activations[k], gradient, options)
-        norms[k] += gradient.abs().mean()
+        norms[k] += torch.linalg.vector_norm(gradient, 1) / gradient.numel()
 
     try:
         pixels = question.pixels
@@ -299,10 +308,13 @@ def _one_label(
                 values /= len(places)
         else:
             tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
+    # Layers of one resolution have their cells in common.
+    inside = cache(lambda shape: shares(question.predicted, shape))
+    true = cache(lambda shape: None if truth is None else shares(truth, shape))
     with torch.no_grad():
         numbers = [
-            describe_map(m, n, a, question.predicted, truth)
-            for m, n, a in zip(maps, norms, tape.activations, strict=True)
+            describe_map(m, n, f, inside(tuple(m.shape)), true(tuple(m.shape)))
+            for m, n, f in zip(maps, norms, features, strict=True)
         ]
         table = torch.stack(numbers).tolist()  # one transfer for all layers
     for layer, values, row in zip(layers, maps, table, strict=True):

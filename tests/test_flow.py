@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.cli import app
 from napari_segxai.flowing import METHODS
-from napari_segxai.metrics.layer_maps import describe_map
+from napari_segxai.metrics.layer_maps import Features, describe_map, shares
 from napari_segxai.resources import resource
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
@@ -59,7 +59,12 @@ def test_the_numbers_of_a_map_by_hand():
     predicted[:2, :2] = True  # all of the first cell
     predicted[2:, 2] = True  # half of the last
     activation = torch.tensor([[[[5.0, 0.0], [0.0, 1.0]]]])
-    numbers = describe_map(map, torch.tensor(0.25), activation, predicted, ~predicted).tolist()
+    numbers = describe_map(
+        map,
+        torch.tensor(0.25),
+        Features.of(activation),
+        *(shares(m, map.shape) for m in (predicted, ~predicted)),
+    ).tolist()
     high, low, positive, negative, gradient, active, inside, dice, dice_truth, ability = numbers
     assert (high, low, positive, negative, gradient, active) == (4, -2, 8, -2, 0.25, 1.5)
     assert inside == pytest.approx((4 + 0.5 * 3) / 8)

@@ -7,6 +7,7 @@ a coarse layer cannot look better than its cells allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,33 @@ NUMBERS = (
 )
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a layer's activation holds, the same for every label.
+
+    Attributes
+    ----------
+    values
+        (channels, cells).
+    norm
+        Mean absolute value.
+    total
+        (channels,): sum over the cells.
+    """
+
+    values: Tensor
+    norm: Tensor
+    total: Tensor
+
+    @classmethod
+    def of(cls, activation: Tensor) -> Features:
+        """Read (1, channels, *cells)."""
+        values = activation[0].flatten(1)
+        return cls(values, torch.linalg.vector_norm(values, 1) / values.numel(), values.sum(1))
+
+
 def describe_map(
-    map: Tensor, norm: Tensor, activation: Tensor, predicted: Tensor, truth: Tensor | None
+    map: Tensor, norm: Tensor, features: Features, inside: Tensor, truth: Tensor | None
 ) -> Tensor:
     """Return the numbers of a map as one tensor; the order is that of `NUMBERS`.
 
@@ -37,22 +63,19 @@ def describe_map(
         (*cells): raw and signed.
     norm
         Mean absolute gradient, passed through.
-    activation
-        (1, channels, *cells).
-    predicted, truth
-        Boolean (*model grid).
+    inside, truth
+        (*cells): the share of every cell that the prediction, or the truth, covers; see `shares`.
     """
-    inside = shares(predicted, map.shape)
     high, positive = map.amax(), map.clamp(min=0)
     drawn = (map >= high / 2) & (map > 0)
     total = positive.sum()
-    features = activation[0].flatten(1)
     weights = inside.flatten()
     size = weights.sum()
-    toward = features @ weights / size.clamp(min=1e-12)
-    away = features @ (1 - weights) / (len(weights) - size).clamp(min=1e-12)
+    within = features.values @ weights
+    toward = within / size.clamp(min=1e-12)
+    away = (features.total - within) / (len(weights) - size).clamp(min=1e-12)
     # nearer to the prototype inside: |f - away|^2 > |f - toward|^2
-    nearer = 2 * ((toward - away) @ features) + away.square().sum() - toward.square().sum() > 0
+    nearer = 2 * ((toward - away) @ features.values) + away.square().sum() - toward.square().sum() > 0
     return torch.stack(
         [
             high,
@@ -60,10 +83,10 @@ def describe_map(
             total,
             map.clamp(max=0).sum(),
             norm,
-            features.abs().mean(),
+            features.norm,
             (positive * inside).sum() / total,  # NaN without positive values
             block_dice(drawn, inside),
-            block_dice(drawn, shares(truth, map.shape)) if truth is not None else norm.new_zeros(()),
+            block_dice(drawn, truth) if truth is not None else norm.new_zeros(()),
             block_dice(nearer.view_as(map), inside),
         ]
     )
