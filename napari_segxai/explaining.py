@@ -103,9 +103,7 @@ def explain(
     job = explain_steps(
         model, image, target, method, seed=seed, device=device, slice=slice, precision=precision, **params
     )
-    if progress is True:
-        return _with_bar(job)
-    return finish(job, progress if callable(progress) else None)
+    return finish(job, progress)
 
 
 def explain_steps(
@@ -151,9 +149,7 @@ def explain_all(
         See `explain`, as for all other parameters.
     """
     job = explain_all_steps(model, image, targets, method, **params)
-    if progress is True:
-        return _with_bar(job)
-    return finish(job, progress if callable(progress) else None)
+    return finish(job, progress)
 
 
 def explain_all_steps(
@@ -306,17 +302,3 @@ class Job:
 
 def _first(make: Callable[[], list[Explanation]]) -> Explanation:
     return make()[0]
-
-
-def _with_bar(job: Steps[T]) -> T:
-    from tqdm import tqdm
-
-    with tqdm(total=1, unit="pass", leave=False) as bar:
-        while True:
-            try:
-                step = next(job)
-            except StopIteration as done:
-                return done.value
-            bar.total = step.total
-            bar.set_description(step.note, refresh=False)
-            bar.update(step.done - bar.n)

@@ -238,3 +238,9 @@ def test_dicts_and_tuples_are_looked_into():
     assert changed["out"][0].tolist() == [2, 2]
     assert nested["out"][0] is tensor
     assert first_tensor(None) is None
+
+
+def test_a_progress_bar_in_the_terminal(capsys):
+    ex = sx.explain(planted_model(), planted_image(), "object", "rise", masks=40, progress=True)
+    assert ex.map.any()
+    assert "mask 40 of 40" in capsys.readouterr().err

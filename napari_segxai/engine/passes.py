@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -79,12 +80,35 @@ class Step:
 Steps = Generator[Step, None, T]
 
 
-def finish(steps: Steps[T], progress: Callable[[Step], None] | None = None) -> T:
-    """Run a job to its end and return its result; `progress` is called with every step."""
+def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = None) -> T:
+    """Run a job to its end and return its result.
+
+    Parameters
+    ----------
+    progress
+        Called with every step; True shows a progress bar in the terminal.
+    """
+    if progress is True:
+        with _bar() as report:
+            return finish(steps, report)
     while True:
         try:
             step = next(steps)
         except StopIteration as done:
             return done.value
-        if progress is not None:
+        if progress:
             progress(step)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Step], None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=1, unit="pass", leave=False) as bar:
+
+        def report(step: Step) -> None:
+            bar.total = step.total
+            bar.set_description(step.note, refresh=False)
+            bar.update(step.done - bar.n)
+
+        yield report

@@ -119,13 +119,4 @@ class ExportMenu(QMenu):
         return Path(path) if path else None
 
     def _on_written(self, outcome: jobs.Outcome) -> None:
-        if self.run_bar.is_running:
-            return
-        if isinstance(outcome.error, OSError):
-            self.run_bar.show_status(str(outcome.error), error=True)
-        elif outcome.error is not None:
-            self.run_bar.set_failed(outcome, result=True)
-        elif outcome.result:
-            written = outcome.result
-            what = str(written[0]) if len(written) == 1 else f"{len(written)} files"
-            self.run_bar.show_status(f"Wrote {what}.")
+        self.run_bar.show_written(outcome)

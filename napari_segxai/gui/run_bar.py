@@ -133,6 +133,19 @@ class RunBar(QWidget):
         if not expected:
             show_error(f"napari-segxai: {text}\n\n{outcome.trace}")
 
+    def show_written(self, outcome: Outcome) -> None:
+        """Say which files a job has written, or why it could not; a running job has its own things to say."""
+        if self.is_running:
+            return
+        if isinstance(outcome.error, OSError):
+            self.show_status(str(outcome.error), error=True)
+        elif outcome.error is not None:
+            self.set_failed(outcome, result=True)
+        elif outcome.result:
+            written = outcome.result
+            what = str(written[0]) if len(written) == 1 else f"{len(written)} files"
+            self.show_status(f"Wrote {what}.")
+
     def show_status(self, text: str, *, error: bool = False) -> None:
         """Show a line below the progress bar."""
         self.status.setStyleSheet("color: #ff6b6b;" if error else "")

@@ -14,7 +14,6 @@ from torch import nn
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import options_as_dict
-from napari_segxai.explaining import _with_bar
 from napari_segxai.explanation import Explanation
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
@@ -86,9 +85,7 @@ def check(
     ...     print(verdict.word, verdict.check, verdict.sentence)
     """
     steps = check_steps(explanation, model, target, checks, device=device)
-    if progress is True:
-        return _with_bar(steps)
-    return finish(steps, progress if callable(progress) else None)
+    return finish(steps, progress)
 
 
 def check_steps(
