@@ -88,7 +88,7 @@ def _against(_flow: Flow, tile: Tile) -> str:
 
 
 def _tokens(flow: Flow, tile: Tile) -> str:
-    names = {call.type for call in flow.model.calls_for(flow.model.example())}
+    names = {call.type for call in flow.model.example_calls}
     if not any("attention" in name.lower() or "transformer" in name.lower() for name in names):
         return ""
     return "transformer: any token may hold what any other saw; read with care."

@@ -114,8 +114,8 @@ class Target:
         if region is None:
             return predicted
         if isinstance(region, str):
-            inside = np.ones(image.spatial_shape, bool)
-        elif isinstance(region, np.ndarray):
+            return placement.inside().to(predicted.device)
+        if isinstance(region, np.ndarray):
             if region.shape != image.spatial_shape:
                 raise UserError(
                     f"the region has shape {region.shape}, but {image.name} has {image.spatial_shape}; draw it on the "

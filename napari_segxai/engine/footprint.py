@@ -87,7 +87,7 @@ def find_footprint(question: Question) -> Footprint | None:
 def _stride(question: Question) -> tuple[int, ...]:
     """Return the least common multiple of the strides of all network layers, per axis."""
     model = question.model
-    example = model.example().shape[2:]
+    example = model.example_grid
     out = []
     for axis, (cells, size) in enumerate(zip(example, question.grid, strict=True)):
         strides = [round(cells / layer.shape[1 + axis]) for layer in model.example_layers]

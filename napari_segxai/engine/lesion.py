@@ -34,7 +34,7 @@ def lesions(
         One forward pass for all, then one or two per layer.
     """
     model = question.model
-    calls = model.calls_for(model.example())
+    calls = model.example_calls
     deeper = {layer.name: _deeper(calls, layer.name, model.find_layer("bottleneck").name) for layer in layers}
     kept = _capture(question, calls, {k for found in deeper.values() for k in found})
     yield question.step("forward pass")

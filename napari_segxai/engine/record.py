@@ -80,7 +80,7 @@ class Tape:
         self._graph = graph
         model = question.model
         self.layers = [model.find_layer(name) for name in names]
-        overwritten = {call.name for call in model.calls_for(model.example()) if call.overwritten}
+        overwritten = {call.name for call in model.example_calls if call.overwritten}
         try:
             self._tensors, self.logits = self._forward(overwritten)
             intact = all(tensor._version == version for tensor, version in self._tensors.values())

@@ -51,7 +51,7 @@ class Replay:
         self.question = question
         model = question.model
         self.layer = model.find_layer(name)
-        calls = model.calls_for(model.example())
+        calls = model.example_calls
         own = next(k for k, call in enumerate(calls) if call.name == self.layer.name)
         self._answered = _answered(calls, own, set(frozen))
         self._numbers = happening(calls, {own, *self._answered})
@@ -132,7 +132,7 @@ class Replay:
 
             return hook
 
-        calls = self.question.model.calls_for(self.question.model.example())
+        calls = self.question.model.example_calls
         self._overwritten = {k for k in self._names if calls[k].overwritten}
         self._copied = set(self._overwritten)
         for path in {name.partition("@")[0] for name in wanted}:

@@ -71,6 +71,12 @@ class Placement:
         out[(slice(None), slice(None), *(slice(n) for n in self.resampled_shape))] = tensor
         return out
 
+    def inside(self) -> Tensor:
+        """Return where the image lies on the model grid: boolean, False in the padding."""
+        out = torch.zeros(self.shape, dtype=torch.bool)
+        out[tuple(slice(n) for n in self.resampled_shape)] = True
+        return out
+
     def mask_to_grid(self, mask: np.ndarray) -> Tensor:
         """Bring a boolean mask on the image grid to the model grid.
 

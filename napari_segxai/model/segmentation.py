@@ -303,14 +303,18 @@ class SegmentationModel:
             for parameter in trainable:
                 parameter.requires_grad_(True)
 
-    def example(self) -> Tensor:
-        """Return an input of a shape that the card allows: (1, channels, *grid), random but fixed."""
+    @property
+    def example_grid(self) -> tuple[int, ...]:
+        """A shape of the model grid that the card allows."""
         card, multiple = self.card, self.card.grid.multiple
         # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
         side = max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
-        shape = card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims
+        return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
+
+    def example(self) -> Tensor:
+        """Return an input on the example grid: (1, channels, *grid), random but fixed."""
         generator = torch.Generator().manual_seed(0)
-        return torch.rand((1, len(card.channels), *shape), generator=generator)
+        return torch.rand((1, len(self.card.channels), *self.example_grid), generator=generator)
 
     def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
         """List the network layers in order of execution, with shapes for `image` (or an example input).
@@ -356,16 +360,21 @@ class SegmentationModel:
         return self.layers_for(self.example())
 
     @cached_property
+    def example_calls(self) -> tuple[Call, ...]:
+        """Every call of a module in a forward pass on an example input."""
+        return self.calls_for(self.example())
+
+    @cached_property
     def outline(self) -> tuple[NetworkLayer, ...]:
         """The main blocks of the network, in order of execution."""
-        return tuple(outline(self.calls_for(self.example()), self.example_layers))
+        return tuple(outline(self.example_calls, self.example_layers))
 
     @cached_property
     def map_bytes_per_cell(self) -> float:
         """Size of the largest feature map of one image, in bytes per cell of the model grid."""
         if not self.has_layers or not self.example_layers:
             return 4 * TYPICAL_CHANNELS
-        cells = self.example()[0, 0].numel()
+        cells = math.prod(self.example_grid)
         return max(4 * math.prod(layer.shape) for layer in self.example_layers) / cells
 
     def find_layer(self, name: str) -> NetworkLayer:
@@ -376,7 +385,7 @@ class SegmentationModel:
         UserError
             If there is none, with the nearest names; for a TorchScript model, always.
         """
-        return find_layer(name, self.example_layers, self.name, self.calls_for(self.example()))
+        return find_layer(name, self.example_layers, self.name, self.example_calls)
 
 
 def _all_modules(root: nn.Module) -> list[nn.Module]:

@@ -80,7 +80,7 @@ def layers_of(model: SegmentationModel) -> list[str]:
     modules = _modules(model.module)
     first: dict[str, int] = {"": -1}
     if model.has_layers:
-        for call in model.calls_for(model.example()):
+        for call in model.example_calls:
             first.setdefault(call.name.partition("@")[0], call.start)
 
     def time(name: str) -> int:
