@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.errors import UserError
@@ -59,9 +59,9 @@ class RunBar(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.run)
         top.addWidget(self.estimate, 1)
-        self._row = bottom = QHBoxLayout()
-        for button in self._buttons:
-            bottom.addWidget(button)
+        self._row = bottom = QGridLayout()
+        for column, button in enumerate(self._buttons):
+            bottom.addWidget(button, 0, column)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(4)
@@ -154,8 +154,10 @@ class RunBar(QWidget):
 
     def add_button(self, button: QPushButton) -> None:
         """Add a button that works on a result."""
-        self._row.addWidget(button)
         self._buttons = (*self._buttons, button)
+        for k, each in enumerate(self._buttons):  # four in one row would be cut off
+            self._row.addWidget(each, k // 2, k % 2)
+            self._row.setColumnStretch(k % 2, 1)
         button.setEnabled(False)
 
     def _on_run(self) -> None:
