@@ -24,6 +24,7 @@ from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passe
 from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.running import steps_of
 from napari_segxai.targets import Target
 from napari_segxai.truth import Truth, truth_labels
 
@@ -271,6 +272,8 @@ class Plan:
         Boolean, on the image grid: where the label really is, if known.
     metrics, controls, options
         What is measured; see `compare`.
+    together
+        How many jobs run side by side; what they have in common is run once, but their times are not their own.
     """
 
     job: Job
@@ -280,6 +283,7 @@ class Plan:
     metrics: tuple[Metric, ...]
     controls: int
     options: Mapping[str, Any]
+    together: int = 1
 
     @classmethod
     def make(
@@ -327,19 +331,22 @@ class Plan:
 def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
     done, measuring = 0, plan.measuring
     total = sum(one.passes.cost for one in plan.jobs.values()) + measuring.cost
-    for name, job in plan.jobs.items():
-        for_one = job.steps()
+    listed = list(plan.jobs)
+    for names in (listed[k : k + plan.together] for k in range(0, len(listed), plan.together)):
+        jobs = [plan.jobs[name] for name in names]
+        cost = sum(job.passes.cost for job in jobs)
+        explaining, title = steps_of(jobs), names[0] + (f" to {names[-1]}" if len(names) > 1 else "")
         while True:
             try:
-                step = next(for_one)
+                step = next(explaining)
             except StopIteration as end:
-                explanation = end.value
+                explanations = end.value
                 break
-            share = min(step.done, job.passes.cost)
-            yield Step(done + share, total, f"{name}: {step.note}", partial(_so_far, found))
-        done += job.passes.cost
-        found.explanations[name], found.maps[name] = explanation, explanation.map
-        found.prediction = explanation.prediction
+            yield Step(done + min(step.done, cost), total, f"{title}: {step.note}", partial(_so_far, found))
+        done += cost
+        for name, explanation in zip(names, explanations, strict=True):
+            found.explanations[name], found.maps[name] = explanation, explanation.map
+            found.prediction = explanation.prediction
     start = time.perf_counter()
     job = plan.job
     with job.model.in_use(job.device), guarded(job.device):

@@ -16,45 +16,58 @@ from napari_segxai.engine.sharing import Shared
 if TYPE_CHECKING:
     from napari_segxai.explaining import Job
     from napari_segxai.explanation import Explanation
+    from napari_segxai.model.segmentation import Prepared
 
 
 def steps_of(jobs: Sequence[Job]) -> Steps[list[Explanation]]:
-    """Run jobs of one model and image side by side: what they ask of the network alike is run once.
+    """Run jobs of one model side by side: what they ask of the network alike is run once, the rest in one batch.
 
     ``step.partial()`` gives the explanations so far.
     """
     start = time.perf_counter()
     first = jobs[0]
     canvases = [Canvas(job) for job in jobs]
-    slices, cost = first.slices, sum(job.planned.cost for job in jobs)
+    many = max(len(job.slices) for job in jobs)
+    expected = sum(job.passes.cost for job in jobs)
+    before = 0  # of that, what earlier slices were expected to take
     with first.model.in_use(first.device), guarded(first.device):
-        for position, index in enumerate(slices):
-            prepared = first.model.prepare(first.image, index)
-            shared = Shared() if len(jobs) > 1 else None
-            questions = [job.question(prepared, shared) for job in jobs]
-            rounds = _rounds(jobs, questions, shared)
-            prefix = f"slice {index}: " if len(slices) > 1 else ""
+        for position in range(many):
+            going = [k for k, job in enumerate(jobs) if position < len(job.slices)]
+            shared = Shared() if len(going) > 1 else None
+            prepared: dict[tuple[int, int | None], Prepared] = {}
+            questions = {}
+            for k in going:
+                job, index = jobs[k], jobs[k].slices[position]
+                key = id(job.image), index
+                if key not in prepared:
+                    prepared[key] = job.model.prepare(job.image, index)
+                questions[k] = job.question(prepared[key], shared)
+            rounds = _rounds([jobs[k] for k in going], list(questions.values()), shared)
+            prefix = f"slice {first.slices[position]}: " if many > 1 and 0 in going else ""
             while True:
                 try:
                     steps = next(rounds)
                 except StopIteration as done:
-                    for canvas, question, finding in zip(canvases, questions, done.value, strict=True):
-                        canvas.seconds = time.perf_counter() - start
-                        canvas.add(question, finding, index)
+                    seconds = time.perf_counter() - start
+                    for k, finding in zip(going, done.value, strict=True):
+                        canvases[k].seconds = seconds
+                        canvases[k].add(questions[k], finding, jobs[k].slices[position])
                     break
+                seconds = time.perf_counter() - start
                 for canvas in canvases:
-                    canvas.seconds = time.perf_counter() - start
+                    canvas.seconds = seconds
                 done_cost, total = sum(s.done for s in steps), sum(s.total for s in steps)
-                if len(slices) > 1:
-                    total = cost * len(slices)
-                    done_cost = min(position * cost + done_cost, total)
+                if many > 1:
+                    done_cost, total = min(before + done_cost, expected), expected
+                last = dict(zip(going, steps, strict=True))
                 parts = [
-                    canvas.partial(question, step.partial, index)
-                    for canvas, question, step in zip(canvases, questions, steps, strict=True)
+                    canvas.partial(questions[k], last[k].partial, jobs[k].slices[position])
+                    if k in last
+                    else partial(canvas.explanation, partial=True)
+                    for k, canvas in enumerate(canvases)
                 ]
                 yield Step(done_cost, total, prefix + steps[0].note, _partial_of(parts))
-            for canvas in canvases:
-                canvas.seconds = time.perf_counter() - start
+            before += sum(jobs[k].planned.cost for k in going)
     return [canvas.explanation(partial=False) for canvas in canvases]
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_segxai.comparing import compare_steps
+from napari_segxai.comparing import plan_comparison
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Step, Steps, finish
 from napari_segxai.errors import UserError
+
+TOGETHER = 8
+"""Combinations that are explained side by side: each keeps its masks and maps in memory."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def sweep_steps(
     values = {name: list(given) for name, given in grid.items()}
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     methods = [(method, combination) for combination in combinations]
-    return _sweep(method, values, compare_steps(model, image, target, methods, controls=0, **options))
+    plan = plan_comparison(model, image, target, methods, controls=0, **options)
+    return _sweep(method, values, replace(plan, together=TOGETHER).steps())
 
 
 def _sweep(method: str, grid: Mapping[str, Sequence[Any]], steps: Steps[Comparison]) -> Steps[Sweep]:

@@ -253,7 +253,9 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
         now, before = logits.softmax(1), question.logits.softmax(1)
         expected = 2 * soft_dice(now[:, 1] * within, before[:, 1] * within)
         expected = expected + soft_dice(now[:, 0] * within, before[:, 0] * within)
-        assert float(seen.soft_dice(logits, 2, 1)) == pytest.approx(float(expected), rel=1e-5)
+        assert float(seen.soft_dice(logits, torch.tensor([2.0, 1.0]))) == pytest.approx(
+            float(expected), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])

@@ -7,35 +7,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+from napari_segxai.engine.descent import Descent
+from napari_segxai.engine.joint import Joint, Turn
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Finding, Question
-
-
-def warm_up() -> None:
-    """Load what torch loads when the first optimiser is made: a second that is better spent early."""
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 
 def optimise(
     question: Question,
     parameter: Tensor,
-    loss: Callable[[Tensor], Tensor],
+    inputs: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
     *,
     iterations: int,
-    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
+    descent: Callable[[Tensor], Descent],
     after: Callable[[Tensor], None],
     note: str,
     partial: Callable[[], Finding] | None = None,
 ) -> Steps[Tensor]:
-    """Minimise `loss` of `parameter`, which is changed in place.
+    """Minimise `loss` over `parameter`, which is changed in place.
+
+    Questions that are asked at the same time share their passes: one batch for all of them.
 
     Parameters
     ----------
+    inputs
+        parameter -> the network's input (1, channels, *grid), differentiable.
     loss
-        Runs the network once on what `parameter` makes of the input and returns a scalar.
-    optimizer
-        Made for [parameter].
+        (parameter, logits (1, labels, *grid)) -> scalar.
+    descent
+        parameter -> the rule by which it descends.
     after
         Called without gradient after every update, e.g. to clamp.
 
@@ -45,24 +46,25 @@ def optimise(
         (iterations,): the loss before every update. It stays on the device until the end, so that no
         iteration waits for the host.
     """
-    descent = optimizer([parameter.requires_grad_(True)])
-    losses = torch.zeros(iterations, device=question.device)
-    for k in range(iterations):
-        try:
-            with torch.enable_grad():
-                value = loss(parameter)
-                (parameter.grad,) = torch.autograd.grad(value, [parameter])
-            descent.step()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            value = None
-            free(question.device)
-            raise OutOfMemory(question.device) from None
-        with torch.no_grad():
-            after(parameter)
-            losses[k] = value.detach()
-        question.passes.backward += 1
-        yield question.step(f"{note} {k + 1} of {iterations}", partial)
+    rule = descent(parameter)
+    parameter.requires_grad_(True)
+    joint = Joint() if question.shared is None else question.shared.joint
+    losses: list[Tensor] = []
+    turn: Turn | None = None
+    joint.members += 1
+    try:
+        for k in range(iterations):
+            turn = Turn(question, parameter, inputs, loss)
+            joint.enter(turn)
+            while turn.gradient is None:  # others still have to ask
+                yield question.step(f"{note} {k + 1} of {iterations}", partial)
+                joint.take()
+            with torch.no_grad():
+                rule.step(turn.gradient)
+                after(parameter)
+            losses.append(turn.value)
+            yield question.step(f"{note} {k + 1} of {iterations}", partial)
+    finally:
+        joint.leave(turn)
     parameter.requires_grad_(False)
-    return losses
+    return torch.stack(losses) if losses else torch.zeros(0, device=question.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -25,25 +26,23 @@ def size_and_variation(mask: Tensor, size: float, variation: float, beta: float)
 class _SizeAndVariation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mask: Tensor, size: float, variation: float, beta: float) -> Tensor:
-        count = mask.numel()
-        gradient = mask.sign().mul_(size / count)
-        value = size * mask.abs().sum() / count
+        gradient = torch.zeros_like(mask)
         for axis in range(2, mask.ndim):
             n = mask.shape[axis]
             if n < 2 or variation == 0:
                 continue
-            before, after = mask.narrow(axis, 0, n - 1), mask.narrow(axis, 1, n - 1)
-            step = after - before
-            scale = variation / step.numel()
-            if beta == 2:
-                value = value + scale * step.square().sum()
-                slope = step.mul_(2 * scale)
-            else:
-                value = value + scale * step.abs().pow(beta).sum()
-                slope = step.abs().pow_(beta - 1).mul_(step.sign()).mul_(beta * scale)
-            gradient.narrow(axis, 1, n - 1).add_(slope)
-            gradient.narrow(axis, 0, n - 1).sub_(slope)
-        ctx.save_for_backward(gradient)
+            slope = mask.narrow(axis, 1, n - 1) - mask.narrow(axis, 0, n - 1)
+            scale = variation * beta / slope.numel()
+            if beta != 2:
+                slope = slope.abs().pow_(beta - 1).mul_(slope.sign())
+            gradient.narrow(axis, 1, n - 1).add_(slope, alpha=scale)
+            gradient.narrow(axis, 0, n - 1).sub_(slope, alpha=scale)
+        # Both terms are homogeneous, so that their values follow from their gradients (Euler).
+        flat, sign = mask.reshape(-1), mask.sign()
+        value = torch.dot(gradient.view(-1), flat) / beta
+        price = size / mask.numel()
+        value.add_(torch.dot(sign.view(-1), flat), alpha=price)
+        ctx.save_for_backward(gradient.add_(sign, alpha=price))
         return value
 
     @staticmethod
@@ -51,6 +50,41 @@ class _SizeAndVariation(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None, None
+
+
+def sum_of_ratios(values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum_j weights[j] * (a_j . v + offsets[j]) / (b_j . v + offsets[J + j])``, differentiable once.
+
+    Parameters
+    ----------
+    values
+        (n, P); only they get a gradient.
+    rows
+        (2 J, P): all a, then all b.
+    offsets, weights
+        (2 J,) and (J,).
+
+    Returns
+    -------
+    Tensor
+        (n,)
+    """
+    return _SumOfRatios.apply(values, rows, offsets, weights)
+
+
+class _SumOfRatios(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+        above, below = F.linear(values, rows, offsets).chunk(2, 1)
+        ratios, slopes = above / below, weights / below
+        ctx.save_for_backward(torch.cat([slopes, slopes * -ratios], 1), rows)
+        return ratios @ weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        slopes, rows = ctx.saved_tensors
+        return (slopes * upstream[:, None]) @ rows, None, None, None
 
 
 def mix(baseline: Tensor, image: Tensor, mask: Tensor) -> Tensor:
@@ -65,8 +99,10 @@ def mix(baseline: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     mask
         (n, 1, *grid).
     """
-    if not mask.requires_grad:
-        return torch.lerp(baseline, image, mask)
+    if not mask.requires_grad or image.shape[1] == 1:
+        return torch.lerp(
+            baseline, image, mask
+        )  # whose own gradient is slow only where it sums over channels
     return _Mix.apply(baseline, image, mask)
 
 

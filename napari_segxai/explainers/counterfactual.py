@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline, hide_behind
+from napari_segxai.engine.descent import AdamW
 from napari_segxai.engine.margin import margin
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
@@ -296,8 +297,8 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
     def edited(change: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(image + change * span, least), largest)
 
-    def loss(change: Tensor) -> Tensor:
-        left = goal.loss(question.forward(edited(change)), BEYOND * start).sum() / start
+    def loss(change: Tensor, logits: Tensor) -> Tensor:
+        left = goal.loss(logits, BEYOND * start).sum() / start
         variation = sum(change.diff(dim=axis).abs().mean() for axis in dims if change.shape[axis] > 1)
         return left + options.sparsity * change.abs().mean() + options.smoothness * variation
 
@@ -307,9 +308,10 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
     losses = yield from optimise(
         question,
         delta,
+        edited,
         loss,
         iterations=options.iterations,
-        optimizer=partial(torch.optim.AdamW, lr=options.lr, weight_decay=0.0, fused=True),
+        descent=partial(AdamW, lr=options.lr),
         after=after,
         note="change",
     )

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline, Hide
+from napari_segxai.engine.descent import AdamW
 from napari_segxai.engine.margin import margin
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
@@ -167,11 +169,13 @@ def _one_area(
     sign = 1 if options.mode == "preserve" else -1
     progress = 0
 
-    def loss(values: Tensor) -> Tensor:
+    def shown(values: Tensor) -> Tensor:
+        return hide(enlarge(values))
+
+    def loss(values: Tensor, logits: Tensor) -> Tensor:
         nonlocal progress
         progress += 1
         weight = options.penalty * GROWTH ** (progress / options.iterations)
-        logits = question.forward(hide(enlarge(values)))
         away = (values.flatten().sort()[0] - step).square().mean()
         share = (_mean_margin(question, logits) - ends[0]) / max(abs(ends[1] - ends[0]), 1e-6)
         return weight * away - sign * share
@@ -179,15 +183,16 @@ def _one_area(
     yield from optimise(
         question,
         coarse,
+        shown,
         loss,
         iterations=options.iterations,
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=options.lr, weight_decay=0),
+        descent=partial(AdamW, lr=options.lr),
         after=lambda values: values.clamp_(0, 1),
         note=f"area {area:g}, iteration",
         partial=finding,
     )
     with torch.inference_mode():
-        score = float(_mean_probability(question, question.forward(hide(enlarge(coarse)))))
+        score = float(_mean_probability(question, question.forward(shown(coarse))))
     yield question.step(f"area {area:g} checked", finding)
     return coarse, score
 

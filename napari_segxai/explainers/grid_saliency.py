@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.descent import Momentum
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
@@ -121,10 +123,9 @@ def _one(
 
     def shown(values: Tensor) -> Tensor:
         mask = spread(values)
-        return torch.maximum(mask, request) if options.mode == "context" else mask
+        return hide(torch.maximum(mask, request) if options.mode == "context" else mask)
 
-    def loss(values: Tensor) -> Tensor:
-        logits = question.forward(hide(shown(values)))
+    def loss(values: Tensor, logits: Tensor) -> Tensor:
         lost = (wanted - question.model.probability(logits, question.label)).clamp(min=0)
         return options.lam * values.mean() + (lost * request).sum() / inside
 
@@ -139,15 +140,16 @@ def _one(
     losses = yield from optimise(
         question,
         coarse,
+        shown,
         loss,
         iterations=options.iterations,
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=options.momentum),
+        descent=partial(Momentum, lr=rate, momentum=options.momentum),
         after=after,
         note=f"{baseline}, iteration" if options.unbiased else "iteration",
         partial=finding,
     )
     with torch.no_grad():
-        last = float(loss(coarse))
+        last = float(loss(coarse, question.forward(shown(coarse))))
     yield question.step("checked", finding)
     values = losses.tolist()
     improved = last <= values[0]

@@ -31,14 +31,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.descent import AdamW
 from napari_segxai.engine.morphology import ball, dilate
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
-from napari_segxai.engine.penalties import size_and_variation
+from napari_segxai.engine.penalties import size_and_variation, sum_of_ratios
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import Size, explainer
-from napari_segxai.metrics.overlap import dice, soft_dice_of_sums
+from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
 from napari_segxai.targets import is_label
 
@@ -154,10 +155,11 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     def spread(values: Tensor) -> Tensor:
         return values if values.shape[2:] == sufficient.shape else enlarge(values)
 
-    def loss(values: Tensor) -> Tensor:
-        logits = question.forward(hide_more(spread(values)))
-        agreement = seen.soft_dice(logits, options.alpha_label, options.alpha_background)
-        return size_and_variation(values, options.lam, options.gamma, options.beta) + 1 - agreement
+    alphas = torch.tensor([options.alpha_label, options.alpha_background], device=question.device)
+
+    def loss(values: Tensor, logits: Tensor) -> Tensor:
+        price = size_and_variation(values, options.lam, options.gamma, options.beta)
+        return price + 1 - seen.soft_dice(logits, alphas).sum()
 
     below = math.nextafter(options.clamp, -1)  # what equals the clamp stays
 
@@ -170,9 +172,10 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     losses = yield from optimise(
         question,
         mask,
+        lambda values: hide_more(spread(values)),
         loss,
         iterations=options.iterations,
-        optimizer=partial(torch.optim.AdamW, lr=options.lr, weight_decay=options.weight_decay, fused=True),
+        descent=partial(AdamW, lr=options.lr, weight_decay=options.weight_decay),
         after=after,
         note="stage 2, pruning",
         partial=pruned,
@@ -217,28 +220,32 @@ class _Object:
         inside = torch.ones_like(self.pixels) if self.within is None else self.within
         own = model.probability(question.logits, label)[0]
         background = 1 - own if self.complement else model.probability(question.logits, 0)[0]
-        # Columns by which one product with a probability gives all the sums of eq. 1 at once.
-        self.columns = (
-            torch.stack([own * inside, background * inside, inside.to(own.dtype)]).flatten(1).T.contiguous()
+        own, background, inside = (
+            values.flatten() for values in (own * inside, background * inside, inside.float())
         )
-        self.label_size, self.background_size, self.cells = self.columns.sum(0)
+        # The two soft Dice of eq. 1 (epsilon is 1), as ratios of products with the label's probability; where the
+        # background has a probability of its own, with both, one after the other.
+        if self.complement:
+            self.rows = torch.stack([2 * own, -2 * background, inside, -inside])
+            offsets = [own.new_zeros(()), 2 * background.sum(), own.sum(), background.sum() + inside.sum()]
+        else:
+            none = torch.zeros_like(own)
+            pairs = [(2 * own, none), (none, 2 * background), (inside, none), (none, inside)]
+            self.rows = torch.stack([torch.cat(pair) for pair in pairs])
+            offsets = [own.new_zeros(()), own.new_zeros(()), own.sum(), background.sum()]
+        self.offsets = torch.stack(offsets) + 1
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
         return dice(is_label(logits, self.question.label), self.pixels, self.within)
 
-    def soft_dice(self, logits: Tensor, alpha_label: float, alpha_background: float) -> Tensor:
-        """Weighted sum of the soft Dice of label and background (eq. 1, third term)."""
-        model = self.question.model
-        own = model.probability(logits, self.question.label).flatten(1)
-        with_label, with_background, size = (own @ self.columns).unbind(1)
-        if self.complement:
-            with_background, rest = self.background_size - with_background, self.cells - size
-        else:
-            _, with_background, rest = (model.probability(logits, 0).flatten(1) @ self.columns).unbind(1)
-        label = soft_dice_of_sums(with_label, size, self.label_size)
-        background = soft_dice_of_sums(with_background, rest, self.background_size)
-        return (alpha_label * label + alpha_background * background).sum()
+    def soft_dice(self, logits: Tensor, alphas: Tensor) -> Tensor:
+        """Soft Dice of label and background, weighted by `alphas` (2,) and summed (eq. 1, third term): (N,)."""
+        labels = [self.question.label] if self.complement else [self.question.label, 0]
+        seen = [self.question.model.probability(logits, label).flatten(1) for label in labels]
+        return sum_of_ratios(
+            seen[0] if len(seen) == 1 else torch.cat(seen, 1), self.rows, self.offsets, alphas
+        )
 
 
 class _Dilation:

@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.batches import LARGE
 from napari_segxai.engine.passes import Passes, Steps
-from napari_segxai.engine.perturb import LARGE, perturb
+from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.worth import HELP as WORTH
 from napari_segxai.engine.worth import Worth, worth

@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai import model as model_room
-from napari_segxai.engine import optimise
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.gui import jobs, layers
@@ -122,7 +121,6 @@ class ModelBox(QWidget):
 
         def make() -> Steps[SegmentationModel]:
             yield Step(0, 1, "loading the model")
-            optimise.warm_up()
             layers.warm_up()
             model = load_model(entry.source, trust=entry.trust)
             if model.has_layers:

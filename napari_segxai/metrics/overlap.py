@@ -45,9 +45,5 @@ def soft_dice(probability: Tensor, reference: Tensor, epsilon: float = 1.0) -> T
     Hasany et al. 2026 (MiSuRe), eq. 1.
     """
     flat = probability.flatten(1)
-    return soft_dice_of_sums(flat @ reference.flatten(), flat.sum(1), reference.sum(), epsilon)
-
-
-def soft_dice_of_sums(both: Tensor, size: Tensor, reference_size: Tensor, epsilon: float = 1.0) -> Tensor:
-    """Soft Dice from sum p r, sum p and sum r."""
-    return (2 * both + epsilon) / (size + reference_size + epsilon)
+    both = flat @ reference.flatten()
+    return (2 * both + epsilon) / (flat.sum(1) + reference.sum() + epsilon)

@@ -1,0 +1,59 @@
+"""Rules by which a tensor descends its gradient.
+
+Those of `torch.optim`, without its bookkeeping, which takes longer than the update of one mask, and whose import
+takes a second.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Descent(Protocol):
+    """Changes a parameter in place, after the gradient it is given."""
+
+    def step(self, gradient: Tensor) -> None:
+        """Take one step, without autograd."""
+
+
+class AdamW:
+    """Adam with decoupled weight decay.
+
+    References
+    ----------
+    Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+    """
+
+    def __init__(self, parameter: Tensor, lr: float, weight_decay: float = 0.0):
+        self.parameter, self.lr, self.decay = parameter, lr, weight_decay
+        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self.steps = 0
+
+    def step(self, gradient: Tensor) -> None:
+        """Take one step, without autograd."""
+        first, second, epsilon = 0.9, 0.999, 1e-8
+        self.steps += 1
+        if self.decay:
+            self.parameter.mul_(1 - self.lr * self.decay)
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        bias = math.sqrt(1 - second**self.steps)
+        spread = self.square.sqrt().add_(epsilon * bias)
+        self.parameter.addcdiv_(self.mean, spread, value=-self.lr * bias / (1 - first**self.steps))
+
+
+class Momentum:
+    """Gradient descent with momentum, as `torch.optim.SGD` does it."""
+
+    def __init__(self, parameter: Tensor, lr: float, momentum: float):
+        self.parameter, self.lr, self.momentum = parameter, lr, momentum
+        self.velocity = torch.zeros_like(parameter)
+
+    def step(self, gradient: Tensor) -> None:
+        """Take one step, without autograd."""
+        self.velocity.mul_(self.momentum).add_(gradient)
+        self.parameter.add_(self.velocity, alpha=-self.lr)

@@ -1,0 +1,106 @@
+"""Gradient steps of several optimisations in one batch: several labels, images or settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.batches import gradient_batch_size
+from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.question import Question
+
+
+@dataclass(eq=False)
+class Turn:
+    """One gradient step that is wanted.
+
+    Attributes
+    ----------
+    question
+        Whose passes are counted.
+    parameter
+        What is optimised.
+    inputs
+        parameter -> the network's input (1, channels, *grid), differentiable.
+    loss
+        (parameter, logits) -> scalar.
+    value, gradient
+        The loss and its gradient, once the turn has been taken.
+    """
+
+    question: Question
+    parameter: Tensor
+    inputs: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    value: Tensor | None = None
+    gradient: Tensor | None = None
+
+
+class Joint:
+    """Where optimisations of one network meet before every pass; `members` says how many there are."""
+
+    def __init__(self) -> None:
+        self.members = 0
+        self._turns: list[Turn] = []
+        self._limit: int | None = None
+
+    def enter(self, turn: Turn) -> None:
+        """Ask for a step; once every member has, all of them are taken."""
+        self._turns.append(turn)
+        self.take()
+
+    def leave(self, turn: Turn | None) -> None:
+        """A member has finished, or was stopped; `turn` is what it may still have asked for."""
+        self.members -= 1
+        self._turns = [one for one in self._turns if one is not turn]
+
+    def take(self) -> None:
+        """Take the turns, if nobody is missing."""
+        if len(self._turns) < self.members:
+            return
+        turns, self._turns = self._turns, []
+        # Inputs of one batch have one shape.
+        for _, alike in groupby(sorted(turns, key=_grid), key=_grid):
+            waiting = list(alike)
+            while waiting:
+                n = min(len(waiting), self._limit or gradient_batch_size(waiting[0].question))
+                if _took(waiting[:n]):
+                    del waiting[:n]
+                    continue
+                free(waiting[0].question.device)
+                if n == 1:
+                    raise OutOfMemory(waiting[0].question.device)
+                self._limit = n // 2
+
+
+def _grid(turn: Turn) -> tuple[int, ...]:
+    return turn.question.grid
+
+
+def _took(turns: Iterable[Turn]) -> bool:
+    """Take some turns in one batch; False when memory ran out."""
+    turns = list(turns)
+    question = turns[0].question
+    try:
+        with torch.enable_grad():
+            inputs = [turn.inputs(turn.parameter) for turn in turns]
+            logits = question.run(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
+            parts = logits.split(1) if len(turns) > 1 else [logits]
+            values = [turn.loss(turn.parameter, part) for turn, part in zip(turns, parts, strict=True)]
+            gradients = torch.autograd.grad(values, [turn.parameter for turn in turns])
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    for turn, value, gradient in zip(turns, values, gradients, strict=True):
+        turn.value, turn.gradient = value.detach(), gradient
+        turn.question.passes.forward += 1
+        turn.question.passes.backward += 1
+    return True
