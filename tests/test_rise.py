@@ -96,7 +96,9 @@ def test_seeds():
 
 
 def test_checkpoints_are_the_maps_of_fewer_masks():
-    ask = lambda n: sx.explain(planted_model(), planted_image(), "object", "rise", masks=n, checkpoints=True)
+    ask = lambda n: sx.explain(
+        planted_model(), planted_image(), "object", "rise", masks=n, checkpoints=True, precision="float32"
+    )
     long = ask(260)
     assert set(long.maps) == {"map_100", "map_250"}
     np.testing.assert_allclose(long.maps["map_100"], ask(100).map, rtol=1e-5)

@@ -17,7 +17,7 @@ the first samples shows the same ranking. float32: never."""
 SAMPLES = 16
 """Samples that are run both ways."""
 
-WORTH = 4
+WORTH = 16
 """Times as many samples as the check takes make it worth its passes."""
 
 RANKING = 0.99

@@ -232,7 +232,8 @@ class SegmentationModel:
             out = out.clamp(1e-6, 1 - 1e-6)
             out = out.logit() if self.card.activation == "sigmoid" else out.log()
         if out.shape[1] == len(self.labels) - 1 and self.card.activation == "sigmoid":
-            out = torch.cat([-out.amax(1, keepdim=True), out], 1)
+            background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
+            out = torch.cat([background, out], 1)
         return resize(out, tuple(tensor.shape[2:]), linear=True)
 
     def probabilities(self, logits: Tensor) -> Tensor:
