@@ -91,9 +91,9 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
     """Average over the boxes that cover a pixel what hiding them costs."""
     size, _ = sides(options, question.grid)
     corners = corners_of(options, question.grid)
-    _ = question.weights  # an empty M ends it here
+    _ = question.pixels  # an empty M ends it here
     total = torch.zeros(question.grid, device=question.device)
-    times = torch.zeros_like(total)
+    times = torch.zeros(question.grid, dtype=torch.int16, device=question.device)
 
     def finding() -> Finding:
         return Finding(
