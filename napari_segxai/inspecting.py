@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Step, Steps
-from napari_segxai.metrics.overlap import dice
+from napari_segxai.metrics.evaluate import object_on_image, reader_of
 from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
 from napari_segxai.model.segmentation import label_dtype, labels_on_image
-from napari_segxai.targets import is_label
 
 if TYPE_CHECKING:
     from napari_segxai.engine.baselines import Baseline
@@ -24,20 +23,23 @@ if TYPE_CHECKING:
 class Inspection:
     """What becomes of a prediction when only the salient part of the image is left.
 
+    The numbers are those of the table: `dice-explained` and `saliency-ratio` at this threshold.
+
     Attributes
     ----------
     threshold
         Of the map, scaled to [0, 1].
     kept
-        Boolean, on the image grid: the map at or above the threshold.
+        Boolean, on the image grid: the map at or above the threshold; only in the slice that a 2D model sees.
     masked
         The image as it is shown to the network, each channel; on the image grid, as the network sees intensities.
     prediction
         The label of every pixel of the masked image.
     dice_explained
-        Dice of the label's prediction with the original one over the target; None where nothing was predicted.
+        Dice of the label's prediction with the original one over the target, on the model grid; None where nothing
+        was predicted, or where the map has no positive value.
     ratio
-        Pixels kept per pixel predicted; None where nothing was predicted.
+        Pixels kept per pixel predicted, on the image grid; None in the same cases.
     """
 
     threshold: float
@@ -60,29 +62,23 @@ def inspect_steps(
     map
         On the image grid, raw and signed.
     """
-    kept = binarised(map, threshold)
     yield Step(0, 2, "masking")
     with job.model.in_use(job.device), guarded(job.device), torch.inference_mode():
         question = job.question(job.model.prepare(job.image, job.slices[0]))
-        mask = question.from_image(kept).float()[None, None]
-        inputs = question.hide(baseline)(mask)
-        logits = question.forward(inputs)
-        found: dict[str, Any] = {"dice_explained": None, "ratio": None}
-        seen = question.predicted
-        if job.target.region is not None:
-            seen = seen & question.pixels
-        if bool(seen.any()):
-            others = question.predicted & ~seen
-            overlap = dice(is_label(logits, question.label), seen, ~others)
-            found = {
-                "dice_explained": float(overlap),
-                "ratio": perturbation_ratio(mask[0, 0].bool().cpu().numpy(), seen.cpu().numpy()),
-            }
         place = question.prepared.placement
+        salient = binarised(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
+        kept = place.to_image(salient)
+        inputs = question.hide(baseline)(question.from_image(kept).float()[None, None])
+        logits = question.forward(inputs)
+        reader, _ = reader_of(question)
+        dice = ratio = None
+        if salient.any():
+            ratio = perturbation_ratio(salient, object_on_image(question))
+            dice = None if reader is None else float(reader.read(logits)[0])
         prediction = labels_on_image(
             logits[0], place, np.zeros(job.image.spatial_shape, label_dtype(len(job.model.labels)))
         )
         masked = np.zeros((inputs.shape[1], *job.image.spatial_shape), np.float32)
         for channel, out in zip(inputs[0], masked, strict=True):
             place.to_image(place.from_grid(channel, linear=True), out)
-    return Inspection(threshold, kept, masked, prediction, **found)
+    return Inspection(threshold, kept, masked, prediction, dice, ratio)

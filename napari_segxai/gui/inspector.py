@@ -201,10 +201,10 @@ class Inspector(QWidget):
         self.found = found
         for label, value in ((self.dice, found.dice_explained), (self.ratio, found.ratio)):
             label.setText(UNDEFINED if value is None else number(value))
-        if found.dice_explained is None:
-            self.note.setText("The label is not predicted.")
-        elif not found.kept.any():
+        if not found.kept.any():
             self.note.setText("Nothing is kept: the map has no positive value.")
+        elif found.dice_explained is None:
+            self.note.setText("The label is not predicted.")
         self._update_layers()
         self.inspected.emit(found)
 

@@ -77,7 +77,7 @@ def evaluate_steps(
     given = {name: _on_image(as_map(array), shape, f"the map {name!r}") for name, array in maps.items()}
     wanted = None if truth is None else _on_image(as_mask(truth), shape, "the truth")
     runs = any("network" in m.needs for m in chosen)
-    reader, missing = _reader(question) if runs else (None, "")
+    reader, missing = reader_of(question) if runs else (None, "")
     evaluations = _evaluations(given, question, reader, wanted, noise_model, values)
     control = _controls(evaluations, controls)
     faithful = [m for m in chosen if m.family == "faithfulness"]
@@ -127,6 +127,38 @@ def planned_passes(metrics: Sequence[Metric], maps: int, controls: int = 0, **op
     return Passes(1 + len(canvases) + maps * (single + each) + controls * each)
 
 
+def reader_of(question: Question) -> tuple[Reader | None, str]:
+    """Return what reads the object, or why there is none."""
+    try:
+        return Reader(question), ""
+    except EmptyRegion as reason:
+        return None, str(reason)
+
+
+def object_on_image(question: Question) -> np.ndarray:
+    """Return the object on the image's grid, turned as the network wants it: boolean.
+
+    The logits are resampled and then compared, as for a prediction.
+    """
+    place, logits, label = question.prepared.placement, question.logits[0], question.label
+
+    def resampled(k: int) -> np.ndarray:
+        return place.from_grid(logits[k] - logits[0], linear=True)
+
+    own = resampled(label)
+    drawn = np.ones(own.shape, bool)
+    for k in range(len(logits)):  # one at a time: a volume of every label is too much; the first wins a tie
+        if k != label:
+            drawn &= own > resampled(k) if k < label else own >= resampled(k)
+    if question.target.region is None or not drawn.any():
+        return drawn
+    try:
+        pixels = question.pixels
+    except EmptyRegion:
+        return np.zeros_like(drawn)
+    return drawn & (place.from_grid(pixels.float(), linear=False) > 0.5)
+
+
 # -- how -----------------------------------------------------------------------------------------------
 
 
@@ -136,14 +168,6 @@ def _on_image(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarra
             f"{what} has shape {array.shape}, but the image has {tuple(shape)}; give it on that grid."
         )
     return array
-
-
-def _reader(question: Question) -> tuple[Reader | None, str]:
-    """Return what reads the object, or why there is none."""
-    try:
-        return Reader(question), ""
-    except EmptyRegion as reason:
-        return None, str(reason)
 
 
 def _evaluations(
@@ -156,7 +180,7 @@ def _evaluations(
 ) -> list[Evaluation]:
     place = question.prepared.placement
     spacing = tuple(question.image.spacing[k] for k in place.turn[0])[-len(question.grid) :]
-    prediction, hide = _object_on_image(question), cache(question.hide)
+    prediction, hide = object_on_image(question), cache(question.hide)
 
     def map_to_model(turned: np.ndarray) -> Tensor:
         tensor = place.to_grid(np.ascontiguousarray(turned[None], np.float32))
@@ -168,6 +192,9 @@ def _evaluations(
 
     def mask_to_model(mask: np.ndarray) -> Tensor:
         return question.from_image(place.to_image(mask))
+
+    def mask_from_model(mask: Tensor) -> np.ndarray:
+        return place.from_grid(mask.float(), linear=False) > 0.5
 
     out = []
     for name, values in maps.items():
@@ -184,6 +211,7 @@ def _evaluations(
                 reader=reader,
                 map_to_model=map_to_model,
                 mask_to_model=mask_to_model,
+                mask_from_model=mask_from_model,
                 hide=hide,
                 noise_model=noise_model,
                 seen={},
@@ -211,30 +239,6 @@ def _controls(evaluations: Sequence[Evaluation], count: int) -> list[Evaluation]
             )
         )
     return out
-
-
-def _object_on_image(question: Question) -> np.ndarray:
-    """Return the object on the image's grid, turned as the network wants it: boolean.
-
-    The logits are resampled and then compared, as for a prediction.
-    """
-    place, logits, label = question.prepared.placement, question.logits[0], question.label
-
-    def resampled(k: int) -> np.ndarray:
-        return place.from_grid(logits[k] - logits[0], linear=True)
-
-    own = resampled(label)
-    drawn = np.ones(own.shape, bool)
-    for k in range(len(logits)):  # one at a time: a volume of every label is too much; the first wins a tie
-        if k != label:
-            drawn &= own > resampled(k) if k < label else own >= resampled(k)
-    if question.target.region is None or not drawn.any():
-        return drawn
-    try:
-        pixels = question.pixels
-    except EmptyRegion:
-        return np.zeros_like(drawn)
-    return drawn & (place.from_grid(pixels.float(), linear=False) > 0.5)
 
 
 def _row(e: Evaluation, metric: Metric, missing: str) -> Row:

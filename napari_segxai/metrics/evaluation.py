@@ -76,6 +76,8 @@ class Evaluation:
         What reads the object from the network's outputs; None without a question or without an object.
     map_to_model, mask_to_model
         Bring a map, or a boolean mask, (*grid) to the model grid, on the question's device.
+    mask_from_model
+        Brings a boolean mask back: (*model grid) -> (*grid).
     hide
         `Question.hide`, remembered for all maps: a blurred or noisy baseline is dear.
     noise_model
@@ -94,6 +96,7 @@ class Evaluation:
     reader: Reader | None = None
     map_to_model: Callable[[np.ndarray], Tensor] | None = None
     mask_to_model: Callable[[np.ndarray], Tensor] | None = None
+    mask_from_model: Callable[[Tensor], np.ndarray] | None = None
     hide: Callable[[Baseline], Hide] | None = None
     noise_model: NoiseModel | None = None
     seen: dict[Hashable, Readings] = field(default_factory=dict)

@@ -225,8 +225,12 @@ metric(
 def _on_the_image(e: Evaluation) -> float | None:
     if e.reader is None or not e.unit.any():
         return None
-    seen = visible(e.binarised_masks, e.hide(e.options.baseline))
-    return float(seen.sum() / e.reader.object.sum())
+    hide = e.hide(e.options.baseline)
+    everything = e.question.input.new_ones((1, 1, *e.question.grid))
+    differs = e.mask_from_model(visible(everything, hide)[0])
+    return perturbation_ratio(
+        e.binarised & differs, e.prediction
+    )  # counted on the image, as the other ratios are
 
 
 metric(
