@@ -100,7 +100,10 @@ class Comparison:
         return (max if found.better == "higher" else min)(known, key=known.__getitem__)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write table.csv, curves.csv, comparison.png and a folder per explanation; returns what was written.
+        """Write the table, the curves, a picture and a folder per explanation; returns what was written.
+
+        table.csv has a row per map; values.csv a row per map and metric, with the reason where a value is undefined;
+        curves.csv a row per point of a curve; comparison.png shows the maps.
 
         Raises
         ------

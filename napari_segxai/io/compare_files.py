@@ -25,13 +25,15 @@ ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the table, the curves, the picture and every explanation; see `Comparison.save`."""
+    """Write the table, its values one by one, the curves, the picture and every explanation; see `Comparison.save`."""
     if (folder / TABLE).exists() and not overwrite:
         raise UserError(
             f"{folder} already holds a comparison; choose another folder, or pass overwrite=True."
         )
     make_folder(folder)
     written = [write_csv(folder / TABLE, comparison.table)]
+    if comparison.rows:
+        written.append(write_csv(folder / "values.csv", values(comparison)))
     points = curve_points(comparison)
     if points:
         written.append(write_csv(folder / "curves.csv", points))
@@ -39,6 +41,19 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
     for name, explanation in comparison.explanations.items():
         written += explanation.save(folder / _folder(name), overwrite=overwrite)
     return written
+
+
+def values(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per map and metric: map, method, metric, form, value, unit, better, reason.
+
+    A value is None (an empty cell) where it is undefined; then the reason says why.
+    """
+    methods = {name: explanation.record.method for name, explanation in comparison.explanations.items()}
+    words = ("metric", "form", "value", "unit", "better", "reason")
+    return [
+        {"map": row["map"], "method": methods.get(row["map"], ""), **{word: row[word] for word in words}}
+        for row in comparison.rows
+    ]
 
 
 def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
