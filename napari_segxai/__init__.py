@@ -24,12 +24,15 @@ _PLACES = {
     "image_of_layer": "napari_segxai.gui.layers",
     "Comparison": "napari_segxai.comparison",
     "Sweep": "napari_segxai.sweeping",
+    "channel_importance": "napari_segxai.channels",
+    "channel_importance_steps": "napari_segxai.channels",
     "compare": "napari_segxai.comparing",
     "compare_steps": "napari_segxai.comparing",
     "evaluate": "napari_segxai.comparing",
     "list_metrics": "napari_segxai.comparing",
     "sweep": "napari_segxai.sweeping",
     "explain": "napari_segxai.explaining",
+    "Interrupted": "napari_segxai.engine.passes",
     "explain_all": "napari_segxai.explaining",
     "explain_all_steps": "napari_segxai.explaining",
     "explain_steps": "napari_segxai.explaining",
@@ -50,12 +53,15 @@ _PLACES = {
 __all__ = [*_PLACES, "__version__"]
 
 if TYPE_CHECKING:
+    from napari_segxai.channels import channel_importance as channel_importance
+    from napari_segxai.channels import channel_importance_steps as channel_importance_steps
     from napari_segxai.comparing import compare as compare
     from napari_segxai.comparing import compare_steps as compare_steps
     from napari_segxai.comparing import evaluate as evaluate
     from napari_segxai.comparing import list_metrics as list_metrics
     from napari_segxai.comparison import Comparison as Comparison
     from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
+    from napari_segxai.engine.passes import Interrupted as Interrupted
     from napari_segxai.errors import UserError as UserError
     from napari_segxai.explaining import explain as explain
     from napari_segxai.explaining import explain_all as explain_all

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from napari_segxai.cli_channels import channels
 from napari_segxai.cli_common import (
     AsJson,
     Card,
@@ -47,6 +48,7 @@ app.info.cls = _Group
 app.command()(compare)
 app.command()(sweep)
 app.command()(metrics)
+app.command()(channels)
 
 
 def _fail(message: str) -> NoReturn:
@@ -182,7 +184,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
-    from napari_segxai import Target, explain_all
+    from napari_segxai import Interrupted, Target, explain_all
     from napari_segxai.io.results import RECORD
     from napari_segxai.trust import checking
 
@@ -198,22 +200,31 @@ def explain(
     network = load(model, card, trust)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
     bar = True if sys.stderr.isatty() else None
-    found = explain_all(
-        network,
-        volume,
-        targets,
-        method,
-        seed=seed,
-        device=device,
-        slice=slice,
-        precision=precision,
-        progress=bar,
-        **read_parameters(param or []),
-    )
+    stopped = False
+    try:
+        found = explain_all(
+            network,
+            volume,
+            targets,
+            method,
+            seed=seed,
+            device=device,
+            slice=slice,
+            precision=precision,
+            progress=bar,
+            **read_parameters(param or []),
+        )
+    except Interrupted as stop:
+        if stop.partial is None:
+            raise
+        found, stopped = stop.partial, True
     for explanation, target, folder in zip(found, targets, folders, strict=True):
-        if check:
+        if check and not stopped:
             checking.check(explanation, network, target, check, progress=bar)
         _report(explanation, explanation.save(folder, overwrite=overwrite), as_json)
+    if stopped:
+        print("note: stopped before the end; what was written is partial.", file=sys.stderr)
+        raise typer.Exit(130)
 
 
 def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:

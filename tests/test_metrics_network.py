@@ -17,7 +17,7 @@ from napari_segxai.engine import perturb
 from napari_segxai.engine.passes import Passes, finish
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.errors import UserError
-from napari_segxai.metrics import sufficiency
+from napari_segxai.metrics import evaluate, sufficiency
 from napari_segxai.metrics.chain import boxed, region
 from napari_segxai.metrics.channels import channel_importance
 from napari_segxai.metrics.copies import Reader, crop, in_order, look, ranks
@@ -114,7 +114,7 @@ def test_area_and_aopc_by_hand():
 
 
 def test_all_maps_share_their_batches(monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 8)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     sizes = []
     with asked() as question:
         forward = question.forward
@@ -140,7 +140,7 @@ def test_a_map_alone_and_among_others_gets_the_same_curve():
 def test_running_out_of_memory_costs_a_batch_not_the_result(monkeypatch):
     with asked() as question:
         expected = finish(insertion_deletion(question, {"cause": cause()}))["cause"]
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 8)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     with asked() as question:
         forward = question.forward
 
@@ -156,13 +156,37 @@ def test_running_out_of_memory_costs_a_batch_not_the_result(monkeypatch):
 
 
 def test_it_can_be_stopped_between_batches(monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 4)
     with asked() as question:
         work = insertion_deletion(question, {"cause": cause()})
         step = next(work)
         assert "4 of" in step.note
         work.close()
         assert question.passes.forward == 1 + 4
+
+
+def test_an_evaluation_can_be_stopped_before_every_metric(monkeypatch):
+    names = ["insertion-dice", "max-mask-accuracy", "warping-error-mask"]
+    metrics, maps = [find_metric(name) for name in names], {"a": cause(), "b": truth().astype(float)}
+    measured, row = [], evaluate._row
+    monkeypatch.setattr(
+        evaluate, "_row", lambda e, m, why: measured.append((e.name, m.name)) or row(e, m, why)
+    )
+    with asked() as question:
+        question.planned = planned_passes(metrics, 2)
+        steps = list(evaluate_steps(maps, question, truth=truth(), metrics=names))
+    assert measured == [(name, metric) for name in "ab" for metric in names]
+    assert [step.note for step in steps[-6:]] == [f"{m.title}: {name}" for name in "ab" for m in metrics]
+    done = [step.done for step in steps]
+    assert done == sorted(done)
+    assert done[-6:] == [question.planned.cost] * 6  # all passes are over, and all were planned
+    assert {step.total for step in steps} == {question.planned.cost}
+    measured.clear()
+    with asked() as question:
+        work = evaluate_steps(maps, question, truth=truth(), metrics=names)
+        next(step for step in work if step.note == f"{metrics[2].title}: a")
+        work.close()
+    assert measured == [("a", names[0]), ("a", names[1])]
 
 
 def test_a_blurred_canvas_is_another_canvas():
@@ -317,7 +341,7 @@ class SecondChannel(nn.Module):
         return torch.cat([0.5 - x[:, 1:2], x[:, 1:2] - 0.5], 1) * 8
 
 
-@pytest.mark.parametrize("how", ["permute", "mean"])
+@pytest.mark.parametrize("how", ["permutation", "mean"])
 def test_the_channel_that_matters_stands_out(how, monkeypatch):
     rng = np.random.default_rng(7)
     array = rng.random((3, 24, 24)).astype(np.float32)
@@ -326,17 +350,17 @@ def test_the_channel_that_matters_stands_out(how, monkeypatch):
     model = sx.load_model(SecondChannel(), card=card(channels=["red", "green", "blue"]))
     with asked(model, sx.Image(array, channel_axis=0)) as question:
         rows = finish(channel_importance(question, how=how, repeats=3))
-        assert question.passes.forward == 1 + 3 * (3 if how == "permute" else 1)
+        assert question.passes.forward == 1 + 3 * (3 if how == "permutation" else 1)
     assert [row["channel"] for row in rows] == ["red", "green", "blue"]
     for row, matters in zip(rows, (False, True, False), strict=True):
         for score in ("dice", "iou", "probability"):
             assert (row[f"{score}_drop"] > 0.1) == matters
             assert row[f"{score}_drop"] == pytest.approx(0, abs=1e-6) or matters
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 1)
     with asked(model, sx.Image(array, channel_axis=0)) as question:
         again = finish(channel_importance(question, how=how, repeats=3))
         assert again[1]["dice_drop"] == pytest.approx(rows[1]["dice_drop"])
-        with pytest.raises(UserError, match="permute or mean"):
+        with pytest.raises(UserError, match="permutation or mean"):
             finish(channel_importance(question, how="zero"))
         with pytest.raises(UserError, match="1 or more"):
             finish(channel_importance(question, repeats=0))

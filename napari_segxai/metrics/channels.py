@@ -18,18 +18,33 @@ from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
 from napari_segxai.metrics.copies import Copies, Reader, look
 
-How = Literal["permute", "mean"]
+How = Literal["permutation", "mean"]
+
+
+def times(how: How, repeats: int) -> int:
+    """Return how often every channel is spoiled.
+
+    Raises
+    ------
+    UserError
+        For another way, or no repeats.
+    """
+    if how not in get_args(How):
+        raise UserError(f"how is {how!r}; choose {' or '.join(get_args(How))}.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise UserError(f"repeats is {repeats!r}; it has to be a whole number, 1 or more.")
+    return repeats if how == "permutation" else 1
 
 
 def channel_importance(
-    question: Question, *, how: How = "permute", repeats: int = 5, seed: int | None = None
+    question: Question, *, how: How = "permutation", repeats: int = 5, seed: int | None = None
 ) -> Steps[list[dict[str, Any]]]:
     """Loss of Dice, IoU and mean probability for every channel that is spoiled, in shared batches.
 
     Parameters
     ----------
     how
-        "permute": mix the channel's pixels. "mean": fill it with its mean (once).
+        "permutation": mix the channel's pixels. "mean": fill it with its mean (once). Padding stays as it is.
     repeats
         Permutations to average.
     seed
@@ -38,8 +53,9 @@ def channel_importance(
     Returns
     -------
     list of dict
-        A row for every channel: channel, dice_drop, iou_drop, probability_drop (means), and *_std (their standard
-        deviations over the repeats). Costs channels x repeats forward passes.
+        A row for every channel: channel, dice_drop, iou_drop, probability_drop (means, below 0 where the prediction
+        gains), and *_std (their standard deviations over the repeats; None for a single one). Costs a forward pass, and
+        channels x repeats.
 
     Raises
     ------
@@ -48,38 +64,37 @@ def channel_importance(
     EmptyRegion
         If there is no object.
     """
-    if how not in get_args(How):
-        raise UserError(f"how is {how!r}; choose {' or '.join(get_args(How))}.")
-    if repeats < 1:
-        raise UserError(f"repeats is {repeats}; it has to be 1 or more.")
+    count = times(how, repeats)
     seed = question.seed if seed is None else seed
     reader = Reader(question)
-    times = repeats if how == "permute" else 1
     names = question.model.card.channels
-    wanted = [_spoiled(question, channel, how, times, seed) for channel in range(len(names))]
+    wanted = [_spoiled(question, channel, how, count, seed) for channel in range(len(names))]
     seen = yield from look(reader, wanted, note="channel importance")
     rows = []
     for channel, name in enumerate(names):
         row: dict[str, Any] = {"channel": name}
         for score in ("dice", "iou", "probability"):
             drops = getattr(reader.whole, score)[0] - getattr(seen[channel], score)
-            row |= {f"{score}_drop": float(drops.mean()), f"{score}_std": float(drops.std())}
+            row |= {
+                f"{score}_drop": float(drops.mean()),
+                f"{score}_std": float(drops.std()) if count > 1 else None,
+            }
         rows.append(row)
     return rows
 
 
-def _spoiled(question: Question, channel: int, how: How, times: int, seed: int) -> Copies:
-    values = question.input[:, channel]
+def _spoiled(question: Question, channel: int, how: How, count: int, seed: int) -> Copies:
+    inside = question.prepared.placement.inside().to(question.device)
+    values = question.input[0, channel][inside]
 
     def make(start: int, n: int) -> Tensor:
         out = question.input.repeat(n, *(1,) * (question.input.ndim - 1))
         for k in range(n):
             if how == "mean":
-                out[k, channel] = values.mean()
+                out[k, channel, inside] = values.mean()
             else:  # seeded one by one, so that they do not depend on the batch
                 order = np.random.default_rng((seed, channel, start + k)).permutation(values.numel())
-                mixed = values.flatten()[torch.from_numpy(order).to(values.device)]
-                out[k, channel] = mixed.view(values.shape[1:])
+                out[k, channel, inside] = values[torch.from_numpy(order).to(values.device)]
         return out
 
-    return Copies(channel, times, make)
+    return Copies(channel, count, make)

@@ -1,0 +1,69 @@
+"""The command that spoils channels: `channels`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_segxai.cli_common import AsJson, Card, Trust, load, read_frame, read_region_option
+
+
+def channels(
+    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
+    how: Annotated[
+        str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
+    ] = "permutation",
+    repeats: Annotated[int, typer.Option(help="Permutations to average.")] = 5,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+    ] = None,
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
+    """Spoil one channel of the image after the other and say what the prediction loses."""
+    from napari_segxai import Target, channel_importance
+    from napari_segxai.explanation import as_json as to_json
+
+    volume = read_frame(image, frame)
+    found = channel_importance(
+        load(model, card, trust),
+        volume,
+        Target(label, region=read_region_option(region, volume)),
+        how,
+        repeats=repeats,
+        seed=seed,
+        device=device,
+        slice=slice,
+        progress=True if sys.stderr.isatty() else None,
+    )
+    if as_json:
+        print(to_json(found.as_dict()))
+    else:
+        _print_table(found.ranked())
+    for warning in found.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+
+
+def _print_table(rows: list[dict]) -> None:
+    kinds = ("dice", "iou", "probability")
+    lines = [["channel", *(f"{kind} lost" for kind in kinds)]]
+    for row in rows:
+        lines.append([row["channel"], *(_number(row[f"{kind}_drop"], row[f"{kind}_std"]) for kind in kinds)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for name, *numbers in lines:
+        cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *cells]))
+
+
+def _number(value: float, deviation: float | None) -> str:
+    return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
