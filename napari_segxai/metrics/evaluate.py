@@ -86,6 +86,7 @@ def evaluate_steps(
     copies = []
     if reader is not None:
         for e, some in todo:
+            yield question.step(f"changed copies: {e.name}")
             for series in {series for m in some for series in m.series}:
                 made = e.copies(series)
                 copies += [made] if made is not None else []
@@ -95,8 +96,9 @@ def evaluate_steps(
             e.seen.update(seen)
     rows = []
     for e, some in todo:
-        rows += [_row(e, m, missing) for m in some]
-        yield question.step(f"metrics of {e.name}")
+        for m in some:  # some take seconds for a volume: it can be stopped before each
+            yield question.step(f"{m.title}: {e.name}")
+            rows.append(_row(e, m, missing))
     return rows
 
 
