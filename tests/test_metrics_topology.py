@@ -7,8 +7,18 @@ import pytest
 from scipy import ndimage
 
 from napari_segxai.errors import UserError
+from napari_segxai.metrics.chain import boxed
+from napari_segxai.metrics.evaluation import Evaluation, Options
+from napari_segxai.metrics.registry import all_metrics, find_metric
 from napari_segxai.metrics.simple_points import codes, is_simple, offsets, topological_numbers
-from napari_segxai.metrics.topology import KINDS, count_errors, objects_and_holes, warping_error
+from napari_segxai.metrics.topology import (
+    KINDS,
+    RESIDUAL_LABELS,
+    count_errors,
+    objects_and_holes,
+    residual_picture,
+    warping_error,
+)
 
 
 def block(shape, *boxes):
@@ -237,6 +247,86 @@ def test_objects_and_holes_by_hand():
     assert count_errors(block((40, 40), SQUARE, OTHER), block((40, 40), SQUARE)) == (1, 0)
     with pytest.raises(UserError, match="two or three"):
         objects_and_holes(np.ones((2, 2, 2, 2)))
+
+
+def test_the_residual_picture_by_hand():
+    whole, hole, other = block((40, 40), SQUARE), block((40, 40), HOLE), block((40, 40), OTHER)
+    cut = whole & ~block((40, 40), ((0, 40), (16, 19)))
+    number = {name: k for k, name in RESIDUAL_LABELS.items()}
+    assert number == {"none": 0} | {kind: k + 1 for k, kind in enumerate(KINDS)}
+
+    def shows(proposal, truth, kind, where) -> None:
+        """One kind of error alone; `where` is a mask if it is shown in full, or how many pixels its trace has."""
+        picture = residual_picture(proposal, truth, direction="truth")
+        assert (picture.dtype, picture.shape) == (np.uint8, proposal.shape)
+        assert set(np.unique(picture).tolist()) == {0, number[kind]}
+        if isinstance(where, int):
+            assert (picture > 0).sum() == where
+            assert not (picture > 0)[~truth if "object" in kind or kind == "split" else truth].any()
+        else:
+            np.testing.assert_array_equal(picture > 0, where)
+        # the other direction shows the opposite mistake of the masks exchanged
+        opposite = {"added": "deleted", "deleted": "added", "merge": "split", "split": "merge"}
+        mirrored = residual_picture(truth, proposal, direction="proposal")
+        *what, word = kind.split()
+        other_kind = number[" ".join([*what, opposite[word]])]
+        np.testing.assert_array_equal(mirrored, np.where(picture > 0, other_kind, 0))
+
+    shows(whole | other, whole, "object added", other)
+    shows(whole & ~hole, whole, "hole added", hole)
+    shows(whole, whole | other, "object deleted", 1)
+    shows(whole, whole & ~hole, "hole deleted", 1)
+    shows(cut, whole, "split", 3)  # a thread, as long as the gap is wide
+    wall = residual_picture(whole, cut)
+    assert set(np.unique(wall)) == {0, number["merge"]}
+    assert (wall > 0).any(1).sum() == 15  # a wall in the gap, all along it
+    assert not ((wall > 0) & cut).any()
+
+
+def test_the_residual_picture_of_several_errors_and_of_plain_numbers():
+    whole, hole, other = block((40, 40), SQUARE), block((40, 40), HOLE), block((40, 40), OTHER)
+    picture = residual_picture(255 * ((whole & ~hole) | other).astype(np.uint8), whole.astype(int))
+    np.testing.assert_array_equal(picture, 3 * hole + 5 * other)
+    assert not residual_picture(np.roll(whole, 2, 0), whole).any()  # an outline is free to move
+    with pytest.raises(UserError, match="one grid"):
+        residual_picture(whole, whole[1:])
+
+
+def test_the_residual_picture_in_3d():
+    ball, other = ((2, 9), (2, 9), (2, 9)), ((11, 13), (11, 13), (11, 13))
+    truth = block((14, 14, 14), ball)
+    cavity = block((14, 14, 14), ((4, 6), (4, 6), (4, 6)))
+    found = (truth | block((14, 14, 14), other)) & ~cavity
+    np.testing.assert_array_equal(residual_picture(found, truth), 3 * cavity + 5 * block((14, 14, 14), other))
+
+
+def test_counts_of_masks_and_of_their_boxes():
+    """Two objects, close enough that their boxes are one; a ring, whose box has no hole; a fourth, missing."""
+    truth = block((40, 40), ((2, 12), (2, 5)), ((2, 5), (2, 12)), ((8, 11), (8, 11)))
+    truth |= block((40, 40), ((20, 30), (20, 30))) & ~block((40, 40), ((23, 27), (23, 27)))
+    truth |= block((40, 40), ((35, 38), (2, 6)))
+    map = block((40, 40), ((2, 12), (2, 5)), ((2, 5), (2, 12)), ((8, 11), (8, 11)), ((20, 30), (20, 30)))
+    e = Evaluation("map", map.astype(float), truth, truth, (1.0, 1.0), Options(components="all"))
+    got = {m.name: m.measure(e) for m in all_metrics() if m.family == "topology" and "warping" not in m.name}
+    assert got == {
+        "topology-merges-mask": 0,
+        "topology-splits-mask": 0,
+        "topology-holes-mask": 1,  # the ring is filled
+        "topology-objects-mask": 1,
+        "object-count-error-mask": 1,
+        "hole-count-error-mask": 1,
+        "topology-merges-box": 0,
+        "topology-splits-box": 0,
+        "topology-holes-box": 0,
+        "topology-objects-box": 1,
+        "object-count-error-box": 1,
+        "hole-count-error-box": 0,
+    }
+    joined = map | block((40, 40), ((5, 22), (10, 12)), ((20, 22), (10, 20)))
+    e = Evaluation("map", joined.astype(float), truth, truth, (1.0, 1.0), Options(components="all"))
+    boxes = warping_error(boxed(joined, "all"), boxed(truth, "all"))
+    assert find_metric("topology-merges-box").measure(e) == boxes.counts["merge"] == 1
+    assert find_metric("topology-merges-mask").measure(e) >= 1
 
 
 def test_the_kinds_have_numbers():

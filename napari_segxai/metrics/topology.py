@@ -29,6 +29,9 @@ Direction = Literal["truth", "proposal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What a proposal does wrong; in `Warping.residual` the number is the position here plus 1."""
 
+RESIDUAL_LABELS = {0: "none"} | dict(enumerate(KINDS, 1))
+"""What the numbers of a residual mean, for people."""
+
 _MIRRORED = {"merge": "split", "split": "merge"} | {
     f"{what} {a}": f"{what} {b}"
     for what in ("hole", "object")
@@ -107,6 +110,34 @@ def warping_error(
         residual=residual.reshape(shape),
         counts=_groups(residual),
     )
+
+
+def residual_picture(proposal: Any, truth: Any, *, direction: Direction = "truth") -> np.ndarray:
+    """Show where, and how, the topology of a mask is wrong: a label image.
+
+    Parameters
+    ----------
+    proposal
+        Boolean, in 2D or 3D: what was found, such as the region of a map.
+    truth
+        Boolean, of the same shape: what it should be, such as the truth or a prediction.
+    direction
+        Which mask is warped before the two are compared. "truth", as in tables: what the proposal has too much is shown
+        in full (an object or a hole with all its pixels, a merge all along the border), what it lacks as a trace (one
+        pixel for an object or a hole, a thread across the gap for a split). "proposal": the other way round.
+
+    Returns
+    -------
+    np.ndarray
+        uint8, of the same shape: 0 where nothing but an outline differs, else what the proposal does wrong: 1 merge,
+        2 split, 3 hole added, 4 hole deleted, 5 object added, 6 object deleted (`RESIDUAL_LABELS`).
+
+    Raises
+    ------
+    UserError
+        If the shapes differ, or for another direction.
+    """
+    return warping_error(as_mask(proposal), truth, direction=direction).residual
 
 
 def objects_and_holes(mask: Any) -> tuple[int, int, int]:
@@ -284,48 +315,50 @@ def _register(form: Literal["box", "mask"]) -> None:
         return None if warping is None else float(warping.pixels)
 
 
-_register("box")
-_register("mask")
+def _register_counts(form: Literal["box", "mask"]) -> None:
+    """Count errors by kind. Boxes can merge, split or enclose a hole only where every component has its own."""
+    on = {**_ON, "form": form}
+
+    def count(kinds: tuple[Kind, ...]) -> Any:
+        def measure(e) -> float | None:
+            warping = e.warping(form)
+            return None if warping is None else float(sum(warping.counts[kind] for kind in kinds))
+
+        return measure
+
+    def difference(place: int) -> Any:
+        def measure(e) -> float | None:
+            found, wanted = e.found(form), e.wanted(form)
+            return float(count_errors(found, wanted)[place]) if found.any() and wanted.any() else None
+
+        return measure
+
+    for name, title, kinds in (
+        ("merges", "Merged objects", ("merge",)),
+        ("splits", "Split objects", ("split",)),
+        ("holes", "Holes too many or missing", ("hole added", "hole deleted")),
+        ("objects", "Objects too many or missing", ("object added", "object deleted")),
+    ):
+        metric(
+            f"topology-{name}-{form}",
+            title=f"{title} ({form})",
+            summary=f"number of topological errors of this kind ({', '.join(kinds)}) in the map's {form}",
+            **on,
+        )(count(kinds))
+    metric(
+        f"object-count-error-{form}",
+        title=f"Difference in the number of objects ({form})",
+        summary=f"by how much the number of objects in the map's {form} differs from the truth's",
+        **on,
+    )(difference(0))
+    metric(
+        f"hole-count-error-{form}",
+        title=f"Difference in the number of holes ({form})",
+        summary=f"by how much the number of holes (in 3D tunnels and cavities) in the map's {form} differs",
+        **on,
+    )(difference(1))
 
 
-def _register_count(name: str, title: str, kinds: tuple[Kind, ...]) -> None:
-    @metric(
-        name,
-        title=title,
-        form="mask",
-        summary=f"number of topological errors of this kind ({', '.join(kinds)}) in the map's mask",
-        **_ON,
-    )
-    def count(e) -> float | None:
-        warping = e.warping("mask")
-        return None if warping is None else float(sum(warping.counts[kind] for kind in kinds))
-
-
-_register_count("topology-merges", "Merged objects", ("merge",))
-_register_count("topology-splits", "Split objects", ("split",))
-_register_count("topology-holes", "Holes too many or missing", ("hole added", "hole deleted"))
-_register_count("topology-objects", "Objects too many or missing", ("object added", "object deleted"))
-
-
-@metric(
-    "object-count-error",
-    title="Difference in the number of objects",
-    form="mask",
-    summary="by how much the number of objects in the map's mask differs from the truth's",
-    **_ON,
-)
-def _objects(e) -> float | None:
-    found = e.found("mask")
-    return float(count_errors(found, e.truth)[0]) if found.any() and e.truth.any() else None
-
-
-@metric(
-    "hole-count-error",
-    title="Difference in the number of holes",
-    form="mask",
-    summary="by how much the number of holes (in 3D tunnels and cavities) differs from the truth's",
-    **_ON,
-)
-def _holes(e) -> float | None:
-    found = e.found("mask")
-    return float(count_errors(found, e.truth)[1]) if found.any() and e.truth.any() else None
+for _form in ("box", "mask"):
+    _register(_form)
+    _register_counts(_form)
