@@ -3,20 +3,60 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from napari_segxai.comparing import plan_comparison
+from napari_segxai.comparing import MethodSpec, Plan, plan_comparison, read_method
 from napari_segxai.comparison import Comparison
-from napari_segxai.engine.passes import Step, Steps, finish
+from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
+from napari_segxai.explainers.registry import find_method
+from napari_segxai.options import Parameter
 
 TOGETHER = 8
 """Combinations that are explained side by side: each keeps its masks and maps in memory."""
+
+BETTER: Mapping[str, Literal["higher", "lower"]] = {
+    "dice_explained": "higher",
+    "ratio_mask": "lower",
+    "ratio_image": "lower",
+    "dice_sufficient": "higher",
+    "ratio_sufficient": "lower",
+    "r_squared": "higher",
+}
+"""Of the numbers that methods tell of themselves: those that have a better end, the most telling first."""
+
+EQUAL = 1e-6
+"""Relative difference within which two numbers count as equal: what is left of them in single precision."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """What a sweep knows of every combination.
+
+    Attributes
+    ----------
+    name
+        Of a metric ("dice-explained"), or of a result of the method's own ("dice_explained").
+    title
+        For people.
+    better
+        "higher", "lower", or None where neither is, or where it is not known.
+    own
+        Whether the method tells it, rather than a metric.
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"] | None
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -30,26 +70,68 @@ class Sweep:
     grid
         One or two parameters and their values, rows first.
     comparison
-        A map per combination, in the order of the grid.
+        A map per combination, in the order of the grid; of a sweep that was stopped, the first ones alone.
     """
 
     method: str
     grid: Mapping[str, Sequence[Any]]
     comparison: Comparison
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns. One parameter makes one row."""
+        counts = [len(values) for values in self.grid.values()]
+        return (counts[0], counts[1]) if len(counts) == 2 else (1, counts[0])
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """The values of the parameters, row by row."""
+        return _combinations(self.grid)
+
+    @property
+    def numbers(self) -> list[Number]:
+        """What there is to show: the method's own numbers that have a better end, the metrics, its other numbers."""
+        title = find_method(self.method).title
+        names = dict.fromkeys(name for found in self.own_numbers for name in found)
+        own = [
+            Number(name, f"{title}: {name.replace('_', ' ')}", BETTER.get(name), True)
+            for name in names
+            if name not in self.grid
+        ]
+        measured = [
+            Number(metric.name, metric.title, metric.better, False)
+            for metric in (self.comparison.metrics if self.comparison.rows else ())
+        ]
+        first = sorted((number for number in own if number.better), key=lambda n: list(BETTER).index(n.name))
+        return [*first, *measured, *(number for number in own if not number.better)]
+
+    @property
+    def own_numbers(self) -> list[dict[str, float]]:
+        """What the method tells of itself in numbers, a dict per map; what is undefined is left out."""
+        return [
+            {name: value for name, value in explanation.record.results.items() if _is_number(value)}
+            for explanation in self.comparison.explanations.values()
+        ]
+
+    def array(self, number: Number) -> np.ndarray:
+        """Return `values` or `result`, whichever the number is."""
+        return self.result(number.name) if number.own else self.values(number.name)
+
     def values(self, metric: str) -> np.ndarray:
         """Return a metric's numbers, (rows, columns); NaN where undefined. One parameter makes one row."""
-        found = [self.comparison.value(name, metric) for name in self.comparison.maps]
-        shape = [len(values) for values in self.grid.values()]
-        array = np.array([np.nan if value is None else value for value in found], float)
-        return array.reshape(shape if len(shape) == 2 else (1, *shape))
+        if not self.comparison.rows:
+            return self._table([])
+        return self._table([self.comparison.value(name, metric) for name in self.comparison.maps])
 
     def result(self, name: str) -> np.ndarray:
         """Return a number of the method's own, such as ratio_image of misure; NaN where there is none."""
-        found = [e.record.results.get(name) for e in self.comparison.explanations.values()]
-        shape = [len(values) for values in self.grid.values()]
-        array = np.array([value if isinstance(value, int | float) else np.nan for value in found], float)
-        return array.reshape(shape if len(shape) == 2 else (1, *shape))
+        return self._table([found.get(name) for found in self.own_numbers])
+
+    def _table(self, found: Sequence[float | None]) -> np.ndarray:
+        rows, columns = self.shape
+        array = np.full(rows * columns, np.nan)
+        array[: len(found)] = [np.nan if value is None else value for value in found]
+        return array.reshape(rows, columns)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write table.csv with a row per combination, and heat.png with the best marked.
@@ -57,18 +139,40 @@ class Sweep:
         Raises
         ------
         UserError
-            If the folder already holds a sweep.
+            If the folder already holds a sweep, or nothing was found before it was stopped.
         """
         from napari_segxai.io.sweep_files import save_sweep
 
         return save_sweep(self, Path(folder), overwrite=overwrite)
 
 
+def best_cells(values: np.ndarray, better: Literal["higher", "lower"] | None) -> np.ndarray:
+    """Tell which cells hold the best number: all of them, where several do.
+
+    Parameters
+    ----------
+    values
+        Any shape; NaN and infinities are undefined and never the best.
+    better
+        None: no end is better, so that no cell is the best.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean, of the same shape.
+    """
+    known = np.isfinite(values)
+    if better is None or not known.any():
+        return np.zeros(values.shape, bool)
+    best = values[known].max() if better == "higher" else values[known].min()
+    return known & np.isclose(values, best, rtol=EQUAL, atol=0)
+
+
 def sweep(
     model: Any,
     image: Any,
     target: Any,
-    method: str,
+    method: MethodSpec,
     grid: Mapping[str, Sequence[Any]],
     *,
     progress: Callable[[Step], None] | None = None,
@@ -78,6 +182,8 @@ def sweep(
 
     Parameters
     ----------
+    method
+        Its name; with parameters that stay the same as in "misure:iterations=40" or ("misure", {"iterations": 40}).
     grid
         E.g. ``{"lr": [0.001, 0.01, 0.1], "lam": [0.001, 0.01, 0.1]}``.
     **options
@@ -92,18 +198,149 @@ def sweep(
 
 
 def sweep_steps(
-    model: Any, image: Any, target: Any, method: str, grid: Mapping[str, Sequence[Any]], **options: Any
+    model: Any,
+    image: Any,
+    target: Any,
+    method: MethodSpec,
+    grid: Mapping[str, Sequence[Any]],
+    **options: Any,
 ) -> Steps[Sweep]:
-    """`sweep`, one step at a time; what is wrong with the question is raised at the call."""
+    """`sweep`, one step at a time; what is wrong with the question is raised at the call.
+
+    ``step.partial()`` gives the sweep so far.
+    """
+    return plan_sweep(model, image, target, method, grid, **options).steps()
+
+
+def plan_sweep(
+    model: Any,
+    image: Any,
+    target: Any,
+    method: MethodSpec,
+    grid: Mapping[str, Sequence[Any]],
+    **options: Any,
+) -> SweepPlan:
+    """Check a sweep and say what it costs, without running anything; see `sweep`.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
     if not 1 <= len(grid) <= 2 or any(isinstance(v, str) or not len(list(v)) for v in grid.values()):
         raise UserError("a sweep takes one or two parameters, each with a list of values.")
     values = {name: list(given) for name, given in grid.items()}
-    combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    methods = [(method, combination) for combination in combinations]
+    name, fixed = read_method(method)
+    for parameter in values:
+        if parameter in fixed:
+            raise UserError(
+                f"{parameter} is swept, so that it cannot stay {fixed[parameter]!r}; leave it out."
+            )
+    methods = [(name, {**fixed, **combination}) for combination in _combinations(values)]
     plan = plan_comparison(model, image, target, methods, controls=0, **options)
-    return _sweep(method, values, replace(plan, together=TOGETHER).steps())
+    return SweepPlan(name, fixed, values, replace(plan, together=TOGETHER))
 
 
-def _sweep(method: str, grid: Mapping[str, Sequence[Any]], steps: Steps[Comparison]) -> Steps[Sweep]:
-    comparison = yield from steps
-    return Sweep(method, grid, comparison)
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep that has been checked and can be run.
+
+    Attributes
+    ----------
+    method, fixed, grid
+        The method, its parameters that stay the same, and those that are swept.
+    comparing
+        The comparison of all combinations.
+    """
+
+    method: str
+    fixed: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]]
+    comparing: Plan
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected, at most: combinations share those that they have in common."""
+        return self.comparing.passes
+
+    def steps(self) -> Steps[Sweep]:
+        """Run; see `sweep_steps`."""
+        with closing(self.comparing.steps()) as comparing:
+            while True:
+                try:
+                    step = next(comparing)
+                except StopIteration as end:
+                    return Sweep(self.method, self.grid, end.value)
+                yield replace(step, partial=step.partial and partial(self._so_far, step.partial))
+
+    def _so_far(self, comparison: Callable[[], Comparison]) -> Sweep:
+        return Sweep(self.method, self.grid, comparison())
+
+
+def _combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# -- values that are typed ---------------------------------------------------------------------------------
+
+
+def can_be_swept(parameter: Parameter) -> bool:
+    """Tell whether a parameter has values that can be listed: numbers and choices."""
+    return bool(parameter.choices) or parameter.type in (int, float, bool)
+
+
+def read_values(parameter: Parameter, text: str, method: str) -> list[Any]:
+    """Read values between commas, in the parameter's type.
+
+    Raises
+    ------
+    UserError
+        If there are none, if one of them does not fit, or if one is given twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if parts[-1] == "":
+        parts.pop()  # still typing
+    if not parts:
+        raise UserError(f"{method}: {parameter.name} needs values, such as {suggested_values(parameter)}.")
+    values = []
+    for part in parts:
+        if part == "":
+            raise UserError(f"{method}: {parameter.name} has two commas with nothing between them.")
+        value = parameter.check(part, method)
+        if value in values:
+            raise UserError(f"{method}: {parameter.name} has {part} twice; every value counts once.")
+        values.append(value)
+    return values
+
+
+def suggested_values(parameter: Parameter) -> str:
+    """Return values around a parameter's default, or all its choices, as `read_values` reads them."""
+    if parameter.choices:
+        return ", ".join(map(str, parameter.choices))
+    if parameter.type is bool:
+        return "false, true"
+    default, top = parameter.default, parameter.le
+    if default is None:
+        around = [None]
+    elif default == 0:
+        around = [0, 1, 2] if parameter.type is int else [0, 0.1, 1]
+    elif parameter.type is int:
+        around = [default // 2, default, 2 * default]
+    elif top is not None:
+        around = [default / 2, default, (default + top) / 2]
+    else:
+        around = [default / 10, default, default * 10]
+    texts = dict.fromkeys("auto" if value is None else f"{value:g}" for value in around)
+    return ", ".join(text for text in texts if _fits(parameter, text))
+
+
+def _fits(parameter: Parameter, text: str) -> bool:
+    try:
+        parameter.check(text, "")
+    except UserError:
+        return False
+    return True

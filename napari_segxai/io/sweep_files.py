@@ -2,65 +2,138 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.io.compare_files import ARROWS
 from napari_segxai.io.results import make_folder, write_csv
+from napari_segxai.sweeping import EQUAL, best_cells
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from napari_segxai.sweeping import Sweep
+    from napari_segxai.sweeping import Number, Sweep
 
 TABLE = "table.csv"
+
+FRAME = "#ff4030"
+"""Colour of the frame around the best."""
+
+PANELS = 4
+"""Heat maps side by side."""
+
+UNDEFINED = "–"
 
 
 def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the table and the heat maps; see `Sweep.save`."""
     if (folder / TABLE).exists() and not overwrite:
         raise UserError(f"{folder} already holds a sweep; choose another folder, or pass overwrite=True.")
+    rows = table(sweep)
+    if not rows:
+        raise UserError("the sweep was stopped before it found a map: there is nothing to write.")
     make_folder(folder)
-    rows = []
-    for row, explanation in zip(sweep.comparison.table, sweep.comparison.explanations.values(), strict=True):
+    written = [write_csv(folder / TABLE, rows)]
+    if numbers_shown(sweep):
+        heat_figure(sweep).savefig(folder / "heat.png")
+        written.append(folder / "heat.png")
+    return written
+
+
+def table(sweep: Sweep) -> list[dict[str, Any]]:
+    """Return a row per combination: its parameters, the metrics, and the method's own numbers.
+
+    There is no time: combinations that run together have none of their own. What a method tells under the name of
+    a parameter that is swept gets "_result" behind its name.
+    """
+    own = list(dict.fromkeys(name for found in sweep.own_numbers for name in found))
+    out = []
+    explanations = sweep.comparison.explanations.values()
+    for row, explanation, found in zip(sweep.comparison.table, explanations, sweep.own_numbers, strict=True):
         chosen = {name: explanation.record.parameters[name] for name in sweep.grid}
-        rows.append({**chosen, **{key: value for key, value in row.items() if key not in ("map", "method")}})
-    heat_figure(sweep).savefig(folder / "heat.png")
-    return [write_csv(folder / TABLE, rows), folder / "heat.png"]
+        measured = {key: value for key, value in row.items() if key not in ("map", "method", "seconds")}
+        results = {(f"{name}_result" if name in chosen else name): found.get(name) for name in own}
+        out.append({**chosen, **measured, **results})
+    return out
+
+
+def numbers_shown(sweep: Sweep) -> list[Number]:
+    """Return the numbers with a heat map: all but the method's that have no better end and are the same everywhere."""
+    return [n for n in sweep.numbers if n.better or not n.own or _differs(sweep.array(n))]
+
+
+def _differs(values: np.ndarray) -> bool:
+    known = values[np.isfinite(values)]
+    return bool(known.size) and not np.allclose(known, known[0], rtol=EQUAL, atol=0)
 
 
 def heat_figure(sweep: Sweep) -> Figure:
-    """Draw one heat map per metric, with its numbers and the best framed."""
+    """Draw one heat map per number, with its values and the best framed."""
     from matplotlib.figure import Figure
 
-    metrics = sweep.comparison.metrics
-    names = list(sweep.grid)
-    across = names[-1]
-    down = names[0] if len(names) == 2 else ""
-    shape = sweep.values(metrics[0].name).shape
-    size = (1.2 + 0.75 * shape[1], 1.2 + 0.5 * shape[0])
-    figure = Figure(figsize=(size[0] * len(metrics), size[1]), dpi=120, layout="constrained")
-    for axis, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
-        values = sweep.values(metric.name)
-        axis.imshow(values if np.isfinite(values).any() else np.zeros(shape), cmap="viridis", aspect="auto")
-        for place in np.ndindex(shape):
-            text = "–" if np.isnan(values[place]) else f"{values[place]:.3g}"
-            axis.text(place[1], place[0], text, ha="center", va="center", fontsize=7, color="white")
-        if metric.better is not None and np.isfinite(values).any():
-            pick = np.nanargmax(values) if metric.better == "higher" else np.nanargmin(values)
-            row, column = np.unravel_index(pick, shape)
-            from matplotlib.patches import Rectangle
-
-            axis.add_patch(
-                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#ff9020", linewidth=2)
-            )
-        axis.set_title(metric.title + ARROWS[metric.better], fontsize=7)
-        axis.set_xticks(range(shape[1]), [str(v) for v in sweep.grid[across]], fontsize=6)
-        rows = [str(v) for v in sweep.grid[down]] if down else [""]
-        axis.set_yticks(range(shape[0]), rows, fontsize=6)
-        axis.set_xlabel(across, fontsize=7)
-        axis.set_ylabel(down, fontsize=7)
+    numbers = numbers_shown(sweep)
+    rows, columns = sweep.shape
+    across = min(PANELS, len(numbers))
+    down = math.ceil(len(numbers) / across)
+    size = (max(2.0, 0.9 + 0.6 * columns) * across, (1.1 + 0.35 * rows) * down)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes[len(numbers) :]:
+        axis.set_visible(False)
+    for axis, number in zip(axes, numbers, strict=False):
+        _draw(axis, sweep, number)
     return figure
+
+
+def _draw(axis: Axes, sweep: Sweep, number: Number) -> None:
+    from matplotlib.patches import Rectangle
+
+    values = sweep.array(number)
+    rows, columns = values.shape
+    ground, ink = cell_colors(values)
+    axis.imshow(ground, aspect="auto")
+    for row, column in np.ndindex(values.shape):
+        text = f"{values[row, column]:.3g}" if np.isfinite(values[row, column]) else UNDEFINED
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color=ink[row][column])
+    for row, column in np.argwhere(best_cells(values, number.better)):
+        place = (column - 0.46, row - 0.46)  # within its cell, so that neighbours' frames can be told apart
+        axis.add_patch(Rectangle(place, 0.92, 0.92, fill=False, edgecolor=FRAME, linewidth=2))
+    axis.set_title("\n".join(textwrap.wrap(number.title + ARROWS[number.better], 26)), fontsize=7)
+    names = list(sweep.grid)
+    axis.set_xticks(range(columns), [str(v) for v in sweep.grid[names[-1]]], fontsize=6)
+    axis.set_yticks(
+        range(rows), [str(v) for v in sweep.grid[names[0]]] if len(names) == 2 else [""], fontsize=6
+    )
+    axis.set_xlabel(names[-1], fontsize=7)
+    axis.set_ylabel(names[0] if len(names) == 2 else "", fontsize=7)
+
+
+def cell_colors(values: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:
+    """Return the colours of a heat map's cells, from the lowest number to the highest.
+
+    Parameters
+    ----------
+    values
+        (rows, columns); what is not finite is grey.
+
+    Returns
+    -------
+    ground
+        (rows, columns, 3) in [0, 1].
+    ink
+        "white" or "black" for each cell, whichever can be read on it.
+    """
+    from matplotlib import colormaps
+
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
+    share = np.where(known, (np.where(known, values, low) - low) / (high - low if high > low else 1.0), 0.0)
+    ground = np.where(known[..., None], colormaps["viridis"](share)[..., :3], 0.4)
+    light = ground @ (0.299, 0.587, 0.114)
+    return ground, [["black" if one > 0.5 else "white" for one in row] for row in light]
