@@ -229,6 +229,7 @@ def explain(
 
 def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
     from napari_segxai.engine.passes import Passes
+    from napari_segxai.explanation import evidence_in_words
     from napari_segxai.trust.registry import told
 
     record = explanation.record
@@ -243,7 +244,8 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
         )
         for name, value in record.results.items():
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-        for line in told(record.trust):
+        evidence = evidence_in_words(explanation.mass_per_label())
+        for line in ([evidence] if evidence else []) + told(record.trust):
             print(f"  {line}")
     for warning in record.warnings:
         print(f"note: {warning}", file=sys.stderr)

@@ -128,6 +128,20 @@ class Explanation:
         """Method and label, as results are named."""
         return f"{self.record.method} · {self.record.target['label']}"
 
+    def mass_per_label(self) -> dict[str, float]:
+        """Return which labels the evidence lies on: the share of the map's positive mass on each, by the prediction.
+
+        Returns
+        -------
+        dict
+            For every label of the model, by name, in its order: a share in [0, 1], together 1. Empty for a map without
+            positive values. See `metrics.shares.mass_per_label` for other labels than the predicted ones.
+        """
+        from napari_segxai.metrics.shares import mass_per_label
+
+        found = mass_per_label(self.map, self.prediction, self.record.model["labels"])
+        return {} if found is None else {label: row["share"] for label, row in found.items()}
+
     def to_layers(self, number: int | None = None, *, prediction: bool = True) -> list[tuple[Any, dict, str]]:
         """Return the results as napari layer-data tuples, lowest layer first.
 
@@ -264,6 +278,13 @@ SIGNED = {
     ),
 }
 """Blue speaks against the label, red for it; it fades out towards 0."""
+
+
+def evidence_in_words(shares: Mapping[str, float]) -> str:
+    """Say on which labels most of the evidence lies, as `Explanation.mass_per_label` has it; "" without evidence."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])[:3]
+    told = [f"{share:.0%} on {label}" for label, share in ordered if share >= 0.01]
+    return f"evidence: {', '.join(told)}" if told else ""
 
 
 def stage_colors(count: int) -> dict[int | None, Any]:

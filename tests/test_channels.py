@@ -95,7 +95,7 @@ def test_padding_stays_as_it_is(how):
 
 
 def test_closing_stops_the_work_and_leaves_the_network_as_it_was(monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 1)
     network = model()
     network.module.train()
     steps = sx.channel_importance_steps(network, three_channels(), "object", repeats=50)

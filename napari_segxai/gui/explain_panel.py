@@ -19,7 +19,7 @@ from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
-from napari_segxai.explanation import Explanation
+from napari_segxai.explanation import Explanation, evidence_in_words
 from napari_segxai.gui import jobs, layers, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
@@ -50,6 +50,7 @@ class ExplainPanel(ExplainForm):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
         self._explained: Job | None = None
+        self._evidence = ""
         self._job: jobs.Job | None = None
         self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
         self._to_show: list[Any] = []
@@ -129,11 +130,15 @@ class ExplainPanel(ExplainForm):
             return
         self._asked = (ref(layer), chosen, layers.frame_of(layer, self.viewer))
 
+        evidence: list[str] = []
+
         def make() -> Steps[Explanation]:
-            return job.steps()
+            explanation = yield from job.steps()
+            evidence.append(evidence_in_words(explanation.mass_per_label()))  # in the thread: it may be large
+            return explanation
 
         self._live.clear()
-        self._job = jobs.Job(make, self._on_step, partial(self._on_done, job), self._on_look)
+        self._job = jobs.Job(make, self._on_step, partial(self._on_done, job, evidence), self._on_look)
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -152,7 +157,7 @@ class ExplainPanel(ExplainForm):
         source = self._asked[0]() if self._asked is not None else None
         self._live.show(explanation, source)
 
-    def _on_done(self, job: Job, outcome: jobs.Outcome) -> None:
+    def _on_done(self, job: Job, evidence: list[str], outcome: jobs.Outcome) -> None:
         self._job = None
         explanation, error = outcome.result, outcome.error
         if error is None and explanation is not None and not outcome.cancelled:
@@ -160,6 +165,7 @@ class ExplainPanel(ExplainForm):
             learn_speed(job.model, job.image, job.slices[0], Passes(**record.passes), record.seconds)
         if explanation is not None:
             self.explanation, self._explained = explanation, job
+            self._evidence = "".join(evidence)
             self.trust_box.tell([])
             self._live.clear()
             self._show(explanation)
@@ -172,7 +178,7 @@ class ExplainPanel(ExplainForm):
             )
             self.run_bar.set_ended(f"Cancelled; {kept}.", result=explanation is not None)
         else:
-            self.run_bar.set_ended(summary(explanation))
+            self.run_bar.set_ended(summary(explanation, self._evidence))
         self._update()
 
     def _show(self, explanation: Explanation) -> None:
@@ -210,7 +216,9 @@ class ExplainPanel(ExplainForm):
         elif outcome.cancelled:
             self.run_bar.set_ended("Cancelled; the checks that were done are kept.")
         else:
-            self.run_bar.set_ended(f"{summary(explanation)}\nChecked in {duration(outcome.seconds)}.")
+            self.run_bar.set_ended(
+                f"{summary(explanation, self._evidence)}\nChecked in {duration(outcome.seconds)}."
+            )
         self._update()
 
     def _check_costs(self) -> dict[str, str]:

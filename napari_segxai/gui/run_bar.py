@@ -199,8 +199,8 @@ def learn_speed(
     model.seconds = seconds / max(1, passes.cost * math.prod(model.grid_for(image, index)))
 
 
-def summary(explanation: Explanation) -> str:
-    """Return one line about a result, and its warnings."""
+def summary(explanation: Explanation, evidence: str = "") -> str:
+    """Return one line about a result, where its evidence lies, and its warnings."""
     record, results = explanation.record, explanation.record.results
     parts = [f"Done in {duration(record.seconds)}"]
     if results.get("dice_explained") is not None:
@@ -210,5 +210,6 @@ def summary(explanation: Explanation) -> str:
         parts.append(f"ratio {ratio:.2f}")
     if "n_dilations" in results:
         parts.append(f"{results['n_dilations']} dilations")
-    lines = [" · ".join(parts), *(f"⚠ {warning}" for warning in record.warnings)]
+    where = [evidence[0].upper() + evidence[1:]] if evidence else []
+    lines = [" · ".join(parts), *where, *(f"⚠ {warning}" for warning in record.warnings)]
     return "\n".join(lines)

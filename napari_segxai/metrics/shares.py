@@ -88,11 +88,15 @@ def mass_per_label(
     total = values.sum()
     if not total > 0:
         return None
-    found, place = np.unique(numbers, return_inverse=True)
-    sums, sizes = np.bincount(place.ravel(), values.ravel()), np.bincount(place.ravel())
+    lowest = int(numbers.min())
+    place = numbers.ravel().astype(np.intp) - lowest  # counted, not sorted: volumes are large
+    sums, sizes = np.bincount(place, values.ravel()), np.bincount(place)
     given = {
-        int(k): {"share": float(s / total), "density": float(s / total * numbers.size / n)}
-        for k, s, n in zip(found, sums, sizes, strict=True)
+        int(k) + lowest: {
+            "share": float(sums[k] / total),
+            "density": float(sums[k] / total * numbers.size / sizes[k]),
+        }
+        for k in np.flatnonzero(sizes)
     }
     if names is None:
         return {str(k): row for k, row in given.items()}

@@ -1,0 +1,71 @@
+"""Which labels the evidence lies on: in Python, on the command line and in the dock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from networks import OBJECT, PATCH, planted_image, planted_model
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli import app
+from napari_segxai.explanation import Explanation, evidence_in_words
+from napari_segxai.resources import resource
+
+TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
+
+
+def explained(ndim: int = 2, **params) -> Explanation:
+    return sx.explain(planted_model(ndim), planted_image(ndim), "object", "input-x-gradient", **params)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_planted_causes_share_the_evidence(ndim):
+    """The reasons of the planted network are the object's own pixels and the patch, and it draws both."""
+    found = explained(ndim)
+    shares = found.mass_per_label()
+    assert list(shares) == ["background", "object"]
+    assert sum(shares.values()) == pytest.approx(1)
+    drawn = np.zeros(found.map.shape, bool)
+    drawn[(..., *OBJECT)] = drawn[(..., *PATCH)] = True  # the patch is bright, so it is drawn as well
+    np.testing.assert_array_equal(found.prediction == 1, drawn)
+    positive = found.map.clip(min=0).astype(np.float64)
+    assert shares["object"] == pytest.approx(positive[drawn].sum() / positive.sum())
+    assert shares["object"] > 0.95
+
+
+def test_negative_values_do_not_count_and_labels_may_be_missing():
+    found = explained()
+    map = np.full(found.map.shape, -5, np.float32)
+    map[0, 0], map[OBJECT[0].start, OBJECT[1].start] = 1, 3
+    assert replace(found, map=map).mass_per_label() == {"background": 0.25, "object": 0.75}
+    none = replace(found, map=map, prediction=found.prediction * 0)
+    assert none.mass_per_label() == {"background": 1, "object": 0}
+    assert replace(found, map=-np.abs(map)).mass_per_label() == {}
+
+
+def test_in_words_the_largest_come_first():
+    shares = {"background": 0.3, "brain": 0.62, "T1 eye": 0.075, "skull": 0.004, "ear": 0.001}
+    assert evidence_in_words(shares) == "evidence: 62% on brain, 30% on background, 8% on T1 eye"
+    assert evidence_in_words({"background": 1, "brain": 0}) == "evidence: 100% on background"
+    assert evidence_in_words({}) == ""
+
+
+def test_the_command_line_says_it(tmp_path):
+    asked = ["--model", "triangle", "--label", "triangle", "--method", "seg-hires-grad-cam"]
+    done = CliRunner().invoke(app, ["explain", TRIANGLE, *asked, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    same = sx.explain("triangle", sx.read_image(TRIANGLE), "triangle", "seg-hires-grad-cam")
+    assert f"  {evidence_in_words(same.mass_per_label())}\n" in done.stdout
+    assert "% on background" in done.stdout
+
+
+def test_the_dock_says_it_below_the_result(triangle_panel, run_panel):
+    run_panel(triangle_panel, "seg-hires-grad-cam")
+    words = evidence_in_words(triangle_panel.explanation.mass_per_label())
+    assert words.startswith("evidence: ")
+    first, second = triangle_panel.run_bar.status.text().splitlines()[:2]
+    assert first.startswith("Done in")
+    assert second == f"E{words[1:]}"
