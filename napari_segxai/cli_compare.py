@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,10 @@ Option = Annotated[
     ),
 ]
 Truth = Annotated[Path | None, typer.Option("--truth", help="File of true label values.")]
+Noise = Annotated[
+    Path | None,
+    typer.Option("--noise-model", help="For ANA and SRM: the file that u-noise saved as weights."),
+]
 Region = Annotated[
     str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
 ]
@@ -60,6 +65,7 @@ def compare(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for table.csv, comparison.png and the maps.")],
     truth: Truth = None,
+    noise_model: Noise = None,
     metrics: Metrics = None,
     option: Option = None,
     region: Region = None,
@@ -88,6 +94,7 @@ def compare(
         Target(label, region=read_region_option(region, volume)),
         [name for name in methods.split(",") if name.strip()],
         truth=read_truth_option(truth),
+        noise_model=noise_model,
         metrics=metrics,
         controls=controls,
         seed=seed,
@@ -98,6 +105,8 @@ def compare(
     written = found.save(out, overwrite=overwrite)
     if as_json:
         print(to_json(found.table))
+        for warning in found.warnings:
+            print(f"⚠ {warning}", file=sys.stderr)
         return
     for path in written:
         print(path)
@@ -105,20 +114,42 @@ def compare(
 
 
 def _print_table(found: Any) -> None:
+    """Print a row per map, then why numbers are missing, one line for each reason, and the warnings."""
     from napari_segxai.io.compare_files import ARROWS
 
     heads = ["map", *(m.name + ARROWS[m.better] for m in found.metrics), "seconds"]
     rows = [
-        [row["map"], *(_number(row.get(m.name)) for m in found.metrics), _number(row["seconds"])]
+        [row["map"], *(_number(row.get(m.name)) for m in found.metrics), _number(row["seconds"], none="")]
         for row in found.table
     ]
     widths = [max(len(line[k]) for line in [heads, *rows]) for k in range(len(heads))]
     for line in [heads, *rows]:
         print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+    for line in _reasons(found):
+        print(f"– {line}")
+    for warning in found.warnings:
+        print(f"⚠ {warning}")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _reasons(found: Any) -> list[str]:
+    """Say why numbers are undefined: one line for each reason, with the metrics and maps that it holds for."""
+    cells: dict[str, list[tuple[str, str]]] = {}
+    for row in found.rows:
+        if row["value"] is None:
+            cells.setdefault(row["reason"], []).append((row["map"], row["metric"]))
+    lines = []
+    for reason, pairs in cells.items():
+        maps, metrics = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+        lines.append(f"{reason} ({metrics}; {maps})")
+    measured = {(row["map"], row["metric"]) for row in found.rows}
+    random = [name for name in found.names if name not in found.maps]
+    if any((name, metric.name) not in measured for name in random for metric in found.metrics):
+        lines.append("random orders go through insertion and deletion alone.")
+    return lines
+
+
+def _number(value: float | None, none: str = "–") -> str:
+    return none if value is None else f"{value:.3g}"
 
 
 def sweep(

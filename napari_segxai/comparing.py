@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from napari_segxai import orientation
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
@@ -21,12 +22,14 @@ from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
+from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.noise_model import read_noise_model
 from napari_segxai.running import steps_of
 from napari_segxai.targets import Target
-from napari_segxai.truth import Truth, truth_labels
+from napari_segxai.truth import Truth, truth_of
 
 METRICS = (
     "dice-explained",
@@ -42,6 +45,9 @@ METRICS = (
 WITH_TRUTH = ("pointing-game-mask", "energy-pointing-game-mask", "f1-mask")
 """And with a truth."""
 
+WITH_NOISE = ("ana", "srm")
+"""And with a noise model."""
+
 MethodSpec = str | tuple[str, Mapping[str, Any]]
 """A method by name, "rise:masks=100:cells=5", or ("rise", {"masks": 100})."""
 
@@ -54,6 +60,7 @@ def compare(
     *,
     maps: Mapping[str, Explanation | np.ndarray] | None = None,
     truth: Truth | None = None,
+    noise_model: NoiseModel | str | Path | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
     seed: int = 0,
@@ -71,9 +78,12 @@ def compare(
     methods
         Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters.
     maps
-        Maps that are there already, by name, on the image grid: they come first and are measured alike.
+        Maps that are there already, by name, on the image grid: they come first and are measured alike. Explanations
+        have to be of this image, label, slice and model; arrays are taken as they are.
     truth
-        True labels, on the image's grid or as an `Image` that knows where it lies.
+        True labels, on the image's grid or as an `Image` that knows where it lies; boolean: where this label is.
+    noise_model
+        For ANA and SRM: the file that u-noise saved as its `weights`, or a callable, see `metrics.noise.NoiseModel`.
     metrics
         Names, or "all"; by default a handful. See `list_metrics`.
     controls
@@ -89,8 +99,8 @@ def compare(
         For anything that was asked wrongly, in one sentence.
     """
     steps = compare_steps(
-        model, image, target, methods, maps=maps, truth=truth, metrics=metrics, controls=controls, seed=seed,
-        device=device, slice=slice, **options,
+        model, image, target, methods, maps=maps, truth=truth, noise_model=noise_model, metrics=metrics,
+        controls=controls, seed=seed, device=device, slice=slice, **options,
     )  # fmt: skip
     return finish(steps, progress)
 
@@ -117,6 +127,7 @@ def plan_comparison(
     *,
     maps: Mapping[str, Explanation | np.ndarray] | None = None,
     truth: Truth | None = None,
+    noise_model: NoiseModel | str | Path | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
     seed: int = 0,
@@ -140,7 +151,7 @@ def plan_comparison(
     if not isinstance(image, Image):
         image = Image(image)
     for name, map in given.items():
-        _check_map(name, map, image)
+        _check_map(name, map, model, image, target, slice)
     asked = {"seed": seed, "device": device, "slice": slice}
     named = {
         name: Job.make(model, image, target, method, **asked, **parameters)
@@ -148,7 +159,7 @@ def plan_comparison(
     }
     job = next(iter(named.values()), None)
     job = job or Job.make(model, image, target, "vanilla-gradient", **asked)
-    return Plan.make(job, named, given, truth, metrics, controls, options)
+    return Plan.make(job, named, given, truth, noise_model, metrics, controls, options)
 
 
 def evaluate(
@@ -158,6 +169,7 @@ def evaluate(
     target: Target | str | int | None = None,
     *,
     truth: Truth | None = None,
+    noise_model: NoiseModel | str | Path | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
     seed: int = 0,
@@ -184,8 +196,8 @@ def evaluate(
         For anything that was asked wrongly, such as a map of another image.
     """
     steps = evaluate_maps_steps(
-        model, maps, image, target, truth=truth, metrics=metrics, controls=controls, seed=seed, device=device,
-        slice=slice, **options,
+        model, maps, image, target, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
+        seed=seed, device=device, slice=slice, **options,
     )  # fmt: skip
     return finish(steps, progress)
 
@@ -197,6 +209,7 @@ def evaluate_maps_steps(
     target: Target | str | int | None = None,
     *,
     truth: Truth | None = None,
+    noise_model: NoiseModel | str | Path | None = None,
     metrics: Sequence[str] | str | None = None,
     controls: int = 1,
     seed: int = 0,
@@ -218,8 +231,8 @@ def evaluate_maps_steps(
     if slice is None and first is not None:
         slice = first.record.slice
     plan = plan_comparison(
-        model, image, target, maps=given, truth=truth, metrics=metrics, controls=controls, seed=seed,
-        device=device, slice=slice, **options,
+        model, image, target, maps=given, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
+        seed=seed, device=device, slice=slice, **options,
     )  # fmt: skip
     return plan.steps()
 
@@ -270,8 +283,12 @@ class Plan:
         By name: the maps that are there.
     truth
         Boolean, on the image grid: where the label really is, if known.
+    noise_model
+        For ANA and SRM, if known.
     metrics, controls, options
         What is measured; see `compare`.
+    warnings
+        What was done to bring the truth to the image grid.
     together
         How many jobs run side by side; what they have in common is run once, but their times are not their own.
     """
@@ -280,9 +297,11 @@ class Plan:
     jobs: Mapping[str, Job]
     maps: Mapping[str, Explanation | np.ndarray]
     truth: np.ndarray | None
+    noise_model: NoiseModel | None
     metrics: tuple[Metric, ...]
     controls: int
     options: Mapping[str, Any]
+    warnings: Sequence[str] = ()
     together: int = 1
 
     @classmethod
@@ -292,18 +311,22 @@ class Plan:
         jobs: Mapping[str, Job],
         maps: Mapping[str, Explanation | np.ndarray],
         truth: Truth | None,
+        noise_model: NoiseModel | str | Path | None,
         metrics: Sequence[str] | str | None,
         controls: int,
         options: Mapping[str, Any],
     ) -> Plan:
-        """Check truth, metrics and options."""
+        """Check truth, noise model, metrics and options."""
         if len(job.slices) > 1:
             raise UserError(
                 f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to compare maps on."
             )
         label = job.model.label_index(job.target.label)
-        wanted = None if truth is None else truth_labels(truth, job.image, job.model) == label
-        plan = cls(job, jobs, maps, wanted, _chosen(metrics, truth), controls, options)
+        wanted, notes = (None, []) if truth is None else truth_of(truth, job.image, job.model, label)
+        if isinstance(noise_model, str | Path):
+            noise_model = read_noise_model(noise_model, job.model, label)
+        chosen = _chosen(metrics, truth=truth is not None, noise_model=noise_model is not None)
+        plan = cls(job, jobs, maps, wanted, noise_model, chosen, controls, options, notes)
         _ = plan.measuring  # raises where an option is wrong
         return plan
 
@@ -324,7 +347,15 @@ class Plan:
             name: map.map if isinstance(map, Explanation) else np.asarray(map)
             for name, map in self.maps.items()
         }
-        found = Comparison(self.job.image, self.job.target, given, arrays, self.metrics, truth=self.truth)
+        found = Comparison(
+            self.job.image,
+            self.job.target,
+            given,
+            arrays,
+            self.metrics,
+            truth=self.truth,
+            warnings=list(self.warnings),
+        )
         return _steps(self, found)
 
 
@@ -355,6 +386,7 @@ def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
             found.maps,
             question,
             truth=found.truth,
+            noise_model=plan.noise_model,
             metrics=[metric.name for metric in plan.metrics],
             controls=plan.controls,
             **plan.options,
@@ -384,13 +416,14 @@ def _so_far(found: Comparison) -> Comparison:
     return replace(found, explanations=dict(found.explanations), maps=dict(found.maps), rows=list(found.rows))
 
 
-def _chosen(metrics: Sequence[str] | str | None, truth: Truth | None) -> tuple[Metric, ...]:
-    known = {"truth": truth is not None, "noise_model": False}
+def _chosen(metrics: Sequence[str] | str | None, **known: bool) -> tuple[Metric, ...]:
+    """Return the metrics by name; by default those for which `truth` and `noise_model` are known."""
     if metrics == "all":
         return tuple(choose(None, **known))
     if isinstance(metrics, str):
         metrics = [part.strip() for part in metrics.split(",")]
-    return tuple(choose(metrics or (*METRICS, *(WITH_TRUTH if truth is not None else ())), **known))
+    usual = METRICS + WITH_TRUTH * known["truth"] + WITH_NOISE * known["noise_model"]
+    return tuple(choose(metrics or usual, **known))
 
 
 def _names(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> list[str]:
@@ -423,13 +456,70 @@ def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:
     return found
 
 
-def _check_map(name: str, map: Explanation | np.ndarray, image: Image) -> None:
-    """Refuse a map of another image."""
+def difference(
+    record: Mapping[str, Any],
+    *,
+    image: str,
+    sha256: Collection[str],
+    label: str,
+    slice: int | None,
+    model: SegmentationModel | None,
+) -> str:
+    """Say what else a map explains than what is asked about; "" if it is of the same.
+
+    Parameters
+    ----------
+    record
+        `Record.as_dict` of the map.
+    image, sha256
+        Name of the image, and the digests under which it may be known; see `digests`.
+    slice
+        For a 2D model on a volume; a map of every slice is of this one too.
+    model
+        None if it is not known yet.
+    """
+    theirs, weights = record["image"], record["model"]
+    if theirs["sha256"] not in sha256:
+        same = f" (other intensities under the name {image})" if theirs["name"] == image else ""
+        return f"explains {theirs['name']}, another image than {image}{same}"
+    if record["target"]["label"] != label:
+        return f"explains the label {record['target']['label']}, not {label}"
+    if record["slice"] not in (None, slice):
+        return f"explains slice {record['slice']}, not {'the whole' if slice is None else slice}"
+    if model is not None and weights["sha256"] != model.sha256:
+        same = " (other weights under the same name)" if weights["name"] == model.name else ""
+        return f"explains the model {weights['name']}, not {model.name}{same}"
+    return ""
+
+
+def digests(image: Image) -> list[str]:
+    """Return the digests that records may hold of an image in a viewer: as it is shown, and as its file stores it."""
+    found, file = [image.sha256], image.header.get("affine")
+    if image.layer and file is not None and image.array.ndim == image.spatial_dims:
+        turn = orientation.reorientation(orientation.axis_codes(file), orientation.DISPLAY)
+        found.append(Image(orientation.apply(image.array, orientation.invert(turn))).sha256)
+    return found
+
+
+def _check_map(
+    name: str,
+    map: Explanation | np.ndarray,
+    model: SegmentationModel,
+    image: Image,
+    target: Target | str | int,
+    slice: int | None,
+) -> None:
+    """Refuse a map of anything else than what is asked about, as far as it tells."""
     if isinstance(map, Explanation):
-        theirs = map.record.image
-        if theirs["sha256"] != image.sha256:
+        asked = target.label if isinstance(target, Target) else target
+        label = model.labels[model.label_index(asked)]
+        record = map.record.as_dict()
+        what = difference(
+            record, image=image.name, sha256=[image.sha256], label=label, slice=slice, model=model
+        )
+        if what:
             raise UserError(
-                f"the map {name!r} explains {theirs['name']}, another image than {image.name}; compare maps of one image."
+                f"the map {name!r} {what}; give its array, explanation.map, to compare it all the same."
             )
         map = map.map
     if np.shape(map) != image.spatial_shape:

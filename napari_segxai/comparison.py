@@ -39,6 +39,8 @@ class Comparison:
         Boolean, on the image grid: where the label really is, if known.
     passes, seconds
         Of the metrics alone; those of the methods are in their records.
+    warnings
+        What a user should know before believing the numbers, e.g. that the truth was resampled.
     """
 
     image: Image
@@ -51,6 +53,7 @@ class Comparison:
     truth: np.ndarray | None = None
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     def value(self, name: str, metric: str) -> float | None:
         """Return a number; None where it is undefined."""

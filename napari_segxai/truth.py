@@ -14,8 +14,35 @@ if TYPE_CHECKING:
 
 Truth = np.ndarray | Image
 
-SMALLEST = 0.5
-"""Share of the truth's labelled volume that has to lie in the image."""
+
+def truth_of(
+    truth: Truth, image: Image, model: SegmentationModel, label: int
+) -> tuple[np.ndarray, list[str]]:
+    """Return where a label really is.
+
+    Parameters
+    ----------
+    truth
+        As for `truth_labels`; boolean values say where the label is, whatever its number.
+    label
+        Position in the model's labels.
+
+    Returns
+    -------
+    mask
+        Boolean, on the grid of the image.
+    notes
+        What was done to bring the truth there, and what was lost by it, in sentences.
+
+    Raises
+    ------
+    UserError
+        As `truth_labels` does.
+    """
+    values, notes = _on_grid(truth, image)
+    if values.dtype.kind == "b":
+        return values, notes
+    return _checked(values, model) == label, notes
 
 
 def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> np.ndarray:
@@ -31,15 +58,10 @@ def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> np.nda
     UserError
         If it holds other labels than the model, or lies elsewhere.
     """
-    if isinstance(truth, Image):
-        values = _resampled(truth, image)
-    else:
-        values = np.asarray(truth)
-        if values.shape != image.spatial_shape:
-            raise UserError(
-                f"the truth has shape {values.shape}, but {image.name} has {image.spatial_shape}; give it on the image's "
-                "grid, or as an Image that knows where it lies."
-            )
+    return _checked(_on_grid(truth, image)[0], model)
+
+
+def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
     if values.dtype.kind not in "bui" and not np.array_equal(values, np.rint(values)):
         raise UserError("the truth holds values that are no label values; give whole numbers from 0.")
     if values.size and values.min() < 0:
@@ -52,28 +74,120 @@ def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> np.nda
     return values.astype(np.uint16)
 
 
-def _resampled(truth: Image, image: Image) -> np.ndarray:
-    """Return the values of `truth` on the grid of `image`, each place taking the nearest."""
+def _on_grid(truth: Truth, image: Image) -> tuple[np.ndarray, list[str]]:
+    """Return the values of `truth` on the grid of `image`, and what has to be said of it."""
+    if not isinstance(truth, Image):
+        values = np.asarray(truth)
+        if values.shape != image.spatial_shape:
+            raise UserError(
+                f"the truth has shape {values.shape}, but {image.name} has {image.spatial_shape}; give it on the image's "
+                "grid, or as an Image that knows where it lies."
+            )
+        return values, []
     array = truth.frame(0).channels_first()[0]
-    if truth.affine is None or image.affine is None or array.ndim != 3:
+    places = _places(truth, image)
+    if places is None:
         if array.shape != image.spatial_shape:
             raise UserError(
                 f"the truth {truth.name} has shape {array.shape}, but {image.name} has {image.spatial_shape}, and not "
                 "both know where they lie; give the truth on the image's grid."
             )
-        return array
-    if array.shape == image.spatial_shape and np.allclose(truth.affine, image.affine, atol=1e-3):
-        return array
+        one = _knows_place(truth) != _knows_place(image)
+        lies = f"the truth {truth.name} was taken to lie on the grid of {image.name}: not both know where they lie."
+        return array, [lies] if one else []
+    own, theirs = places
+    if array.shape == image.spatial_shape and np.allclose(own, theirs, atol=1e-3):
+        return array, []
+    return _resampled(array, own, theirs, truth.name, image)
+
+
+def _places(truth: Image, image: Image) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the matrices from indices to one world; None where there is no such world.
+
+    Files have one in common, and so have layers of a viewer.
+    """
+    from napari_segxai.io.layers import index_to_world
+
+    n = image.spatial_dims
+    if truth.spatial_dims != n:
+        return None
+    if truth.affine is not None and image.affine is not None:
+        return truth.affine, image.affine
+    if truth.layer and image.layer:
+        own, theirs = index_to_world(truth.layer, n), index_to_world(image.layer, n)
+        if np.array_equal(own, np.eye(n + 1)) and truth.spatial_shape == image.spatial_shape:
+            return None  # a transform that nobody set says nothing
+        return own, theirs
+    return None
+
+
+def _knows_place(image: Image) -> bool:
+    from napari_segxai.io.layers import index_to_world
+
+    n = image.spatial_dims
+    return image.affine is not None or (
+        bool(image.layer) and not np.array_equal(index_to_world(image.layer, n), np.eye(n + 1))
+    )
+
+
+def _resampled(
+    array: np.ndarray, own: np.ndarray, theirs: np.ndarray, name: str, image: Image
+) -> tuple[np.ndarray, list[str]]:
+    """Return what lies at every pixel of the image: the nearest value, 0 outside.
+
+    Parameters
+    ----------
+    own, theirs
+        From the indices of `array` and of the image to one world.
+    """
     from scipy.ndimage import affine_transform
 
-    way = np.linalg.inv(truth.affine) @ image.affine
-    out = affine_transform(
-        array.astype(np.float32), way[:3, :3], way[:3, 3], image.spatial_shape, order=0, mode="constant"
-    )
-    before = float((array > 0).sum() * abs(np.linalg.det(truth.affine[:3, :3])))
-    after = float((out > 0).sum() * abs(np.linalg.det(image.affine[:3, :3])))
-    if before > 0 and after < SMALLEST * before:
+    n = array.ndim
+    inside = _share_inside(array, np.linalg.inv(theirs) @ own, image.spatial_shape)
+    if inside == 0:
         raise UserError(
-            f"{after / before:.0%} of the truth {truth.name} lies in {image.name}: they do not show the same place."
+            f"nothing of the truth {name} lies in {image.name}: they do not show the same place; give a truth that does."
         )
-    return out
+    way = np.linalg.inv(own) @ theirs
+    out = affine_transform(
+        array.astype(np.float32), way[:n, :n], way[:n, n], image.spatial_shape, order=0, mode="grid-constant"
+    ).astype(array.dtype)
+    notes = [
+        f"the truth {name} lies on another grid than {image.name} and was resampled to the nearest label."
+    ]
+    if inside < 1:
+        notes.append(f"{_percent(inside)} of the truth {name} lies in {image.name}; the rest does not count.")
+    if array.any() and not out.any():
+        notes.append(
+            f"the truth {name} is too small to be seen on the grid of {image.name}: nothing is left of it."
+        )
+    ends = np.stack(np.meshgrid(*[(0, size - 1) for size in image.spatial_shape], indexing="ij")).reshape(
+        n, -1
+    )
+    if not _within(way[:n, :n] @ ends + way[:n, n:], array.shape).all():
+        notes.append(
+            f"the truth {name} does not reach all of {image.name}; beyond it there is taken to be no label."
+        )
+    return out, notes
+
+
+def _share_inside(array: np.ndarray, way: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Return the share of the labelled pixels that a matrix brings into a grid; 1 where nothing is labelled."""
+    n, count, found = array.ndim, 0, 0
+    for k, plane in enumerate(array):  # the indices of a whole volume would take a hundred times its memory
+        rest = np.stack(np.nonzero(plane))
+        index = np.concatenate([np.full((1, rest.shape[1]), k), rest])
+        count += index.shape[1]
+        found += int(_within(way[:n, :n] @ index + way[:n, n:], shape).sum())
+    return found / count if count else 1.0
+
+
+def _within(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Tell which of the indices, (axes, n), lie in a grid: a pixel reaches half a pixel around its centre."""
+    edge = 0.5 + 1e-3
+    size = np.asarray(shape)[:, None]
+    return ((index >= -edge) & (index <= size - 1 + edge)).all(0)
+
+
+def _percent(share: float) -> str:
+    return "less than 1%" if share < 0.01 else "more than 99%" if share > 0.99 else f"{share:.0%}"

@@ -8,18 +8,20 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_model
+import torch
+from networks import OBJECT, PATCH, card, planted_image, planted_model
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli import app
 from napari_segxai.comparing import evaluate_maps_steps, plan_comparison, read_method
 from napari_segxai.engine.passes import finish
+from napari_segxai.explainers.u_noise import NoiseNet
 from napari_segxai.explaining import Job
 from napari_segxai.inspecting import inspect_steps
 from napari_segxai.io.compare_files import picture
 from napari_segxai.resources import resource
-from napari_segxai.truth import truth_labels
 
 METHODS = ["seg-grad-cam:layer=mix", "rise:masks=40", ("rise", {"masks": 20})]
 
@@ -138,24 +140,95 @@ def test_what_cannot_be_compared_is_refused(comparison, truth):
     sx.evaluate(model, spot, target=sx.Target("object", region=(7, 22)), metrics=["ips"])
 
 
-def test_a_truth_of_other_geometry_is_resampled_or_refused():
-    model = sx.load_model(LinearHead(3), card=card(3, grid={"size": [8, 8, 8]}))
-    affine = np.diag([2.0, 2, 2, 1])
-    image = sx.Image(np.zeros((8, 8, 8), np.float32), affine=affine)
-    values = np.zeros((16, 16, 16), np.uint8)
-    values[4:12, 4:12, 4:12] = 1
-    fine = np.diag([1.0, 1, 1, 1])
-    fine[:3, 3] = -0.5
-    found = truth_labels(sx.Image(values, affine=fine), image, model)
-    assert found.shape == (8, 8, 8)
-    assert found[2:6, 2:6, 2:6].all()
-    assert found.sum() == 64
-    away = fine.copy()
-    away[:3, 3] = 100
-    with pytest.raises(sx.UserError, match="0% of the truth"):
-        truth_labels(sx.Image(values, affine=away), image, model)
-    with pytest.raises(sx.UserError, match="not both know where they lie"):
-        truth_labels(sx.Image(values), image, model)
+def test_a_map_of_something_else_is_refused_and_its_array_is_not():
+    model, image = planted_model(), planted_image()
+    other = sx.load_model(model.module.__class__(PATCH), card=card(grid={"size": [32, 32]}))
+    with torch.no_grad():
+        other.module.mix.bias[0] += 0.1
+    fast = {"method": "vanilla-gradient"}
+    background = sx.explain(model, image, "background", **fast)
+    foreign = sx.explain(other, image, "object", **fast)
+    cases = [
+        ({"a": background}, "the map 'a' explains the label background, not object; give its array"),
+        ({"b": foreign}, "'b' explains the model planted, not planted .other weights under the same name"),
+    ]
+    for maps, words in cases:
+        with pytest.raises(sx.UserError, match=words):
+            sx.compare(model, image, "object", maps=maps, metrics=["saliency-ratio"])
+        [(name, map)] = maps.items()
+        found = sx.compare(model, image, "object", maps={name: map.map}, metrics=["saliency-ratio"])
+        assert found.rows
+    same = sx.load_model(model.module.__class__(PATCH), card=card(name="copy", grid={"size": [32, 32]}))
+    sx.evaluate(same, sx.explain(model, image, 1, **fast), metrics=["saliency-ratio"])  # the weights count
+    with pytest.raises(sx.UserError, match=r"vanilla-gradient.* explains the label background, not object"):
+        sx.evaluate(model, [sx.explain(model, image, "object", **fast), background])
+
+
+def test_a_map_of_another_slice_is_refused():
+    model = planted_model()
+    volume = sx.Image(np.repeat(planted_image().array[None], 3, 0), name="volume")
+    one = sx.explain(model, volume, "object", "vanilla-gradient", slice=1)
+    whole = sx.explain(model, volume, "object", "vanilla-gradient")
+    asked = {"metrics": ["dice-explained"], "controls": 0}
+    with pytest.raises(sx.UserError, match="explains slice 1, not 2; give its array"):
+        sx.compare(model, volume, "object", maps={"one": one}, slice=2, **asked)
+    found = sx.compare(model, volume, "object", maps={"one": one, "whole": whole}, slice=1, **asked)
+    assert found.value("one", "dice-explained") == found.value("whole", "dice-explained") is not None
+
+
+def test_a_noise_model_brings_its_metrics(tmp_path):
+    model, image, file = planted_model(), planted_image(), tmp_path / "noise.safetensors"
+    small = {"steps": 3, "batch": 1, "depth": 1, "channels": 2, "noise_min": 0.5, "noise_max": 3.0}
+    sx.explain(model, image, "object", "u-noise", weights=str(file), **small)
+    cause = np.zeros((32, 32), np.float32)
+    cause[PATCH] = cause[OBJECT] = 1
+    asked = (model, {"cause": cause}, image, "object")
+    found = sx.evaluate(*asked, noise_model=file, controls=0, baseline="zero")
+    assert [metric.name for metric in found.metrics][-2:] == ["ana", "srm"]
+    net = NoiseNet(2, 1, 1, 2)
+    with safe_open(file, framework="pt") as opened:
+        names = [name for name in opened.keys() if name.startswith("net.")]  # noqa: SIM118
+        net.load_state_dict({name.removeprefix("net."): opened.get_tensor(name) for name in names})
+    with torch.no_grad():
+        seen = torch.from_numpy(image.array * cause)[None, None]
+        noise = 0.5 + 2.5 * net(seen).sigmoid()
+    assert found.value("cause", "ana") == pytest.approx(float(noise.mean()), rel=1e-5)
+    assert found.value("cause", "srm") == pytest.approx(float(noise.square().mean()), rel=1e-5)
+    plain = sx.evaluate(*asked, noise_model=lambda x: x + 2, metrics=["ana"], baseline="zero")
+    assert plain.value("cause", "ana") == pytest.approx(float((image.array * cause).mean()) + 2, rel=1e-5)
+    assert {"ana", "srm"} <= {m.name for m in plan_comparison(*asked[::2], "object", ["rise"], noise_model=file,
+                                                             metrics="all").metrics}  # fmt: skip
+    without = sx.evaluate(*asked, metrics=["ana"])
+    assert without.value("cause", "ana") is None
+    assert without.reason("cause", "ana") == "no noise model was given."
+
+
+def test_a_noise_model_of_something_else_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    model, image, file = planted_model(), planted_image(), tmp_path / "noise.safetensors"
+    small = {"steps": 1, "batch": 1, "depth": 1, "channels": 2, "weights": str(file)}
+    sx.explain(model, image, "object", "u-noise", **small)
+    other = planted_model()
+    with torch.no_grad():
+        other.module.mix.bias[0] += 0.1
+    (tmp_path / "pickled.safetensors").write_bytes(b"\x80\x04text")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with safe_open(file, framework="pt") as opened:
+        facts = json.loads(opened.metadata()["u-noise"])
+    wrong = {"u-noise": json.dumps({**facts, "depth": 2})}
+    save_file({"net.head.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors", metadata=wrong)
+    cases = [
+        (model, "background", "noise", "trained for label 'object', not 'background'"),
+        (other, "object", "noise", "trained for another model than planted"),
+        (model, "object", "nowhere", "there is no file"),
+        (model, "object", "pickled", "no safetensors file that can be read"),
+        (model, "object", "foreign", "holds no noise network"),
+        (model, "object", "wrong", "does not fit what the file says"),
+    ]
+    for own, label, name, words in cases:
+        with pytest.raises(sx.UserError, match=words):
+            plan_comparison(own, image, label, ["rise"], noise_model=tmp_path / f"{name}.safetensors")
 
 
 def test_steps_can_be_stopped_and_keep_what_was_found(truth):
@@ -299,3 +372,57 @@ def test_evaluation_is_refused_before_the_first_step():
         evaluate_maps_steps(
             planted_model(), {"a": np.zeros((32, 32))}, planted_image(), "object", metrics="bogus"
         )
+
+
+def test_the_command_line_says_why_numbers_are_missing_and_what_was_done_to_the_truth(tmp_path):
+    picture = sx.read_image(resource("sample_data/images/triangle_1.png"))
+    array = np.repeat(picture.array.astype(np.float32)[..., None], 2, -1)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "scan.nii.gz")
+    moved = np.eye(4)
+    moved[0, 3] = 1
+    nib.save(nib.Nifti1Image((array > 0).astype(np.uint8), moved), tmp_path / "truth.nii.gz")
+    call = [
+        "compare",
+        str(tmp_path / "scan.nii.gz"),
+        "--model",
+        "triangle",
+        "--label",
+        "triangle",
+        "--slice",
+        "1",
+    ]
+    call += [
+        "--methods",
+        "seg-grad-cam,vanilla-gradient",
+        "--metrics",
+        "ana,srm,f1-mask,insertion-dice,f1-box",
+    ]
+    call += ["-o", "steps=3"]
+    run = CliRunner().invoke
+    out = run(app, [*call, "--out", str(tmp_path / "a")])
+    assert out.exit_code == 0, out.output
+    table = out.output[out.output.index("insertion-dice") :].splitlines()
+    assert [line for line in table if line.startswith("–")] == [
+        "– no noise model was given. (ana, srm; seg-grad-cam, vanilla-gradient)",
+        "– no truth was given. (f1-mask, f1-box; seg-grad-cam, vanilla-gradient)",
+        "– random orders go through insertion and deletion alone.",
+    ]
+    noise = tmp_path / "noise.safetensors"
+    volume = sx.read_image(tmp_path / "scan.nii.gz")
+    small = {"steps": 1, "batch": 1, "depth": 1, "channels": 2, "weights": str(noise), "slice": 1}
+    sx.explain("triangle", volume, "triangle", "u-noise", **small)
+    call += ["--truth", str(tmp_path / "truth.nii.gz"), "--noise-model", str(noise), "--controls", "0"]
+    out = run(app, [*call, "--out", str(tmp_path / "b")])
+    assert out.exit_code == 0, out.output
+    last = out.output.splitlines()
+    assert not any(line.startswith("–") for line in last)
+    assert "⚠ the truth truth lies on another grid than scan" in out.output
+    out = run(app, [*call, "--out", str(tmp_path / "c"), "--json"])
+    row = json.loads(out.stdout)[0]
+    assert row["ana"] > 0
+    assert row["f1-mask"] is not None
+    assert "the truth truth lies on another grid" in out.stderr
+    call[call.index("triangle", 5)] = "background"
+    out = run(app, [*call, "--out", str(tmp_path / "d")])
+    assert out.exit_code == 2
+    assert "trained for label" in out.output
