@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from napari_segxai.cli_channels import channels
+from napari_segxai.cli_checks import checks, read_checks
 from napari_segxai.cli_common import (
     AsJson,
     Card,
     Trust,
     load,
+    parameter_line,
     read_frame,
     read_parameters,
     read_region_option,
@@ -49,6 +51,7 @@ app.command()(compare)
 app.command()(sweep)
 app.command()(metrics)
 app.command()(channels)
+app.command()(checks)
 
 
 def _fail(message: str) -> NoReturn:
@@ -100,10 +103,7 @@ def methods_(as_json: AsJson = False) -> None:
     for method in found:
         print(f"{method['name']}  ({method['family']})\n    {method['summary']}\n    {method['source']}")
         for p in method["parameters"]:
-            choices = " | ".join(map(str, p["choices"])) or p["type"]
-            default = "auto" if p["default"] is None else p["default"]
-            extra = ", ".join(part for part in (p["unit"], p["bounds"]) if part)
-            print(f"      {p['name']}={default}  [{choices}{', ' + extra if extra else ''}]  {p['help']}")
+            print(parameter_line(p))
         if method["presets"]:
             print(f"      preset: {', '.join(method['presets'])}")
         print()
@@ -176,7 +176,11 @@ def explain(
     ] = "auto",
     check: Annotated[
         list[str] | None,
-        typer.Option("--check", metavar="NAME", help="Trust check to run on the result, or all; repeatable."),
+        typer.Option(
+            "--check",
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Trust check to run on the result, or all; repeatable. See `napari-segxai checks`.",
+        ),
     ] = None,
     card: Card = None,
     trust: Trust = False,
@@ -188,7 +192,7 @@ def explain(
     from napari_segxai.io.results import RECORD
     from napari_segxai.trust import checking
 
-    checking.choose(check)  # raises for unknown names before the work
+    wanted = read_checks(check)  # raises for unknown names before the work
     folders = [out] if len(label) == 1 else [out / name.replace(" ", "_") for name in label]
     for folder in folders:
         if (folder / RECORD).exists() and not overwrite:
@@ -219,8 +223,8 @@ def explain(
             raise
         found, stopped = stop.partial, True
     for explanation, target, folder in zip(found, targets, folders, strict=True):
-        if check and not stopped:
-            checking.check(explanation, network, target, check, progress=bar)
+        if wanted and not stopped:
+            checking.check(explanation, network, target, wanted, progress=bar)
         _report(explanation, explanation.save(folder, overwrite=overwrite), as_json)
     if stopped:
         print("note: stopped before the end; what was written is partial.", file=sys.stderr)

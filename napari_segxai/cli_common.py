@@ -48,6 +48,14 @@ def read_parameters(texts: list[str], flag: str = "-p") -> dict[str, Any]:
     return values
 
 
+def parameter_line(parameter: dict[str, Any]) -> str:
+    """Return a line about a parameter, as a listing describes it."""
+    choices = " | ".join(map(str, parameter["choices"])) or parameter["type"]
+    default = "auto" if parameter["default"] is None else parameter["default"]
+    extra = "".join(f", {fact}" for fact in (parameter["unit"], parameter["bounds"]) if fact)
+    return f"      {parameter['name']}={default}  [{choices}{extra}]  {parameter['help']}"
+
+
 def read_region_option(text: str | None, image: Any) -> Any:
     """Read a region: a word, a pixel or a mask file."""
     if text is None or text == "image":

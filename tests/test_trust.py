@@ -521,7 +521,29 @@ def test_the_list_of_checks_says_what_each_asks():
     for row in listed:
         assert row["question"].endswith("?")
         assert row["source"]
+        assert row["cost"]
         assert any(parameter["name"] == "threshold" for parameter in row["parameters"])
+
+
+@pytest.mark.parametrize("change", [0, 2])
+def test_what_a_check_costs_is_said_in_words(change):
+    """The words hold a formula of the parameters; here it is worked out, and compared with what is planned."""
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    found = sx.explain(model, image, "triangle", "input-x-gradient")
+    method, rest = Passes(**found.record.passes), []
+    for check in all_checks():
+        counts = {p.name: p.default + change for p in check.parameters if p.type is int}
+        counts |= {"layers": 5 + change} if "layers" in counts else {}  # the network has more
+        planned = checking.planned_passes(found, model, checks={check.name: counts})[check.name]
+        formula, times, _ = check.cost.partition(" times the method's passes")
+        if not times:
+            formula, forward, _ = check.cost.partition(" forward passes")
+            if not forward:
+                rest.append((check.cost, planned.cost > 0))
+                continue
+        number = eval(formula.replace(" x ", " * "), {}, counts)
+        assert planned == (method * number if times else Passes(number)), check.name
+    assert rest == [("the passes of the other methods", True), ("no passes", False)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -554,3 +576,62 @@ def test_the_command_line_prints_and_keeps_the_verdicts(tmp_path):
     assert done.exit_code == 2
     assert "other-seed" in done.stderr
     assert not (tmp_path / "b").exists()
+
+
+def run(*args):
+    from typer.testing import CliRunner
+
+    from napari_segxai.cli import app
+
+    return CliRunner().invoke(app, list(args))
+
+
+def test_the_command_line_sets_parameters_of_checks(tmp_path):
+    base = [
+        "explain",
+        str(TRIANGLE),
+        "--model",
+        "triangle",
+        "--label",
+        "triangle",
+        "--method",
+        "seg-grad-cam",
+    ]
+    asked = ["other-seed:seeds=2", "restates-prediction:threshold=0.001", "other-seed:threshold=0.9"]
+    flags = [word for text in asked for word in ("--check", text)]
+    done = run(*base, *flags, "--out", str(tmp_path / "a"))
+    assert done.exit_code == 0, done.stderr
+    seeds, restates = json.loads((tmp_path / "a" / "record.json").read_text())["trust"]
+    assert seeds["parameters"] == {"seeds": 2, "threshold": 0.9}
+    assert len(seeds["details"]) == 2
+    assert restates["parameters"]["threshold"] == 0.001
+    assert restates["passed"] is False  # any overlap at all is too much
+    for text, words in [
+        ("other-seed:seeds", "other-seed:seeds=3"),
+        ("other-seed:sead=2", "seeds"),
+        ("other-seed:seeds=0", "1 or more"),
+        ("all:threshold=0.5", "all stands for every check"),
+    ]:
+        done = run(*base, "--check", text, "--out", str(tmp_path / "b"))
+        assert done.exit_code == 2, text
+        assert words in done.stderr
+        assert not (tmp_path / "b").exists()
+
+
+def test_the_command_line_lists_the_checks():
+    assert json.loads(run("checks", "--json").stdout) == sx.checks()
+    blocks = run("checks").stdout.strip().split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == EVERY
+    for block, row in zip(blocks, sx.checks(), strict=True):
+        assert row["question"] in block
+        assert f"cost: {row['cost']}" in block
+        for parameter in row["parameters"]:
+            assert (
+                f"      {parameter['name']}={parameter['default']}" in block or parameter["default"] is None
+            )
+
+
+def test_all_checks_with_parameters_of_one():
+    chosen = checking.choose({"all": {}, "other-seed": {"seeds": 3}})
+    assert [check.name for check, _ in chosen] == EVERY
+    assert {check.name: options for check, options in chosen}["other-seed"].seeds == 3

@@ -5,8 +5,7 @@ the deletion curve, of the Dice with the prediction: high where what comes first
 how far the map lies above the best of three rivals that know nothing of the network's reasons: random orders (their
 mean), the edges of the image (Sobel), and the predicted object itself, inside before outside.
 
-Petsiuk et al., BMVC 2018, for the curves; Adebayo et al. 2018 for the edges. Cost: 2 (steps - 1) forward passes for the
-map and every rival, and three.
+Petsiuk et al., BMVC 2018, for the curves; Adebayo et al. 2018 for the edges.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ def _passes(subject: Subject, options: Options) -> Passes:
     title="Better than chance",
     question="Is its order of pixels better than a random one, an edge filter, the prediction itself?",
     source="Petsiuk et al., BMVC 2018; Adebayo et al., NeurIPS 2018",
+    cost="2 + 2 x (steps - 1) x (3 + random) forward passes: for the map and every rival",
     options=Options,
     passes=_passes,
 )

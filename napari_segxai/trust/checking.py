@@ -32,7 +32,7 @@ def checks() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, question, source, parameters.
+        With the keys name, title, question, source, cost (in words), parameters.
     """
     return [check.as_json() for check in all_checks()]
 
@@ -139,6 +139,8 @@ def choose(checks: Wanted) -> list[tuple[Check, Any]]:
     if not names:
         raise UserError("checks is empty; name some, or leave it out for all.")
     given = checks if isinstance(checks, Mapping) else {}
+    if given.get("all"):
+        raise UserError("all stands for every check and has no parameters; name the check that they are for.")
     found = all_checks() if "all" in names else [find_check(name) for name in names]
     order = [check for check in all_checks() if check in found]
     return [(c, make_options(c.options, given.get(c.name, {}), c.name)) for c in order]

@@ -6,8 +6,7 @@ comes from the hiding. The number is how many pixels of the label the network dr
 those that it draws in the image; the mean uncertainty (entropy, as a share of the largest possible) of images of which
 half the blocks are hidden, compared with that of the image, counts as well.
 
-Hooker et al., NeurIPS 2019 (ROAR), on inputs outside the distribution. Cost: 2 forward passes and one for every half-
-masked image.
+Hooker et al., NeurIPS 2019 (ROAR), on inputs outside the distribution.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ class Options:
     title="Masked input",
     question="Is a masked image far outside what the network has seen?",
     source="Hooker et al., NeurIPS 2019",
+    cost="2 + masks forward passes",
     options=Options,
     passes=lambda subject, options: Passes(2 + options.masks),
 )

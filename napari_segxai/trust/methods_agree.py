@@ -3,7 +3,7 @@
 A few cheap methods explain the same target; the number is the median rank correlation of their maps with this one. Methods
 ask different questions, so they need not agree; but where none does, a single map is a weak argument.
 
-Krishna et al. 2022, on disagreement between explanations. Cost: that of the other methods.
+Krishna et al. 2022, on disagreement between explanations.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def _params(own: dict[str, Any], name: str) -> dict[str, Any]:
     title="Methods agree",
     question="Do other methods rank the pixels alike?",
     source="Krishna et al. 2022, the disagreement problem",
+    cost="the passes of the other methods",
     options=Options,
     passes=lambda subject, options: sum((job.passes for job in others_of(subject, options)), Passes()),
 )

@@ -1,8 +1,7 @@
 """A slightly noised image: does the map stay when the image changes too little to matter?
 
 Gaussian noise of a small share of the image's range is added, channel by channel, and the map is made again about the
-same pixels. If the prediction changes as well, so may the map: the Dice of the two predictions is told. Cost: the
-method's, once for every noise.
+same pixels. If the prediction changes as well, so may the map: the Dice of the two predictions is told.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ class Options:
     title="A slightly noised image",
     question="Does the map stay when the image is noised a little?",
     source="Alvarez-Melis and Jaakkola 2018, on robustness; Ghorbani et al., AAAI 2019",
+    cost="repeats times the method's passes",
     options=Options,
     passes=lambda subject, options: subject.job.passes * options.repeats,
 )

@@ -2,8 +2,7 @@
 
 Masks, noise and ties come from a seed; the map should not. Methods without anything random pass by their nature.
 
-Slack, Hilgard, Singh, Lakkaraju, NeurIPS 2021, on the variance of explanations that sample. Cost: the method's, once for
-every further seed.
+Slack, Hilgard, Singh, Lakkaraju, NeurIPS 2021, on the variance of explanations that sample.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ class Options:
     title="Another seed",
     question="Does the map stay when other random numbers are drawn?",
     source="Slack et al., NeurIPS 2021, on the variance of explanations",
+    cost="seeds times the method's passes",
     options=Options,
     passes=lambda subject, options: subject.job.passes * options.seeds,
 )

@@ -5,8 +5,7 @@ made again each time, about the same pixels. A map that stays the same with all 
 network: an edge filter would do. The number is the mean, over several random networks, of the size of the rank
 correlation with the map; its sign does not count, since a map turned inside out looks the same.
 
-Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, NeurIPS 2018. Cost: the method's, for every step of the cascade, every
-layer alone, and every further random network.
+Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, NeurIPS 2018.
 """
 
 from __future__ import annotations
@@ -49,6 +48,7 @@ def _passes(subject: Subject, options: Options) -> Passes:
     title="Randomised network",
     question="Does the map change when the network's weights are made random?",
     source="Adebayo et al., NeurIPS 2018",
+    cost="(2 x layers + networks - 1) times the method's passes; fewer for a network with fewer layers",
     options=Options,
     passes=_passes,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -95,6 +96,8 @@ class Check:
         What it asks, in one sentence.
     source
         The paper, or where the idea comes from.
+    cost
+        The passes that it needs, in words, with its parameters by name.
     options
         Dataclass of its parameters.
     run
@@ -107,6 +110,7 @@ class Check:
     title: str
     question: str
     source: str
+    cost: str
     options: type
     run: Run
     passes: Cost
@@ -116,9 +120,14 @@ class Check:
         """Its parameters, described."""
         return parameters(self.options)
 
+    @property
+    def doc(self) -> str:
+        """What its file says of it."""
+        return sys.modules[self.run.__module__].__doc__ or ""
+
     def as_json(self) -> dict[str, Any]:
         """Describe the check for a listing."""
-        words = ("name", "title", "question", "source")
+        words = ("name", "title", "question", "source", "cost")
         own = [parameter.as_json() for parameter in self.parameters]
         return {**{word: getattr(self, word) for word in words}, "parameters": own}
 
@@ -127,12 +136,12 @@ _checks: dict[str, Check] = {}
 
 
 def check(
-    name: str, *, title: str, question: str, source: str, options: type, passes: Cost
+    name: str, *, title: str, question: str, source: str, cost: str, options: type, passes: Cost
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the check `name`; see `Check` for the arguments."""
 
     def register(run: Run) -> Run:
-        _checks[name] = Check(name, title, question, source, options, run, passes)
+        _checks[name] = Check(name, title, question, source, cost, options, run, passes)
         return run
 
     return register

@@ -4,7 +4,7 @@ A map that has the shape of the prediction answers "what", not "why". The number
 least half its maximum, with the predicted pixels (of the label, or of the object asked about, whichever is higher);
 the share of the map's positive sum inside the label's pixels counts as well.
 
-Hasany, Petitjean, Meriaudeau 2025. Cost: no passes.
+Hasany, Petitjean, Meriaudeau 2025.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Options:
     title="More than the prediction",
     question="Does the map merely restate the prediction?",
     source="Hasany et al. 2025",
+    cost="no passes",
     options=Options,
     passes=lambda subject, options: Passes(),
 )
