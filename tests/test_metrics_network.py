@@ -21,7 +21,13 @@ from napari_segxai.metrics import evaluate, sufficiency
 from napari_segxai.metrics.chain import boxed, region
 from napari_segxai.metrics.channels import channel_importance
 from napari_segxai.metrics.copies import Reader, crop, in_order, look, ranks
-from napari_segxai.metrics.evaluate import _evaluations, choose, evaluate_steps, planned_passes
+from napari_segxai.metrics.evaluate import (
+    _evaluations,
+    choose,
+    evaluate_steps,
+    object_on_image,
+    planned_passes,
+)
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
 from napari_segxai.metrics.localisation import f_score
@@ -278,6 +284,21 @@ def test_on_the_image_only_pixels_that_show_something_count():
     assert row["ratio_image"] == pytest.approx(1)
     assert got["perturbation-ratio-image"] == pytest.approx(1)
     assert got["perturbation-ratio"] == pytest.approx((136 + 128) / 136)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 41), (24, 30)])
+def test_an_even_ground_shows_nothing_after_resampling(size):
+    """Resampled values of one even ground are equal up to rounding only."""
+    array = np.full((50, 45), 0.3, np.float32)
+    array[10:20, 10:30] = 1
+    model = sx.load_model(Bright(), card=card(grid={"size": list(size)}))
+    with asked(model, sx.Image(array, name="even")) as question:
+        found = finish(
+            evaluate_steps({"all": np.ones((50, 45))}, question, metrics=["perturbation-ratio-image"])
+        )
+        drawn = object_on_image(question).sum()
+    shown = found[0]["value"] * drawn
+    assert 200 <= shown <= 14 * 24  # the object, and at most two pixels around it
 
 
 def test_drops_and_the_saliency_metric_by_hand():

@@ -11,6 +11,9 @@ from napari_segxai.errors import UserError
 Box = tuple[tuple[int, ...], tuple[int, ...]]
 """Lowest and highest index, both inside."""
 
+ROUNDING = 2.0**-18
+"""Values that were resampled are equal if they differ by less than this share of the largest: floats round."""
+
 
 def as_array(values: Any) -> np.ndarray:
     """Return a numpy array; a torch tensor is detached and brought to the CPU."""

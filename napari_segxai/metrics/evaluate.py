@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.errors import UserError
-from napari_segxai.metrics.arrays import as_map, as_mask
+from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask
 from napari_segxai.metrics.copies import Reader, look
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import Curve, control_name, random_map
@@ -188,7 +188,7 @@ def _evaluations(
         tensor = place.to_grid(np.ascontiguousarray(turned[None], np.float32))
         if place.resampled_shape != place.turned_shape:
             # equal values come out of it equal up to rounding, which must not decide their order
-            step = float(tensor.abs().max()) * 2.0**-18 or 1.0
+            step = float(tensor.abs().max()) * ROUNDING or 1.0
             tensor = (tensor / step).round() * step
         return place.pad(tensor, tensor.amin().reshape((1,) * tensor.ndim))[0, 0].to(question.device)
 

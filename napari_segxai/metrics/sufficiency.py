@@ -20,7 +20,7 @@ from torch import Tensor
 from napari_segxai.engine.baselines import Baseline, Hide
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.arrays import as_array, as_mask, check_same_grid, unit
+from napari_segxai.metrics.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
 from napari_segxai.metrics.chain import boxed
 from napari_segxai.metrics.copies import Reader, kept, look
 from napari_segxai.metrics.registry import SEED_1, SEED_2, SEED_4, metric
@@ -90,7 +90,9 @@ def saliency_metric(area: float, probability: float) -> float:
 def visible(masks: Tensor, hide: Hide) -> Tensor:
     """Return where masked inputs still differ from a hidden image: (n, 1, *grid) in [0, 1] -> boolean (n, *grid)."""
     with torch.inference_mode():
-        return (hide(masks) != hide(torch.zeros_like(masks))).any(1) & (masks[:, 0] > 0)
+        shown, hidden = hide(masks), hide(torch.zeros_like(masks))
+        differs = (shown - hidden).abs() > ROUNDING * shown.abs().max()
+        return differs.any(1) & (masks[:, 0] > 0)
 
 
 def dice_explained(
