@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSpinBox, QWidget
 from superqt import QCollapsible
 
@@ -14,6 +16,16 @@ def combo(tip: str) -> QComboBox:
     box.setToolTip(tip)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return box
+
+
+def offer_labels(box: QComboBox, labels: Sequence[str]) -> None:
+    """Offer other labels, the first after the background chosen; nothing happens when they are the same."""
+    if [box.itemText(k) for k in range(box.count())] != list(labels):
+        box.blockSignals(True)
+        box.clear()
+        box.addItems(labels)
+        box.setCurrentIndex(1 if len(labels) > 1 else 0)
+        box.blockSignals(False)
 
 
 def section(title: str, content: QWidget) -> QCollapsible:

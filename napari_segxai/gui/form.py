@@ -84,7 +84,7 @@ class ParameterForm(QWidget):
             field = _make(parameter, layers)
             label = QLabel(parameter.name.replace("_", " "))
             for part in (label, field.widget):
-                part.setToolTip(_tooltip(parameter))
+                part.setToolTip(tooltip(parameter))
             field.widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             field.widget.setMinimumWidth(60)
             self._rows.addRow(label, field.widget)
@@ -190,7 +190,8 @@ def _layer_choices(parameter: Parameter, layers: Sequence[str]) -> list[str]:
     return [parameter.default, *[n for n in ("bottleneck", "last") if n != parameter.default], *layers]
 
 
-def _tooltip(parameter: Parameter) -> str:
+def tooltip(parameter: Parameter) -> str:
+    """Return a parameter's help, with its bounds, unit and default."""
     default = "chosen by the method" if parameter.default is None else parameter.default
     facts = [parameter.bounds, f"in {parameter.unit}" if parameter.unit else "", f"default: {default}"]
     return f"{parameter.help}\n({', '.join(fact for fact in facts if fact)})"

@@ -28,6 +28,11 @@ LACKS = {
 class MetricList(QWidget):
     """Metrics by family, their parameters, and the random orders that are run beside the maps.
 
+    Parameters
+    ----------
+    controls
+        Whether random orders are offered.
+
     Attributes
     ----------
     changed
@@ -36,7 +41,7 @@ class MetricList(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None):
+    def __init__(self, parent: QWidget | None = None, *, controls: bool = True):
         super().__init__(parent)
         self.tree = TickTree()
         self.tree.setFixedHeight(HEIGHT)
@@ -54,7 +59,8 @@ class MetricList(QWidget):
         self.form = ParameterForm()
         self.form.set_parameters(parameters(Options))
         rows = QFormLayout()
-        rows.addRow("random orders", self.controls)
+        if controls:
+            rows.addRow("random orders", self.controls)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

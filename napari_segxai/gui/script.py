@@ -10,6 +10,8 @@ from napari_segxai.explainers.registry import find_method
 if TYPE_CHECKING:
     from napari_segxai.comparing import Plan
     from napari_segxai.flow import Flow
+    from napari_segxai.sweeping import SweepPlan
+    from napari_segxai.targets import Target
 
 
 def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = None, frame: int = 0) -> str:
@@ -129,13 +131,7 @@ def python_of_comparison(
     from_file = job.image.path is not None and region in (None, repr("image")) and truth is None and not maps
     path = job.image.path if from_file else None
     lines = _opening(path, layer, frame, job.model.source, job.model.name)
-    target = [repr(job.target.label)]
-    if region is not None:
-        target.append(f"region={region}")
-    for name, default in (("score", "logit"), ("reduction", "mean")):
-        if (value := getattr(job.target, name)) != default:
-            target.append(f"{name}={value!r}")
-    lines.append(f"target = sx.Target({', '.join(target)})")
+    lines.append(_target(job.target, region))
     specs = [(name, dict(values)) if values else name for name, values in methods]
     call = ["model", "image", "target", repr(specs)]
     if maps:
@@ -150,6 +146,34 @@ def python_of_comparison(
     call += [f"{name}={value!r}" for name, value in plan.options.items()]
     lines += [f"comparison = sx.compare({', '.join(call)})", 'comparison.save("comparison")', ""]
     return "\n".join(lines)
+
+
+def python_of_sweep(plan: SweepPlan, *, layer: str, region: str | None = None, frame: int = 0) -> str:
+    """Return Python code that makes a sweep again; see `python_of_comparison`."""
+    comparing, job = plan.comparing, plan.comparing.job
+    path = job.image.path if region in (None, repr("image")) else None
+    lines = _opening(path, layer, frame, job.model.source, job.model.name)
+    lines.append(_target(job.target, region))
+    method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
+    call = ["model", "image", "target", repr(method), repr(dict(plan.grid))]
+    call.append(f"metrics={[metric.name for metric in comparing.metrics]!r}")
+    if job.slice is not None:
+        call.append(f"slice={job.slice}")
+    call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
+    call += [f"{name}={value!r}" for name, value in comparing.options.items()]
+    lines += [f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")', ""]
+    return "\n".join(lines)
+
+
+def _target(target: Target, region: str | None) -> str:
+    """Return the line that makes a target."""
+    arguments = [repr(target.label)]
+    if region is not None:
+        arguments.append(f"region={region}")
+    for name, default in (("score", "logit"), ("reduction", "mean")):
+        if (value := getattr(target, name)) != default:
+            arguments.append(f"{name}={value!r}")
+    return f"target = sx.Target({', '.join(arguments)})"
 
 
 def _opening(path: str | None, layer: str, frame: int, source: str, known: str) -> list[str]:

@@ -74,6 +74,19 @@ def show(
     return waiting
 
 
+def show_map(viewer: ViewerModel, explanation: Explanation, source: Layer | None, title: str) -> Layer:
+    """Add the map under this title, and the prediction if it is not shown yet; returns the layer of the map."""
+    bare = replace(explanation, masks={}, maps={}, stages=None)
+    shown = layers.has_prediction(viewer, explanation)
+    number = layers.next_number(viewer, title)
+    tuples = [named(data, explanation.title, title) for data in bare.to_layers(number, prediction=not shown)]
+    active = viewer.layers.selection.active
+    added = layers.add_layers(viewer, explanation, source, tuples)
+    if active is not None and active in viewer.layers:
+        viewer.layers.selection.active = active
+    return added[-1]
+
+
 class Live:
     """The map of a running job, as one layer that fills in.
 

@@ -1,0 +1,89 @@
+"""What is asked of a sweep: the fields on the left of its dock. What they do is in sweep_panel.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_segxai.comparing import METRICS
+from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.image_box import ImageBox
+from napari_segxai.gui.metric_list import MetricList
+from napari_segxai.gui.model_box import ModelBox
+from napari_segxai.gui.region_box import RegionBox
+from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.gui.sweep_grid import GridBox
+from napari_segxai.sweeping import can_be_swept
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+class SweepForm(QWidget):
+    """The fields scroll, the run bar is pinned below them."""
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        self.methods = [m for m in all_methods() if any(map(can_be_swept, m.parameters))]
+        self.image_box = ImageBox(viewer)
+        self.model_box = ModelBox()
+        self.label_box = combo("Which label of the segmentation the maps are to explain.")
+        self.region_box = RegionBox(viewer)
+        self.slice_note = QLabel("2D model: the slice that is shown.")
+        self.slice_note.setWordWrap(True)
+        self.method_box = combo("The method whose parameters are swept.")
+        for index, method in enumerate(self.methods):
+            self.method_box.addItem(method.title, method.name)
+            self.method_box.setItemData(index, method.summary, 3)
+        self.grid_box = GridBox()
+        self.form = ParameterForm()
+        self.parameters = section("Parameters that stay the same", self.form)
+        self.metrics = MetricList(controls=False)
+        self.metrics.tree.tick(METRICS)
+        self.metric_section = section("Metrics", self.metrics)
+        self.target_fields = TargetFields()
+        self.target = section("Target and seed", self.target_fields)
+        self.device_box, self.no_gpu = device_box()
+
+        rows = QFormLayout()
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        rows.setVerticalSpacing(3)
+        rows.addRow("Image", self.image_box)
+        rows.addRow("Model", self.model_box)
+        rows.addRow("Label", self.label_box)
+        rows.addRow("Region", self.region_box)
+        rows.addRow("Method", self.method_box)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(2, 2, 2, 2)
+        column.setSpacing(3)
+        column.addLayout(rows)
+        for part in (self.grid_box, self.slice_note, self.parameters, self.metric_section, self.target):
+            column.addWidget(part)
+        device = QFormLayout()
+        device.addRow("Device", self.device_box)
+        column.addLayout(device)
+        column.addWidget(self.no_gpu)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(content)
+        self.run_bar = RunBar()
+        self.run_bar.run.setToolTip("Explain and measure with every combination of the values.")
+        self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this sweep again.")
+        self.run_bar.again.hide()
+        self.run_bar.save.setToolTip("Write the table and the heat maps.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.run_bar)
+        self.setMinimumWidth(295)
+
+    @property
+    def method(self) -> Method:
+        """The chosen method."""
+        return self.methods[self.method_box.currentIndex()]

@@ -1,0 +1,348 @@
+"""The Sweep parameters dock widget: one method, a grid of parameter values, and what comes of each combination."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMessageBox, QSplitter, QWidget
+
+from napari_segxai.engine.passes import Passes
+from napari_segxai.errors import UserError
+from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
+from napari_segxai.gui.compare_export import folder_steps
+from napari_segxai.gui.curves import theme_colors
+from napari_segxai.gui.fields import offer_labels
+from napari_segxai.gui.run_bar import duration, estimate, learn_speed
+from napari_segxai.gui.showing import show_map
+from napari_segxai.gui.sweep_form import SweepForm
+from napari_segxai.gui.sweep_results import SweepResults, words_of
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
+from napari_segxai.io.sweep_files import TABLE
+from napari_segxai.sweeping import Sweep, SweepPlan, plan_sweep
+from napari_segxai.targets import Target
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image as ImageLayer
+    from napari.layers import Layer
+
+    from napari_segxai.explainers.registry import Method
+    from napari_segxai.image import Image
+
+NAME = "Sweep parameters (napari-segxai)"
+"""What napari calls the dock."""
+
+
+class SweepPanel(QWidget):
+    """Run one method with every combination of the values of one or two of its parameters.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose layers are offered and in which maps are shown.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer):
+        super().__init__()
+        prefer_below(NAME)
+        self.viewer = napari_viewer
+        self.fields = SweepForm(napari_viewer)
+        self.results = SweepResults()
+        self.run_bar = self.fields.run_bar
+        self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
+        self._job: jobs.Job | None = None
+        self._plan: SweepPlan | None = None
+        self._asked: dict[str, Any] = {}
+        self._shown: dict[int, ref[Layer]] = {}
+        self._form_of: Method | None = None
+        self._was_shown = False
+        sides = QSplitter(Qt.Orientation.Horizontal)
+        sides.addWidget(self.fields)
+        sides.addWidget(self.results)
+        sides.setStretchFactor(1, 1)
+        sides.setSizes([310, 970])
+        sides.setChildrenCollapsible(False)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(sides)
+        self._connect()
+        fields = self.fields
+        fields.method_box.setCurrentIndex(fields.method_box.findData("misure"))
+        self.image_box.refresh()
+        self._on_theme()
+
+    def sizeHint(self) -> QSize:
+        """Wide, and about half as high as a small screen."""
+        return QSize(1200, HEIGHT)
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The sweep that is shown."""
+        return self.results.sweep
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        return self.image_box.layer
+
+    def image(self) -> Image:
+        """Return the chosen layer as an image, at the time point that is shown."""
+        entry = self.model_box.entry
+        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+
+    def plan(self) -> SweepPlan:
+        """Return the sweep that the form describes, checked.
+
+        Raises
+        ------
+        UserError
+            Saying what is missing or does not fit.
+        """
+        image, entry, fields = self.image(), self.model_box.entry, self.fields
+        if self.model_box.problem:
+            raise UserError(self.model_box.problem)
+        if entry is None or entry.model is None:
+            raise UserError("Loading the model…")
+        grid = fields.grid_box.grid()
+        if not fields.metrics.chosen():
+            raise UserError("Tick a metric at least.")
+        target = fields.target_fields
+        flat = entry.model.slices(image) is not None
+        return plan_sweep(
+            entry.model,
+            image,
+            Target(
+                fields.label_box.currentText(),
+                region=fields.region_box.chosen(image).region,
+                score=target.score_box.currentText(),  # type: ignore[arg-type]
+                reduction=target.reduction_box.currentText(),  # type: ignore[arg-type]
+            ),
+            (fields.method.name, fields.form.changed_values()),
+            grid,
+            metrics=fields.metrics.chosen(),
+            seed=target.seed_box.value(),
+            device=fields.device_box.currentData(),
+            slice=layers.slice_of(self.layer, self.viewer) if flat else None,
+            **fields.metrics.options(),
+        )
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start what the form describes."""
+        try:
+            plan = self.plan()
+            region = self.fields.region_box.chosen(self.image())
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        asked = {
+            "source": ref(self.layer),
+            "region": region.code,
+            "frame": layers.frame_of(self.layer, self.viewer),
+        }
+        self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
+        self.run_bar.set_running("starting")
+        jobs.start(self._job)
+        if jobs.is_waiting(self._job):
+            self.run_bar.show_status("waiting for another explanation to end")
+
+    def cancel(self) -> None:
+        """Stop the running job before its next pass; what it found so far is kept."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_done(self, plan: SweepPlan, asked: dict[str, Any], outcome: jobs.Outcome) -> None:
+        self._job = None
+        found: Sweep | None = outcome.result
+        kept = found is not None and bool(found.comparison.maps)
+        if kept:
+            self._hide_maps()
+            self._plan, self._asked, self._shown = plan, asked, {}
+            self.results.set_sweep(found)
+        had = self.sweep is not None
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, f" {_found_until(found)}" if kept else "", result=had)
+        elif outcome.cancelled:
+            words = (
+                _found_until(found) if kept else "No map was ready" + (", all is as before." if had else ".")
+            )
+            self.run_bar.set_ended(f"Cancelled. {words}", result=had)
+        else:
+            records = [explanation.record for explanation in found.comparison.explanations.values()]
+            passes = sum((Passes(**record.passes) for record in records), found.comparison.passes)
+            job = plan.comparing.job
+            learn_speed(job.model, job.image, job.slices[0], passes, outcome.seconds)
+            self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {len(records)} combinations")
+        self._update()
+
+    # -- maps become layers -------------------------------------------------------------------------------
+
+    def show_cell(self, index: int) -> None:
+        """Show the map of a combination, and hide those of the others."""
+        if self.sweep is None or index >= len(self.sweep.comparison.explanations):
+            return
+        self._hide_maps()
+        there = self._shown[index]() if index in self._shown else None
+        if there is not None and there in self.viewer.layers:
+            there.visible = True
+            return
+        explanation = list(self.sweep.comparison.explanations.values())[index]
+        title = f"{explanation.title} · {words_of(self.sweep.combinations[index])}"
+        self._shown[index] = ref(show_map(self.viewer, explanation, self._asked["source"](), title))
+
+    def _hide_maps(self) -> None:
+        for layer in (weak() for weak in self._shown.values()):
+            if layer is not None and layer in self.viewer.layers:
+                layer.visible = False
+
+    # -- after a run --------------------------------------------------------------------------------------
+
+    def copy_as_python(self) -> str:
+        """Put a script that makes the sweep again on the clipboard; returns it."""
+        if self._plan is None:
+            return ""
+        source = self._asked["source"]()
+        name = source.name if source is not None else self._plan.comparing.job.image.name
+        text = script.python_of_sweep(
+            self._plan, layer=name, region=self._asked["region"], frame=self._asked["frame"]
+        )
+        QApplication.clipboard().setText(text)
+        self.run_bar.show_status("The script is on the clipboard.")
+        return text
+
+    def save(self, folder: str | Path | None = None) -> None:
+        """Write the table and the heat maps; where is asked for when not given."""
+        if self.sweep is None:
+            return
+        folder = folder or QFileDialog.getExistingDirectory(self, "Save the sweep in a folder")
+        if not folder:
+            return
+        there = (Path(folder) / TABLE).exists()
+        if there:
+            words = f"{folder} already holds a {TABLE}. Overwrite it?"
+            if QMessageBox.question(self, "Overwrite?", words) != QMessageBox.StandardButton.Yes:
+                return
+        make = partial(folder_steps, self.sweep, Path(folder), overwrite=there)
+        job = jobs.Job(make, lambda _: None, self.run_bar.show_written)
+        self.destroyed.connect(job.abandon)
+        jobs.start(job)
+
+    # -- keeping the form true ----------------------------------------------------------------------------
+
+    def _on_image(self) -> None:
+        self.fields.region_box.set_source(self.layer)
+        try:
+            if self.layer is not None:
+                self.model_box.prefer(layers.image_of_layer(self.layer))
+        except UserError:
+            pass  # said by _update
+        self._on_model()
+
+    def _on_model(self) -> None:
+        entry, fields = self.model_box.entry, self.fields
+        offer_labels(fields.label_box, list(entry.card.labels) if entry is not None else [])
+        if self.layer is not None:
+            self.model_box.ensure_loaded()
+        if entry is not None:
+            fields.form.set_layers(self._network_layers())
+        self._update()
+
+    def _network_layers(self) -> list[str]:
+        entry = self.model_box.entry
+        model = entry.model if entry is not None else None
+        return (
+            [layer.name for layer in model.network_layers()] if model is not None and model.has_layers else []
+        )
+
+    def _on_method(self) -> None:
+        self.fields.grid_box.set_method(self.fields.method)
+
+    def _on_grid(self) -> None:
+        """Offer what is not swept; what was set there stays set."""
+        fields = self.fields
+        names = {p.name for p in fields.method.parameters} - set(fields.grid_box.names)
+        if fields.method is not self._form_of or names != set(fields.form.values()):
+            values = fields.form.changed_values()
+            fields.form.set_method(fields.method, self._network_layers(), without=fields.grid_box.names)
+            if fields.method is self._form_of:
+                fields.form.set_values(values)
+            self._form_of = fields.method
+        self._update()
+
+    def _update(self) -> None:
+        """Say what Run would cost, or why it cannot be pressed."""
+        try:
+            image, entry = self.image(), self.model_box.entry
+            flat = entry is not None and entry.card.spatial_dims == 2 and image.spatial_dims == 3
+            self.fields.slice_note.setVisible(flat)
+            plan = self.plan()
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        job, count = plan.comparing.job, len(plan.comparing.jobs)
+        cost = estimate(job.model, job.image, job.slices[0], plan.passes)
+        self.run_bar.set_ready(f"{count} combination{'s' if count > 1 else ''}: {cost}")
+
+    def _connect(self) -> None:
+        fields, target = self.fields, self.fields.target_fields
+        self.image_box.changed.connect(self._on_image)
+        self.model_box.changed.connect(self._on_model)
+        fields.method_box.currentIndexChanged.connect(lambda _: self._on_method())
+        fields.grid_box.changed.connect(self._on_grid)
+        for part in (fields.form, fields.metrics, fields.region_box):
+            part.changed.connect(self._update)
+        for box in (fields.label_box, fields.device_box, target.score_box, target.reduction_box):
+            box.currentIndexChanged.connect(lambda _: self._update())
+        self.run_bar.run_clicked.connect(self.run)
+        self.run_bar.cancel_clicked.connect(self.cancel)
+        self.run_bar.copy_clicked.connect(self.copy_as_python)
+        self.run_bar.save_clicked.connect(lambda: self.save())
+        self.results.wanted.connect(self.show_cell)
+        connect_until_gone(
+            self,
+            [
+                (self.viewer.events.theme, lambda _: self._on_theme()),
+                (self.viewer.dims.events.current_step, lambda _: self._on_dims()),
+            ],
+        )
+        stop_when_gone(self, {"closed": False}, self._running, self.viewer)
+
+    def _running(self) -> jobs.Job | None:
+        return self._job
+
+    def _on_dims(self) -> None:
+        """Another slice is shown."""
+        if self.fields.slice_note.isVisibleTo(self.fields):
+            self._update()
+
+    def _on_theme(self) -> None:
+        theme = get_theme(self.viewer.theme)
+        self.run_bar.set_accent(theme.current.as_hex())
+        self.fields.metrics.tree.set_colors(*theme_colors(theme.text, theme.current))
+
+    def showEvent(self, event: Any) -> None:
+        """Offer the models that were registered while the panel was hidden."""
+        self.model_box.refresh_registered()
+        super().showEvent(event)
+        if not self._was_shown:
+            self._was_shown = True
+            QTimer.singleShot(0, self._take_room)
+
+    def _take_room(self) -> None:
+        take_room(self)
+
+
+def _found_until(found: Sweep) -> str:
+    maps = f"{len(found.comparison.maps)} map{'s' if len(found.comparison.maps) > 1 else ''}"
+    return f"The {maps} found until then can be shown" + (
+        "." if found.comparison.rows else "; no metric was measured yet."
+    )
