@@ -11,6 +11,7 @@ the paper writes TN in IoU and F1 it means FP; its published IoU divides by the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -182,67 +183,57 @@ def box_accuracy(
 
 # -- in tables -----------------------------------------------------------------------------------------
 
-_COMMON = {"family": "localisation", "needs": ("truth",), "source": SEED_4}
-
 
 def _register(form: Form) -> None:
-    on = {**_COMMON, "form": form}
+    add = partial(metric, family="localisation", needs=("truth",), source=SEED_4, form=form)
 
-    metric(
+    add(
         f"localisation-error-{form}",
         title="Masked localisation error" if form == "mask" else "Localisation error",
         better="lower",
         summary=f"1 - IoU of the map's {form} and the truth's",
-        **on,
     )(lambda e: localisation_error(e.found(form), e.wanted(form)))
-    metric(
+    add(
         f"precision-{form}",
         title=f"Precision ({form})",
         better="higher",
         summary=f"share of the map's {form} that lies in the truth's",
-        **on,
     )(lambda e: precision(e.found(form), e.wanted(form)))
-    metric(
+    add(
         f"recall-{form}",
         title=f"Recall ({form})",
         better="higher",
         summary=f"share of the truth's {form} that the map's covers",
-        **on,
     )(lambda e: recall(e.found(form), e.wanted(form)))
-    metric(
+    add(
         f"f1-{form}",
         title="Masked F1" if form == "mask" else "F1 (box)",
         better="higher",
         summary=f"F1 of the pixels of the map's {form} and the truth's",
-        **on,
     )(lambda e: f_score(e.found(form), e.wanted(form)))
-    metric(
+    add(
         f"soft-precision-{form}",
         title=f"Soft precision ({form})",
         better="higher",
         summary=f"share of the mass of the map scaled to [0, 1] in the truth's {form}; no threshold",
-        **on,
     )(lambda e: energy_inside(e.unit, e.wanted(form)))
-    metric(
+    add(
         f"soft-recall-{form}",
         title=f"Soft recall ({form})",
         better="higher",
         summary=f"mean of the map scaled to [0, 1] in the truth's {form}; no threshold",
-        **on,
     )(lambda e: soft_recall(e.map, e.wanted(form)))
-    metric(
+    add(
         f"soft-f1-{form}",
         title=f"Soft F1 ({form})",
         better="higher",
         summary=f"F1 of soft precision and soft recall in the truth's {form}; no threshold",
-        **on,
     )(lambda e: soft_f_score(e.map, e.wanted(form)))
-    metric(
+    add(
         f"pointing-game-{form}",
         title=f"Pointing game ({form})",
         better="higher",
         summary=f"1 if the highest pixel lies in the truth's {form}",
-        **on,
     )(
         lambda e: pointing_game(
             e.map,
@@ -252,37 +243,33 @@ def _register(form: Form) -> None:
             spacing=e.spacing,
         )
     )
-    metric(
+    add(
         f"energy-pointing-game-{form}",
         title="Energy pointing game (EPG)" if form == "box" else "Energy masked pointing game (EMPG)",
         better="higher",
         summary=f"share of the map's positive mass in the truth's {form}; no threshold",
-        **on,
     )(lambda e: energy_inside(e.map, e.wanted(form)))
-    metric(
+    add(
         f"{form}-accuracy",
         title=f"{form} accuracy".capitalize(),
         better="higher",
         summary=f"1 if the {form} at tau x maximum has an IoU of sigma or more with the truth's",
-        **on,
     )(
         lambda e: box_accuracy(
             e.map, e.truth, e.options.tau, e.options.sigma, form=form, keep=e.options.components
         )
     )
-    metric(
+    add(
         f"max-{form}-accuracy",
         title=f"Best {form} accuracy over tau",
         better="higher",
         summary=f"1 if the {form} at the best of 100 thresholds has an IoU of sigma or more with the truth's",
-        **on,
     )(lambda e: box_accuracy(e.map, e.truth, None, e.options.sigma, form=form, keep=e.options.components))
-    metric(
+    add(
         f"mae-{form}",
         title=f"Mean absolute error ({form})",
         better="lower",
         summary=f"mean difference of the map scaled to [0, 1] from the truth's {form}",
-        **on,
     )(lambda e: mean_absolute_error(e.map, e.wanted(form)))
 
 

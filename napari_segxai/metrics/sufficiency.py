@@ -288,19 +288,12 @@ def _register(form: str, series: str, words: str) -> None:
     tail, on = (f"-{form}" if form else ""), {**_RUNS, "form": form, "series": (series,), "source": SEED_4}
     of = f" ({form})" if form else ""
 
-    def drop(original: bool) -> Any:
+    def compared(average: Any, original: bool) -> Any:
         def measure(e: Evaluation) -> float | None:
             after = _read(series, "probability")(e)
-            whole = None if after is None else float(e.reader.whole.probability[0])
-            return None if after is None else average_drop(whole, after, original=original)
-
-        return measure
-
-    def increase(original: bool) -> Any:
-        def measure(e: Evaluation) -> float | None:
-            after = _read(series, "probability")(e)
-            whole = None if after is None else float(e.reader.whole.probability[0])
-            return None if after is None else average_increase(whole, after, original=original)
+            if after is None:
+                return None
+            return average(float(e.reader.whole.probability[0]), after, original=original)
 
         return measure
 
@@ -312,14 +305,14 @@ def _register(form: str, series: str, words: str) -> None:
             better="lower",
             summary=f"{'loss' if original else 'change'} of the object's mean probability behind {words}, as a share",
             **on,
-        )(drop(original))
+        )(compared(average_drop, original))
         metric(
             f"average-increase{name}{tail}",
             title=f"Average increase{word}{of}",
             better="higher",
             summary=f"1 if the object's mean probability {'grows' if original else 'does not fall'} behind {words}",
             **on,
-        )(increase(original))
+        )(compared(average_increase, original))
 
 
 _register("", "soft", "the soft map")
