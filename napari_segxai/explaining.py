@@ -246,7 +246,8 @@ class Job:
                 f"slice is for 2D models on volumes; {model.name} takes {image.name} whole, leave it out."
             )
         model.prepare_check(image, placements[0])
-        check_baseline(getattr(options, "baseline", "zero"), model, image)
+        for one in (options, *getattr(options, "wrapped", ())[1:]):
+            check_baseline(getattr(one, "baseline", "zero"), model, image)
         found.passes(options, job.size)  # raises where the parameters do not fit the image
         return job
 

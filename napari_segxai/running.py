@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,9 @@ def _rounds(
             if shared is not None:
                 shared.next_question()
             try:
-                steps[k] = next(steps_of_one)
+                step = next(steps_of_one)
+                # What could be shown before can be shown still: it is made of what the method holds now.
+                steps[k] = replace(step, partial=steps[k].partial) if step.partial is None else step
             except StopIteration as done:
                 found[k] = done.value
                 steps[k] = Step(steps[k].total, steps[k].total, steps[k].note, partial(_value, done.value))

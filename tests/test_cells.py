@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from networks import OBJECT, PATCH, card, planted_image, planted_model
+from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
@@ -133,10 +133,10 @@ def test_one_cell_gets_everything():
 
 def test_ridge_fit_without_penalty_is_the_linear_function():
     members = np.random.default_rng(0).random((200, 4)) < 0.5
-    shares, fitted = ridge_fit(members, 2 + members @ [1.0, -2, 0, 3], 0.25, 0)
+    shares, _, fitted = ridge_fit(members, 2 + members @ [1.0, -2, 0, 3], 0.25, 0)
     np.testing.assert_allclose(shares, [1, -2, 0, 3], atol=1e-9)
     assert fitted == pytest.approx(1)
-    shares, fitted = ridge_fit(members, np.full(200, 7.0), 0.25, 1)
+    shares, _, fitted = ridge_fit(members, np.full(200, 7.0), 0.25, 1)
     np.testing.assert_allclose(shares, 0, atol=1e-9)
     assert fitted == 1
 
@@ -245,10 +245,75 @@ MANY = {
 
 
 def test_what_does_not_fit_is_refused():
+    held = "is more than the model grid 32 x 32 holds; choose"
     for method, params, words in (
         ("seg-sobol", {"cells": 33}, "finer than the model grid 32 x 32"),
         ("kernel-shap", {"samples": 0}, "2 or more"),
         ("lime", {"samples": 1}, "2 or more"),
+        ("rise", {"cells": 33}, f"rise: cells 33 {held} 32 or less"),
+        ("kernel-shap", {"cells": 1025}, f"kernel-shap: cells 1025 {held} 1024 or less"),
+        ("lime", {"cells": 1025}, f"lime: cells 1025 {held}"),
+        ("counterfactual", {"segments": 1025}, f"counterfactual: segments 1025 {held}"),
+        ("grid-saliency", {"cells": 33}, f"grid-saliency: cells 33 {held}"),
+        ("extremal-perturbation", {"cells": 33}, f"extremal-perturbation: cells 33 {held}"),
+        ("misure", {"mask_size": 33}, f"misure: mask_size 33 {held}"),
+        ("misure", {"kernel": 33}, f"misure: kernel 33 {held}"),
     ):
         with pytest.raises(sx.UserError, match=words):
             sx.explain(planted_model(), planted_image(), "object", method, **params)
+
+
+MAY_BE_ZERO = {("misure", "iterations"), ("guided-backprop", "dropout_passes"), ("u-noise", "steps")}
+PASSES = ("masks", "samples", "steps", "iterations", "copies", "designs", "dropout_passes", "most", "count")
+
+
+def test_zero_passes_are_refused_by_every_method():
+    asked = 0
+    for method in sx.methods():
+        for parameter in method["parameters"]:
+            name = parameter["name"]
+            if name not in PASSES or (method["name"], name) in MAY_BE_ZERO:
+                continue
+            asked += 1
+            with pytest.raises(sx.UserError, match=f"{name}.* or more"):
+                sx.explain(planted_model(), planted_image(), "object", method["name"], **{name: 0})
+    assert asked >= 10
+    with pytest.raises(sx.UserError, match="steps 0 needs weights that are trained already"):
+        sx.explain(planted_model(), planted_image(), "object", "u-noise", steps=0)
+
+
+def test_a_baseline_outside_the_image_is_refused_wherever_it_hides():
+    for method, params in (
+        ("rise", {"baseline": 99999}),
+        ("stable-explanation", {"wraps": "occlusion", "parameters": "baseline=99999"}),
+    ):
+        with pytest.raises(sx.UserError, match="baseline 99999 is outside the intensities"):
+            sx.explain(planted_model(), planted_image(), "object", method, **params)
+
+
+def test_the_error_falls_with_the_samples_and_may_end_the_work():
+    """Of methods that average noise: the same as the spread over seeds, and a tolerance stops them."""
+    model, target = (
+        sx.load_model(LinearHead(), card=card(grid={"size": [32, 32]})),
+        sx.Target(1, region="image"),
+    )
+    ask = lambda **params: sx.explain(model, planted_image(), target, "smooth-grad", **params)
+    few, many = ask(samples=16, signed=True), ask(samples=256, signed=True)
+    assert many.record.results["error"] < few.record.results["error"]
+    runs = np.stack([ask(samples=16, signed=True, seed=seed).map for seed in range(12)])
+    spread = np.sqrt(runs.var(0, ddof=1).mean()) / np.ptp(many.map)
+    assert few.record.results["error"] == pytest.approx(spread, rel=0.5)
+    early = ask(samples=256, tolerance=2 * many.record.results["error"])
+    assert early.record.results["samples"] < 256
+
+
+def test_errors_of_lime_are_the_spread_over_seeds():
+    def fitted(seed):
+        random = np.random.default_rng(seed)
+        members = random.random((300, 4)) < 0.5
+        return ridge_fit(members, members @ [1.0, -2, 0, 3] + random.normal(0, 0.5, 300), 0.25, 0)
+
+    runs = [fitted(seed) for seed in range(60)]
+    told = np.mean([errors for _, errors, _ in runs], 0)
+    found = np.std([shares for shares, _, _ in runs], 0)
+    np.testing.assert_allclose(told, found, rtol=0.35)

@@ -176,7 +176,7 @@ def test_no_more_masks_are_held_than_one_batch(monkeypatch):
         return masks
 
     monkeypatch.setattr(rise.MaskSampler, "__call__", counted)
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 5)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 5)
     sx.explain(planted_model(), planted_image(), "object", "rise", masks=60)
     assert len(alive) == 12
     assert most <= 1

@@ -323,7 +323,7 @@ def test_maps_do_not_depend_on_the_batch_and_repeat_bit_for_bit(method, monkeypa
     once = ask(model, image, method, **FEW[method]).map
     np.testing.assert_array_equal(ask(model, image, method, **FEW[method]).map, once)
     for batch in (1, 5):
-        monkeypatch.setattr(perturb, "batch_size", lambda *_, batch=batch: batch)
+        monkeypatch.setattr(perturb, "batch_size", lambda *_, batch=batch, **__: batch)
         close(ask(model, image, method, **FEW[method]).map, once, rtol=1e-4)
 
 
@@ -357,7 +357,7 @@ class Tight(LinearHead):
 
 @pytest.mark.parametrize("method", ["integrated-gradients", "smooth-grad"])
 def test_running_out_of_memory_backwards_halves_the_batch_and_keeps_the_work(method, monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 8)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     module, image = Tight(), random_image(2)
     model = sx.load_model(module, card=card())
     found = ask(model, image, method, **FEW[method])
@@ -372,7 +372,7 @@ def test_running_out_of_memory_backwards_halves_the_batch_and_keeps_the_work(met
 
 @pytest.mark.parametrize("method", [m for m in FEW if len(FEW[m])])
 def test_stopping_keeps_what_is_there(method, monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 2)
     model, image = bent()
     before = state_of(model.module)
     work = sx.explain_steps(model, image, sx.Target("object", region="image"), method, **FEW[method])
@@ -386,7 +386,7 @@ def test_stopping_keeps_what_is_there(method, monkeypatch):
 
 
 def test_partial_smooth_grad_is_that_of_fewer_copies(monkeypatch):
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 2)
     model, image = bent()
     work = sx.explain_steps(model, image, sx.Target("object", region="image"), "smooth-grad", samples=8)
     found = next(work).partial()

@@ -85,7 +85,7 @@ def test_the_map_does_not_depend_on_the_batch(monkeypatch):
     ask = lambda: sx.explain(planted_model(), planted_image(), "object", "rise", masks=50).map
     whole = ask()
     np.testing.assert_array_equal(ask(), whole)
-    monkeypatch.setattr(perturb, "batch_size", lambda *_: 3)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 3)
     np.testing.assert_allclose(ask(), whole, rtol=1e-4, atol=1e-6)
 
 

@@ -35,20 +35,30 @@ def test_together_gives_what_one_after_the_other_gives(model, method):
         assert found.record.results == alone.record.results
 
 
-def test_masks_that_do_not_depend_on_the_target_are_run_once(model):
+@pytest.mark.parametrize(
+    ("method", "params", "passes"),
+    [
+        ("rise", {"masks": 40}, 41),
+        ("kernel-shap", {"cells": 9, "samples": 30}, 33),
+        ("lime", {"cells": 9, "samples": 30, "shape": "honeycomb"}, 31),
+        ("seg-sobol", {"cells": 2, "designs": 4}, None),
+    ],
+)
+def test_masks_that_do_not_depend_on_the_target_are_run_once(model, method, params, passes):
     counted = 0
 
     def count(module, args, out):
         nonlocal counted
         counted += len(args[0])
 
-    sx.explain(
-        model, planted_image(), targets()[0], "rise", masks=1
-    )  # what is found out once about a network
+    # What is found out once about a network is not counted.
+    alone = sx.explain(model, planted_image(), targets()[0], method, **params)
     handle = model.module.register_forward_hook(count)
-    found = sx.explain_all(model, planted_image(), targets(), "rise", masks=40)
+    found = sx.explain_all(model, planted_image(), targets()[:3], method, **params)
     handle.remove()
-    assert sum(ex.record.passes["forward"] for ex in found) == counted == 41
+    assert sum(ex.record.passes["forward"] for ex in found) == counted == alone.record.passes["forward"]
+    assert passes in (None, counted)
+    np.testing.assert_array_equal(found[0].map, alone.map)
     # a map of another target is another map
     assert not np.allclose(found[0].map, found[1].map)
 

@@ -113,7 +113,7 @@ def test_the_map_is_the_sum_over_the_nodes_whatever_the_batch(monkeypatch):
 
     ex = ask(node_maps=True, nodes=5)
     np.testing.assert_allclose(ex.map, sum(ex.maps[f"node_{k}"] for k in range(1, 6)), rtol=1e-5)
-    monkeypatch.setattr(perturb, "batch_size", lambda question, grid=None: 3)
+    monkeypatch.setattr(perturb, "batch_size", lambda question, grid=None, gradients=False: 3)
     np.testing.assert_allclose(ask(nodes=5).map, ex.map, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(ask(nodes=5).map, ask(nodes=5).map)
 

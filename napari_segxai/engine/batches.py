@@ -18,22 +18,35 @@ LARGE = 2**22
 """Cells beyond which one image at a time is enough."""
 
 
-def batch_size(question: Question, grid: Sequence[int] | None = None) -> int:
+def batch_size(question: Question, grid: Sequence[int] | None = None, *, gradients: bool = False) -> int:
     """Return how many copies go through the network at once: a power of two.
 
     A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
     machine was, not even in its last bit. Where that ran out of memory before, what fitted then.
+
+    Parameters
+    ----------
+    grid
+        Shape of a copy, where it is not the whole grid.
+    gradients
+        Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
     """
-    kind = question.device.type
-    shape = question.grid if grid is None else tuple(grid)
+    kind, shape = question.device.type, _shape(question, grid)
     cells = math.prod(shape)
     fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)
     smallest = SMALLEST[kind] if cells <= LARGE else 1
     batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
-    return min(batch, question.model.fitting_batches.get((question.device, shape), batch))
+    if gradients and batch > smallest:
+        batch //= 2
+    return min(batch, question.model.fitting_batches.get((question.device, shape, gradients), batch))
 
 
-def gradient_batch_size(question: Question) -> int:
-    """`batch_size` for passes with a gradient, which keep all feature maps: half of it, unless that is one."""
-    batch = batch_size(question)
-    return batch // 2 if batch > 2 else batch
+def remember_batch(
+    question: Question, batch: int, grid: Sequence[int] | None = None, *, gradients: bool = False
+) -> None:
+    """Remember for this network that no more than `batch` copies fitted into memory; see `batch_size`."""
+    question.model.fitting_batches[question.device, _shape(question, grid), gradients] = batch
+
+
+def _shape(question: Question, grid: Sequence[int] | None) -> tuple[int, ...]:
+    return question.grid if grid is None else tuple(grid)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_segxai.engine.memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from napari_segxai.engine.question import Question
 
@@ -66,8 +68,13 @@ def find_footprint(question: Question) -> Footprint | None:
         slice(n // s // 2 * s, (n // s // 2 + 1) * s) for n, s in zip(question.grid, stride, strict=True)
     )
     spoiled[(..., *block)] = math.nan
-    with torch.inference_mode():
-        reached = question.look(spoiled).isnan().any(1)[0]
+    try:
+        with torch.inference_mode():
+            reached = question.look(spoiled).isnan().any(1)[0]
+    except RuntimeError as error:  # a network that looks for such values itself
+        if is_out_of_memory(error):
+            raise
+        return None
     if not bool(reached.any()):
         return None
     before, after = [], []

@@ -80,6 +80,7 @@ def input_gradients(
         note=note,
         partial=partial,
         largest=largest,
+        gradients=True,
     )
 
 

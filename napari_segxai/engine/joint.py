@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.batches import gradient_batch_size
+from napari_segxai.engine.batches import batch_size, remember_batch
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class Joint:
     def __init__(self) -> None:
         self.members = 0
         self._turns: list[Turn] = []
-        self._limit: int | None = None
 
     def enter(self, turn: Turn) -> None:
         """Ask for a step; once every member has, all of them are taken."""
@@ -70,14 +69,14 @@ class Joint:
         for _, alike in groupby(sorted(turns, key=_grid), key=_grid):
             waiting = list(alike)
             while waiting:
-                n = min(len(waiting), self._limit or gradient_batch_size(waiting[0].question))
+                n = min(len(waiting), batch_size(waiting[0].question, gradients=True))
                 if _took(waiting[:n]):
                     del waiting[:n]
                     continue
                 free(waiting[0].question.device)
                 if n == 1:
                     raise OutOfMemory(waiting[0].question.device)
-                self._limit = n // 2
+                remember_batch(waiting[0].question, n // 2, gradients=True)
 
 
 def _grid(turn: Turn) -> tuple[int, ...]:

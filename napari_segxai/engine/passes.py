@@ -80,6 +80,20 @@ class Step:
 Steps = Generator[Step, None, T]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A job was stopped from the keyboard.
+
+    Attributes
+    ----------
+    partial
+        What there is of the result; None where that is nothing.
+    """
+
+    def __init__(self, partial: Any):
+        super().__init__("stopped")
+        self.partial = partial
+
+
 def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = None) -> T:
     """Run a job to its end and return its result.
 
@@ -87,17 +101,28 @@ def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = Non
     ----------
     progress
         Called with every step; True shows a progress bar in the terminal.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C, with what there is of the result.
     """
     if progress is True:
         with _bar() as report:
             return finish(steps, report)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as done:
-            return done.value
-        if progress:
-            progress(step)
+    step: Step | None = None
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as done:
+                return done.value
+            if progress:
+                progress(step)
+    except KeyboardInterrupt:
+        steps.close()
+        partial = step.partial() if step is not None and step.partial is not None else None
+        raise Interrupted(partial) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.engine.baselines import Hide
-from napari_segxai.engine.batches import batch_size
+from napari_segxai.engine.batches import batch_size, remember_batch
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.precision import Precision
@@ -27,6 +27,7 @@ def stream(
     largest: int | None = None,
     open_ended: bool = False,
     grid: Sequence[int] | None = None,
+    gradients: bool = False,
 ) -> Steps[None]:
     """Work off `count` samples in batches that fit into memory.
 
@@ -45,13 +46,15 @@ def stream(
         Whether `count` is a bound that is seldom reached, and so not worth telling.
     grid
         Shape of a sample, where it is not the whole grid.
+    gradients
+        Whether `run` goes backward too.
 
     Raises
     ------
     OutOfMemory
         If not even one sample fits.
     """
-    start, batch = 0, min(largest or count, batch_size(question, grid))
+    start, batch = 0, min(largest or count, batch_size(question, grid, gradients=gradients))
     while start < count:
         n = min(batch, count - start)
         try:
@@ -74,7 +77,7 @@ def stream(
         if smaller < 1:
             raise OutOfMemory(question.device)
         batch = smaller
-        question.model.fitting_batches[question.device, tuple(grid or question.grid)] = smaller
+        remember_batch(question, smaller, grid, gradients=gradients)
 
 
 def perturb(

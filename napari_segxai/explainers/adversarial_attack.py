@@ -124,6 +124,11 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     columns: list[Sequence[Tensor]] = []
     walk = _adam if moving else _signs
     move = walk(options.epsilon * _range(x), options.steps)
+
+    def so_far() -> Finding:
+        """What the change does to the image is known in the end; until then, the change itself."""
+        return _changes(question, x)
+
     for k in range(options.steps):
         with torch.enable_grad(), soft if moving else nullcontext():
             leaf = x.detach().clone().requires_grad_(True)
@@ -133,7 +138,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         columns.append((value.detach(), *parts))
         x = torch.minimum(torch.maximum(leaf.detach() - move(gradient), low), high)
         del leaf, value, gradient
-        yield question.step(f"step {k + 1} of {options.steps}")
+        yield question.step(f"step {k + 1} of {options.steps}", so_far)
 
     changed = question.about(x)
     after = _Map(question, options).of(x, changed.remember_logits)
@@ -301,6 +306,7 @@ def _compare(
     question: Question, changed: Question, before: Tensor, after: Tensor, target: Tensor | None
 ) -> Finding:
     predicted, now = question.predicted, changed.predicted
+    change = _changes(question, changed.input)
     delta = (changed.input - question.input)[0]
     numbers = {
         "dice_prediction": float(dice(is_label(changed.logits, question.label), predicted)),
@@ -309,11 +315,7 @@ def _compare(
         "ssim_maps": ssim(before, after),
         "largest_change": float(delta.abs().max()),
     }
-    channels = [""] if len(delta) == 1 else [f"_{name}" for name in question.model.card.channels]
-    maps = {"map_before": before, "map_after": after}
-    for k, name in enumerate(channels):
-        maps[f"changed_image{name}"] = changed.input[0, k]
-        maps[f"change{name}"] = delta[k]
+    maps = {"map_before": before, "map_after": after, **change.maps}
     warnings = []
     if not bool(predicted.any()):
         warnings.append("nothing is predicted as the label, so that no prediction can be kept or lost.")
@@ -336,6 +338,17 @@ def _compare(
         curves={},
         warnings=warnings,
     )
+
+
+def _changes(question: Question, tensor: Tensor) -> Finding:
+    """Return the changed image and the change, channel by channel; the map is the largest change of a pixel."""
+    delta = (tensor - question.input)[0]
+    channels = [""] if len(delta) == 1 else [f"_{name}" for name in question.model.card.channels]
+    maps = {}
+    for k, name in enumerate(channels):
+        maps[f"changed_image{name}"] = tensor[0, k]
+        maps[f"change{name}"] = delta[k]
+    return Finding(delta.abs().amax(0), maps=maps, numbers={"largest_change": float(delta.abs().max())})
 
 
 def pearson(first: Tensor, second: Tensor) -> float | None:

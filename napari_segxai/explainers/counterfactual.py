@@ -24,6 +24,7 @@ compare two baselines. The map is what replacing each piece alone lowers the ter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +91,7 @@ class Options:
 
 
 def _passes(options: Options, size: Size) -> Passes:
+    size.check("counterfactual", "segments", options.segments, math.prod(size.grid))
     if options.search == "gradient":
         return Passes(1 + options.iterations + len(SHARES) + 1, options.iterations)
     rounds = min(options.most, options.segments)
@@ -305,6 +307,10 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
     def after(change: Tensor) -> None:
         change.copy_(torch.minimum(torch.maximum(change, low), high)).mul_(allowed)
 
+    def so_far() -> Finding:
+        now = delta.detach()
+        return _found(question, goal, now.abs().sum(1)[0], edited(now), [])
+
     losses = yield from optimise(
         question,
         delta,
@@ -314,6 +320,7 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
         descent=partial(AdamW, lr=options.lr),
         after=after,
         note="change",
+        partial=so_far,
     )
     size = delta.abs().amax(1)[0]
     ordered = size[size > 0].sort(descending=True).values
@@ -331,6 +338,7 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
         run,
         lambda first, logits: tried.extend(goal.dice(logits).tolist()),
         note="undoing small changes, trying",
+        partial=so_far,
     )
     enough = [t for t, value in zip(thresholds, tried, strict=True) if goal.reached(value)]
     kept = delta * (size >= enough[0]) if enough else delta  # fewest pixels first

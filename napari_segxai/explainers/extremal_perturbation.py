@@ -83,6 +83,7 @@ def areas_of(options: Options) -> list[float]:
 
 
 def _passes(options: Options, size: Size) -> Passes:
+    size.check("extremal-perturbation", "cells", options.cells, max(size.grid))
     return Passes(
         len(areas_of(options)) * (options.iterations + 1) + 2, len(areas_of(options)) * options.iterations
     )
@@ -167,18 +168,21 @@ def _one_area(
     step = torch.zeros(count, device=question.device)
     step[count - kept :] = 1
     sign = 1 if options.mode == "preserve" else -1
-    progress = 0
+    progress = 1
 
     def shown(values: Tensor) -> Tensor:
         return hide(enlarge(values))
 
     def loss(values: Tensor, logits: Tensor) -> Tensor:
-        nonlocal progress
-        progress += 1
         weight = options.penalty * GROWTH ** (progress / options.iterations)
         away = (values.flatten().sort()[0] - step).square().mean()
         share = (_mean_margin(question, logits) - ends[0]) / max(abs(ends[1] - ends[0]), 1e-6)
         return weight * away - sign * share
+
+    def after(values: Tensor) -> None:
+        nonlocal progress
+        progress += 1
+        values.clamp_(0, 1)
 
     yield from optimise(
         question,
@@ -187,7 +191,7 @@ def _one_area(
         loss,
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr),
-        after=lambda values: values.clamp_(0, 1),
+        after=after,
         note=f"area {area:g}, iteration",
         partial=finding,
     )

@@ -16,8 +16,8 @@ edges. A kept cell may be needed for what lies next to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -62,6 +62,7 @@ class Options:
 
 
 def _passes(options: Options, size: Size) -> Passes:
+    size.check("grid-saliency", "cells", options.cells, max(size.grid))
     times = len(FOUR) if options.unbiased else 1
     return Passes(1 + times * (options.iterations + 1), times * options.iterations)
 
@@ -82,22 +83,25 @@ def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
     found: list[Tensor] = []
     losses: list[list[float]] = []
     kept = False
+
+    def finding(masks: Sequence[Tensor]) -> Finding:
+        mask = torch.stack(list(masks)).mean(0)
+        context = mask * (1 - request)
+        if options.mode == "context":
+            mask = context  # the object was never asked about
+        numbers = shares(context, question.logits[0].argmax(0), question.model.labels)
+        return Finding(mask, masks={"kept": mask > GONE}, numbers={"kept": float(mask.mean()), **numbers})
+
     for baseline in FOUR if options.unbiased else (options.baseline,):
-        mask, loss, improved = yield from _one(question, options, baseline, request)
+        mask, loss, improved = yield from _one(
+            question, options, baseline, request, lambda now: finding([*found, now])
+        )
         found.append(mask)
         losses.append(loss)
         kept = kept or not improved
-    mask = torch.stack(found).mean(0)
-    numbers = shares(mask * (1 - request), question.logits[0].argmax(0), question.model.labels)
-    return Finding(
-        mask * (1 - request) if options.mode == "context" else mask,
-        masks={"kept": mask > GONE},
-        curves={"loss": {"iteration": list(range(1, options.iterations + 1)), **_named(losses)}},
-        numbers={"kept": float(mask.mean()), **numbers},
-        warnings=["gradient descent did not lower the loss; the mask is the one it began with."]
-        if kept
-        else [],
-    )
+    curves = {"loss": {"iteration": list(range(1, options.iterations + 1)), **_named(losses)}}
+    warnings = ["gradient descent did not lower the loss; the mask is the one it began with."] if kept else []
+    return replace(finding(found), curves=curves, warnings=warnings)
 
 
 def _named(losses: Sequence[list[float]]) -> dict[str, list[float]]:
@@ -106,7 +110,11 @@ def _named(losses: Sequence[list[float]]) -> dict[str, list[float]]:
 
 
 def _one(
-    question: Question, options: Options, baseline: Baseline, request: Tensor
+    question: Question,
+    options: Options,
+    baseline: Baseline,
+    request: Tensor,
+    finding: Callable[[Tensor], Finding],
 ) -> Steps[tuple[Tensor, list[float], bool]]:
     """Optimise the mask for one baseline: the mask on the grid, the loss over time, whether it fell."""
     hide = question.hide(baseline)
@@ -132,8 +140,8 @@ def _one(
     def after(values: Tensor) -> None:
         values.clamp_(max=1).masked_fill_(values < GONE, 0)
 
-    def finding() -> Finding:
-        return Finding(spread(coarse.detach())[0, 0])
+    def so_far() -> Finding:
+        return finding(spread(coarse.detach())[0, 0])
 
     # The price of a cell falls with their number, and so would its steps: `lr` is for one cell.
     rate = options.lr * coarse.numel()
@@ -146,11 +154,11 @@ def _one(
         descent=partial(Momentum, lr=rate, momentum=options.momentum),
         after=after,
         note=f"{baseline}, iteration" if options.unbiased else "iteration",
-        partial=finding,
+        partial=so_far,
     )
     with torch.no_grad():
         last = float(loss(coarse, question.forward(shown(coarse))))
-    yield question.step("checked", finding)
+    yield question.step("checked", so_far)
     values = losses.tolist()
     improved = last <= values[0]
     if not improved:

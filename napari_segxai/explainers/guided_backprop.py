@@ -31,12 +31,16 @@ from torch import Tensor
 from napari_segxai.engine.dropout import dropout_layers, dropping
 from napari_segxai.engine.gradients import input_gradient, input_gradients
 from napari_segxai.engine.guided import RELUS, Guided
+from napari_segxai.engine.halves import TOLERANCE
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.explainers.vanilla_gradient import SIGNED, over_channels
 from napari_segxai.options import option
+
+FEWEST = 4
+"""Passes with dropout below which the error is not worth telling."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Options:
         unit="passes",
         help="with dropout switched on so often, mean and deviation; 0: without dropout",
     )
+    tolerance: float | None = option(None, gt=0, help=f"with dropout: {TOLERANCE}", advanced=True)
 
 
 @explainer(
@@ -101,7 +106,7 @@ def _monte_carlo(question: Question, options: Options) -> Steps[Finding]:
         stack.enter_context(guided)
         return stack
 
-    def consume(start: int, gradients: Tensor, _scores: Tensor) -> None:
+    def consume(start: int, gradients: Tensor, _scores: Tensor) -> bool:
         nonlocal done
         _check(question, guided)
         map = over_channels(gradients, options.signed)[0]
@@ -109,13 +114,24 @@ def _monte_carlo(question: Question, options: Options) -> Steps[Finding]:
         away = map - mean
         mean.add_(away / done)
         spread.add_(away * (map - mean))
+        left = error() if options.tolerance is not None else None
+        return left is not None and left < options.tolerance
+
+    def error() -> float | None:
+        """Standard error of the mean as a share of its range."""
+        if done < FEWEST:
+            return None
+        low, high = mean.aminmax()
+        return float(
+            (spread.clamp(min=0) / (done * (done - 1))).mean().sqrt() / (high - low).clamp(min=1e-12)
+        )
 
     def finding() -> Finding:
         deviation = (spread / done).clamp(min=0).sqrt()
         return Finding(
             mean.clone(),
             maps={"standard_deviation": deviation},
-            numbers={"passes": done, "dropout_layers": len(layers)},
+            numbers={"passes": done, "error": error(), "dropout_layers": len(layers)},
         )
 
     yield from input_gradients(

@@ -32,7 +32,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.worth import HELP, Worth, worth
-from napari_segxai.explainers.registry import explainer
+from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
 
 
@@ -50,6 +50,11 @@ class Options:
     baseline: Baseline = option("zero", help=BASELINES, advanced=True)
 
 
+def _passes(options: Options, size: Size) -> Passes:
+    size.check("kernel-shap", "cells", options.cells, math.prod(size.grid))
+    return Passes(options.samples + 3)
+
+
 @explainer(
     "kernel-shap",
     title="Kernel SHAP",
@@ -57,7 +62,7 @@ class Options:
     summary="how much of the score each part of the image contributes; the shares add up",
     source="Lundberg & Lee, NeurIPS 2017; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
-    passes=lambda options, size: Passes(options.samples + 3),
+    passes=_passes,
 )
 def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
     """Fit the worth of coalitions by a sum over their cells."""
@@ -84,6 +89,8 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
                 "all_coalitions": len(members) - 2 == 2**count - 2,
                 "worth_of_all": float(values[1]),
                 "worth_of_none": float(values[0]),
+                "sum": float(shares.sum()),
+                "residual": float(shares.sum() - (values[1] - values[0])),
                 "error": float(np.sqrt(np.mean(errors**2)) / spread),
             },
         )

@@ -13,6 +13,7 @@ to the score: for shares that do, use kernel-shap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.worth import HELP, Worth, worth
-from napari_segxai.explainers.registry import explainer
+from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
 
 POOR = 0.5
@@ -49,6 +50,11 @@ class Options:
     baseline: Baseline = option("mean", help=BASELINES, advanced=True)
 
 
+def _passes(options: Options, size: Size) -> Passes:
+    size.check("lime", "cells", options.cells, math.prod(size.grid))
+    return Passes(options.samples + 1)
+
+
 @explainer(
     "lime",
     title="LIME",
@@ -56,7 +62,7 @@ class Options:
     summary="a linear model of what the network does near this image, superpixel by superpixel",
     source="Ribeiro et al., KDD 2016",
     options=Options,
-    passes=lambda options, size: Passes(options.samples + 1),
+    passes=_passes,
 )
 def lime(question: Question, options: Options) -> Steps[Finding]:
     """Fit a ridge regression to the worth of random sets of superpixels."""
@@ -69,10 +75,18 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
     done = 0
 
     def finding() -> Finding:
-        shares, fitted = ridge_fit(members[:done], values[:done], options.width, options.ridge)
+        shares, errors, fitted = ridge_fit(members[:done], values[:done], options.width, options.ridge)
         return Finding(
             torch.as_tensor(shares, dtype=torch.float32, device=question.device)[cells],
-            numbers={"superpixels": count, "samples": done, "r_squared": fitted},
+            maps={
+                "standard_error": torch.as_tensor(errors, dtype=torch.float32, device=question.device)[cells]
+            },
+            numbers={
+                "superpixels": count,
+                "samples": done,
+                "r_squared": fitted,
+                "error": float(np.sqrt(np.mean(errors**2)) / (float(np.ptp(shares)) or 1.0)),
+            },
             warnings=(
                 [
                     f"a sum over superpixels describes the network poorly here (R² {fitted:.2f}): trust the map little."
@@ -104,8 +118,10 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
 
 def ridge_fit(
     members: np.ndarray, values: np.ndarray, width: float, ridge: float
-) -> tuple[np.ndarray, float]:
-    """Return the coefficients (cells,) and the weighted R^2 of a ridge regression with an intercept.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return coefficients (cells,), their standard errors and the weighted R^2 of a ridge regression with intercept.
+
+    The errors come from the residuals, sample by sample (White 1980).
 
     Parameters
     ----------
@@ -120,7 +136,10 @@ def ridge_fit(
     mean, level = np.average(z, 0, weights), np.average(values, weights=weights)
     centred, rest = z - mean, values - level
     gram = (centred.T * weights) @ centred + ridge * np.eye(z.shape[1])
-    shares = np.linalg.lstsq(gram, (centred.T * weights) @ rest, rcond=None)[0]
+    inverse = np.linalg.pinv(gram, hermitian=True)
+    shares = inverse @ ((centred.T * weights) @ rest)
+    pull = centred * (weights * (rest - centred @ shares))[:, None] @ inverse
+    errors = np.sqrt((pull**2).sum(0))
     left, spread = np.sum(weights * (rest - centred @ shares) ** 2), np.sum(weights * rest**2)
     constant = spread <= 1e-20 * np.sum(weights * values**2)
-    return shares, 1.0 if constant else float(1 - left / spread)
+    return shares, errors, 1.0 if constant else float(1 - left / spread)

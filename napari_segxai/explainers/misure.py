@@ -89,6 +89,8 @@ def _kernel(options: Options, grid: tuple[int, ...]) -> int:
 
 def _passes(options: Options, size: Size) -> Passes:
     grid = size.grid
+    size.check("misure", "mask_size", options.mask_size, max(grid))
+    size.check("misure", "kernel", options.kernel, max(grid))
     dilations = min(25, max(grid) // (_kernel(options, grid) // 2) + 1)
     if options.max_dilations is not None:
         dilations = min(dilations, options.max_dilations)

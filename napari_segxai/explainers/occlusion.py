@@ -14,6 +14,7 @@ since the other copy does for both. A map is as fine as its boxes, and finds not
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,10 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
     corners = corners_of(options, question.grid)
     _ = question.pixels  # an empty M ends it here
     total = torch.zeros(question.grid, device=question.device)
-    times = torch.zeros(question.grid, dtype=torch.int16, device=question.device)
+    _, strides = sides(options, question.grid)
+    most = math.prod(n // step + 1 for n, step in zip(size, strides, strict=True)) * 2 ** len(size)
+    counts = torch.int16 if most < 2**15 else torch.int32  # a large volume has room for few copies
+    times = torch.zeros(question.grid, dtype=counts, device=question.device)
 
     def finding() -> Finding:
         return Finding(

@@ -34,6 +34,20 @@ class Size:
     grid: tuple[int, ...]
     network_layers: Callable[[], Sequence[NetworkLayer]]
 
+    def check(self, method: str, name: str, value: int | None, most: int) -> None:
+        """Refuse a parameter that asks for more than the model grid holds.
+
+        Raises
+        ------
+        UserError
+            If `value` is above `most`.
+        """
+        if value is not None and value > most:
+            shape = " x ".join(map(str, self.grid))
+            raise UserError(
+                f"{method}: {name} {value} is more than the model grid {shape} holds; choose {most} or less."
+            )
+
     def channels(self, name: str) -> int:
         """Return the number of channels of a network layer."""
         return find_layer(name, self.network_layers(), "the model").shape[0]

@@ -25,16 +25,14 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline
 from napari_segxai.engine.batches import LARGE
+from napari_segxai.engine.halves import TOLERANCE, Halves
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.worth import HELP as WORTH
 from napari_segxai.engine.worth import Worth, worth
-from napari_segxai.explainers.registry import explainer
+from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
-
-FEWEST = 64
-"""Masks below which the error is not worth telling."""
 
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
@@ -50,9 +48,7 @@ class Options:
     upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
     normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
     checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
-    tolerance: float | None = option(
-        None, gt=0, help="stop once the error is below this share of the map's range", advanced=True
-    )
+    tolerance: float | None = option(None, gt=0, help=TOLERANCE, advanced=True)
     baseline: Baseline = option("zero", help=HELP, advanced=True)
 
 
@@ -71,6 +67,11 @@ PRESETS = {
 }
 
 
+def _passes(options: Options, size: Size) -> Passes:
+    size.check("rise", "cells", options.cells, max(size.grid))
+    return Passes(options.masks + 1, 0)
+
+
 @explainer(
     "rise",
     title="RISE",
@@ -78,7 +79,7 @@ PRESETS = {
     summary="which parts of the image, when kept, keep the object in the segmentation",
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
-    passes=lambda options, size: Passes(options.masks + 1, 0),
+    passes=_passes,
     presets=PRESETS,
 )
 def rise(question: Question, options: Options) -> Steps[Finding]:
@@ -87,42 +88,25 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
     # Two halves differ by the error that their sum has left; in a large volume a second one is dear.
     several = math.prod(grid) <= LARGE or options.tolerance is not None
-    halves = torch.zeros(1 + several, *grid, device=question.device)
-    counts = [0] * len(halves)
+    halves = Halves(grid, question.device, several=several)
     checkpoints: dict[str, Tensor] = {}
-    done = 0
 
     def finding() -> Finding:
-        return Finding(scaled(done), maps=checkpoints, numbers={"masks": done, "error": error()})
+        return Finding(scaled(), maps=checkpoints, numbers={"masks": halves.done, "error": halves.error()})
 
-    def scaled(masks: int) -> Tensor:
-        return halves.sum(0) / (masks * options.keep if options.normalise else 1)
-
-    def error() -> float | None:
-        """Standard error of the map as a share of its range, from the difference of the halves."""
-        if not several or min(counts) < FEWEST // 2:
-            return None
-        apart = halves[0] / counts[0] - halves[1] / counts[1]
-        low, high = (halves.sum(0) / done).aminmax()
-        return float(apart.square().mean().sqrt() / 2 / (high - low).clamp(min=1e-12))
+    def scaled() -> Tensor:
+        return halves.total / (halves.done * options.keep if options.normalise else 1)
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
-        nonlocal done
         values = worth(question, options.score, logits)
         stops = (
             [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
         )
         for first, last in itertools.pairwise([0, *stops, len(masks)]):
-            half = counts.index(min(counts))
-            halves[half] += torch.tensordot(values[first:last], masks[first:last, 0], dims=1)
-            counts[half] += last - first
-            done = start + last
-            if options.checkpoints and done in CHECKPOINTS:
-                checkpoints[f"map_{done}"] = scaled(done)
-        if options.tolerance is None:
-            return False
-        left = error()
-        return left is not None and left < options.tolerance
+            halves.add(torch.tensordot(values[first:last], masks[first:last, 0], dims=1), last - first)
+            if options.checkpoints and halves.done in CHECKPOINTS:
+                checkpoints[f"map_{halves.done}"] = scaled()
+        return halves.below(options.tolerance)
 
     yield from perturb(
         question,

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.engine.gradients import input_gradients
+from napari_segxai.engine.halves import TOLERANCE, Halves
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.explainers.registry import explainer
@@ -42,6 +43,7 @@ class Options:
         unit="of the range",
         help="standard deviation of the noise, as a share of a channel's range",
     )
+    tolerance: float | None = option(None, gt=0, help=TOLERANCE, advanced=True)
     squared: bool = option(False, help="average the squared gradients (the sign is lost)")
     signed: bool = option(False, help=SIGNED)
 
@@ -66,21 +68,23 @@ def smooth_grad(question: Question, options: Options) -> Steps[Finding]:
     dims = tuple(range(2, x.ndim))
     sigma = options.sigma * (x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True))
     own = float(question.score(question.logits))
-    total, scores = torch.zeros_like(x), 0.0
-    done = 0
+    halves, scores = Halves(x.shape, question.device, fewest=4), 0.0
 
     def noisy(start: int, n: int) -> Tensor:
         return x + sigma * noise(question.seed, range(start, start + n), x)
 
-    def consume(start: int, gradients: Tensor, values: Tensor) -> None:
-        nonlocal done, scores
-        total.add_((gradients.square() if options.squared else gradients).sum(0, keepdim=True))
+    def consume(start: int, gradients: Tensor, values: Tensor) -> bool:
+        nonlocal scores
+        part = (gradients.square() if options.squared else gradients).sum(0, keepdim=True)
+        halves.add(part, len(gradients))
         scores += float(values.sum())
-        done = start + len(gradients)
+        return halves.below(options.tolerance)
 
     def finding() -> Finding:
-        map = over_channels(total / done, options.signed)[0]
-        return Finding(map, numbers={"samples": done, "score": own, "score_of_copies": scores / done})
+        done = halves.done
+        map = over_channels(halves.total / done, options.signed)[0]
+        numbers = {"samples": done, "error": halves.error(), "score": own, "score_of_copies": scores / done}
+        return Finding(map, numbers=numbers)
 
     yield from input_gradients(question, options.samples, noisy, consume, note="noisy copy", partial=finding)
     return finding()

@@ -102,6 +102,10 @@ class Options:
                 raise UserError(
                     f"{NAME}: weights {self.weights!r} has to be a file ending in .safetensors in an existing folder."
                 )
+        if self.steps == 0 and not (self.weights and Path(self.weights).expanduser().exists()):
+            raise UserError(
+                f"{NAME}: steps 0 needs weights that are trained already; name their file, or train."
+            )
         if self.folder and not self.files:
             raise UserError(f"{NAME}: folder {self.folder!r} holds no image.")
 

@@ -87,7 +87,9 @@ class SegmentationModel:
         self.source = source
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
-        self.fitting_batches: dict[tuple[torch.device, tuple[int, ...]], int] = {}  # after memory ran out
+        self.fitting_batches: dict[
+            tuple[torch.device, tuple[int, ...], bool], int
+        ] = {}  # after memory ran out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
         dry_run(self)

@@ -1,0 +1,170 @@
+"""What there is of a result survives a stop, whenever and however it comes."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from networks import card, planted_image, planted_model
+from test_engine import METHODS, SMALL, Mixed, assert_same_state, state_of
+
+import napari_segxai as sx
+from napari_segxai.engine.question import Question
+from napari_segxai.resources import resource
+
+MORE = {
+    **SMALL,
+    "rise": {"masks": 60},
+    "counterfactual": {"search": "gradient", "iterations": 6},
+}
+
+
+def stopped_at(method, share):
+    """The partial result of a run that is stopped after a share of its steps; None where there is none."""
+    model = sx.load_model(Mixed(), card=card())
+    params = MORE.get(method, {})
+    count = len(list(sx.explain_steps(model, planted_image(), "object", method, **params)))
+    job = sx.explain_steps(model, planted_image(), "object", method, **params)
+    for _ in range(max(1, round(share * count))):
+        step = next(job)
+    job.close()
+    return None if step.partial is None else step.partial()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stopped_at_the_last_step(method):
+    """Whatever could be shown before is kept until the end."""
+    model = sx.load_model(Mixed(), card=card())
+    shown = False
+    for step in sx.explain_steps(model, planted_image(), "object", method, **MORE.get(method, {})):
+        assert step.partial is not None or not shown, f"{step.note}: what could be shown is lost"
+        shown = step.partial is not None
+    if shown:
+        partial = step.partial()
+        assert partial.record.partial
+        assert np.isfinite(partial.map).all()
+        assert partial.map.shape == planted_image().spatial_shape
+
+
+ITERATIVE = [
+    "rise", "occlusion", "kernel-shap", "lime", "seg-sobol", "smooth-grad", "integrated-gradients",
+    "guided-integrated-gradients", "grid-saliency", "extremal-perturbation", "misure", "adversarial-attack",
+    "counterfactual", "stable-explanation",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ITERATIVE)
+def test_stopped_before_the_end(method):
+    partial = stopped_at(method, 0.8)
+    assert partial is not None
+    assert partial.record.partial
+    assert np.isfinite(partial.map).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_an_exception_late_leaves_modes_hooks_and_memory_as_they_were(method, share):
+    module = Mixed()
+    model = sx.load_model(module, card=card())
+    model.layers_for(model.example())
+    params = MORE.get(method, {})
+    start = module.calls
+    sx.explain(model, planted_image(), "object", method, **params)
+    calls = module.calls - start
+    before = state_of(module)
+    module.fail_at = module.calls + max(1, round(share * calls))
+    alive: list[weakref.ref] = []
+    original = Question.__init__
+
+    def watched(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        alive.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Question, "__init__", watched)
+        with pytest.raises(RuntimeError, match="boom") as caught:
+            sx.explain(model, planted_image(), "object", method, **params)
+    assert_same_state(before, state_of(module))
+    caught.value.__traceback__ = None
+    del caught
+    module.error = RuntimeError("boom")  # the traceback of the old one holds the frames
+    gc.collect()
+    assert alive
+    assert all(ref() is None for ref in alive), "the question, and its tensors, are still held"
+
+
+def test_interrupted_from_the_keyboard():
+    def stop(step):
+        if step.done > 30:
+            raise KeyboardInterrupt
+
+    module = planted_model().module
+    model = sx.load_model(module, card=card(grid={"size": [32, 32]}))
+    before = state_of(module)
+    with pytest.raises(sx.Interrupted) as caught:
+        sx.explain(model, planted_image(), "object", "rise", masks=400, precision="float32", progress=stop)
+    partial = caught.value.partial
+    assert partial.record.partial
+    assert 30 <= partial.record.results["masks"] < 400
+    assert partial.map.any()
+    assert_same_state(before, state_of(module))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a single process")
+def test_ctrl_c_on_the_command_line_writes_what_there_is(tmp_path):
+    photo = resource("sample_data/images") / "triangle_1.png"
+    command = [
+        sys.executable, "-m", "napari_segxai", "explain", str(photo), "--model", "triangle", "--label", "triangle",
+        "--method", "rise", "-p", "masks=1000000", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    while run.poll() is None and psutil.Process(run.pid).cpu_times().user < 8:  # long enough to have begun
+        time.sleep(0.2)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "partial" in errors
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["partial"]
+    assert 0 < record["results"]["masks"] < 1000000
+
+
+def test_what_fitted_is_remembered_for_the_next_run():
+    """A second run begins with the batch that fitted, and a backward pass does not lower that of forward passes."""
+
+    class Tight(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.batches = planted_model().module, []
+
+        def forward(self, x):
+            self.batches.append(len(x))
+            if len(x) > (1 if x.requires_grad else 4):
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return self.inner(x)
+
+    module = Tight()
+    model = sx.load_model(module, card=card(grid={"size": [32, 32]}))
+
+    def batches(method, **params):
+        module.batches.clear()
+        sx.explain(model, planted_image(), "object", method, **params)
+        return set(module.batches)
+
+    assert max(batches("smooth-grad", samples=8)) > 1
+    assert batches("smooth-grad", samples=8) == {1}
+    assert max(batches("rise", masks=20)) > 4
+    assert max(batches("rise", masks=20)) == 4
