@@ -9,6 +9,7 @@ from networks import card, patch_of, planted_image
 from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
+from napari_segxai.gui.explain_panel import ExplainPanel
 from napari_segxai.trust.registry import all_checks
 
 EVERY = [check.name for check in all_checks()]
@@ -123,3 +124,53 @@ def test_a_stopped_explanation_says_why_it_cannot_be_checked(viewer, open_panel,
     wait(lambda: not panel.run_bar.is_running)
     assert "stopped before its end" in panel.run_bar.status.text()
     assert panel.trust_box.isHidden()
+
+
+def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, run_panel, checked, qtbot):
+    panel, box = triangle_panel, triangle_panel.trust_box
+    source = viewer.layers.selection.active
+    run_panel(panel, "seg-grad-cam")
+    checked(panel, "Masked input")
+    checked(panel, "More than the prediction")
+    run_panel(panel, "seg-hires-grad-cam")
+    old, new = (viewer.layers[f"saliency · seg-{name}-cam · triangle #1"] for name in ("grad", "hires-grad"))
+    assert box.lines == []
+
+    def shown() -> list[str]:
+        return [line.text() for line in box.lines]
+
+    def rows(layer) -> list[str]:
+        return [row["sentence"] for row in layer.metadata["segxai"]["trust"]]
+
+    def select(layer) -> None:
+        viewer.layers.selection.active = layer
+
+    width = panel.minimumSizeHint().width()
+    select(old)
+    assert not box.isHidden()
+    assert len(rows(old)) == len(shown()) == 2
+    assert all(any(sentence in line for line in shown()) for sentence in rows(old))
+    assert "selected" in box.fold.text()
+    assert old.name in box.fold.toolTip()
+    assert panel.minimumSizeHint().width() <= max(width, 330)  # the dock does not grow for it
+    select(new)  # not checked yet
+    assert box.isHidden()
+    select(old)
+    checked(panel, "Masked input")  # the last result is checked, and told of
+    assert len(shown()) == 1
+    assert rows(new)[0] in shown()[0]
+    assert "selected" not in box.fold.text()
+    select(new)
+    assert rows(new)[0] in shown()[0]
+    select(old)
+    assert len(shown()) == 2
+    for other in (source, *of(viewer, "prediction")):  # no result of its own: the last one counts
+        select(other)
+        assert len(shown()) == 1
+        assert "selected" not in box.fold.text()
+    again = ExplainPanel(viewer)  # one that has run nothing itself
+    qtbot.addWidget(again)
+    select(new)
+    assert len(again.trust_box.lines) == 1
+    select(source)
+    assert again.trust_box.isHidden()

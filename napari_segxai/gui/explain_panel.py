@@ -26,7 +26,7 @@ from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.showing import Live, show
-from napari_segxai.gui.trust_box import ALL, keep_with_layers
+from napari_segxai.gui.trust_box import ALL, is_of, keep_with_layers
 from napari_segxai.targets import Target
 from napari_segxai.trust.checking import check_steps, planned_passes
 from napari_segxai.trust.registry import Verdict
@@ -382,6 +382,7 @@ class ExplainPanel(ExplainForm):
         # The viewer outlives the dock, and a closing viewer outlives neither: everything is undone at the end.
         links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
+            (self.viewer.layers.selection.events.active, lambda _: self._on_active()),
             (self.viewer.dims.events.current_step, lambda _: self._on_step_shown()),
         ]
         connect_until_gone(self, links)
@@ -392,6 +393,17 @@ class ExplainPanel(ExplainForm):
         """Another slice is shown, which may or may not lie in the image."""
         if self.inputs.isRowVisible(self.slice_box):
             self._update()
+
+    def _on_active(self) -> None:
+        """Show the verdicts of the selected result; those of the last one while another layer is selected."""
+        active = self.viewer.layers.selection.active
+        last = self.explanation.record if self.explanation is not None else None
+        held = active.metadata.get("segxai") if active is not None else None
+        of_a_result = held is not None and active.metadata.get("segxai_role") not in ("prediction", "so far")
+        if of_a_result and (last is None or not is_of(held, last)):
+            self.trust_box.tell(held.get("trust", []), of=active.name)
+        else:
+            self.trust_box.tell(last.trust if last is not None else [])
 
     def _on_theme(self) -> None:
         self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())

@@ -78,8 +78,14 @@ class TrustBox(QWidget):
         action.setToolTip(tip)
         action.triggered.connect(lambda: self.chosen.emit(name))
 
-    def tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show the verdicts of a record, in the order of the checks; hide when there are none."""
+    def tell(self, rows: Sequence[Mapping[str, Any]], of: str = "") -> None:
+        """Show the verdicts of a record, in the order of the checks; hide when there are none.
+
+        Parameters
+        ----------
+        of
+            Name of the result, where it is not the last one.
+        """
         for line in self.lines:
             self._column.removeWidget(line)
             line.deleteLater()
@@ -90,7 +96,8 @@ class TrustBox(QWidget):
             self._column.addWidget(line)
         marks = [row["passed"] for row in rows]
         counts = [f"{marks.count(kind)} {mark}" for kind, mark in MARKS.items() if kind in marks]
-        self.fold.setText(f"Trust: {'  '.join(counts)}")
+        self.fold.setText(f"{'Trust (selected)' if of else 'Trust'}: {'  '.join(counts)}")
+        self.fold.setToolTip(f"How far {of or 'the last result'} can be trusted.")
         if rows and self.isHidden():
             self.fold.expand(animate=False)
         self.setVisible(bool(rows))
@@ -108,10 +115,15 @@ def _line(row: Mapping[str, Any]) -> QLabel:
     return line
 
 
+def is_of(held: Mapping[str, Any], record: Record) -> bool:
+    """Tell whether the record that a layer holds is of this explanation, whatever was checked since."""
+    own = record.as_dict()
+    return {**held, "trust": own["trust"]} == own
+
+
 def keep_with_layers(viewer: ViewerModel, record: Record) -> None:
     """Write the verdicts into the records that the layers of this explanation hold."""
-    own = record.as_dict()
     for layer in viewer.layers:
         held = layer.metadata.get("segxai")
-        if held is not None and {**held, "trust": own["trust"]} == own:
-            held["trust"] = own["trust"]
+        if held is not None and is_of(held, record):
+            held["trust"] = record.as_dict()["trust"]
