@@ -289,3 +289,37 @@ def test_a_cam_without_positive_values_is_named():
     found = ask(model, image, "guided-grad-cam", layer="features.2")
     assert not found.map.any()
     assert any("nowhere positive" in warning for warning in found.record.warnings)
+
+
+class Seen(nn.Module):
+    """Looks at one patch through ReLUs: the object is drawn everywhere as brightly as the patch is."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU())
+        self.mix = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+        self.head = nn.Conv2d(2, 2, 1)
+        with torch.no_grad():
+            for conv_ in (self.look[0], self.mix[0], self.head):
+                conv_.weight.fill_(0.3)
+                conv_.bias.zero_()
+            self.head.weight[0] = -0.3
+
+    def forward(self, x):
+        patch = torch.zeros_like(x)
+        patch[..., 4:10, 20:26] = 1
+        maps = self.mix(self.look(x) * patch)
+        return self.head(maps) + self.head(maps.mean((2, 3), keepdim=True)) * 20
+
+
+@pytest.mark.parametrize("method", ["guided-backprop", "guided-grad-cam"])
+def test_a_cause_behind_relus_is_found(method):
+    """Nothing but the patch (and its rim of one cell) can matter, and nothing else is drawn."""
+    model = sx.load_model(Seen(), card=card(grid={"size": [32, 32]}))
+    image = sx.Image(np.random.default_rng(0).random((32, 32), np.float32) + 0.5)
+    params = {"layer": "mix"} if method == "guided-grad-cam" else {}
+    map = sx.explain(model, image, sx.Target("object", region="image"), method, **params).map
+    inside = np.zeros((32, 32), bool)
+    inside[3:11, 19:27] = True
+    assert map[4:10, 20:26].min() > 0
+    assert not map[~inside].any()

@@ -112,7 +112,7 @@ def test_presets_are_the_papers():
     assert set(np.unique(masks)) == {0, 1}
     assert hasany.map.max() <= 25  # the plain sum of Dice values
     petsiuk = sx.explain(planted_model(), planted_image(), "object", "rise", preset="petsiuk", masks=5)
-    assert petsiuk.record.parameters["score"] == "target"
+    assert petsiuk.record.parameters["score"] == "probability"
 
 
 def test_an_empty_prediction_gives_zero_and_no_nan():

@@ -91,7 +91,7 @@ def perturb(
     partial: Callable[[], Finding] | None = None,
     largest: int | None = None,
     open_ended: bool = False,
-    rough: bool = False,
+    rough: Callable[[Tensor], Tensor] | None = None,
 ) -> Steps[None]:
     """Run the network on masked copies of the input.
 
@@ -106,14 +106,15 @@ def perturb(
     note, partial, largest, open_ended
         See `stream`.
     rough
-        Whether the scores are averaged over many masks, so that fewer digits do; see `Precision`.
+        What is read of the logits, (n, labels, *grid) -> (n,), where that is averaged over many masks, so that fewer
+        digits do; see `Precision`.
 
     Raises
     ------
     OutOfMemory
         If not even one copy fits.
     """
-    forward = Precision(question, count).forward if rough else question.look
+    forward = question.look if rough is None else Precision(question, count, rough).forward
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         masks = make_masks(start, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -42,10 +43,12 @@ class Precision:
         Its setting, its network, and where the decision is noted.
     count
         Samples to come.
+    score
+        What is read of the logits: (n, labels, *grid) -> (n,).
     """
 
-    def __init__(self, question: Question, count: int):
-        self.question = question
+    def __init__(self, question: Question, count: int, score: Callable[[Tensor], Tensor]):
+        self.question, self.score = question, score
         wanted = question.precision == "auto" and count >= WORTH * SAMPLES
         self.undecided = wanted and computes_bfloat16(question.device)
         self.half = False
@@ -57,7 +60,7 @@ class Precision:
             return self._in_half(inputs)
         logits = self.question.look(inputs)
         if self.undecided:
-            self._scores.append((self.question.score(logits), self.question.score(self._in_half(inputs))))
+            self._scores.append((self.score(logits), self.score(self._in_half(inputs))))
             exact, rough = (torch.cat(scores) for scores in zip(*self._scores, strict=True))
             if len(exact) >= SAMPLES:
                 found = rank_correlation(exact, rough)

@@ -2,10 +2,11 @@
 
     elementwise:  L = sum_k A^k * p          pooled:  L = sum_k w_k A^k,  w_k = mean over positions of A^k p
 
-with p = probability of the label, brought to the network layer's grid. After Saleem, Shahid, Raza 2021, reconstructed: the
-text could not be obtained, only that the method needs no gradient and works in 3D. "elementwise" can only show places
-inside the prediction; "pooled" finds the channels that fire there and shows wherever else they fire. For a region,
-p counts inside it alone. No causal claim: a feature can be active there and not be used. Cost: 1 forward.
+with p = probability of the label, brought to the network layer's grid. After Saleem, Shahid, Raza 2021,
+reconstructed: the text could not be obtained, only that the method needs no gradient and works in 3D. "elementwise"
+can only show places inside the prediction; "pooled" finds the channels that fire there and shows wherever else they
+fire. For a region, p counts inside it alone. No causal claim: a feature can be active there and not be used. Cost: 1
+forward.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     L = mean over layers of unit(ReLU(L_layer)),   or   L = sum over layers of L_layer
 
 Mullan and Sonka, Journal of Medical Imaging 2022: maps of all convolutions and up-convolutions of the decoder, each
-brought to the largest, scaled to [0, 1] and averaged. Scaling every map discards how strong it was, so that a network
-layer which hardly matters counts as much as the one that decides; "sum of raw" keeps the strength. Published code
-asks about the sum of the whole output; here the target is asked about, as everywhere. Cost: 1 + (channels of all decoder
-convolutions) forward passes, hundreds in most networks.
+brought to the largest, scaled to [0, 1] and averaged. Scaling every map discards how strong it was, so that a
+network layer which hardly matters counts as much as the one that decides; "sum of raw" keeps the strength. Published
+code asks about the sum of the whole output; here the target is asked about, as everywhere. Cost: 1 + (channels of
+all decoder convolutions) forward passes, hundreds in most networks.
 """
 
 from __future__ import annotations

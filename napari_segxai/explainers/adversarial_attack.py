@@ -5,17 +5,19 @@
     both with      |delta| <= epsilon x range of the channel, and the image within its own range
 
 S is |map| divided by its mean, f are the logits, T a pattern that has nothing to do with the image. *explanation*
-(Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019) keeps the prediction and moves the map of
-a gradient method, by Adam: if it succeeds, that map is not a fingerprint of the prediction. It differentiates twice; a
-ReLU has no second derivative, so ReLUs become softplus(beta) while the image is changed. *segmentation* (Goodfellow
-et al., ICLR 2015 with one step: FGSM; Madry et al., ICLR 2018) makes the object vanish and shows how far the map
-follows, by steps of 2.5 epsilon / steps along the sign of the gradient. Everything that is reported is measured on the
-network as it is. Cost per step: 1 forward and 2 backward passes, or 1 and 1; around it 2 forward, 2 backward.
+(Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019) keeps the prediction and moves the map
+of a gradient method, by Adam: if it succeeds, that map is not a fingerprint of the prediction. It differentiates
+twice; a ReLU has no second derivative, so ReLUs become softplus(beta) while the image is changed. *segmentation*
+(Goodfellow et al., ICLR 2015 with one step: FGSM; Madry et al., ICLR 2018) makes the object vanish and shows how far
+the map follows, by steps of 2.5 epsilon / steps along the sign of the gradient. Everything that is reported is
+measured on the network as it is. Cost per step: 1 forward and 2 backward passes, or 1 and 1; around it 2 forward, 2
+backward.
 
-The map shown is map after minus map before. Trust a success: the changed image is there to be looked at. A failure
-proves nothing: more steps, another gamma or beta may do better, and a deep network layer can hardly be moved. The paper's own loss weights were not to be had; the
-terms here are relative, so that gamma means the same for every network. Changes are made to what enters the network,
-after resampling and intensity steps. Inside TorchScript ReLUs stay as they are.
+It looks for no cause: it asks how far an explanation can be moved. The map shown is map after minus map before.
+Trust a success: the changed image is there to be looked at. A failure proves nothing: more steps, another gamma or
+beta may do better, and a deep network layer can hardly be moved. The paper's own loss weights were not to be had;
+the terms here are relative, so that gamma means the same for every network. Changes are made to what enters the
+network, after resampling and intensity steps. Inside TorchScript ReLUs stay as they are.
 """
 
 from __future__ import annotations

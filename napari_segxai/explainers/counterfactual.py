@@ -17,9 +17,9 @@ whose generator is not used: an edit here may not look like anything real. Cost:
 forward passes, or iterations forward and backward.
 
 Trust it as a proof that this change is enough, not that it is the only one or the smallest of all: the search is
-greedy. Replacing the object itself always makes it vanish; `where=outside M` asks for reasons in its surroundings. The
-baseline decides what "replaced" means, and a sharp-edged patch can be seen by the network as something of its own:
-compare two baselines. The map is what replacing each piece alone lowers the term by, or |delta|.
+greedy. Replacing the object itself always makes it vanish; `where=outside M` asks for reasons in its surroundings.
+The baseline decides what "replaced" means, and a sharp-edged patch can be seen by the network as something of its
+own: compare two baselines. The map is what replacing each piece alone lowers the term by, or |delta|.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
     m_a = argmax over m of  f(hide(x, m)) - penalty |sort(m) - r_a|^2,   r_a: ones on the share a, else zeros
 
-After Fong, Patrick, Vedaldi, ICCV 2019, derived anew for segmentation: f is the mean margin over M (the label's logit
-minus the largest other one, which does not saturate), scaled so that hiding nothing gives 1 and hiding all 0. The area is not traded against the score, as in grid-saliency or misure, but given: the sorted mask is drawn towards the
-step function of that area. Masks are coarse and enlarged through a Gaussian, so that every mask is smooth; pixels are
-blurred where it hides them, by default. Areas are tried from small to large; the map counts in how many of their masks
-a pixel is, and the smallest area whose mask keeps the given share of the score is the mask that is returned. Cost:
-areas x (iterations x (forward + backward) + 1 forward) + 2 passes.
+After Fong, Patrick, Vedaldi, ICCV 2019, derived anew for segmentation: f is the mean margin over M (the label's
+logit minus the largest other one, which does not saturate), scaled so that hiding nothing gives 1 and hiding all 0.
+The area is not traded against the score, as in grid-saliency or misure, but given: the sorted mask is drawn towards
+the step function of that area. Masks are coarse and enlarged through a Gaussian, so that every mask is smooth;
+pixels are blurred where it hides them, by default. Areas are tried from small to large; the map counts in how many
+of their masks a pixel is, and the smallest area whose mask keeps the given share of the score is the mask that is
+returned. Cost: areas x (iterations x (forward + backward) + 1 forward) + 2 passes.
 
 No price has to be tuned, and masks of different methods can be compared at equal area. Each area is its own run, so
 that a larger mask need not hold the smaller one; the sum is a map of how soon a pixel is wanted.

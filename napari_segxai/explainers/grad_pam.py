@@ -2,10 +2,10 @@
 
     L_ij = ReLU(sum_k d y_ij / d A^k * A^k)   (elementwise),   y_ij = score of the label at pixel (i, j)
 
-Hasany, Petitjean, Meriaudeau 2025 (eq. 3), after SegNBDT (Ho et al. 2020). Over a set of pixels M the maps are averaged
-(summed for the reduction "sum"). Averaging after the ReLU keeps what speaks for any one pixel; before it, evidence
-for one pixel and against another cancels, and with every pixel of M the map is that of Seg-HiRes-Grad-CAM. Of a
-large M an even sample is taken. Cost: 1 forward, 1 backward per pixel.
+Hasany, Petitjean, Meriaudeau 2025 (eq. 3), after SegNBDT (Ho et al. 2020). Over a set of pixels M the maps are
+averaged (summed for the reduction "sum"). Averaging after the ReLU keeps what speaks for any one pixel; before it,
+evidence for one pixel and against another cancels, and with every pixel of M the map is that of Seg-HiRes-Grad-CAM.
+Of a large M an even sample is taken. Cost: 1 forward, 1 backward per pixel.
 """
 
 from __future__ import annotations

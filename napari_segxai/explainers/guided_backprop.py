@@ -3,15 +3,15 @@
     at every ReLU:  gradient in = [input > 0] * max(gradient out, 0)
     S(u) = max over channels |g_c(u)|,   signed: S(u) = sum over channels g_c(u),   g = guided dy / dx
 
-with y = score of the label over M. Springenberg, Dosovitskiy, Brox, Riedmiller, ICLR Workshops 2015; for segmentation
-Wickstrøm, Kampffmeyer, Jenssen, Medical Image Analysis 2020, who also switch dropout on (`dropout_passes` = T): the map
-is then the mean of T random passes and `standard_deviation` (divided by T) says how far the network agrees with itself. Only
-dropout layers are switched on; M stays that of the prediction without dropout. Cost: 1 forward, 1 backward; with
-dropout T + 1 forward, T backward.
+with y = score of the label over M. Springenberg, Dosovitskiy, Brox, Riedmiller, ICLR Workshops 2015; for
+segmentation Wickstrøm, Kampffmeyer, Jenssen, Medical Image Analysis 2020, who also switch dropout on
+(`dropout_passes` = T): the map is then the mean of T random passes and `standard_deviation` (divided by T) says how
+far the network agrees with itself. Only dropout layers are switched on; M stays that of the prediction without
+dropout. Cost: 1 forward, 1 backward; with dropout T + 1 forward, T backward.
 
-ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place). ReLUs written
-as clamp or maximum, dropout that is no layer and TorchScript models cannot be guided. GELU, SiLU, LeakyReLU and their like have no zero
-side, so that only negative gradients are clamped; a warning says so.
+ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place). ReLUs
+written as clamp or maximum, dropout that is no layer and TorchScript models cannot be guided. GELU, SiLU, LeakyReLU
+and their like have no zero side, so that only negative gradients are clamped; a warning says so.
 
 The map is sharp because it draws the edges and textures that early layers respond to. It is hardly about the
 decision: it changes little when the upper layers' weights are made random (Adebayo et al., NeurIPS 2018), and

@@ -2,9 +2,9 @@
 
     S(u) = CAM(u) * G(u),   CAM = max(0, Seg-Grad-CAM of a network layer), enlarged to the image;  G = guided-backprop
 
-Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, ICCV 2017 (section 3.3) with Seg-Grad-CAM (Vinogradova et al. 2020), or
-with Seg-HiRes-Grad-CAM (`cam`), which does not forget where the gradient was. For the segmentation of brain tumours
-Zeineldin et al. 2022. Both factors are kept as further maps. Cost: 2 forward, 2 backward.
+Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, ICCV 2017 (section 3.3) with Seg-Grad-CAM (Vinogradova et al.
+2020), or with Seg-HiRes-Grad-CAM (`cam`), which does not forget where the gradient was. For the segmentation of
+brain tumours Zeineldin et al. 2022. Both factors are kept as further maps. Cost: 2 forward, 2 backward.
 
 Where to look comes from the CAM, the detail from guided backpropagation, with the weaknesses of both: the detail
 says what early layers saw, not what the decision rests on, and the place is as coarse as the network layer.

@@ -5,19 +5,19 @@
 with y = score of the label over M (that of the image's own prediction). At every step those values of the image that
 matter least just now (the `fraction` with the smallest |dy / dz|) go towards their end, one group after the other,
 until the path has come the step's share of the way (sum of absolute differences). Kapishnikov, Venugopalan, Avci,
-Wedin, Terry, Bolukbasi, CVPR 2021, algorithm 1; with `segments` > 1 the path is pinned to points on the straight line
-(their anchors), between which it is walked side by side. For the segmentation of brain tumours Zeineldin et al. 2022.
-Two things differ from the paper: the fraction counts only values that differ from the baseline (a dark background would
-use it up), and what a step adds is integrated by Simpson's rule (`rule` "simpson"). The paper's "left" takes the gradient
-at the step's beginning, which was chosen for being small: on networks of ReLUs it missed a fifth of the score at 128
-steps where Simpson's rule missed a hundredth at 64. Cost with K segments: 2 steps + K + 2 forward, 2 steps + K
-backward; "left": steps + 2 forward, steps backward.
+Wedin, Terry, Bolukbasi, CVPR 2021, algorithm 1; with `segments` > 1 the path is pinned to points on the straight
+line (their anchors), between which it is walked side by side. For the segmentation of brain tumours Zeineldin et al.
+2022. Two things differ from the paper: the fraction counts only values that differ from the baseline (a dark
+background would use it up), and what a step adds is integrated by Simpson's rule (`rule` "simpson"). The paper's
+"left" takes the gradient at the step's beginning, which was chosen for being small: on networks of ReLUs it missed a
+fifth of the score at 128 steps where Simpson's rule missed a hundredth at 64. Cost with K segments: 2 steps + K + 2
+forward, 2 steps + K backward; "left": steps + 2 forward, steps backward.
 
 Like integrated-gradients it adds up to y(x) - y(x'), with less noise from steep places that the straight line would
 cross; the numbers say how far the sum is off. Values move in large jumps, so it needs more steps than
-integrated-gradients for the same residual, or a larger `fraction` (1 is the straight line): where the warning about it
-stays, believe the place, not the amounts. The path is sensitive: small differences (another device, another batch) can
-send it another way.
+integrated-gradients for the same residual, or a larger `fraction` (1 is the straight line): where the warning about
+it stays, believe the place, not the amounts. The path is sensitive: small differences (another device, another
+batch) can send it another way.
 """
 
 from __future__ import annotations

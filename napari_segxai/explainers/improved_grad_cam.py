@@ -2,10 +2,10 @@
 
     L = sum_k alpha_k A^k,   alpha_k = mean over positions of d y / d A^k,   y = score over {p > t}
 
-Xiao, Zhang, Li, Wang, Li, 2021: the sum of the output pixels above a threshold is propagated back. The paper's abstract
-names no threshold; 0.5 is ours. With M the predicted pixels of a network with two labels, a threshold of 0.5 is
-Seg-Grad-CAM itself; a higher one asks about the sure core of the object, a lower one includes its doubtful rim.
-Cost: 1 forward, 1 backward.
+Xiao, Zhang, Li, Wang, Li, 2021: the sum of the output pixels above a threshold is propagated back. The paper's
+abstract names no threshold; 0.5 is ours. With M the predicted pixels of a network with two labels, a threshold of
+0.5 is Seg-Grad-CAM itself; a higher one asks about the sure core of the object, a lower one includes its doubtful
+rim. Cost: 1 forward, 1 backward.
 """
 
 from __future__ import annotations

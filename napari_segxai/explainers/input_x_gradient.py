@@ -2,8 +2,8 @@
 
     S(u) = sum over channels (x_c(u) - x'_c(u)) dy / dx_c(u),   x' = baseline
 
-with y = score of the label over M. Shrikumar, Greenside, Shcherbina, Kundaje 2016 (arXiv 1605.01713), there with x' = 0.
-Cost: 1 forward, 1 backward.
+with y = score of the label over M. Shrikumar, Greenside, Shcherbina, Kundaje 2016 (arXiv 1605.01713), there with x'
+= 0. Cost: 1 forward, 1 backward.
 
 One step of integrated-gradients, taken at the image itself. Exact for a linear network, and for one of ReLUs without
 biases (from a baseline of 0); otherwise the map need not add up to the change of the score, and where the score is

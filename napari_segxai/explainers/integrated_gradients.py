@@ -6,16 +6,16 @@ with y = score of the label over M, x' = baseline. Sundararajan, Taly, Yan, ICML
 Habib 2021. M stays that of the image's own prediction all along the path. The integral is a sum over `steps` points:
 the middles of intervals that were halved where the score changes most ("adaptive": many networks decide within the
 first hundredths of the way from a black image, and equal steps leap over that), the middles of equal intervals
-("midpoint"), or Gauss-Legendre nodes ("gauss-legendre", for smooth networks). Cost: 2 steps + 1 forward ("adaptive") or
-steps + 2 forward, steps backward.
+("midpoint"), or Gauss-Legendre nodes ("gauss-legendre", for smooth networks). Cost: 2 steps + 1 forward ("adaptive")
+or steps + 2 forward, steps backward.
 
-The map adds up to y(x) - y(x') (completeness). How far the sum is off is in the numbers; a residual of more than a few
-per cent says that the steps were too few, not that the network is odd. Trust it as an account against *this* baseline:
-a pixel that equals the baseline gets nothing, another baseline gives another map, and the path leads through images
-that the network has never seen, where its gradients can be noise (guided-integrated-gradients avoids some of it).
-Networks that normalise every image (instance normalisation) undo its contrast, and answer as for the whole image a
-hair's breadth from a constant baseline: if the residual stays, take "background" or "blur". With "inpaint" only M
-differs from the image, so nothing outside M gets a share.
+The map adds up to y(x) - y(x') (completeness). How far the sum is off is in the numbers; a residual of more than a
+few per cent says that the steps were too few, not that the network is odd. Trust it as an account against *this*
+baseline: a pixel that equals the baseline gets nothing, another baseline gives another map, and the path leads
+through images that the network has never seen, where its gradients can be noise (guided-integrated-gradients avoids
+some of it). Networks that normalise every image (instance normalisation) undo its contrast, and answer as for the
+whole image a hair's breadth from a constant baseline: if the residual stays, take "background" or "blur". With
+"inpaint" only M differs from the image, so nothing outside M gets a share.
 """
 
 from __future__ import annotations

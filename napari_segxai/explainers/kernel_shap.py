@@ -2,11 +2,12 @@
 
     phi_i = sum over S without i of  |S|! (d - |S| - 1)! / d!  (v(S and i) - v(S)),   sum_i phi_i = v(all) - v(none)
 
-Lundberg and Lee, NeurIPS 2017; for segmentation, on hexagonal cells, Dardouillet et al., ICPR Workshops 2022. v(S) is
-the worth of the image with the cells of S alone: by default the mean probability of the label over M. The d numbers
-come from a least-squares fit under the efficiency constraint, on coalitions drawn with the Shapley kernel in pairs
-(S and its complement; Covert and Lee, AISTATS 2021); with so few cells that all coalitions fit into `samples` they are
-all taken, and the values are exact. In 3D the cells are those of the face-centred lattice. Cost: samples + 2 passes.
+Lundberg and Lee, NeurIPS 2017; for segmentation, on hexagonal cells, Dardouillet et al., ICPR Workshops 2022. v(S)
+is the worth of the image with the cells of S alone: by default the mean probability of the label over M. The d
+numbers come from a least-squares fit under the efficiency constraint, on coalitions drawn with the Shapley kernel in
+pairs (S and its complement; Covert and Lee, AISTATS 2021); with so few cells that all coalitions fit into `samples`
+they are all taken, and the values are exact. In 3D the cells are those of the face-centred lattice. Cost: samples +
+3 passes.
 
 Shares add up, so that the map can be read as "how much of the score comes from here". They are shares of the
 difference between the image and the baseline, and depend on that. Cells hide structure below their size; the error
@@ -112,7 +113,7 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="coalition",
         partial=lambda: finding() if done > 2 * count else Finding(torch.zeros(question.grid)),
-        rough=True,
+        rough=lambda logits: worth(question, options.score, logits),
     )
     return finding()
 

@@ -5,8 +5,8 @@
 
 with P = probability of the label over M; P_dep with kernel k replaced by a random one, P_ind with all kernels but k
 replaced. Mullan and Sonka, Journal of Medical Imaging 2022 and 2023. The random kernels are Glorot uniform with the
-right fans (published code takes them from the wrong axes, which makes the kernels several times too small). Kernels are
-not edited: the layer's output for the random kernels is computed once and channels are exchanged. Needs a
+right fans (published code takes them from the wrong axes, which makes the kernels several times too small). Kernels
+are not edited: the layer's output for the random kernels is computed once and channels are exchanged. Needs a
 convolution; "decoder" merges all convolutions after the bottleneck by their mean. Cost per layer: 1 forward, 2
 (channels) passes from the layer on.
 """

@@ -7,8 +7,8 @@ probability one half; v is the worth of what is shown, by default the mean proba
 near the whole image count more. The map is the coefficient of each superpixel. Cost: samples + 1 passes.
 
 The weighted R^2 tells how far a sum of parts describes the network: below about 0.5 the map describes little. The
-coefficients depend on the superpixels, the kernel width and the ridge, none of which the data decide, and do not add up
-to the score: for shares that do, use kernel-shap.
+coefficients depend on the superpixels, the kernel width and the ridge, none of which the data decide, and do not add
+up to the score: for shares that do, use kernel-shap.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="sample",
         partial=finding,
-        rough=True,
+        rough=lambda logits: worth(question, options.score, logits),
     )
     return finding()
 

@@ -2,11 +2,11 @@
 
     L = sum_k w_k A^k,   w_k = (y - y_k) / |y|,   y_k = score with channel k replaced
 
-Desai and Ramaswamy, WACV 2020 (Ramaswamy and Desai); for segmentation with y = score of the label over M. No gradient:
-what a channel is worth is tried out. Published code replaces a channel by a huge negative number where it can be
-negative, which throws a segmentation network far off; here it becomes 0 or its own mean. The score's absolute value
-is divided by, so that a negative logit does not turn the map round. Only what follows the layer is computed again
-for every channel. Cost: 1 forward, (channels) passes from the layer on.
+Desai and Ramaswamy, WACV 2020 (Ramaswamy and Desai); for segmentation with y = score of the label over M. No
+gradient: what a channel is worth is tried out. Published code replaces a channel by a huge negative number where it
+can be negative, which throws a segmentation network far off; here it becomes 0 or its own mean. The score's absolute
+value is divided by, so that a negative logit does not turn the map round. Only what follows the layer is computed
+again for every channel. Cost: 1 forward, (channels) passes from the layer on.
 """
 
 from __future__ import annotations

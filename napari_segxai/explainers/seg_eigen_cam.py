@@ -3,10 +3,10 @@
     L = (A - mean) v,   v = the first right singular vector of the centred activations, (positions, channels)
 
 Muhammad and Yeasin, IJCNN 2020; with weights |g| or g (g = d y / d A) after Chung and Ying 2025. Without gradients
-it does not know the label: it shows what stands out to the network, whatever it is. The sign of a singular vector
-is arbitrary, which is why published maps sometimes show the complement of the object; here the map is turned so
-that it agrees with the label's probability ("agreement") or so that its largest value is positive
-("magnitude"). The decomposition is that of a (channels x channels) matrix. Cost: 1 forward, with gradients 1 backward.
+it does not know the label: it shows what stands out to the network, whatever it is. The sign of a singular vector is
+arbitrary, which is why published maps sometimes show the complement of the object; here the map is turned so that it
+agrees with the label's probability ("agreement") or so that its largest value is positive ("magnitude"). The
+decomposition is that of a (channels x channels) matrix. Cost: 1 forward, with gradients 1 backward.
 """
 
 from __future__ import annotations

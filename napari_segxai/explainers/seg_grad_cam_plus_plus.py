@@ -2,11 +2,11 @@
 
     L = sum_k w_k A^k,   w_k = sum over positions of a * ReLU(g),   a = g^2 / (2 g^2 + (sum A^k) g^3 + eps)
 
-with g = d y / d A^k, a = 0 where g = 0, y = score of the label over M. Chattopadhay, Sarkar, Howlader, Balasubramanian,
-WACV 2018. The coefficient comes from an exponential of y and is not invariant to the scale of y, so that the
-target's reduction (mean or sum) changes the map a little. Where a channel's sum is negative, the denominator can
-change its sign; such places count for nothing here. Meant for several objects of one label: a small one is not
-outvoted by a large one. Cost: 1 forward, 1 backward.
+with g = d y / d A^k, a = 0 where g = 0, y = score of the label over M. Chattopadhay, Sarkar, Howlader,
+Balasubramanian, WACV 2018. The coefficient comes from an exponential of y and is not invariant to the scale of y, so
+that the target's reduction (mean or sum) changes the map a little. Where a channel's sum is negative, the
+denominator can change its sign; such places count for nothing here. Meant for several objects of one label: a small
+one is not outvoted by a large one. Cost: 1 forward, 1 backward.
 """
 
 from __future__ import annotations

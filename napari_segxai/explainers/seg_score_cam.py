@@ -2,9 +2,9 @@
 
     L = sum_k w_k A^k,   w = softmax_k(y(x * H^k)),   H^k = A^k enlarged to the image and scaled to [0, 1]
 
-Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, CVPR Workshops 2020; for segmentation with y = score of the label over M.
-No gradient. Published code sums y over the whole output, where the softmax of sums over 10^4 pixels picks a single
-channel; the mean over M (the target's default) does not saturate, and "min-max" or "raw" weights avoid the
+Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, CVPR Workshops 2020; for segmentation with y = score of the label
+over M. No gradient. Published code sums y over the whole output, where the softmax of sums over 10^4 pixels picks a
+single channel; the mean over M (the target's default) does not saturate, and "min-max" or "raw" weights avoid the
 softmax. Channels that are constant hide nothing and count for nothing. Cost: 1 + (channels) forward passes.
 """
 

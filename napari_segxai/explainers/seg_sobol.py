@@ -140,7 +140,7 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="mask",
         partial=lambda: finding() if done >= 2 * each else Finding(torch.zeros(question.grid)),
-        rough=True,
+        rough=lambda logits: worth(question, options.score, logits),
     )
     return finding()
 

@@ -2,10 +2,10 @@
 
     L = sum_k w_k A^k,   w_k = sum over positions of g A^k / sum over positions of A^k
 
-with g = d y / d A^k, y = score of the label over M. Fu, Hu, Dong, Guo, Gao, Li, BMVC 2020: the weights that conserve the
-score best while staying sensitive to each channel. Made for activations that are not negative (after a ReLU): where
-a channel's values cancel, the quotient explodes; such channels get the weight 0 and a warning says how many. Cost: 1
-forward, 1 backward.
+with g = d y / d A^k, y = score of the label over M. Fu, Hu, Dong, Guo, Gao, Li, BMVC 2020: the weights that conserve
+the score best while staying sensitive to each channel. Made for activations that are not negative (after a ReLU):
+where a channel's values cancel, the quotient explodes; such channels get the weight 0 and a warning says how many.
+Cost: 1 forward, 1 backward.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     g = 1/N sum_i dy(x + n_i) / dx,   n_i ~ Normal(0, sigma),   S(u) = max over channels |g_c(u)|
     squared: g = 1/N sum_i (dy(x + n_i) / dx)^2,   signed: S(u) = sum over channels g_c(u)
 
-with y = score of the label over M, which stays that of the image without noise. Smilkov, Thorat, Kim, Viegas, Wattenberg
-2017 (arXiv 1706.03825); squares after Hooker et al., NeurIPS 2019; for the segmentation of brain tumours Zeineldin et
-al. 2022 (squares, 5 copies). `sigma` is a share of every channel's range in what enters the network. Noise number i
-depends on the seed and on i alone. Cost: N + 1 forward, N backward.
+with y = score of the label over M, which stays that of the image without noise. Smilkov, Thorat, Kim, Viegas,
+Wattenberg 2017 (arXiv 1706.03825); squares after Hooker et al., NeurIPS 2019; for the segmentation of brain tumours
+Zeineldin et al. 2022 (squares, 5 copies). `sigma` is a share of every channel's range in what enters the network.
+Noise number i depends on the seed and on i alone. Cost: N + 1 forward, N backward.
 
 It takes away the part of the gradient that changes from one image to the next, so the map is easier to look at than
 that of vanilla-gradient and answers nearly the same question: sensitivity, not contribution. Squares find regions the

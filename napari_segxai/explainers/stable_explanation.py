@@ -11,8 +11,9 @@ the R values are sorted, X(1) <= ... <= X(R). With B ~ Binomial(R, 1/2):
 Gan et al., Is your explanation stable?, CCS 2022: a sign test for the median, so nothing is assumed about the
 distribution of the values. For the test, as in the paper, every copy's map is scaled to [0, 1] and compared with a
 threshold: a number, or the best split of the values of all copies into two classes (Jenks, the same as Otsu's). The
-maps themselves stay raw. The authors' code averages the list before it is sorted; here it is sorted. Cost: R times
-the wrapped method; R maps are held at once, on the CPU.
+maps themselves stay raw. The authors' code averages the list before it is sorted; here it is sorted. P(B >= c) is
+that of a fair coin, whatever the share of values above the threshold; noise is a share of the range of what enters
+the network. Cost: R times the wrapped method; R maps are held at once, on the CPU.
 
 Trust a detail that is significant and whose bounds are on one side of 0. The noise decides what is asked: a level so
 high that the prediction changes (see dice of the copies in the numbers) tests the network, not the explanation.

@@ -3,20 +3,19 @@
     B = sigmoid(noise network(x))      x' = x + sd (B (max - min) + min) e,   e ~ N(0, 1)
     minimise   BCE(label in f(x'), reference) - reward * mean(log B)          map = 1 - B
 
-with f the network to explain, frozen, and sd the deviation of every channel. Koker, Mireshghallah, Titcombe, Kaissis,
-ICIP 2021; smoothing B with a bilateral filter follows Okamoto et al. 2023. The reference is the network's own
-prediction, or the truth from a folder; images come from one folder, or are the current one, flipped and brightened.
-The noise network is a U-Net of `depth` levels, trained with Adam; it can be saved (safetensors, hyper-parameters in
-the metadata) and trained further, with the result that one long training would have given. Cost: steps x batch forward
-and backward passes; without a folder as many forward passes again; one per image of the folder; 22 at the end. With a
-trained file and no further steps, only those 22.
+with f the network to explain, frozen, and sd the deviation of every channel. Koker, Mireshghallah, Titcombe,
+Kaissis, ICIP 2021; smoothing B with a bilateral filter follows Okamoto et al. 2023. The reference is the network's
+own prediction, or the truth from a folder; images come from one folder, or are the current one, flipped and
+brightened. The noise network is a U-Net of `depth` levels, trained with Adam; it can be saved (safetensors,
+hyper-parameters in the metadata) and trained further, with the result that one long training would have given. Cost:
+steps x batch forward and backward passes; without a folder as many forward passes again; one per image of the
+folder; 22 at the end. With a trained file and no further steps, only those 22.
 
-The map is the model's of all images it was trained on, not a search on this one: it is as good as its training. Compare
-`dice_with_noise` with 1: if it is low, B has not learnt yet what must be spared, or `noise_min` is too much already.
-The curve "visible" says how well the pixels of least noise alone carry the prediction. Trained on one image it shows
-what this image bears, and generalises to no other; with a 2D model on a volume and a file, the first slice trains
-for all. M only decides whether there is something to explain; B is learnt
-for the label in the whole image.
+The map is the model's of all images it was trained on, not a search on this one: it is as good as its training.
+Compare `dice_with_noise` with 1: if it is low, B has not learnt yet what must be spared, or `noise_min` is too much
+already. The curve "visible" says how well the pixels of least noise alone carry the prediction. Trained on one image
+it shows what this image bears, and generalises to no other; with a 2D model on a volume and a file, the first slice
+trains for all. M only decides whether there is something to explain; B is learnt for the label in the whole image.
 """
 
 from __future__ import annotations

@@ -6,18 +6,19 @@ about by itself, y_k = score of the label at node k:
     integrated gradients   S_k = sum over channels (x - x') * integral_0^1 grad y_k(x' + t (x - x')) dt
     input x gradient       S_k = sum over channels x * grad y_k(x)
 
-Garret, Vacavant, Frindel, XAI-VesselNet, 2023, for vessels of the liver (50 points, baseline zero). The map is the sum
-over the nodes. A table tells for every node: place and kind, whether the network drew it, thickness of M there, how
-much of S_k lies how far away, total variation of S_k (over all neighbours, diagonals included, as a share of sum
+Garret, Vacavant, Frindel, XAI-VesselNet, 2023, for vessels of the liver (50 points, baseline zero). The map is the
+sum over the nodes. A table tells for every node: place and kind, whether the network drew it, thickness of M there,
+how much of S_k lies how far away, total variation of S_k (over all neighbours, diagonals included, as a share of sum
 |S_k|), blobs of |S_k| above Otsu's threshold, and how far the sum of S_k is from the change of the score
-(completeness). Points on the path are placed where the score over M changes most, as in integrated-gradients, and shared
-by the nodes. Cost: nodes x steps forward and backward passes and steps + 1 forward, or nodes of them.
+(completeness). Points on the path are placed where the score over M changes most, as in integrated-gradients, and
+shared by the nodes. Cost: nodes x steps forward and backward passes and steps + 1 forward, or nodes of them.
 
-It suits vessels, nerves, roads, cracks: a compact object has a skeleton too, but its nodes mean little. Trust distances
-and differences between nodes more than single pixels; raise steps while the residual is large. The paper finds blobs
-with a Frangi filter over scales; here it is a threshold. Distances are in the image's units, along straight lines, not
-along the object. With a drawn region as M (the truth, say), "missed" nodes show what the network looked at where it
-failed.
+It suits vessels, nerves, roads, cracks: a compact object has a skeleton too, but its nodes mean little. Trust
+distances and differences between nodes more than single pixels; raise steps while the residual is large. The paper
+explains the network's last activation and finds blobs with a Frangi filter over scales; here it is the target's
+score, a logit unless asked otherwise, and a threshold. A node is drawn or missed; which of them are false needs a
+truth. Input x gradient has no baseline. Distances are in the image's units, along straight lines, not along the
+object. With a drawn region as M (the truth, say), "missed" nodes show what the network looked at where it failed.
 """
 
 from __future__ import annotations
