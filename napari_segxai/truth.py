@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Truth = np.ndarray | Image
 
+_last: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = {}
+"""The truth that was resampled last."""
+
 
 def truth_of(
     truth: Truth, image: Image, model: SegmentationModel, label: int
@@ -98,7 +101,13 @@ def _on_grid(truth: Truth, image: Image) -> tuple[np.ndarray, list[str]]:
     own, theirs = places
     if array.shape == image.spatial_shape and np.allclose(own, theirs, atol=1e-3):
         return array, []
-    return _resampled(array, own, theirs, truth.name, image)
+    key = (truth.sha256, own.tobytes(), theirs.tobytes(), image.spatial_shape, truth.name, image.name)
+    if key not in _last:  # a second for a large volume, and a form asks at every change
+        result = _resampled(array, own, theirs, truth.name, image)
+        _last.clear()
+        _last[key] = result
+    values, notes = _last[key]
+    return values.copy(), list(notes)
 
 
 def _places(truth: Image, image: Image) -> tuple[np.ndarray, np.ndarray] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -30,7 +31,11 @@ class CompareForm(QWidget):
         self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
         self.slice_note = QLabel("2D model: the slice that is shown.")
-        self.slice_note.setWordWrap(True)
+        self.truth_note = QLabel()
+        for note in (self.slice_note, self.truth_note):
+            note.setWordWrap(True)
+            note.setMinimumWidth(60)
+        self.truth_note.hide()
         self.methods = MethodList()
         self.metrics = MetricList()
         self.metric_section = section("Metrics", self.metrics)
@@ -51,7 +56,7 @@ class CompareForm(QWidget):
         column.setContentsMargins(2, 2, 2, 2)
         column.setSpacing(3)
         column.addLayout(rows)
-        for part in (self.slice_note, self.methods, self.metric_section, self.target):
+        for part in (self.truth_note, self.slice_note, self.methods, self.metric_section, self.target):
             column.addWidget(part)
         device = QFormLayout()
         device.addRow("Device", self.device_box)
@@ -74,3 +79,8 @@ class CompareForm(QWidget):
         layout.addWidget(scroll, 1)
         layout.addWidget(self.run_bar)
         self.setMinimumWidth(295)
+
+    def set_truth_note(self, notes: Sequence[str]) -> None:
+        """Say below the fields what is done to the truth."""
+        self.truth_note.setText("\n".join(f"⚠ {note}" for note in notes))
+        self.truth_note.setVisible(bool(notes))

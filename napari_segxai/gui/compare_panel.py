@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QSplitter, QWidget
 
-from napari_segxai.comparing import Plan, plan_comparison
+from napari_segxai.comparing import Plan, difference, digests, plan_comparison
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.errors import UserError
@@ -68,7 +69,7 @@ class ComparePanel(QWidget):
         self._plan: Plan | None = None
         self._asked: dict[str, Any] = {}
         self._shown: dict[str, ref[Layer]] = {}
-        self._digest: tuple[Any, str] | None = None
+        self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self._was_shown = False
         sides = QSplitter(Qt.Orientation.Horizontal)
         sides.addWidget(self.fields)
@@ -125,9 +126,13 @@ class ComparePanel(QWidget):
         flat = entry.model.slices(image) is not None
         slice = layers.slice_of(self.layer, self.viewer) if flat else None
         for name, layer in maps.items():
-            own = layer.metadata["segxai"]["slice"]
-            if flat and own not in (None, slice):
-                raise UserError(f"The map {name} explains slice {own}: move the slider there, or untick it.")
+            if what := self._difference(layer, image, slice):
+                way = (
+                    "move the slider there, or untick it"
+                    if what.startswith("explains slice")
+                    else "untick it"
+                )
+                raise UserError(f"The map {name} {what}: {way}.")
         target = fields.target_fields
         return plan_comparison(
             entry.model,
@@ -140,7 +145,7 @@ class ComparePanel(QWidget):
             ),
             methods,
             maps={name: map_values(layer) for name, layer in maps.items()},
-            truth=fields.truth_box.chosen(image),
+            truth=fields.truth_box.chosen(),
             metrics=fields.metrics.chosen(),
             controls=fields.metrics.controls.value(),
             seed=target.seed_box.value(),
@@ -153,7 +158,7 @@ class ComparePanel(QWidget):
 
     def run(self) -> None:
         """Start what the form describes."""
-        fields = self.fields
+        fields, self._digests = self.fields, None
         try:
             plan = self.plan()
             region = fields.region_box.chosen(self.image())
@@ -167,6 +172,7 @@ class ComparePanel(QWidget):
             "maps": {name: ref(layer) for name, layer in maps.items()},
             "region": region.code,
             "truth": None if truth is None else truth.name,
+            "noise_model": fields.metrics.noise_model,
             "frame": layers.frame_of(self.layer, self.viewer),
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
@@ -198,7 +204,8 @@ class ComparePanel(QWidget):
             passes = sum((Passes(**record.passes) for record in records), found.passes)
             learn_speed(plan.job.model, plan.job.image, plan.job.slices[0], passes, seconds)
             count = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
-            self.run_bar.set_ended(f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics")
+            done = f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics"
+            self.run_bar.set_ended("\n".join([done, *(f"⚠ {warning}" for warning in found.warnings)]))
         self._update()
 
     def _show(self, plan: Plan, asked: dict[str, Any], found: Comparison) -> None:
@@ -299,6 +306,7 @@ class ComparePanel(QWidget):
         self._on_label()
 
     def _on_label(self) -> None:
+        self._digests = None
         self.fields.methods.set_maps(self._maps())
         self._update()
 
@@ -307,40 +315,39 @@ class ComparePanel(QWidget):
         self._update()
 
     def _maps(self) -> list[tuple[Layer, str]]:
-        """Return the layers with maps of the chosen image, and why some of them cannot be compared here."""
+        """Return the layers that hold maps, or might, and why some of them cannot be compared here."""
         try:
             image = self.image()
         except UserError:
             return []
-        entry, label = self.model_box.entry, self.fields.label_box.currentText()
         out = []
         for layer in self.viewer.layers:
-            record = layer.metadata.get("segxai")
-            if layer.metadata.get("segxai_role") != "saliency" or record is None:
-                continue
-            if layer.data.shape != image.spatial_shape or not self._is_of(record, image):
-                continue
-            reason = ""
-            if record["target"]["label"] != label:
-                reason = f"explains the label {record['target']['label']}"
-            elif (
-                entry is not None
-                and entry.model is not None
-                and record["model"]["sha256"] != entry.model.sha256
-            ):
-                reason = f"explains the model {record['model']['name']}"
-            out.append((layer, reason))
-        return out
+            role, record = layer.metadata.get("segxai_role"), layer.metadata.get("segxai")
+            if role == "saliency" and record is not None:
+                reason = self._difference(layer, image, record["slice"])
+                if not reason and layer.data.shape != image.spatial_shape:
+                    reason = f"has shape {layer.data.shape}, {image.name} has {image.spatial_shape}"
+                out.append((layer, reason))
+            elif role is None and layer is not self.layer and _might_be_map(layer, image):
+                out.append((layer, _elsewhere(layer, image)))
+        return sorted(out, key=lambda pair: bool(pair[1]))
 
-    def _is_of(self, record: dict[str, Any], image: Image) -> bool:
-        """Tell whether a record is of an image: by its intensities, or by its file."""
-        own = record["image"]
-        if own.get("path") is not None and own["path"] == image.path:
-            return True
-        key = (id(self.layer.data), layers.frame_of(self.layer, self.viewer), image.array.shape)
-        if self._digest is None or self._digest[0] != key:
-            self._digest = (key, image.sha256)
-        return own["sha256"] == self._digest[1]
+    def _difference(self, layer: Layer, image: Image, slice: int | None) -> str:
+        """Say what else the record of a map tells than what is asked about; "" without a record."""
+        record, entry = layer.metadata.get("segxai"), self.model_box.entry
+        if record is None:
+            return ""
+        data, key = self.layer.data, (layers.frame_of(self.layer, self.viewer), image.array.shape)
+        if self._digests is None or self._digests[0]() is not data or self._digests[1] != key:
+            self._digests = (ref(data), key, digests(image))
+        return difference(
+            record,
+            image=image.name,
+            sha256=self._digests[2],
+            label=self.fields.label_box.currentText(),
+            slice=slice,
+            model=None if entry is None else entry.model,
+        )
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
@@ -350,8 +357,10 @@ class ComparePanel(QWidget):
             self.fields.slice_note.setVisible(flat)
             plan = self.plan()
         except UserError as error:
+            self.fields.set_truth_note([])
             self.run_bar.set_blocked(str(error))
             return
+        self.fields.set_truth_note(plan.warnings)
         job = plan.job
         self.run_bar.set_ready(estimate(job.model, job.image, job.slices[0], plan.passes))
 
@@ -383,8 +392,10 @@ class ComparePanel(QWidget):
         return self._job
 
     def _on_dims(self) -> None:
-        """Another slice is shown."""
-        if self.fields.slice_note.isVisibleTo(self.fields):
+        """Another slice, or time point, is shown."""
+        if self.layer is not None and self.layer.ndim == 4:
+            self._on_label()
+        elif self.fields.slice_note.isVisibleTo(self.fields):
             self._update()
 
     def _on_theme(self) -> None:
@@ -404,6 +415,20 @@ class ComparePanel(QWidget):
 
     def _take_room(self) -> None:
         take_room(self)
+
+
+def _might_be_map(layer: Layer, image: Image) -> bool:
+    """Tell whether a layer without a record could hold a map of an image."""
+    plain = layer._type_string == "image" and not layer.rgb and not layer.multiscale
+    return plain and tuple(layer.data.shape) == image.spatial_shape
+
+
+def _elsewhere(layer: Layer, image: Image) -> str:
+    """Say that a layer lies at another place than an image; "" where it does not, or nobody knows."""
+    own = layers.image_of_layer(layer).affine
+    if own is None or image.affine is None or np.allclose(own, image.affine, atol=1e-3):
+        return ""
+    return f"lies at another place than {image.name}"
 
 
 def _found_until(found: Comparison) -> str:

@@ -129,7 +129,7 @@ class FlowPanel(QWidget):
             method=fields.method_box.currentData(),
             layers=chosen,
             region=fields.region_box.chosen(image).region,
-            truth=fields.truth_box.chosen(image),
+            truth=fields.truth_box.chosen(),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),
             slice=layers.slice_of(self.layer, self.viewer) if flat else None,

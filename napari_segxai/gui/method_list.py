@@ -12,6 +12,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
 from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.gui.fields import combo
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.tick_tree import TickTree
 
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 MAPS = "maps in the viewer"
 
+MADE_HERE = "A map that this plugin has made of this image."
+NO_RECORD = "An image layer of the same shape: take it as a map that was made elsewhere; nothing tells what it explains."
+
 AT_FIRST = ("seg-grad-cam", "seg-hires-grad-cam", "integrated-gradients")
 """Ticked at first: they take seconds."""
 
 HEIGHT = 150
+
+DEFAULTS = "defaults"
 
 
 @dataclass
@@ -63,6 +69,13 @@ class MethodList(QWidget):
         self.again.setToolTip("Add this method once more, to compare it with other parameters.")
         self.again.setEnabled(False)
         self.form = ParameterForm()
+        self.preset_box = combo("Named sets of parameters.")
+        self.presets = QWidget()
+        inside = QHBoxLayout(self.presets)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.addWidget(QLabel("preset"))
+        inside.addWidget(self.preset_box, 1)
+        self.presets.hide()
         row = QHBoxLayout()
         row.addWidget(self.title, 1)
         row.addWidget(self.again)
@@ -72,6 +85,7 @@ class MethodList(QWidget):
         layout.addWidget(self.filter)
         layout.addWidget(self.tree)
         layout.addLayout(row)
+        layout.addWidget(self.presets)
         layout.addWidget(self.form)
         self._entries: dict[Hashable, _Entry] = {}
         self._maps: dict[Hashable, ref[Layer]] = {}
@@ -85,6 +99,7 @@ class MethodList(QWidget):
         self.tree.changed.connect(self.changed)
         self.tree.chosen.connect(self._on_current)
         self.form.changed.connect(self._on_value)
+        self.preset_box.currentTextChanged.connect(self._on_preset)
         self.again.clicked.connect(lambda: self.add_again())
 
     # -- what is chosen -----------------------------------------------------------------------------------
@@ -147,10 +162,11 @@ class MethodList(QWidget):
             del self._maps[key]
             self.tree.remove(key)
         for key, (layer, reason) in keys.items():
+            known = "segxai" in layer.metadata
             if key not in self._maps:
                 self._maps[key] = ref(layer)
-                self.tree.add(MAPS, key, "", "A map that this plugin has made of this image.", first=True)
-            self.tree.set_text(key, map_name(layer))
+                self.tree.add(MAPS, key, "", MADE_HERE if known else NO_RECORD, first=True)
+            self.tree.set_text(key, map_name(layer) + ("" if known else " (no record)"))
             self.tree.set_reason(key, reason)
 
     # -- parameters ---------------------------------------------------------------------------------------
@@ -168,14 +184,42 @@ class MethodList(QWidget):
         elif key is not None:
             self.title.setText("A map that is there already.")
         self.form.blockSignals(False)
+        self._offer_presets(entry)
+
+    def _offer_presets(self, entry: _Entry | None) -> None:
+        known = {} if entry is None else {name: _preset(entry.method, name) for name in entry.method.presets}
+        self.preset_box.blockSignals(True)
+        self.preset_box.clear()
+        self.preset_box.addItems([DEFAULTS, *known])
+        chosen = [name for name, values in known.items() if entry is not None and entry.values == values]
+        self.preset_box.setCurrentText(chosen[0] if chosen else DEFAULTS)
+        self.preset_box.blockSignals(False)
+        self.presets.setVisible(bool(known))
+
+    def _on_preset(self, name: str) -> None:
+        values = _preset(self._entries[self.tree.current].method, name)
+        self.form.blockSignals(True)
+        self.form.reset()
+        self.form.set_values(values)
+        self.form.blockSignals(False)
+        self._set_current_values(values)  # not those of the form, which rounds
 
     def _on_value(self) -> None:
+        if self.tree.current in self._entries:
+            self._set_current_values(self.form.changed_values())
+
+    def _set_current_values(self, values: dict[str, Any]) -> None:
         key = self.tree.current
-        if key in self._entries:
-            self._entries[key].values = self.form.changed_values()
-            number = key[1] if isinstance(key, tuple) else 1
-            self.tree.set_text(key, _words(self._entries[key], number))
-            self.changed.emit()
+        self._entries[key].values = values
+        number = key[1] if isinstance(key, tuple) else 1
+        self.tree.set_text(key, _words(self._entries[key], number))
+        self.changed.emit()
+
+
+def _preset(method: Method, name: str) -> dict[str, Any]:
+    """Return the values of a preset that are not the default; none for the defaults."""
+    default = {parameter.name: parameter.default for parameter in method.parameters}
+    return {key: value for key, value in method.presets.get(name, {}).items() if value != default[key]}
 
 
 def map_name(layer: Layer) -> str:

@@ -84,7 +84,7 @@ def python_of_flow(
     if region is not None:
         call.append(f"region={region}")
     if truth is not None:
-        call.append(f"truth=viewer.layers[{truth!r}].data")
+        call.append(f"truth=sx.image_of_layer(viewer.layers[{truth!r}], frame={frame})")
     for name, default in (("score", "logit"), ("reduction", "mean")):
         if (value := getattr(job.target, name)) != default:
             call.append(f"{name}={value!r}")
@@ -108,6 +108,7 @@ def python_of_comparison(
     maps: Mapping[str, str],
     region: str | None = None,
     truth: str | None = None,
+    noise_model: str | None = None,
     frame: int = 0,
 ) -> str:
     """Return Python code that makes a comparison again.
@@ -124,6 +125,8 @@ def python_of_comparison(
         Python code for the region in the axes of that layer; None for the predicted pixels.
     truth
         Name of the Labels layer that holds the truth, or None.
+    noise_model
+        The file of the noise model, or None.
     frame
         Time point.
     """
@@ -138,7 +141,9 @@ def python_of_comparison(
         given = ", ".join(f"{name!r}: viewer.layers[{own!r}].data" for name, own in maps.items())
         call.append(f"maps={{{given}}}")
     if truth is not None:
-        call.append(f"truth=viewer.layers[{truth!r}].data")
+        call.append(f"truth=sx.image_of_layer(viewer.layers[{truth!r}], frame={frame})")
+    if noise_model is not None:
+        call.append(f"noise_model={noise_model!r}")
     call += [f"metrics={[metric.name for metric in plan.metrics]!r}", f"controls={plan.controls}"]
     if job.slice is not None:
         call.append(f"slice={job.slice}")

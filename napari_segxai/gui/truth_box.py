@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import ref
 
-import numpy as np
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.errors import UserError
+from napari_segxai.gui import layers
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -20,22 +20,23 @@ NONE = "none"
 
 
 class TruthBox(QComboBox):
-    """The Labels layers on the grid of the image, and none."""
+    """The Labels layers that are no results, and none."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None):
         super().__init__(parent)
         self.viewer = viewer
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setToolTip(
-            "A Labels layer with the true labels, numbered as the model does: the maps are compared with it as well."
+            "A Labels layer with the true labels, numbered as the model does: the maps are compared with it as well. "
+            "On another grid than the image it is resampled, to the nearest label."
         )
         self._layers: list[ref[Layer]] = []
         self.addItem(NONE)
 
     def set_source(self, source: Image | None) -> None:
-        """Offer the Labels layers that lie on `source`; keep the chosen one."""
+        """Offer the Labels layers, if there is an image; keep the chosen one."""
         chosen = self.layer
-        self._layers = [ref(layer) for layer in self.viewer.layers if _fits(layer, source)]
+        self._layers = [] if source is None else [ref(own) for own in self.viewer.layers if _is_truth(own)]
         known = [weak() for weak in self._layers]
         self.blockSignals(True)
         self.clear()
@@ -49,24 +50,21 @@ class TruthBox(QComboBox):
         index = self.currentIndex() - 1
         return self._layers[index]() if 0 <= index < len(self._layers) else None
 
-    def chosen(self, image: image_room.Image) -> np.ndarray | None:
-        """Return the true labels on the grid of `image`, or None.
+    def chosen(self) -> image_room.Image | None:
+        """Return the true labels and where they lie, at the time point that is shown, or None.
 
         Raises
         ------
         UserError
-            If the chosen layer is gone.
+            If the chosen layer is gone, or has no spatial axes.
         """
         if self.currentIndex() <= 0:
             return None
         layer = self.layer
         if layer is None or layer not in self.viewer.layers:
             raise UserError(f"the truth layer {self.currentText()!r} is gone; choose another one, or none.")
-        return np.asarray(layer.data).reshape(image.spatial_shape)
+        return layers.image_of_layer(layer, frame=layers.frame_of(layer, self.viewer))
 
 
-def _fits(layer: Layer, source: Image | None) -> bool:
-    if source is None or layer._type_string != "labels" or "segxai_role" in layer.metadata:
-        return False
-    shape = source.data.shape[:-1] if getattr(source, "rgb", False) else source.data.shape
-    return tuple(layer.data.shape) == tuple(shape)[-layer.ndim :]
+def _is_truth(layer: Layer) -> bool:
+    return layer._type_string == "labels" and "segxai_role" not in layer.metadata
