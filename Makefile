@@ -9,7 +9,7 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 XVFB := xvfb-run -a -s "-screen 0 1280x800x24"
 
-.PHONY: demo test bench test-peers bench-peers reproduce screenshots lint wheel-test clean
+.PHONY: demo test bench test-peers bench-peers reproduce screenshots pages lint wheel-test clean
 
 demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
@@ -35,6 +35,12 @@ reproduce: $(READY)
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py
+
+# docs/methods.md, metrics.md and trust.md, from what methods, metrics and checks say of themselves.
+pages: $(READY)
+	$(BIN)/python scripts/methods_page.py
+	$(BIN)/python scripts/metrics_page.py
+	$(BIN)/python scripts/trust_page.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

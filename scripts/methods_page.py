@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.options import Parameter
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 HEAD = """# Methods
@@ -28,16 +30,22 @@ def section(method: Method) -> str:
         f"*{method.family}*. {method.summary.capitalize()}.",
         "",
     ]
-    lines += [method.doc.strip(), "", "| parameter | default | type | meaning |", "|---|---|---|---|"]
-    for p in method.parameters:
-        kind = " or ".join(f"`{c}`" for c in p.choices) or p.type_name
-        kind += "".join(f", {fact}" for fact in (p.bounds, p.unit) if fact)
-        default = "chosen by the method" if p.default is None else f"`{p.default}`"
-        lines.append(f"| `{p.name}` | {default} | {kind} | {p.help} |")
+    lines += [method.doc.strip(), "", *parameter_table(method.parameters, "chosen by the method")]
     for name, values in method.presets.items():
         what = ", ".join(f"`{k}={v}`" for k, v in values.items()) or "the defaults"
         lines.append(f"\nPreset `{name}`: {what}.")
     return "\n".join(lines)
+
+
+def parameter_table(parameters: Sequence[Parameter], auto: str) -> list[str]:
+    """Return the lines of a table; `auto` says who chooses where there is no default."""
+    lines = ["| parameter | default | type | meaning |", "|---|---|---|---|"]
+    for p in parameters:
+        kind = " or ".join(f"`{c}`" for c in p.choices) or p.type_name
+        kind += "".join(f", {fact}" for fact in (p.bounds, p.unit) if fact)
+        default = auto if p.default is None else f"`{p.default}`" if p.default != "" else "none"
+        lines.append(f"| `{p.name}` | {default} | {kind} | {p.help} |")
+    return lines
 
 
 def page() -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
+import numpy as np
 import pytest
 from npe2 import PluginManifest
 
 from napari_segxai.explainers.registry import all_methods
+from napari_segxai.metrics.chain import boxed, components
+from napari_segxai.metrics.evaluation import Options
+from napari_segxai.metrics.localisation import f_score, iou, localisation_error, recall
+from napari_segxai.metrics.registry import all_metrics
+from napari_segxai.options import parameters
 from napari_segxai.resources import resource
+from napari_segxai.trust.registry import all_checks
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +55,42 @@ def test_every_method_is_complete():
             method.make_options({"preset": name})
 
 
-def test_the_page_of_methods_is_up_to_date():
-    import importlib.util
-    from pathlib import Path
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script by name."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    return importlib.import_module
 
-    script = Path(__file__).parents[1] / "scripts" / "methods_page.py"
-    spec = importlib.util.spec_from_file_location("methods_page", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run scripts/methods_page.py"
+
+@pytest.mark.parametrize("what", ["methods", "metrics", "trust"])
+def test_the_pages_are_up_to_date(script, what):
+    module = script(f"{what}_page")
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run make pages"
+
+
+def test_the_page_of_metrics_tells_which_options_a_metric_reads(script):
+    read = script("metrics_page").options_read()
+    assert list(read) == [metric.name for metric in all_metrics()]
+    assert read["ips"] == []
+    assert read["saliency-ratio"] == ["binarise"]
+    assert read["insertion-dice"] == ["steps", "insertion_canvas"]
+    assert read["box-accuracy"] == ["components", "tau", "sigma"]
+    assert read["boundary-share"] == ["boundary"]
+    assert {name for names in read.values() for name in names} == {p.name for p in parameters(Options)}
+
+
+def test_what_the_page_of_metrics_says_of_boxes_and_overlap_holds():
+    mask = np.zeros((9, 9), bool)
+    mask[3, 3] = mask[4, 4] = mask[5, 5] = True  # they touch at corners
+    assert boxed(components(mask)).sum() == 9
+    a, b = np.arange(10) < 6, np.arange(10) > 3
+    assert iou(a, b) == 0.2
+    assert recall(a, b) == pytest.approx(1 / 3)
+    assert f_score(a, b) == pytest.approx(2 * 0.2 / 1.2)
+    assert 1 - recall(a, b) <= localisation_error(a, b)
+
+
+def test_every_check_says_which_number_is_held_against_which_threshold():
+    for check in all_checks():
+        assert "the number is " in " ".join(check.doc.lower().split())
+        assert any(parameter.name == "threshold" for parameter in check.parameters)

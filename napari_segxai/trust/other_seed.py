@@ -1,6 +1,7 @@
 """Another seed: does the map stay when other random numbers are drawn?
 
-Masks, noise and ties come from a seed; the map should not. Methods without anything random pass by their nature.
+Masks, noise and ties come from a seed; the map should not. Methods without anything random pass by their nature. The
+number is the rank correlation of the map with that of another seed, the lowest where several are tried.
 
 Slack, Hilgard, Singh, Lakkaraju, NeurIPS 2021, on the variance of explanations that sample.
 """
