@@ -7,7 +7,8 @@ import pytest
 from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai.io.layers import image_from_layer
+from napari_segxai import orientation
+from napari_segxai.io.layers import image_from_layer, layers_from_image
 from napari_segxai.truth import truth_labels, truth_of
 
 
@@ -141,6 +142,25 @@ def test_layers_without_an_affine_meet_in_the_world_of_the_viewer(dims):
     assert "array was taken to lie on the grid of photo" in notes[0]
     with pytest.raises(sx.UserError, match="has shape"):
         truth_of(layer(np.ones((3, 3), np.uint8), "flat"), layer(np.zeros((4, 4, 4)), "deep"), model, 1)
+
+
+def test_files_give_the_same_as_their_layers(model, tmp_path):
+    import nibabel as nib
+
+    rng = np.random.default_rng(1)
+    scan, drawn = rng.random((9, 8, 7)).astype(np.float32), rng.integers(0, 3, (8, 7, 9)).astype(np.uint8)
+    turned = np.array([[0, 0, 2, -1], [-2, 0, 0, 14], [0, 2, 0, 0], [0, 0, 0, 1.0]])  # P, S, R
+    nib.save(nib.Nifti1Image(scan, affine(1.7, 1, 2, 0)), tmp_path / "scan.nii.gz")
+    nib.save(nib.Nifti1Image(drawn, turned), tmp_path / "drawn.nii.gz")
+    files = [sx.read_image(tmp_path / f"{name}.nii.gz") for name in ("scan", "drawn")]
+    shown = [image_from_layer(*layers_from_image(file)[0][:2]) for file in files]
+    assert shown[0].spatial_shape != files[0].spatial_shape
+    mask, notes = truth_of(files[1], files[0], model, 2)
+    np.testing.assert_array_equal(mask, nearest(drawn, turned, affine(1.7, 1, 2, 0), scan.shape) == 2)
+    again, words = truth_of(shown[1], shown[0], model, 2)
+    np.testing.assert_array_equal(again, orientation.apply(mask, files[0].to_display))
+    assert mask.any()
+    assert len(words) == len(notes)
 
 
 def test_a_truth_that_does_not_know_where_it_lies_has_to_be_on_the_grid(model):
