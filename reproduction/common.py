@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +59,8 @@ class Settings:
     """
 
     datasets: tuple[str, ...] = tuple(DATASETS)
-    images: int = 20
-    sweep_images: int = 10
+    images: int = 12
+    sweep_images: int = 6
     blocks: int = 1
     block: int = 24
     masks: int = 2000
@@ -89,6 +92,17 @@ class Settings:
         )
 
 
+@cache
+def _code() -> str:
+    """Digest of the code that makes numbers: a result of other code is not used again."""
+    package = Path(sx.__file__).parent
+    rooms = [package / room for room in ("engine", "explainers", "metrics")]
+    digest = hashlib.sha256()
+    for file in sorted(file for room in rooms for file in room.rglob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One object in one image.
@@ -115,8 +129,8 @@ class Case:
     @property
     def identity(self) -> Row:
         """What a kept result has to agree in."""
-        asked = {"sha256": self.image.sha256, "model": self.model.name, "label": self.label}
-        return {**asked, "baseline": BASELINE, "version": sx.__version__}
+        asked = {"sha256": self.image.sha256, "model": self.model.sha256, "label": self.label}
+        return {**asked, "baseline": BASELINE, "code": _code()}
 
     @property
     def mask_size(self) -> int:
@@ -207,6 +221,8 @@ class Store:
         self.maps.mkdir(parents=True, exist_ok=True)
         self.drawable = {path.stem for path in self.maps.glob("*.npz")}
         self.done: set[tuple[str, str]] = set()
+        self.computed = 0
+        self.seconds = 0.0
 
     def rows(
         self,
@@ -226,7 +242,10 @@ class Store:
         if (experiment, case.key) not in self.done and (self.fresh or not usable):
             self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
             common = {"dataset": case.dataset, "case": case.key}
+            start = time.perf_counter()
             rows = [{**common, **row} for row in compute()]
+            self.computed += 1
+            self.seconds += time.perf_counter() - start
             kept[case.key] = {"settings": wanted, "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
             text = json.dumps(kept, indent=1) + "\n"
             _replace(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -105,6 +105,7 @@ one head and one average brain are no sample: what they show, they show of thems
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
 | machine | {os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} {_plural("thread", torch.get_num_threads())}; times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
+| time | {store.computed} of {len(store.done)} results computed in {store.seconds / 60:.0f} minutes, the others kept from an earlier run of the same code |
 | computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects

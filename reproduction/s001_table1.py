@@ -6,7 +6,10 @@ The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which
 from __future__ import annotations
 
 import s002_table1
-from common import BASELINE, Case, Row, Settings, Store, cases, firsts
+from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, firsts
+
+from napari_segxai.engine.passes import finish
+from napari_segxai.explaining import Job
 
 NAME = "s001_table1"
 MSR = "MiSuRe (MSR)"
@@ -28,10 +31,13 @@ def run(settings: Settings, store: Store) -> list[Row]:
     return rows
 
 
-def misure(case: Case, iterations: int, lr: float = 0.1, lam: float = 0.01, mask_size: int | None = None):
-    """Run MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
-    return case.explain(
-        "misure", iterations=iterations, lr=lr, lam=lam, baseline=BASELINE, mask_size=mask_size or case.mask_size
+def misure_job(
+    case: Case, iterations: int, lr: float = 0.1, lam: float = 0.01, mask_size: int | None = None
+) -> Job:
+    """Return MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
+    return Job.make(
+        case.model, case.image, case.label, "misure", device=DEVICE, iterations=iterations, lr=lr, lam=lam,
+        baseline=BASELINE, mask_size=mask_size or case.mask_size,
     )  # fmt: skip
 
 
@@ -52,7 +58,7 @@ def as_row(explanation) -> Row:
 
 
 def _measure(case: Case, iterations: int, store: Store | None) -> Row:
-    explanation = misure(case, iterations)
+    explanation = finish(misure_job(case, iterations).steps())
     if store is not None:
         store.keep_maps(
             case,

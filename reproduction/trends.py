@@ -122,6 +122,15 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         sgc_low.seconds < min(1, fast) and fast < slow,
         f"Seg-Grad-CAM {number(sgc_low.seconds)} s, MSR {number(fast, 1)} s, {rise} {number(slow, 1)} s",
     )
+    asked = int(rise.split()[1])
+    factor = slow * 2000 / asked / fast
+    say(
+        "time-factor",
+        "MSR is 15 times faster than RISE with 2000 masks (3.38 s against 52 s)",
+        "mean seconds of RISE, as if of 2000 masks, at least ten times those of MSR",
+        factor >= 10,
+        f"{number(factor, 1)} times" + ("" if asked == 2000 else f", from {asked} masks"),
+    )
     return out
 
 
