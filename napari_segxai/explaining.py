@@ -67,7 +67,7 @@ def explain(
     method
         Name of the method; see `methods`.
     seed
-        Seed of everything random. The same seed gives the same result, bit for bit, on one device.
+        Seed of everything random. The same seed gives the same result, on the CPU bit for bit.
     device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     slice
