@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.cli import app
 from napari_segxai.explanation import Explanation, evidence_in_words
+from napari_segxai.metrics.shares import mass_per_label
 from napari_segxai.resources import resource
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
@@ -44,6 +45,15 @@ def test_negative_values_do_not_count_and_labels_may_be_missing():
     none = replace(found, map=map, prediction=found.prediction * 0)
     assert none.mass_per_label() == {"background": 1, "object": 0}
     assert replace(found, map=-np.abs(map)).mass_per_label() == {}
+
+
+def test_labels_need_not_begin_at_0():
+    map, labels = np.array([[1.0, 3.0], [-2.0, 4.0]]), np.array([[-1, 7], [7, 7]])
+    found = mass_per_label(map, labels)
+    assert {name: row["share"] for name, row in found.items()} == {"-1": 1 / 8, "7": 7 / 8}
+    assert found["7"]["density"] == pytest.approx(7 / 8 * 4 / 3)
+    with pytest.raises(sx.UserError, match="label -1 has no name"):
+        mass_per_label(map, labels, ["ground"] * 8)
 
 
 def test_in_words_the_largest_come_first():
