@@ -100,12 +100,19 @@ def shown_plane(layer: Layer, viewer: ViewerModel, dims: int) -> tuple[int, floa
 
 
 def warm_up() -> None:
-    """Let napari compile its label colours, which takes seconds at first use, before results wait for it."""
+    """Let napari compile its label colours, which takes seconds at first use, before results wait for it.
+
+    The compiler gives the thread that calls it as many OpenMP threads as there are logical processors, whatever was
+    asked of torch: jobs in that thread would be slower, and differ from a script's in the last digits.
+    """
+    import torch
     from napari.layers import Labels
 
+    threads = torch.get_num_threads()
     colors = {None: "transparent", 0: "transparent", 1: "white"}
     for dtype in (np.uint8, np.uint16):
         Labels(np.zeros((2, 2, 2), dtype), colormap=colors)
+    torch.set_num_threads(threads)
 
 
 def add_layers(
