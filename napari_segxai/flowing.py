@@ -110,12 +110,15 @@ class Plan:
         Label values on the image grid, or None.
     causal
         Whether `causal_check` is run as well.
+    warnings
+        What was done to bring the truth to the image grid.
     """
 
     jobs: dict[str, Job]
     layers: tuple[NetworkLayer, ...]
     truth: np.ndarray | None = None
     causal: bool = False
+    warnings: Sequence[str] = ()
 
     @property
     def passes(self) -> Passes:
@@ -200,7 +203,8 @@ def plan_flow(
         )
         for name in names
     }
-    return Plan(jobs, found, None if truth is None else truth_labels(truth, image, model), causal)
+    values, notes = (None, []) if truth is None else truth_labels(truth, image, model)
+    return Plan(jobs, found, values, causal, notes)
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
@@ -246,7 +250,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
             tuple(jobs),
             {},
             first.passes,
-            warnings=list(prepared.notes),
+            warnings=[*plan.warnings, *prepared.notes],
             jobs=jobs,
             questions=questions,
         )

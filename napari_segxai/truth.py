@@ -35,7 +35,7 @@ def truth_of(
     mask
         Boolean, on the grid of the image.
     notes
-        What was done to bring the truth there, and what was lost by it, in sentences.
+        As `truth_labels` gives them.
 
     Raises
     ------
@@ -48,20 +48,28 @@ def truth_of(
     return _checked(values, model) == label, notes
 
 
-def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> np.ndarray:
-    """Return the true labels on the grid of the image: whole numbers, positions in the model's labels.
+def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
+    """Return the true labels on the grid of the image.
 
     Parameters
     ----------
     truth
         An array on the image's grid, or an `Image` that knows where it lies: that is resampled to the nearest label.
 
+    Returns
+    -------
+    labels
+        Whole numbers, positions in the model's labels.
+    notes
+        What was done to bring the truth there, and what was lost by it, in sentences.
+
     Raises
     ------
     UserError
         If it holds other labels than the model, or lies elsewhere.
     """
-    return _checked(_on_grid(truth, image)[0], model)
+    values, notes = _on_grid(truth, image)
+    return _checked(values, model), notes
 
 
 def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:

@@ -19,9 +19,11 @@ from napari_segxai.comparing import evaluate_maps_steps, plan_comparison, read_m
 from napari_segxai.engine.passes import finish
 from napari_segxai.explainers.u_noise import NoiseNet
 from napari_segxai.explaining import Job
+from napari_segxai.gui.script import python_of_sweep
 from napari_segxai.inspecting import inspect_steps
 from napari_segxai.io.compare_files import picture
 from napari_segxai.resources import resource
+from napari_segxai.sweeping import plan_sweep
 
 METHODS = ["seg-grad-cam:layer=mix", "rise:masks=40", ("rise", {"masks": 20})]
 
@@ -201,6 +203,12 @@ def test_a_noise_model_brings_its_metrics(tmp_path):
     without = sx.evaluate(*asked, metrics=["ana"])
     assert without.value("cause", "ana") is None
     assert without.reason("cause", "ana") == "no noise model was given."
+
+
+def test_scripts_name_the_noise_model():
+    plan = plan_sweep(planted_model(), planted_image(), "object", "rise", {"masks": [4, 8]}, metrics=["ana"])
+    text = python_of_sweep(plan, layer="planted", noise_model="noise.safetensors")
+    assert "noise_model='noise.safetensors', metrics=['ana']" in text
 
 
 def test_a_noise_model_of_something_else_is_refused(tmp_path):

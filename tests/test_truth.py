@@ -45,7 +45,7 @@ def test_another_grid_is_resampled_to_the_nearest_label_and_that_is_said(model):
     truth = sx.Image(values, affine=turned, name="drawn")
     wanted = nearest(values, turned, place, image.spatial_shape)
     assert {0, 1, 2} <= set(np.unique(wanted))
-    np.testing.assert_array_equal(truth_labels(truth, image, model), wanted)
+    np.testing.assert_array_equal(truth_labels(truth, image, model)[0], wanted)
     mask, notes = truth_of(truth, image, model, 2)
     np.testing.assert_array_equal(mask, wanted == 2)
     assert "drawn lies on another grid than scan and was resampled" in notes[0]
@@ -185,3 +185,10 @@ def test_what_was_done_to_the_truth_is_kept_with_the_comparison():
     assert found.warnings == [
         "the truth fine lies on another grid than scan and was resampled to the nearest label."
     ]
+    linear = sx.load_model(LinearHead(3), card=card(3))
+    flow = sx.information_flow(linear, image, ["object"], truth=fine)
+    same = sx.information_flow(linear, image, ["object"], truth=truth[::2, ::2, ::2])
+    assert flow.warnings[0] == found.warnings[0]
+    assert flow.curve("object", "dice_truth") == same.curve("object", "dice_truth")
+    assert max(flow.curve("object", "dice_truth")) > 0
+    assert found.warnings[0] not in same.warnings

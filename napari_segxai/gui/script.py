@@ -153,7 +153,14 @@ def python_of_comparison(
     return "\n".join(lines)
 
 
-def python_of_sweep(plan: SweepPlan, *, layer: str, region: str | None = None, frame: int = 0) -> str:
+def python_of_sweep(
+    plan: SweepPlan,
+    *,
+    layer: str,
+    region: str | None = None,
+    noise_model: str | None = None,
+    frame: int = 0,
+) -> str:
     """Return Python code that makes a sweep again; see `python_of_comparison`."""
     comparing, job = plan.comparing, plan.comparing.job
     path = job.image.path if region in (None, repr("image")) else None
@@ -161,6 +168,8 @@ def python_of_sweep(plan: SweepPlan, *, layer: str, region: str | None = None, f
     lines.append(_target(job.target, region))
     method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
     call = ["model", "image", "target", repr(method), repr(dict(plan.grid))]
+    if noise_model is not None:
+        call.append(f"noise_model={noise_model!r}")
     call.append(f"metrics={[metric.name for metric in comparing.metrics]!r}")
     if job.slice is not None:
         call.append(f"slice={job.slice}")

@@ -147,6 +147,7 @@ class SweepPanel(QWidget):
         asked = {
             "source": ref(self.layer),
             "region": region.code,
+            "noise_model": self.fields.metrics.noise_model,
             "frame": layers.frame_of(self.layer, self.viewer),
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
@@ -210,11 +211,10 @@ class SweepPanel(QWidget):
         """Put a script that makes the sweep again on the clipboard; returns it."""
         if self._plan is None:
             return ""
-        source = self._asked["source"]()
+        asked = dict(self._asked)
+        source = asked.pop("source")()
         name = source.name if source is not None else self._plan.comparing.job.image.name
-        text = script.python_of_sweep(
-            self._plan, layer=name, region=self._asked["region"], frame=self._asked["frame"]
-        )
+        text = script.python_of_sweep(self._plan, layer=name, **asked)
         QApplication.clipboard().setText(text)
         self.run_bar.show_status("The script is on the clipboard.")
         return text
