@@ -145,6 +145,14 @@ def test_parameters_that_stay_the_same():
         plan_sweep(*asked, "misure", {"x": [1]})
 
 
+def test_volumes_as_well():
+    asked = (planted_model(3), planted_image(3), "object")
+    found = sx.sweep(*asked, "rise", {"masks": [2, 4], "cells": [2, 3, 4]}, metrics=["ips"])
+    assert found.values("ips").shape == found.shape == (2, 3)
+    one = sx.compare(*asked, [("rise", {"masks": 4, "cells": 2})], metrics=["ips"], controls=0)
+    np.testing.assert_allclose(found.values("ips")[1, 0], one.rows[0]["value"], rtol=1e-5)
+
+
 def parameter(name: str, method: str = "misure"):
     return next(p for p in find_method(method).parameters if p.name == name)
 
