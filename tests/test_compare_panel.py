@@ -128,6 +128,35 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
     assert viewer.layers.selection.active.name == "planted"
 
 
+def test_the_map_of_a_row_is_checked(compare_panel, run_compare, viewer, wait):
+    panel = compare_panel
+    trust = panel.fields.trust_box
+    assert not trust.button.isEnabled()
+    run_compare(panel)
+    assert trust.button.isEnabled()
+    assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
+    assert "not checked" in cell(panel, "vanilla-gradient", "trust", Qt.ItemDataRole.ToolTipRole)
+    panel.results.table.select("seg-grad-cam")
+    trust.menu.aboutToShow.emit()
+    texts = [action.text() for action in trust.menu.actions()]
+    assert any("passes" in text or "forward" in text for text in texts), texts
+    trust.chosen.emit("restates-prediction")
+    assert panel.run_bar.is_running
+    wait(lambda: not panel.run_bar.is_running)
+    record = panel.comparison.explanations["seg-grad-cam"].record
+    [row] = record.trust
+    assert row["check"] == "restates-prediction"
+    assert cell(panel, "seg-grad-cam", "trust") == ("1 ✓" if row["passed"] else "1 ⚠")
+    assert row["sentence"] in cell(panel, "seg-grad-cam", "trust", Qt.ItemDataRole.ToolTipRole)
+    assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
+    layer = viewer.layers["saliency · seg-grad-cam · object #1"]
+    assert layer.metadata["segxai"]["trust"] == record.as_dict()["trust"]
+    panel.results.table.select("random order")
+    trust.chosen.emit("restates-prediction")
+    assert not panel.run_bar.is_running
+    assert "Choose a row whose map was made here" in panel.run_bar.status.text()
+
+
 def test_the_table_sorts_numbers_marks_the_best_and_says_why_there_is_none(compare_panel, run_compare, wait):
     panel = compare_panel
     panel.fields.metrics.tree.tick(["saliency-ratio", "context-share", "insertion-dice"])
@@ -136,11 +165,11 @@ def test_the_table_sorts_numbers_marks_the_best_and_says_why_there_is_none(compa
     run_compare(panel)
     model = panel.results.table.table
     keys = [column.key for column in model.columns]
-    assert keys == ["map", "saliency-ratio", "insertion-dice", "context-share", "seconds"]
-    header = model.headerData(1, Qt.Orientation.Horizontal)
+    assert keys == ["map", "trust", "saliency-ratio", "insertion-dice", "context-share", "seconds"]
+    header = model.headerData(2, Qt.Orientation.Horizontal)
     assert "↓" in header
-    assert "↑" in model.headerData(2, Qt.Orientation.Horizontal)
-    tip = model.headerData(1, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
+    assert "↑" in model.headerData(3, Qt.Orientation.Horizontal)
+    tip = model.headerData(2, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
     assert "lower is better" in tip
     column = keys.index("saliency-ratio")
     for order, sign in ((Qt.SortOrder.AscendingOrder, 1), (Qt.SortOrder.DescendingOrder, -1)):
@@ -163,9 +192,10 @@ def test_the_table_sorts_numbers_marks_the_best_and_says_why_there_is_none(compa
     text = panel.results.table.copy()
     assert QApplication.clipboard().text() == text
     lines = [line.split("\t") for line in text.split("\n")]
-    assert lines[0][:2] == ["Map", "Saliency ratio ↓"]
+    assert lines[0][:3] == ["Map", "Trust", "Saliency ratio ↓"]
     assert [line[0] for line in lines[1:]] == model.names
-    assert float(lines[1][1]) == model.value(model.names[0], "saliency-ratio")
+    assert lines[1][1] == ""  # nothing was checked
+    assert float(lines[1][2]) == model.value(model.names[0], "saliency-ratio")
 
 
 def test_the_grid_is_on_one_scale_and_leaves_the_viewer_as_it_was(compare_panel, run_compare, viewer):

@@ -266,3 +266,17 @@ def test_enlarging_equals_interpolation(small, grid):
     mode = "bilinear" if len(grid) == 2 else "trilinear"
     expected = nn.functional.interpolate(mask, grid, mode=mode, align_corners=False)
     np.testing.assert_allclose(_Enlarge(mask, grid)(mask), expected, atol=1e-6)
+
+
+def test_rounding_of_an_even_ground_is_not_visible():
+    """A black ground with the rounding of a resampling in it does not count as shown."""
+    image = planted_image()
+    ground = image.array == 0
+    noisy = image.array.copy()
+    noisy[ground] = 1e-8 * np.random.default_rng(0).random(int(ground.sum()))
+    settings = {"iterations": 2, "tau": 0.5, "kernel": 9}
+    plain = sx.explain(planted_model(), image, "object", "misure", **settings)
+    rounded = sx.explain(planted_model(), sx.Image(noisy), "object", "misure", **settings)
+    assert ground.any()
+    assert rounded.record.results["ratio_image"] == plain.record.results["ratio_image"]
+    assert plain.record.results["ratio_image"] < plain.record.results["ratio_mask"]

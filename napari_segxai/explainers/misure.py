@@ -39,6 +39,7 @@ from napari_segxai.engine.penalties import size_and_variation, sum_of_ratios
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import Size, explainer
+from napari_segxai.metrics.arrays import ROUNDING
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
 from napari_segxai.targets import is_label
@@ -323,7 +324,8 @@ def _with_minimal_region(
     """Add the pruned mask to the finding of stage 1."""
     values = values * found.masks["sufficient_region"]
     kept = values > 0
-    visible = kept & (question.input != nothing).any(1)[0]
+    apart = (question.input - nothing).abs_().amax(1)[0]
+    visible = kept & (apart > ROUNDING * question.input.abs().max())
     size = seen.pixels.sum()
     in_mask, in_image = (torch.stack([kept.sum(), visible.sum()]) / size).tolist()
     return Finding(

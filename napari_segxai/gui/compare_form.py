@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -14,6 +14,7 @@ from napari_segxai.gui.metric_list import MetricList
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.gui.trust_box import TrustBox
 from napari_segxai.gui.truth_box import TruthBox
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class CompareForm(QWidget):
     """The fields scroll, the run bar is pinned below them."""
 
-    def __init__(self, viewer: napari.viewer.Viewer):
+    def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
+        """`check_costs` tells what checks of the chosen map would cost."""
         super().__init__()
         self.image_box = ImageBox(viewer)
         self.model_box = ModelBox()
@@ -74,6 +76,8 @@ class CompareForm(QWidget):
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Copy or write the table, the curves, the picture, or everything.")
         self.run_bar.save.clicked.disconnect()
+        self.trust_box = TrustBox(check_costs, "the map of the chosen row")
+        self.run_bar.add_button(self.trust_box.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll, 1)

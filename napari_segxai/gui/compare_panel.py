@@ -29,9 +29,11 @@ from napari_segxai.gui.inspector import Case
 from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import named
+from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.targets import Target
+from napari_segxai.trust.checking import check_steps
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -57,7 +59,7 @@ class ComparePanel(QWidget):
         super().__init__()
         prefer_below(NAME)
         self.viewer = napari_viewer
-        self.fields = CompareForm(napari_viewer)
+        self.fields = CompareForm(napari_viewer, self._check_costs)
         self.run_bar = self.fields.run_bar
         self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
         self.cases: dict[Any, Comparison] = {}
@@ -277,6 +279,45 @@ class ComparePanel(QWidget):
         self._jobs.add(job)
         jobs.start(job)
 
+    def check(self, name: str = ALL) -> None:
+        """Check how far the map of the chosen row can be trusted."""
+        explanation = self._chosen_explanation()
+        if self._job is not None or self.comparison is None:
+            return
+        if explanation is None:
+            self.run_bar.show_status("Choose a row whose map was made here: checks need its record.")
+            return
+        job = self._plan.job
+        self._job = jobs.Job(
+            lambda: check_steps(explanation, job.model, job.target, name),
+            self.run_bar.report,
+            partial(self._on_checked, explanation),
+        )
+        self.run_bar.set_running("starting")
+        jobs.start(self._job)
+
+    def _on_checked(self, explanation: Explanation, outcome: jobs.Outcome) -> None:
+        self._job = None
+        keep_with_layers(self.viewer, explanation.record)
+        self.results.table.refresh()
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, result=True)
+        elif outcome.cancelled:
+            self.run_bar.set_ended("Cancelled; the checks that were done are kept.")
+        else:
+            told = f"{verdicts(explanation.record)} · checked in {duration(outcome.seconds)}"
+            self.run_bar.set_ended(f"{told}. Point at the cell to read more.")
+        self._update()
+
+    def _chosen_explanation(self) -> Explanation | None:
+        found = self.comparison
+        return None if found is None else found.explanations.get(self.results.table.name)
+
+    def _check_costs(self) -> dict[str, str]:
+        """Say what checks of the chosen map would cost, each and all."""
+        explanation = self._chosen_explanation()
+        return {} if explanation is None else check_costs(explanation, self._plan.job)
+
     # -- keeping the form true ----------------------------------------------------------------------------
 
     def _on_image(self) -> None:
@@ -378,6 +419,7 @@ class ComparePanel(QWidget):
         self.run_bar.cancel_clicked.connect(self.cancel)
         self.run_bar.copy_clicked.connect(self.copy_as_python)
         self.results.wanted.connect(self.show_map)
+        fields.trust_box.chosen.connect(self.check)
         connect_until_gone(
             self,
             [

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableV
 from napari_segxai.comparison import Comparison
 from napari_segxai.gui.compare_curves import map_colors
 from napari_segxai.gui.metric_list import metric_tip, metric_words
+from napari_segxai.gui.trust_box import verdicts
+from napari_segxai.trust.registry import told
 
 UNDEFINED = "–"
 
@@ -40,6 +42,13 @@ class Column:
     tip: str
 
 
+TRUST = Column(
+    "trust",
+    "Trust",
+    "Trust checks that the map passed (✓) and that warn (⚠): choose a row, then Check. A cell says more.",
+)
+
+
 class TableModel(QAbstractTableModel):
     """Reads a comparison."""
 
@@ -60,6 +69,7 @@ class TableModel(QAbstractTableModel):
         metrics = [Column(m.name, metric_words(m), metric_tip(m)) for m in comparison.metrics]
         self.columns = [
             Column("map", "Map", "The method, or the map that was there already. A click shows it."),
+            *([TRUST] if comparison.explanations else []),
             *metrics,
             Column("seconds", "Seconds", "How long the method took."),
         ]
@@ -72,15 +82,22 @@ class TableModel(QAbstractTableModel):
 
     def value(self, name: str, key: str) -> float | None:
         """Return a number; None where there is none."""
+        explanation = self.comparison.explanations.get(name)
         if key == "seconds":
-            explanation = self.comparison.explanations.get(name)
             return explanation.record.seconds if explanation is not None else None
+        if key == "trust":
+            passed = [row["passed"] for row in explanation.record.trust] if explanation is not None else []
+            known = [one for one in passed if one is not None]
+            return sum(known) / len(known) if known else None
         return self._cells.get((name, key), {"value": None})["value"]
 
     def reason(self, name: str, key: str) -> str:
         """Say why there is no number."""
         if key == "seconds":
             return "a random order takes no time" if self.is_control(name) else "the map was there already"
+        if key == "trust":
+            there = name in self.comparison.explanations
+            return "not checked: choose Check" if there else "the record that checks need is not there"
         if (name, key) in self._cells:
             return self._cells[name, key]["reason"]
         return NO_MAP if self.is_control(name) else STOPPED
@@ -101,15 +118,23 @@ class TableModel(QAbstractTableModel):
         value = self.value(name, key)
         if value is None:
             return UNDEFINED
+        if key == "trust":
+            return verdicts(self.comparison.explanations[name].record)
         return f"{value:.2f}" if key == "seconds" else number(value)
 
     def as_text(self) -> str:
         """Return the table as it is sorted now, with tabs between the columns, for a spreadsheet."""
         lines = [[column.title for column in self.columns]]
         for name in self.names:
-            values = [self.value(name, column.key) for column in self.columns[1:]]
-            lines.append([name, *("" if value is None else repr(float(value)) for value in values)])
+            lines.append([name, *(self._plain(name, column.key) for column in self.columns[1:])])
         return "\n".join("\t".join(line) for line in lines)
+
+    def _plain(self, name: str, key: str) -> str:
+        """Return a cell for a spreadsheet: a number with all its digits, or nothing."""
+        value = self.value(name, key)
+        if value is None:
+            return ""
+        return self.text(name, key) if key == "trust" else repr(float(value))
 
     # -- what Qt asks for ---------------------------------------------------------------------------------
 
@@ -142,6 +167,8 @@ class TableModel(QAbstractTableModel):
             value = self.value(name, column.key)
             if value is None:
                 return self.reason(name, column.key)
+            if column.key == "trust":
+                return "\n".join(told(self.comparison.explanations[name].record.trust))
             best = "\nthe best of the maps" if self.is_best(name, column.key) else ""
             return f"{name}\n{column.title}: {value:.6g}{best}"
         if role == Role.FontRole:
@@ -219,6 +246,11 @@ class CompareTable(QTableView):
         self.name = None
         self.table.set_comparison(comparison)
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self._resize()
+
+    def refresh(self) -> None:
+        """Show what was found out since about the maps."""
+        self.table.layoutChanged.emit()
         self._resize()
 
     def select(self, name: str) -> None:

@@ -26,9 +26,9 @@ from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.showing import Live, show
-from napari_segxai.gui.trust_box import ALL, is_of, keep_with_layers
+from napari_segxai.gui.trust_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.targets import Target
-from napari_segxai.trust.checking import check_steps, planned_passes
+from napari_segxai.trust.checking import check_steps
 from napari_segxai.trust.registry import Verdict
 
 if TYPE_CHECKING:
@@ -223,13 +223,7 @@ class ExplainPanel(ExplainForm):
 
     def _check_costs(self) -> dict[str, str]:
         """Say what the checks of the last result would cost, each and all."""
-        explanation, job = self.explanation, self._explained
-        try:
-            planned = planned_passes(explanation, job.model, job.target)
-        except UserError:
-            return {}  # said when a check is chosen
-        costs = {**planned, ALL: sum(planned.values(), Passes())}
-        return {name: estimate(job.model, job.image, job.slices[0], passes) for name, passes in costs.items()}
+        return check_costs(self.explanation, self._explained)
 
     def copy_as_python(self) -> str:
         """Put a script that makes the last result again on the clipboard; returns it."""

@@ -155,7 +155,8 @@ class RunBar(QWidget):
     def add_button(self, button: QPushButton) -> None:
         """Add a button that works on a result."""
         self._buttons = (*self._buttons, button)
-        for k, each in enumerate(self._buttons):  # four in one row would be cut off
+        shown = [each for each in self._buttons if not each.isHidden()]
+        for k, each in enumerate(shown):  # four in one row would be cut off
             self._row.addWidget(each, k // 2, k % 2)
             self._row.setColumnStretch(k % 2, 1)
         button.setEnabled(False)

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QMenu, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from napari_segxai.engine.passes import Passes
+from napari_segxai.errors import UserError
 from napari_segxai.gui.fields import section
+from napari_segxai.gui.run_bar import estimate
+from napari_segxai.trust.checking import planned_passes
 from napari_segxai.trust.registry import all_checks, find_check
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_segxai.explanation import Record
+    from napari_segxai.explaining import Job
+    from napari_segxai.explanation import Explanation, Record
 
 MARKS = {True: "✓", False: "⚠", None: "○"}
 ALL = "all"
@@ -35,15 +40,20 @@ class TrustBox(QWidget):
 
     chosen = Signal(str)
 
-    def __init__(self, costs: Callable[[], Mapping[str, str]], parent: QWidget | None = None):
-        """`costs` tells what every check, and all of them, would cost: asked when the menu opens."""
+    def __init__(
+        self,
+        costs: Callable[[], Mapping[str, str]],
+        of: str = "the last result",
+        parent: QWidget | None = None,
+    ):
+        """`costs` tells what every check, and all of them, would cost: asked when the menu opens. `of` is checked."""
         super().__init__(parent)
         self._costs = costs
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)
         self.menu.aboutToShow.connect(self._offer)
         self.button = QPushButton("Check")
-        self.button.setToolTip("Ask how far the last result can be trusted; every check says what it costs.")
+        self.button.setToolTip(f"Ask how far {of} can be trusted; every check says what it costs.")
         self.button.setMenu(self.menu)
         # Narrower than a style would have it: four buttons share a row, and the dock must not grow for them.
         self.button.setMaximumWidth(self.button.fontMetrics().horizontalAdvance("Check") + 26)
@@ -94,13 +104,31 @@ class TrustBox(QWidget):
         self.lines = [_line(row) for row in rows]
         for line in self.lines:
             self._column.addWidget(line)
-        marks = [row["passed"] for row in rows]
-        counts = [f"{marks.count(kind)} {mark}" for kind, mark in MARKS.items() if kind in marks]
-        self.fold.setText(f"{'Trust (selected)' if of else 'Trust'}: {'  '.join(counts)}")
+        self.fold.setText(f"{'Trust (selected)' if of else 'Trust'}: {_counts(rows)}")
         self.fold.setToolTip(f"How far {of or 'the last result'} can be trusted.")
         if rows and self.isHidden():
             self.fold.expand(animate=False)
         self.setVisible(bool(rows))
+
+
+def verdicts(record: Record) -> str:
+    """Return how many checks a result passed, and how many warn, e.g. "5 ✓  2 ⚠"; "" where none was asked."""
+    return _counts(record.trust)
+
+
+def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
+    marks = [row["passed"] for row in rows]
+    return "  ".join(f"{marks.count(kind)} {mark}" for kind, mark in MARKS.items() if kind in marks)
+
+
+def check_costs(explanation: Explanation, job: Job) -> dict[str, str]:
+    """Say what the checks of a result would cost, each and all."""
+    try:
+        planned = planned_passes(explanation, job.model, job.target)
+    except UserError:
+        return {}  # said when a check is chosen
+    costs = {**planned, ALL: sum(planned.values(), Passes())}
+    return {name: estimate(job.model, job.image, job.slices[0], passes) for name, passes in costs.items()}
 
 
 def _line(row: Mapping[str, Any]) -> QLabel:
