@@ -19,6 +19,7 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/metrics.py
 	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
 
 # The same maps as other tools give, and how long both take: see docs/peers.md.
