@@ -217,6 +217,7 @@ def write(rows: list[Case]) -> None:
         axes[1, column].set(
             xscale="log", xlabel=name.split(",")[0], ylabel="memory, MiB" if not column else ""
         )
+        axes[1, column].set_ylim(bottom=0)
         for axis in axes[:, column]:
             ticks = sorted({row["x"] for row in rows if row["series"] == name})
             axis.set_xticks(ticks, [str(x) for x in ticks])

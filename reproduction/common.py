@@ -60,7 +60,7 @@ class Settings:
 
     datasets: tuple[str, ...] = tuple(DATASETS)
     images: int = 12
-    sweep_images: int = 6
+    sweep_images: int = 10
     blocks: int = 1
     block: int = 24
     masks: int = 2000
