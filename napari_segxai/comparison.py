@@ -106,7 +106,8 @@ class Comparison:
         """Write the table, the curves, a picture and a folder per explanation; returns what was written.
 
         table.csv has a row per map; values.csv a row per map and metric, with the reason where a value is undefined;
-        curves.csv a row per point of a curve; comparison.png shows the maps.
+        curves.csv a row per point of a curve; comparison.png shows the maps; notes.txt holds the
+        warnings, if there are any.
 
         Raises
         ------

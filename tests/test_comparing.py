@@ -434,3 +434,27 @@ def test_the_command_line_says_why_numbers_are_missing_and_what_was_done_to_the_
     out = run(app, [*call, "--out", str(tmp_path / "d")])
     assert out.exit_code == 2
     assert "trained for label" in out.output
+
+
+def test_a_picture_of_several_cases(tmp_path):
+    """Cases are rows: two of them make a picture that is higher, not wider."""
+    from PIL import Image as Picture
+
+    cases = [
+        sx.compare(planted_model(), planted_image(), "object", ["vanilla-gradient", method], metrics=["pps"])
+        for method in ("seg-grad-cam", "seg-hires-grad-cam")
+    ]
+    one = sx.save_picture(cases[:1], tmp_path / "one.png")
+    two = sx.save_picture(cases, tmp_path / "two.png")
+    assert Picture.open(two).height > 1.5 * Picture.open(one).height
+    assert sx.save_picture(cases, str(tmp_path / "two.pdf")).read_bytes().startswith(b"%PDF")
+    with pytest.raises(sx.UserError, match=r"ends in \.png, \.pdf or \.svg"):
+        sx.save_picture(cases, tmp_path / "two.docx")
+
+
+def test_warnings_are_saved_with_a_comparison(tmp_path):
+    found = sx.compare(planted_model(), planted_image(), "object", ["vanilla-gradient"], metrics=["pps"])
+    assert not (found.save(tmp_path / "plain") and (tmp_path / "plain" / "notes.txt").exists())
+    found.warnings.append("the truth was resampled.")
+    assert tmp_path / "noted" / "notes.txt" in found.save(tmp_path / "noted")
+    assert "the truth was resampled." in (tmp_path / "noted" / "notes.txt").read_text()

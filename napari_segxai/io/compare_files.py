@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_segxai.comparison import Comparison
 
 TABLE = "table.csv"
+PICTURES = (".png", ".pdf", ".svg")
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
@@ -38,6 +39,10 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
     if points:
         written.append(write_csv(folder / "curves.csv", points))
     written.append(save_picture([comparison], folder / "comparison.png"))
+    if comparison.warnings:
+        notes = folder / "notes.txt"
+        notes.write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
+        written.append(notes)
     for name, explanation in comparison.explanations.items():
         written += explanation.save(folder / _folder(name), overwrite=overwrite)
     return written
@@ -75,8 +80,31 @@ def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
     return out
 
 
-def save_picture(cases: Sequence[Comparison], path: Path, *, common: bool = False) -> Path:
-    """Write the picture as PNG, PDF or SVG, by the ending of `path`."""
+def save_picture(cases: Sequence[Comparison], path: str | Path, *, common: bool = False) -> Path:
+    """Draw comparisons and write the picture: cases as rows; image, prediction and maps as columns.
+
+    Parameters
+    ----------
+    cases
+        Comparisons of several images, labels or models.
+    path
+        Ending in .png, .pdf or .svg.
+    common
+        Whether the maps of a case share one colour scale; they should only where their methods share a unit.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    UserError
+        If there is no map, or the ending is another.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"{path}: a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
     picture(cases, common=common).savefig(path)
     return path
 
