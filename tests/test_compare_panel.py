@@ -134,6 +134,8 @@ def test_the_map_of_a_row_is_checked(compare_panel, run_compare, viewer, wait):
     assert not trust.button.isEnabled()
     run_compare(panel)
     assert trust.button.isEnabled()
+    assert trust.button.isVisible()
+    assert trust.button.window() is panel.window()
     assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
     assert "not checked" in cell(panel, "vanilla-gradient", "trust", Qt.ItemDataRole.ToolTipRole)
     panel.results.table.select("seg-grad-cam")

@@ -188,10 +188,10 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_a_preset_fills_in_and_the_rest_overrides():
     rise = find_method("rise")
     assert rise.make_options({"preset": "petsiuk"}) == rise.options(
-        masks=4000, cells=7, keep=0.5, score="target", upsampling="linear"
+        masks=4000, cells=7, keep=0.5, score="probability", upsampling="linear"
     )
     changed = rise.make_options({"preset": "petsiuk", "masks": "8", "checkpoints": "yes"})
-    assert (changed.masks, changed.score, changed.checkpoints) == (8, "target", True)
+    assert (changed.masks, changed.score, changed.checkpoints) == (8, "probability", True)
     assert rise.make_options({}) == rise.options()
     given = {"preset": "hasany"}
     rise.make_options(given)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from functools import partial
 
 import numpy as np
 import psutil
@@ -50,10 +51,10 @@ def test_stopped_at_the_last_step(method):
         assert step.partial is not None or not shown, f"{step.note}: what could be shown is lost"
         shown = step.partial is not None
     if shown:
-        partial = step.partial()
-        assert partial.record.partial
-        assert np.isfinite(partial.map).all()
-        assert partial.map.shape == planted_image().spatial_shape
+        found = step.partial()
+        assert found.record.partial
+        assert np.isfinite(found.map).all()
+        assert found.map.shape == planted_image().spatial_shape
 
 
 ITERATIVE = [
@@ -65,10 +66,10 @@ ITERATIVE = [
 
 @pytest.mark.parametrize("method", ITERATIVE)
 def test_stopped_before_the_end(method):
-    partial = stopped_at(method, 0.8)
-    assert partial is not None
-    assert partial.record.partial
-    assert np.isfinite(partial.map).all()
+    found = stopped_at(method, 0.8)
+    assert found is not None
+    assert found.record.partial
+    assert np.isfinite(found.map).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -113,10 +114,10 @@ def test_interrupted_from_the_keyboard():
     before = state_of(module)
     with pytest.raises(sx.Interrupted) as caught:
         sx.explain(model, planted_image(), "object", "rise", masks=400, precision="float32", progress=stop)
-    partial = caught.value.partial
-    assert partial.record.partial
-    assert 30 <= partial.record.results["masks"] < 400
-    assert partial.map.any()
+    found = caught.value.partial
+    assert found.record.partial
+    assert 30 <= found.record.results["masks"] < 400
+    assert found.map.any()
     assert_same_state(before, state_of(module))
 
 
@@ -128,13 +129,17 @@ def test_ctrl_c_on_the_command_line_writes_what_there_is(tmp_path):
         "--method", "rise", "-p", "masks=1000000", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
+    # Whoever runs the tests in the background may have switched the signal off, which children inherit.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, env=environment, preexec_fn=heard)
     while run.poll() is None and psutil.Process(run.pid).cpu_times().user < 8:  # long enough to have begun
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
+    try:
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130, errors
     assert "partial" in errors
     record = json.loads((tmp_path / "out" / "record.json").read_text())

@@ -47,6 +47,8 @@ def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
     run_panel(panel, "seg-grad-cam")
     run_panel(panel, "seg-hires-grad-cam")
     assert box.button.isEnabled()
+    assert box.button.isVisible()
+    assert box.button.window() is not box.button  # it lies in the dock
     box.menu.aboutToShow.emit()
     texts = [action.text() for action in box.menu.actions() if action.text()]
     assert len(texts) == 1 + len(EVERY)

@@ -155,7 +155,7 @@ class RunBar(QWidget):
     def add_button(self, button: QPushButton) -> None:
         """Add a button that works on a result."""
         self._buttons = (*self._buttons, button)
-        shown = [each for each in self._buttons if not each.isHidden()]
+        shown = [each for each in self._buttons if not _taken_away(each)]
         for k, each in enumerate(shown):  # four in one row would be cut off
             self._row.addWidget(each, k // 2, k % 2)
             self._row.setColumnStretch(k % 2, 1)
@@ -167,6 +167,11 @@ class RunBar(QWidget):
             self.cancel_clicked.emit()
         else:
             self.run_clicked.emit()
+
+
+def _taken_away(widget: QWidget) -> bool:
+    """Tell whether a widget was hidden on purpose; Qt calls those hidden, too, that were never shown."""
+    return widget.isHidden() and widget.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
 
 
 def _text() -> QLabel:
