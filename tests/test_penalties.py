@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.penalties import mix, size_and_variation
+from napari_segxai.engine.penalties import mix, size_and_variation, sum_of_ratios
 
 
 def plain(mask, size, variation, beta):
@@ -20,14 +20,14 @@ def plain(mask, size, variation, beta):
 @pytest.mark.parametrize(("size", "variation", "beta"), [(0.3, 0.7, 2.0), (0.01, 0.5, 3.0), (1.0, 0.0, 2.0)])
 def test_size_and_variation(shape, size, variation, beta):
     torch.manual_seed(0)
-    mask = torch.rand(1, 1, *shape, dtype=torch.float64).requires_grad_()
-    value, want = size_and_variation(mask, size, variation, beta), plain(mask, size, variation, beta)
-    torch.testing.assert_close(value, want)
-    [own] = torch.autograd.grad(3 * value, [mask])
-    [other] = torch.autograd.grad(3 * want, [mask])
+    mask = torch.rand(1, 1, *shape, dtype=torch.float64)
+    value, own = size_and_variation(mask, size, variation, beta)
+    mask.requires_grad_()
+    want = plain(mask, size, variation, beta)
+    torch.testing.assert_close(value, want.detach())
+    [other] = torch.autograd.grad(want, [mask])
     torch.testing.assert_close(own, other)
-    zero = torch.zeros(1, 1, *shape, requires_grad=True)
-    [gradient] = torch.autograd.grad(size_and_variation(zero, size, variation, beta), [zero])
+    _, gradient = size_and_variation(torch.zeros(1, 1, *shape), size, variation, beta)
     assert not gradient.any()  # nothing pulls a removed pixel below zero
 
 
@@ -42,3 +42,15 @@ def test_mix(channels, wide, grid):
     torch.testing.assert_close(mix(baseline, image, mask), torch.lerp(baseline, image, mask))
     assert torch.autograd.gradcheck(lambda m: mix(baseline, image, m), mask)
     torch.testing.assert_close(mix(baseline, image, torch.ones_like(mask)), image.expand(2, -1, *grid))
+
+
+def test_sum_of_ratios():
+    torch.manual_seed(0)
+    values = torch.rand(3, 7, dtype=torch.float64).requires_grad_()
+    rows = torch.rand(4, 7, dtype=torch.float64)
+    offsets = torch.rand(4, dtype=torch.float64) + 1
+    weights = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    sums = values @ rows.T + offsets
+    want = (weights * sums[:, :2] / sums[:, 2:]).sum(1)
+    torch.testing.assert_close(sum_of_ratios(values, rows, offsets, weights), want)
+    assert torch.autograd.gradcheck(lambda v: sum_of_ratios(v, rows, offsets, weights), values)

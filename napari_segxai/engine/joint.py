@@ -31,6 +31,8 @@ class Turn:
         parameter -> the network's input (1, channels, *grid), differentiable.
     loss
         (parameter, logits) -> scalar.
+    price
+        parameter, without a graph -> a further term of the loss, and its gradient; written out, it costs less.
     value, gradient
         The loss and its gradient, once the turn has been taken.
     """
@@ -39,6 +41,7 @@ class Turn:
     parameter: Tensor
     inputs: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
+    price: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     value: Tensor | None = None
     gradient: Tensor | None = None
 
@@ -100,6 +103,9 @@ def _took(turns: Iterable[Turn]) -> bool:
         return False
     for turn, value, gradient in zip(turns, values, gradients, strict=True):
         turn.value, turn.gradient = value.detach(), gradient
+        if turn.price is not None:
+            price, slope = turn.price(turn.parameter.detach())
+            turn.value, turn.gradient = turn.value + price, gradient.add_(slope)
         turn.question.passes.forward += 1
         turn.question.passes.backward += 1
     return True

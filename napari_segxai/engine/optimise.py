@@ -23,6 +23,7 @@ def optimise(
     descent: Callable[[Tensor], Descent],
     after: Callable[[Tensor], None],
     note: str,
+    price: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     partial: Callable[[], Finding] | None = None,
 ) -> Steps[Tensor]:
     """Minimise `loss` over `parameter`, which is changed in place.
@@ -39,6 +40,8 @@ def optimise(
         parameter -> the rule by which it descends.
     after
         Called without gradient after every update, e.g. to clamp.
+    price
+        parameter -> a further term of the loss, and its gradient; see `penalties.py`.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def optimise(
     joint.members += 1
     try:
         for k in range(iterations):
-            turn = Turn(question, parameter, inputs, loss)
+            turn = Turn(question, parameter, inputs, loss, price)
             joint.enter(turn)
             while turn.gradient is None:  # others still have to ask
                 yield question.step(f"{note} {k + 1} of {iterations}", partial)

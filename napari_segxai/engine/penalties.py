@@ -10,46 +10,33 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def size_and_variation(mask: Tensor, size: float, variation: float, beta: float) -> Tensor:
-    """Return ``size * mean |m| + variation * TV(m)``, differentiable once.
+def size_and_variation(mask: Tensor, size: float, variation: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Return ``size * mean |m| + variation * TV(m)`` and its gradient.
 
     TV is the mean of |difference of neighbours|^beta per axis, summed over the axes.
 
     Parameters
     ----------
     mask
-        (1, 1, *grid).
+        (1, 1, *grid), without a graph.
     """
-    return _SizeAndVariation.apply(mask, size, variation, beta)
-
-
-class _SizeAndVariation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, mask: Tensor, size: float, variation: float, beta: float) -> Tensor:
-        gradient = torch.zeros_like(mask)
-        for axis in range(2, mask.ndim):
-            n = mask.shape[axis]
-            if n < 2 or variation == 0:
-                continue
-            slope = mask.narrow(axis, 1, n - 1) - mask.narrow(axis, 0, n - 1)
-            scale = variation * beta / slope.numel()
-            if beta != 2:
-                slope = slope.abs().pow_(beta - 1).mul_(slope.sign())
-            gradient.narrow(axis, 1, n - 1).add_(slope, alpha=scale)
-            gradient.narrow(axis, 0, n - 1).sub_(slope, alpha=scale)
-        # Both terms are homogeneous, so that their values follow from their gradients (Euler).
-        flat, sign = mask.reshape(-1), mask.sign()
-        value = torch.dot(gradient.view(-1), flat) / beta
-        price = size / mask.numel()
-        value.add_(torch.dot(sign.view(-1), flat), alpha=price)
-        ctx.save_for_backward(gradient.add_(sign, alpha=price))
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None
+    gradient = torch.zeros_like(mask)
+    for axis in range(2, mask.ndim):
+        n = mask.shape[axis]
+        if n < 2 or variation == 0:
+            continue
+        slope = mask.narrow(axis, 1, n - 1) - mask.narrow(axis, 0, n - 1)
+        scale = variation * beta / slope.numel()
+        if beta != 2:
+            slope = slope.abs().pow_(beta - 1).mul_(slope.sign())
+        gradient.narrow(axis, 1, n - 1).add_(slope, alpha=scale)
+        gradient.narrow(axis, 0, n - 1).sub_(slope, alpha=scale)
+    # Both terms are homogeneous, so that their values follow from their gradients (Euler).
+    flat, sign = mask.reshape(-1), mask.sign()
+    value = torch.dot(gradient.view(-1), flat) / beta
+    price = size / mask.numel()
+    value.add_(torch.dot(sign.view(-1), flat), alpha=price)
+    return value, gradient.add_(sign, alpha=price)
 
 
 def sum_of_ratios(values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:

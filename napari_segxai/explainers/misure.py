@@ -160,9 +160,8 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
 
     alphas = torch.tensor([options.alpha_label, options.alpha_background], device=question.device)
 
-    def loss(values: Tensor, logits: Tensor) -> Tensor:
-        price = size_and_variation(values, options.lam, options.gamma, options.beta)
-        return price + 1 - seen.soft_dice(logits, alphas).sum()
+    def loss(_: Tensor, logits: Tensor) -> Tensor:
+        return 1 - seen.soft_dice(logits, alphas).sum()
 
     below = math.nextafter(options.clamp, -1)  # what equals the clamp stays
 
@@ -180,6 +179,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr, weight_decay=options.weight_decay),
         after=after,
+        price=lambda values: size_and_variation(values, options.lam, options.gamma, options.beta),
         note="stage 2, pruning",
         partial=pruned,
     )
