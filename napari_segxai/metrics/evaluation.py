@@ -46,10 +46,14 @@ class Options:
     ties: Ties = option(
         "any", help="pointing game: of several highest pixels, any or all, or the share of them"
     )
-    tolerance: float = option(0.0, ge=0, unit="mm", help="pointing game: distance that still counts as a hit")
+    tolerance: float = option(
+        0.0, ge=0, unit="mm, or the image's unit", help="pointing game: distance that still counts as a hit"
+    )
     tau: float = option(0.2, ge=0, le=1, help="box accuracy: threshold as a share of the maximum")
     sigma: float = option(0.5, ge=0, le=1, help="box accuracy: IoU that counts as a hit")
-    boundary: float = option(3.0, gt=0, unit="mm", help="width of the boundary on either side of the outline")
+    boundary: float = option(
+        3.0, gt=0, unit="mm, or the image's unit", help="width of the boundary on either side of the outline"
+    )
 
 
 @dataclass(frozen=True, eq=False)
