@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_segxai.gui.fields import TargetFields, combo, device_box, section
 from napari_segxai.gui.image_box import ImageBox
@@ -16,6 +16,7 @@ from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
 from napari_segxai.gui.trust_box import TrustBox
 from napari_segxai.gui.truth_box import TruthBox
+from napari_segxai.gui.wide_dock import lay_out_form
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -45,30 +46,6 @@ class CompareForm(QWidget):
         self.target = section("Target and seed", self.target_fields)
         self.device_box, self.no_gpu = device_box()
 
-        rows = QFormLayout()
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        rows.setVerticalSpacing(3)
-        rows.addRow("Image", self.image_box)
-        rows.addRow("Model", self.model_box)
-        rows.addRow("Label", self.label_box)
-        rows.addRow("Region", self.region_box)
-        rows.addRow("Truth", self.truth_box)
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(2, 2, 2, 2)
-        column.setSpacing(3)
-        column.addLayout(rows)
-        for part in (self.truth_note, self.slice_note, self.methods, self.metric_section, self.target):
-            column.addWidget(part)
-        device = QFormLayout()
-        device.addRow("Device", self.device_box)
-        column.addLayout(device)
-        column.addWidget(self.no_gpu)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
         self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Run the ticked methods, and measure every map.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this comparison again.")
@@ -78,11 +55,15 @@ class CompareForm(QWidget):
         self.run_bar.save.clicked.disconnect()
         self.trust_box = TrustBox(check_costs, "the map of the chosen row")
         self.run_bar.add_button(self.trust_box.button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.run_bar)
-        self.setMinimumWidth(295)
+        rows = {
+            "Image": self.image_box,
+            "Model": self.model_box,
+            "Label": self.label_box,
+            "Region": self.region_box,
+            "Truth": self.truth_box,
+        }
+        parts = (self.truth_note, self.slice_note, self.methods, self.metric_section, self.target)
+        lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     def set_truth_note(self, notes: Sequence[str]) -> None:
         """Say below the fields what is done to the truth."""

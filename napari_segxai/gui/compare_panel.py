@@ -10,10 +10,10 @@ from weakref import ref
 
 import numpy as np
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QSplitter, QWidget
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_segxai.comparing import Plan, difference, digests, plan_comparison
+from napari_segxai.comparing import Plan, plan_comparison
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.errors import UserError
@@ -30,7 +30,8 @@ from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import named
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
+from napari_segxai.matching import difference, digests
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.targets import Target
 from napari_segxai.trust.checking import check_steps
@@ -73,15 +74,7 @@ class ComparePanel(QWidget):
         self._shown: dict[str, ref[Layer]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self._was_shown = False
-        sides = QSplitter(Qt.Orientation.Horizontal)
-        sides.addWidget(self.fields)
-        sides.addWidget(self.results)
-        sides.setStretchFactor(1, 1)
-        sides.setSizes([290, 990])
-        sides.setChildrenCollapsible(False)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(sides)
+        put_side_by_side(self, self.fields, self.results, 290)
         self._connect()
         self.image_box.refresh()
         self._on_theme()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.flowing import METHODS
@@ -17,6 +17,7 @@ from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
 from napari_segxai.gui.truth_box import TruthBox
+from napari_segxai.gui.wide_dock import lay_out_form
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -49,32 +50,6 @@ class FlowForm(QWidget):
         self.target = section("Target and seed", self.target_fields)
         self.device_box, self.no_gpu = device_box()
 
-        rows = QFormLayout()
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        rows.setVerticalSpacing(3)
-        rows.addRow("Image", self.image_box)
-        rows.addRow("Model", self.model_box)
-        rows.addRow("Labels", self.label_list)
-        rows.addRow("Method", self.method_box)
-        rows.addRow("Layers", self.layer_picker)
-        rows.addRow("Region", self.region_box)
-        rows.addRow("Truth", self.truth_box)
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(2, 2, 2, 2)
-        column.setSpacing(3)
-        column.addLayout(rows)
-        for part in (self.slice_note, self.summary, self.parameters, self.target):
-            column.addWidget(part)
-        device = QFormLayout()
-        device.addRow("Device", self.device_box)
-        column.addLayout(device)
-        column.addWidget(self.no_gpu)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
         self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Show every label at every network layer, from one forward pass.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this flow again.")
@@ -88,8 +63,14 @@ class FlowForm(QWidget):
             "prediction loses."
         )
         self.run_bar.add_button(self.causal)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.run_bar)
-        self.setMinimumWidth(295)
+        rows = {
+            "Image": self.image_box,
+            "Model": self.model_box,
+            "Labels": self.label_list,
+            "Method": self.method_box,
+            "Layers": self.layer_picker,
+            "Region": self.region_box,
+            "Truth": self.truth_box,
+        }
+        parts = (self.slice_note, self.summary, self.parameters, self.target)
+        lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QHBoxLayout,
-    QSplitter,
     QWidget,
 )
 
@@ -28,7 +26,7 @@ from napari_segxai.gui.flow_form import FlowForm
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import show
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -70,15 +68,7 @@ class FlowPanel(QWidget):
         self._was_shown = False
         self.export = ExportMenu(self.results, self.run_bar, self._in_background)
         self.run_bar.save.setMenu(self.export)
-        sides = QSplitter(Qt.Orientation.Horizontal)
-        sides.addWidget(self.fields)
-        sides.addWidget(self.results)
-        sides.setStretchFactor(1, 1)
-        sides.setSizes([290, 990])
-        sides.setChildrenCollapsible(False)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(sides)
+        put_side_by_side(self, self.fields, self.results, 290)
         self._connect()
         self._on_method()
         self.image_box.refresh()

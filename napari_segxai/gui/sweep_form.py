@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_segxai.comparing import METRICS
 from napari_segxai.explainers.registry import Method, all_methods
@@ -16,6 +16,7 @@ from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
 from napari_segxai.gui.sweep_grid import GridBox
+from napari_segxai.gui.wide_dock import lay_out_form
 from napari_segxai.sweeping import can_be_swept
 
 if TYPE_CHECKING:
@@ -48,40 +49,20 @@ class SweepForm(QWidget):
         self.target = section("Target and seed", self.target_fields)
         self.device_box, self.no_gpu = device_box()
 
-        rows = QFormLayout()
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        rows.setVerticalSpacing(3)
-        rows.addRow("Image", self.image_box)
-        rows.addRow("Model", self.model_box)
-        rows.addRow("Label", self.label_box)
-        rows.addRow("Region", self.region_box)
-        rows.addRow("Method", self.method_box)
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(2, 2, 2, 2)
-        column.setSpacing(3)
-        column.addLayout(rows)
-        for part in (self.grid_box, self.slice_note, self.parameters, self.metric_section, self.target):
-            column.addWidget(part)
-        device = QFormLayout()
-        device.addRow("Device", self.device_box)
-        column.addLayout(device)
-        column.addWidget(self.no_gpu)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
         self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Explain and measure with every combination of the values.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this sweep again.")
         self.run_bar.again.hide()
         self.run_bar.save.setToolTip("Write the table and the heat maps.")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.run_bar)
-        self.setMinimumWidth(295)
+        rows = {
+            "Image": self.image_box,
+            "Model": self.model_box,
+            "Label": self.label_box,
+            "Region": self.region_box,
+            "Method": self.method_box,
+        }
+        parts = (self.grid_box, self.slice_note, self.parameters, self.metric_section, self.target)
+        lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     @property
     def method(self) -> Method:

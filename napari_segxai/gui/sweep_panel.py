@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMessageBox, QSplitter, QWidget
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
@@ -22,7 +22,7 @@ from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import show_map
 from napari_segxai.gui.sweep_form import SweepForm
 from napari_segxai.gui.sweep_results import SweepResults, words_of
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
 from napari_segxai.io.sweep_files import TABLE
 from napari_segxai.sweeping import Sweep, SweepPlan, plan_sweep
 from napari_segxai.targets import Target
@@ -62,15 +62,7 @@ class SweepPanel(QWidget):
         self._shown: dict[int, ref[Layer]] = {}
         self._form_of: Method | None = None
         self._was_shown = False
-        sides = QSplitter(Qt.Orientation.Horizontal)
-        sides.addWidget(self.fields)
-        sides.addWidget(self.results)
-        sides.setStretchFactor(1, 1)
-        sides.setSizes([310, 970])
-        sides.setChildrenCollapsible(False)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(sides)
+        put_side_by_side(self, self.fields, self.results, 310)
         self._connect()
         fields = self.fields
         fields.method_box.setCurrentIndex(fields.method_box.findData("misure"))
