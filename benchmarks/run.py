@@ -22,7 +22,8 @@ from bare import best_forward, forwards, paired, to_input, to_layer
 
 import napari_segxai as sx
 from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.passes import finish
+from napari_segxai.engine.question import Finding
 from napari_segxai.explaining import Job
 from napari_segxai.model.zoo.resnet_unet import ResNetUNet
 from napari_segxai.resources import resource
@@ -69,9 +70,7 @@ def measure(
 
         def ask(method: str, **params: object) -> Callable[[], Finding]:
             job = Job.make(model, image, target, method, device=str(device), **params)
-            return lambda: finding(
-                job, Question(model, image, prepared, target, device=device, seed=0, planned=job.passes)
-            )
+            return lambda: finish(job.answer(job.question(prepared)))
 
         def explain() -> sx.Explanation:
             return sx.explain(model, image, target, "seg-grad-cam", device=str(device))
@@ -99,16 +98,6 @@ def measure(
     return rows
 
 
-def finding(job: Job, question: Question) -> Finding:
-    """Run the method alone."""
-    steps = job.method.run(question, job.options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
-
-
 def stage_two(
     model: sx.SegmentationModel,
     image: sx.Image,
@@ -129,6 +118,19 @@ def stage_two(
     return result
 
 
+def versions(device: torch.device) -> str:
+    """Return on what was measured, in words."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    )
+    return (
+        f"Device: {name}. torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}, "
+        f"napari-segxai {sx.__version__}, {datetime.date.today()}."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
@@ -136,17 +138,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     device = choose_device(options.device)
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    )
-    versions = (
-        f"Device: {name}. torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}, "
-        f"napari-segxai {sx.__version__}, {datetime.date.today()}."
-    )
     lines = [
-        versions,
+        versions(device),
         "",
         "| network | method | passes | seconds | bare passes | ratio |",
         "|---|---|---|---|---|---|",

@@ -29,6 +29,9 @@ from napari_segxai.targets import Target
 
 T = TypeVar("T")
 
+MANY_PASSES = 32
+"""Forward passes from which on a quicker twin of the network is worth making."""
+
 
 def methods() -> list[dict[str, Any]]:
     """List the methods.
@@ -286,18 +289,24 @@ class Job:
             yield Step(step.done, step.total, step.note, so_far)
 
     def question(self, prepared: Prepared, shared: Shared | None = None) -> Question:
-        """Return what is asked about an image as the network gets it."""
-        return Question(
-            self.model,
+        """Return what is asked about an image as the network gets it; the model is in use."""
+        planned, model = self.planned, self.model
+        if planned.cost >= MANY_PASSES and not self.method.looks_inside(self.options):
+            model = model.quick(prepared.tensor.to(self.device))
+        question = Question(
+            model,
             self.image,
             prepared,
             self.target,
             device=self.device,
             seed=self.seed,
-            planned=self.planned,
+            planned=planned,
             precision=self.precision,
             shared=shared,
         )
+        if model.changes:
+            question.engine["network"] = model.changes
+        return question
 
     def answer(self, question: Question) -> Steps[Finding]:
         """Run the method on a question."""

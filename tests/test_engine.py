@@ -45,10 +45,25 @@ def assert_same_state(before, after):
         assert torch.equal(value, after[4][name])
 
 
+class Tally:
+    """Counts the passes of a network and of its copies, and lets one of them fail."""
+
+    def __init__(self):
+        self.calls, self.fail_at, self.error = 0, None, RuntimeError("boom")
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def count(self):
+        self.calls += 1
+        if self.fail_at is not None and self.calls >= self.fail_at:
+            raise self.error
+
+
 class Mixed(LinearHead):
     """Parts in training mode, parts frozen, and a batch normalisation that would notice training mode."""
 
-    def __init__(self, fail_at: int | None = None):
+    def __init__(self):
         super().__init__()
         self.norm = nn.BatchNorm2d(6)
         self.pool, self.up = nn.AvgPool2d(2), nn.ConvTranspose2d(6, 6, 2, stride=2)
@@ -57,12 +72,10 @@ class Mixed(LinearHead):
             self.head.bias.copy_(torch.tensor([0.0, 0.3]))  # so that something is predicted as the object
         self.train()
         self.features.eval()
-        self.calls, self.fail_at, self.error = 0, fail_at, RuntimeError("boom")
+        self.tally = Tally()
 
     def forward(self, x):
-        self.calls += 1
-        if self.fail_at is not None and self.calls >= self.fail_at:
-            raise self.error
+        self.tally.count()
         return self.head(self.up(self.pool(self.norm(self.features(x)))))
 
 
@@ -83,7 +96,7 @@ def test_the_model_is_left_as_it_was_after_an_exception(method):
     before = state_of(module)
     found = find_method(method)
     passes = found.passes(found.make_options(SMALL.get(method, {})), NOMINAL).forward
-    module.fail_at = module.calls + min(passes, 2)
+    module.tally.fail_at = module.tally.calls + min(passes, 2)
     with pytest.raises(RuntimeError, match="boom"):
         sx.explain(model, planted_image(), "object", method, **SMALL.get(method, {}))
     assert_same_state(before, state_of(module))
@@ -96,10 +109,10 @@ def test_closing_stops_before_the_next_pass_and_restores(method):
     before = state_of(module)
     job = sx.explain_steps(model, planted_image(), "object", method, **SMALL.get(method, {}))
     step = next(job)
-    calls = module.calls
+    calls = module.tally.calls
     assert 0 < step.done <= step.total
     job.close()
-    assert module.calls == calls
+    assert module.tally.calls == calls
     assert_same_state(before, state_of(module))
 
 

@@ -118,6 +118,10 @@ class Method:
         """Names of the parameters that take a network layer."""
         return tuple(p.name for p in self.parameters if p.type is LayerName)
 
+    def looks_inside(self, options: Any) -> bool:
+        """Tell whether it may look at what single layers of the network return."""
+        return bool("network layers" in self.needs or self.layer_parameters or hasattr(options, "wrapped"))
+
     def make_options(self, values: Mapping[str, Any]) -> Any:
         """Build its options; the value "preset" fills in a preset, which the other values override.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
 from napari_segxai.engine.modules import first_tensor
+from napari_segxai.engine.quick import quick_twin, state
 from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
@@ -91,6 +93,8 @@ class SegmentationModel:
             tuple[torch.device, tuple[int, ...], bool], int
         ] = {}  # after memory ran out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
+        self.changes = ""  # what is different in a quick twin; see `quick`
+        self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
         dry_run(self)
 
@@ -305,6 +309,32 @@ class SegmentationModel:
                 module.training = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
+
+    def quick(self, tensor: Tensor) -> SegmentationModel:
+        """Return a model that computes the same logits in less time, where there is one, else this one.
+
+        It lasts as long as this one is in use, and its network layers are not those of this one. It is made at the
+        cost of two forward passes, remembered, and made anew when weights or hooks have changed.
+
+        Parameters
+        ----------
+        tensor
+            (1, channels, *grid): on which both have to agree.
+        """
+        if not self.has_layers:
+            return self
+        key = state(self.module)
+        if self._quick is None or self._quick[0] != key:
+            with torch.inference_mode(False), torch.no_grad():  # what inference mode makes has no gradients
+                _ = self.map_bytes_per_cell  # of this network, before it is copied
+                found = quick_twin(self.module, lambda module: self._with(module, "").logits(tensor))
+            self._quick = key, None if found is None else self._with(*found)
+        return self._quick[1] or self
+
+    def _with(self, module: nn.Module, changes: str) -> SegmentationModel:
+        other = copy.copy(self)
+        other.module, other.changes = module, changes
+        return other
 
     @property
     def example_grid(self) -> tuple[int, ...]:

@@ -1,0 +1,185 @@
+"""A twin of a network that computes the same in less time, for methods that need many passes.
+
+Batch normalisation is folded into the convolution before it, kernels lie in memory as convolutions read them fastest,
+and 3D convolutions of a single image are put so that torch takes its fast path. What a convolution returns is then no
+longer what it returned in the user's network: methods that look at network layers use that network itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+
+from napari_segxai.engine.memory import is_out_of_memory
+from napari_segxai.engine.modules import find_module, named_modules
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CHANNELS_LAST = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+TOLERANCE = 1e-2
+"""Largest difference of the outputs, relative to the largest output: that of a GPU's TensorFloat-32 lies well below."""
+
+
+SMALL = 20480
+"""Below so many channels x rows of a single image, torch (2.13) computes a 3D convolution of one group on the CPU in a
+slow way of its own: measured, up to 8 times slower than oneDNN. Of a single channel it is not slower."""
+
+
+def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[nn.Module, str] | None:
+    """Return a twin and what is different in it, in words; None where there is nothing to gain.
+
+    The twin shares every parameter and buffer that stays as it is. It is tried on one input before it is used.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode; never changed.
+    run
+        module -> its output for some input, without gradients.
+    """
+    kinds = {type(one) for _, one in named_modules(module)}
+    if kinds.isdisjoint((*NORMALISATIONS, nn.Conv3d)):
+        return None
+    pairs, wanted = _pairs(module, run)
+    if not pairs and nn.Conv3d not in kinds:
+        return None
+    try:
+        twin = _twin(module, pairs)
+    except Exception as error:  # a network may hold anything, also what cannot be copied
+        if is_out_of_memory(error):
+            raise
+        return None
+    found = run(twin)
+    alike = found.shape == wanted.shape and (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
+    folded = f"{len(pairs)} batch normalisations folded, " if pairs else ""
+    return (twin, f"{folded}kernels channels last") if alike else None
+
+
+def state(module: nn.Module) -> tuple[Any, ...]:
+    """Return what changes when the weights or hooks of a network do, without looking at the numbers."""
+    tensors = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(module))
+    modules = (one for _, one in named_modules(module))
+    return *tensors, *(key for one in modules for key in chain(one._forward_hooks, one._forward_pre_hooks))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    for one in (module, *(child for _, child in named_modules(module))):
+        yield from (t for t in chain(one._parameters.values(), one._buffers.values()) if t is not None)
+
+
+class _Uses(TorchFunctionMode):
+    """Counts the operations that take what a convolution returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not isinstance(out, int | float | bool | str | torch.Size):  # asking for a shape is no use
+            self._look((args, kwargs))
+        return out
+
+    def _look(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            name = getattr(value, "_returned_by", None)
+            if name is not None:
+                self.count[name] += 1
+        elif isinstance(value, dict):
+            self._look(tuple(value.values()))
+        elif isinstance(value, tuple | list):
+            for item in value:
+                self._look(item)
+
+
+def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[tuple[str, str]], Tensor]:
+    """Return the names of convolutions and of the normalisations that alone use what they return; and the output."""
+    calls: Counter[str] = Counter()
+    followed: list[tuple[str, str]] = []
+
+    def called(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, out: Tensor) -> None:
+            calls[name] += 1
+            out._returned_by = name
+
+        return hook
+
+    def follows(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple) -> None:
+            calls[name] += 1
+            before = getattr(args[0], "_returned_by", None) if args else None
+            if before is not None:
+                followed.append((before, name))
+
+        return hook
+
+    handles = []
+    for name, one in named_modules(module):
+        if one._forward_hooks or one._forward_pre_hooks:  # somebody looks, or computes the weights
+            continue
+        if type(one) in CONVOLUTIONS or (type(one) in TRANSPOSED and one.groups == 1):
+            handles.append(one.register_forward_hook(called(name)))
+        elif type(one) in NORMALISATIONS and one.running_mean is not None and not one.training:
+            handles.append(one.register_forward_pre_hook(follows(name)))
+    try:
+        with _Uses() as uses:
+            out = run(module)
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = [pair for pair in followed if all(calls[name] == 1 for name in pair) and uses.count[pair[0]] == 1]
+    return once, out
+
+
+def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
+    twin = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
+    for convolution, normalisation in pairs:
+        before, after = find_module(twin, convolution), find_module(twin, normalisation)
+        weight, bias = fuse_conv_bn_weights(
+            before.weight,
+            before.bias,
+            after.running_mean,
+            after.running_var,
+            after.eps,
+            after.weight,
+            after.bias,
+            transpose=isinstance(before, TRANSPOSED),
+        )
+        before.weight, before.bias = _frozen(weight), _frozen(bias)
+        parent, _, last = normalisation.rpartition(".")
+        (find_module(twin, parent) if parent else twin)._modules[last] = nn.Identity()
+    for _, one in named_modules(twin):
+        if type(one) in CHANNELS_LAST and one._parameters.get("weight") is not None:
+            one.weight = _frozen(one.weight.contiguous(memory_format=CHANNELS_LAST[type(one)]))
+        if type(one) is nn.Conv3d and one.groups == 1 < one.in_channels and one.out_channels % 2 == 0:
+            one.__class__ = _Convolution3d
+    return twin
+
+
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=False)
+
+
+class _Convolution3d(nn.Conv3d):
+    """For a single image the same convolution in two groups, which both see all of the image; see `SMALL`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        single = input.ndim == 5 and len(input) == 1 and input.is_cpu and self.padding_mode == "zeros"
+        if not single or math.prod(input.shape[1:4]) > SMALL:
+            return super().forward(input)
+        twice = torch.cat([input, input], 1)
+        return F.conv3d(twice, self.weight, self.bias, self.stride, self.padding, self.dilation, 2)
