@@ -129,3 +129,19 @@ def test_areas_are_shares():
     for areas in ("", "0.1, x", "0.2 1.5", "0"):
         with pytest.raises(sx.UserError, match="numbers between 0 and 1"):
             sx.explain(planted_model(), planted_image(), "object", "extremal-perturbation", areas=areas)
+
+
+def test_areas_that_are_searched_side_by_side_are_those_searched_alone():
+    """And go through the network in one batch."""
+    model, sizes = planted_model(), []
+    model.module.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    params = {"iterations": 10, "cells": 8}
+    both = sx.explain(model, planted_image(), "object", "extremal-perturbation", areas="0.1, 0.3", **params)
+    assert sizes.count(2) >= 9
+    for area in (0.1, 0.3):
+        alone = sx.explain(
+            model, planted_image(), "object", "extremal-perturbation", areas=str(area), **params
+        )
+        np.testing.assert_allclose(both.maps[f"mask_{area:g}"], alone.maps[f"mask_{area:g}"], atol=1e-3)
+        assert alone.record.passes["backward"] == 10
+    assert both.record.passes["backward"] == 20

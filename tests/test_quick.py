@@ -294,7 +294,7 @@ def test_weights_that_change_are_noticed(monkeypatch):
     ("method", "params"),
     [
         ("seg-score-cam", {"layer": "blocks.0"}),
-        ("adversarial-attack", {"layer": "blocks.0", "steps": 20}),
+        ("adversarial-attack", {"explanation": "seg-grad-cam", "layer": "blocks.0", "steps": 20}),
         ("stable-explanation", {"wraps": "seg-grad-cam", "parameters": "layer=blocks.0", "copies": 20}),
     ],
 )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from napari_segxai.engine.batches import batch_size, remember_batch
 from napari_segxai.engine.memory import OutOfMemory, free, is_out_of_memory
+from napari_segxai.engine.passes import Steps
 
 if TYPE_CHECKING:
     from napari_segxai.engine.question import Question
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -80,6 +83,27 @@ class Joint:
                 if n == 1:
                     raise OutOfMemory(waiting[0].question.device)
                 remember_batch(waiting[0].question, n // 2, gradients=True)
+
+
+def side_by_side(works: Sequence[Steps[T]]) -> Steps[list[T]]:
+    """Let several pieces of work of one question take a step in turn; return what each has found."""
+    found: dict[int, T] = {}
+    try:
+        while len(found) < len(works):
+            step = None
+            for k, work in enumerate(works):
+                if k in found:
+                    continue
+                try:
+                    step = next(work)
+                except StopIteration as done:
+                    found[k] = done.value
+            if step is not None:
+                yield step
+    finally:
+        for work in works:
+            work.close()
+    return [found[k] for k in range(len(works))]
 
 
 def _grid(turn: Turn) -> tuple[int, ...]:

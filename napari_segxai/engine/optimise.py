@@ -25,6 +25,7 @@ def optimise(
     note: str,
     price: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     partial: Callable[[], Finding] | None = None,
+    joint: Joint | None = None,
 ) -> Steps[Tensor]:
     """Minimise `loss` over `parameter`, which is changed in place.
 
@@ -42,6 +43,8 @@ def optimise(
         Called without gradient after every update, e.g. to clamp.
     price
         parameter -> a further term of the loss, and its gradient; see `penalties.py`.
+    joint
+        Where several optimisations of one question meet; see `side_by_side`.
 
     Returns
     -------
@@ -51,7 +54,8 @@ def optimise(
     """
     rule = descent(parameter)
     parameter.requires_grad_(True)
-    joint = Joint() if question.shared is None else question.shared.joint
+    if joint is None:
+        joint = Joint() if question.shared is None else question.shared.joint
     losses: list[Tensor] = []
     turn: Turn | None = None
     joint.members += 1

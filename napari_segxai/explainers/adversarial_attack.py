@@ -76,6 +76,11 @@ class Options:
     gamma: float = option(10.0, ge=0, advanced=True, help="weight of keeping the logits")
     beta: float = option(30.0, gt=0, advanced=True, help="softplus(beta) stands for a ReLU during the attack")
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the map is one of a network layer."""
+        return self.explanation == "seg-grad-cam"
+
 
 def _passes(options: Options, size: Size) -> Passes:
     return Passes(options.steps + 2, options.steps * (2 if options.attack == "explanation" else 1) + 2)

@@ -6,7 +6,7 @@ After Fong, Patrick, Vedaldi, ICCV 2019, derived anew for segmentation: f is the
 logit minus the largest other one, which does not saturate), scaled so that hiding nothing gives 1 and hiding all 0.
 The area is not traded against the score, as in grid-saliency or misure, but given: the sorted mask is drawn towards
 the step function of that area. Masks are coarse and enlarged through a Gaussian, so that every mask is smooth;
-pixels are blurred where it hides them, by default. Areas are tried from small to large; the map counts in how many
+pixels are blurred where it hides them, by default. The map counts in how many
 of their masks a pixel is, and the smallest area whose mask keeps the given share of the score is the mask that is
 returned. Cost: areas x (iterations x (forward + backward) + 1 forward) + 2 passes.
 
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.descent import AdamW
+from napari_segxai.engine.joint import Joint, side_by_side
 from napari_segxai.engine.margin import margin
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
@@ -101,7 +102,7 @@ def _passes(options: Options, size: Size) -> Passes:
     passes=_passes,
 )
 def extremal_perturbation(question: Question, options: Options) -> Steps[Finding]:
-    """Optimise one mask per area, from small to large."""
+    """Optimise one mask per area, all of them side by side."""
     hide = question.hide(options.baseline)
     _ = question.weights  # an empty M ends it here
     whole = float(_mean_probability(question, question.logits))
@@ -111,27 +112,32 @@ def extremal_perturbation(question: Question, options: Options) -> Steps[Finding
     longest = options.cells or (28 if len(question.grid) == 2 else 14)
     shape = [max(2, round(n * min(1, longest / max(question.grid)))) for n in question.grid]
     enlarge = _Smooth(shape, question.grid, question.device)
-    masks: list[Tensor] = []
-    rows: list[tuple[float, float]] = []
+    areas, preserve = areas_of(options), options.mode == "preserve"
+    coarse = [
+        torch.full((1, 1, *shape), area if preserve else 1 - area, device=question.device) for area in areas
+    ]
+
+    def masks() -> list[Tensor]:
+        kept = (enlarge(values.detach())[0, 0].clamp(0, 1) for values in coarse)
+        return [mask if preserve else 1 - mask for mask in kept]
 
     def finding() -> Finding:
-        return Finding(torch.stack(masks).mean(0) if masks else torch.zeros(question.grid))
+        return Finding(torch.stack(masks()).mean(0))
 
-    areas = areas_of(options)
-    for area in areas:
-        coarse = torch.full(
-            (1, 1, *shape), area if options.mode == "preserve" else 1 - area, device=question.device
-        )
-        coarse, score = yield from _one_area(question, options, coarse, area, enlarge, hide, ends, finding)
-        kept = enlarge(coarse)[0, 0].clamp(0, 1)
-        masks.append(kept if options.mode == "preserve" else 1 - kept)
-        rows.append((area, score))
+    joint = Joint() if question.shared is None else question.shared.joint
+    scores = yield from side_by_side(
+        [
+            _one_area(question, options, values, area, enlarge, hide, ends, finding, joint)
+            for values, area in zip(coarse, areas, strict=True)
+        ]
+    )
+    found, rows = masks(), list(zip(areas, scores, strict=True))
     enough = [k for k, (_, score) in enumerate(rows) if _reached(score, whole, options)]
-    chosen = enough[0] if enough else len(masks) - 1
+    chosen = enough[0] if enough else len(found) - 1
     return Finding(
-        finding().map,
-        maps={f"mask_{area:g}": mask for area, mask in zip(areas, masks, strict=True)},
-        masks={"smallest_mask": masks[chosen] > 0.5},
+        torch.stack(found).mean(0),
+        maps={f"mask_{area:g}": mask for area, mask in zip(areas, found, strict=True)},
+        masks={"smallest_mask": found[chosen] > 0.5},
         curves={"area": {"area": areas, "score": [score for _, score in rows]}},
         numbers={"smallest_area": areas[chosen] if enough else None, "score_of_image": whole},
         warnings=[] if enough else [f"no area up to {areas[-1]:g} is enough; the largest is shown."],
@@ -162,8 +168,9 @@ def _one_area(
     hide: Hide,
     ends: Sequence[float],
     finding: Callable[[], Finding],
-) -> Steps[tuple[Tensor, float]]:
-    """Optimise the mask of one area; return it with the score it keeps."""
+    joint: Joint,
+) -> Steps[float]:
+    """Optimise the mask of one area, in place; return the score it keeps."""
     count = coarse.numel()
     kept = round(count * (area if options.mode == "preserve" else 1 - area))
     step = torch.zeros(count, device=question.device)
@@ -195,11 +202,12 @@ def _one_area(
         after=after,
         note=f"area {area:g}, iteration",
         partial=finding,
+        joint=joint,
     )
     with torch.inference_mode():
         score = float(_mean_probability(question, question.forward(shown(coarse))))
     yield question.step(f"area {area:g} checked", finding)
-    return coarse, score
+    return score
 
 
 class _Smooth:

@@ -119,8 +119,9 @@ class Method:
         return tuple(p.name for p in self.parameters if p.type is LayerName)
 
     def looks_inside(self, options: Any) -> bool:
-        """Tell whether it may look at what single layers of the network return."""
-        return bool("network layers" in self.needs or self.layer_parameters or hasattr(options, "wrapped"))
+        """Tell whether it looks at what single layers of the network return; its options may know better."""
+        layers = "network layers" in self.needs or bool(self.layer_parameters)
+        return getattr(options, "looks_inside", layers)
 
     def make_options(self, values: Mapping[str, Any]) -> Any:
         """Build its options; the value "preset" fills in a preset, which the other values override.

@@ -88,6 +88,12 @@ class Options:
         method = find_method(self.wraps)
         return method, method.make_options(read_parameters(self.parameters))
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the wrapped method does."""
+        method, own = self.wrapped
+        return method.looks_inside(own)
+
 
 def read_parameters(text: str) -> dict[str, str]:
     """Read "name=value, name=value".
