@@ -183,11 +183,11 @@ def noisy(tensor: Tensor, noise: str, level: float, seed: int, number: int) -> T
     random = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
     shape = tuple(tensor.shape)
     if noise == "darken":
-        share = torch.from_numpy(random.uniform(0, level, shape)).to(tensor)
-        return tensor - share * (tensor - low)
+        share = torch.from_numpy(random.random(shape, np.float32)).to(tensor)
+        return tensor - level * share * (tensor - low)
     drawn = {
-        "uniform": lambda: random.uniform(-1, 1, shape),
-        "normal": lambda: random.standard_normal(shape),
+        "uniform": lambda: 2 * random.random(shape, np.float32) - 1,
+        "normal": lambda: random.standard_normal(shape, np.float32),
         "laplace": lambda: random.laplace(0, math.sqrt(0.5), shape),  # of standard deviation 1
     }[noise]()
     return tensor + level * (high - low) * torch.from_numpy(drawn).to(tensor)
@@ -221,23 +221,24 @@ def two_classes(values: Tensor) -> float:
 
     Half-way between the two values on either side; the value itself where all are equal.
     """
-    ordered = values.flatten().double().sort().values
+    ordered = np.sort(values.cpu().numpy(), axis=None)
     if ordered[0] == ordered[-1]:
         return float(ordered[0])
     n = len(ordered)
-    sums = ordered.cumsum(0)
-    left = torch.arange(1, n, dtype=torch.float64, device=values.device)
-    means = sums[:-1] / left, (sums[-1] - sums[:-1]) / (n - left)
-    between = left * (n - left) * (means[1] - means[0]).square()
+    sums = np.cumsum(ordered, dtype=np.float64)
+    left = np.arange(1, n, dtype=np.float64)
+    between = n * sums[:-1] - sums[-1] * left
+    between *= between
+    between /= left * (n - left)  # n squared times the variance between the classes
     between[ordered[:-1] == ordered[1:]] = -1  # equal values belong together
     at = int(between.argmax())
-    return float((ordered[at] + ordered[at + 1]) / 2)
+    return (float(ordered[at]) + float(ordered[at + 1])) / 2
 
 
 def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options: Options) -> Finding:
     """Sort and test (copies, *cells)."""
     count = len(maps)
-    ordered = maps.sort(0).values
+    ordered = torch.from_numpy(np.sort(maps.flatten(1).T.numpy().copy(), axis=1)).T.reshape(maps.shape)
     first, last, confidence = order_bounds(count, options.alpha)
     low, high = maps.flatten(1).amin(1), maps.flatten(1).amax(1)
     shape = (-1,) + (1,) * (maps.ndim - 1)
