@@ -25,6 +25,7 @@ from napari_segxai.engine.modules import find_module, named_modules
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 CHANNELS_LAST = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -56,15 +57,14 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
     if not pairs and nn.Conv3d not in kinds:
         return None
     try:
-        twin = _twin(module, pairs)
+        twin, changes = _twin(module, pairs)
     except Exception as error:  # a network may hold anything, also what cannot be copied
         if is_out_of_memory(error):
             raise
         return None
     found = run(twin)
     alike = found.shape == wanted.shape and (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
-    folded = f"{len(pairs)} batch normalisations folded, " if pairs else ""
-    return (twin, f"{folded}kernels channels last") if alike else None
+    return (twin, changes) if alike else None
 
 
 def state(module: nn.Module) -> tuple[Any, ...]:
@@ -145,7 +145,7 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
     return once, out
 
 
-def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
+def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, str]:
     twin = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
     for convolution, normalisation in pairs:
         before, after = find_module(twin, convolution), find_module(twin, normalisation)
@@ -162,23 +162,34 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
         before.weight, before.bias = _frozen(weight), _frozen(bias)
         parent, _, last = normalisation.rpartition(".")
         (find_module(twin, parent) if parent else twin)._modules[last] = nn.Identity()
-    for _, one in named_modules(twin):
-        if type(one) in CHANNELS_LAST and one._parameters.get("weight") is not None:
-            one.weight = _frozen(one.weight.contiguous(memory_format=CHANNELS_LAST[type(one)]))
-        if type(one) is nn.Conv3d and one.groups == 1 < one.in_channels and one.out_channels % 2 == 0:
-            one.__class__ = _Convolution3d
-    return twin
+    changes = [f"{len(pairs)} batch normalisations folded"] if pairs else []
+    modules = [one for _, one in named_modules(twin)]
+    if not any(isinstance(one, INSTANCE) for one in modules):  # which copies what is not channels first
+        changes.append("kernels channels last")
+        for one in modules:
+            if type(one) in CHANNELS_LAST and one._parameters.get("weight") is not None:
+                one.weight = _frozen(one.weight.contiguous(memory_format=CHANNELS_LAST[type(one)]))
+    divided = [one for one in modules if type(one) is nn.Conv3d and _divides(one)]
+    for one in divided:
+        one.__class__ = _Convolution3d
+    if divided:
+        changes.append("3D convolutions of one image in two groups")
+    return twin, ", ".join(changes)
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach(), requires_grad=False)
 
 
+def _divides(one: nn.Conv3d) -> bool:
+    return one.groups == 1 < one.in_channels and one.out_channels % 2 == 0 and one.padding_mode == "zeros"
+
+
 class _Convolution3d(nn.Conv3d):
     """For a single image the same convolution in two groups, which both see all of the image; see `SMALL`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        single = input.ndim == 5 and len(input) == 1 and input.is_cpu and self.padding_mode == "zeros"
+        single = input.ndim == 5 and len(input) == 1 and input.is_cpu
         if not single or math.prod(input.shape[1:4]) > SMALL:
             return super().forward(input)
         twice = torch.cat([input, input], 1)
