@@ -53,13 +53,14 @@ class Amounts:
     window: int = 28  # of 224 pixels; moved by half of it
     cube: int = 16  # of 80 x 96 x 80 voxels
     square: int = 32
+    box: int = 16  # of 256 pixels
     cells: int = 60
     samples: int = 512
     masks: int = 500
     iterations: int = 100
 
 
-SHORT = Amounts(steps=2, window=112, cube=80, square=112, cells=4, samples=16, masks=4, iterations=2)
+SHORT = Amounts(steps=2, window=112, cube=80, square=112, box=64, cells=4, samples=16, masks=4, iterations=2)
 
 
 @dataclass(frozen=True)
@@ -318,13 +319,13 @@ def portrait() -> Compared:
 
 
 def near_sighted() -> Compared:
-    """A U-Net of two levels, whose receptive field is far smaller than its image of 512 x 512."""
+    """A U-Net of two levels, whose receptive field is far smaller than its image of 256 x 256."""
     from skimage.data import astronaut
 
     torch.manual_seed(0)
-    card = {"name": "U-Net of two levels, 512 x 512", "labels": ["background", "object"], "spatial_dims": 2,
-            "channels": ["red", "green", "blue"], "intensity": [{"divide": 255}], "grid": {"size": [512, 512]}}  # fmt: skip
-    model = sx.load_model(UNet(3, 2, (16, 32)), card=card)
+    card = {"name": "U-Net of two levels, 256 x 256", "labels": ["background", "object"], "spatial_dims": 2,
+            "channels": ["red", "green", "blue"], "intensity": [{"divide": 255}], "grid": {"size": [256, 256]}}  # fmt: skip
+    model = sx.load_model(UNet(3, 2, (8, 16)), card=card)
     return Compared(model, sx.Image(astronaut(), channel_axis=2, name="astronaut"))
 
 
@@ -333,10 +334,10 @@ def near_rows(much: Amounts) -> Iterator[Row]:
     case = near_sighted()
     batch = best_batch(case)
     for tool, theirs in (
-        ("captum, Occlusion", captum_occlusion(case, much.square, much.square, batch)),
-        ("MONAI, OcclusionSensitivity", monai_occlusion(case, much.square, 0.0, batch)),
+        ("captum, Occlusion", captum_occlusion(case, much.box, much.box, batch)),
+        ("MONAI, OcclusionSensitivity", monai_occlusion(case, much.box, 0.0, batch)),
     ):
-        params = {"patch": much.square, "stride": much.square}
+        params = {"patch": much.box, "stride": much.box}
         yield Row(case, "occlusion", f"{tool}, batches of {batch}", theirs, params)
 
 

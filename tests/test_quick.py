@@ -232,6 +232,11 @@ def test_a_network_that_cannot_be_copied_runs_as_it_is():
     assert twin_of(Stubborn(), torch.randn(1, 1, 8, 8)) is None
 
 
+def test_a_compiled_network_stays_as_it_is():
+    """It is quick already, and a twin would be compiled once more."""
+    assert twin_of(torch.compile(Normalised(), backend="eager"), torch.randn(1, 1, 8, 8)) is None
+
+
 def test_the_state_changes_with_weights_and_hooks_only():
     module = Normalised().eval()
     first = state(module)

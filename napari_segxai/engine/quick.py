@@ -32,7 +32,6 @@ NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNo
 TOLERANCE = 1e-2
 """Largest difference of the outputs, relative to the largest output: that of a GPU's TensorFloat-32 lies well below."""
 
-
 SMALL = 20480
 """Below so many channels x rows of a single image, torch (2.13) computes a 3D convolution of one group on the CPU in a
 slow way of its own: measured, up to 8 times slower than oneDNN. Of a single channel it is not slower."""
@@ -51,18 +50,19 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
         module -> its output for some input, without gradients.
     """
     kinds = {type(one) for _, one in named_modules(module)}
-    if kinds.isdisjoint((*NORMALISATIONS, nn.Conv3d)):
+    compiled = any("_orig_mod" in name.split(".") for name, _ in named_modules(module))
+    if compiled or kinds.isdisjoint((*NORMALISATIONS, nn.Conv3d)):  # a twin would be compiled anew
         return None
     pairs, wanted = _pairs(module, run)
     if not pairs and nn.Conv3d not in kinds:
         return None
     try:
         twin, changes = _twin(module, pairs)
-    except Exception as error:  # a network may hold anything, also what cannot be copied
+        found = run(twin)
+    except Exception as error:  # a network may hold anything, also what no copy can
         if is_out_of_memory(error):
             raise
         return None
-    found = run(twin)
     alike = found.shape == wanted.shape and (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
     return (twin, changes) if alike else None
 
