@@ -247,7 +247,9 @@ def test_the_state_changes_with_weights_and_hooks_only():
     module.blocks[1].running_mean.add_(1)
     third = state(module)
     module.blocks[2].register_forward_hook(lambda *_: None)
-    assert len({first, second, third, state(module)}) == 4
+    fourth = state(module)
+    module.register_forward_hook(lambda *_: None)
+    assert len({first, second, third, fourth, state(module)}) == 5
 
 
 # -- in explanations ----------------------------------------------------------------------------------------------

@@ -70,12 +70,16 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
 def state(module: nn.Module) -> tuple[Any, ...]:
     """Return what changes when the weights or hooks of a network do, without looking at the numbers."""
     tensors = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(module))
-    modules = (one for _, one in named_modules(module))
-    return *tensors, *(key for one in modules for key in chain(one._forward_hooks, one._forward_pre_hooks))
+    hooks = (key for one in _all(module) for key in chain(one._forward_hooks, one._forward_pre_hooks))
+    return *tensors, *hooks
+
+
+def _all(module: nn.Module) -> list[nn.Module]:
+    return [module, *(one for _, one in named_modules(module))]
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    for one in (module, *(child for _, child in named_modules(module))):
+    for one in _all(module):
         yield from (t for t in chain(one._parameters.values(), one._buffers.values()) if t is not None)
 
 
