@@ -49,6 +49,13 @@ METHODS: dict[str, dict[str, object]] = {
     "x-ray": {"steps": 8},
 }
 
+IN_VOLUMES: dict[str, dict[str, object]] = {
+    "occlusion": {"patch": 24, "stride": 24},
+    "seg-sobol": {"cells": 2, "designs": 6},
+    "counterfactual": {"segments": 12},
+}
+"""What keeps methods near 64 passes in 3D."""
+
 ONE_BY_ONE = {
     "guided-integrated-gradients",
     "stable-explanation",
@@ -110,6 +117,8 @@ def measure(
         for method, params in METHODS.items():
             if only not in (None, method):
                 continue
+            if model.card.spatial_dims == 3:
+                params = IN_VOLUMES.get(method, params)
             job = Job.make(model, image, target, method, device=str(device), **params)
             asked: list[Question] = []
 

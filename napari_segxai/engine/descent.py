@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 
+NOTHING = 1e-30
+"""A mean square that is as good as 0. With 0, those of vanishing gradients would become subnormal numbers, with which
+a CPU computes many times slower."""
+
+
 class Descent(Protocol):
     """Changes a parameter in place, after the gradient it is given."""
 
@@ -30,7 +35,7 @@ class AdamW:
 
     def __init__(self, parameter: Tensor, lr: float, weight_decay: float = 0.0):
         self.parameter, self.lr, self.decay = parameter, lr, weight_decay
-        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self.mean, self.square = torch.zeros_like(parameter), torch.full_like(parameter, NOTHING)
         self.steps = 0
 
     def step(self, gradient: Tensor) -> None:
