@@ -19,6 +19,7 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/metrics.py
 	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
 

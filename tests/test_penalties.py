@@ -39,9 +39,13 @@ def test_mix(channels, wide, grid):
     image = torch.rand(1, channels, *grid, dtype=torch.float64)
     baseline = torch.rand(1, channels, *(grid if wide else (1,) * len(grid)), dtype=torch.float64)
     mask = torch.rand(2, 1, *grid, dtype=torch.float64).requires_grad_()
-    torch.testing.assert_close(mix(baseline, image, mask), torch.lerp(baseline, image, mask))
-    assert torch.autograd.gradcheck(lambda m: mix(baseline, image, m), mask)
-    torch.testing.assert_close(mix(baseline, image, torch.ones_like(mask)), image.expand(2, -1, *grid))
+    torch.testing.assert_close(
+        mix(baseline, image, mask, image - baseline), torch.lerp(baseline, image, mask)
+    )
+    assert torch.autograd.gradcheck(lambda m: mix(baseline, image, m, image - baseline), mask)
+    torch.testing.assert_close(
+        mix(baseline, image, torch.ones_like(mask), image - baseline), image.expand(2, -1, *grid)
+    )
 
 
 def test_sum_of_ratios():

@@ -100,7 +100,8 @@ def baseline_image(
 def hide_behind(tensor: Tensor, baseline: Tensor) -> Hide:
     """Return what mixes the input with a fixed baseline."""
     shown = tensor.contiguous()  # mixing runs along rows; with channels last it takes ten times as long
-    return lambda masks: mix(baseline, shown, masks)
+    difference = shown - baseline
+    return lambda masks: mix(baseline, shown, masks, difference)
 
 
 def inpainted(tensor: Tensor, masks: Tensor) -> Tensor:

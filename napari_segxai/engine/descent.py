@@ -12,7 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
 NOTHING = 1e-30
 """A mean square that is as good as 0. With 0, those of vanishing gradients would become subnormal numbers, with which
 a CPU computes many times slower."""
@@ -36,6 +35,9 @@ class AdamW:
     def __init__(self, parameter: Tensor, lr: float, weight_decay: float = 0.0):
         self.parameter, self.lr, self.decay = parameter, lr, weight_decay
         self.mean, self.square = torch.zeros_like(parameter), torch.full_like(parameter, NOTHING)
+        self.spread = torch.empty_like(
+            parameter
+        )  # fresh memory in every step would take longer than the step
         self.steps = 0
 
     def step(self, gradient: Tensor) -> None:
@@ -47,8 +49,8 @@ class AdamW:
         self.mean.lerp_(gradient, 1 - first)
         self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         bias = math.sqrt(1 - second**self.steps)
-        spread = self.square.sqrt().add_(epsilon * bias)
-        self.parameter.addcdiv_(self.mean, spread, value=-self.lr * bias / (1 - first**self.steps))
+        torch.sqrt(self.square, out=self.spread).add_(epsilon * bias)
+        self.parameter.addcdiv_(self.mean, self.spread, value=-self.lr * bias / (1 - first**self.steps))
 
 
 class Momentum:

@@ -74,7 +74,7 @@ class _SumOfRatios(torch.autograd.Function):
         return (slopes * upstream[:, None]) @ rows, None, None, None
 
 
-def mix(baseline: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Tensor) -> Tensor:
     """Return ``baseline + mask * (image - baseline)``, differentiable once and in the mask alone.
 
     Parameters
@@ -85,26 +85,28 @@ def mix(baseline: Tensor, image: Tensor, mask: Tensor) -> Tensor:
         (1, channels, *grid).
     mask
         (n, 1, *grid).
+    difference
+        (1, channels, *grid): image - baseline, which does not change from mask to mask.
     """
     if not mask.requires_grad or image.shape[1] == 1:
         return torch.lerp(
             baseline, image, mask
         )  # whose own gradient is slow only where it sums over channels
-    return _Mix.apply(baseline, image, mask)
+    return _Mix.apply(baseline, image, mask, difference)
 
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, baseline: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(baseline, image)
+    def forward(ctx: Any, baseline: Tensor, image: Tensor, mask: Tensor, difference: Tensor) -> Tensor:
+        ctx.save_for_backward(difference)
         return torch.lerp(baseline, image, mask)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor]:
-        baseline, image = ctx.saved_tensors
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
+        (difference,) = ctx.saved_tensors
         # One channel after the other: a sum over so short an axis is slow.
-        out = upstream[:, :1] * (image[:, :1] - baseline[:, :1])
-        for k in range(1, image.shape[1]):
-            out.addcmul_(upstream[:, k : k + 1], image[:, k : k + 1] - baseline[:, k : k + 1])
-        return None, None, out
+        out = upstream[:, :1] * difference[:, :1]
+        for k in range(1, difference.shape[1]):
+            out.addcmul_(upstream[:, k : k + 1], difference[:, k : k + 1])
+        return None, None, out, None
