@@ -237,7 +237,7 @@ def test_a_compiled_network_stays_as_it_is():
     assert twin_of(torch.compile(Normalised(), backend="eager"), torch.randn(1, 1, 8, 8)) is None
 
 
-def test_the_state_changes_with_weights_and_hooks_only():
+def test_the_state_changes_with_weights_modules_and_hooks_only():
     module = Normalised().eval()
     first = state(module)
     module(torch.randn(1, 1, 8, 8))
@@ -249,7 +249,9 @@ def test_the_state_changes_with_weights_and_hooks_only():
     module.blocks[2].register_forward_hook(lambda *_: None)
     fourth = state(module)
     module.register_forward_hook(lambda *_: None)
-    assert len({first, second, third, fourth, state(module)}) == 5
+    fifth = state(module)
+    module.blocks[2] = nn.Tanh()
+    assert len({first, second, third, fourth, fifth, state(module)}) == 6
 
 
 # -- in explanations ----------------------------------------------------------------------------------------------

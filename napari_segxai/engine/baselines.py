@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -100,7 +101,7 @@ def baseline_image(
 def hide_behind(tensor: Tensor, baseline: Tensor) -> Hide:
     """Return what mixes the input with a fixed baseline."""
     shown = tensor.contiguous()  # mixing runs along rows; with channels last it takes ten times as long
-    difference = shown - baseline
+    difference = cache(lambda: shown - baseline)
     return lambda masks: mix(baseline, shown, masks, difference)
 
 

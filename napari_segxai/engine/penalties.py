@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class _SumOfRatios(torch.autograd.Function):
         return (slopes * upstream[:, None]) @ rows, None, None, None
 
 
-def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Tensor) -> Tensor:
+def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Callable[[], Tensor]) -> Tensor:
     """Return ``baseline + mask * (image - baseline)``, differentiable once and in the mask alone.
 
     Parameters
@@ -86,13 +87,14 @@ def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Tensor) -> Te
     mask
         (n, 1, *grid).
     difference
-        (1, channels, *grid): image - baseline, which does not change from mask to mask.
+        Returns image - baseline, (1, channels, *grid), which does not change from mask to mask; asked for only where a
+        gradient needs it.
     """
     if not mask.requires_grad or image.shape[1] == 1:
         return torch.lerp(
             baseline, image, mask
         )  # whose own gradient is slow only where it sums over channels
-    return _Mix.apply(baseline, image, mask, difference)
+    return _Mix.apply(baseline, image, mask, difference())
 
 
 class _Mix(torch.autograd.Function):

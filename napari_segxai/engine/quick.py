@@ -68,10 +68,11 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
 
 
 def state(module: nn.Module) -> tuple[Any, ...]:
-    """Return what changes when the weights or hooks of a network do, without looking at the numbers."""
+    """Return what changes when the weights, modules or hooks of a network do, without looking at the numbers."""
     tensors = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(module))
     hooks = (key for one in _all(module) for key in chain(one._forward_hooks, one._forward_pre_hooks))
-    return *tensors, *hooks
+    modules = ((id(one), type(one)) for one in _all(module))  # also those without weights can be exchanged
+    return *tensors, *hooks, *modules
 
 
 def _all(module: nn.Module) -> list[nn.Module]:
