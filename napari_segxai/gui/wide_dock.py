@@ -101,6 +101,11 @@ def take_room(panel: QWidget) -> None:
         # Layer list and controls need 500 pixels; what is below them would get too little of 800.
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         panel.destroyed.connect(partial(_give_back_corner, ref(window), before))
+        # The dock may have pushed the window beyond a small screen before the corner was given to the layer list.
+        lowest = window.screen().availableGeometry().height()
+        if window.height() > lowest:
+            window.layout().activate()
+            window.resize(window.width(), lowest)
         window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
 
 
