@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -315,11 +316,11 @@ class Job:
         except EmptyRegion as reason:
             question.warnings.append(str(reason))
             return Finding(torch.zeros(question.grid), numbers={"status": "empty"})
-        values = finding.map
-        if not bool(torch.isfinite(values).all()):
+        low, high = (float(value) for value in finding.map.aminmax())
+        if not math.isfinite(high - low):
             question.warnings.append("the map held values that are not finite; they were set to 0.")
-            finding = replace(finding, map=torch.nan_to_num(values, 0.0, 0.0, 0.0))
-        elif not bool(values.any()):
+            finding = replace(finding, map=torch.nan_to_num(finding.map, 0.0, 0.0, 0.0))
+        elif low == high == 0:
             question.warnings.append(
                 "the map is zero everywhere: nothing that was examined changes the target."
             )

@@ -197,12 +197,12 @@ def is_label(logits: Tensor, label: int) -> Tensor:
 
     The same as ``logits.argmax(1) == label`` (the first label wins a tie), several times faster on the CPU.
     """
-    own = logits[:, label]
-    out = torch.ones_like(own, dtype=torch.bool)
+    own, out = logits[:, label], None
     for other in range(logits.shape[1]):
         if other != label:
-            out &= own > logits[:, other] if other < label else own >= logits[:, other]
-    return out
+            wins = own > logits[:, other] if other < label else own >= logits[:, other]
+            out = wins if out is None else out.logical_and_(wins)
+    return torch.ones_like(own, dtype=torch.bool) if out is None else out
 
 
 def read_scores(model: SegmentationModel, logits: Tensor, label: int, score: Score) -> Tensor:

@@ -78,7 +78,10 @@ def test_the_share_of_kept_pixels_is_the_keep_probability():
 
 def test_mask_number_i_does_not_depend_on_the_batch():
     sampler = MaskSampler((20, 20), 4, 0.5, "linear", 9, CPU)
-    np.testing.assert_array_equal(sampler(range(10))[7], sampler([7])[0])
+    np.testing.assert_array_equal(sampler(range(10))[7], sampler(range(7, 8))[0])
+    both = sampler(range(60, 70))  # numbers are drawn 64 at once
+    np.testing.assert_array_equal(both[:4], sampler(range(64))[60:])
+    np.testing.assert_array_equal(both[4:], sampler(range(64, 70)))
 
 
 def test_the_map_does_not_depend_on_the_batch(monkeypatch):

@@ -227,9 +227,9 @@ def find_layer(
     UserError
         If there is no such layer, with the nearest names.
     """
-    by_name = {layer.name: layer for layer in layers}
-    if name in by_name:
-        return by_name[name]
+    for layer in layers:
+        if layer.name == name:
+            return layer
     if not layers:
         raise UserError(f"{model_name} has no network layers that can be named.")
     if name == "bottleneck":
@@ -244,4 +244,4 @@ def find_layer(
             f"{model_name}: network layer {name!r} returns shape {unplaced.shape}, in which the place of a value cannot "
             "be told; if these are tokens, write their stride under `tokens` in the model card."
         )
-    raise UserError(f"{model_name} has no network layer {name!r}; {nearest(name, by_name)}")
+    raise UserError(f"{model_name} has no network layer {name!r}; {nearest(name, [layer.name for layer in layers])}")

@@ -37,6 +37,9 @@ from napari_segxai.engine.worth import Worth, worth
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.options import option
 
+AHEAD = 64
+"""Masks whose random numbers are drawn at once: between two passes, a few at a time, that takes four times as long."""
+
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
 
@@ -150,21 +153,31 @@ class MaskSampler:
             F.interpolate(eye, (cells + 1) * step, mode=mode, **align)[0].T.contiguous().to(device)
             for step in self.steps
         ]
+        self._places = [torch.arange(n, device=device) for n in grid]
+        self._drawn = range(0)
 
-    def __call__(self, numbers: Sequence[int]) -> Tensor:
+    def __call__(self, numbers: range) -> Tensor:
         """Return the masks with these numbers: (n, 1, *grid) in [0, 1]."""
-        device = self.enlarge[0].device
+        if not (numbers.start in self._drawn and numbers[-1] in self._drawn):
+            self._draw(range(numbers.start, max(numbers.stop, numbers.start + AHEAD)))
+        which = slice(numbers.start - self._drawn.start, numbers.stop - self._drawn.start)
+        masks, shifts = self._coarse[which], self._shifts[which]
+        for axis in reversed(range(len(self.grid))):  # the first axis last: the result is contiguous
+            places = shifts[:, axis, None] + self._places[axis]
+            masks = _along(masks, self.enlarge[axis][places], axis + 1)
+        return masks[:, None]
+
+    def _draw(self, numbers: range) -> None:
+        """Draw coarse masks and shifts; what is drawn for a number does not depend on the other ones."""
         coarse, shifts = [], []
         for number in numbers:
             random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
             coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
             shifts.append([int(random.integers(0, step)) for step in self.steps])
-        masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
-        for axis in reversed(range(len(self.grid))):  # the first axis last: the result is contiguous
-            matrix, n = self.enlarge[axis], self.grid[axis]
-            rows = torch.stack([matrix[shift[axis] : shift[axis] + n] for shift in shifts])
-            masks = _along(masks, rows, axis + 1)
-        return masks[:, None]
+        device = self.enlarge[0].device
+        self._coarse = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
+        self._shifts = torch.tensor(shifts, device=device)
+        self._drawn = numbers
 
 
 def _along(tensor: Tensor, matrices: Tensor, axis: int) -> Tensor:

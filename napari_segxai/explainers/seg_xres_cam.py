@@ -70,6 +70,9 @@ def pool_windows(gradient: Tensor, window: int, pooling: str) -> Tensor:
         ("max", 3): F.max_pool3d,
     }[pooling, len(shape)]
     pooled = pool(gradient, windows, stride=windows, ceil_mode=True)
-    for axis, (n, w) in enumerate(zip(shape, windows, strict=True), start=2):
-        pooled = pooled.repeat_interleave(w, dim=axis).narrow(axis, 0, n)
-    return pooled
+    # Every axis becomes one of windows and one of cells within them, so that all are repeated at once.
+    split = [size for m in pooled.shape[2:] for size in (m, 1)]
+    spread = [size for m, w in zip(pooled.shape[2:], windows, strict=True) for size in (m, w)]
+    whole = [m * w for m, w in zip(pooled.shape[2:], windows, strict=True)]
+    out = pooled.reshape(*gradient.shape[:2], *split).expand(*gradient.shape[:2], *spread)
+    return out.reshape(*gradient.shape[:2], *whole)[(..., *(slice(n) for n in shape))]

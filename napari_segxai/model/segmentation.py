@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
 from napari_segxai.engine.modules import first_tensor
-from napari_segxai.engine.quick import quick_twin, state
+from napari_segxai.engine.quick import fast_layout, quick_twin, state
 from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import intensity
@@ -42,7 +42,7 @@ class Prepared:
     Attributes
     ----------
     tensor
-        (1, channels, *model grid), float32, on the CPU.
+        (1, channels, *model grid), float32, on the CPU; channels last in memory in 2D.
     placement
         How it lies on the image grid.
     steps
@@ -184,7 +184,7 @@ class SegmentationModel:
         value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
         if background is not None:
             value = prepared.network_value(background)
-        return Prepared(placement.pad(tensor, value), placement, steps, tuple(notes))
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
 
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
         """Return the shape of the model grid for an image."""
