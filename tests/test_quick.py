@@ -17,6 +17,8 @@ from napari_segxai import explaining
 from napari_segxai.engine.quick import SMALL, quick_twin, state
 from napari_segxai.resources import resource
 
+DIRECT = "modules called directly"
+
 KINDS = {
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
     3: (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d),
@@ -101,7 +103,7 @@ def test_a_3d_convolution_of_one_image_in_two_groups_is_the_same(given, side):
     module, x = nn.Sequential(conv, nn.ReLU(), nn.Conv3d(6, 3, 1)), torch.randn(1, 8, side, side, 6)
     assert (x[0, :, :, :, 0].numel() > SMALL) == (side == 64)
     twin, changes = twin_of(module, x)
-    assert changes == "kernels channels last, 3D convolutions of one image in two groups"
+    assert changes == f"kernels channels last, 3D convolutions of one image in two groups, {DIRECT}"
     seen: list[int] = []
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         twin(x)
@@ -116,7 +118,7 @@ def test_instance_normalisation_keeps_channels_first():
     module = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.InstanceNorm3d(4), nn.Conv3d(4, 2, 1))
     x = torch.randn(1, 2, 8, 8, 8)
     twin, changes = twin_of(module, x)
-    assert changes == "3D convolutions of one image in two groups"
+    assert changes == f"3D convolutions of one image in two groups, {DIRECT}"
     assert all(value is module.state_dict(keep_vars=True)[name] for name, value in twin.named_parameters())
     assert twin(x).is_contiguous()
     assert_same(module, twin, x)
@@ -149,9 +151,17 @@ class Skipping(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("how", ["before", "sum", "list", "twice", "normalised twice", "function"])
+@pytest.mark.parametrize("how", ["before", "sum", "list", "twice", "normalised twice"])
 def test_nothing_is_folded_that_is_used_elsewhere(how):
-    assert twin_of(Skipping(how), torch.randn(1, 1, 16, 16)) is None
+    module, x = Skipping(how), torch.randn(1, 1, 16, 16)
+    twin, changes = twin_of(module, x)
+    assert changes == f"kernels channels last, {DIRECT}"
+    assert_same(module, twin, x)
+
+
+def test_a_twin_that_does_not_compute_the_same_is_not_used():
+    """Who takes the weights past the module cannot be seen, but what comes out can."""
+    assert twin_of(Skipping("function"), torch.randn(1, 1, 16, 16)) is None
 
 
 def test_asking_for_the_shape_of_a_map_is_no_use_of_it():
@@ -194,7 +204,10 @@ def test_what_cannot_be_folded_is_left(make):
     module = make()
     stir(module)
     channels = next(p.shape[0] for p in module.parameters()) if make is grouped_transposed else 1
-    assert twin_of(module, torch.randn(1, channels, 8, 8)) is None
+    x = torch.randn(1, channels, 8, 8)
+    twin, changes = twin_of(module, x)
+    assert "folded" not in changes
+    assert_same(module, twin, x)
 
 
 def test_a_training_normalisation_is_left():
@@ -232,6 +245,58 @@ def test_a_network_that_cannot_be_copied_runs_as_it_is():
     assert twin_of(Stubborn(), torch.randn(1, 1, 8, 8)) is None
 
 
+class Own(nn.Module):
+    """Modules that are called in a way of their own."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how, self.inner, self.scale = how, nn.Conv2d(1, 2, 1), nn.Parameter(torch.tensor(2.0))
+        if how == "forward":
+            self.inner.forward = lambda x: torch.cat([x, 3 * x], 1)
+        if how == "hook":
+            self.inner.register_forward_pre_hook(lambda _, args: (args[0] * 5,))
+        if how == "call":
+            self.inner = Called(1, 2, 1)
+        if how == "script":
+            self.inner = torch.jit.script(self.inner)
+        if how == "parametrised":
+            weight_norm(self.inner)
+        if how == "buffer":
+            self.register_buffer("seen", torch.zeros(()))
+        if how == "list":
+            self.parts = nn.ParameterList([nn.Parameter(torch.tensor(3.0))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.inner(x) * self.scale
+        if self.how == "buffer":
+            self.seen = self.seen + 1
+            out = out * self.seen / self.seen
+        if self.how == "list":
+            out = out * self.parts[0]
+        return out + len(list(self.children())) + len(list(self.parameters()))
+
+
+class Called(nn.Conv2d):
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x) + 7
+
+
+@pytest.mark.parametrize(
+    "how", ["plain", "forward", "hook", "call", "script", "parametrised", "buffer", "list"]
+)
+def test_modules_with_a_way_of_their_own_are_called_so(how):
+    module, x = Own(how), torch.randn(1, 1, 8, 8)
+    twin, changes = twin_of(module, x)
+    assert changes.endswith(DIRECT)
+    assert type(module) is Own
+    assert isinstance(twin, Own)
+    assert type(twin).__call__ is Own.forward
+    assert_same(module, twin, x)
+    assert_same(module, twin, torch.randn(2, 1, 8, 8))
+    if how in ("forward", "hook", "call", "script"):
+        assert type(twin.inner) is type(module.inner)
+
+
 def test_a_compiled_network_stays_as_it_is():
     """It is quick already, and a twin would be compiled once more."""
     assert twin_of(torch.compile(Normalised(), backend="eager"), torch.randn(1, 1, 8, 8)) is None
@@ -251,7 +316,16 @@ def test_the_state_changes_with_weights_modules_and_hooks_only():
     module.register_forward_hook(lambda *_: None)
     fifth = state(module)
     module.blocks[2] = nn.Tanh()
-    assert len({first, second, third, fourth, fifth, state(module)}) == 6
+    sixth = state(module)
+    module.scale = 2
+    seventh = state(module)
+    module.scale = 3
+    eighth = state(module)
+    module.sizes = [1, {"a": (2.0, None)}]
+    ninth = state(module)
+    module.sizes[1]["a"] = (2.5, None)
+    assert state(module) == state(module)
+    assert len({first, second, third, fourth, fifth, sixth, seventh, eighth, ninth, state(module)}) == 10
 
 
 # -- in explanations ----------------------------------------------------------------------------------------------
@@ -278,7 +352,9 @@ def test_an_explanation_is_that_of_the_network(method, params, monkeypatch):
         for quick in (False, True)
     )
     assert "network" not in slow.record.engine
-    assert quick.record.engine["network"] == "18 batch normalisations folded, kernels channels last"
+    assert (
+        quick.record.engine["network"] == f"18 batch normalisations folded, kernels channels last, {DIRECT}"
+    )
     assert np.corrcoef(slow.map.ravel(), quick.map.ravel())[0, 1] > 0.9999
     assert slow.record.passes == quick.record.passes
 

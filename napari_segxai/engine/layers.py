@@ -244,4 +244,6 @@ def find_layer(
             f"{model_name}: network layer {name!r} returns shape {unplaced.shape}, in which the place of a value cannot "
             "be told; if these are tokens, write their stride under `tokens` in the model card."
         )
-    raise UserError(f"{model_name} has no network layer {name!r}; {nearest(name, [layer.name for layer in layers])}")
+    raise UserError(
+        f"{model_name} has no network layer {name!r}; {nearest(name, [layer.name for layer in layers])}"
+    )

@@ -169,9 +169,12 @@ class MaskSampler:
 
     def _draw(self, numbers: range) -> None:
         """Draw coarse masks and shifts; what is drawn for a number does not depend on the other ones."""
+        source = np.random.Philox(key=self.seed)
+        random, state = np.random.Generator(source), source.state
         coarse, shifts = [], []
         for number in numbers:
-            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+            state["state"]["counter"][-1] = number
+            source.state = state  # another source per number would take three times as long
             coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
             shifts.append([int(random.integers(0, step)) for step in self.steps])
         device = self.enlarge[0].device
