@@ -13,7 +13,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.engine.morphology import ball, dilate
-from napari_segxai.engine.penalties import size_and_variation
+from napari_segxai.engine.penalties import SizeAndVariation
 
 
 class Neighbourhood(nn.Module):
@@ -203,8 +203,8 @@ def test_dilation_equals_scikit_image(ndim, radius):
 def test_total_variation_of_a_known_mask():
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 2:] = 1
-    assert float(size_and_variation(mask, 0, 1, 2)[0]) == pytest.approx(4 / 12)
-    assert float(size_and_variation(3 * mask, 0, 1, 3)[0]) == pytest.approx(27 * 4 / 12)
+    assert float(SizeAndVariation(mask, 0, 1, 2)()[0]) == pytest.approx(4 / 12)
+    assert float(SizeAndVariation(3 * mask, 0, 1, 3)()[0]) == pytest.approx(27 * 4 / 12)
 
 
 def test_depth_one_in_3d_equals_2d():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.penalties import mix, size_and_variation, sum_of_ratios
+from napari_segxai.engine.penalties import SizeAndVariation, mix, sum_of_ratios
 
 
 def plain(mask, size, variation, beta):
@@ -21,13 +21,15 @@ def plain(mask, size, variation, beta):
 def test_size_and_variation(shape, size, variation, beta):
     torch.manual_seed(0)
     mask = torch.rand(1, 1, *shape, dtype=torch.float64)
-    value, own = size_and_variation(mask, size, variation, beta)
+    penalty = SizeAndVariation(mask, size, variation, beta)
+    mask.sub_(0.3)
+    value, own = penalty()
     mask.requires_grad_()
     want = plain(mask, size, variation, beta)
     torch.testing.assert_close(value, want.detach())
     [other] = torch.autograd.grad(want, [mask])
     torch.testing.assert_close(own, other)
-    _, gradient = size_and_variation(torch.zeros(1, 1, *shape), size, variation, beta)
+    _, gradient = SizeAndVariation(torch.zeros(1, 1, *shape), size, variation, beta)()
     assert not gradient.any()  # nothing pulls a removed pixel below zero
 
 

@@ -35,7 +35,7 @@ class Turn:
     loss
         (parameter, logits) -> scalar.
     price
-        parameter, without a graph -> a further term of the loss, and its gradient; written out, it costs less.
+        Returns a further term of the loss, and its gradient; written out, it costs less.
     value, gradient
         The loss and its gradient, once the turn has been taken.
     """
@@ -44,7 +44,7 @@ class Turn:
     parameter: Tensor
     inputs: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
-    price: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    price: Callable[[], tuple[Tensor, Tensor]] | None = None
     value: Tensor | None = None
     gradient: Tensor | None = None
 
@@ -128,7 +128,7 @@ def _took(turns: Iterable[Turn]) -> bool:
     for turn, value, gradient in zip(turns, values, gradients, strict=True):
         turn.value, turn.gradient = value.detach(), gradient
         if turn.price is not None:
-            price, slope = turn.price(turn.parameter.detach())
+            price, slope = turn.price()
             turn.value, turn.gradient = turn.value + price, gradient.add_(slope)
         turn.question.passes.forward += 1
         turn.question.passes.backward += 1

@@ -23,7 +23,7 @@ def optimise(
     descent: Callable[[Tensor], Descent],
     after: Callable[[Tensor], None],
     note: str,
-    price: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    price: Callable[[], tuple[Tensor, Tensor]] | None = None,
     partial: Callable[[], Finding] | None = None,
     joint: Joint | None = None,
 ) -> Steps[Tensor]:
@@ -42,7 +42,7 @@ def optimise(
     after
         Called without gradient after every update, e.g. to clamp.
     price
-        parameter -> a further term of the loss, and its gradient; see `penalties.py`.
+        Returns a further term of the loss, and its gradient by `parameter`; see `penalties.py`.
     joint
         Where several optimisations of one question meet; see `side_by_side`.
 

@@ -11,33 +11,46 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def size_and_variation(mask: Tensor, size: float, variation: float, beta: float) -> tuple[Tensor, Tensor]:
-    """Return ``size * mean |m| + variation * TV(m)`` and its gradient.
+class SizeAndVariation:
+    """``size * mean |m| + variation * TV(m)`` and its gradient, for a mask that is changed in place.
 
     TV is the mean of |difference of neighbours|^beta per axis, summed over the axes.
 
     Parameters
     ----------
     mask
-        (1, 1, *grid), without a graph.
+        (1, 1, *grid), contiguous. What is read of it and written is laid out once.
     """
-    gradient = torch.zeros_like(mask)
-    for axis in range(2, mask.ndim):
-        n = mask.shape[axis]
-        if n < 2 or variation == 0:
-            continue
-        slope = mask.narrow(axis, 1, n - 1) - mask.narrow(axis, 0, n - 1)
-        scale = variation * beta / slope.numel()
-        if beta != 2:
-            slope = slope.abs().pow_(beta - 1).mul_(slope.sign())
-        gradient.narrow(axis, 1, n - 1).add_(slope, alpha=scale)
-        gradient.narrow(axis, 0, n - 1).sub_(slope, alpha=scale)
-    # Both terms are homogeneous, so that their values follow from their gradients (Euler).
-    flat, sign = mask.reshape(-1), mask.sign()
-    value = torch.dot(gradient.view(-1), flat) / beta
-    price = size / mask.numel()
-    value.add_(torch.dot(sign.view(-1), flat), alpha=price)
-    return value, gradient.add_(sign, alpha=price)
+
+    def __init__(self, mask: Tensor, size: float, variation: float, beta: float):
+        self.mask, self.beta = mask.detach(), beta
+        self.price = size / mask.numel()
+        self.gradient, self.sign = torch.zeros_like(self.mask), torch.empty_like(self.mask)
+        self.axes = []
+        for axis in range(2, mask.ndim):
+            n = mask.shape[axis] - 1
+            if n == 0 or variation == 0:
+                continue
+            ends = [t.narrow(axis, start, n) for t in (self.mask, self.gradient) for start in (0, 1)]
+            slope = torch.empty_like(ends[0], memory_format=torch.contiguous_format)
+            self.axes.append((slope, *ends, variation * beta / slope.numel()))
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        """Return the value and the gradient, which is overwritten by the next call."""
+        self.gradient.zero_()
+        for slope, low, high, gradient_low, gradient_high, scale in self.axes:
+            torch.sub(high, low, out=slope)
+            if self.beta != 2:
+                sign = slope.sign()
+                slope.abs_().pow_(self.beta - 1).mul_(sign)
+            gradient_high.add_(slope, alpha=scale)
+            gradient_low.sub_(slope, alpha=scale)
+        # Both terms are homogeneous, so that their values follow from their gradients (Euler).
+        torch.sign(self.mask, out=self.sign)
+        flat = self.mask.view(-1)
+        value = torch.dot(self.gradient.view(-1), flat).div_(self.beta)
+        value.add_(torch.dot(self.sign.view(-1), flat), alpha=self.price)
+        return value, self.gradient.add_(self.sign, alpha=self.price)
 
 
 def sum_of_ratios(values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from napari_segxai.engine.descent import AdamW
 from napari_segxai.engine.morphology import ball, dilate
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
-from napari_segxai.engine.penalties import size_and_variation, sum_of_ratios
+from napari_segxai.engine.penalties import SizeAndVariation, sum_of_ratios
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.explainers.registry import Size, explainer
@@ -179,7 +179,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr, weight_decay=options.weight_decay),
         after=after,
-        price=lambda values: size_and_variation(values, options.lam, options.gamma, options.beta),
+        price=SizeAndVariation(mask, options.lam, options.gamma, options.beta),
         note="stage 2, pruning",
         partial=pruned,
     )
