@@ -32,7 +32,7 @@ def record(
     names
         Network layers; ``name@2`` is the second call of a module.
     score
-        Logits (1, labels, *grid) -> what is differentiated; the target's score by default.
+        Logits (1, labels, *grid) -> the one number that is differentiated; the target's score by default.
 
     Yields
     ------
@@ -47,7 +47,7 @@ def record(
     """
     tape = Tape(question, names)
     yield question.step("forward pass")
-    gradients = tape.gradients((score or question.score)(tape.logits).sum())
+    gradients = tape.gradients((score or question.score)(tape.logits))
     yield question.step("backward pass")
     return list(zip(tape.activations, gradients, strict=True))
 
@@ -140,7 +140,7 @@ class Tape:
         Parameters
         ----------
         score
-            Computed from `logits`.
+            One number, computed from `logits`.
         keep
             Whether the graph is kept for another backward pass.
         """

@@ -55,18 +55,14 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
             f"the gradients of {options.layer} cancel when they are pooled, as they do before an instance "
             "normalisation: the map is numerical noise; use seg-hires-grad-cam."
         )
-    map = cam(activation, gradient)
-    return Finding(map, maps=intermediates(activation, pooled(gradient), map, options.intermediates))
+    map = weighted_sum(activation, weights[0])
+    spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
+    return Finding(map, maps=intermediates(activation, spread, map, options.intermediates))
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Return the map of a network layer from (1, channels, *cells): (*cells)."""
     return weighted_sum(activation, gradient.flatten(2).mean(2)[0])
-
-
-def pooled(gradient: Tensor) -> Tensor:
-    """Return every channel's mean gradient at every cell."""
-    return gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True).expand_as(gradient)
 
 
 def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every position by the gradient pooled around it."""
     [(activation, gradient)] = yield from record(question, [options.layer])
     weights = pool_windows(gradient, options.window, options.pooling)
-    map = cam(activation, gradient, options.window, options.pooling)
+    map = (weights * activation).sum(1)[0]
     return Finding(map, maps=intermediates(activation, weights, map, options.intermediates))
 
 
