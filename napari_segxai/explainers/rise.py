@@ -153,7 +153,6 @@ class MaskSampler:
             F.interpolate(eye, (cells + 1) * step, mode=mode, **align)[0].T.contiguous().to(device)
             for step in self.steps
         ]
-        self._places = [torch.arange(n, device=device) for n in grid]
         self._drawn = range(0)
 
     def __call__(self, numbers: range) -> Tensor:
@@ -161,14 +160,13 @@ class MaskSampler:
         if not (numbers.start in self._drawn and numbers[-1] in self._drawn):
             self._draw(range(numbers.start, max(numbers.stop, numbers.start + AHEAD)))
         which = slice(numbers.start - self._drawn.start, numbers.stop - self._drawn.start)
-        masks, shifts = self._coarse[which], self._shifts[which]
-        for axis in reversed(range(len(self.grid))):  # the first axis last: the result is contiguous
-            places = shifts[:, axis, None] + self._places[axis]
-            masks = _along(masks, self.enlarge[axis][places], axis + 1)
+        masks = self._coarse[which]
+        for axis in reversed(range(len(self.grid) - 1)):  # the first axis last: the result is contiguous
+            masks = _along(masks, self._rows[axis][which], axis + 1)
         return masks[:, None]
 
     def _draw(self, numbers: range) -> None:
-        """Draw coarse masks and shifts; what is drawn for a number does not depend on the other ones."""
+        """Draw coarse masks and their shifts; what is drawn for a number does not depend on the other ones."""
         source = np.random.Philox(key=self.seed)
         random, state = np.random.Generator(source), source.state
         coarse, shifts = [], []
@@ -178,8 +176,13 @@ class MaskSampler:
             coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
             shifts.append([int(random.integers(0, step)) for step in self.steps])
         device = self.enlarge[0].device
-        self._coarse = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
-        self._shifts = torch.tensor(shifts, device=device)
+        places = torch.tensor(shifts, device=device).T[:, :, None]
+        self._rows = [
+            matrix[place + torch.arange(n, device=device)]
+            for matrix, place, n in zip(self.enlarge, places, self.grid, strict=True)
+        ]
+        masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
+        self._coarse = _along(masks, self._rows[-1], len(self.grid))  # small still: enlarged along one axis only
         self._drawn = numbers
 
 
