@@ -53,10 +53,10 @@ def test_mix(channels, wide, grid):
 def test_sum_of_ratios():
     torch.manual_seed(0)
     values = torch.rand(3, 7, dtype=torch.float64).requires_grad_()
-    rows = torch.rand(4, 7, dtype=torch.float64)
+    rows, parts = torch.rand(3, 7, dtype=torch.float64), torch.rand(3, 4, dtype=torch.float64)
     offsets = torch.rand(4, dtype=torch.float64) + 1
     weights = torch.tensor([2.0, 0.5], dtype=torch.float64)
-    sums = values @ rows.T + offsets
-    want = (weights * sums[:, :2] / sums[:, 2:]).sum(1)
-    torch.testing.assert_close(sum_of_ratios(values, rows, offsets, weights), want)
-    assert torch.autograd.gradcheck(lambda v: sum_of_ratios(v, rows, offsets, weights), values)
+    sums = values @ rows.T @ parts + offsets
+    want = (weights * sums[:, :2] / sums[:, 2:]).sum()
+    torch.testing.assert_close(sum_of_ratios(values, rows, parts, offsets, weights), want)
+    assert torch.autograd.gradcheck(lambda v: sum_of_ratios(v, rows, parts, offsets, weights), values)

@@ -53,39 +53,43 @@ class SizeAndVariation:
         return value, self.gradient.add_(self.sign, alpha=self.price)
 
 
-def sum_of_ratios(values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """Return ``sum_j weights[j] * (a_j . v + offsets[j]) / (b_j . v + offsets[J + j])``, differentiable once.
+def sum_of_ratios(values: Tensor, rows: Tensor, parts: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum_j weights[j] * a_j / b_j`` for ``(a, b) = (values @ rows.T) @ parts + offsets``, differentiable once.
 
     Parameters
     ----------
     values
         (n, P); only they get a gradient.
     rows
-        (2 J, P): all a, then all b.
-    offsets, weights
-        (2 J,) and (J,).
+        (k, P): the sums over P that all else is made of.
+    parts, offsets
+        (k, 2 J) and (2 J,): all a, then all b.
+    weights
+        (J,).
 
     Returns
     -------
     Tensor
-        (n,)
+        A scalar: the sum over n.
     """
-    return _SumOfRatios.apply(values, rows, offsets, weights)
+    return _SumOfRatios.apply(values, rows, parts, offsets, weights)
 
 
 class _SumOfRatios(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-        above, below = F.linear(values, rows, offsets).chunk(2, 1)
+    def forward(
+        ctx: Any, values: Tensor, rows: Tensor, parts: Tensor, offsets: Tensor, weights: Tensor
+    ) -> Tensor:
+        above, below = torch.addmm(offsets, F.linear(values, rows), parts).chunk(2, 1)
         ratios, slopes = above / below, weights / below
-        ctx.save_for_backward(torch.cat([slopes, slopes * -ratios], 1), rows)
-        return ratios @ weights
+        ctx.save_for_backward(torch.cat([slopes, slopes * -ratios], 1) @ parts.T, rows)
+        return (ratios @ weights).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         slopes, rows = ctx.saved_tensors
-        return (slopes * upstream[:, None]) @ rows, None, None, None
+        return (slopes * upstream) @ rows, None, None, None, None
 
 
 def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Callable[[], Tensor]) -> Tensor:
@@ -117,11 +121,11 @@ class _Mix(torch.autograd.Function):
         return torch.lerp(baseline, image, mask)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
         (difference,) = ctx.saved_tensors
         # One channel after the other: a sum over so short an axis is slow.
-        out = upstream[:, :1] * difference[:, :1]
-        for k in range(1, difference.shape[1]):
-            out.addcmul_(upstream[:, k : k + 1], difference[:, k : k + 1])
+        first, *others = zip(upstream.split(1, 1), difference.split(1, 1), strict=True)
+        out = torch.mul(*first)
+        for pair in others:
+            out.addcmul_(*pair)
         return None, None, out, None

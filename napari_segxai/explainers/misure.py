@@ -161,7 +161,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     alphas = torch.tensor([options.alpha_label, options.alpha_background], device=question.device)
 
     def loss(_: Tensor, logits: Tensor) -> Tensor:
-        return 1 - seen.soft_dice(logits, alphas).sum()
+        return 1 - seen.soft_dice(logits, alphas)
 
     below = math.nextafter(options.clamp, -1)  # what equals the clamp stays
 
@@ -226,29 +226,31 @@ class _Object:
         own, background, inside = (
             values.flatten() for values in (own * inside, background * inside, inside.float())
         )
-        # The two soft Dice of eq. 1 (epsilon is 1), as ratios of products with the label's probability; where the
-        # background has a probability of its own, with both, one after the other.
+        # The two soft Dice of eq. 1 (epsilon is 1), as ratios of what follows from few sums over the label's
+        # probability p; where the background has a probability of its own, over both, one after the other.
         if self.complement:
-            self.rows = torch.stack([2 * own, -2 * background, inside, -inside])
+            self.rows = torch.stack([own, inside])
+            # background * (1 - p) = background - (inside - own) * p
+            parts = [[2, 2, 0, 0], [0, -2, 1, -1]]
             offsets = [own.new_zeros(()), 2 * background.sum(), own.sum(), background.sum() + inside.sum()]
         else:
             none = torch.zeros_like(own)
-            pairs = [(2 * own, none), (none, 2 * background), (inside, none), (none, inside)]
+            pairs = [(own, none), (none, background), (inside, none), (none, inside)]
             self.rows = torch.stack([torch.cat(pair) for pair in pairs])
+            parts = [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
             offsets = [own.new_zeros(()), own.new_zeros(()), own.sum(), background.sum()]
-        self.offsets = torch.stack(offsets) + 1
+        self.parts, self.offsets = own.new_tensor(parts), torch.stack(offsets) + 1
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
         return dice(is_label(logits, self.question.label), self.pixels, self.within)
 
     def soft_dice(self, logits: Tensor, alphas: Tensor) -> Tensor:
-        """Soft Dice of label and background, weighted by `alphas` (2,) and summed (eq. 1, third term): (N,)."""
+        """Soft Dice of label and background, weighted by `alphas` (2,) and summed (eq. 1, third term)."""
         labels = [self.question.label] if self.complement else [self.question.label, 0]
         seen = [self.question.model.probability(logits, label).flatten(1) for label in labels]
-        return sum_of_ratios(
-            seen[0] if len(seen) == 1 else torch.cat(seen, 1), self.rows, self.offsets, alphas
-        )
+        values = seen[0] if len(seen) == 1 else torch.cat(seen, 1)
+        return sum_of_ratios(values, self.rows, self.parts, self.offsets, alphas)
 
 
 class _Dilation:
