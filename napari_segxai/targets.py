@@ -216,7 +216,17 @@ def read_scores(model: SegmentationModel, logits: Tensor, label: int, score: Sco
     return model.probability(logits, label)
 
 
-def reduce_scores(values: Tensor, pixels: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce (N, *grid) over the pixel set M (*grid) to (N,): the sum or mean of eq. 4 in Hasany 2025."""
+def reduce_scores(
+    values: Tensor, pixels: Tensor, reduction: Reduction, count: Tensor | None = None
+) -> Tensor:
+    """Reduce (N, *grid) over the pixel set M (*grid) to (N,): the sum or mean of eq. 4 in Hasany 2025.
+
+    Parameters
+    ----------
+    count
+        Pixels in M, where that is known.
+    """
     total = values.flatten(1) @ pixels.flatten().to(values.dtype)
-    return total if reduction == "sum" else total / pixels.sum().clamp(min=1)
+    if reduction == "sum":
+        return total
+    return total / (pixels.sum().clamp(min=1) if count is None else count)

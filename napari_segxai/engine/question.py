@@ -90,6 +90,8 @@ class Question:
         What a user should know before believing the map.
     engine
         How it was computed, for the record.
+    count
+        How many pixels M has, once M is known.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Question:
         self.warnings: list[str] = []
         self.engine: dict[str, Any] = {"precision": "float32"}
         self._logits: Tensor | None = None
+        self.count: Tensor | None = None
 
     # -- what is asked ------------------------------------------------------------------------------
 
@@ -157,7 +160,8 @@ class Question:
             If it holds no pixel.
         """
         pixels = self.target.pixels(self.image, self.prepared.placement, self.predicted)
-        if torch.count_nonzero(pixels) == 0:  # in half the time of `any`
+        self.count = torch.count_nonzero(pixels)
+        if self.count == 0:
             name = self.model.labels[self.label]
             raise EmptyRegion(
                 f"{self.model.name} predicts no pixel as {name!r}"
@@ -177,7 +181,8 @@ class Question:
 
     def score(self, logits: Tensor) -> Tensor:
         """Return the target's scalar per sample: (N, labels, *grid) -> (N,)."""
-        return reduce_scores(self.scores(logits), self.weights, self.target.reduction)
+        weights = self.weights  # which counts them
+        return reduce_scores(self.scores(logits), weights, self.target.reduction, self.count)
 
     def baseline(self, kind: Baseline) -> Tensor:
         """Return what hidden pixels become: (1, channels, 1, ...) or of the input's shape; "inpaint" hides M."""

@@ -47,4 +47,5 @@ def _values(question: Question, kind: Worth, logits: Tensor) -> Tensor:
 
 def _reduced(question: Question, kind: Worth, values: Tensor) -> Tensor:
     reduction = question.target.reduction if kind == "target" else "mean"
-    return reduce_scores(values, question.weights, reduction)
+    weights = question.weights
+    return reduce_scores(values, weights, reduction, question.count)
