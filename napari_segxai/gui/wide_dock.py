@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
@@ -97,10 +97,10 @@ def take_room(panel: QWidget) -> None:
     """Ask for a good part of the window, once; napari would leave a strip."""
     dock, window = panel.parentWidget(), panel.window()
     if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
-        before = window.corner(Qt.Corner.BottomLeftCorner)
+        _lent.setdefault(window, (window.corner(Qt.Corner.BottomLeftCorner), []))[1].append(id(dock))
         # Layer list and controls need 500 pixels; what is below them would get too little of 800.
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
-        panel.destroyed.connect(partial(_give_back_corner, ref(window), before))
+        dock.destroyed.connect(partial(_give_back_corner, ref(window), id(dock)))
         # The dock may have pushed the window beyond a small screen before the corner was given to the layer list.
         lowest = window.screen().availableGeometry().height()
         if window.height() > lowest:
@@ -109,8 +109,16 @@ def take_room(panel: QWidget) -> None:
         window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
 
 
-def _give_back_corner(window: ref[QMainWindow], area: Qt.DockWidgetArea, *_: object) -> None:
-    """Let the corner of the window belong to the area it belonged to."""
-    with suppress(RuntimeError):  # the window may be gone
+_lent: WeakKeyDictionary[QMainWindow, tuple[Qt.DockWidgetArea, list[int]]] = WeakKeyDictionary()
+"""Windows whose corner is lent to the layer list: the area it belonged to, and the docks it is lent for."""
+
+
+def _give_back_corner(window: ref[QMainWindow], dock: int, *_: object) -> None:
+    """Let the corner of the window belong to the area it belonged to, once the last wide dock is gone."""
+    with suppress(RuntimeError, KeyError):  # the window may be gone
         if (alive := window()) is not None:
-            alive.setCorner(Qt.Corner.BottomLeftCorner, area)
+            before, docks = _lent[alive]
+            docks.remove(dock)
+            if not docks:
+                del _lent[alive]
+                alive.setCorner(Qt.Corner.BottomLeftCorner, before)

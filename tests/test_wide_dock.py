@@ -1,0 +1,39 @@
+"""Wide docks below the canvas keep to the screen, in a real napari window."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_segxai.gui.wide_dock import HEIGHT
+
+DOCKS = ["Information flow", "Compare and evaluate", "Sweep parameters"]
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_a_wide_dock_keeps_to_the_screen(name, viewer, wait):
+    window = viewer.window._qt_window
+    screen = window.screen().availableGeometry()
+    window.resize(screen.width(), screen.height())
+    dock, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+    wait(lambda: window.corner(Qt.Corner.BottomLeftCorner) == Qt.DockWidgetArea.LeftDockWidgetArea)
+    wait(lambda: panel.height() > HEIGHT / 2)
+    assert window.height() <= screen.height()
+    bottom = panel.mapTo(window, QPoint(0, panel.height())).y()
+    assert bottom <= screen.height()
+    assert dock.isVisible()
+
+
+def test_the_corner_is_given_back_with_the_last_dock(viewer, wait):
+    window = viewer.window._qt_window
+    corner = lambda: window.corner(Qt.Corner.BottomLeftCorner)
+    before = corner()
+    docks = [viewer.window.add_plugin_dock_widget("napari-segxai", name)[0] for name in DOCKS[:2]]
+    wait(lambda: corner() != before)
+    QApplication.processEvents()  # both have asked for room
+    viewer.window.remove_dock_widget(docks[0])
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert corner() != before
+    viewer.window.remove_dock_widget(docks[1])
+    wait(lambda: corner() == before)
