@@ -35,6 +35,11 @@ def best_layout(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
+def often(seconds: float) -> int:
+    """How often work that takes so long is repeated: what is quick varies more, and costs less to repeat."""
+    return max(3, min(75, round(20 / seconds)))
+
+
 def best_forward(run: Callable[[Tensor], Tensor], tensor: Tensor, largest: int = 32) -> tuple[float, int]:
     """Seconds per image at the best batch size (powers of two), and that batch size."""
     best = (float("inf"), 1)
@@ -43,7 +48,8 @@ def best_forward(run: Callable[[Tensor], Tensor], tensor: Tensor, largest: int =
         x = best_layout(tensor.repeat(batch, *(1,) * (tensor.ndim - 1)))
         try:
             with torch.inference_mode():
-                best = min(best, (seconds(lambda x=x: run(x), tensor.device, 3) / batch, batch))
+                repeats = 3 if batch * best[0] > 0.1 else 15
+                best = min(best, (seconds(lambda x=x: run(x), tensor.device, repeats) / batch, batch))
         except torch.OutOfMemoryError:
             break
         batch *= 2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bare import best_forward, forwards, paired, to_input, to_layer
+from bare import best_forward, forwards, often, paired, to_input, to_layer
 
 import napari_segxai as sx
 from napari_segxai.engine.device import choose_device
@@ -79,8 +79,8 @@ def measure(
         rows.append((f"(a bare forward pass, best batch: {batch})", "1 F", single, single, 1.0))
         bare = to_layer(model.logits, model.module, model.find_layer("bottleneck").name, tensor)
         for method in ("seg-grad-cam", "seg-hires-grad-cam", "seg-xres-cam"):
-            rows.append((method, "1 F, 1 B", *paired(ask(method), bare, device, 25)))
-        whole, method, _ = paired(explain, ask("seg-grad-cam"), device, 25)
+            rows.append((method, "1 F, 1 B", *paired(ask(method), bare, device, often(6 * single))))
+        whole, method, _ = paired(explain, ask("seg-grad-cam"), device, often(6 * single))
         rows.append(
             ("(around any method: image and map to and from the grid)", "", whole - method, 0.0, float("nan"))
         )
@@ -89,7 +89,7 @@ def measure(
             (
                 f"rise, {masks} masks",
                 f"{masks + 1} F",
-                *paired(ask("rise", masks=masks), bare, device, 15 if masks * single < 3 else 3),
+                *paired(ask("rise", masks=masks), bare, device, often(2 * masks * single)),
             )
         )
         rows.append(
@@ -109,11 +109,11 @@ def stage_two(
     inside = model.predict(image, device=str(device)) == model.label_index(target.label)
     # MiSuRe needs a predicted object; a network with random weights may draw none.
     label = target.label if inside.any() else "background"
-    job = sx.explain_steps(model, image, label, "misure", device=str(device), iterations=60, tau=0.01)
+    job = sx.explain_steps(model, image, label, "misure", device=str(device), iterations=100, tau=0.01)
     step = next(job)
     while "stage 2" not in step.note:
         step = next(job)
-    result = paired(lambda: next(job), to_input(model.logits, tensor), device, 25)
+    result = paired(lambda: next(job), to_input(model.logits, tensor), device, 75)
     job.close()
     return result
 
