@@ -79,6 +79,8 @@ def test_the_share_of_kept_pixels_is_the_keep_probability():
 def test_mask_number_i_does_not_depend_on_the_batch():
     sampler = MaskSampler((20, 20), 4, 0.5, "linear", 9, CPU)
     np.testing.assert_array_equal(sampler(range(10))[7], sampler(range(7, 8))[0])
+    many = MaskSampler((4, 40, 300), 80, 0.5, "linear", 9, CPU)  # of which fewer are drawn at once
+    np.testing.assert_array_equal(many(range(3))[2], many(range(2, 3))[0])
     both = sampler(range(60, 70))  # numbers are drawn 64 at once
     np.testing.assert_array_equal(both[:4], sampler(range(64))[60:])
     np.testing.assert_array_equal(both[4:], sampler(range(64, 70)))

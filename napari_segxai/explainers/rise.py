@@ -40,6 +40,9 @@ from napari_segxai.options import option
 AHEAD = 64
 """Masks whose random numbers are drawn at once: between two passes, a few at a time, that takes four times as long."""
 
+AHEAD_CELLS = 2**20
+"""Cells that these masks may have together, already as wide as the grid; with many cells fewer masks are drawn at once."""
+
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
 
@@ -158,7 +161,9 @@ class MaskSampler:
     def __call__(self, numbers: range) -> Tensor:
         """Return the masks with these numbers: (n, 1, *grid) in [0, 1]."""
         if not (numbers.start in self._drawn and numbers[-1] in self._drawn):
-            self._draw(range(numbers.start, max(numbers.stop, numbers.start + AHEAD)))
+            cells = self.cells ** (len(self.grid) - 1) * self.grid[-1]
+            ahead = min(AHEAD, AHEAD_CELLS // cells)
+            self._draw(range(numbers.start, max(numbers.stop, numbers.start + ahead)))
         which = slice(numbers.start - self._drawn.start, numbers.stop - self._drawn.start)
         masks = self._coarse[which]
         for axis in reversed(range(len(self.grid) - 1)):  # the first axis last: the result is contiguous
