@@ -386,6 +386,27 @@ def test_weights_that_change_are_noticed(monkeypatch):
     assert all(p.requires_grad for p in module.parameters())
 
 
+def test_a_plain_attribute_that_changes_is_noticed(monkeypatch):
+    class Turned(Normalised):
+        sign = 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.sign * super().forward(x)
+
+    model = sx.load_model(
+        Turned(), card=card(labels=["background", "object"], activation="softmax", grid={"multiple": 2})
+    )
+    image = sx.Image(np.random.default_rng(0).random((16, 16)).astype(np.float32))
+
+    def ask():
+        target = sx.Target("object", region="image")
+        return explained(model, image, target, "integrated-gradients", monkeypatch, quick=True).map
+
+    first = ask()
+    model.module.sign = -1
+    np.testing.assert_allclose(ask(), -first, rtol=1e-3, atol=1e-5 * np.abs(first).max())
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [
