@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_segxai.engine.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
 from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.engine.precision import Setting
-from napari_segxai.engine.quick import fast_layout
+from napari_segxai.engine.quick import KERNELS, fast_layout
 from napari_segxai.engine.sharing import Shared
 from napari_segxai.targets import Target, is_label, read_scores, reduce_scores
 
@@ -248,7 +248,7 @@ class Question:
 
     def run(self, tensor: Tensor) -> Tensor:
         """`forward`, for passes that are counted elsewhere."""
-        return self.model.logits(fast_layout(tensor))
+        return self.model.logits(tensor if KERNELS in self.model.changes else fast_layout(tensor))
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""

@@ -30,6 +30,9 @@ INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 CHANNELS_LAST = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
+KERNELS = "kernels channels last"
+"""Convolutions with such kernels return maps that are channels last, however their input lies."""
+
 TOLERANCE = 1e-2
 """Largest difference of the outputs, relative to the largest output: that of a GPU's TensorFloat-32 lies well below."""
 
@@ -195,14 +198,11 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
     changes = [f"{len(pairs)} batch normalisations folded"] if pairs else []
     modules = [one for _, one in named_modules(twin)]
     if not any(isinstance(one, INSTANCE) for one in modules):  # which copies what is not channels first
-        kinds = tuple(CHANNELS_LAST)
-        turned = [
-            one for one in modules if isinstance(one, kinds) and one._parameters.get("weight") is not None
-        ]
-        for one in turned:
-            wanted = next(CHANNELS_LAST[kind] for kind in kinds if isinstance(one, kind))
-            one.weight = _frozen(one.weight.contiguous(memory_format=wanted))
-        changes += ["kernels channels last"] if turned else []
+        for kind, format in CHANNELS_LAST.items():
+            for one in modules:
+                if isinstance(one, kind) and one._parameters.get("weight") is not None:
+                    one.weight = _frozen(one.weight.contiguous(memory_format=format))
+                    changes += [KERNELS] if KERNELS not in changes else []
     divided = [one for one in modules if type(one) is nn.Conv3d and _divides(one)]
     for one in divided:
         one.__class__ = _Convolution3d
