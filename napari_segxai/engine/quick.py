@@ -198,11 +198,15 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
     changes = [f"{len(pairs)} batch normalisations folded"] if pairs else []
     modules = [one for _, one in named_modules(twin)]
     if not any(isinstance(one, INSTANCE) for one in modules):  # which copies what is not channels first
-        for kind, format in CHANNELS_LAST.items():
-            for one in modules:
-                if isinstance(one, kind) and one._parameters.get("weight") is not None:
-                    one.weight = _frozen(one.weight.contiguous(memory_format=format))
-                    changes += [KERNELS] if KERNELS not in changes else []
+        turned = [
+            (one, memory_format)
+            for kind, memory_format in CHANNELS_LAST.items()
+            for one in modules
+            if isinstance(one, kind) and one._parameters.get("weight") is not None
+        ]
+        for one, memory_format in turned:
+            one.weight = _frozen(one.weight.contiguous(memory_format=memory_format))
+        changes += [KERNELS] if turned else []
     divided = [one for one in modules if type(one) is nn.Conv3d and _divides(one)]
     for one in divided:
         one.__class__ = _Convolution3d

@@ -187,9 +187,8 @@ class MaskSampler:
             for matrix, place, n in zip(self.enlarge, places, self.grid, strict=True)
         ]
         masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
-        self._coarse = _along(
-            masks, self._rows[-1], len(self.grid)
-        )  # small still: enlarged along one axis only
+        # Small still: enlarged along the last axis only.
+        self._coarse = _along(masks, self._rows[-1], len(self.grid))
         self._drawn = numbers
 
 
