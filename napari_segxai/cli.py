@@ -189,11 +189,15 @@ def explain(
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Interrupted, Target, explain_all
+    from napari_segxai.io.names import file_names
     from napari_segxai.io.results import RECORD
     from napari_segxai.trust import checking
 
     wanted = read_checks(check)  # raises for unknown names before the work
-    folders = [out] if len(label) == 1 else [out / name.replace(" ", "_") for name in label]
+    network = load(model, card, trust)
+    asked = [network.labels[network.label_index(name)] for name in label]
+    files = file_names(network.labels)
+    folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
         if (folder / RECORD).exists() and not overwrite:
             raise UserError(
@@ -201,7 +205,6 @@ def explain(
             )
     volume = read_frame(image, frame)
     chosen = read_region_option(region, volume)
-    network = load(model, card, trust)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
     bar = True if sys.stderr.isatty() else None
     stopped = False
@@ -297,6 +300,7 @@ def flow(
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.explanation import as_json as to_json
     from napari_segxai.flowing import information_flow
+    from napari_segxai.io.flow_files import tile_folder
     from napari_segxai.io.results import read_truth
 
     volume = read_frame(image, frame)
@@ -318,7 +322,7 @@ def flow(
     chosen = [_tile(text, found) for text in tiles or []]
     written = found.save(out, overwrite=overwrite)
     for name, layer in chosen:
-        folder = out / f"{name}_{layer}".replace(" ", "_")
+        folder = tile_folder(found, out, name, layer)
         written += found.explanation(name, layer).save(folder, overwrite=overwrite)
     if as_json:
         print(to_json(found.rows))

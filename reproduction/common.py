@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import napari_segxai as sx
+from napari_segxai.io.names import file_name
 from napari_segxai.metrics.sufficiency import binarised
 from napari_segxai.resources import resource
 from napari_segxai.triangle import load_glyphs, triangle_sample
@@ -262,13 +263,13 @@ class Store:
 
     def keep_maps(self, case: Case, **maps: np.ndarray) -> None:
         """Keep maps for the figures, beside those of the case that are there."""
-        path = self.maps / f"{case.key}.npz"
+        path = self.maps / f"{file_name(case.key)}.npz"
         known = dict(np.load(path)) if path.exists() else {}
         _replace(path, lambda part: np.savez_compressed(part, **{**known, **maps}))
 
     def kept_maps(self, case: Case) -> dict[str, np.ndarray]:
         """Return the maps of a case by name."""
-        path = self.maps / f"{case.key}.npz"
+        path = self.maps / f"{file_name(case.key)}.npz"
         return dict(np.load(path)) if path.exists() else {}
 
 

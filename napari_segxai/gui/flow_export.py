@@ -14,7 +14,8 @@ from napari_segxai.flow import Flow
 from napari_segxai.gui import jobs
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.run_bar import RunBar
-from napari_segxai.io.flow_files import save_figure, save_table
+from napari_segxai.io.flow_files import save_figure, save_table, tile_folder
+from napari_segxai.io.results import RECORD
 
 
 def figure_steps(flow: Flow, path: Path, *, common: bool, position: float | None) -> Steps[list[Path]]:
@@ -29,11 +30,6 @@ def table_steps(flow: Flow, path: Path) -> Steps[list[Path]]:
     return [save_table(flow, path)]
 
 
-def tile_folder(folder: Path, label: str, layer: str) -> Path:
-    """Return the folder of one tile."""
-    return folder / f"{label}_{layer}".replace(" ", "_")
-
-
 def tile_steps(
     flow: Flow, keys: Sequence[tuple[str, str]], folder: Path, *, overwrite: bool
 ) -> Steps[list[Path]]:
@@ -41,7 +37,9 @@ def tile_steps(
     written: list[Path] = []
     for number, (label, layer) in enumerate(keys):
         yield Step(number, len(keys), f"writing {label} at {layer}")
-        written += flow.explanation(label, layer).save(tile_folder(folder, label, layer), overwrite=overwrite)
+        written += flow.explanation(label, layer).save(
+            tile_folder(flow, folder, label, layer), overwrite=overwrite
+        )
     return written
 
 
@@ -103,13 +101,14 @@ class ExportMenu(QMenu):
         folder = folder or QFileDialog.getExistingDirectory(self, "Save the marked tiles in a folder")
         if not folder:
             return
-        there = [key for key in keys if (tile_folder(Path(folder), *key) / "record.json").exists()]
+        flow = self.results.flow
+        there = [key for key in keys if (tile_folder(flow, Path(folder), *key) / RECORD).exists()]
         if there:
             names = ", ".join(f"{label} at {layer}" for label, layer in there)
             answer = QMessageBox.question(self, "Overwrite?", f"{folder} already holds {names}. Overwrite?")
             if answer != QMessageBox.StandardButton.Yes:
                 return
-        make = partial(tile_steps, self.results.flow, keys, Path(folder), overwrite=bool(there))
+        make = partial(tile_steps, flow, keys, Path(folder), overwrite=bool(there))
         self.in_background(make, self._on_written)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:

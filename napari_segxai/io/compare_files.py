@@ -12,6 +12,7 @@ from napari_segxai import orientation
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import SIGNED
 from napari_segxai.flow_view import cut
+from napari_segxai.io.names import file_names
 from napari_segxai.io.results import make_folder, write_csv
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
         notes = folder / "notes.txt"
         notes.write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
         written.append(notes)
+    folders = file_names(comparison.explanations, taken=[path.name for path in written])
     for name, explanation in comparison.explanations.items():
-        written += explanation.save(folder / _folder(name), overwrite=overwrite)
+        written += explanation.save(folder / folders[name], overwrite=overwrite)
     return written
 
 
@@ -198,7 +200,3 @@ def _grey(case: Comparison, position: float) -> np.ndarray:
     values = cut(_upright(case, channels.mean(0)), position)
     low, high = np.nanpercentile(values, [1, 99])
     return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
-
-
-def _folder(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -10,6 +10,7 @@ import numpy as np
 from napari_segxai import flow_view
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import SIGNED
+from napari_segxai.io.names import file_names
 from napari_segxai.io.results import make_folder, write_csv
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def save_flow(flow: Flow, folder: Path, *, overwrite: bool = False) -> list[Path
         save_figure(flow, folder / "flow.svg"),
         save_table(flow, folder / TABLE),
     ]
+
+
+def tile_folder(flow: Flow, folder: Path, label: str, layer: str) -> Path:
+    """Return where in `folder` the explanation of one tile is written."""
+    return folder / file_names(flow.tiles)[label, layer]
 
 
 def save_table(flow: Flow, path: Path) -> Path:

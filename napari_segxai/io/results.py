@@ -13,11 +13,15 @@ from napari_segxai import orientation
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image
 from napari_segxai.io import Kind, read_image, write_volume
+from napari_segxai.io.names import file_names
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
 
 RECORD = "record.json"
+
+OWN = ("saliency", "saliency_native", "prediction", "dilation_stages")
+"""Files of every explanation; a method's own maps and masks get other names."""
 
 
 def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -40,10 +44,11 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
             written.append(path)
 
     write("saliency", explanation.map, "image")
+    files = file_names([*explanation.maps, *explanation.masks], taken=OWN)
     for name, values in explanation.maps.items():
-        write(name, values, "image")
+        write(files[name], values, "image")
     for name, mask in explanation.masks.items():
-        write(name, mask.astype(np.uint8), "labels")
+        write(files[name], mask.astype(np.uint8), "labels")
     if explanation.stages is not None:
         write("dilation_stages", explanation.stages, "labels")
     write("prediction", explanation.prediction, "labels")
@@ -51,11 +56,12 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
         written.append(_write_native(explanation, folder))
     if explanation.stage_table:
         written.append(write_csv(folder / "dilation_stages.csv", explanation.stage_table))
+    curves = {name: tuple(name.replace("slice ", "slice").split(": ")) for name in explanation.curves}
+    files = file_names(curves.values())
     for name, columns in explanation.curves.items():
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
-            file = name.replace("slice ", "slice").replace(": ", "_").replace(" ", "_")
-            written.append(write_csv(folder / f"curve_{file}.csv", rows))
+            written.append(write_csv(folder / f"curve_{files[curves[name]]}.csv", rows))
     # The record comes last: a folder that has one is complete.
     (folder / RECORD).write_text(explanation.record.as_json() + "\n", encoding="utf-8")
     return [*written, folder / RECORD]
