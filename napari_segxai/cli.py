@@ -93,14 +93,20 @@ def demo(
 
 @app.command("methods")
 def methods_(as_json: AsJson = False) -> None:
-    """List the methods and their parameters."""
+    """List the methods and their parameters, by the question that they answer."""
     from napari_segxai import methods
+    from napari_segxai.explainers.registry import QUESTIONS, START_HERE
 
     found = methods()
     if as_json:
         print(json.dumps(found, indent=2))
         return
+    print(f"Start here: {', '.join(START_HERE)}.\n")
+    question = None
     for method in found:
+        if method["question"] != question:
+            question = method["question"]
+            print(f"{QUESTIONS[question]}\n")
         print(f"{method['name']}  ({method['family']})\n    {method['summary']}\n    {method['source']}")
         for p in method["parameters"]:
             print(parameter_line(p))

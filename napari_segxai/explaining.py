@@ -40,7 +40,8 @@ def methods() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, family, needs, spatial_dims, summary, source, parameters, presets, passes.
+        With the keys name, title, family, question, needs, spatial_dims, summary, source, parameters, presets, passes;
+        by question.
     """
     return [method.as_json() for method in all_methods()]
 

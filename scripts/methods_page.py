@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from napari_segxai.explainers.registry import Method, all_methods
-from napari_segxai.options import Parameter
+from napari_segxai.explainers.registry import QUESTIONS, START_HERE, all_methods
+from napari_segxai.method_page import section
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 HEAD = """# Methods
@@ -23,33 +22,17 @@ the softmax of Score-CAM, what Ablation-CAM puts in a channel's place, 3D), [pee
 """
 
 
-def section(method: Method) -> str:
-    lines = [
-        f"## {method.title} (`{method.name}`)",
-        "",
-        f"*{method.family}*. {method.summary.capitalize()}.",
-        "",
-    ]
-    lines += [method.doc.strip(), "", *parameter_table(method.parameters, "chosen by the method")]
-    for name, values in method.presets.items():
-        what = ", ".join(f"`{k}={v}`" for k, v in values.items()) or "the defaults"
-        lines.append(f"\nPreset `{name}`: {what}.")
+def contents() -> str:
+    """Return which methods answer which question."""
+    lines = [f"Start here: {', '.join(f'`{name}`' for name in START_HERE)}.", ""]
+    for word, question in QUESTIONS.items():
+        names = ", ".join(f"`{method.name}`" for method in all_methods() if method.question == word)
+        lines.append(f"- **{question}** {names}")
     return "\n".join(lines)
 
 
-def parameter_table(parameters: Sequence[Parameter], auto: str) -> list[str]:
-    """Return the lines of a table; `auto` says who chooses where there is no default."""
-    lines = ["| parameter | default | type | meaning |", "|---|---|---|---|"]
-    for p in parameters:
-        kind = " or ".join(f"`{c}`" for c in p.choices) or p.type_name
-        kind += "".join(f", {fact}" for fact in (p.bounds, p.unit) if fact)
-        default = auto if p.default is None else f"`{p.default}`" if p.default != "" else "none"
-        lines.append(f"| `{p.name}` | {default} | {kind} | {p.help} |")
-    return lines
-
-
 def page() -> str:
-    return HEAD + "\n" + "\n\n".join(section(method) for method in all_methods()) + "\n"
+    return f"{HEAD}\n{contents()}\n\n" + "\n\n".join(section(method) for method in all_methods()) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods_page import parameter_table
 from torch import nn
 
 from napari_segxai import Image, load_model
 from napari_segxai.engine.passes import finish
 from napari_segxai.explaining import Job
+from napari_segxai.method_page import parameter_table
 from napari_segxai.metrics.evaluate import evaluate_steps
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.metrics.registry import Metric, all_metrics

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from methods_page import parameter_table
-
+from napari_segxai.method_page import parameter_table
 from napari_segxai.trust.registry import Check, all_checks
 
 PAGE = Path(__file__).parents[1] / "docs" / "trust.md"

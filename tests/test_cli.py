@@ -36,7 +36,7 @@ def test_listings_are_a_list_of_objects():
         m["name"] for m in methods
     }
     for method in methods:
-        assert {"name", "family", "needs", "spatial_dims", "parameters", "passes"} <= set(method)
+        assert {"name", "family", "question", "needs", "spatial_dims", "parameters", "passes"} <= set(method)
         for parameter in method["parameters"]:
             assert {"name", "type", "default", "bounds", "unit", "help"} <= set(parameter)
     models = json.loads(run("models", "--json").stdout)
@@ -45,8 +45,14 @@ def test_listings_are_a_list_of_objects():
         assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(model)
     layers = json.loads(run("layers", "triangle", "--json").stdout)
     assert {"name", "type", "stage", "shape", "order"} == set(layers[0])
-    for listing in (["methods"], ["models"], ["layers", "triangle"]):
+    for listing in (["models"], ["layers", "triangle"]):
         assert run(*listing).stdout.strip()
+    text = run("methods").stdout
+    assert text.startswith("Start here: ")
+    questions = ["What did it need to see?", "Where is the evidence?", "Which network layer?", "What if?"]
+    places = [text.index(f"\n{question}\n") for question in questions]
+    assert places == sorted(places)
+    assert places[0] < text.index("\nmisure  (") < places[1]
 
 
 def test_a_volume_comes_back_with_the_inputs_grid_and_affine(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from npe2 import PluginManifest
 
-from napari_segxai.explainers.registry import all_methods
+from napari_segxai.explainers.registry import QUESTIONS, START_HERE, all_methods, find_method
 from napari_segxai.metrics.chain import boxed, components
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.metrics.localisation import f_score, iou, localisation_error, recall
@@ -47,12 +47,19 @@ def test_every_method_is_complete():
         listed = method.as_json()
         assert listed["summary"]
         assert listed["source"]
+        assert listed["question"] in QUESTIONS
         assert len(method.doc) > 300, "the page behind the ? button"
         assert set(listed["spatial_dims"]) <= {2, 3}
         for parameter in listed["parameters"]:
             assert parameter["help"]
         for name in method.presets:
             method.make_options({"preset": name})
+
+
+def test_every_question_has_methods_and_a_few_are_for_a_start():
+    assert {method.question for method in all_methods()} == set(QUESTIONS)
+    assert 2 <= len(START_HERE) <= 3
+    assert all(find_method(name).name == name for name in START_HERE)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def method():
             yield question.step("working")
             return Finding(make(question))
 
-        known = {"title": name, "family": "test", "summary": "", "source": ""}
+        known = {"title": name, "family": "test", "question": "evidence", "summary": "", "source": ""}
         methods.explainer(name, options=Nothing, passes=lambda o, s: Passes(passes), **known)(run)
         added.append(name)
         return name

@@ -37,6 +37,7 @@ class Options:
     "activations-x-predictions",
     title="Activations x predictions",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="which features are active where the label is predicted, and where else they are",
     source="after Saleem et al. 2021, reconstructed",

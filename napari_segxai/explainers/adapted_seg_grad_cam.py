@@ -33,6 +33,7 @@ class Options:
     "adapted-seg-grad-cam",
     title="Adapted Seg-Grad-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="what the whole decoder attends to, channel by channel",
     source="Mullan and Sonka, JMI 2022",

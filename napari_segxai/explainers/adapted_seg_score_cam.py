@@ -44,6 +44,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "adapted-seg-score-cam",
     title="Adapted Seg-Score-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="what the whole decoder attends to, tried out with masks instead of gradients",
     source="Mullan and Sonka, JMI 2022",

@@ -103,6 +103,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "counterfactual",
     title="Counterfactual",
     family="adversarial and counterfactual",
+    question="what-if",
     summary="a small change of the image that makes the object vanish from the segmentation, or appear in it",
     source="after Singh et al., ISBI 2022; Zemni et al. (OCTET), CVPR 2023",
     options=Options,

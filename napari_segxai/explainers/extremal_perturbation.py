@@ -95,6 +95,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "extremal-perturbation",
     title="Extremal perturbation",
     family="perturbation",
+    question="need",
     needs=("gradients",),
     summary="the smooth mask of a given area that keeps the most of the object, for several areas",
     source="after Fong et al., ICCV 2019",

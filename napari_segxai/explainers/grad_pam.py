@@ -38,6 +38,7 @@ class Options:
     "grad-pam",
     title="Grad-PAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer the evidence for single pixels lies",
     source="Hasany et al. 2025; Ho et al. 2020",

@@ -74,6 +74,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "grid-saliency",
     title="Grid saliency",
     family="perturbation",
+    question="need",
     needs=("gradients",),
     summary="the least of an object's surroundings that the network needs to see the object as it does",
     source="Hoyer et al., NeurIPS 2019",

@@ -61,6 +61,7 @@ class Options:
     "guided-backprop",
     title="Guided backpropagation",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="which structures of the image early layers saw on the way to the label",
     source="Springenberg et al., ICLR Workshops 2015; Wickstrøm et al., MedIA 2020",

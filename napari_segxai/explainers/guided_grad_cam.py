@@ -47,6 +47,7 @@ class Options:
     "guided-grad-cam",
     title="Guided Grad-CAM",
     family="input space",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="which structures early layers saw, where a network layer speaks for the label",
     source="Selvaraju et al., ICCV 2017; Zeineldin et al. 2022",

@@ -80,6 +80,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "guided-integrated-gradients",
     title="Guided integrated gradients",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on a path through what matters least first",
     source="Kapishnikov et al., CVPR 2021",

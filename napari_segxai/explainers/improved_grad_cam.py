@@ -35,6 +35,7 @@ class Options:
     "improved-grad-cam",
     title="Improved Grad-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels of a network layer speak for the pixels that the network is sure of",
     source="Xiao et al. 2021",

@@ -35,6 +35,7 @@ class Options:
     "input-x-gradient",
     title="Input x gradient",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="what every pixel adds to the score, as far as the network is linear",
     source="Shrikumar et al. 2016",

@@ -50,6 +50,7 @@ class Options:
     "integrated-gradients",
     title="Integrated gradients",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on the way from a baseline to the image",
     source="Sundararajan et al., ICML 2017",

@@ -60,6 +60,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "kernel-shap",
     title="Kernel SHAP",
     family="perturbation",
+    question="evidence",
     summary="how much of the score each part of the image contributes; the shares add up",
     source="Lundberg & Lee, NeurIPS 2017; Dardouillet et al., ICPR Workshops 2022",
     options=Options,

@@ -64,6 +64,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "kernel-weighted",
     title="Kernel-weighted contribution",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="which kernels of a convolution the label depends on, and which bring it about alone",
     source="Mullan and Sonka, JMI 2022, 2023",

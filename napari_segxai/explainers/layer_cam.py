@@ -32,6 +32,7 @@ class Options:
     "layer-cam",
     title="Layer-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer active features push the label, counting only pushes upwards",
     source="Jiang et al., IEEE TIP 2021",

@@ -59,6 +59,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "lime",
     title="LIME",
     family="perturbation",
+    question="evidence",
     summary="a linear model of what the network does near this image, superpixel by superpixel",
     source="Ribeiro et al., KDD 2016",
     options=Options,

@@ -102,6 +102,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "misure",
     title="MiSuRe",
     family="perturbation",
+    question="need",
     needs=("gradients",),
     summary="what the network needed to see: the smallest part of the image that still gives this segmentation",
     source="Hasany, Mériaudeau, Petitjean 2026",

@@ -85,6 +85,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "occlusion",
     title="Occlusion",
     family="perturbation",
+    question="what-if",
     summary="what the target loses when a part of the image is hidden",
     source="Zeiler & Fergus, ECCV 2014; Gipiškis et al. 2023",
     options=Options,

@@ -19,6 +19,19 @@ from napari_segxai.options import LayerName, Parameter, make_options, parameters
 Run = Callable[[Question, Any], Steps[Finding]]
 
 
+QUESTIONS = {
+    "need": "What did it need to see?",
+    "evidence": "Where is the evidence?",
+    "layer": "Which network layer?",
+    "what-if": "What if?",
+    "trust": "Can I trust it?",
+}
+"""What a method answers, by the word that its registration says; methods are listed in this order."""
+
+START_HERE = ("misure", "seg-hires-grad-cam", "occlusion")
+"""Methods for a first look: one that says what was needed, one that takes a single pass, one that hides parts."""
+
+
 @dataclass(frozen=True)
 class Size:
     """What the number of passes can depend on.
@@ -75,6 +88,8 @@ class Method:
         For people.
     family
         What the method works on.
+    question
+        What it answers, one of `QUESTIONS`.
     needs
         Of "network layers", "gradients", "folder", "training".
     summary
@@ -98,6 +113,7 @@ class Method:
     name: str
     title: str
     family: str
+    question: str
     needs: tuple[str, ...]
     summary: str
     source: str
@@ -147,6 +163,7 @@ class Method:
             "name": self.name,
             "title": self.title,
             "family": self.family,
+            "question": self.question,
             "needs": list(self.needs),
             "spatial_dims": list(self.spatial_dims),
             "summary": self.summary,
@@ -165,6 +182,7 @@ def explainer(
     *,
     title: str,
     family: str,
+    question: str,
     summary: str,
     source: str,
     options: type,
@@ -173,6 +191,8 @@ def explainer(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
+    if question not in QUESTIONS:
+        raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
 
     def register(run: Run) -> Run:
         module = importlib.import_module(run.__module__)
@@ -180,6 +200,7 @@ def explainer(
             name=name,
             title=title,
             family=family,
+            question=question,
             needs=tuple(needs),
             summary=summary,
             source=source,
@@ -201,9 +222,10 @@ def _load_all() -> None:
 
 
 def all_methods() -> tuple[Method, ...]:
-    """Return all methods, by family and name."""
+    """Return all methods, by question and name."""
     _load_all()
-    return tuple(sorted(_methods.values(), key=lambda m: (m.family, m.name)))
+    order = list(QUESTIONS)
+    return tuple(sorted(_methods.values(), key=lambda m: (order.index(m.question), m.name)))
 
 
 def find_method(name: str) -> Method:

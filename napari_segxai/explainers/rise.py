@@ -85,6 +85,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "rise",
     title="RISE",
     family="perturbation",
+    question="need",
     summary="which parts of the image, when kept, keep the object in the segmentation",
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,

@@ -41,6 +41,7 @@ class Options:
     "score-maps",
     title="Score maps",
     family="intermediate features",
+    question="evidence",
     summary="what the network says about each region of the image, best regions first",
     source="Schorr et al. 2021 (NeuroScope); Kapishnikov et al., ICCV 2019 (XRAI)",
     options=Options,

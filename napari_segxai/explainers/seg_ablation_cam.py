@@ -45,6 +45,7 @@ class Options:
     "seg-ablation-cam",
     title="Seg-Ablation-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="which feature channels the label would miss if they were gone",
     source="Ramaswamy and Desai, WACV 2020",

@@ -42,6 +42,7 @@ class Options:
     "seg-eigen-cam",
     title="Seg-Eigen-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="the pattern that dominates a network layer; without gradients the same for every label",
     source="Muhammad and Yeasin, IJCNN 2020; Chung and Ying 2025",

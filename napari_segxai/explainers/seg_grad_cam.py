@@ -40,6 +40,7 @@ class Options:
     "seg-grad-cam",
     title="Seg-Grad-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels of a network layer speak for the label, wherever they are active",
     source="Vinogradova et al., AAAI 2020",

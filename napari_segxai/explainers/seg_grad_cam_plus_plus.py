@@ -36,6 +36,7 @@ class Options:
     "seg-grad-cam-plus-plus",
     title="Seg-Grad-CAM++",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels speak for the label, weighting places with a strong gradient more",
     source="Chattopadhay et al., WACV 2018; for segmentation after Mullan and Sonka 2022",

@@ -43,6 +43,7 @@ class Options:
     "seg-score-cam",
     title="Seg-Score-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers",),
     summary="which feature channels keep the label in the segmentation when only what they see is shown",
     source="Wang et al., CVPR Workshops 2020",

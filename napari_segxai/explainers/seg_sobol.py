@@ -79,6 +79,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "seg-sobol",
     title="Seg-Sobol",
     family="perturbation",
+    question="evidence",
     summary="in how much of the score's variance each part of the image has a hand, alone and with others",
     source="Fel et al., NeurIPS 2021; Shreim et al.",
     options=Options,

@@ -33,6 +33,7 @@ class Options:
     "seg-xgrad-cam",
     title="Seg-XGrad-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels speak for the label, where they are active",
     source="Fu et al., BMVC 2020",

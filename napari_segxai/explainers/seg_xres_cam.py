@@ -40,6 +40,7 @@ class Options:
     "seg-xres-cam",
     title="Seg-XRes-CAM",
     family="intermediate features",
+    question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer evidence for the label lies, at a resolution of your choice",
     source="Hasany et al., CVPR Workshops 2023",

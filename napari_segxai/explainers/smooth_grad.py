@@ -53,6 +53,7 @@ class Options:
     "smooth-grad",
     title="SmoothGrad",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="where a small change of brightness would change the score most, whatever the noise in the image",
     source="Smilkov et al. 2017; Zeineldin et al. 2022",

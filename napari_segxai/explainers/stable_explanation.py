@@ -126,6 +126,7 @@ def _passes(options: Options, size: Size) -> Passes:
     NAME,
     title="Stable explanation (MeTFA)",
     family="perturbation",
+    question="trust",
     summary="which parts of another method's map stay when the image is disturbed a little",
     source="Gan et al., CCS 2022 (MeTFA)",
     options=Options,

@@ -130,6 +130,7 @@ def _passes(options: Options, size: Size) -> Passes:
     NAME,
     title="U-Noise",
     family="perturbation",
+    question="need",
     needs=("gradients", "training"),
     summary="where a trained noise network must not disturb the image, if the prediction is to stay",
     source="Koker et al., ICIP 2021; Okamoto et al. 2023",

@@ -38,6 +38,7 @@ class Options:
     "vanilla-gradient",
     title="Vanilla gradient",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="where a small change of brightness would change the score most",
     source="Simonyan et al., ICLR Workshops 2014",

@@ -90,6 +90,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "x-ray",
     title="X-ray of a thin object",
     family="input space",
+    question="evidence",
     needs=("gradients",),
     summary="what the network looks at along a thin object, and how far from each end, junction and middle",
     source="Garret et al. (XAI-VesselNet), 2023",
