@@ -18,10 +18,10 @@ from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import options_as_dict
 from napari_segxai.explanation import Explanation, Record
-from napari_segxai.model.segmentation import label_dtype, labels_on_image
 
 if TYPE_CHECKING:
     from napari_segxai.explaining import Job
+    from napari_segxai.model.card import ModelCard
 
 
 COARSE = 6
@@ -37,7 +37,7 @@ class Canvas:
         self.passes = Passes()
         shape = job.image.spatial_shape
         self.map = np.zeros(shape, np.float32)
-        self.prediction = np.zeros(shape, label_dtype(len(job.model.labels)))
+        self.prediction = job.model.labelling.blank(len(job.model.labels), shape)
         self.native: np.ndarray | None = None
         self.native_affine: np.ndarray | None = None
         self.maps: dict[str, np.ndarray] = {}
@@ -55,7 +55,7 @@ class Canvas:
         many = len(self.job.slices) > 1
         self.passes = self.passes + question.passes
         self.engine = dict(question.engine)
-        labels_on_image(question.logits[0], place, self.prediction)
+        question.model.labelling.on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
         values = finding.map
         coarse = native and min(values.shape) < COARSE
@@ -167,6 +167,7 @@ class Canvas:
                 "name": card.name,
                 "source": job.model.source,
                 "labels": list(card.labels),
+                **_drawing(card),
                 "sha256": job.model.sha256,
                 "licence": card.licence,
             },
@@ -197,6 +198,15 @@ class Canvas:
             versions=dict(_versions()),
             engine=self.engine,
         )
+
+
+def _drawing(card: ModelCard) -> dict[str, Any]:
+    """What a reader of the record has to know of how labels are drawn."""
+    if card.thresholds is None:
+        return {"overlapping": False}
+    each = dict(zip(card.labels[1:], card.thresholds, strict=True))
+    paint_order = None if card.paint_order is None else list(card.paint_order)
+    return {"overlapping": card.overlapping, "thresholds": each, "paint_order": paint_order}
 
 
 @cache

@@ -15,11 +15,13 @@ from napari_segxai.cli_common import (
     AsJson,
     Card,
     Trust,
+    Truth,
     load,
     parameter_line,
     read_frame,
     read_parameters,
     read_region_option,
+    read_truth_option,
 )
 from napari_segxai.cli_compare import compare, metrics, sweep
 from napari_segxai.errors import UserError
@@ -285,7 +287,7 @@ def flow(
     region: Annotated[
         str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
     ] = None,
-    truth: Annotated[Path | None, typer.Option(help="File of label values to compare with as well.")] = None,
+    truth: Truth = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Also try what the prediction loses without each layer.")
     ] = False,
@@ -307,7 +309,6 @@ def flow(
     from napari_segxai.explanation import as_json as to_json
     from napari_segxai.flowing import information_flow
     from napari_segxai.io.flow_files import tile_folder
-    from napari_segxai.io.results import read_truth
 
     volume = read_frame(image, frame)
     found = information_flow(
@@ -317,7 +318,7 @@ def flow(
         method=method,
         layers="all" if layers == "all" else layers.split(",") if layers else None,
         region=read_region_option(region, volume),
-        truth=None if truth is None else read_truth(truth, volume),
+        truth=read_truth_option(truth),
         score=score,
         reduction=reduction,
         slice=slice,

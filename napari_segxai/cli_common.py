@@ -17,6 +17,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")
 ]
+Truth = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE or LABEL=FILE",
+        help="True label values; of labels that may overlap a mask each, as channels or as LABEL=FILE several times.",
+    ),
+]
 Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
 
 
@@ -70,8 +78,16 @@ def read_region_option(text: str | None, image: Any) -> Any:
     return read_region(text, image)
 
 
-def read_truth_option(path: Path | None) -> Image | None:
-    """Read a file of true label values, which knows where it lies."""
+def read_truth_option(texts: list[str] | None) -> Image | dict[str, Image] | None:
+    """Read a file of true labels, which knows where it lies, or a mask for every LABEL=FILE."""
     from napari_segxai import read_image
 
-    return None if path is None else read_image(path)
+    if not texts:
+        return None
+    if len(texts) == 1 and ("=" not in texts[0] or Path(texts[0]).exists()):
+        return read_image(texts[0])
+    pairs = [text.partition("=") for text in texts]
+    names = [name.strip() for name, _, _ in pairs]
+    if any(not equals or not name for name, equals, _ in pairs) or len(set(names)) < len(names):
+        raise UserError("--truth is one file of label values, or LABEL=FILE once for every label.")
+    return {name: read_image(path.strip()) for name, (_, _, path) in zip(names, pairs, strict=True)}

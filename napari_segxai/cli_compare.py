@@ -13,6 +13,7 @@ from napari_segxai.cli_common import (
     AsJson,
     Card,
     Trust,
+    Truth,
     load,
     read_frame,
     read_parameters,
@@ -30,7 +31,6 @@ Option = Annotated[
         "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarise=0.2."
     ),
 ]
-Truth = Annotated[Path | None, typer.Option("--truth", help="File of true label values.")]
 Noise = Annotated[
     Path | None,
     typer.Option("--noise-model", help="For ANA and SRM: the file that u-noise saved as weights."),

@@ -81,7 +81,8 @@ def compare(
         Maps that are there already, by name, on the image grid: they come first and are measured alike. Explanations
         have to be of this image, label, slice and model; arrays are taken as they are.
     truth
-        True labels, on the image's grid or as an `Image` that knows where it lies; boolean: where this label is.
+        True labels, on the image's grid or as an `Image` that knows where it lies; boolean: where this label is. See
+        `truth.truth_labels` for labels that may overlap.
     noise_model
         For ANA and SRM: the file that u-noise saved as its `weights`, or a callable, see `metrics.noise.NoiseModel`.
     metrics
@@ -353,6 +354,8 @@ class Plan:
             given,
             arrays,
             self.metrics,
+            overlapping=self.job.model.overlapping,
+            label=self.job.model.label_index(self.job.target.label),
             truth=self.truth,
             warnings=list(self.warnings),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.engine.passes import Passes
+from napari_segxai.prediction import label_image
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
@@ -34,7 +35,11 @@ class Comparison:
     rows
         One per map and metric; see `metrics.evaluate.evaluate_steps`.
     prediction
-        The label of every pixel.
+        As `SegmentationModel.predict` returns it.
+    overlapping
+        Whether that is a mask for every label but the background, because a pixel can have several labels.
+    label
+        Position of the label that was explained.
     truth
         Boolean, on the image grid: where the label really is, if known.
     passes, seconds
@@ -50,10 +55,18 @@ class Comparison:
     metrics: tuple[Metric, ...]
     rows: list[dict[str, Any]] = field(default_factory=list)
     prediction: np.ndarray | None = None
+    overlapping: bool = False
+    label: int = 1
     truth: np.ndarray | None = None
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    def shown(self, prediction: np.ndarray | None) -> np.ndarray:
+        """Return a prediction as one label image; of labels that overlap, the one that was explained."""
+        if prediction is None:  # the network has not run yet
+            return np.zeros(self.image.spatial_shape, np.uint8)
+        return label_image(prediction, self.label, overlapping=self.overlapping)
 
     def value(self, name: str, metric: str) -> float | None:
         """Return a number; None where it is undefined."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_segxai import orientation
 from napari_segxai.image import Image
+from napari_segxai.prediction import label_image, painted, where
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Explanation:
     curves
         Columns of numbers by curve.
     prediction
-        The label of every pixel.
+        As `SegmentationModel.predict` returns it: the label of every pixel, or a mask per label if they may overlap.
     image
         The image that was explained.
     record
@@ -128,18 +129,29 @@ class Explanation:
         """Method and label, as results are named."""
         return f"{self.record.method} · {self.record.target['label']}"
 
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels: then `prediction` is boolean (labels but the background, *grid)."""
+        return self.record.model["overlapping"]
+
+    def drawn(self, label: str) -> np.ndarray:
+        """Return where a label, by name, is predicted: boolean, on the image grid."""
+        return where(self.prediction, self.record.model["labels"].index(label), overlapping=self.overlapping)
+
     def mass_per_label(self) -> dict[str, float]:
         """Return which labels the evidence lies on: the share of the map's positive mass on each, by the prediction.
 
         Returns
         -------
         dict
-            For every label of the model, by name, in its order: a share in [0, 1], together 1. Empty for a map without
-            positive values. See `metrics.shares.mass_per_label` for other labels than the predicted ones.
+            For every label of the model, by name, in its order: a share in [0, 1], together 1 (unless labels overlap:
+            what lies on several counts for each). Empty for a map without positive values. See `metrics.shares.mass_per_label` for other labels than the predicted ones.
         """
         from napari_segxai.metrics.shares import mass_per_label
 
-        found = mass_per_label(self.map, self.prediction, self.record.model["labels"])
+        found = mass_per_label(
+            self.map, self.prediction, self.record.model["labels"], overlapping=self.overlapping
+        )
         return {} if found is None else {label: row["share"] for label, row in found.items()}
 
     def to_layers(self, number: int | None = None, *, prediction: bool = True) -> list[tuple[Any, dict, str]]:
@@ -169,13 +181,14 @@ class Explanation:
             own = {**metadata, "segxai_role": role}
             layers.append((show(array), {**transform, "metadata": own, "name": name, **kwargs}, kind))
 
-        if prediction:
+        for name, array, visible in self._predicted() if prediction else ():
             add(
-                self.prediction,
+                array,
                 "prediction",
-                f"prediction · {self.record.model['name']}",
+                " · ".join(["prediction", self.record.model["name"], *name]),
                 "labels",
                 opacity=0.4,
+                visible=visible,
                 features=_by_label({"label": self.record.model["labels"]}),
             )
         for name, mask in self.masks.items():
@@ -228,8 +241,30 @@ class Explanation:
         )
         return layers
 
+    def _predicted(self) -> Iterator[tuple[list[str], np.ndarray, bool]]:
+        """Label images that show the prediction: what to call each, its values, whether it is shown at first."""
+        labels = self.record.model["labels"]
+        if not self.overlapping:
+            yield [], self.prediction, True
+            return
+        if (one := self.painted()) is not None:
+            yield ["painted"], one, False
+        for position, name in enumerate(labels[1:], start=1):
+            mask = label_image(self.prediction, position, overlapping=True)
+            yield [name], mask, bool(mask.any())
+
+    def painted(self) -> np.ndarray | None:
+        """Return overlapping labels as one label image, if the model's card gives the order in which to paint them."""
+        order = self.record.model.get("paint_order")
+        if order is None:
+            return None
+        return painted(self.prediction, [self.record.model["labels"].index(name) for name in order])
+
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write the maps, masks, stages and the prediction to `folder`, with record.json.
+
+        The prediction of labels that may overlap is a mask per label, "prediction_NAME", and one label image if the
+        model's card gives a paint_order.
 
         Volumes become .nii.gz on the input's grid with the input's affine; 2D images TIFF (maps) and PNG
         (masks, labels), and .nii.gz as well.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, sh
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
-from napari_segxai.targets import Region, Target, is_label
-from napari_segxai.truth import truth_labels
+from napari_segxai.prediction import where
+from napari_segxai.targets import Region, Target
+from napari_segxai.truth import Truth, truth_labels
 
 METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
@@ -50,7 +51,7 @@ def information_flow(
     method: str = "seg-grad-cam",
     layers: Sequence[str] | str | None = None,
     region: Region = None,
-    truth: np.ndarray | Image | None = None,
+    truth: Truth | None = None,
     score: str = "logit",
     reduction: str = "mean",
     slice: int | None = None,
@@ -75,7 +76,7 @@ def information_flow(
     region, score, reduction
         As for `Target`.
     truth
-        Label values on the image grid, to compare the maps with as well.
+        True labels, to compare the maps with as well; see `truth.truth_labels` for what they may be.
     causal
         Whether `causal_check` is run as well.
     progress
@@ -107,7 +108,7 @@ class Plan:
     layers
         The network layers, in order of execution.
     truth
-        Label values on the image grid, or None.
+        In the form of a prediction, or None.
     causal
         Whether `causal_check` is run as well.
     warnings
@@ -156,7 +157,7 @@ def plan_flow(
     method: str = "seg-grad-cam",
     layers: Sequence[str] | str | None = None,
     region: Region = None,
-    truth: np.ndarray | Image | None = None,
+    truth: Truth | None = None,
     score: str = "logit",
     reduction: str = "mean",
     slice: int | None = None,
@@ -203,7 +204,11 @@ def plan_flow(
         )
         for name in names
     }
-    values, notes = (None, []) if truth is None else truth_labels(truth, image, model)
+    values, notes = (
+        (None, [])
+        if truth is None
+        else truth_labels(truth, image, model, [model.label_index(name) for name in names])
+    )
     return Plan(jobs, found, values, causal, notes)
 
 
@@ -227,6 +232,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
     jobs, layers, truth = plan.jobs, plan.layers, plan.truth
     job = next(iter(jobs.values()))
     model, index = job.model, job.slices[0]
+    known = partial(where, overlapping=model.overlapping)
     with model.in_use(job.device), guarded(job.device):
         prepared = model.prepare(job.image, index)
         planned = plan.passes
@@ -259,7 +265,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(tape.logits)
             place = prepared.placement
-            true = None if truth is None else place.mask_to_grid(truth == question.label).to(job.device)
+            true = None if truth is None else place.mask_to_grid(known(truth, question.label)).to(job.device)
             yield from _one_label(flow, tape, features, question, true, last=position + 1 == len(questions))
             yield question.step(f"backward pass of {name}")
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
@@ -355,9 +361,7 @@ def _causal(flow: Flow) -> Steps[None]:
             continue
         for name, outputs in found.items():
             lost = [
-                None
-                if logits is None
-                else 1 - float(dice(is_label(logits, question.label), question.predicted))
+                None if logits is None else 1 - float(dice(question.drawn(logits), question.predicted))
                 for logits in outputs
             ]
             flow.tiles[label, name].lost, flow.tiles[label, name].lost_skip = lost

@@ -12,7 +12,6 @@ from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.metrics.evaluate import object_on_image, reader_of
 from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
-from napari_segxai.model.segmentation import label_dtype, labels_on_image
 
 if TYPE_CHECKING:
     from napari_segxai.engine.baselines import Baseline
@@ -34,7 +33,7 @@ class Inspection:
     masked
         The image as it is shown to the network, each channel; on the image grid, as the network sees intensities.
     prediction
-        The label of every pixel of the masked image.
+        Of the masked image, as `SegmentationModel.predict` returns it.
     dice_explained
         Dice of the label's prediction with the original one over the target, on the model grid; None where nothing
         was predicted, or where the map has no positive value.
@@ -75,9 +74,7 @@ def inspect_steps(
         if salient.any():
             ratio = perturbation_ratio(salient, object_on_image(question))
             dice = None if reader is None else float(reader.read(logits)[0])
-        prediction = labels_on_image(
-            logits[0], place, np.zeros(job.image.spatial_shape, label_dtype(len(job.model.labels)))
-        )
+        prediction = job.model.labelling.on_image(logits[0], place)
         masked = np.zeros((inputs.shape[1], *job.image.spatial_shape), np.float32)
         for channel, out in zip(inputs[0], masked, strict=True):
             place.to_image(place.from_grid(channel, linear=True), out)

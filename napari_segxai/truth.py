@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image
+from napari_segxai.prediction import where
 
 if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel
 
-Truth = np.ndarray | Image
+OneTruth = np.ndarray | Image
+Truth = OneTruth | Mapping[str, OneTruth]
+
+KEPT = 4
+"""Resampled truths that are remembered."""
 
 _last: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = {}
-"""The truth that was resampled last."""
+"""The truths that were resampled last."""
 
 
 def truth_of(
@@ -26,7 +33,8 @@ def truth_of(
     Parameters
     ----------
     truth
-        As for `truth_labels`; boolean values say where the label is, whatever its number.
+        As for `truth_labels`; boolean values say where the label is, whatever its number. So does one value, of a model
+        whose labels may overlap, if its card gives no order of painting.
     label
         Position in the model's labels.
 
@@ -42,34 +50,128 @@ def truth_of(
     UserError
         As `truth_labels` does.
     """
+    if isinstance(truth, Mapping) or (model.overlapping and _each(truth, image, model)):
+        values, notes = truth_labels(truth, image, model, [label])
+        return where(values, label, overlapping=model.overlapping), notes
     values, notes = _on_grid(truth, image)
     if values.dtype.kind == "b":
         return values, notes
-    return _checked(values, model) == label, notes
+    if not model.overlapping:
+        return _checked(values, model) == label, notes
+    if model.card.painting is None and len(np.setdiff1d(values, 0)) == 1:
+        said = f"the truth holds one value, {np.setdiff1d(values, 0)[0]:g}: it was taken to be where"
+        return values != 0, [*notes, f"{said} {model.labels[label]!r} is."]
+    stack, said = _unpainted(values, model)
+    return where(stack, label, overlapping=True), [*notes, *said]
 
 
-def truth_labels(truth: Truth, image: Image, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
+def truth_labels(
+    truth: Truth, image: Image, model: SegmentationModel, labels: Sequence[int] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Return the true labels on the grid of the image.
 
     Parameters
     ----------
     truth
         An array on the image's grid, or an `Image` that knows where it lies: that is resampled to the nearest label.
+        It holds positions in the model's labels; or, for labels that may overlap, a mask for each but the background,
+        along its first axis, its channels, or (of a file) its fourth axis. Or a mapping: a mask by the name of every
+        label.
+    labels
+        Positions of the labels that have to be known; all by default.
 
     Returns
     -------
     labels
-        Whole numbers, positions in the model's labels.
+        As `SegmentationModel.predict` returns them: whole numbers, positions in the model's labels; if the model is
+        `overlapping`, boolean (labels but the background, *image grid).
     notes
         What was done to bring the truth there, and what was lost by it, in sentences.
 
     Raises
     ------
     UserError
-        If it holds other labels than the model, or lies elsewhere.
+        If it holds other labels than the model, or lies elsewhere, or is one label image of labels that may overlap and
+        the card says no order in which it was painted.
     """
+    if not isinstance(truth, Mapping):
+        parts = _each(truth, image, model) if model.overlapping else []
+        if not parts:
+            values, notes = _on_grid(truth, image)
+            if not model.overlapping:
+                return _checked(values, model), notes
+            stack, said = _unpainted(values, model)
+            return stack, [*notes, *said]
+        truth = dict(zip(model.labels[1:], parts, strict=True))
+    masks = {model.label_index(name): _mask(name, part, image) for name, part in truth.items()}
+    wanted = labels or range(1, len(model.labels))
+    if model.overlapping and 0 in wanted:
+        wanted = range(1, len(model.labels))  # the background is where none of them is
+    missing = [model.labels[k] for k in wanted if k and k not in masks]
+    if missing:
+        given = ", ".join(model.labels[k] for k in masks)
+        raise UserError(f"the truth gives {given}, but not {missing[0]!r}; add its mask.")
+    out = model.labelling.blank(len(model.labels), image.spatial_shape)
+    for k, (mask, _) in masks.items():
+        if model.overlapping:
+            if k:
+                out[k - 1] = mask
+            continue
+        if (out[mask] > 0).any():
+            raise UserError(
+                f"the true masks of {model.labels[k]!r} and {model.labels[out[mask].max()]!r} overlap, but the labels of "
+                f"{model.name} exclude each other; give masks that do not."
+            )
+        out[mask] = k
+    return out, list(dict.fromkeys(note for _, notes in masks.values() for note in notes))
+
+
+def _each(truth: OneTruth, image: Image, model: SegmentationModel) -> list[OneTruth]:
+    """Return the mask of every label but the background, if `truth` holds one for each; else nothing."""
+    count, n = len(model.labels) - 1, image.spatial_dims
+    if not isinstance(truth, Image):
+        values = np.asarray(truth)
+        return list(values) if values.shape == (count, *image.spatial_shape) else []
+    axis, places = truth.channel_axis, truth.spatial_dims
+    if axis is None and truth.frames == count:
+        axis = truth.time_axis  # the fourth axis of a file is read as time
+    if axis is None and places == n + 1 and truth.affine is None:
+        axis, places = truth.spatial_axes[0], n
+    if axis is None or places != n:
+        return []
+    if truth.array.shape[axis] != count:
+        raise UserError(
+            f"the truth {truth.name} has {truth.array.shape[axis]} channels, but {model.name} has {count} labels beside "
+            f"the background: {', '.join(model.labels[1:])}; give a channel for each, in this order."
+        )
+    rest = truth if axis == truth.time_axis else truth.frame(0)
+    arrays = np.moveaxis(rest.array, axis if rest is truth else rest.channel_axis, 0)
+    spacing = truth.spacing[-n:]
+    return [replace(truth, array=a, channel_axis=None, time_axis=None, spacing=spacing) for a in arrays]
+
+
+def _mask(name: str, truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
+    """Return where one label is, and what has to be said of it."""
     values, notes = _on_grid(truth, image)
-    return _checked(values, model), notes
+    if values.dtype.kind != "b" and len(np.setdiff1d(values, 0)) > 1:
+        raise UserError(f"the truth of {name!r} holds several values; give a mask, 0 where it is not.")
+    return values != 0, notes
+
+
+def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
+    """Return the masks of labels that were painted into one label image: each holds those painted after it."""
+    order = model.card.painting
+    if order is None or values.dtype.kind == "b":
+        raise UserError(
+            f"the labels of {model.name} may overlap, which one label image cannot say: give the truth as a mask for each "
+            f"of {', '.join(model.labels[1:])}" + (", or paint_order in the card." if order is None else ".")
+        )
+    values = _checked(values, model)
+    out = model.labelling.blank(len(model.labels), values.shape)
+    for position, label in enumerate(order):
+        out[label - 1] = np.isin(values, order[position:])
+    names = [model.labels[label] for label in order]
+    return out, [f"the truth is one label image, in which each label holds the next: {', '.join(names)}."]
 
 
 def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
@@ -85,7 +187,7 @@ def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
     return values.astype(np.uint16)
 
 
-def _on_grid(truth: Truth, image: Image) -> tuple[np.ndarray, list[str]]:
+def _on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
     """Return the values of `truth` on the grid of `image`, and what has to be said of it."""
     if not isinstance(truth, Image):
         values = np.asarray(truth)
@@ -112,7 +214,8 @@ def _on_grid(truth: Truth, image: Image) -> tuple[np.ndarray, list[str]]:
     key = (truth.sha256, own.tobytes(), theirs.tobytes(), image.spatial_shape, truth.name, image.name)
     if key not in _last:  # a second for a large volume, and a form asks at every change
         result = _resampled(array, own, theirs, truth.name, image)
-        _last.clear()
+        while len(_last) >= KEPT:
+            del _last[next(iter(_last))]
         _last[key] = result
     values, notes = _last[key]
     return values.copy(), list(notes)

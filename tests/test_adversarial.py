@@ -11,9 +11,9 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.margin import margin
 from napari_segxai.engine.softened import Softened
 from napari_segxai.explainers.adversarial_attack import budget, pearson, share, ssim
+from napari_segxai.labelling import Labelling
 from napari_segxai.targets import is_label
 
 
@@ -253,8 +253,8 @@ def test_margin_is_positive_where_the_label_wins():
     torch.manual_seed(0)
     logits = torch.randn(2, 4, 5, 6)
     for label in range(4):
-        np.testing.assert_array_equal(margin(logits, label) > 0, is_label(logits, label))
-    assert margin(torch.tensor([[[2.0]], [[5.0]]])[None, :, :, 0], 1).item() == 3
+        np.testing.assert_array_equal(Labelling().margin(logits, label) > 0, is_label(logits, label))
+    assert Labelling().margin(torch.tensor([[[2.0]], [[5.0]]])[None, :, :, 0], 1).item() == 3
 
 
 def test_comparisons_of_maps_have_stated_values_for_constant_maps():

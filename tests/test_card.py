@@ -24,6 +24,8 @@ intensity:
   - zscore: true
 background_value: -1000
 activation: sigmoid
+threshold: [0.42, 0.5]
+paint_order: [liver, tumour]
 values: probabilities
 output: out
 tokens: {'encoder.*': 16}

@@ -21,7 +21,7 @@ from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.engine.precision import Setting
 from napari_segxai.engine.quick import KERNELS, fast_layout
 from napari_segxai.engine.sharing import Shared
-from napari_segxai.targets import Target, is_label, read_scores, reduce_scores
+from napari_segxai.targets import Target, read_scores, reduce_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,7 +148,7 @@ class Question:
     @cached_property
     def predicted(self) -> Tensor:
         """Boolean (*grid): where the label is predicted."""
-        return is_label(self.logits, self.label)[0]
+        return self.drawn(self.logits)[0]
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -174,6 +174,14 @@ class Question:
     def weights(self) -> Tensor:
         """M as numbers: float (*grid), 1 inside and 0 outside."""
         return self.pixels.float()
+
+    def drawn(self, logits: Tensor) -> Tensor:
+        """Return where the label is drawn: (N, labels, *grid) -> boolean (N, *grid)."""
+        return self.model.labelling.drawn(logits, self.label)
+
+    def margin(self, logits: Tensor) -> Tensor:
+        """Return by how much the label is drawn: (N, labels, *grid) -> (N, *grid), above 0 where it is; differentiable."""
+        return self.model.labelling.margin(logits, self.label)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from napari_segxai.metrics.overlap import dice
-from napari_segxai.targets import is_label, reduce_scores
+from napari_segxai.targets import reduce_scores
 
 if TYPE_CHECKING:
     from napari_segxai.engine.question import Question
@@ -24,7 +24,7 @@ def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
     """
     if kind == "dice":
         within = ~(question.predicted & ~question.pixels)
-        return dice(is_label(logits, question.label), question.pixels, within)
+        return dice(question.drawn(logits), question.pixels, within)
     return _reduced(question, kind, _values(question, kind, logits))
 
 

@@ -33,7 +33,6 @@ from torch import Tensor, nn
 
 from napari_segxai.engine.layers import token_stride
 from napari_segxai.engine.layout import infer_layout
-from napari_segxai.engine.margin import margin
 from napari_segxai.engine.modules import find_module, first_tensor, replace_first_tensor
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
@@ -43,7 +42,6 @@ from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.explainers.seg_grad_cam import cam
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import LayerName, option
-from napari_segxai.targets import is_label
 
 RATE = 0.03
 """Learning rate of Adam, as a share of epsilon."""
@@ -124,7 +122,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         return away + options.gamma * kept, (away.detach(), kept.detach())
 
     def segmentation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        wins = margin(question.forward(tensor), question.label)[0][pixels]
+        wins = question.margin(question.forward(tensor))[0][pixels]
         value = wins.clamp(min=0).mean()
         return value, ((wins > 0).float().mean(),)
 
@@ -317,7 +315,7 @@ def _compare(
     change = _changes(question, changed.input)
     delta = (changed.input - question.input)[0]
     numbers = {
-        "dice_prediction": float(dice(is_label(changed.logits, question.label), predicted)),
+        "dice_prediction": float(dice(question.drawn(changed.logits), predicted)),
         "share_of_M_predicted": float((now & question.pixels).sum() / question.pixels.sum()),
         "pearson_maps": pearson(before, after),
         "ssim_maps": ssim(before, after),

@@ -36,7 +36,6 @@ from torch import Tensor
 
 from napari_segxai.engine.baselines import HELP, Baseline, hide_behind
 from napari_segxai.engine.descent import AdamW
-from napari_segxai.engine.margin import margin
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb, stream
@@ -45,7 +44,6 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
 
 BEYOND = 0.1
 """How far past the boundary the gradient pushes, as a share of the margin at the start."""
@@ -155,7 +153,7 @@ class _Goal:
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the prediction with M: (N, labels, *grid) -> (N,)."""
-        return dice(is_label(logits, self.question.label), self.pixels, self.within)
+        return dice(self.question.drawn(logits), self.pixels, self.within)
 
     def reached(self, value: float) -> bool:
         """Tell whether this Dice is the goal."""
@@ -163,7 +161,7 @@ class _Goal:
 
     def loss(self, logits: Tensor, beyond: float = 0.0) -> Tensor:
         """How much is left to do: (N, labels, *grid) -> (N,), 0 where every pixel of M is as wanted."""
-        wins = margin(logits, self.question.label)[:, self.pixels]
+        wins = self.question.margin(logits)[:, self.pixels]
         return ((wins if self.vanish else -wins) + beyond).clamp(min=0).mean(1)
 
 
@@ -387,7 +385,7 @@ def _checked(question: Question, goal: _Goal, found: Finding) -> Steps[Finding]:
     with torch.inference_mode():
         logits = question.forward(edited[None])
         value = float(goal.dice(logits))
-        found.masks["prediction_after"] = is_label(logits, question.label)[0].clone()
+        found.masks["prediction_after"] = question.drawn(logits)[0].clone()
     found.numbers["dice_after"] = value
     found.numbers["status"] = "reached" if goal.reached(value) else "not reached"
     yield question.step("checked")

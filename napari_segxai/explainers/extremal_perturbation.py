@@ -27,7 +27,6 @@ from torch import Tensor
 from napari_segxai.engine.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.descent import AdamW
 from napari_segxai.engine.joint import Joint, side_by_side
-from napari_segxai.engine.margin import margin
 from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
@@ -157,7 +156,7 @@ def _mean_probability(question: Question, logits: Tensor) -> Tensor:
 
 
 def _mean_margin(question: Question, logits: Tensor) -> Tensor:
-    return (margin(logits, question.label)[0] * question.weights).sum() / question.weights.sum()
+    return (question.margin(logits)[0] * question.weights).sum() / question.weights.sum()
 
 
 def _one_area(

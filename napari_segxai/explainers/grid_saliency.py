@@ -93,7 +93,7 @@ def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
         context = mask * (1 - request)
         if options.mode == "context":
             mask = context  # the object was never asked about
-        numbers = shares(context, question.logits[0].argmax(0), question.model.labels)
+        numbers = shares(context, question)
         return Finding(mask, masks={"kept": mask > GONE}, numbers={"kept": float(mask.mean()), **numbers})
 
     for baseline in FOUR if options.unbiased else (options.baseline,):
@@ -170,12 +170,21 @@ def _one(
     return spread(coarse)[0, 0], values, improved
 
 
-def shares(mask: Tensor, predicted: Tensor, labels: Sequence[str]) -> dict[str, float]:
-    """Return which share of a mask lies on which predicted label; empty where the mask is."""
-    total = float(mask.sum())
+def shares(mask: Tensor, question: Question) -> dict[str, float]:
+    """Return which share of a mask lies on which predicted label; empty where the mask is.
+
+    What lies on several labels at once counts for each of them.
+    """
+    total, labels, labelling = float(mask.sum()), question.model.labels, question.model.labelling
     if total <= 0:
         return {}
-    sums = torch.bincount(predicted.flatten(), mask.flatten().double(), minlength=len(labels)).tolist()
+    weights = mask.flatten().double()
+    if labelling.overlapping:
+        drawn = (labelling.drawn(question.logits, k)[0].flatten() for k in range(len(labels)))
+        sums = [float(weights[each].sum()) for each in drawn]
+    else:
+        [predicted] = labelling.label_images(question.logits[0])
+        sums = torch.bincount(predicted.flatten(), weights, minlength=len(labels)).tolist()
     return {
         f"context_on_{name}": value / total for name, value in zip(labels, sums, strict=True) if value > 0
     }

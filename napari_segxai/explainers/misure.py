@@ -42,7 +42,6 @@ from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.arrays import ROUNDING
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
 
 AHEAD = 8  # dilations that are tried in one batch; the stage chosen is the same as one by one
 
@@ -244,7 +243,7 @@ class _Object:
 
     def dice(self, logits: Tensor) -> Tensor:
         """Dice of the hard prediction with the object: (N,)."""
-        return dice(is_label(logits, self.question.label), self.pixels, self.within)
+        return dice(self.question.drawn(logits), self.pixels, self.within)
 
     def soft_dice(self, logits: Tensor, alphas: Tensor) -> Tensor:
         """Soft Dice of label and background, weighted by `alphas` (2,) and summed (eq. 1, third term)."""

@@ -43,7 +43,6 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method, Size, explainer, find_method
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
 
 NAME = "stable-explanation"
 
@@ -309,4 +308,4 @@ def _overlap(question: Question, copy: Question) -> float:
     """Dice of a copy's prediction with the original; two empty predictions agree."""
     if not bool((copy.predicted | question.predicted).any()):
         return 1.0
-    return float(dice(is_label(copy.logits, question.label), question.predicted))
+    return float(dice(question.drawn(copy.logits), question.predicted))

@@ -42,7 +42,6 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
 
 NAME = "u-noise"
 LEVELS = 21
@@ -393,7 +392,7 @@ class Samples:
             out.append((mean + gain * (x - mean) + shift * _deviation(x)).flip(axes))
         changed = torch.cat(out)
         with torch.no_grad():
-            return changed, is_label(self.question.forward(changed), self.question.label).float()
+            return changed, self.question.drawn(self.question.forward(changed)).float()
 
 
 def _samples(question: Question, options: Options) -> Steps[Samples]:
@@ -403,7 +402,7 @@ def _samples(question: Question, options: Options) -> Steps[Samples]:
         for tensor, truth in _read(question, options, file):
             if truth is None:
                 with torch.no_grad():
-                    truth = is_label(question.forward(tensor.to(question.device)), question.label)[0]
+                    truth = question.drawn(question.forward(tensor.to(question.device)))[0]
                 yield question.step(f"prediction of {file.name}")
             pairs.append((tensor, truth[None].float().cpu()))
     return Samples(question, pairs)
@@ -414,6 +413,7 @@ def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Te
     # Reading files is the business of io/, which is imported only when there is a folder.
     from napari_segxai.io import ending, read_image
     from napari_segxai.io.results import read_truth
+    from napari_segxai.truth import truth_of
 
     image = read_image(file)
     model = question.model
@@ -432,7 +432,10 @@ def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Te
         found = [p for p in sorted(folder.iterdir()) if ending(p) and stem(p) == stem(file)]
         if not found:
             raise UserError(f"{NAME}: {folder} holds no truth for {file.name}; it has to have the same name.")
-        labels = read_truth(found[0], image) == question.label
+        if model.overlapping:
+            labels, _ = truth_of(read_image(found[0]), image, model, question.label)
+        else:
+            labels = read_truth(found[0], image) == question.label
     for each in prepared:
         yield each.tensor, None if labels is None else each.placement.mask_to_grid(labels)
 
@@ -453,7 +456,7 @@ def _judge(
             question.input, noise[None, None], torch.from_numpy(drawn).to(question.device)
         )
         result.numbers["dice_with_noise"] = float(
-            dice(is_label(question.forward(disturbed), question.label), predicted)
+            dice(question.drawn(question.forward(disturbed)), predicted)
         )
     yield question.step("with noise")
     # Quantiles by sorting: torch.quantile takes no large volumes.
@@ -466,7 +469,7 @@ def _judge(
 
     def consume(_start: int, masks: Tensor, logits: Tensor) -> None:
         visible.extend(masks.flatten(1).mean(1).tolist())
-        values.extend(dice(is_label(logits, question.label), predicted).tolist())
+        values.extend(dice(question.drawn(logits), predicted).tolist())
 
     yield from perturb(
         question,

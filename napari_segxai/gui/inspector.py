@@ -219,11 +219,11 @@ class Inspector(QWidget):
     def _start(self) -> None:
         self._make_room()
         case, found = self.case, self.found
-        image, source, before = case.comparison.image, case.source(), case.comparison.prediction
-        if before is None:  # the run was stopped before the network had run
-            before = np.zeros(image.spatial_shape, np.uint8)
+        image, source, shown = case.comparison.image, case.source(), case.comparison.shown
         self._layers = {
-            "prediction": layer_of(image, before, "prediction", "labels", opacity=1.0),
+            "prediction": layer_of(
+                image, shown(case.comparison.prediction), "prediction", "labels", opacity=1.0
+            ),
             "map": self._map_layer(),
             "kept": layer_of(
                 image,
@@ -234,7 +234,7 @@ class Inspector(QWidget):
                 opacity=1.0,
             ),
             "masked": self._masked_layer(),
-            "new": layer_of(image, found.prediction, "new prediction", "labels", opacity=1.0),
+            "new": layer_of(image, shown(found.prediction), "new prediction", "labels", opacity=1.0),
         }
         for layer in self._layers.values():
             layer.name_overlay.visible = True
@@ -275,7 +275,7 @@ class Inspector(QWidget):
         self._layers["masked"].data = self._masked_values(self.found.masked)
         if not self._layers["masked"].rgb:
             self._layers["masked"].contrast_limits = self._limits
-        self._layers["new"].data = self.found.prediction
+        self._layers["new"].data = self.case.comparison.shown(self.found.prediction)
         shown = self._layers["map"]
         if shown.name != f"map · {self.name}":
             fresh = self._map_layer()

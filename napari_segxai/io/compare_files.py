@@ -142,9 +142,7 @@ def picture(cases: Sequence[Comparison], *, common: bool = False) -> Figure:
 def _draw_case(row: Sequence[Axes], case: Comparison, names: Sequence[str], common: bool) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    drawn = _upright(
-        case, case.prediction if case.prediction is not None else np.zeros(case.image.spatial_shape)
-    )
+    drawn = _upright(case, case.shown(case.prediction))
     position = _position(drawn)
     ground = _grey(case, position)
     outline = cut(drawn, position) > 0

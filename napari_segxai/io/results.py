@@ -44,14 +44,21 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
             written.append(path)
 
     write("saliency", explanation.map, "image")
-    files = file_names([*explanation.maps, *explanation.masks], taken=OWN)
+    labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
+    files = file_names(
+        [*explanation.maps, *explanation.masks, *(("prediction", name) for name in labels)], taken=OWN
+    )
     for name, values in explanation.maps.items():
         write(files[name], values, "image")
     for name, mask in explanation.masks.items():
         write(files[name], mask.astype(np.uint8), "labels")
     if explanation.stages is not None:
         write("dilation_stages", explanation.stages, "labels")
-    write("prediction", explanation.prediction, "labels")
+    one = explanation.painted() if explanation.overlapping else explanation.prediction
+    if one is not None:
+        write("prediction", one, "labels")
+    for name in labels:
+        write(files["prediction", name], explanation.drawn(name).astype(np.uint8), "labels")
     if explanation.native is not None:
         written.append(_write_native(explanation, folder))
     if explanation.stage_table:

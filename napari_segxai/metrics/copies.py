@@ -22,7 +22,6 @@ from napari_segxai.engine.resample import resize
 from napari_segxai.metrics.arrays import Box
 from napari_segxai.metrics.chain import box_slices
 from napari_segxai.metrics.overlap import dice
-from napari_segxai.targets import is_label
 
 NOWHERE = -1e4
 """Logit of what a crop does not show; that of the other labels is 0."""
@@ -107,7 +106,7 @@ class Reader:
     def read(self, logits: Tensor) -> Tensor:
         """Return the readings of (n, labels, *grid): (5, n), in the order of the fields of `Readings`."""
         model, label = self.question.model, self.question.label
-        overlap = dice(is_label(logits, label), self.object, self.within)
+        overlap = dice(self.question.drawn(logits), self.object, self.within)
         own = self._counting(model.probability(logits, label))
         inside = logits.flatten(2)[:, :, self.places]
         p = model.probabilities(inside)
@@ -209,6 +208,8 @@ def crop(key: Hashable, question: Question, box: Box) -> Copies:
     def back(logits: Tensor) -> Tensor:
         out = torch.zeros_like(logits)
         out[:, question.label] = NOWHERE
+        if question.label == 0 and question.model.labelling.thresholds is not None:
+            out[:, 1:] = -NOWHERE  # the background is where no label is, whatever its own logit
         shape = tuple(s.stop - s.start for s in cut)
         out[(slice(None), slice(None), *cut)] = resize(logits, shape, linear=True, antialias=True)
         return out

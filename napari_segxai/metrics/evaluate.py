@@ -143,15 +143,7 @@ def object_on_image(question: Question) -> np.ndarray:
     The logits are resampled and then compared, as for a prediction.
     """
     place, logits, label = question.prepared.placement, question.logits[0], question.label
-
-    def resampled(k: int) -> np.ndarray:
-        return place.from_grid(logits[k] - logits[0], linear=True)
-
-    own = resampled(label)
-    drawn = np.ones(own.shape, bool)
-    for k in range(len(logits)):  # one at a time: a volume of every label is too much; the first wins a tie
-        if k != label:
-            drawn &= own > resampled(k) if k < label else own >= resampled(k)
+    drawn = question.model.labelling.drawn_on_grid(logits, label, place)
     if question.target.region is None or not drawn.any():
         return drawn
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_segxai.errors import UserError
 from napari_segxai.metrics.arrays import as_array, as_mask, check_same_grid, positive
 from napari_segxai.metrics.registry import SEED_1, SEED_2, metric
+from napari_segxai.prediction import where
 
 ZONES = ("boundary", "interior", "context")
 
@@ -60,23 +61,27 @@ def zone_shares(
 
 
 def mass_per_label(
-    map: Any, labels: Any, names: Sequence[str] | None = None
+    map: Any, labels: Any, names: Sequence[str] | None = None, *, overlapping: bool = False
 ) -> dict[str, dict[str, float | None]] | None:
     """Which labels the positive mass of a map lies on: which organ the evidence comes from.
 
     Parameters
     ----------
     labels
-        Whole numbers, of the map's shape: a prediction or a truth.
+        Whole numbers, of the map's shape: a prediction or a truth. If `overlapping`: boolean (labels but the background,
+        *the map's shape).
     names
         Name of every label by its number; without, the labels that occur are called by number.
+    overlapping
+        Whether a pixel can have several labels, as `SegmentationModel.overlapping` says. Then what lies on several
+        counts for each of them, and the background is where none is.
 
     Returns
     -------
     dict or None
-        For every label: "share" of the mass, in [0, 1], together 1; and "density", the share of the mass divided by the
-        share of pixels (1: as much as if the mass were spread evenly; None for a label without pixels). None as a
-        whole without positive mass.
+        For every label: "share" of the mass, in [0, 1], together 1 unless labels overlap; and "density", the share of the
+        mass divided by the share of pixels (1: as much as if the mass were spread evenly; None for a label without
+        pixels). None as a whole without positive mass.
 
     Raises
     ------
@@ -84,10 +89,17 @@ def mass_per_label(
         If a label has no name.
     """
     values, numbers = positive(map), as_array(labels)
-    check_same_grid(values, numbers)
+    check_same_grid(values, numbers[0] if overlapping else numbers)
     total = values.sum()
     if not total > 0:
         return None
+    if overlapping:
+        masks = (where(numbers.astype(bool), k, overlapping=True) for k in range(len(numbers) + 1))
+        sizes = [(float(values[mask].sum() / total), int(mask.sum())) for mask in masks]
+        rows = [
+            {"share": share, "density": share * values.size / size if size else None} for share, size in sizes
+        ]
+        return dict(zip(names or [str(k) for k in range(len(rows))], rows, strict=True))
     lowest = int(numbers.min())
     place = numbers.ravel().astype(np.intp) - lowest  # counted, not sorted: volumes are large
     sums, sizes = np.bincount(place, values.ravel()), np.bincount(place)

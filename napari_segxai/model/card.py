@@ -118,8 +118,8 @@ class ModelCard(_Strict):
     name
         What to call the model.
     labels
-        The labels of the segmentation by name, in the order of the network's output channels. For a
-        network with one sigmoid output: two labels, background first.
+        The labels of the segmentation by name, in the order of the network's output channels. A sigmoid network needs
+        no output for the background, but the background is the first label all the same.
     spatial_dims
         2 or 3.
     channels
@@ -133,7 +133,15 @@ class ModelCard(_Strict):
         The intensity, in image units, of "nothing there" (air): what hidden pixels become by default.
         The image's minimum when it is not given.
     activation
-        What turns the network's outputs into probabilities.
+        What turns the network's outputs into probabilities. "softmax": labels exclude each other. "sigmoid": each label
+        but the background is where its own probability is above its threshold, so that several may overlap.
+    threshold
+        Of sigmoid networks: one probability for all labels but the background, one for each of them in their order, or
+        a mapping of label names to theirs (0.5 for the others).
+    paint_order
+        Labels that may overlap in the order in which they are painted into one label image, where one is wanted: later
+        ones cover earlier ones, and a true label image is read as one in which they lie within them. nnU-Net's
+        ``regions_class_order``.
     values
         Whether the network returns logits, or probabilities already.
     output
@@ -160,6 +168,8 @@ class ModelCard(_Strict):
     intensity: tuple[Intensity, ...] = ()
     background_value: float | None = Field(None, allow_inf_nan=False)
     activation: Literal["softmax", "sigmoid"] = "softmax"
+    threshold: float | dict[str, float] | tuple[float, ...] = 0.5
+    paint_order: tuple[str, ...] | None = None
     values: Literal["logits", "probabilities"] = "logits"
     output: str | int | None = None
     tokens: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -182,6 +192,20 @@ class ModelCard(_Strict):
         if len(set(labels)) != len(labels):
             raise ValueError("every label needs a name of its own")
         return labels
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _probabilities(cls, value: Any) -> Any:
+        each = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
+        if not all(_is_number(one) and 0 < one < 1 for one in each):
+            raise ValueError("a threshold is a probability between 0 and 1; give one, or one per label")
+        return value
 
     @field_validator("orientation")
     @classmethod
@@ -221,6 +245,56 @@ class ModelCard(_Strict):
                         f"intensity normalise {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _outputs_fit(self) -> ModelCard:
+        drawn = self.labels[1:]
+        if "threshold" in self.model_fields_set:
+            if self.activation == "softmax":
+                raise ValueError(
+                    "threshold is for sigmoid networks; of a softmax, the label with the highest probability is drawn"
+                )
+            given = self.threshold
+            unknown = [name for name in given if name not in drawn] if isinstance(given, dict) else []
+            if unknown:
+                raise ValueError(f"threshold names the label {unknown[0]!r}; {nearest(unknown[0], drawn)}")
+            if isinstance(given, tuple) and len(given) != len(drawn):
+                raise ValueError(
+                    f"threshold has {len(given)} numbers for {len(drawn)} label(s) but the background: "
+                    f"{', '.join(drawn)}"
+                )
+        if self.paint_order is not None:
+            if not self.overlapping:
+                raise ValueError(
+                    "paint_order is for labels that may overlap: activation sigmoid, and two labels but the background"
+                )
+            if sorted(self.paint_order) != sorted(drawn):
+                raise ValueError(f"paint_order names each of these labels once: {', '.join(drawn)}")
+        return self
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels: sigmoid outputs of two labels or more beside the background."""
+        return self.activation == "sigmoid" and len(self.labels) > 2
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The threshold of every label but the background; None for a softmax."""
+        if self.activation == "softmax":
+            return None
+        given, drawn = self.threshold, self.labels[1:]
+        if isinstance(given, dict):
+            return tuple(given.get(name, 0.5) for name in drawn)
+        return given if isinstance(given, tuple) else (given,) * len(drawn)
+
+    @property
+    def painting(self) -> tuple[int, ...] | None:
+        """Positions of the labels in the order of painting, where the card gives one."""
+        return None if self.paint_order is None else tuple(map(self.labels.index, self.paint_order))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _IN_YAML = {

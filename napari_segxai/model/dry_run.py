@@ -39,6 +39,11 @@ def dry_run(model: SegmentationModel) -> None:
             f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
             f"expected (1, {labels}, *grid)."
         )
+    if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
+        raise UserError(
+            f"{model.name} has a sigmoid output for each of {', '.join(model.labels)}, and a card begins with the "
+            "background: add `background` before them, or call the first so if that is what it says."
+        )
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
     if not all(_covers(n, m) for n, m in zip(grid, size, strict=True)):
         raise UserError(

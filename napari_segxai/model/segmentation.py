@@ -22,6 +22,7 @@ from napari_segxai.engine.modules import first_tensor
 from napari_segxai.engine.quick import fast_layout, quick_twin, state
 from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError, nearest
+from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.placement import Placement, place, slice_count
@@ -110,6 +111,16 @@ class SegmentationModel:
     def labels(self) -> tuple[str, ...]:
         """Names of the labels; their positions are the values in a prediction."""
         return self.card.labels
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels, so that a prediction is a stack of masks; see `predict`."""
+        return self.card.overlapping
+
+    @cached_property
+    def labelling(self) -> Labelling:
+        """How logits become labels."""
+        return Labelling(self.card.thresholds)
 
     @property
     def has_layers(self) -> bool:
@@ -231,7 +242,8 @@ class SegmentationModel:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
 
         One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
-        minus its largest logit as background; probabilities become their (clamped) logits.
+        minus its largest logit as background (which labels are drawn, `labelling` says); probabilities become their
+        (clamped) logits.
         """
         out = self.network_output(tensor)
         if self.card.values == "probabilities":
@@ -267,9 +279,10 @@ class SegmentationModel:
         Returns
         -------
         ndarray
-            Label positions (uint8 or uint16) on the image grid.
+            Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
+            background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
         """
-        out = np.zeros(image.spatial_shape, label_dtype(len(self.labels)))
+        out = self.labelling.blank(len(self.labels), image.spatial_shape)
         many = self.slices(image)
         if many is None and slice is not None:
             raise UserError(
@@ -280,7 +293,7 @@ class SegmentationModel:
             for k in which:
                 prepared = self.prepare(image, k)
                 logits = self.logits(prepared.tensor.to(use))
-                out = labels_on_image(logits[0], prepared.placement, out)
+                out = self.labelling.on_image(logits[0], prepared.placement, out)
         return out
 
     # -- the network ------------------------------------------------------------------------------
@@ -425,23 +438,3 @@ def _all_modules(root: nn.Module) -> list[nn.Module]:
     from napari_segxai.engine.modules import named_modules
 
     return [root, *(module for _, module in named_modules(root))]
-
-
-def label_dtype(labels: int) -> np.dtype:
-    """Return the smallest unsigned type for so many labels."""
-    return np.dtype(np.uint8 if labels <= 256 else np.uint16)
-
-
-def labels_on_image(logits: Tensor, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
-    """Return the label of every pixel of the image grid from logits (labels, *model grid).
-
-    How far each label lies above the first is resampled linearly, one label at a time, so that only two volumes
-    are held.
-    """
-    best: np.ndarray | float = 0.0
-    labels = np.zeros(placement.turned_shape, label_dtype(len(logits)))
-    for index in range(1, len(logits)):
-        values = placement.from_grid(logits[index] - logits[0], linear=True)
-        labels[values > best] = index
-        best = np.maximum(best, values)
-    return placement.to_image(labels, out)

@@ -23,7 +23,6 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.options import option
-from napari_segxai.targets import is_label
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.subject import Subject, Tally
 
@@ -67,7 +66,7 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         )
 
         def consume(_start: int, _masks: Tensor, logits: Tensor) -> None:
-            drawn.extend(is_label(logits, question.label).flatten(1).sum(1).tolist())
+            drawn.extend(question.drawn(logits).flatten(1).sum(1).tolist())
             unsure.extend(uncertainty(question, logits).tolist())
 
         consume(0, masks, question.logits)

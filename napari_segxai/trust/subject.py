@@ -130,7 +130,7 @@ class Subject:
 
     def drawn_in(self, explanation: Explanation) -> np.ndarray:
         """Return where another explanation predicts the label: boolean."""
-        return self.view(explanation.prediction) == self.model.label_index(self.target.label)
+        return self.view(explanation.drawn(self.label))
 
     @cached_property
     def object(self) -> np.ndarray:
@@ -254,7 +254,6 @@ def _target_of(explanation: Explanation, model: SegmentationModel, target: Targe
 
 def _fullest_slice(explanation: Explanation, model: SegmentationModel, target: Target) -> int:
     """Return the slice, counted as napari shows it, with the most pixels of the label."""
-    image, label = explanation.image, model.label_index(target.label)
-    drawn = explanation.prediction == label
+    image, drawn = explanation.image, explanation.drawn(model.labels[model.label_index(target.label)])
     counts = [place(model.card, image, k).turned(drawn).sum() for k in range(model.slices(image))]
     return int(np.argmax(counts))
