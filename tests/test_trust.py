@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from networks import OBJECT, PATCH, LinearHead, card, located_model, planted_ima
 from scipy.stats import spearmanr
 from skimage.filters import sobel
 from torch import nn
+from torch.nn.utils import prune
 
 import napari_segxai as sx
 from napari_segxai.engine.passes import Passes
@@ -129,7 +131,7 @@ def test_the_cascade_goes_from_the_output_to_the_input_and_every_layer_is_tried_
     assert verdict.details["cascading: second.1"] != verdict.details["alone: second.1"]
     few = sx.check(found, model, checks={"randomised-network": {"layers": 2}})[0]
     assert "cascading: head to second.0" in few.details
-    assert few.passes == Passes(6, 6)
+    assert few.passes == Passes(7 + 3, 7)  # with the control, and what tells whether the weights count
 
 
 def test_one_layer_becomes_random_and_no_other_and_back_bit_for_bit():
@@ -219,7 +221,7 @@ def test_networks_whose_weights_cannot_be_made_random_are_told():
     assert verdict.word == "undecided"
     assert "no weights" in verdict.sentence
     stuck = sx.load_model(Deep(), card=card())
-    stuck.module.hook = torch.ones(2, requires_grad=True) * 2  # tensors with a history cannot be copied
+    stuck.module.lock = threading.Lock()
     found = sx.explain(stuck, planted_image(), whole(), "input-x-gradient")
     [verdict] = sx.check(found, stuck, checks="randomised-network")
     assert verdict.passed is None
@@ -235,6 +237,111 @@ def test_torchscript_is_randomised_too():
     assert verdict.number is not None
     assert abs(verdict.number) < 1
     assert state(model.module) == before
+
+
+def conv_net(wrap) -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        wrap(nn.Conv2d(1, 8, 3, padding=1)), nn.ReLU(), wrap(nn.Conv2d(8, 8, 3, padding=1)), nn.ReLU()
+    )
+    return net.append(wrap(nn.ConvTranspose2d(8, 8, 1))).append(nn.Conv2d(8, 2, 1)).eval()
+
+
+def pruned(module: nn.Module) -> nn.Module:
+    return prune.random_unstructured(module, "weight", amount=0.2)
+
+
+NORMS = {
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "parametrized weight_norm": nn.utils.parametrizations.weight_norm,
+    "parametrized spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "pruned": pruned,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*spectral_norm:FutureWarning")
+@pytest.mark.parametrize("name", NORMS)
+def test_random_weights_reach_what_is_computed_with(name):
+    net = conv_net(NORMS[name])
+    model, image = sx.load_model(net, card=card()), planted_image()
+    net(torch.rand(1, 1, 32, 32))  # hooks leave weights with a history behind
+    twin = Twin(model, CPU)
+    trained = net[2].weight.detach().clone()
+    twin.randomise(layers_of(model), 1)
+    twin.model.module(torch.rand(1, 1, 32, 32))
+    random = twin.model.module[2].weight.detach()
+    assert abs(np.corrcoef(trained.flatten(), random.flatten())[0, 1]) < 0.5
+    assert random.abs().max() < 30 * trained.abs().max()
+    twin.restore()
+    twin.model.module(torch.rand(1, 1, 32, 32))
+    torch.testing.assert_close(twin.model.module[2].weight.detach(), trained, rtol=0, atol=1e-6)
+    found = sx.explain(model, image, whole(), "input-x-gradient")
+    [verdict] = sx.check(found, model, checks={"randomised-network": {"layers": 1, "networks": 1}})
+    assert verdict.passed is not None
+    assert abs(verdict.number) < 0.99
+    assert verdict.details["layers that random weights do not reach"] == 0
+
+
+class MadeOnce(nn.Module):
+    """Computes with weights that were made of its parameter when it was built."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(8, 1, 3, 3))
+        self.made = self.weight.detach().clone()
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.made, padding=1)
+
+
+def test_layers_that_random_weights_do_not_reach_are_not_held_against_the_map(method):
+    net = nn.Sequential(MadeOnce(), nn.Conv2d(8, 2, 1))
+    model, image = sx.load_model(net, card=card()), planted_image()
+    found = sx.explain(model, image, whole(), method(edge_filter, passes=1))
+    [verdict] = sx.check(found, model, checks="randomised-network")
+    assert verdict.passed is None  # it would be a warning
+    assert "do not reach what 1 of 2 layers" in verdict.sentence
+    assert verdict.details["layers that random weights do not reach"] == 1
+
+    class Same(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.made = MadeOnce()
+
+        def forward(self, x):
+            return self.made(x)[:, :2]
+
+    model = sx.load_model(Same(), card=card())
+    found = sx.explain(model, image, whole(), "input-x-gradient")
+    [verdict] = sx.check(found, model, checks="randomised-network")
+    assert (verdict.passed, verdict.number) == (None, None)
+    assert "answers as before" in verdict.sentence
+
+
+def test_what_comes_of_the_method_alone_is_not_held_against_the_map_and_is_said(method):
+    """The masks of RISE cover some pixels more often than others, whatever is asked."""
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
+    found = sx.explain(model, image, "triangle", "rise", masks=150)
+    few = {"randomised-network": {"layers": 1, "networks": 1}}
+    [verdict] = sx.check(found, model, checks=few)
+    assert verdict.passed is True
+    assert verdict.number < 0.3
+    assert verdict.details["control: the method alone"] > 0.5
+    assert "of the method alone" in verdict.sentence
+    noise = method(lambda question: torch.rand(question.grid, generator=torch.Generator().manual_seed(0)))
+    nothing = sx.explain(model, image, "triangle", noise)
+    [verdict] = sx.check(nothing, model, checks=few)
+    assert verdict.passed is False
+    assert verdict.details["control: the method alone"] == pytest.approx(1)
+
+
+def test_weights_that_are_a_choice_are_taken_over():
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "seg-score-cam", weights="softmax", layer="mix")
+    [verdict] = sx.check(found, model, checks="other-seed")
+    assert verdict.passed is not None
 
 
 # -- does it stay? ----------------------------------------------------------------------------------------
@@ -542,7 +649,8 @@ def test_what_a_check_costs_is_said_in_words(change):
                 rest.append((check.cost, planned.cost > 0))
                 continue
         number = eval(formula.replace(" x ", " * "), {}, counts)
-        assert planned == (method * number if times else Passes(number)), check.name
+        more = check.cost.partition(" passes + ")[2].partition(" ")[0]
+        assert planned == (method * number + Passes(int(more or 0)) if times else Passes(number)), check.name
     assert rest == [("the passes of the other methods", True), ("no passes", False)]
 
 

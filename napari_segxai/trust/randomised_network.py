@@ -5,22 +5,35 @@ made again each time, about the same pixels. A map that stays the same with all 
 network: an edge filter would do. The number is the mean, over several random networks, of the size of the rank
 correlation with the map; its sign does not count, since a map turned inside out looks the same.
 
+Some of a map comes of the method alone: random masks, for instance, cover some pixels more often than others, whatever
+is asked. So the random networks are asked with other random numbers (another seed). And the method is asked, with the same
+seed, about a random network that answers the same to every image, of an image of shuffled pixels: the control. What both
+maps have in common with the control is taken out of their correlation (a partial rank correlation), and a map that is
+nearly the control is a warning of its own. Whether random weights reach what the network computes with is tried, layer by
+layer; where they do not, nothing is held against the map.
+
 Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, NeurIPS 2018.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image
+from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
-from napari_segxai.trust.similarity import is_even, mean, rank_correlation
+from napari_segxai.trust.similarity import is_even, mean, partial_correlation, rank_correlation
 from napari_segxai.trust.subject import Subject, Tally
 from napari_segxai.trust.weights import NotCopied, Twin, layers_of
+
+ALIKE = 0.9
+"""Rank correlation of map and control from which on the map is what the method draws of any network and image."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ def groups_of(subject: Subject, options: Options) -> list[list[str]]:
 
 def _passes(subject: Subject, options: Options) -> Passes:
     groups = len(groups_of(subject, options))
-    return subject.job.passes * (2 * groups + options.networks - 1 if groups else 0)
+    return subject.job.passes * (2 * groups + options.networks) + Passes(3) if groups else Passes()
 
 
 @check(
@@ -48,7 +61,7 @@ def _passes(subject: Subject, options: Options) -> Passes:
     title="Randomised network",
     question="Does the map change when the network's weights are made random?",
     source="Adebayo et al., NeurIPS 2018",
-    cost="(2 x layers + networks - 1) times the method's passes; fewer for a network with fewer layers",
+    cost="(2 x layers + networks) times the method's passes + 3 forward passes; fewer for a network with fewer layers",
     options=Options,
     passes=_passes,
 )
@@ -64,13 +77,26 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
         why = f"The network cannot be copied to make its weights random ({reason})."
         return Verdict(None, None, options.threshold, why)
     seed, every = subject.job.seed, [name for group in groups for name in group]
+    twin.randomise(every, seed)
+    yield tally.step("do the random weights count?")
+    with subject.question(tally) as question:
+        same, unreached = twin.stays(question)
+        logits = question.logits
+    if same:
+        why = (
+            "With all weights random the network answers as before, so that nothing can be said: what it computes with is "
+            "kept elsewhere."
+        )
+        return Verdict(None, None, options.threshold, why)
+    control = yield from _control(subject, twin.constant(logits), tally)
+    twin.restore()
     details: dict[str, float] = {}
     empty = 0
 
     def compare(note: str) -> Steps[float | None]:
         nonlocal empty
-        found = yield from subject.ask(subject.again(model=twin.model), tally, note)
-        value = rank_correlation(subject.map, subject.view(found.map))
+        found = yield from subject.ask(subject.again(model=twin.model, seed=seed + 1), tally, note)
+        value = partial_correlation(subject.map, subject.view(found.map), control)
         empty += value is None
         details[note] = 0.0 if value is None else value
         return value
@@ -88,19 +114,71 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
         twin.randomise(group, seed)
         yield from compare(f"alone: {_name(group)}")
     details["maps without any order"] = empty
+    alone = 0.0 if control is None else abs(rank_correlation(subject.map, control) or 0.0)
+    details["control: the method alone"] = alone
+    details["layers that random weights do not reach"] = len(unreached)
     number = mean([None if value is None else abs(value) for value in values])
+    if alone >= ALIKE:
+        words = (
+            f"The map is what the method draws of any network and image (rank correlation {alone:.2f} with a random network "
+            "that always answers the same)."
+        )
+        return Verdict(False, alone, options.threshold, words, details)
     if number is None:
         why = f"With random weights there is nothing of {subject.label!r} to explain, and no map to compare with."
         return Verdict(None, None, options.threshold, why, details)
-    passed = number < options.threshold
-    words = (
-        f"With all weights random the map is another one (rank correlation {number:.2f}): it depends on what the "
-        "network has learnt."
-        if passed
-        else f"With all weights random the map is still much the same (rank correlation {number:.2f}): it shows the "
-        "image rather than what the network has learnt."
-    )
+    return _verdict(number, alone, unreached, len(every), options, details)
+
+
+def _verdict(
+    number: float,
+    alone: float,
+    unreached: Sequence[str],
+    layers: int,
+    options: Options,
+    details: dict[str, float],
+) -> Verdict:
+    measured = f"rank correlation {number:.2f}"
+    passed: bool | None = number < options.threshold
+    if passed:
+        words = f"With all weights random the map is another one ({measured}): it depends on what the network has learnt."
+    elif unreached:
+        passed = None
+        words = f"With random weights the map is still much the same ({measured}), which says nothing here."
+    else:
+        words = (
+            f"With all weights random the map is still much the same ({measured}): it shows the image rather than what the "
+            "network has learnt."
+        )
+    if alone >= options.threshold:
+        words += (
+            f" Much of it comes of the method alone, whatever the network (rank correlation {alone:.2f})."
+        )
+    if unreached:
+        words += (
+            f" Random weights do not reach what {len(unreached)} of {layers} layers compute with, such as "
+            f"{_name(unreached[:1])}."
+        )
     return Verdict(passed, number, options.threshold, words, details)
+
+
+def _control(subject: Subject, model: SegmentationModel, tally: Tally) -> Steps[np.ndarray | None]:
+    """Return what the method draws of a network that always answers the same; None where it refuses."""
+    image = shuffled(subject.job.image, subject.job.seed)
+    try:
+        found = yield from subject.ask(subject.again(model=model, image=image), tally, "the method alone")
+    except UserError:
+        return None
+    return subject.view(found.map)
+
+
+def shuffled(image: Image, seed: int) -> Image:
+    """Return the image with its pixels in random order, all channels alike."""
+    values = image.channels_first()
+    order = np.random.default_rng(seed).permutation(values[0].size)
+    mixed = values.reshape(len(values), -1)[:, order].reshape(values.shape)
+    array = mixed[0] if image.channel_axis is None else np.moveaxis(mixed, 0, image.channel_axis)
+    return replace(image, array=np.ascontiguousarray(array))
 
 
 def _problem(subject: Subject, groups: Sequence[Sequence[str]]) -> str:

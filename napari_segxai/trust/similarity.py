@@ -9,6 +9,9 @@ import numpy as np
 STEP = 2.0**-18
 """Values that differ by less than this share of the largest are taken as equal: they are rounding errors."""
 
+NOTHING = 0.01
+"""Share of the variance of ranks below which nothing is left of a map: what then differs is noise."""
+
 
 def is_even(map: np.ndarray) -> bool:
     """Tell whether a map is the same everywhere, up to rounding, so that it ranks nothing."""
@@ -24,6 +27,20 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
         return None
     a, b = _ranks(one), _ranks(other)
     return float((a @ b) / np.sqrt((a @ a) * (b @ b)))
+
+
+def partial_correlation(one: np.ndarray, other: np.ndarray, control: np.ndarray | None) -> float | None:
+    """Spearman's rank correlation of two maps without what each has in common with a third, in [-1, 1].
+
+    None if a map is the same everywhere; 0 if nothing of one of them is left without the third. Without a third, or
+    with one that is the same everywhere, it is the plain rank correlation.
+    """
+    plain = rank_correlation(one, other)
+    if plain is None or control is None or is_even(control):
+        return plain
+    a, b = rank_correlation(one, control), rank_correlation(other, control)
+    left = 1 - a * a, 1 - b * b
+    return float(np.clip((plain - a * b) / np.sqrt(left[0] * left[1]), -1, 1)) if min(left) > NOTHING else 0.0
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -21,8 +21,8 @@ from napari_segxai.model.placement import Placement, place
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.targets import Component, Point, Target
 
-NOT_AGAIN = {"weights": ""}
-"""Parameters that a repetition must not take over: training would go on in the user's file, and change it."""
+NOT_AGAIN = {("u-noise", "weights"): ""}
+"""Parameters of a method that a repetition must not take over: training would go on in the user's file, and change it."""
 
 
 class Tally:
@@ -103,7 +103,7 @@ class Subject:
             slice=slice,
             # Where it was not worth while with fewer digits, that need not be tried again.
             precision="float32" if record.engine.get("precision") == "float32" else "auto",
-            **_again(record.parameters),
+            **_again(record.method, record.parameters),
         )
         return cls(explanation, model, target, job, place(model.card, explanation.image, slice))
 
@@ -224,8 +224,8 @@ class Subject:
                 tally.passes += question.passes
 
 
-def _again(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: NOT_AGAIN.get(name, value) for name, value in params.items()}
+def _again(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {name: NOT_AGAIN.get((method, name), value) for name, value in params.items()}
 
 
 def _target_of(explanation: Explanation, model: SegmentationModel, target: Target | None) -> Target:

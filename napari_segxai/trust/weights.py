@@ -6,16 +6,26 @@ thread that uses it meanwhile. It takes as much memory as the weights, as saving
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from napari_segxai.engine.memory import guarded, is_out_of_memory
-from napari_segxai.engine.modules import named_modules
+from napari_segxai.engine.modules import first_tensor, map_tensors, named_modules
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.resample import resize
+from napari_segxai.metrics.arrays import ROUNDING
 from napari_segxai.model.segmentation import SegmentationModel
+
+SETTLING = 15
+"""Power iterations after which a spectral norm fits weights that it has not seen before."""
 
 
 class NotCopied(Exception):
@@ -44,7 +54,7 @@ class Twin:
         with guarded(device):
             try:
                 with torch.no_grad():  # or TorchScript copies its weights with a history
-                    self.model.module = copy.deepcopy(model.module).to(device)
+                    self.model.module = copy.deepcopy(model.module, _made(self._own.values())).to(device)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
@@ -56,13 +66,75 @@ class Twin:
     def randomise(self, layers: Sequence[str], seed: int) -> None:
         """Make the weights of these layers random, each by its own `reset_parameters` where it has one.
 
-        Else every parameter is drawn from a normal distribution of its own mean and deviation.
+        Every parameter that this does not reach, such as one from which a weight is made (weight norm, spectral norm,
+        pruning), is drawn from a normal distribution of its own mean and deviation.
         """
         device = self.model.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(seed)
             for name in layers:
                 _reset(self._copied[name])
+                _settle(self._copied[name.partition(".parametrizations.")[0]])
+
+    def constant(self, logits: Tensor) -> SegmentationModel:
+        """Return the copy with an answer that is the same for every input: these logits (1, labels, *grid)."""
+        other, run = copy.copy(self.model), self.model.logits
+
+        def answer(tensor: Tensor) -> Tensor:
+            out = run(tensor)  # so that there are gradients, all of them zero
+            same = logits.to(out)
+            if same.shape[2:] != out.shape[2:]:
+                same = resize(same, tuple(out.shape[2:]), linear=True)
+            return 0 * out.nan_to_num(0, 0, 0) + same
+
+        other.logits = answer
+        return other
+
+    def stays(self, question: Question) -> tuple[bool, list[str]]:
+        """Tell what computes as before although its weights are not those of the user's network any more.
+
+        Every layer of the copy is shown what that of the user's network is shown: two forward passes in all.
+
+        Returns
+        -------
+        bool
+            Whether the network as a whole answers as before.
+        list of str
+            The names of the layers. TorchScript cannot be watched inside; then there are none.
+        """
+        same: dict[str, bool] = {}
+
+        def compare(name: str) -> Any:
+            def hook(_module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+                own = map_tensors((args, kwargs), Tensor.clone)
+                try:
+                    other = first_tensor(self._copied[name](*own[0], **own[1]))
+                except Exception:
+                    return  # a layer that only works within its network
+                same[name] = same.get(name, True) and _equal(first_tensor(out), other)
+
+            return hook
+
+        module = question.model.module
+        inside = () if isinstance(module, torch.jit.ScriptModule) else self._own
+        changed = [
+            name
+            for name in inside
+            if any(
+                not torch.equal(own, copied)
+                for own, copied in zip(_state(self._own[name]), _state(self._copied[name]), strict=True)
+            )
+        ]
+        handles = [self._own[name].register_forward_hook(compare(name), with_kwargs=True) for name in changed]
+        try:
+            with torch.no_grad(), guarded(question.device):
+                whole = question.forward(question.input)
+                question.passes.forward += 1
+                as_before = _equal(whole, self.model.logits(question.input))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return as_before, [name for name in changed if same.get(name, False)]
 
     def restore(self) -> None:
         """Set everything back to the weights of the user's network, bit for bit."""
@@ -105,16 +177,46 @@ def _state(module: nn.Module) -> list[Tensor]:
     return [value.data for value in values]
 
 
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one.shape != other.shape:
+        return False
+    return bool((one - other).abs().max() <= ROUNDING * one.abs().max())
+
+
+def _made(modules: Any) -> dict[int, Any]:
+    """Return copies, for deepcopy, of tensors that modules hold as plain attributes.
+
+    Those that a hook has made of parameters carry a history, or come from inference, and refuse to be copied.
+    """
+    held = (value for module in modules for value in vars(module).values())
+    return {id(value): value.detach().clone() for value in held if isinstance(value, Tensor)}
+
+
 def _reset(module: nn.Module) -> None:
     own = getattr(module, "reset_parameters", None)
+    values = [value for value in module.parameters(recurse=False) if value.is_floating_point()]
+    before = [value.clone() for value in values]
     if callable(own):
-        try:
+        for value in values:
+            value.fill_(torch.nan)  # what is still not a number has not been reached
+        with contextlib.suppress(Exception):  # one that wants arguments, or a weight that is not there
             own()
-        except TypeError:  # one that wants arguments
-            pass
-        else:
-            return
-    for value in module.parameters(recurse=False):
-        if value.is_floating_point():
-            deviation = value.std(unbiased=False) if value.numel() > 1 else value.abs()
-            value.copy_(value.mean() + deviation * torch.randn_like(value))
+    for value, old in zip(values, before, strict=True):
+        if not callable(own) or bool(value.isnan().any()):
+            deviation = old.std(unbiased=False) if old.numel() > 1 else old.abs()
+            value.copy_(old.mean() + deviation * torch.randn_like(old))
+
+
+def _settle(module: nn.Module) -> None:
+    """Let what is kept beside a weight, as the singular vectors of a spectral norm, fit its new values."""
+    norms = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, SpectralNorm)]
+    made = module.parametrizations.values() if is_parametrized(module) else ()
+    for norm in norms:
+        for _ in range(SETTLING):
+            norm.compute_weight(module, do_power_iteration=True)
+    for parametrization in made:
+        training = parametrization.training
+        parametrization.train()
+        for _ in range(SETTLING):
+            parametrization()
+        parametrization.train(training)
