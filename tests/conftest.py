@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 # Threads that wait for work in a loop stall a machine on which anything else runs; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# napari's settings, and what we keep beside them, are not those of whoever runs the tests; read at napari's import.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml")
+
 collect_ignore = ["peers"]  # these need an environment of their own: `make test-peers`
 
 
 @pytest.fixture(autouse=True)
 def _no_models_of_other_tests():
-    """Models that a test registered are forgotten."""
+    """Models that a test registered, or opened in a dock, are forgotten."""
     yield
     from napari_segxai import model
 
     model._registered.clear()
+    if "napari_segxai.gui.model_store" in sys.modules:
+        from qtpy.QtWidgets import QApplication
+
+        from napari_segxai.gui.model_store import ModelStore
+
+        if (app := QApplication.instance()) is not None and (store := app.findChild(ModelStore)) is not None:
+            store.setParent(None)
+            store.deleteLater()
 
 
 @pytest.fixture

@@ -317,11 +317,7 @@ class ComparePanel(QWidget):
         self.fields.region_box.set_source(self.layer)
         self.fields.truth_box.set_source(self.layer)
         self.fields.metrics.set_truth(self.fields.truth_box.layer is not None)
-        try:
-            if self.layer is not None:
-                self.model_box.prefer(layers.image_of_layer(self.layer))
-        except UserError:
-            pass  # said by _update
+        self.model_box.prefer(self.image_box.image)
         self._on_model()
 
     def _on_model(self) -> None:

@@ -259,11 +259,7 @@ class FlowPanel(QWidget):
     def _on_image(self) -> None:
         self.fields.region_box.set_source(self.layer)
         self.fields.truth_box.set_source(self.layer)
-        try:
-            if self.layer is not None:
-                self.model_box.prefer(layers.image_of_layer(self.layer))
-        except UserError:
-            pass  # said by _update
+        self.model_box.prefer(self.image_box.image)
         self._on_model()
 
     def _on_model(self) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -14,36 +13,25 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QMessageBox,
-    QToolButton,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_segxai import model as model_room
-from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.errors import UserError
-from napari_segxai.gui import jobs, layers
+from napari_segxai.gui import recent
+from napari_segxai.gui.model_store import Entry, ModelStore
 from napari_segxai.image import Image
-from napari_segxai.model import UntrustedCode, load_model
-from napari_segxai.model.card import ModelCard, read_card
-from napari_segxai.model.formats import builtin, folder, torchscript
-
-if TYPE_CHECKING:
-    from napari_segxai.model import SegmentationModel
-
-
-@dataclass(eq=False)
-class Entry:
-    """A model in the list; `model` is None until it has been loaded."""
-
-    source: Any
-    card: ModelCard
-    model: SegmentationModel | None = None
-    trust: bool = False
+from napari_segxai.model import UntrustedCode
+from napari_segxai.model.card import ModelCard
+from napari_segxai.model.formats import folder, torchscript
 
 
 class ModelBox(QWidget):
-    """The list of models with a browse button and a line of facts.
+    """The list of models with a button to load one, a line of facts, and what does not fit.
+
+    The list is the same in all docks; what is chosen is not. Until somebody chooses, a model that takes the image is
+    chosen; afterwards only the user chooses, and what does not fit is said.
 
     Attributes
     ----------
@@ -55,182 +43,269 @@ class ModelBox(QWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
+        self.store = ModelStore.shared()
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setToolTip("The network that is explained.")
-        self.browse = QToolButton()
-        self.browse.setText("…")
-        self.browse.setToolTip("Open a model folder (model.yaml) or a TorchScript file.")
-        self.browse.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.browse)
-        menu.addAction("Model folder…", self._browse_folder)
-        menu.addAction("TorchScript file…", self._browse_file)
-        self.browse.setMenu(menu)
-        self.facts = QLabel()
-        self.facts.setWordWrap(True)
-        self.facts.setMinimumWidth(60)
+        self.browse = QPushButton("Load model…")
+        self.browse.setToolTip("Load a model folder (model.yaml), a TorchScript file, or a model of late.")
+        self.menu = QMenu(self.browse)
+        self.menu.setToolTipsVisible(True)
+        self.menu.aboutToShow.connect(self._offer)
+        self.browse.setMenu(self.menu)
+        self.facts = _text()
+        self.note = _text()
+        self.note.setStyleSheet("color: #ffb454;")
+        self.note.hide()
         row = QHBoxLayout()
-        row.addWidget(self.combo, 1)
-        row.addWidget(self.browse)
+        row.addWidget(self.facts, 1)
+        row.addWidget(self.browse, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
+        layout.addWidget(self.combo)
         layout.addLayout(row)
-        layout.addWidget(self.facts)
-        self.entries: list[Entry] = []
-        self.problem = ""
-        self._job: jobs.Job | None = None
-        for name, path in builtin.names().items():
-            self.entries.append(Entry(name, read_card(path / folder.CARD)))
-        for entry in self.entries:
-            self.combo.addItem(entry.card.name)
-        self.refresh_registered()
+        layout.addWidget(self.note)
+        self._entry: Entry | None = None
+        self._by_user = False
+        self._refused = ""  # why what was to be loaded is not in the list
+        self._read: Callable[[int], Image] | None = None
+        self._fill()
         self.combo.currentIndexChanged.connect(lambda _: self._on_chosen())
-        self._show_facts()
+        self.combo.activated.connect(lambda _: self._on_again())
+        self.store.listed.connect(self._fill)
+        self.store.changed.connect(self._on_loaded)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The models, in the order of the list."""
+        return self.store.entries
 
     @property
     def entry(self) -> Entry | None:
         """The chosen entry."""
-        index = self.combo.currentIndex()
-        return self.entries[index] if 0 <= index < len(self.entries) else None
+        return self._entry
+
+    @property
+    def problem(self) -> str:
+        """Why the chosen model could not be loaded; "" while nothing is known against it."""
+        return self._entry.problem if self._entry is not None else ""
 
     def refresh_registered(self) -> None:
         """Add models that were registered in the console since."""
-        known = {id(entry.model) for entry in self.entries}
-        for model in model_room.registered().values():
-            if id(model) not in known:
-                self._add(Entry(model, model.card, model))
+        self.store.refresh_registered()
 
-    def prefer(self, image: Image) -> None:
-        """Grey out the models that cannot take `image`, and choose one that can if the chosen one cannot."""
-        fitting = [_fits(entry.card, image) for entry in self.entries]
-        for index, fits in enumerate(fitting):
-            item = self.combo.model().item(index)
-            item.setEnabled(fits > 0)
-            item.setToolTip("" if fits else f"does not take {image.name}")
+    def prefer(self, read: Callable[[int], Image]) -> None:
+        """Grey out the models that cannot take an image; as long as nobody has chosen one, choose one that can.
+
+        Parameters
+        ----------
+        read
+            Returns the image for a model with this many channels; raises a UserError where it cannot be told.
+        """
+        self._read = read
+        scores = self._grey()
         current = self.combo.currentIndex()
-        if fitting and (current < 0 or not fitting[current]) and max(fitting) > 0:
-            self.combo.setCurrentIndex(fitting.index(max(fitting)))
+        if not self._by_user and max(scores, default=0) and not (current >= 0 and scores[current]):
+            self.combo.setCurrentIndex(scores.index(max(scores)))
+            self._by_user = False
+        self._tell()
 
     def ensure_loaded(self) -> None:
-        """Load the chosen model in the background if it is not loaded yet."""
-        entry = self.entry
-        if entry is None or entry.model is not None or self._job is not None:
-            return
-        self.problem = ""
-
-        def make() -> Steps[SegmentationModel]:
-            yield Step(0, 1, "loading the model")
-            layers.warm_up()
-            model = load_model(entry.source, trust=entry.trust)
-            if model.has_layers:
-                _ = model.outline  # lists the network layers, for which the network runs once
-            return model
-
-        def done(outcome: jobs.Outcome) -> None:
-            self._job = None
-            if outcome.error is not None:
-                if self.entry is entry:
-                    self.problem = str(outcome.error)
-            elif outcome.result is not None:
-                entry.model = outcome.result
-            self.changed.emit()
-            if self.entry is not entry:
-                self.ensure_loaded()
-
-        self._job = jobs.Job(make, lambda _: None, done)
-        self.destroyed.connect(self._job.abandon)
-        jobs.start(self._job)
+        """Load the chosen model in the background if it is not loaded yet, and was not found to be unloadable."""
+        if self._entry is not None:
+            self.store.load(self._entry)
 
     def open(self, path: str | Path, *, trust: bool = False) -> None:
-        """Add the model folder or file at `path` and choose it.
+        """Add the model folder or file at `path` to the list of all docks and choose it here.
 
         Raises
         ------
         UserError
             If it is no model.
         """
-        path = Path(path)
-        if folder.handles(path):
-            card = read_card((path if path.is_dir() else path.parent) / folder.CARD)
-            self._add(Entry(path, card, trust=trust))
-        else:
-            self._add(Entry(path, (model := load_model(path)).card, model))
-        self.combo.setCurrentIndex(len(self.entries) - 1)
+        entry = self.store.read(path)
+        if trust:
+            entry.trust, entry.failed = True, ()
+        self._choose(entry)
 
-    def _add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.combo.addItem(entry.card.name)
+    def _choose(self, entry: Entry) -> None:
+        self.store.add(entry)
+        self.combo.setCurrentIndex(self.entries.index(entry))
+        self._by_user, self._refused = True, ""
+        self._tell()
+        self.changed.emit()  # also where it was chosen before: it may have been loaded in vain
+
+    # -- keeping the list true ----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Show the list; keep the chosen entry, or what took its place."""
+        index = self.combo.currentIndex()
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        for entry in self.entries:
+            self.combo.addItem(self.store.title(entry))
+            self.combo.setItemData(self.combo.count() - 1, str(entry.path or ""), Qt.ItemDataRole.ToolTipRole)
+        if self._entry in self.entries:
+            index = self.entries.index(self._entry)
+        self.combo.setCurrentIndex(max(0, min(index, len(self.entries) - 1)))
+        self.combo.blockSignals(False)
+        self._grey()
+        if self._at() is not self._entry:
+            self._entry = self._at()
+            self._tell()
+            self.changed.emit()
+
+    def _at(self) -> Entry | None:
+        index = self.combo.currentIndex()
+        return self.entries[index] if 0 <= index < len(self.entries) else None
+
+    def _grey(self) -> list[int]:
+        """Grey out what cannot take the image; returns how well every model fits it, 0 for not at all."""
+        if self._read is None:
+            return []
+        scores = []
+        for index, entry in enumerate(self.entries):
+            reason, score = self._misfit(entry.card)
+            scores.append(score)
+            item = self.combo.model().item(index)
+            item.setEnabled(not reason)
+            item.setToolTip(reason or str(entry.path or ""))
+        return scores
+
+    def _misfit(self, card: ModelCard) -> tuple[str, int]:
+        """Say why a model cannot take the image ("" if it can), and how well it fits: 0 not, 1 slice by slice, 2."""
+        if self._read is None:
+            return "", 0
+        try:
+            image = self._read(len(card.channels))
+        except UserError:
+            return "", 0  # there is no image, or nobody knows yet what its axes are
+        return misfit(card, image)
 
     def _on_chosen(self) -> None:
-        self._show_facts()
-        self.problem = ""
+        self._entry, self._by_user, self._refused = self._at(), True, ""
+        self._tell()
         self.changed.emit()
 
-    def _show_facts(self) -> None:
-        entry = self.entry
+    def _on_again(self) -> None:
+        """Somebody looked at the list and took what was chosen already: that is a choice, too."""
+        self._by_user, self._refused = True, ""
+        self._tell()
+        self.ensure_loaded()
+
+    def _on_loaded(self, entry: Entry) -> None:
+        if entry is self._entry:
+            self._tell()
+            self.changed.emit()
+
+    def _tell(self) -> None:
+        """Say what the chosen model is, and what does not fit."""
+        entry = self._entry
+        note = self._refused
         if entry is None:
             self.facts.setText("")
+        else:
+            card = entry.card
+            seen = ", ".join(card.channels) if len(card.channels) <= 4 else f"{len(card.channels)} channels"
+            facts = [f"{card.spatial_dims}D", seen, card.licence.partition(" (")[0]]
+            self.facts.setText(" · ".join(fact for fact in facts if fact))
+            tip = _about(card)
+            self.facts.setToolTip(tip)
+            self.combo.setToolTip(tip or "The network that is explained.")
+            note = note or self._misfit(card)[0]
+        self.note.setText(f"⚠ {note}" if note else "")
+        self.note.setVisible(bool(note))
+
+    # -- loading ------------------------------------------------------------------------------------------
+
+    def _offer(self) -> None:
+        """Fill the menu with the ways to a model."""
+        self.menu.clear()
+        self.menu.addAction("Model folder…", self._browse_folder)
+        self.menu.addAction("TorchScript file…", self._browse_file)
+        models = recent.recent_models()
+        if not models:
             return
-        card = entry.card
-        licence = card.licence.partition(" (")[0]
-        facts = [f"{card.spatial_dims}D", ", ".join(card.channels), licence]
-        self.facts.setText(" · ".join(fact for fact in facts if fact))
-        about = {
-            "": card.description,
-            "Trained on": card.trained_on,
-            "Not for": card.not_for,
-            "Measured": card.validation,
-            "Credit": card.credit,
-            "Licence": card.licence,
-        }
-        lines = [f"{title}: {text}" if title else text for title, text in about.items() if text]
-        tip = "".join(f"<p>{line}</p>" for line in lines)
-        self.facts.setToolTip(tip)
-        self.combo.setToolTip(tip or "The network that is explained.")
+        self.menu.addSection("Recent")
+        for model in models:
+            path = Path(model.path)
+            action = self.menu.addAction(f"{model.name}  ({path.name})".replace("&", "&&"))
+            action.setToolTip(str(path))
+            action.triggered.connect(lambda *_, path=path: self.open_asking(path))
+        self.menu.addSeparator()
+        self.menu.addAction("Forget recent models", recent.forget_all)
 
     def _browse_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a model folder")
         if path:
-            self._open_asking(Path(path))
+            self.open_asking(Path(path))
 
     def _browse_file(self) -> None:
         pattern = " ".join(f"*{suffix}" for suffix in torchscript.SUFFIXES)
         path, _ = QFileDialog.getOpenFileName(self, "Open a TorchScript file", "", f"TorchScript ({pattern})")
         if path:
-            self._open_asking(Path(path))
+            self.open_asking(Path(path))
 
-    def _open_asking(self, path: Path) -> None:
+    def open_asking(self, path: Path) -> None:
+        """Add the model at `path` and choose it, after a yes to the code that comes with it.
+
+        What is wrong with it is said below the list; the chosen model stays.
+        """
         try:
-            self.open(path)
-            self.ensure_trusted(path)
+            entry = self.store.read(path)
+            if not self._is_trusted(entry):
+                raise UserError(f"{path} was not loaded: its code was not trusted.")
         except UserError as error:
-            self.problem = str(error)
-            self.changed.emit()
-
-    def ensure_trusted(self, path: Path) -> None:
-        """Ask before code that comes with the model at `path` is run."""
-        entry = self.entry
-        if entry is None or entry.card.architecture is None:
+            self._refused = str(error)
+            self._tell()
             return
+        self._choose(entry)
+
+    def _is_trusted(self, entry: Entry) -> bool:
+        """Ask before code that comes with a model is run; once in a session."""
+        place = entry.card.architecture
+        if place is None or entry.trust or entry.model is not None or entry.path is None:
+            return True
         try:
-            folder.check_trust(entry.card.architecture, path if path.is_dir() else path.parent)
+            folder.check_trust(place, entry.path)
         except UntrustedCode as code:
             answer = QMessageBox.question(
                 self,
                 "Run code of this model?",
                 f"This model runs the Python code in\n\n{code.path}\n\nDo you trust this file?",
             )
-            if answer != QMessageBox.StandardButton.Yes:
-                index = self.entries.index(entry)
-                self.entries.pop(index)
-                self.combo.removeItem(index)
-                return
-            entry.trust = True
+            entry.trust = answer == QMessageBox.StandardButton.Yes
+            return entry.trust
+        return True
 
 
-def _fits(card: ModelCard, image: Image) -> int:
-    """Return 0 when the model cannot take the image, else more for a better fit."""
-    if card.spatial_dims > image.spatial_dims or len(card.channels) != image.channels:
-        return 0
-    return 2 if card.spatial_dims == image.spatial_dims else 1
+def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
+    """Say why a model cannot take an image, "" if it can; and how well it fits: 0 not, 1 slice by slice, 2."""
+    if card.spatial_dims > image.spatial_dims:
+        return f"This model works on volumes; {image.name} is 2D.", 0
+    wanted = len(card.channels)
+    if wanted != image.channels:
+        names = f" ({', '.join(card.channels)})" if wanted <= 6 else ""
+        need = f"{wanted} channel{'s' if wanted > 1 else ''}{names}"
+        return f"This model needs {need}; {image.name} has {image.channels}.", 0
+    return "", 2 if card.spatial_dims == image.spatial_dims else 1
+
+
+def _about(card: ModelCard) -> str:
+    about = {
+        "": card.description,
+        "Trained on": card.trained_on,
+        "Not for": card.not_for,
+        "Measured": card.validation,
+        "Credit": card.credit,
+        "Licence": card.licence,
+    }
+    lines = [f"{title}: {text}" if title else text for title, text in about.items() if text]
+    return "".join(f"<p>{line}</p>" for line in lines)
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setMinimumWidth(60)
+    return label

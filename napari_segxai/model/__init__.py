@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ from napari_segxai.model.trust import UntrustedCode
 __all__ = ["ModelCard", "SegmentationModel", "UntrustedCode", "load_model", "models", "register_model"]
 
 _registered: dict[str, SegmentationModel] = {}
+_told: list[Callable[[], None]] = []
 
 
 def _formats() -> list[ModuleType]:
@@ -86,7 +87,20 @@ def load_model(
 def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:
     """Make a model known by name to this session, so that the widgets offer it; returns the model."""
     _registered[name or model.name] = model
+    for tell in tuple(_told):
+        tell()
     return model
+
+
+def when_registered(tell: Callable[[], None]) -> Callable[..., None]:
+    """Call `tell` whenever `register_model` was called; returns the function that ends that."""
+    _told.append(tell)
+
+    def end(*_: object) -> None:
+        if tell in _told:
+            _told.remove(tell)
+
+    return end
 
 
 def registered() -> dict[str, SegmentationModel]:
