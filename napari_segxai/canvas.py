@@ -204,9 +204,12 @@ def _drawing(card: ModelCard) -> dict[str, Any]:
     """What a reader of the record has to know of how labels are drawn."""
     if card.thresholds is None:
         return {"overlapping": False}
-    each = dict(zip(card.labels[1:], card.thresholds, strict=True))
     paint_order = None if card.paint_order is None else list(card.paint_order)
-    return {"overlapping": card.overlapping, "thresholds": each, "paint_order": paint_order}
+    return {
+        "overlapping": card.overlapping,
+        "thresholds": card.named_thresholds,
+        "paint_order": paint_order,
+    }
 
 
 @cache

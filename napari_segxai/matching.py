@@ -48,6 +48,11 @@ def difference(
     if model is not None and weights["sha256"] != model.sha256:
         same = " (other weights under the same name)" if weights["name"] == model.name else ""
         return f"explains the model {weights['name']}, not {model.name}{same}"
+    if (
+        model is not None
+        and weights.get("thresholds", model.card.named_thresholds) != model.card.named_thresholds
+    ):
+        return f"is of labels drawn above other thresholds than those of {model.name}"
     return ""
 
 

@@ -288,6 +288,11 @@ class ModelCard(_Strict):
         return given if isinstance(given, tuple) else (given,) * len(drawn)
 
     @property
+    def named_thresholds(self) -> dict[str, float] | None:
+        """`thresholds` by label, as records keep them."""
+        return None if self.thresholds is None else dict(zip(self.labels[1:], self.thresholds, strict=True))
+
+    @property
     def painting(self) -> tuple[int, ...] | None:
         """Positions of the labels in the order of painting, where the card gives one."""
         return None if self.paint_order is None else tuple(map(self.labels.index, self.paint_order))

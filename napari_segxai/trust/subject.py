@@ -89,6 +89,11 @@ class Subject:
                 f"the explanation is of {record.model['name']} with other weights than {model.name} has now; give the "
                 "model that was explained."
             )
+        if record.model.get("thresholds") != model.card.named_thresholds:
+            raise UserError(
+                f"the explanation is of labels drawn above other thresholds than those of {model.name}; give the model "
+                "that was explained."
+            )
         target = _target_of(explanation, model, target)
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:
