@@ -37,7 +37,8 @@ class Layout:
     window: int = 0
 
     def to_maps(self, tensor: Tensor) -> Tensor:
-        """Return (N, channels, *cells)."""
+        """Return (N, channels, *cells), in float32 whatever the network computes in."""
+        tensor = tensor.float()
         if self.kind == "maps":
             return tensor
         if self.kind == "last":
@@ -52,7 +53,8 @@ class Layout:
         return whole.movedim(-1, 1)
 
     def from_maps(self, maps: Tensor, like: Tensor) -> Tensor:
-        """Return (N, channels, *cells) as the layer returns it; extra tokens are those of `like`."""
+        """Return (N, channels, *cells) as the layer returns it; type and extra tokens are those of `like`."""
+        maps = maps.to(like.dtype)
         if self.kind == "maps":
             return maps
         last = maps.movedim(1, -1)

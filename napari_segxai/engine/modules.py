@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,12 +42,32 @@ def find_module(root: nn.Module, name: str) -> nn.Module:
     return root
 
 
+def parts_of(value: Any) -> list[tuple[str | int, Any]] | None:
+    """Return (key, field or position; item) of a mapping, tuple, list or object with fields; None for anything else."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, tuple | list):
+        return list(enumerate(value))
+    if isinstance(value, Tensor | nn.Module | type) or callable(value):
+        return None
+    if is_dataclass(value):
+        return [(field.name, getattr(value, field.name)) for field in fields(value)]
+    held = [(name, item) for name, item in getattr(value, "__dict__", {}).items() if _holds(item)]
+    return held or None
+
+
+def _holds(value: Any) -> bool:
+    """Tell whether a field of an object may hold tensors; other objects are not looked into, as they may hold this one."""
+    return isinstance(value, Tensor | Mapping | tuple | list)
+
+
 def first_tensor(value: Any) -> Tensor | None:
-    """Return the first floating-point tensor in a tensor, tuple, list or dict (depth first), or None."""
+    """Return the first floating-point tensor in a tensor, mapping, tuple, list or object (depth first), or None."""
     if isinstance(value, Tensor):
         return value if value.is_floating_point() else None
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    for item in items:
+    for _, item in parts_of(value) or ():
         found = first_tensor(item)
         if found is not None:
             return found
@@ -53,17 +75,25 @@ def first_tensor(value: Any) -> Tensor | None:
 
 
 def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return `value` with `function` applied to every tensor in tuples, lists and dicts."""
+    """Return `value` with `function` applied to every tensor in mappings, tuples, lists and fields of objects."""
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, dict):
-        pairs = {key: map_tensors(item, function) for key, item in value.items()}
-        return pairs if type(value) is dict else type(value)(pairs)
+    parts = parts_of(value)
+    if parts is None:
+        return value
+    pairs = [(key, map_tensors(item, function)) for key, item in parts]
+    if all(new is old for (_, new), (_, old) in zip(pairs, parts, strict=True)):
+        return value
+    if isinstance(value, Mapping):
+        return dict(pairs) if type(value) is dict else type(value)(dict(pairs))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(item, function) for item in value))
+        return type(value)(*(item for _, item in pairs))
     if isinstance(value, tuple | list):
-        return type(value)(map_tensors(item, function) for item in value)
-    return value
+        return type(value)(item for _, item in pairs)
+    changed = copy.copy(value)
+    for key, item in pairs:
+        object.__setattr__(changed, key, item)  # also where the class is frozen
+    return changed
 
 
 def replace_first_tensor(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

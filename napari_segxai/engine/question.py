@@ -119,6 +119,7 @@ class Question:
         self.passes = Passes()
         self.label = model.label_index(target.label)
         self.input = fast_layout(prepared.tensor.to(device))
+        model.check_values(self.input)
         self.warnings: list[str] = []
         self.engine: dict[str, Any] = {"precision": "float32"}
         self._logits: Tensor | None = None

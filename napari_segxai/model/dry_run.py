@@ -6,26 +6,34 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from napari_segxai.errors import UserError
+from napari_segxai.model.outputs import choose_output, covers, may_be_probabilities
 
 if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel
 
 
 def dry_run(model: SegmentationModel) -> None:
-    """Run the network once; remember the time; refuse what does not fit the card."""
+    """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
     tensor = model.example().to(model.device)
     before = tensor.clone()
     with model.in_use(model.device), torch.inference_mode():
         try:
             start = time.perf_counter()
-            out = model.network_output(tensor)
+            returned = model.run(tensor)
             model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
-            again = model.network_output(before.clone())
+            model.place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
+            out, again = model.pick(returned), model.network_output(before.clone())
         except UserError:
             raise
         except Exception as error:  # a network can raise anything, an AssertionError above all
+            other = other_type(model.module)
+            if other is not None:
+                raise UserError(
+                    f"{model.name} has weights of type {other}, but inputs are float32; call .float() on the network first."
+                ) from error
             raise UserError(
                 f"{model.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
                 f"allows: {reason_of(error)}."
@@ -45,7 +53,7 @@ def dry_run(model: SegmentationModel) -> None:
             "background: add `background` before them, or call the first so if that is what it says."
         )
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
-    if not all(_covers(n, m) for n, m in zip(grid, size, strict=True)):
+    if not all(covers(n, m) for n, m in zip(grid, size, strict=True)):
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
             "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
@@ -62,6 +70,15 @@ def dry_run(model: SegmentationModel) -> None:
             f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
             "write `values: logits` in the card."
         )
+    with model.in_use(model.device):
+        model.in_doubt = may_be_probabilities(model, before, out)
+    model.with_note(note)
+
+
+def other_type(module: nn.Module) -> str | None:
+    """Return the type of floating-point weights that are not in float32; None where all are."""
+    types = (tensor.dtype for tensor in (*module.parameters(), *module.buffers()))
+    return next((str(t)[6:] for t in types if t.is_floating_point and t != torch.float32), None)
 
 
 def reason_of(error: Exception) -> str:
@@ -74,15 +91,3 @@ def reason_of(error: Exception) -> str:
         return lines[-1].rstrip(".")
     plain = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
     return (lines[0] if plain else f"{type(error).__name__}: {lines[0]}").rstrip(".")
-
-
-def _covers(cells: int, out: int) -> bool:
-    """Tell whether an axis of `out` cells is one of `cells`, as it is or in strides.
-
-    Anything else, such as the output of convolutions without padding, or one value for the whole image, does
-    not cover the same extent and cannot be brought back to the image.
-    """
-    if out < min(cells, 2):
-        return False
-    stride = round(cells / out)
-    return stride > 0 and out in (cells // stride, -(-cells // stride))

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.checkpoints import without_checkpoints
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
-from napari_segxai.engine.modules import first_tensor
 from napari_segxai.engine.quick import fast_layout, quick_twin, state
 from napari_segxai.engine.resample import resize
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
+from napari_segxai.model.outputs import Place, check_values, follow
 from napari_segxai.model.placement import Placement, place, slice_count
+from napari_segxai.model.prepared import Prepared
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
@@ -34,35 +35,6 @@ if TYPE_CHECKING:
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image as the network gets it.
-
-    Attributes
-    ----------
-    tensor
-        (1, channels, *model grid), float32, on the CPU; channels last in memory in 2D.
-    placement
-        How it lies on the image grid.
-    steps
-        The fitted intensity steps.
-    notes
-        What a user should know, e.g. how many values were not finite.
-    """
-
-    tensor: Tensor
-    placement: Placement
-    steps: tuple[intensity.Step, ...]
-    notes: tuple[str, ...] = ()
-
-    def network_value(self, raw: float) -> Tensor:
-        """Return what a raw intensity becomes for the network: (1, channels, 1, ...)."""
-        value = torch.full((1, self.tensor.shape[1]) + (1,) * len(self.placement.shape), float(raw))
-        for step in self.steps:
-            value = step(value)
-        return value
 
 
 class SegmentationModel:
@@ -94,6 +66,9 @@ class SegmentationModel:
             tuple[torch.device, tuple[int, ...], bool], int
         ] = {}  # after memory ran out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
+        self.place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
+        self.in_doubt = False  # whether the dry run gave what looks like probabilities
+        self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.changes = ""  # what is different in a quick twin; see `quick`
         self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
@@ -101,6 +76,11 @@ class SegmentationModel:
 
     def __repr__(self) -> str:
         return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
+
+    def with_note(self, note: str) -> SegmentationModel:
+        """Add what a user should know of the model to every record; returns the model."""
+        self.notes += (note,) * bool(note)
+        return self
 
     @property
     def name(self) -> str:
@@ -195,7 +175,7 @@ class SegmentationModel:
         value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
         if background is not None:
             value = prepared.network_value(background)
-        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, (*self.notes, *notes))
 
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
         """Return the shape of the model grid for an image."""
@@ -221,22 +201,28 @@ class SegmentationModel:
 
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
-        out: Any = self.module(tensor.clone() if self.writes_input else tensor)
-        if self.card.output is not None:
-            try:
-                out = out[self.card.output]
-            except (KeyError, IndexError, TypeError):
-                known = list(out) if isinstance(out, dict) else f"a {type(out).__name__}"
-                raise UserError(
-                    f"{self.name} returns no output {self.card.output!r} but {known}; set `output` in the card."
-                ) from None
-        found = first_tensor(out)
-        if found is None:
+        return self.pick(self.run(tensor))
+
+    def pick(self, out: Any) -> Tensor:
+        """Return the segmentation among what the network returned, in float32."""
+        try:
+            found = follow(out, self.place)
+        except LookupError:
+            found = None
+        if not isinstance(found, Tensor):
             raise UserError(
-                f"{self.name} returns no floating-point tensor but a {type(out).__name__}; set `output` in the "
-                "card."
+                f"{self.name} returns something else on this input than on that of its dry run; set `output` in the card."
             )
-        return found
+        return found if found.dtype == torch.float32 else found.float()
+
+    def run(self, tensor: Tensor) -> Any:
+        """Run the network and return whatever it returns; checkpointed parts are run as any others."""
+        with without_checkpoints():
+            return self.module(tensor.clone() if self.writes_input else tensor)
+
+    def check_values(self, tensor: Tensor) -> None:
+        """Refuse outputs on (1, channels, *grid) that look like probabilities, while the card tells nothing."""
+        check_values(self, tensor)
 
     def logits(self, tensor: Tensor) -> Tensor:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
@@ -292,6 +278,7 @@ class SegmentationModel:
         with self.in_use(device) as use, torch.inference_mode():
             for k in which:
                 prepared = self.prepare(image, k)
+                self.check_values(prepared.tensor.to(use))
                 logits = self.logits(prepared.tensor.to(use))
                 out = self.labelling.on_image(logits[0], prepared.placement, out)
         return out

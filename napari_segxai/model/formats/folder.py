@@ -10,7 +10,6 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import napari_segxai
@@ -19,6 +18,7 @@ from napari_segxai.model.card import ModelCard, read_card
 from napari_segxai.model.dry_run import reason_of
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.model.trust import UntrustedCode
+from napari_segxai.model.weights import load_weights
 
 CARD = "model.yaml"
 
@@ -51,51 +51,10 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
         raise UserError(
             f"{folder / CARD}: {card.architecture} does not take these arguments: {reason_of(error)}."
         ) from error
-    load_weights(module, folder / card.weights)
+    said = load_weights(module, folder / card.weights)
     module.eval().requires_grad_(False)
-    return SegmentationModel(module, card, source=f"model folder {folder.name}")
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load weights from safetensors, or from a torch file that holds tensors alone (never unpickled).
-
-    Raises
-    ------
-    UserError
-        If the file is missing, is no weights file, or does not fit the network.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")
-    try:
-        state: Any
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise many types for a damaged file
-        raise UserError(
-            f"{path}: cannot be read as weights ({reason_of(error)}); use a safetensors file."
-        ) from None
-    if isinstance(state, dict) and "state_dict" in state:
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(f"{path}: holds no state dict of tensors; save model.state_dict() as safetensors.")
-    own = module.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or unknown:
-        what = "lacks " + repr(missing[0]) if missing else "holds the unknown " + repr(unknown[0])
-        raise UserError(
-            f"{path}: the weights do not fit the architecture: the file {what} "
-            f"({len(missing)} missing, {len(unknown)} unknown)."
-        )
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise UserError(
-                f"{path}: {name!r} has shape {tuple(value.shape)}, but the architecture has {tuple(own[name].shape)}."
-            )
-    module.load_state_dict(state)
+    model = SegmentationModel(module, card, source=f"model folder {folder.name}")
+    return model.with_note(said)
 
 
 def check_trust(place: str, folder: Path) -> None:

@@ -1,0 +1,235 @@
+"""Weights as training tools save them: found in the file, freed of their wrappers and prefixes, never unpickled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from napari_segxai.errors import UserError
+from napari_segxai.model.dry_run import reason_of
+
+INERT = (
+    "_codecs",
+    "argparse",
+    *(
+        f"builtins.{kind}"
+        for kind in ("bool", "bytearray", "dict", "float", "int", "list", "set", "str", "tuple")
+    ),
+    "collections",
+    "datetime",
+    "lightning",
+    "lightning_fabric",
+    "numpy",
+    "omegaconf",
+    "pathlib",
+    "pytorch_lightning",
+    "types.SimpleNamespace",
+    "typing",
+)
+"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `_Ignored`:
+nothing of these packages is imported or called, and what they held is not needed."""
+
+DEEP = 4
+"""So many mappings inside each other are looked through for weights."""
+
+SHOWN = 12
+"""So many keys are named when none of them fits."""
+
+AVERAGED = re.compile(r"(^|[._])(ema|swa|average|shadow)", re.IGNORECASE)
+"""Keys of averaged copies of the weights."""
+
+LEFT_OVER = ("total_ops", "total_params")
+"""What counters of operations leave in a state dict."""
+
+
+class _Ignored:
+    """Stands for an object beside the weights: takes whatever it is given and does nothing."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> _Ignored:
+        return object.__new__(cls)
+
+    def __init__(self, *_args: object, **_kwargs: object):
+        pass
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+    def __setitem__(self, _key: object, _value: object) -> None:
+        pass
+
+
+def read_weights(path: Path) -> Any:
+    """Read a safetensors file, or a torch file without running anything that it names.
+
+    Raises
+    ------
+    UserError
+        If it is neither, or holds objects other than tensors, numbers, words and what training tools leave beside
+        them; these are named.
+    """
+    foreign: list[str] = []
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        try:
+            named = get_unsafe_globals_in_checkpoint(str(path))
+        except ValueError:  # the format before torch 1.6, which is not looked into
+            named = []
+        foreign = sorted(name for name in named if not _is_inert(name))
+        with safe_globals([(_Ignored, name) for name in named if _is_inert(name)]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise many types for a damaged file
+        own_words = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+        reason = own_words[1].rstrip(". ") if own_words else reason_of(error)
+        if not foreign:
+            foreign = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+    if foreign:
+        raise UserError(
+            f"{path}: cannot be read as weights (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
+            "the network's state_dict() alone, best as a safetensors file."
+        )
+    raise UserError(f"{path}: cannot be read as weights ({reason}); use a safetensors file.")
+
+
+def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the weights among what a file holds that fit a network, by the network's own names.
+
+    Wrappers such as ``model_state_dict`` and ``network_weights`` are looked into, at any name; prefixes that all names
+    have in common, such as ``module.``, ``net.`` and ``_orig_mod.``, are taken off or put before.
+
+    Parameters
+    ----------
+    saved
+        What `read_weights` returned.
+    own
+        The network's ``state_dict()``.
+    path
+        For messages.
+
+    Returns
+    -------
+    dict, str
+        The weights, and what should be said: which were taken, where several fit and differ.
+
+    Raises
+    ------
+    UserError
+        If none fits, with the keys that were found.
+    """
+    found = dict(_state_dicts(saved))
+    if not found and saved == own == {}:
+        return {}, ""
+    if not found:
+        keys = _listed(saved) if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
+        raise UserError(
+            f"{path}: holds no state dict of tensors (found: {keys}); save the network's state_dict()."
+        )
+    renamed = {place: _renamed(state, own) for place, state in found.items()}
+    fitting = {place: state for place, state in renamed.items() if _misfit(state, own) is None}
+    if not fitting:
+        place = max(renamed, key=lambda place: len(renamed[place].keys() & own.keys()))
+        where = f"{place!r} of the file" if place else "the file"
+        others = [key for key in saved if key != place.partition(".")[0]] if place else []
+        beside = f"; beside it: {_listed(others)}" if others else ""
+        raise UserError(
+            f"{path}: the weights do not fit the architecture: {where} {_misfit(renamed[place], own)}{beside}."
+        )
+    # Those that were trained before those that were averaged, which not every network is meant to be run with.
+    place = min(fitting, key=lambda place: (bool(AVERAGED.search(place)), place.count(".")))
+    different = [
+        other for other, state in fitting.items() if other != place and _differ(state, fitting[place])
+    ]
+    said = f"of the weights in {path.name}, {place!r} were taken; {_listed(different)} fit as well."
+    return fitting[place], said if different else ""
+
+
+def load_weights(module: nn.Module, path: Path) -> str:
+    """Load weights from a file into a network; return what should be said of it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no weights file, or does not fit the network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")
+    own = module.state_dict()
+    state, said = fitting_state(read_weights(path), own, path)
+    # Only counters of batches, which play no part in evaluation, may be missing here.
+    module.load_state_dict(state, strict=False)
+    return said
+
+
+def _is_inert(name: str) -> bool:
+    return any(name == one or name.startswith(one + ".") for one in INERT)
+
+
+def _state_dicts(saved: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Find the tensors of every mapping by name, with where they lie: keys joined by dots."""
+    if not isinstance(saved, Mapping) or depth > DEEP:
+        return
+    tensors = {key: value for key, value in saved.items() if isinstance(value, Tensor)}
+    if tensors and all(isinstance(key, str) for key in tensors):
+        yield place, tensors
+    for key, value in saved.items():
+        yield from _state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1)
+
+
+def _renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights by the names that the network has for them, as far as one change of all names does that."""
+    plain = {
+        key.replace("_orig_mod.", ""): value
+        for key, value in state.items()
+        if key.rpartition(".")[2] not in LEFT_OVER
+    }
+    if own.keys() <= plain.keys() or not own:
+        return plain
+    some = next(iter(own))
+    best = plain
+    # In front of the file's names, where one of them ends in one of the network's.
+    for prefix in {key.removesuffix(some) for key in plain if key.endswith("." + some)}:
+        shorter = {key[len(prefix) :]: value for key, value in plain.items() if key.startswith(prefix)}
+        best = max(best, shorter, key=lambda names: len(names.keys() & own.keys()))
+    # In front of the network's, the other way round.
+    first = next(iter(plain), "")
+    for prefix in {key.removesuffix(first) for key in own if first and key.endswith("." + first)}:
+        longer = {prefix + key: value for key, value in plain.items()}
+        best = max(best, longer, key=lambda names: len(names.keys() & own.keys()))
+    return best
+
+
+def _misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
+    """Say in what way weights do not fit a network; None where they do."""
+    missing = sorted(
+        key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")
+    )  # which torch did not save before 0.4.1
+    unknown = sorted(state.keys() - own.keys())
+    if missing or unknown:
+        what = "lacks " + repr(missing[0]) if missing else "holds the unknown " + repr(unknown[0])
+        found = f"; found: {_listed(state)}" if missing else ""
+        return f"{what} ({len(missing)} missing, {len(unknown)} unknown{found})"
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            return f"is of other sizes: {name!r} has shape {tuple(value.shape)}, but the architecture has {tuple(own[name].shape)}"
+        if value.is_complex() and not own[name].is_complex():
+            return f"has complex numbers in {name!r}, but the architecture has real ones"
+    return None
+
+
+def _differ(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return any(not torch.equal(value, other[key]) for key, value in state.items() if key in other)
+
+
+def _listed(keys: Any) -> str:
+    """Name some keys, without what a terminal would obey."""
+    names = [ascii(key)[:80] for key in keys]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "nothing") + more
