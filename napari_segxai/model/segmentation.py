@@ -25,7 +25,7 @@ from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.outputs import Place, check_values, follow
-from napari_segxai.model.placement import Placement, place, slice_count
+from napari_segxai.model.placement import place, slice_count
 from napari_segxai.model.prepared import Prepared
 
 if TYPE_CHECKING:
