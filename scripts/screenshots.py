@@ -41,7 +41,7 @@ def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) 
     if unfolded:
         panel.parameters.expand(animate=False)
     wait(lambda: panel.run_bar.run.isEnabled())
-    panel.method_box.setCurrentIndex([m.name for m in panel._methods].index(method))
+    panel.method_box.choose(method)
     panel.form.set_values(parameters)
     panel.run()
     wait(lambda: not panel.run_bar.is_running and panel._all_shown())

@@ -90,7 +90,7 @@ def run_panel(wait):
 
     def run(panel, method: str | None = None, **params) -> None:
         if method is not None:
-            panel.method_box.setCurrentIndex([m.name for m in panel._methods].index(method))
+            panel.method_box.choose(method)
         panel.form.set_values(params)
         before = len(panel.viewer.layers)
         panel.run_bar.run.click()

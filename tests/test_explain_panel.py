@@ -50,7 +50,7 @@ def slow_panel(viewer, open_panel, wait):
 
 
 def choose(panel, method: str, **params) -> None:
-    panel.method_box.setCurrentIndex([m.name for m in panel._methods].index(method))
+    panel.method_box.choose(method)
     panel.form.set_values(params)
 
 

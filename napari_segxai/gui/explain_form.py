@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -20,6 +19,8 @@ from napari_segxai.explainers.registry import all_methods
 from napari_segxai.gui.fields import TargetFields, combo, device_box, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
+from napari_segxai.gui.method_box import MethodBox
+from napari_segxai.gui.method_help import HelpButton
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
@@ -44,15 +45,9 @@ class ExplainForm(QWidget):
         self.label_box = combo("Which label of the segmentation to explain.")
         self.slice_box = combo("A 2D model sees one slice of a volume at a time.")
         self.slice_box.addItems([CURRENT_SLICE, EVERY_SLICE])
-        self.method_box = combo("How to explain.")
-        self.method_box.addItems([method.title for method in self._methods])
-        for index, method in enumerate(self._methods):
-            self.method_box.setItemData(index, method.summary, 3)
-        self.method_box.setCurrentIndex([method.name for method in self._methods].index("misure"))
-        self.help = QToolButton()
-        self.help.setText("?")
-        self.help.setToolTip("What the method shows and does not show, and what it costs.")
-        self.help.clicked.connect(self._show_help)
+        self.method_box = MethodBox(self._methods, "How to explain.")
+        self.method_box.choose("misure")
+        self.help = HelpButton(lambda: self.method_box.method)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)

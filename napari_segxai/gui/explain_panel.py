@@ -23,6 +23,7 @@ from napari_segxai.explanation import Explanation, evidence_in_words
 from napari_segxai.gui import jobs, layers, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
+from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.showing import Live, show
@@ -70,7 +71,7 @@ class ExplainPanel(ExplainForm):
     @property
     def method(self) -> Method:
         """The chosen method."""
-        return self._methods[self.method_box.currentIndex()]
+        return self.method_box.method
 
     def image(self) -> Image:
         """Return the chosen layer as an image, at the time point that is shown.
@@ -257,9 +258,7 @@ class ExplainPanel(ExplainForm):
             if entry.card.name == record["model"]["name"]:
                 self.model_box.combo.setCurrentIndex(index)
         self.label_box.setCurrentText(record["target"]["label"])
-        names = [method.name for method in self._methods]
-        if record["method"] in names:
-            self.method_box.setCurrentIndex(names.index(record["method"]))
+        self.method_box.choose(record["method"])
         self.form.set_values(record["parameters"])
         self.score_box.setCurrentText(record["target"]["score"])
         self.reduction_box.setCurrentText(record["target"]["reduction"])
@@ -305,7 +304,8 @@ class ExplainPanel(ExplainForm):
         if self.layer is not None:
             self.model_box.ensure_loaded()
         if entry is not None and entry.model is not None:
-            self._offer_methods(entry.model.has_layers)
+            reasons = {m.name: why_not(m, entry.card, entry.model) for m in self._methods}
+            self.method_box.set_reasons(reasons)
             self.form.set_layers(self._layer_names())
         self._update()
 
@@ -314,16 +314,6 @@ class ExplainPanel(ExplainForm):
         if entry is None or entry.model is None or not entry.model.has_layers:
             return []
         return [layer.name for layer in entry.model.network_layers()]
-
-    def _offer_methods(self, has_layers: bool) -> None:
-        """Grey out the methods that need network layers when the model shows none."""
-        for index, method in enumerate(self._methods):
-            fits = has_layers or "network layers" not in method.needs
-            item = self.method_box.model().item(index)
-            item.setEnabled(fits)
-            item.setToolTip(
-                method.summary if fits else "needs network layers, which TorchScript models do not show"
-            )
 
     def _on_method(self) -> None:
         method = self.method
@@ -405,12 +395,3 @@ class ExplainPanel(ExplainForm):
         """Offer the models that were registered while the panel was hidden."""
         self.model_box.refresh_registered()
         super().showEvent(event)
-
-    def _show_help(self) -> None:
-        method = self.method
-        box = QMessageBox(self)
-        box.setWindowTitle(method.title)
-        box.setText(f"<h3>{method.title}</h3><p>{method.summary}</p>")
-        box.setInformativeText(method.doc.strip())
-        box.setModal(False)
-        box.show()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
 from superqt import QCollapsible
 
 from napari_segxai.engine.device import devices
@@ -26,6 +26,16 @@ def offer_labels(box: QComboBox, labels: Sequence[str]) -> None:
         box.addItems(labels)
         box.setCurrentIndex(1 if len(labels) > 1 else 0)
         box.blockSignals(False)
+
+
+def beside(*parts: QWidget) -> QWidget:
+    """Return widgets in a row, the first of which takes the room that is left."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for k, part in enumerate(parts):
+        layout.addWidget(part, 0 if k else 1)
+    return row
 
 
 def section(title: str, content: QWidget) -> QCollapsible:

@@ -8,11 +8,13 @@ from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.flowing import METHODS
-from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.fields import TargetFields, beside, device_box, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.label_list import LabelList
 from napari_segxai.gui.layer_picker import LayerPicker
+from napari_segxai.gui.method_box import MethodBox
+from napari_segxai.gui.method_help import HelpButton
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
 from napari_segxai.gui.run_bar import RunBar
@@ -31,10 +33,8 @@ class FlowForm(QWidget):
         self.methods = [find_method(name) for name in METHODS]
         self.image_box = ImageBox(viewer)
         self.model_box = ModelBox()
-        self.method_box = combo("Which map is made of every network layer.")
-        for index, method in enumerate(self.methods):
-            self.method_box.addItem(method.title, method.name)
-            self.method_box.setItemData(index, method.summary, 3)
+        self.method_box = MethodBox(self.methods, "Which map is made of every network layer.")
+        self.help = HelpButton(lambda: self.method_box.method)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
@@ -67,7 +67,7 @@ class FlowForm(QWidget):
             "Image": self.image_box,
             "Model": self.model_box,
             "Labels": self.label_list,
-            "Method": self.method_box,
+            "Method": beside(self.method_box, self.help),
             "Layers": self.layer_picker,
             "Region": self.region_box,
             "Truth": self.truth_box,

@@ -275,7 +275,7 @@ class FlowPanel(QWidget):
 
     def _on_method(self) -> None:
         fields = self.fields
-        method = fields.methods[fields.method_box.currentIndex()]
+        method = fields.method_box.method
         fields.summary.setText(method.summary)
         fields.form.set_method(method, without=("layer", "intermediates"))
         count = len(fields.form.values())

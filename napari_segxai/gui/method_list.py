@@ -11,9 +11,11 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
-from napari_segxai.explainers.registry import Method, all_methods
+from napari_segxai.explainers.registry import QUESTIONS, Method, all_methods
 from napari_segxai.gui.fields import combo
 from napari_segxai.gui.form import ParameterForm
+from napari_segxai.gui.method_box import why_not
+from napari_segxai.gui.method_help import HelpButton
 from napari_segxai.gui.tick_tree import TickTree
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class _Entry:
 
 
 class MethodList(QWidget):
-    """Methods by family, and below them the parameters of the current one.
+    """Methods by question, and below them the parameters of the current one.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ class MethodList(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.filter = QLineEdit()
-        self.filter.setPlaceholderText("show only names with …")
+        self.filter.setPlaceholderText("search names and summaries")
         self.filter.setClearButtonEnabled(True)
         self.tree = TickTree()
         self.tree.setFixedHeight(HEIGHT)
@@ -68,6 +70,8 @@ class MethodList(QWidget):
         self.again.setText("+")
         self.again.setToolTip("Add this method once more, to compare it with other parameters.")
         self.again.setEnabled(False)
+        self.help = HelpButton(self._current_method)
+        self.help.setEnabled(False)
         self.form = ParameterForm()
         self.preset_box = combo("Named sets of parameters.")
         self.presets = QWidget()
@@ -79,6 +83,7 @@ class MethodList(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.title, 1)
         row.addWidget(self.again)
+        row.addWidget(self.help)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -93,7 +98,11 @@ class MethodList(QWidget):
         for method in all_methods():
             self._entries[method.name] = _Entry(method)
             self.tree.add(
-                method.family, method.name, method.title, method.summary, ticked=method.name in AT_FIRST
+                QUESTIONS[method.question],
+                method.name,
+                method.title,
+                method.summary,
+                ticked=method.name in AT_FIRST,
             )
         self.filter.textChanged.connect(self.tree.show_only)
         self.tree.changed.connect(self.changed)
@@ -132,7 +141,7 @@ class MethodList(QWidget):
         number = 1 + sum(own.method is entry.method for own in self._entries.values())
         new = (entry.method.name, number)
         self._entries[new] = _Entry(entry.method, dict(entry.values))
-        self.tree.add(entry.method.family, new, "", entry.method.summary, ticked=True, after=key)
+        self.tree.add(QUESTIONS[entry.method.question], new, "", entry.method.summary, ticked=True, after=key)
         self.tree.set_text(new, _words(self._entries[new], number))
         if reason := self.tree.reason(key):
             self.tree.set_reason(new, reason)
@@ -147,12 +156,7 @@ class MethodList(QWidget):
         known = model is not None and model.has_layers
         self._layers = [layer.name for layer in model.network_layers()] if known else []
         for key, entry in self._entries.items():
-            reason = ""
-            if card is not None and card.spatial_dims not in entry.method.spatial_dims:
-                reason = f"works in {' and '.join(f'{n}D' for n in entry.method.spatial_dims)} alone"
-            elif model is not None and not known and "network layers" in entry.method.needs:
-                reason = "needs network layers, which TorchScript models do not show"
-            self.tree.set_reason(key, reason)
+            self.tree.set_reason(key, why_not(entry.method, card, model))
         self.form.set_layers(self._layers)
 
     def set_maps(self, offered: Sequence[tuple[Layer, str]]) -> None:
@@ -171,9 +175,14 @@ class MethodList(QWidget):
 
     # -- parameters ---------------------------------------------------------------------------------------
 
+    def _current_method(self) -> Method | None:
+        entry = self._entries.get(self.tree.current)
+        return None if entry is None else entry.method
+
     def _on_current(self, key: Hashable | None) -> None:
         entry = self._entries.get(key)
         self.again.setEnabled(entry is not None)
+        self.help.setEnabled(entry is not None)
         self.form.blockSignals(True)
         self.form.set_parameters(entry.method.parameters if entry is not None else (), self._layers)
         if entry is not None:

@@ -8,9 +8,11 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_segxai.comparing import METRICS
 from napari_segxai.explainers.registry import Method, all_methods
-from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.fields import TargetFields, beside, combo, device_box, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
+from napari_segxai.gui.method_box import MethodBox
+from napari_segxai.gui.method_help import HelpButton
 from napari_segxai.gui.metric_list import MetricList
 from napari_segxai.gui.model_box import ModelBox
 from napari_segxai.gui.region_box import RegionBox
@@ -35,10 +37,8 @@ class SweepForm(QWidget):
         self.region_box = RegionBox(viewer)
         self.slice_note = QLabel("2D model: the slice that is shown.")
         self.slice_note.setWordWrap(True)
-        self.method_box = combo("The method whose parameters are swept.")
-        for index, method in enumerate(self.methods):
-            self.method_box.addItem(method.title, method.name)
-            self.method_box.setItemData(index, method.summary, 3)
+        self.method_box = MethodBox(self.methods, "The method whose parameters are swept.")
+        self.help = HelpButton(lambda: self.method_box.method)
         self.grid_box = GridBox()
         self.form = ParameterForm()
         self.parameters = section("Parameters that stay the same", self.form)
@@ -59,7 +59,7 @@ class SweepForm(QWidget):
             "Model": self.model_box,
             "Label": self.label_box,
             "Region": self.region_box,
-            "Method": self.method_box,
+            "Method": beside(self.method_box, self.help),
         }
         parts = (self.grid_box, self.slice_note, self.parameters, self.metric_section, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
@@ -67,4 +67,4 @@ class SweepForm(QWidget):
     @property
     def method(self) -> Method:
         """The chosen method."""
-        return self.methods[self.method_box.currentIndex()]
+        return self.method_box.method

@@ -65,7 +65,7 @@ class SweepPanel(QWidget):
         put_side_by_side(self, self.fields, self.results, 310)
         self._connect()
         fields = self.fields
-        fields.method_box.setCurrentIndex(fields.method_box.findData("misure"))
+        fields.method_box.choose("misure")
         self.image_box.refresh()
         self._on_theme()
 

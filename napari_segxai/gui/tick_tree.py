@@ -122,13 +122,14 @@ class TickTree(QTreeWidget):
         self.scrollToItem(self._items[key])
 
     def show_only(self, text: str) -> None:
-        """Show the lines that hold a text; all for an empty one."""
+        """Show the lines that hold a text, in themselves or in what is said of them; all for an empty one."""
         for k in range(self.topLevelItemCount()):
             group = self.topLevelItem(k)
             seen = []
             for n in range(group.childCount()):
                 item = group.child(n)
-                seen.append(text.lower() in item.text(0).lower())
+                told = f"{item.text(0)} {self._tips[self._key(item)]}"
+                seen.append(text.lower() in told.lower())
                 item.setHidden(not seen[-1])
             group.setHidden(not any(seen))
             if text:
