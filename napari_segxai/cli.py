@@ -128,7 +128,10 @@ def models_(as_json: AsJson = False) -> None:
         return
     for model in found:
         print(f"{model['name']}  {model['title']}, {model['spatial_dims']}D, licence {model['licence']}")
-        print(f"    labels: {', '.join(model['labels'])}    channels: {', '.join(model['channels'])}")
+        several = " (may overlap)" if model["overlapping"] else ""
+        print(
+            f"    labels: {', '.join(model['labels'])}{several}    channels: {', '.join(model['channels'])}"
+        )
         print(f"    {model['description']}\n")
 
 

@@ -71,7 +71,7 @@ def _pixel_sets(case: Case, predicted: np.ndarray, store: Store | None) -> list[
         empty = sx.Image(np.zeros_like(case.image.array), affine=case.image.affine,
                          channel_axis=case.image.channel_axis, name="black")  # fmt: skip
         explanation = _explain(case, empty, method, None)
-        found = bool((explanation.prediction == case.model.label_index(case.label)).any())
+        found = bool(explanation.drawn(explanation.record.target["label"]).any())
         rows.append(
             {
                 "part": "pixel sets",

@@ -4,7 +4,8 @@
     segmentation   min over delta of  mean over M of max(0, margin),   margin = logit of the label - largest other logit
     both with      |delta| <= epsilon x range of the channel, and the image within its own range
 
-S is |map| divided by its mean, f are the logits, T a pattern that has nothing to do with the image. *explanation*
+S is |map| divided by its mean, f are the logits, T a pattern that has nothing to do with the image; the margin of a
+sigmoid output s with the threshold t is 2 (s - logit t). *explanation*
 (Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019) keeps the prediction and moves the map
 of a gradient method, by Adam: if it succeeds, that map is not a fingerprint of the prediction. It differentiates
 twice; a ReLU has no second derivative, so ReLUs become softplus(beta) while the image is changed. *segmentation*

@@ -5,8 +5,8 @@ outline of the object. Of all sets that are one piece larger, the one is taken t
 
     vanish  mean over M of max(0, margin)        appear  mean over M of max(0, -margin)
 
-most (margin = logit of the label - largest other logit), until the prediction's Dice with M falls below the bound, or
-rises above it. Then pieces are put back, the largest first, for as long as the goal stays reached: in the end no
+most (margin = logit of the label - largest other logit, or 2 (s - logit t) of a sigmoid output s with the threshold t),
+until the prediction's Dice with M falls below the bound, or rises above it. Then pieces are put back, the largest first, for as long as the goal stays reached: in the end no
 single piece can be put back. *gradient*: a change delta, within the allowed part and the image's own range, that
 minimises the same term (relative to its start) + sparsity mean |delta| + smoothness TV(delta), in units of the range;
 then all but its largest values are undone, as far as the goal allows. Either way the edited image has gone through

@@ -3,7 +3,8 @@
     m_a = argmax over m of  f(hide(x, m)) - penalty |sort(m) - r_a|^2,   r_a: ones on the share a, else zeros
 
 After Fong, Patrick, Vedaldi, ICCV 2019, derived anew for segmentation: f is the mean margin over M (the label's
-logit minus the largest other one, which does not saturate), scaled so that hiding nothing gives 1 and hiding all 0.
+logit minus the largest other one, or 2 (s - logit t) of a sigmoid output s with the threshold t: it does not saturate),
+scaled so that hiding nothing gives 1 and hiding all 0.
 The area is not traded against the score, as in grid-saliency or misure, but given: the sorted mask is drawn towards
 the step function of that area. Masks are coarse and enlarged through a Gaussian, so that every mask is smooth;
 pixels are blurred where it hides them, by default. The map counts in how many

@@ -7,7 +7,7 @@ about. Context mode: R itself is never hidden, so that what M keeps is context. 
 hidden. Gradient descent with momentum; after each step values below 0.2 become 0 and those above 1 become 1. f is
 the probability of the label. Where the loss ends higher than it began, the first mask stands. In object mode the
 mask begins with everything shown, since a half-hidden object is often none and gives no gradient to go by. The
-numbers tell which share of the kept context lies on which predicted label. Cost: iterations x (forward + backward) +
+numbers tell which share of the kept context lies on which predicted label (on each of those that overlap). Cost: iterations x (forward + backward) +
 2 forward passes.
 
 What hides the pixels decides what seems to be needed: grey looks like road. "unbiased" (our own variant, not the

@@ -3,7 +3,8 @@
 Regions of the image are ranked greedily: the region with the highest mean score over what is not covered yet comes
 next, and what it newly covers gets that mean. NeuroScope (Schorr, Goodarzi, Chen, Dahmen 2021), after XRAI
 (Kapishnikov et al. 2019). Segmented: regions of the image at six scales (Felzenszwalb's in 2D, SLIC supervoxels in
-3D). Guided: with the network's own segments among them. Similarity: the network's segments alone. Fusion: like
+3D). Guided: with the network's own segments among them (of labels that overlap, each label and its outside). Similarity:
+the network's segments alone. Fusion: like
 segmented, with the highest score of any label. Regions are not dilated, as XRAI does, since they are counted by
 label maps. The map tells what the network says of each region, not why. Cost: 1 forward, and the segmentation of the
 image.

@@ -151,6 +151,13 @@ def has_prediction(viewer: ViewerModel, explanation: Explanation) -> bool:
         other = layer.metadata.get("segxai", {})
         same_model = other.get("model", {}).get("sha256") == record.model["sha256"]
         same_image = other.get("image", {}).get("sha256") == record.image["sha256"]
-        if same_model and same_image and other.get("slice") == record.slice and not other.get("partial"):
+        same_rule = other.get("model", {}).get("thresholds") == record.model.get("thresholds")
+        if (
+            same_model
+            and same_rule
+            and same_image
+            and other.get("slice") == record.slice
+            and not other.get("partial")
+        ):
             return True
     return False

@@ -121,7 +121,7 @@ def models() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, labels, spatial_dims, channels, licence, provenance and description.
+        With the keys name, title, labels, overlapping (whether a pixel can have several), spatial_dims, channels, licence, provenance and description.
     """
     from napari_segxai.model.formats import builtin, folder
 
@@ -132,6 +132,7 @@ def models() -> list[dict[str, Any]]:
             "name": name,
             "title": card.name,
             "labels": list(card.labels),
+            "overlapping": card.overlapping,
             "spatial_dims": card.spatial_dims,
             "channels": list(card.channels),
             "licence": card.licence,
