@@ -21,6 +21,7 @@ _PLACES = {
     "SegmentationModel": "napari_segxai.model",
     "Target": "napari_segxai.targets",
     "UserError": "napari_segxai.errors",
+    "allow_package": "napari_segxai.model.trust",
     "image_of_layer": "napari_segxai.gui.layers",
     "Comparison": "napari_segxai.comparison",
     "Sweep": "napari_segxai.sweeping",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from napari_segxai.model import load_model as load_model
     from napari_segxai.model import models as models
     from napari_segxai.model import register_model as register_model
+    from napari_segxai.model.trust import allow_package as allow_package
     from napari_segxai.sweeping import Sweep as Sweep
     from napari_segxai.sweeping import sweep as sweep
     from napari_segxai.targets import Box as Box

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow a model to run code that is not an installed package.")
+    bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
 ]
 Truth = Annotated[
     list[str] | None,

@@ -14,6 +14,14 @@ class UserError(ValueError):
     """
 
 
+def number(value: float) -> str:
+    """Return a number as it is written in a sentence, however large it is."""
+    try:
+        return f"{value:g}"
+    except (OverflowError, ValueError):  # a whole number beyond what a float holds
+        return "a number of more than 300 digits"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean ...?" text: the known names nearest to `name`, or all of them when few."""
     known = [str(k) for k in known]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from networks import card
@@ -189,3 +191,35 @@ def test_a_missing_file_and_a_folder(tmp_path):
         read_card(tmp_path / "nothing.yaml")
     with pytest.raises(sx.UserError, match="cannot be read as a model card"):
         read_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested more than 16 deep"),
+        ("{a: " * 5_000, "nested more than 16 deep"),
+        ("- " * 5_000 + "x", "nested more than 16 deep"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "aliases are not used here"),
+        ("&a [*a]", "aliases are not used here"),
+        ("name: x\n" + "# " * 200_000, "256 KB at most"),
+        ("multiple: " + "1" * 5_000, "not a YAML file"),
+        ("a: !!python/object/apply:os.system [ls]", "not a YAML file"),
+        ("a: \x00", "not a YAML file"),
+        ("? [a, b]\n: x", "not a YAML file"),
+    ],
+    ids=range(10),
+)
+def test_a_card_that_would_take_for_ever_is_refused(tmp_path, text, words):
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(sx.UserError, match=r"model\.yaml") as caught:
+        read_card(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_no_card(tmp_path):
+    os.mkfifo(tmp_path / "model.yaml")
+    for path in (tmp_path / "model.yaml", Path("/dev/zero")):
+        with pytest.raises(sx.UserError, match="a folder, a pipe or a device"):
+            read_card(path)

@@ -23,6 +23,7 @@ from napari_segxai.gui import recent
 from napari_segxai.gui.model_store import Entry, ModelStore
 from napari_segxai.image import Image
 from napari_segxai.model import UntrustedCode
+from napari_segxai.model.architecture import check_trust
 from napari_segxai.model.card import ModelCard
 from napari_segxai.model.formats import folder, torchscript
 
@@ -267,12 +268,12 @@ class ModelBox(QWidget):
         if place is None or entry.trust or entry.model is not None or entry.path is None:
             return True
         try:
-            folder.check_trust(place, entry.path)
+            check_trust(place, entry.path / folder.CARD)
         except UntrustedCode as code:
             answer = QMessageBox.question(
                 self,
                 "Run code of this model?",
-                f"This model runs the Python code in\n\n{code.path}\n\nDo you trust this file?",
+                f"This model runs the Python module {code.module}\n\n{code.path}\n\nDo you trust this file?",
             )
             entry.trust = answer == QMessageBox.StandardButton.Yes
             return entry.trust

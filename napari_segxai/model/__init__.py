@@ -45,14 +45,14 @@ def load_model(
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
         TorchScript file without a card beside it; otherwise it takes the place of the stored one.
     trust
-        Allow Python code that is not part of an installed package to run.
+        Allow a module to run that is not known to hold networks; see `allow_package`.
 
     Raises
     ------
     UserError
         If there is no such model, or it does not fit its card; the sentence names the file and the reason.
     UntrustedCode
-        If the model would run code from outside the installed packages and `trust` is False.
+        If the model would run such a module and `trust` is False; the sentence names the module and its file.
     """
     if isinstance(card, str | Path):
         card = read_card(card)

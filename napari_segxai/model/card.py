@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_segxai.errors import UserError, nearest
+from napari_segxai.model.yaml_file import read_mapping
 
 
 class _Strict(BaseModel):
@@ -349,18 +349,4 @@ def read_card(path: str | Path) -> ModelCard:
         If the file is missing, is no YAML mapping, or is no valid card.
     """
     path = Path(path)
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such model card.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a model card ({error.strerror}).") from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError: bad encoding, or a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        parts = [getattr(error, "context", None), getattr(error, "problem", None)] if mark else [str(error)]
-        reason = ": ".join(part.splitlines()[0] for part in parts if part)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not a YAML file ({reason}).") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: a model card is a mapping of keys to values.")
-    return make_card(fields, str(path))
+    return make_card(read_mapping(path, "model card"), str(path))

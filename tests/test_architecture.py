@@ -1,0 +1,313 @@
+"""Whose code a card may run, and what its arguments may bring about."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from networks import card
+from safetensors.torch import save_file
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.model import UntrustedCode, architecture, trust
+
+NETS = """\
+import os
+import socket
+import torch
+
+given = {}
+
+class Net(torch.nn.Module):
+    def __init__(self, width=2, pretrained=True, encoder_weights="imagenet", init_weights=True, use_checkpoint=False,
+                 checkpoint="sam.pth", drop_path=0.1, origin=None, options=None):
+        super().__init__()
+        given.update(locals(), offline=os.environ.get("HF_HUB_OFFLINE"))
+        if origin == "socket":
+            socket.create_connection(("127.0.0.1", 9))
+        if origin == "name":
+            socket.getaddrinfo("localhost", 80)
+        self.head = torch.nn.Conv2d(1, width, 1)
+
+    def forward(self, x):
+        return self.head(x)
+
+class Endless(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = []
+        while True:
+            self.parts.append(torch.nn.Conv2d(1, 1, 1))
+
+class Outer:
+    class Net(Net):
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_allowed(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr(trust, "_allowed", set())
+    settings = tmp_path_factory.mktemp("config")
+    monkeypatch.setattr("platformdirs.user_config_path", lambda name, **kwargs: settings / name)
+    trust._announced.cache_clear()
+    yield
+    trust._announced.cache_clear()
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A package in a folder that stands for where packages are installed."""
+    site = tmp_path / "site"
+    (site / "segxai_nets").mkdir(parents=True)
+    (site / "segxai_nets" / "__init__.py").write_text("")
+    (site / "segxai_nets" / "nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(site)])
+    yield site
+    for name in [name for name in sys.modules if name.partition(".")[0] == "segxai_nets"]:
+        del sys.modules[name]
+
+
+def write(folder: Path, place: str = "segxai_nets.nets:Net", **arguments) -> Path:
+    folder.mkdir(exist_ok=True)
+    fields = card(architecture=place, arguments=arguments)
+    (folder / "model.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    torch.manual_seed(0)
+    save_file(
+        {f"head.{k}": v for k, v in nn.Conv2d(1, 2, 1).state_dict().items()}, folder / "weights.safetensors"
+    )
+    return folder
+
+
+def given() -> dict:
+    return sys.modules["segxai_nets.nets"].given
+
+
+@pytest.mark.parametrize("yes", [False, True])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "IPython.__main__:X",
+        "pygments.__main__:X",
+        "torch.utils.bottleneck.__main__:X",
+        "torch._inductor.codecache:X",
+        "torch.nn:_Loss",
+        "torch.nn:Module.__init__",
+        "_osx_support:X",
+        "antigravity:X",
+        "this:Net",
+    ],
+)
+def test_private_modules_and_those_of_python_are_never_imported(tmp_path, place, yes):
+    loaded = set(sys.modules)
+    with pytest.raises(
+        sx.UserError, match=r"model\.yaml: architecture '.*(private|part of Python)"
+    ) as caught:
+        sx.load_model(write(tmp_path / "m", place), trust=yes)
+    assert not isinstance(caught.value, UntrustedCode)
+    assert place.partition(":")[0] not in set(sys.modules) - loaded
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [
+        ("pygments.cmdline", "pygments/cmdline.py"),
+        ("torch.utils.collect_env", "torch/utils/collect_env.py"),
+        ("torch.testing", "torch/testing/__init__.py"),
+        ("torch", "torch/__init__.py"),
+        ("napari_segxai.gui.demo", "napari_segxai/gui/demo.py"),
+        ("segxai_nets.nets", "segxai_nets/nets.py"),
+    ],
+)
+def test_an_installed_module_that_is_not_known_to_hold_networks_needs_a_yes_that_names_it(
+    tmp_path, library, module, file
+):
+    loaded = set(sys.modules)
+    with pytest.raises(UntrustedCode) as caught:
+        sx.load_model(write(tmp_path / "m", f"{module}:Net"))
+    assert caught.value.module == module
+    assert caught.value.path.as_posix().endswith(file)
+    assert repr(module) in str(caught.value)
+    assert file in Path(str(caught.value)).as_posix()
+    assert not {module, module.partition(".")[0]} & (set(sys.modules) - loaded)
+
+
+def test_a_yes_is_enough_for_a_public_module(tmp_path, library):
+    assert sx.load_model(write(tmp_path / "m"), trust=True).labels == ("background", "object")
+
+
+def test_a_package_is_allowed_for_this_process(tmp_path, library):
+    folder = write(tmp_path / "m")
+    sx.allow_package("segxai_nets.ne")
+    with pytest.raises(UntrustedCode):
+        sx.load_model(folder)
+    sx.allow_package("segxai_nets")
+    sx.load_model(folder)
+    for wrong in ("__main__", "os.path", "a b", "a._b", "", 3):
+        with pytest.raises(sx.UserError, match=r"no name of a public package|part of Python"):
+            sx.allow_package(wrong)
+
+
+def test_a_package_is_allowed_in_the_settings(tmp_path, library):
+    folder, settings = write(tmp_path / "m"), trust.settings_file()
+    assert settings.name == "settings.yaml"
+    assert settings.parent.name == "napari-segxai"
+    settings.parent.mkdir(parents=True)
+    for text, words in (
+        ("packages: segxai_nets", "a list of names"),
+        ("package: [a]", "did you mean 'packages'"),
+        ("packages: [__main__]", "no name of a public package"),
+        ("[", "not a YAML file"),
+    ):
+        settings.write_text(text)
+        with pytest.raises(sx.UserError, match=words):
+            sx.load_model(folder)
+    settings.write_text("packages: [other]")
+    with pytest.raises(UntrustedCode):
+        sx.load_model(folder)
+    settings.write_text("packages: [segxai_nets.nets]")
+    sx.load_model(folder)
+
+
+def test_a_package_announces_its_networks(tmp_path, library, monkeypatch):
+    def announce(site: Path, name: str) -> None:
+        facts = site / f"{name}-1.0.dist-info"
+        facts.mkdir(parents=True)
+        (facts / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".replace("{name}", name)
+        )
+        (facts / "entry_points.txt").write_text("[napari_segxai.networks]\nmine = segxai_nets.nets\n")
+        trust._announced.cache_clear()
+
+    folder = write(tmp_path / "m")
+    elsewhere = tmp_path / "working folder"
+    monkeypatch.syspath_prepend(elsewhere)
+    announce(elsewhere, "working_folder")  # which is not where packages are installed
+    with pytest.raises(UntrustedCode):
+        sx.load_model(folder)
+    announce(library, "segxai_nets")
+    sx.load_model(folder)
+
+
+def test_a_package_of_a_known_name_in_the_working_folder_is_not_the_known_one(tmp_path, monkeypatch):
+    (tmp_path / "lib" / "monai" / "networks").mkdir(parents=True)
+    for part in ("monai", "monai/networks"):
+        (tmp_path / "lib" / part / "__init__.py").write_text("raise SystemExit('ran')")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    with pytest.raises(UntrustedCode, match="monai"):
+        sx.load_model(write(tmp_path / "m", "monai.networks:Net"))
+
+
+def test_a_package_beside_the_card_needs_a_yes(tmp_path):
+    folder = write(tmp_path / "m", "torch.nn:Net")
+    (folder / "torch" / "nn").mkdir(parents=True)
+    (folder / "torch" / "nn" / "__init__.py").write_text(NETS)
+    with pytest.raises(UntrustedCode) as caught:
+        sx.load_model(folder)
+    assert caught.value.path == folder / "torch" / "nn" / "__init__.py"
+
+
+def test_only_classes_lie_on_the_way_to_a_class(tmp_path, library):
+    sx.allow_package("segxai_nets")
+    sx.load_model(write(tmp_path / "m", "segxai_nets.nets:Outer.Net"))
+    for wrong in ("torch.nn.Conv2d", "given", "Net.forward", "Outer"):
+        with pytest.raises(sx.UserError, match=r"is no torch\.nn\.Module class"):
+            sx.load_model(write(tmp_path / "m", f"segxai_nets.nets:{wrong}"))
+
+
+def test_trusted_code_that_ends_the_process_does_not(tmp_path):
+    folder = write(tmp_path / "m", "segxai_ends:Net")
+    (folder / "segxai_ends.py").write_text("raise SystemExit(3)")
+    with pytest.raises(sx.UserError, match="SystemExit"):
+        sx.load_model(folder, trust=True)
+
+
+# -- arguments ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"pretrained": True}, "write `pretrained: false`"),
+        ({"encoder_weights": "imagenet"}, "write `encoder_weights: null`"),
+        ({"checkpoint": "sam.pth"}, "write `checkpoint: null`"),
+        ({"options": {"inner": [{"weights_backbone": "DEFAULT"}]}}, "weights_backbone is 'DEFAULT'"),
+        ({"options": {"repo_id": "x"}}, "repo_id is 'x'"),
+        ({"origin": "hf-hub:someone/net"}, "place in the internet"),
+        ({"origin": "~/x"}, "names a file"),
+        ({"origin": "..\\x"}, "names a file"),
+        ({"width": 10**9}, "1048576 at most"),
+        ({"drop_path": float("nan")}, "1048576 at most"),
+        ({"width": -(10**400)}, "1048576 at most"),
+        ({"width": 2**20}, None),
+        ({"width": 2.5}, "does not take these arguments"),
+        ({"wdth": 2}, "does not take these arguments"),
+    ],
+)
+def test_arguments_that_would_fetch_or_allocate_are_refused(tmp_path, library, arguments, words):
+    sx.allow_package("segxai_nets")
+    with pytest.raises(sx.UserError, match=r"model\.yaml: |weights\.safetensors: ") as caught:
+        sx.load_model(write(tmp_path / "m", **arguments))
+    assert words is None or words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_that_would_fetch_are_emptied_where_the_card_leaves_them_out(tmp_path, library):
+    sx.allow_package("segxai_nets")
+    model = sx.load_model(write(tmp_path / "m", use_checkpoint=True))
+    assert (given()["pretrained"], given()["encoder_weights"], given()["checkpoint"]) == (False, None, None)
+    assert (given()["init_weights"], given()["use_checkpoint"], given()["drop_path"]) == (True, True, 0.1)
+    record = sx.explain(
+        model, np.eye(8, dtype=np.float32), sx.Target("object", region="image"), "vanilla-gradient"
+    ).record
+    assert "pretrained, encoder_weights, checkpoint left empty" in record.as_json()
+
+
+@pytest.mark.parametrize("origin", ["socket", "name"])
+@pytest.mark.parametrize("yes", [False, True])
+def test_nothing_is_fetched_while_a_network_is_built(tmp_path, library, origin, yes, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if not yes:
+        sx.allow_package("segxai_nets")
+    before = socket.socket.connect, socket.getaddrinfo
+    with pytest.raises(sx.UserError, match="built without the internet"):
+        sx.load_model(write(tmp_path / "m", origin=origin), trust=yes)
+    assert given()["offline"] == "1"
+    assert (socket.socket.connect, socket.getaddrinfo) == before
+    assert "HF_HUB_OFFLINE" not in __import__("os").environ
+
+
+def test_other_threads_stay_online_meanwhile():
+    from napari_segxai.model.offline import Offline, offline
+
+    found = []
+
+    def look_up():
+        found.append(socket.getaddrinfo("127.0.0.1", 80))
+
+    with offline():
+        with pytest.raises(Offline):
+            look_up()
+        thread = threading.Thread(target=look_up)
+        thread.start()
+        thread.join()
+    assert len(found) == 1
+
+
+def test_a_network_that_is_far_larger_than_its_weights_is_not_built(tmp_path, library, monkeypatch):
+    monkeypatch.setattr(architecture, "SPARE", 1_000_000)
+    sx.allow_package("segxai_nets")
+    with pytest.raises(sx.UserError, match=r"far more than its file of weights"):
+        sx.load_model(write(tmp_path / "m", "segxai_nets.nets:Endless"))
+    place = "napari_segxai.model.zoo.unet:UNet"
+    for features in ([2**20, 2**20], [2] * 10_000):
+        with pytest.raises(sx.UserError, match=r"far more than its file of weights"):
+            sx.load_model(write(tmp_path / "m", place, features=features))
