@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-import napari_segxai
 from napari_segxai import orientation
 from napari_segxai.engine.passes import Passes
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import options_as_dict
 from napari_segxai.explanation import Explanation, Record
+from napari_segxai.provenance import facts_of_image, facts_of_model, now, versions
 
 if TYPE_CHECKING:
     from napari_segxai.explaining import Job
-    from napari_segxai.model.card import ModelCard
 
 
 COARSE = 6
@@ -148,7 +144,7 @@ class Canvas:
         )
 
     def _record(self, partial: bool) -> Record:
-        job, image, card = self.job, self.job.image, self.job.model.card
+        job, image = self.job, self.job.image
         low, high = float(self.map.min()), float(self.map.max())
         signed = low < 0
         limit = max(abs(low), abs(high)) or 1.0
@@ -163,23 +159,8 @@ class Canvas:
                 "score": job.target.score,
                 "reduction": job.target.reduction,
             },
-            model={
-                "name": card.name,
-                "source": job.model.source,
-                "labels": list(card.labels),
-                **_drawing(card),
-                "sha256": job.model.sha256,
-                "licence": card.licence,
-            },
-            image={
-                "name": image.name,
-                "path": image.path,
-                "sha256": image.sha256,
-                "shape": list(image.array.shape),
-                "spacing": list(image.spacing),
-                "units": image.units,
-                "affine": None if image.affine is None else image.affine.tolist(),
-            },
+            model=facts_of_model(job.model),
+            image=facts_of_image(image),
             device=str(job.device),
             seed=job.seed,
             slice=job.slice,
@@ -194,27 +175,7 @@ class Canvas:
                 "contrast_limits": limits,
             },
             partial=partial,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            versions=dict(_versions()),
+            created=now(),
+            versions=versions(),
             engine=self.engine,
         )
-
-
-def _drawing(card: ModelCard) -> dict[str, Any]:
-    """What a reader of the record has to know of how labels are drawn."""
-    if card.thresholds is None:
-        return {"overlapping": False}
-    paint_order = None if card.paint_order is None else list(card.paint_order)
-    return {
-        "overlapping": card.overlapping,
-        "thresholds": card.named_thresholds,
-        "paint_order": paint_order,
-    }
-
-
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Versions of what computes; read once, since reading package metadata takes milliseconds."""
-    names = ("torch", "numpy", "scikit-image")
-    own = ("napari-segxai", napari_segxai.__version__)
-    return (own, *((name, importlib.metadata.version(name)) for name in names))

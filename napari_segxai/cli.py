@@ -16,12 +16,14 @@ from napari_segxai.cli_common import (
     Card,
     Trust,
     Truth,
+    each_once,
     load,
     parameter_line,
     read_frame,
     read_parameters,
     read_region_option,
     read_truth_option,
+    save,
 )
 from napari_segxai.cli_compare import compare, metrics, sweep
 from napari_segxai.errors import UserError
@@ -201,20 +203,20 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Interrupted, Target, explain_all
     from napari_segxai.io.names import file_names
-    from napari_segxai.io.results import RECORD
+    from napari_segxai.io.results import SURE, least_size
+    from napari_segxai.io.saving import check_folder
     from napari_segxai.trust import checking
 
     wanted = read_checks(check)  # raises for unknown names before the work
     network = load(model, card, trust)
     asked = [network.labels[network.label_index(name)] for name in label]
     files = file_names(network.labels)
+    each_once(asked, "--label")
     folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
-        if (folder / RECORD).exists() and not overwrite:
-            raise UserError(
-                f"{folder} already holds an explanation; choose another folder or add --overwrite."
-            )
+        check_folder(folder, overwrite=overwrite, names=SURE)
     volume = read_frame(image, frame)
+    check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
     chosen = read_region_option(region, volume)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
     bar = True if sys.stderr.isatty() else None
@@ -236,10 +238,16 @@ def explain(
         if stop.partial is None:
             raise
         found, stopped = stop.partial, True
+    failed: BaseException | None = None
     for explanation, target, folder in zip(found, targets, folders, strict=True):
-        if wanted and not stopped:
-            checking.check(explanation, network, target, wanted, progress=bar)
-        _report(explanation, explanation.save(folder, overwrite=overwrite), as_json)
+        if wanted and not stopped and failed is None:
+            try:
+                checking.check(explanation, network, target, wanted, progress=bar)
+            except (Exception, KeyboardInterrupt) as error:  # what was explained is written all the same
+                failed = error
+        _report(explanation, save(explanation, folder, overwrite=overwrite), as_json)
+    if failed is not None:
+        raise failed
     if stopped:
         print("note: stopped before the end; what was written is partial.", file=sys.stderr)
         raise typer.Exit(130)
@@ -309,12 +317,18 @@ def flow(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
+    from napari_segxai.engine.passes import finish
     from napari_segxai.explanation import as_json as to_json
-    from napari_segxai.flowing import information_flow
-    from napari_segxai.io.flow_files import tile_folder
+    from napari_segxai.flowing import plan_flow
+    from napari_segxai.io.flow_files import SURE
+    from napari_segxai.io.results import least_size
+    from napari_segxai.io.saving import check_folder
 
+    each_once(label or [], "--label")
+    each_once(tiles or [], "--tile")
+    check_folder(out, overwrite=overwrite, names=SURE)
     volume = read_frame(image, frame)
-    found = information_flow(
+    plan = plan_flow(
         load(model, card, trust),
         volume,
         label,
@@ -329,11 +343,10 @@ def flow(
         causal=causal,
         **read_parameters(param or []),
     )
-    chosen = [_tile(text, found) for text in tiles or []]
-    written = found.save(out, overwrite=overwrite)
-    for name, layer in chosen:
-        folder = tile_folder(found, out, name, layer)
-        written += found.explanation(name, layer).save(folder, overwrite=overwrite)
+    chosen = [_tile(text, plan) for text in tiles or []]
+    check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
+    found = finish(plan.steps())
+    written = save(found, out, overwrite=overwrite, tiles=chosen)
     if as_json:
         print(to_json(found.rows))
     else:
@@ -351,9 +364,10 @@ def flow(
         print(f"note: {warning}", file=sys.stderr)
 
 
-def _tile(text: str, flow: Any) -> tuple[str, str]:
+def _tile(text: str, plan: Any) -> tuple[str, str]:
     label, colon, layer = text.partition(":")
-    if not colon or (label, layer) not in flow.tiles:
-        known = f"labels {', '.join(flow.labels)}; layers {', '.join(each.name for each in flow.layers)}"
+    layers = [each.name for each in plan.layers]
+    if not colon or label not in plan.jobs or layer not in layers:
+        known = f"labels {', '.join(plan.jobs)}; layers {', '.join(layers)}"
         raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")
     return label, layer

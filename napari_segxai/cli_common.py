@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +58,33 @@ def read_parameters(texts: list[str], flag: str = "-p") -> dict[str, Any]:
             raise UserError(f"{flag} {text!r} is no NAME=VALUE pair; write for example {flag} masks=500.")
         values[name.strip()] = value.strip()
     return values
+
+
+def each_once(names: Sequence[str], flag: str) -> None:
+    """Refuse a name that is given twice: two results would want one place."""
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"{flag} {twice[0]!r} is given twice; once is enough.")
+
+
+def save(result: Any, out: Path, *, overwrite: bool, **more: Any) -> list[Path]:
+    """Save a result; where that is refused after the work, it is saved beside `out`, and said: nothing is lost."""
+    try:
+        return result.save(out, overwrite=overwrite, **more)
+    except UserError as error:
+        beside = free_folder(out)
+        try:
+            written = result.save(beside, **more)
+        except UserError:
+            raise error from None
+        print(f"note: {error} The results are in {beside}.", file=sys.stderr)
+        return written
+
+
+def free_folder(folder: Path) -> Path:
+    """Return a name beside a folder that is not taken."""
+    folder = folder.absolute()
+    names = (folder.with_name(f"{folder.name}-{k}") for k in itertools.count(2))
+    return next(path for path in names if not os.path.lexists(path))
 
 
 def parameter_line(parameter: dict[str, Any]) -> str:

@@ -19,8 +19,8 @@ from napari_segxai.cli_common import (
     read_parameters,
     read_region_option,
     read_truth_option,
+    save,
 )
-from napari_segxai.errors import UserError
 
 Metrics = Annotated[
     str | None, typer.Option("--metrics", help="Names with commas, or all; a handful by default.")
@@ -83,16 +83,19 @@ def compare(
     from napari_segxai import Target
     from napari_segxai import compare as run
     from napari_segxai.explanation import as_json as to_json
-    from napari_segxai.io.compare_files import TABLE
+    from napari_segxai.io import compare_files as files
+    from napari_segxai.io.results import least_size
+    from napari_segxai.io.saving import check_folder
 
-    if (out / TABLE).exists() and not overwrite:
-        raise UserError(f"{out} already holds a comparison; choose another folder or add --overwrite.")
+    chosen = [name for name in methods.split(",") if name.strip()]
+    check_folder(out, overwrite=overwrite, names=files.SURE)
     volume = read_frame(image, frame)
+    check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
     found = run(
         load(model, card, trust),
         volume,
         Target(label, region=read_region_option(region, volume)),
-        [name for name in methods.split(",") if name.strip()],
+        chosen,
         truth=read_truth_option(truth),
         noise_model=noise_model,
         metrics=metrics,
@@ -102,7 +105,7 @@ def compare(
         slice=slice,
         **read_parameters(option or [], "-o"),
     )
-    written = found.save(out, overwrite=overwrite)
+    written = save(found, out, overwrite=overwrite)
     if as_json:
         print(to_json(found.table))
         for warning in found.warnings:
@@ -178,7 +181,10 @@ def sweep(
     """Explain and measure with every combination of the values of one or two parameters."""
     from napari_segxai import Target
     from napari_segxai import sweep as run
+    from napari_segxai.io import sweep_files as files
+    from napari_segxai.io.saving import check_folder
 
+    check_folder(out, overwrite=overwrite, names=files.SURE)
     volume = read_frame(image, frame)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     found = run(
@@ -195,6 +201,6 @@ def sweep(
         slice=slice,
         **read_parameters(option or [], "-o"),
     )
-    for path in found.save(out, overwrite=overwrite):
+    for path in save(found, out, overwrite=overwrite):
         print(path)
     _print_table(found.comparison)

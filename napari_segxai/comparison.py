@@ -116,7 +116,7 @@ class Comparison:
         return (max if found.better == "higher" else min)(known, key=known.__getitem__)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write the table, the curves, a picture and a folder per explanation; returns what was written.
+        """Write the table, the curves, a picture and a folder per explanation, as one step; returns what was written.
 
         table.csv has a row per map; values.csv a row per map and metric, with the reason where a value is undefined;
         curves.csv a row per point of a curve; comparison.png shows the maps; notes.txt holds the
@@ -125,7 +125,7 @@ class Comparison:
         Raises
         ------
         UserError
-            If the folder already holds a comparison.
+            If the folder already holds results and `overwrite` is False, or cannot be written.
         """
         from napari_segxai.io.compare_files import save_comparison
 

@@ -261,7 +261,10 @@ class Explanation:
         return painted(self.prediction, [self.record.model["labels"].index(name) for name in order])
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write the maps, masks, stages and the prediction to `folder`, with record.json.
+        """Write the maps, masks, stages and the prediction to `folder`, with record.json, as one step.
+
+        The record lists all files and their digests. Results that are there are replaced as a whole with `overwrite`;
+        files that no record lists are never touched.
 
         The prediction of labels that may overlap is a mask per label, "prediction_NAME", and one label image if the
         model's card gives a paint_order.
@@ -277,7 +280,8 @@ class Explanation:
         Raises
         ------
         UserError
-            If the folder holds an explanation already and `overwrite` is False, or cannot be written.
+            If the folder holds results already and `overwrite` is False, a file that no record lists is in the way, or
+            something cannot be written. Then the folder is as it was.
         """
         from napari_segxai.io.results import save_explanation
 

@@ -8,6 +8,7 @@ takes one backward pass, in which every layer's gradient is reduced to its map a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,14 +191,25 @@ class Flow:
         canvas.passes, canvas.seconds = self.passes, self.seconds
         return canvas.explanation(partial=False)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write flow.csv (one row per label and layer), flow.png and flow.svg to a folder.
+    def save(
+        self, folder: str | Path, *, tiles: Sequence[tuple[str, str]] = (), overwrite: bool = False
+    ) -> list[Path]:
+        """Write flow.csv (one row per label and layer), flow.png and flow.svg to a folder, with record.json.
+
+        Parameters
+        ----------
+        folder
+            Made if it is not there.
+        tiles
+            (label, network layer) whose maps are written as explanations, each to a folder in `folder`.
+        overwrite
+            Whether results that are there are replaced.
 
         Raises
         ------
         UserError
-            If the folder holds an information flow already and `overwrite` is False, or cannot be written.
+            If the folder holds results already and `overwrite` is False, or cannot be written.
         """
         from napari_segxai.io.flow_files import save_flow
 
-        return save_flow(self, Path(folder), overwrite=overwrite)
+        return save_flow(self, Path(folder), tiles=tiles, overwrite=overwrite)

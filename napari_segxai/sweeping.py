@@ -139,7 +139,7 @@ class Sweep:
         Raises
         ------
         UserError
-            If the folder already holds a sweep, or nothing was found before it was stopped.
+            If the folder already holds results and `overwrite` is False, or cannot be written, or nothing was found before it was stopped.
         """
         from napari_segxai.io.sweep_files import save_sweep
 

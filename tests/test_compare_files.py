@@ -40,4 +40,9 @@ def test_a_comparison_that_was_stopped_before_its_numbers_has_no_values(tmp_path
     so_far = next(step.partial() for step in steps if step.partial().maps)
     steps.close()
     so_far.save(tmp_path / "c")
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {"table.csv", "comparison.png", "rise"}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {
+        "table.csv",
+        "comparison.png",
+        "record.json",
+        "rise",
+    }

@@ -95,11 +95,14 @@ class Options:
                     f"{NAME}: {name} {value!r} is no folder; give an existing one, or leave it empty."
                 )
         if self.weights:
+            from napari_segxai.io.saving import check_file
+
             path = Path(self.weights).expanduser()
             if path.suffix != ".safetensors" or not path.parent.is_dir():
                 raise UserError(
                     f"{NAME}: weights {self.weights!r} has to be a file ending in .safetensors in an existing folder."
                 )
+            check_file(path)
         if self.steps == 0 and not (self.weights and Path(self.weights).expanduser().exists()):
             raise UserError(
                 f"{NAME}: steps 0 needs weights that are trained already; name their file, or train."

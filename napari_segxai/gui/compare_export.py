@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
+from qtpy.QtWidgets import QFileDialog, QMenu
 
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Step, Steps
@@ -15,7 +15,8 @@ from napari_segxai.errors import UserError
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_results import CompareResults
 from napari_segxai.gui.run_bar import RunBar
-from napari_segxai.io.compare_files import TABLE, curve_points, save_picture
+from napari_segxai.gui.saving import may_write
+from napari_segxai.io.compare_files import curve_points, save_picture
 from napari_segxai.io.results import write_csv
 
 
@@ -133,14 +134,10 @@ class CompareExport(QMenu):
         folder = folder or QFileDialog.getExistingDirectory(self, "Save the comparison in a folder")
         if not folder:
             return
-        there = (Path(folder) / TABLE).exists()
-        if there:
-            answer = QMessageBox.question(
-                self, "Overwrite?", f"{folder} already holds a comparison. Overwrite it?"
-            )
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-        make = partial(folder_steps, self.results.comparison, Path(folder), overwrite=there)
+        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
+        if overwrite is None:
+            return
+        make = partial(folder_steps, self.results.comparison, Path(folder), overwrite=overwrite)
         self.in_background(make, self._on_written)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_segxai.errors import UserError
+from napari_segxai.io.results import SURE, save_explanation
+from napari_segxai.io.saving import check_folder
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -29,8 +31,9 @@ def run(out: Path, *, headless: bool = False) -> None:
     Raises
     ------
     UserError
-        If there is neither a display nor Xvfb.
+        If there is neither a display nor Xvfb, or `out` cannot be written to.
     """
+    check_folder(out, overwrite=True, names=(*SURE, "screenshot.png"))
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
@@ -42,6 +45,7 @@ def run(out: Path, *, headless: bool = False) -> None:
     import napari
     from qtpy.QtCore import QTimer
 
+    failed: list[UserError] = []
     viewer, panel = open_viewer()
     timer = QTimer()
     reported = [""]
@@ -65,11 +69,17 @@ def run(out: Path, *, headless: bool = False) -> None:
         if not any(layer.name.startswith("saliency") for layer in viewer.layers):
             return
         timer.stop()
-        for path in panel.explanation.save(out, overwrite=True):
+        picture = viewer.screenshot(canvas_only=False, flash=False)
+        try:
+            written = save_explanation(
+                panel.explanation, out, overwrite=True, pictures={"screenshot.png": picture}
+            )
+        except UserError as error:
+            failed.append(error)
+            viewer.close()
+            return
+        for path in written:
             print(path)
-        picture = out / "screenshot.png"
-        viewer.screenshot(picture, canvas_only=False, flash=False)
-        print(picture)
         print(panel.run_bar.status.text())
         if headless:
             viewer.close()
@@ -77,6 +87,8 @@ def run(out: Path, *, headless: bool = False) -> None:
     timer.timeout.connect(look)
     timer.start(200)
     napari.run()
+    if failed:
+        raise failed[0]
 
 
 def open_viewer() -> tuple[Viewer, ExplainPanel]:

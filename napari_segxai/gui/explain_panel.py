@@ -12,7 +12,6 @@ from napari.utils.theme import get_theme
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
-    QMessageBox,
 )
 
 from napari_segxai.engine.passes import Passes, Step, Steps
@@ -26,6 +25,7 @@ from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
+from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import Live, show
 from napari_segxai.gui.trust_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.targets import Target
@@ -271,18 +271,13 @@ class ExplainPanel(ExplainForm):
         chosen = folder or QFileDialog.getExistingDirectory(self, "Save the explanation in a folder")
         if not chosen:
             return
-        overwrite = False
-        if (Path(chosen) / "record.json").exists():
-            answer = QMessageBox.question(
-                self, "Overwrite?", f"{chosen} already holds an explanation. Overwrite it?"
-            )
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-            overwrite = True
+        overwrite = may_write(self, self.run_bar, {Path(chosen): ""})
+        if overwrite is None:
+            return
         try:
             written = self.explanation.save(chosen, overwrite=overwrite)
             self.run_bar.show_status(f"Wrote {len(written)} files to {chosen}.")
-        except (UserError, OSError) as error:
+        except UserError as error:
             self.run_bar.show_status(str(error), error=True)
 
     # -- keeping the form true ----------------------------------------------------------------------------

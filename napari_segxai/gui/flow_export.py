@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
+from qtpy.QtWidgets import QFileDialog, QMenu
 
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.flow import Flow
 from napari_segxai.gui import jobs
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.gui.saving import may_write
 from napari_segxai.io.flow_files import save_figure, save_table, tile_folder
-from napari_segxai.io.results import RECORD
 
 
 def figure_steps(flow: Flow, path: Path, *, common: bool, position: float | None) -> Steps[list[Path]]:
@@ -102,13 +102,11 @@ class ExportMenu(QMenu):
         if not folder:
             return
         flow = self.results.flow
-        there = [key for key in keys if (tile_folder(flow, Path(folder), *key) / RECORD).exists()]
-        if there:
-            names = ", ".join(f"{label} at {layer}" for label, layer in there)
-            answer = QMessageBox.question(self, "Overwrite?", f"{folder} already holds {names}. Overwrite?")
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-        make = partial(tile_steps, flow, keys, Path(folder), overwrite=bool(there))
+        own = {tile_folder(flow, Path(folder), *key): f"{key[0]} at {key[1]}" for key in keys}
+        overwrite = may_write(self, self.run_bar, own)
+        if overwrite is None:
+            return
+        make = partial(tile_steps, flow, keys, Path(folder), overwrite=overwrite)
         self.in_background(make, self._on_written)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:

@@ -137,9 +137,7 @@ class RunBar(QWidget):
         """Say which files a job has written, or why it could not; a running job has its own things to say."""
         if self.is_running:
             return
-        if isinstance(outcome.error, OSError):
-            self.show_status(str(outcome.error), error=True)
-        elif outcome.error is not None:
+        if outcome.error is not None:
             self.set_failed(outcome, result=True)
         elif outcome.result:
             written = outcome.result

@@ -9,7 +9,7 @@ from weakref import ref
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
@@ -19,11 +19,11 @@ from napari_segxai.gui.compare_export import folder_steps
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.fields import offer_labels
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
+from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import show_map
 from napari_segxai.gui.sweep_form import SweepForm
 from napari_segxai.gui.sweep_results import SweepResults, words_of
 from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
-from napari_segxai.io.sweep_files import TABLE
 from napari_segxai.sweeping import Sweep, SweepPlan, plan_sweep
 from napari_segxai.targets import Target
 
@@ -218,12 +218,10 @@ class SweepPanel(QWidget):
         folder = folder or QFileDialog.getExistingDirectory(self, "Save the sweep in a folder")
         if not folder:
             return
-        there = (Path(folder) / TABLE).exists()
-        if there:
-            words = f"{folder} already holds a {TABLE}. Overwrite it?"
-            if QMessageBox.question(self, "Overwrite?", words) != QMessageBox.StandardButton.Yes:
-                return
-        make = partial(folder_steps, self.sweep, Path(folder), overwrite=there)
+        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
+        if overwrite is None:
+            return
+        make = partial(folder_steps, self.sweep, Path(folder), overwrite=overwrite)
         job = jobs.Job(make, lambda _: None, self.run_bar.show_written)
         self.destroyed.connect(job.abandon)
         jobs.start(job)

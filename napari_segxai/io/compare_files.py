@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from napari_segxai.errors import UserError
 from napari_segxai.explanation import SIGNED
 from napari_segxai.flow_view import cut
 from napari_segxai.io.names import file_names
-from napari_segxai.io.results import make_folder, write_csv
+from napari_segxai.io.results import write_csv, write_explanation
+from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
+from napari_segxai.provenance import facts_of_image, now, versions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,33 +23,75 @@ if TYPE_CHECKING:
 
     from napari_segxai.comparison import Comparison
 
-TABLE = "table.csv"
+TABLE, VALUES, CURVES, PICTURE, NOTES = (
+    "table.csv",
+    "values.csv",
+    "curves.csv",
+    "comparison.png",
+    "notes.txt",
+)
+SURE = (TABLE, PICTURE)
+"""Files that every comparison has."""
+
 PICTURES = (".png", ".pdf", ".svg")
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the table, its values one by one, the curves, the picture and every explanation; see `Comparison.save`."""
-    if (folder / TABLE).exists() and not overwrite:
-        raise UserError(
-            f"{folder} already holds a comparison; choose another folder, or pass overwrite=True."
-        )
-    make_folder(folder)
-    written = [write_csv(folder / TABLE, comparison.table)]
-    if comparison.rows:
-        written.append(write_csv(folder / "values.csv", values(comparison)))
-    points = curve_points(comparison)
-    if points:
-        written.append(write_csv(folder / "curves.csv", points))
-    written.append(save_picture([comparison], folder / "comparison.png"))
-    if comparison.warnings:
-        notes = folder / "notes.txt"
-        notes.write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
-        written.append(notes)
-    folders = file_names(comparison.explanations, taken=[path.name for path in written])
-    for name, explanation in comparison.explanations.items():
-        written += explanation.save(folder / folders[name], overwrite=overwrite)
-    return written
+
+    def write(new: Path) -> dict[str, Any]:
+        write_csv(new / TABLE, comparison.table)
+        if comparison.rows:
+            write_csv(new / VALUES, values(comparison))
+        points = curve_points(comparison)
+        if points:
+            write_csv(new / CURVES, points)
+        save_picture([comparison], new / PICTURE)
+        if comparison.warnings:
+            (new / NOTES).write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
+        folders = map_folders(comparison.explanations)
+        for name, explanation in comparison.explanations.items():
+            own = new / folders[name]
+            own.mkdir()
+            complete(own, write_explanation(explanation, own))
+        return facts_of(comparison, "comparison")
+
+    return save_folder(folder, write, overwrite=overwrite)
+
+
+def map_folders(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of the folder of every map."""
+    return file_names(names, taken=(TABLE, VALUES, CURVES, PICTURE, NOTES, RECORD))
+
+
+def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
+    """Return what the record of a comparison, or of a sweep, says."""
+    records = {name: each.record for name, each in comparison.explanations.items()}
+    target, first = comparison.target, next(iter(records.values()), None)
+    return {
+        "kind": kind,
+        "target": {
+            "label": target.label,
+            "region": target.describe_region(),
+            "score": target.score,
+            "reduction": target.reduction,
+        },
+        "model": None if first is None else first.model,
+        "image": facts_of_image(comparison.image),
+        "maps": {
+            name: {"method": records[name].method, "parameters": records[name].parameters}
+            if name in records
+            else {}
+            for name in comparison.maps
+        },
+        "metrics": [metric.name for metric in comparison.metrics],
+        "passes": comparison.passes.as_dict(),
+        "seconds": round(comparison.seconds, 3),
+        "warnings": list(comparison.warnings),
+        "created": now(),
+        "versions": versions(),
+    }
 
 
 def values(comparison: Comparison) -> list[dict[str, Any]]:
@@ -107,7 +151,9 @@ def save_picture(cases: Sequence[Comparison], path: str | Path, *, common: bool 
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"{path}: a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-    picture(cases, common=common).savefig(path)
+    figure = picture(cases, common=common)
+    with replacing(path) as beside:
+        figure.savefig(beside)
     return path
 
 

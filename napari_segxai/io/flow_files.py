@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai import flow_view
-from napari_segxai.errors import UserError
+from napari_segxai.explainers.registry import options_as_dict
 from napari_segxai.explanation import SIGNED
 from napari_segxai.io.names import file_names
-from napari_segxai.io.results import make_folder, write_csv
+from napari_segxai.io.results import write_csv, write_explanation
+from napari_segxai.io.saving import complete, replacing, save_folder
+from napari_segxai.provenance import facts_of_image, facts_of_model, now, versions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from napari_segxai.flow import Flow, Tile
 
 TABLE = "flow.csv"
+SURE = (TABLE, "flow.png", "flow.svg")
+"""Files that every information flow has."""
+
 CURVES = {
     "energy_inside": "energy inside the prediction",
     "dice": "Dice at half the maximum",
@@ -29,18 +35,39 @@ CURVES = {
 }
 
 
-def save_flow(flow: Flow, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the table and the figure; see `Flow.save`."""
-    if (folder / TABLE).exists() and not overwrite:
-        raise UserError(
-            f"{folder} already holds an information flow; choose another folder, or pass overwrite=True."
-        )
-    make_folder(folder)
-    return [
-        save_figure(flow, folder / "flow.png"),
-        save_figure(flow, folder / "flow.svg"),
-        save_table(flow, folder / TABLE),
-    ]
+def save_flow(
+    flow: Flow, folder: Path, *, tiles: Sequence[tuple[str, str]] = (), overwrite: bool = False
+) -> list[Path]:
+    """Write the table, the figure and some tiles; see `Flow.save`."""
+    explanations = {tile_folder(flow, Path(), *key): flow.explanation(*key) for key in tiles}
+
+    def write(new: Path) -> dict[str, Any]:
+        save_figure(flow, new / "flow.png")
+        save_figure(flow, new / "flow.svg")
+        save_table(flow, new / TABLE)
+        for name, explanation in explanations.items():
+            (new / name).mkdir()
+            complete(new / name, write_explanation(explanation, new / name))
+        return _facts(flow)
+
+    return save_folder(folder, write, overwrite=overwrite)
+
+
+def _facts(flow: Flow) -> dict[str, Any]:
+    return {
+        "kind": "information flow",
+        "method": flow.method,
+        "parameters": options_as_dict(flow.options),
+        "labels": list(flow.labels),
+        "layers": [layer.name for layer in flow.layers],
+        "model": facts_of_model(flow.model),
+        "image": facts_of_image(flow.image),
+        "passes": flow.passes.as_dict(),
+        "seconds": round(flow.seconds, 3),
+        "warnings": list(flow.warnings),
+        "created": now(),
+        "versions": versions(),
+    }
 
 
 def tile_folder(flow: Flow, folder: Path, label: str, layer: str) -> Path:
@@ -55,7 +82,9 @@ def save_table(flow: Flow, path: Path) -> Path:
 
 def save_figure(flow: Flow, path: Path, *, common: bool = False, position: float | None = None) -> Path:
     """Write the figure as PNG, SVG or PDF, by the ending of `path`."""
-    flow_figure(flow, common=common, position=position).savefig(path)
+    figure = flow_figure(flow, common=common, position=position)
+    with replacing(path) as beside:
+        figure.savefig(beside)
     return path
 
 

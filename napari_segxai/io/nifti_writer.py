@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from napari_segxai.image import Image
 from napari_segxai.io.label_rule import LABEL_INTENT
 from napari_segxai.io.layers import WORLD, index_to_world
 from napari_segxai.io.nifti_checks import MILLIMETRES, corner_distance, trim
+from napari_segxai.io.saving import replacing
 
 TIMES = {0: "s", 8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
 """The time units of NIfTI by their code; an unknown one counts as seconds."""
@@ -278,25 +277,8 @@ def _save(path: Path, data: np.ndarray, header: Any, scaling: tuple[float, float
     for field, value in header.items():
         volume.header[field] = value  # nibabel mends what it is given; the file shall come back as it was
     volume.header["scl_slope"], volume.header["scl_inter"] = scaling or (1.0, 0.0)
-    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
     try:
-        handle, name = tempfile.mkstemp(prefix=".segxai-", suffix=suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose a folder that exists and may be written "
-            "to."
-        ) from None
-    try:
-        nib.save(volume, name)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except (OSError, HeaderDataError) as error:
-        raise UserError(
-            f"{path}: cannot be written ({error}); free some space or choose another place."
-        ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        with replacing(path) as beside:
+            nib.save(volume, beside)
+    except HeaderDataError as error:
+        raise UserError(f"{path} cannot be written: {error}.") from error

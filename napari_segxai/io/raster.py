@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image
+from napari_segxai.io.saving import replacing
 
 LARGEST = 2**36
 """No picture with more bytes of pixels than this is opened."""
@@ -176,9 +177,9 @@ def write_raster(
                 break
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    try:
+    with replacing(path) as beside:
         if path.suffix.lower() == ".png":
-            _write_png(path, array, image)
+            _write_png(beside, array, image)
         else:
             import tifffile
 
@@ -186,17 +187,12 @@ def write_raster(
                 "rgb" if array.shape == image.array.shape and image.header.get("rgb") else "minisblack"
             )
             tifffile.imwrite(
-                path,
+                beside,
                 array,
                 photometric=colours,
                 description=description.encode("ascii", "replace") or None,
                 metadata=None,
             )
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); choose a folder that exists and may be "
-            "written to."
-        ) from None
     return str(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,34 +15,56 @@ from napari_segxai.errors import UserError
 from napari_segxai.image import Image
 from napari_segxai.io import Kind, read_image, write_volume
 from napari_segxai.io.names import file_names
+from napari_segxai.io.saving import replacing, save_folder
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
 
-RECORD = "record.json"
+SURE = ("saliency.nii.gz", "prediction.nii.gz")
+"""Files that every explanation has."""
 
 OWN = ("saliency", "saliency_native", "prediction", "dilation_stages")
 """Files of every explanation; a method's own maps and masks get other names."""
 
 
-def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write every array of an explanation and its record; see `Explanation.save`."""
-    if (folder / RECORD).exists() and not overwrite:
-        raise UserError(
-            f"{folder} already holds an explanation; choose another folder, or pass overwrite=True."
-        )
-    make_folder(folder)
+def save_explanation(
+    explanation: Explanation,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    pictures: Mapping[str, np.ndarray] | None = None,
+) -> list[Path]:
+    """Write every array of an explanation and its record; see `Explanation.save`.
+
+    Parameters
+    ----------
+    pictures
+        Further pictures by file name, e.g. a screenshot: (rows, columns, 3 or 4), uint8.
+    """
+
+    def write(new: Path) -> dict[str, Any]:
+        facts = write_explanation(explanation, new)
+        for name, array in (pictures or {}).items():
+            from PIL import Image as Picture
+
+            Picture.fromarray(array).save(new / name)
+        return facts
+
+    return save_folder(folder, write, overwrite=overwrite)
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
+    """Fill an empty folder with the arrays and tables of an explanation; returns what its record says."""
     image = explanation.image.frame(0)
-    written: list[Path] = []
 
     def write(name: str, array: np.ndarray, kind: Kind) -> None:
         endings = [".nii.gz"]
         if image.spatial_dims == 2:
             endings.append(".tif" if kind == "image" else ".png")
         for ending in endings:
-            path = folder / f"{name}{ending}"
-            write_volume(path, array, image, kind=kind, description=describe(explanation))
-            written.append(path)
+            write_volume(
+                folder / f"{name}{ending}", array, image, kind=kind, description=describe(explanation)
+            )
 
     write("saliency", explanation.map, "image")
     labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
@@ -60,34 +83,21 @@ def save_explanation(explanation: Explanation, folder: Path, *, overwrite: bool 
     for name in labels:
         write(files["prediction", name], explanation.drawn(name).astype(np.uint8), "labels")
     if explanation.native is not None:
-        written.append(_write_native(explanation, folder))
+        _write_native(explanation, folder)
     if explanation.stage_table:
-        written.append(write_csv(folder / "dilation_stages.csv", explanation.stage_table))
+        write_csv(folder / "dilation_stages.csv", explanation.stage_table)
     curves = {name: tuple(name.replace("slice ", "slice").split(": ")) for name in explanation.curves}
     files = file_names(curves.values())
     for name, columns in explanation.curves.items():
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
-            written.append(write_csv(folder / f"curve_{files[curves[name]]}.csv", rows))
-    # The record comes last: a folder that has one is complete.
-    (folder / RECORD).write_text(explanation.record.as_json() + "\n", encoding="utf-8")
-    return [*written, folder / RECORD]
+            write_csv(folder / f"curve_{files[curves[name]]}.csv", rows)
+    return {"kind": "explanation", **explanation.record.as_dict()}
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises
-    ------
-    UserError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); choose a folder that may be written to."
-        ) from None
+def least_size(image: Image, maps: int = 1) -> int:
+    """Return how many bytes maps of an image take at least: maps compress to a quarter, hardly ever to less."""
+    return math.prod(image.spatial_shape) * maps
 
 
 def describe(explanation: Explanation) -> str:
@@ -95,7 +105,7 @@ def describe(explanation: Explanation) -> str:
     return f"napari-segxai {explanation.record.method} of {explanation.record.target['label']}"
 
 
-def _write_native(explanation: Explanation, folder: Path) -> Path:
+def _write_native(explanation: Explanation, folder: Path) -> None:
     """Write the map at the network layer's own resolution, placed in the world when the image is."""
     native = explanation.native
     if native.ndim == 3:
@@ -111,12 +121,17 @@ def _write_native(explanation: Explanation, folder: Path) -> Path:
         path = folder / "saliency_native.tif"
         image = Image(native)
     write_volume(path, native, image, description=describe(explanation))
-    return path
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a table whose columns are those of its first row."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """Write a table whose columns are those of its first row.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; then an older file is as it was.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.errors import UserError
-from napari_segxai.io.compare_files import ARROWS
-from napari_segxai.io.results import make_folder, write_csv
+from napari_segxai.io.compare_files import ARROWS, facts_of
+from napari_segxai.io.results import write_csv
+from napari_segxai.io.saving import save_folder
 from napari_segxai.sweeping import EQUAL, best_cells
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from napari_segxai.sweeping import Number, Sweep
 
-TABLE = "table.csv"
+TABLE, HEAT = "table.csv", "heat.png"
+SURE = (TABLE,)
+"""Files that every sweep has."""
 
 FRAME = "#ff4030"
 """Colour of the frame around the best."""
@@ -33,17 +36,18 @@ UNDEFINED = "–"
 
 def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the table and the heat maps; see `Sweep.save`."""
-    if (folder / TABLE).exists() and not overwrite:
-        raise UserError(f"{folder} already holds a sweep; choose another folder, or pass overwrite=True.")
     rows = table(sweep)
     if not rows:
         raise UserError("the sweep was stopped before it found a map: there is nothing to write.")
-    make_folder(folder)
-    written = [write_csv(folder / TABLE, rows)]
-    if numbers_shown(sweep):
-        heat_figure(sweep).savefig(folder / "heat.png")
-        written.append(folder / "heat.png")
-    return written
+
+    def write(new: Path) -> dict[str, Any]:
+        write_csv(new / TABLE, rows)
+        if numbers_shown(sweep):
+            heat_figure(sweep).savefig(new / HEAT)
+        grid = {name: list(values) for name, values in sweep.grid.items()}
+        return {**facts_of(sweep.comparison, "sweep"), "method": sweep.method, "grid": grid}
+
+    return save_folder(folder, write, overwrite=overwrite)
 
 
 def table(sweep: Sweep) -> list[dict[str, Any]]:

@@ -1,0 +1,442 @@
+"""A folder of results is saved as one step: all of it is there with a record that lists it, or nothing has changed.
+
+Everything is written to a hidden folder beside its place first. Then a plan is put there, which says what goes and what
+comes. From then on the save counts: the old record goes, then the files that it listed, then the new files are moved to
+their places and the new record comes last. Whoever is stopped in between leaves a folder without a record; the plan
+is carried out when the folder is met again. What was stopped before its plan was whole is swept away, and the folder is
+as it was. Files that no record lists belong to the user: they are neither removed nor replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from napari_segxai.errors import UserError
+from napari_segxai.explanation import as_json
+
+try:
+    import fcntl
+except ImportError:  # Windows; there two programs that save to one folder are not told of each other
+    fcntl = None  # type: ignore[assignment]
+
+RECORD = "record.json"
+STAGE = ".segxai-saving"
+"""Hidden folder in which a save is made ready."""
+
+PLAN = "plan.json"
+LARGEST_RECORD = 1 << 26
+"""Bytes of a record that is read; ours have some thousands."""
+
+KINDS = {
+    "explanation": "an explanation",
+    "comparison": "a comparison",
+    "sweep": "a sweep",
+    "information flow": "an information flow",
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    kind
+        What its record is of, a key of `KINDS`; "" without a record.
+    files
+        SHA-256 of the files that the record lists, by name in the folder; the record itself is not among them.
+    listed
+        Whether the record has a list: records of versions before 0.1.0 had none.
+    """
+
+    kind: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    listed: bool = True
+
+    @property
+    def words(self) -> str:
+        """What the folder holds, with its article."""
+        return KINDS.get(self.kind, "a result")
+
+
+def save_folder(
+    folder: str | Path, write: Callable[[Path], Mapping[str, Any]], *, overwrite: bool = False
+) -> list[Path]:
+    """Save a folder of results as one step.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    write
+        Fills an empty folder and returns what the record says, `kind` among it.
+    overwrite
+        Whether results that are there are replaced; a user's other files never are.
+
+    Returns
+    -------
+    list of Path
+        What was written, the record last.
+
+    Raises
+    ------
+    UserError
+        If the folder holds results already and `overwrite` is False, a file of the user is in the way, or something
+        cannot be written. Then the folder is as it was before.
+    """
+    folder = Path(folder)
+    check_folder(folder, overwrite=overwrite)
+    with _errors(folder), _made(folder), _alone(folder):
+        stage = folder / STAGE
+        new = stage / "new"
+        ready = False
+        try:
+            shutil.rmtree(stage, ignore_errors=True)
+            new.mkdir(parents=True)
+            names = [*complete(new, write(new)), RECORD]
+            for name in names:
+                _sync(new / name)
+            held = look(folder)
+            _refuse_conflicts(folder, held, names)
+            _write_plan(stage, folder, held, names)
+            ready = True
+        finally:
+            if not ready:
+                shutil.rmtree(stage, ignore_errors=True)
+        _carry_out(folder)
+    return [folder / name for name in names]
+
+
+def complete(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Write the record of a folder that was just filled: it lists all files and their digests; returns their names."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = {name: _digest(folder / name) for name in names}
+    (folder / RECORD).write_text(as_json({**facts, "files": files}) + "\n", encoding="utf-8")
+    return names
+
+
+def check_folder(
+    folder: str | Path, *, overwrite: bool = False, names: Sequence[str] = (), size: int = 0
+) -> None:
+    """Refuse before the work what could not be saved after it; a save that was stopped is completed or swept away.
+
+    Parameters
+    ----------
+    folder
+        Where results are to go.
+    overwrite
+        Whether results that are there may be replaced.
+    names
+        Files that are written in any case.
+    size
+        Bytes that are needed at least.
+
+    Raises
+    ------
+    UserError
+        If the folder is a file, cannot be written to, holds a result and `overwrite` is False, or a file of the user
+        is in the way.
+    """
+    folder = Path(folder)
+    if "\0" in str(folder):
+        raise UserError(f"{str(folder)!r} is no name of a folder; name another one.")
+    with _errors(folder):
+        if folder.is_dir():
+            if os.path.lexists(folder / STAGE):
+                with _alone(folder):
+                    _recover(folder)
+            held = look(folder)
+            if held.kind and not overwrite:
+                raise UserError(
+                    f"{folder} already holds {held.words}; choose another folder, or replace it with --overwrite (in "
+                    "Python: overwrite=True)."
+                )
+            _refuse_conflicts(folder, held, names)
+        for each in (folder, *folder.parents):
+            if os.path.lexists(each) and not each.is_dir():
+                raise UserError(f"{each} is a file, not a folder; name another folder for the results.")
+        with _made(folder, keep=False):
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+            free = shutil.disk_usage(folder).free
+        if free < size:
+            raise UserError(
+                f"{folder}: the results need {_megabytes(size)} at least, but {_megabytes(free)} are free there; free "
+                "some space or choose another place."
+            )
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse before the work a file that could not be written after it.
+
+    Raises
+    ------
+    UserError
+        If it is a folder, or cannot be written.
+    """
+    path = Path(path)
+    with _errors(path):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not a file; name another file.")
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(bytes(4096))
+            file.flush()
+
+
+def look(folder: str | Path) -> Held:
+    """Return what a folder holds.
+
+    Raises
+    ------
+    UserError
+        If its record.json is not one of ours, or lists what lies outside the folder.
+    """
+    path = Path(folder) / RECORD
+    if not os.path.lexists(path):
+        return Held()
+    strange = f"{path} is no record of this program; move it away or choose another folder."
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_RECORD:
+            raise UserError(strange)
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise UserError(strange) from None
+    if not isinstance(record, dict):
+        raise UserError(strange)
+    kind, files = record.get("kind", "explanation" if "method" in record else ""), record.get("files")
+    if kind not in KINDS:
+        raise UserError(strange)
+    if files is None:
+        return Held(kind, listed=False)
+    if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
+        raise UserError(f"{path} lists files that lie outside its folder; move it away.")
+    return Held(kind, files)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; only when all is written does it take the place of `path`.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    path = Path(path)
+    with _errors(path):
+        # a name that the next save finds again: what was stopped leaves nothing for ever
+        beside = path.with_name(f".segxai-part-{path.name}")
+        beside.unlink(missing_ok=True)
+        try:
+            yield beside
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+# -- steps -----------------------------------------------------------------------------------------------------
+
+
+def _write_plan(stage: Path, folder: Path, held: Held, names: Sequence[str]) -> None:
+    """Say what goes and what comes, in one step."""
+    going = {name: _digest(folder / name) for name in names if _is_file(folder / name)}
+    root = folder.resolve()
+    for name, digest in held.files.items():
+        there = name not in going and _is_file(folder / name) and _is_within(root, name)
+        # a file that was changed since, and whose name is not needed, has become the user's
+        if there and _digest(folder / name) == digest:
+            going[name] = digest
+    if held.kind:
+        going[RECORD] = _digest(folder / RECORD)
+    unfinished = stage / f"{PLAN}.part"
+    unfinished.write_text(json.dumps({"going": going, "coming": list(names)}), encoding="utf-8")
+    _sync(unfinished)
+    os.replace(unfinished, stage / PLAN)
+    _sync(stage)
+
+
+def _carry_out(folder: Path) -> None:
+    """Do what the plan says; what was done already is left out, so that it can be begun again at any time."""
+    stage = folder / STAGE
+    plan = json.loads((stage / PLAN).read_text(encoding="utf-8"))
+    going, coming = plan["going"], plan["coming"]
+    for name in sorted(going, key=_order):
+        old, moved = folder / name, name in coming and not _is_file(stage / "new" / name)
+        if not moved and _is_file(old) and _digest(old) == going[name]:
+            old.unlink()
+    for parent in sorted({parent for name in going for parent in PurePosixPath(name).parents}, reverse=True):
+        if parent.parts:
+            with contextlib.suppress(OSError):  # not empty: something of the user lies there
+                (folder / parent).rmdir()
+    for name in sorted(coming, key=_order, reverse=True):
+        source, target = stage / "new" / name, folder / name
+        if not _is_file(source):
+            continue
+        if os.path.lexists(target):
+            raise UserError(
+                f"{folder} is incomplete: saving to it was stopped, and {name} has come in the way since; move it away."
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+    _sync(folder)
+    (stage / PLAN).unlink()
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _recover(folder: Path) -> None:
+    """Complete a save whose plan was whole when it was stopped; sweep away any other."""
+    stage = folder / STAGE
+    if stage.is_symlink() or not stage.is_dir():
+        raise UserError(f"{stage} is in the way; move it away.")
+    if _is_file(stage / PLAN) and _is_ours(folder):
+        _carry_out(folder)
+    else:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Tell whether a plan keeps to its folder: somebody else may have put it there."""
+    try:
+        plan = json.loads((folder / STAGE / PLAN).read_text(encoding="utf-8"))
+        names = [*plan["going"], *plan["coming"]]
+        going = all(isinstance(digest, str) for digest in plan["going"].values())
+        root, new = folder.resolve(), Path(STAGE, "new")
+        inside = [_is_inside(n) and _is_within(root, n) and _is_within(root / new, n) for n in names]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return False
+    return going and all(inside)
+
+
+def _is_within(root: Path, name: str) -> bool:
+    """Tell whether no link on the way to a file leads out of its folder, whose own links are resolved."""
+    return (root / name).parent.resolve().is_relative_to(root)
+
+
+def _refuse_conflicts(folder: Path, held: Held, names: Sequence[str]) -> None:
+    """Refuse to write over what no record lists."""
+    if not held.listed:  # a record without a list: what carries the name of a result is one
+        return
+    root = folder.resolve()
+    for name in names:
+        path = folder / name
+        if (name == RECORD and held.kind) or (
+            name in held.files and _is_file(path) and _is_within(root, name)
+        ):
+            continue
+        above = [folder / parent for parent in PurePosixPath(name).parents if parent.parts]
+        blocked = [p for p in above if os.path.lexists(p) and not p.is_dir()]
+        if blocked or os.path.lexists(path) or not _is_within(root, name):
+            there = (blocked[0] if blocked else path).relative_to(folder)
+            which = (
+                "which its record does not list"
+                if held.kind
+                else f"but no {RECORD}: it is incomplete, or not ours"
+            )
+            raise UserError(
+                f"{folder} holds {there}, {which}; what no record lists is never replaced: move it away or choose another "
+                "folder."
+            )
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Put records first, that of the folder itself before all others."""
+    path = PurePosixPath(name)
+    return path.name != RECORD, len(path.parts), name
+
+
+# -- small things ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Say in a sentence what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(
+            f"{path} cannot be written ({reason}); free some space or choose another place that may be written to."
+        ) from None
+
+
+@contextlib.contextmanager
+def _made(folder: Path, *, keep: bool = True) -> Iterator[None]:
+    """Make a folder and those above it; those that were made are removed again unless they are to stay."""
+    made: list[Path] = []
+    try:
+        for each in (*reversed(folder.parents), folder):
+            if not each.exists():
+                each.mkdir()
+                made.append(each)
+        yield
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep:
+            for each in reversed(made):
+                with contextlib.suppress(OSError):
+                    each.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder while it is saved to; the hold ends with the process, however that ends."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another program is saving to {folder}; wait, or choose another folder."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder on the disk before what comes next."""
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a name that a record lists is a plain name in the folder, or in a folder of it."""
+    path = PurePosixPath(name)
+    plain = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (STAGE,)
+    return bool(path.parts) and plain and not set(name) & set("\\:\0")
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.3g} MB"

@@ -1,0 +1,71 @@
+"""What records say of models and images, and of what computed."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import napari_segxai
+
+if TYPE_CHECKING:
+    from napari_segxai.image import Image
+    from napari_segxai.model.card import ModelCard
+    from napari_segxai.model.segmentation import SegmentationModel
+
+
+def facts_of_model(model: SegmentationModel) -> dict[str, Any]:
+    """Return what tells a model apart from others."""
+    card = model.card
+    return {
+        "name": card.name,
+        "source": model.source,
+        "labels": list(card.labels),
+        **_drawing(card),
+        "sha256": model.sha256,
+        "licence": card.licence,
+    }
+
+
+def _drawing(card: ModelCard) -> dict[str, Any]:
+    """What a reader of the record has to know of how labels are drawn."""
+    if card.thresholds is None:
+        return {"overlapping": False}
+    paint_order = None if card.paint_order is None else list(card.paint_order)
+    return {
+        "overlapping": card.overlapping,
+        "thresholds": card.named_thresholds,
+        "paint_order": paint_order,
+    }
+
+
+def facts_of_image(image: Image) -> dict[str, Any]:
+    """Return what tells an image apart from others, and where it lies."""
+    return {
+        "name": image.name,
+        "path": image.path,
+        "sha256": image.sha256,
+        "shape": list(image.array.shape),
+        "spacing": list(image.spacing),
+        "units": image.units,
+        "affine": None if image.affine is None else image.affine.tolist(),
+    }
+
+
+def now() -> str:
+    """Return the UTC time."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Read once, since reading package metadata takes milliseconds."""
+    names = ("torch", "numpy", "scikit-image")
+    own = ("napari-segxai", napari_segxai.__version__)
+    return (own, *((name, importlib.metadata.version(name)) for name in names))
