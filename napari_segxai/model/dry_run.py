@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_segxai.errors import UserError
 from napari_segxai.model.outputs import choose_output, covers, may_be_probabilities
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel
 
 
+OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
+"""Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
+
+
 def dry_run(model: SegmentationModel) -> None:
     """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
-    tensor = model.example().to(model.device)
-    before = tensor.clone()
     with model.in_use(model.device), torch.inference_mode():
         try:
-            start = time.perf_counter()
-            returned = model.run(tensor)
-            model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+            tensor, before, returned = _first_run(model)
             model.place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
             out, again = model.pick(returned), model.network_output(before.clone())
         except UserError:
@@ -35,7 +35,7 @@ def dry_run(model: SegmentationModel) -> None:
                     f"{model.name} has weights of type {other}, but inputs are float32; call .float() on the network first."
                 ) from error
             raise UserError(
-                f"{model.name} cannot run on an input of shape {tuple(tensor.shape)}, which its card "
+                f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
                 f"allows: {reason_of(error)}."
             ) from error
     model.writes_input = not torch.equal(tensor, before)
@@ -73,6 +73,33 @@ def dry_run(model: SegmentationModel) -> None:
     with model.in_use(model.device):
         model.in_doubt = may_be_probabilities(model, before, out)
     model.with_note(note)
+
+
+def _first_run(model: SegmentationModel) -> tuple[Tensor, Tensor, Any]:
+    """Run the network on an example input, of another size where it does not run and the card leaves that open.
+
+    Returns
+    -------
+    tensor, before, returned
+        The input after the network had it, the input, and what the network returned.
+    """
+    grid = model.card.grid
+    tell = grid.size is not None or "multiple" in grid.model_fields_set
+    first: Exception | None = None
+    for side in (None, *(() if tell else OTHER_SIDES[model.card.spatial_dims])):
+        model.side = side
+        tensor = model.example().to(model.device)
+        before = tensor.clone()
+        try:
+            start = time.perf_counter()
+            returned = model.run(tensor)
+        except Exception as error:  # a network can raise anything
+            first = first or error
+            continue
+        model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+        return tensor, before, returned
+    model.side = None
+    raise first
 
 
 def other_type(module: nn.Module) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,9 @@ def slice_count(card: ModelCard, image: Image) -> int | None:
     return image.spatial_shape[_turn(card, image)[0][0]]
 
 
-def place(card: ModelCard, image: Image, slice: int | None = None) -> Placement:
+def place(
+    card: ModelCard, image: Image, slice: int | None = None, multiples: Sequence[int] | None = None
+) -> Placement:
     """Work out how `image` is brought to the grid of the model that `card` describes.
 
     Parameters
@@ -136,6 +139,8 @@ def place(card: ModelCard, image: Image, slice: int | None = None) -> Placement:
     slice
         For a 2D model on a volume: which slice, counted as napari displays the volume (inferior slices
         of a displayed axial stack have the higher index).
+    multiples
+        Of what the size has to be a multiple, per axis; what the card says by default.
 
     Raises
     ------
@@ -175,7 +180,8 @@ def place(card: ModelCard, image: Image, slice: int | None = None) -> Placement:
         )
     else:
         resampled = shape
-    padded = tuple(-(-n // grid.multiple) * grid.multiple for n in resampled)
+    multiples = multiples or (grid.multiple,) * len(resampled)
+    padded = tuple(-(-n // m) * m for n, m in zip(resampled, multiples, strict=True))
     return Placement(
         image_shape=image.spatial_shape,
         turn=turn,

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,9 @@ from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.outputs import Place, check_values, follow
-from napari_segxai.model.placement import place, slice_count
+from napari_segxai.model.placement import Placement, place, slice_count
 from napari_segxai.model.prepared import Prepared
+from napari_segxai.model.sizes import find_multiples, padding_note, refusing_sizes
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
@@ -67,12 +68,15 @@ class SegmentationModel:
         ] = {}  # after memory ran out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
         self.place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
+        self.side: int | None = None  # of the example, where the network does not run on the usual one
+        self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.changes = ""  # what is different in a quick twin; see `quick`
         self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
         dry_run(self)
+        self.multiples = find_multiples(self)
 
     def __repr__(self) -> str:
         return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
@@ -149,7 +153,7 @@ class SegmentationModel:
         UserError
             If the image does not suit the model.
         """
-        placement = place(self.card, image, slice)
+        placement = self._place(image, slice)
         self._check_channels(image)
         notes = []
         with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
@@ -175,15 +179,19 @@ class SegmentationModel:
         value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
         if background is not None:
             value = prepared.network_value(background)
-        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, (*self.notes, *notes))
+        notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+
+    def _place(self, image: Image, slice: int | None) -> Placement:
+        return place(self.card, image, slice, self.multiples)
 
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
         """Return the shape of the model grid for an image."""
-        return place(self.card, image, slice).shape
+        return self._place(image, slice).shape
 
     def prepare_check(self, image: Image, slice: int | None = None) -> None:
         """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
-        place(self.card, image, slice)
+        self._place(image, slice)
         self._check_channels(image)
         colours = image.affine is None and image.array.dtype == np.uint8 and image.array.shape[-1] in (3, 4)
         if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
@@ -223,6 +231,10 @@ class SegmentationModel:
     def check_values(self, tensor: Tensor) -> None:
         """Refuse outputs on (1, channels, *grid) that look like probabilities, while the card tells nothing."""
         check_values(self, tensor)
+
+    def refusing_sizes(self, tensor: Tensor) -> AbstractContextManager[None]:
+        """While open, the network's own error on an input of this size becomes a `UserError` that says what to do."""
+        return refusing_sizes(self, tensor)
 
     def logits(self, tensor: Tensor) -> Tensor:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
@@ -278,8 +290,10 @@ class SegmentationModel:
         with self.in_use(device) as use, torch.inference_mode():
             for k in which:
                 prepared = self.prepare(image, k)
-                self.check_values(prepared.tensor.to(use))
-                logits = self.logits(prepared.tensor.to(use))
+                tensor = prepared.tensor.to(use)
+                with self.refusing_sizes(tensor):
+                    self.check_values(tensor)
+                    logits = self.logits(tensor)
                 out = self.labelling.on_image(logits[0], prepared.placement, out)
         return out
 
@@ -325,7 +339,8 @@ class SegmentationModel:
             return self
         key = state(self.module)
         if self._quick is None or self._quick[0] != key:
-            with torch.inference_mode(False), torch.no_grad():  # what inference mode makes has no gradients
+            # What inference mode makes has no gradients.
+            with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied
                 found = quick_twin(self.module, lambda module: self._with(module, "").logits(tensor))
             self._quick = key, None if found is None else self._with(*found)
@@ -341,7 +356,7 @@ class SegmentationModel:
         """A shape of the model grid that the card allows."""
         card, multiple = self.card, self.card.grid.multiple
         # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
-        side = max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
+        side = self.side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
         return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
 
     def example(self) -> Tensor:
@@ -378,9 +393,10 @@ class SegmentationModel:
             )
         key = tuple(tensor.shape[1:])
         if key not in self._layers:
-            with self.in_use(self.device):
+            there = tensor.to(self.device)
+            with self.in_use(self.device), torch.inference_mode(False), self.refusing_sizes(there):
                 start = time.perf_counter()
-                calls, outputs = trace_calls(self.module, self.network_output, tensor.to(self.device))
+                calls, outputs = trace_calls(self.module, self.network_output, there)
                 seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
                 self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
             layers = list_layers(calls, tuple(tensor.shape[2:]), outputs, self.card.tokens)
