@@ -203,7 +203,7 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Interrupted, Target, explain_all
     from napari_segxai.io.names import file_names
-    from napari_segxai.io.results import SURE, least_size
+    from napari_segxai.io.results import least_size, sure_files
     from napari_segxai.io.saving import check_folder
     from napari_segxai.trust import checking
 
@@ -214,7 +214,7 @@ def explain(
     each_once(asked, "--label")
     folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
-        check_folder(folder, overwrite=overwrite, names=SURE)
+        check_folder(folder, overwrite=overwrite, names=sure_files(network.card))
     volume = read_frame(image, frame)
     check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
     chosen = read_region_option(region, volume)

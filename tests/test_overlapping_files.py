@@ -241,6 +241,25 @@ def test_the_command_line_says_what_python_says(files):
     assert "vanilla-gradient,vanilla-gradient,f1-mask,mask,1.0" in rows[0]
 
 
+def test_a_mask_of_the_users_own_is_in_the_way_before_the_work(files):
+    (files / "e").mkdir()
+    (files / "e" / "prediction_core.nii.gz").write_bytes(b"mine")
+    asked = [
+        "explain",
+        files / "scan.nii.gz",
+        "--model",
+        files / "model",
+        "--label",
+        "core",
+        "--method",
+        "rise",
+    ]
+    found = CliRunner().invoke(app, [str(word) for word in [*asked, "--out", files / "e"]])
+    assert found.exit_code == 2
+    assert "prediction_core.nii.gz" in found.stderr
+    assert (files / "e" / "prediction_core.nii.gz").read_bytes() == b"mine"
+
+
 def test_a_flow_on_the_command_line_takes_the_same_truths(files):
     torch.manual_seed(0)
     network = UNet(1, 3, (2, 4), spatial_dims=3)

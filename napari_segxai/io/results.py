@@ -19,12 +19,22 @@ from napari_segxai.io.saving import replacing, save_folder
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
+    from napari_segxai.model.card import ModelCard
 
 SURE = ("saliency.nii.gz", "prediction.nii.gz")
-"""Files that every explanation has."""
+"""Files that every explanation has, of labels that exclude each other."""
 
 OWN = ("saliency", "saliency_native", "prediction", "dilation_stages")
 """Files of every explanation; a method's own maps and masks get other names."""
+
+
+def sure_files(card: ModelCard) -> Sequence[str]:
+    """Return the files that every explanation of a model has."""
+    if not card.overlapping:
+        return SURE
+    masks = file_names((("prediction", name) for name in card.labels[1:]), taken=OWN)
+    names = ["saliency", *masks.values(), *(["prediction"] if card.paint_order else [])]
+    return [f"{name}.nii.gz" for name in names]
 
 
 def save_explanation(
