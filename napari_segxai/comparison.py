@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.engine.passes import Passes
+from napari_segxai.metrics.chance import columns
+from napari_segxai.metrics.ties import tied
 from napari_segxai.prediction import label_image
 
 if TYPE_CHECKING:
@@ -80,6 +82,15 @@ class Comparison:
         """Return the curve whose area a metric is: its columns share and score."""
         return self._row(name, metric)["curve"]
 
+    def chance(self, name: str, metric: str) -> tuple[float, float] | None:
+        """Return what random maps of the same area reach: mean and 95th percentile; None where that is not measured."""
+        row = self._row(name, metric)
+        return None if row.get("chance") is None else (row["chance"], row["chance_high"])
+
+    def is_chance(self, name: str, metric: str) -> bool:
+        """Tell whether a map is no better than random maps of the same area."""
+        return self._row(name, metric).get("above_chance") is False
+
     def _row(self, name: str, metric: str) -> dict[str, Any]:
         for row in self.rows:
             if row["map"] == name and row["metric"] == metric:
@@ -93,7 +104,7 @@ class Comparison:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """One row per map: map, method, seconds, and a column per metric."""
+        """One row per map: map, method, seconds, a column per metric, and beside it what random maps reach."""
         out = []
         for name in self.names:
             record = self.explanations[name].record if name in self.explanations else None
@@ -102,18 +113,21 @@ class Comparison:
                 "method": record.method if record else "",
                 "seconds": record.seconds if record else None,
             }
-            row |= {r["metric"]: r["value"] for r in self.rows if r["map"] == name}
+            for found in self.rows:
+                if found["map"] == name:
+                    row |= {found["metric"]: found["value"], **columns(found)}
             out.append(row)
         return out
 
     def best(self, metric: str) -> str | None:
-        """Return the map that is best by a metric; None where the metric knows no better, or no number."""
+        """Return the map that is best by a metric, the first of equals; None where there is no better, or no number."""
         [found] = [m for m in self.metrics if m.name == metric]
         values = {name: self.value(name, metric) for name in self.maps}
         known = {name: value for name, value in values.items() if value is not None}
         if found.better is None or not known:
             return None
-        return (max if found.better == "higher" else min)(known, key=known.__getitem__)
+        top = (max if found.better == "higher" else min)(known.values())
+        return next(name for name, value in known.items() if tied(value, top))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write the table, the curves, a picture and a folder per explanation, as one step; returns what was written.

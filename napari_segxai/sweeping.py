@@ -18,6 +18,7 @@ from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import find_method
+from napari_segxai.metrics.ties import tied
 from napari_segxai.options import Parameter
 
 TOGETHER = 8
@@ -165,7 +166,7 @@ def best_cells(values: np.ndarray, better: Literal["higher", "lower"] | None) ->
     if better is None or not known.any():
         return np.zeros(values.shape, bool)
     best = values[known].max() if better == "higher" else values[known].min()
-    return known & np.isclose(values, best, rtol=EQUAL, atol=0)
+    return known & tied(np.where(known, values, np.inf), best)
 
 
 def sweep(

@@ -83,6 +83,7 @@ def test_methods_and_maps_that_are_there_go_together_and_the_cost_is_known():
     cause = np.zeros((32, 32))
     cause[PATCH] = cause[OBJECT] = 1
     asked = {"metrics": ["dice-explained", "insertion-dice", "dice-over-threshold"], "binarise": 0.2}
+    asked["chance"] = 0
     model, image, methods = planted_model(), planted_image(), ["rise:masks=30"]
     plan = plan_comparison(model, image, "object", methods, maps={"rise": cause}, **asked)
     found = finish(plan.steps())

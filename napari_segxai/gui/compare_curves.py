@@ -30,6 +30,8 @@ class Drawing:
     along: str
     up: str
     lines: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    levels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By map: what random maps reach, see `metrics.chance`."""
 
 
 def drawings(comparison: Comparison) -> dict[str, Drawing]:
@@ -41,6 +43,8 @@ def drawings(comparison: Comparison) -> dict[str, Drawing]:
             up = "Dice" if "dice" in row["metric"] else row["title"].partition(", ")[2]
             drawing = out.setdefault(row["metric"], Drawing(row["title"], along, up))
             drawing.lines[row["map"]] = (row["curve"]["share"], row["curve"]["score"])
+            if row.get("chance_curve"):
+                drawing.levels[row["map"]] = row["chance_curve"]
     for name, explanation in comparison.explanations.items():
         if (stages := explanation.curves.get("dilation")) is not None:
             drawing = out.setdefault(
@@ -72,13 +76,18 @@ class CompareCurves(QWidget):
         self.box: QComboBox = combo("Which curves are drawn.")
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.plot = pg.PlotWidget()
-        self.plot.setToolTip("Colours as in the table; a click on a line chooses its map.")
+        self.plot.setToolTip(
+            "Colours as in the table; a click on a line chooses its map. Grey: what random maps of the same area as the "
+            "chosen one reach, their mean (dashed) and 95th percentile (dotted)."
+        )
         self.plot.setMenuEnabled(False)
         self.plot.setMouseEnabled(False, False)
         self.plot.hideButtons()
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.getAxis("bottom").setHeight(38)
         self.mark = pg.InfiniteLine(angle=90, pen=pg.mkPen(CONTROL, width=1.5, style=Qt.PenStyle.DashLine))
+        styles = (Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
+        self.levels = [pg.PlotDataItem(pen=pg.mkPen(CONTROL, width=1.5, style=style)) for style in styles]
         top = QHBoxLayout()
         top.addWidget(self.box)
         top.addStretch(1)
@@ -124,6 +133,10 @@ class CompareCurves(QWidget):
         for own, line in self.lines.items():
             line.setPen(self._pen(own))
             line.setZValue(1 if own == name else 0)
+        drawing = self.drawings.get(self.kind)
+        level = drawing.levels.get(name) if drawing is not None else None
+        for item, key in zip(self.levels, ("mean", "high"), strict=True):
+            item.setData(*((level["share"], level[key]) if level else ([], [])))
 
     def set_threshold(self, value: float) -> None:
         """Mark the inspector's threshold among the curves over it."""
@@ -161,6 +174,8 @@ class CompareCurves(QWidget):
             self.lines[name] = line
         if self.kind == "dice-over-threshold":
             self.plot.addItem(self.mark)
+        for item in self.levels:
+            self.plot.addItem(item)
         self._label()
         end = max(max(along) for along, _ in drawing.lines.values())
         self.plot.setXRange(0, end or 1, padding=0.02)

@@ -14,12 +14,18 @@ from napari_segxai.comparison import Comparison
 from napari_segxai.gui.compare_curves import map_colors
 from napari_segxai.gui.metric_list import metric_tip, metric_words
 from napari_segxai.gui.trust_box import verdicts
+from napari_segxai.metrics.chance import MARK, columns, words
+from napari_segxai.metrics.ties import tied
 from napari_segxai.trust.registry import told
 
 UNDEFINED = "–"
 
 STOPPED = "not measured: the run was stopped before"
 NO_MAP = "a random order is no map: it goes through insertion and deletion alone"
+
+CHANCE = (
+    f"{MARK} behind a number: no better than random maps of the same area; the cell says what they reach."
+)
 
 WIDE = 11
 """Characters in a line of a header."""
@@ -66,7 +72,8 @@ class TableModel(QAbstractTableModel):
         self.beginResetModel()
         self.comparison = comparison
         self._cells = {(row["map"], row["metric"]): row for row in comparison.rows}
-        metrics = [Column(m.name, metric_words(m), metric_tip(m)) for m in comparison.metrics]
+        tips = {m.name: metric_tip(m) + (f"\n{CHANCE}" if m.chance else "") for m in comparison.metrics}
+        metrics = [Column(m.name, metric_words(m), tips[m.name]) for m in comparison.metrics]
         self.columns = [
             Column("map", "Map", "The method, or the map that was there already. A click shows it."),
             *([TRUST] if comparison.explanations else []),
@@ -108,8 +115,13 @@ class TableModel(QAbstractTableModel):
 
     def is_best(self, name: str, key: str) -> bool:
         """Tell whether no map has a better number; random orders do not count."""
-        best = self._best.get(key)
-        return best is not None and not self.is_control(name) and self.value(name, key) == best
+        best, value = self._best.get(key), self.value(name, key)
+        known = best is not None and value is not None and not self.is_control(name)
+        return known and bool(tied(value, best))
+
+    def level(self, name: str, key: str) -> str:
+        """Say what random maps reach beside a number; "" where that was not measured."""
+        return words(self._cells.get((name, key), {}))
 
     def text(self, name: str, key: str) -> str:
         """Return what stands in a cell."""
@@ -120,13 +132,19 @@ class TableModel(QAbstractTableModel):
             return UNDEFINED
         if key == "trust":
             return verdicts(self.comparison.explanations[name].record)
-        return f"{value:.2f}" if key == "seconds" else number(value)
+        mark = f"\u2009{MARK}" if self._cells.get((name, key), {}).get("above_chance") is False else ""
+        return f"{value:.2f}" if key == "seconds" else number(value) + mark
 
     def as_text(self) -> str:
         """Return the table as it is sorted now, with tabs between the columns, for a spreadsheet."""
-        lines = [[column.title for column in self.columns]]
+        levels = list(dict.fromkeys(key for cell in self._cells.values() for key in columns(cell)))
+        lines = [[column.title for column in self.columns] + levels]
         for name in self.names:
-            lines.append([name, *(self._plain(name, column.key) for column in self.columns[1:])])
+            known: dict[str, Any] = {}
+            for column in self.columns:
+                known |= columns(self._cells.get((name, column.key), {}))
+            own = [self._plain(name, column.key) for column in self.columns[1:]]
+            lines.append([name, *own, *(str(known.get(key, "")) for key in levels)])
         return "\n".join("\t".join(line) for line in lines)
 
     def _plain(self, name: str, key: str) -> str:
@@ -170,7 +188,8 @@ class TableModel(QAbstractTableModel):
             if column.key == "trust":
                 return "\n".join(told(self.comparison.explanations[name].record.trust))
             best = "\nthe best of the maps" if self.is_best(name, column.key) else ""
-            return f"{name}\n{column.title}: {value:.6g}{best}"
+            level = self.level(name, column.key)
+            return f"{name}\n{column.title}: {value:.6g}{best}" + (f"\n{level}" if level else "")
         if role == Role.FontRole:
             font = QFont(QApplication.font())
             font.setBold(self.is_best(name, column.key))

@@ -95,20 +95,21 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
 
 
 def values(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row per map and metric: map, method, metric, form, value, unit, better, reason.
+    """Return one row per map and metric: map, method, metric, form, value, unit, better, reason, and the chance level.
 
-    A value is None (an empty cell) where it is undefined; then the reason says why.
+    A value is None (an empty cell) where it is undefined; then the reason says why. Of Dice explained, PPS and pointing
+    numbers, chance and chance_high say what random maps of the same area reach (mean, 95th percentile).
     """
     methods = {name: explanation.record.method for name, explanation in comparison.explanations.items()}
-    words = ("metric", "form", "value", "unit", "better", "reason")
+    words = ("metric", "form", "value", "unit", "better", "reason", "chance", "chance_high", "above_chance")
     return [
-        {"map": row["map"], "method": methods.get(row["map"], ""), **{word: row[word] for word in words}}
+        {"map": row["map"], "method": methods.get(row["map"], ""), **{word: row.get(word) for word in words}}
         for row in comparison.rows
     ]
 
 
 def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row per point of every curve: map, metric, share, score.
+    """Return one row per point of every curve: map, metric, share, score, and what random maps reach there.
 
     The share is that of pixels shown or hidden; over a threshold or over dilation it is the threshold or the stage.
     Dice over dilation stage is called "dice-over-dilation".
@@ -117,8 +118,22 @@ def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
     for row in comparison.rows:
         curve = row["curve"]
         if curve is not None:
-            pairs = zip(curve["share"], curve["score"], strict=True)
-            out += [{"map": row["map"], "metric": row["metric"], "share": x, "score": y} for x, y in pairs]
+            level = row.get("chance_curve") or {}
+            none = [None] * len(curve["share"])
+            found = zip(
+                curve["share"], curve["score"], level.get("mean", none), level.get("high", none), strict=True
+            )
+            out += [
+                {
+                    "map": row["map"],
+                    "metric": row["metric"],
+                    "share": x,
+                    "score": y,
+                    "chance": mean,
+                    "chance_high": high,
+                }
+                for x, y, mean, high in found
+            ]
     for name, explanation in comparison.explanations.items():
         if (stages := explanation.curves.get("dilation")) is not None:
             pairs = zip(stages["dilations"], stages["dice"], strict=True)

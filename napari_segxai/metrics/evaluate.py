@@ -15,6 +15,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.errors import UserError
 from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask
+from napari_segxai.metrics.chance import Chance, chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.copies import Reader, look
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import Curve, control_name, random_map
@@ -62,7 +63,9 @@ def evaluate_steps(
     -------
     list of dict
         A row for every map and metric: map, metric, title, unit, better, family, form, value (None where undefined),
-        reason (why it is undefined, else ""), and curve (share and score, for areas under curves, else None).
+        reason (why it is undefined, else ""), curve (share and score, for areas under curves, else None), and of Dice
+        explained, PPS and pointing numbers what random maps reach (see `metrics.chance`), else None: chance (their mean),
+        chance_high (their 95th percentile), above_chance (whether the value is higher) and chance_curve.
 
     Raises
     ------
@@ -90,15 +93,18 @@ def evaluate_steps(
             for series in {series for m in some for series in m.series}:
                 made = e.copies(series)
                 copies += [made] if made is not None else []
+        for e in evaluations:
+            copies += chance_copies(e, chosen)
     if copies:
         seen = yield from look(reader, copies)
         for e, _ in todo:
             e.seen.update(seen)
+    chances = yield from chance_on_image(evaluations, chosen, lambda: question.step("chance level"))
     rows = []
     for e, some in todo:
         for m in some:  # some take seconds for a volume: it can be stopped before each
             yield question.step(f"{m.title}: {e.name}")
-            rows.append(_row(e, m, missing))
+            rows.append(_with_chance(_row(e, m, missing), e, m, chances))
     return rows
 
 
@@ -126,7 +132,8 @@ def planned_passes(metrics: Sequence[Metric], maps: int, controls: int = 0, **op
     canvases = {getattr(values, f"{name}_canvas") for name in ordered}
     single = len(series) - 2 * len(ordered) + (len(THRESHOLDS) - 1) * ("thresholds" in series)
     each = len(ordered) * (values.steps - 1)
-    return Passes(1 + len(canvases) + maps * (single + each) + controls * each)
+    chance = passes_of(metrics, values.chance)
+    return Passes(1 + len(canvases) + maps * (single + each + chance) + controls * each)
 
 
 def reader_of(question: Question) -> tuple[Reader | None, str]:
@@ -253,6 +260,22 @@ def _row(e: Evaluation, metric: Metric, missing: str) -> Row:
         "value": value,
         "reason": lack or (_why(e, metric) if value is None else ""),
         "curve": curve,
+    }
+
+
+def _with_chance(row: Row, e: Evaluation, metric: Metric, known: Mapping[tuple[str, str], Chance]) -> Row:
+    """Put what random maps reach beside a number."""
+    chance = known.get((e.name, metric.name))
+    if row["value"] is not None and metric.chance and metric.series:
+        chance = chance_of(e, metric)
+    if chance is None or row["value"] is None:
+        return {**row, "chance": None, "chance_high": None, "above_chance": None, "chance_curve": None}
+    return {
+        **row,
+        "chance": chance.mean,
+        "chance_high": chance.high,
+        "above_chance": chance.is_beaten(row["value"]),
+        "chance_curve": chance.curve,
     }
 
 

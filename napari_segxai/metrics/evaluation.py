@@ -16,6 +16,7 @@ from napari_segxai.engine.question import Question
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics.arrays import unit
 from napari_segxai.metrics.chain import Keep, Kind, boxed, region, tight_box
+from napari_segxai.metrics.chance import DRAWS
 from napari_segxai.metrics.copies import Copies, Reader, Readings, crop, kept, ranks
 from napari_segxai.metrics.faithfulness import Direction, between, canvas, shares_of, whole_way
 from napari_segxai.metrics.localisation import Form, Ties
@@ -51,6 +52,12 @@ class Options:
     )
     tau: float = option(0.2, ge=0, le=1, help="box accuracy: threshold as a share of the maximum")
     sigma: float = option(0.5, ge=0, le=1, help="box accuracy: IoU that counts as a hit")
+    chance: int = option(
+        DRAWS,
+        ge=0,
+        help="random maps of equal area beside every Dice explained, PPS and pointing number; 0 for none",
+        advanced=True,
+    )
     boundary: float = option(
         3.0, gt=0, unit="mm, or the image's unit", help="width of the boundary on either side of the outline"
     )
@@ -156,6 +163,12 @@ class Evaluation:
     def binarised_masks(self) -> Tensor:
         """The binarised map as a mask: (1, 1, *model grid), 0 and 1."""
         return self.mask_to_model(self.binarised).float()[None, None]
+
+    @cached_property
+    def areas(self) -> tuple[int, ...]:
+        """Pixels on the model grid that the map keeps at each of `sufficiency.THRESHOLDS`."""
+        masks = (self.mask_to_model(sufficiency.binarised(self.map, t)) for t in sufficiency.THRESHOLDS)
+        return tuple(int(mask.sum()) for mask in masks)
 
     @cached_property
     def ranks(self) -> Tensor:

@@ -234,6 +234,7 @@ def _register(form: Form) -> None:
         title=f"Pointing game ({form})",
         better="higher",
         summary=f"1 if the highest pixel lies in the truth's {form}",
+        chance="map",
     )(
         lambda e: pointing_game(
             e.map,
@@ -248,6 +249,7 @@ def _register(form: Form) -> None:
         title="Energy pointing game (EPG)" if form == "box" else "Energy masked pointing game (EMPG)",
         better="higher",
         summary=f"share of the map's positive mass in the truth's {form}; no threshold",
+        chance="map",
     )(lambda e: energy_inside(e.map, e.wanted(form)))
     add(
         f"{form}-accuracy",

@@ -51,6 +51,9 @@ class Metric:
         The series of changed images that the network has to see for it; see `evaluation.SERIES`.
     measure
         What computes it from an `Evaluation`: a number, None where it is undefined, or a `Curve`, whose area counts.
+    chance
+        Whether random maps are measured beside it (`metrics.chance`): the field of `copies.Readings` that it reads of
+        its one series, "map" where it needs no network, else "".
     """
 
     name: str
@@ -64,6 +67,7 @@ class Metric:
     summary: str
     series: tuple[str, ...]
     measure: Measure
+    chance: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Describe the metric for a listing."""
@@ -86,6 +90,7 @@ def metric(
     needs: Sequence[str] = (),
     form: str = "",
     series: Sequence[str] = (),
+    chance: str = "",
 ) -> Callable[[Measure], Measure]:
     """Register the decorated function as the metric `name`; see `Metric` for the arguments."""
 
@@ -102,6 +107,7 @@ def metric(
             summary=summary,
             series=tuple(series),
             measure=measure,
+            chance=chance,
         )
         return measure
 

@@ -24,6 +24,7 @@ from napari_segxai.metrics.arrays import ROUNDING, as_array, as_mask, check_same
 from napari_segxai.metrics.chain import boxed
 from napari_segxai.metrics.copies import Reader, kept, look
 from napari_segxai.metrics.registry import SEED_1, SEED_2, SEED_4, metric
+from napari_segxai.metrics.ties import above, tied
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation
@@ -63,15 +64,20 @@ def image_preserved(map: Any, threshold: float | None = None) -> float:
 
 
 def average_drop(before: float, after: float, *, original: bool = False) -> float | None:
-    """|p - o| / p of one image; in the original form max(0, p - o) / p. None if p is 0. (Chattopadhay et al.)."""
+    """|p - o| / p of one image; in the original form max(0, p - o) / p. None if p is 0. (Chattopadhay et al.).
+
+    0 for a tie, see `metrics.ties`.
+    """
     if before <= 0:
         return None
+    if tied(before, after):
+        return 0.0
     return (max(0.0, before - after) if original else abs(before - after)) / before
 
 
 def average_increase(before: float, after: float, *, original: bool = False) -> float:
-    """1 if p <= o in one image; in the original form p < o, so that no change is no increase."""
-    return float(before < after or (before == after and not original))
+    """1 if p <= o in one image; in the original form p < o, so that no change is no increase; see `metrics.ties`."""
+    return float(above(after, before) or (tied(before, after) and not original))
 
 
 def saliency_metric(area: float, probability: float) -> float:
@@ -177,6 +183,7 @@ metric(
     source=SEED_2,
     summary="Dice of the prediction of the image behind the binarised map with that of the whole image",
     series=("binarised",),
+    chance="dice",
     **_RUNS,
 )(_read("binarised", "dice"))
 
@@ -188,6 +195,7 @@ metric(
     source=SEED_2,
     summary="area under Dice explained over thresholds of the map from 0 to 1",
     series=("thresholds",),
+    chance="dice",
     **_RUNS,
 )
 def _over_threshold(e: Evaluation) -> Curve | None:
@@ -242,6 +250,7 @@ metric(
     source=_MULLAN,
     summary="share of the label's probabilities that is still there behind the soft map",
     series=("soft",),
+    chance="preserved",
     **_RUNS,
 )(_read("soft", "preserved"))
 
@@ -252,6 +261,7 @@ metric(
     source=_MULLAN,
     summary="share of the label's probabilities that is still there behind the binarised map",
     series=("binarised",),
+    chance="preserved",
     **_RUNS,
 )(_read("binarised", "preserved"))
 

@@ -1,0 +1,241 @@
+"""Chance level: what maps that mean nothing reach with as much of the image.
+
+A Dice explained of 0.7 is much for a map that keeps a hundredth of the image, and nothing for one that keeps half of it. So
+random maps are measured like every map: a coarse grid of 7 random cells per axis, enlarged linearly, and given the
+values of the map itself, the highest value to the highest cell and so on. So they keep as many pixels as the map does at
+any threshold; equal cells come in random order. Of 20 such maps the mean is told, and the 95th percentile: a map
+at or below that does no better than chance.
+
+The copies of maps that keep equally many pixels are the same, and the network sees them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.engine.passes import Steps
+from napari_segxai.engine.resample import resize
+from napari_segxai.metrics.copies import Copies, ranks
+from napari_segxai.metrics.sufficiency import THRESHOLDS
+from napari_segxai.metrics.ties import above
+
+if TYPE_CHECKING:
+    from napari_segxai.metrics.evaluation import Evaluation
+    from napari_segxai.metrics.registry import Metric
+
+CELLS = 7
+"""Cells of a random grid per axis."""
+
+DRAWS = 20
+"""Random maps."""
+
+MARK = "≈"
+"""Of a number that is no better than chance."""
+
+HIGH = 95
+"""Percentile of them that a map has to beat."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What random maps reach.
+
+    Attributes
+    ----------
+    mean, high
+        Their mean, and their 95th percentile.
+    curve
+        Of an area under a curve: share, and the mean and the high score there; else None.
+    """
+
+    mean: float
+    high: float
+    curve: dict[str, list[float]] | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float], curve: dict[str, list[float]] | None = None) -> Chance:
+        """Sum up the numbers of random maps."""
+        return cls(float(np.mean(values)), float(np.percentile(values, HIGH)), curve)
+
+    def is_beaten(self, value: float) -> bool:
+        """Tell whether a number, of which more is better, lies above what chance reaches."""
+        return bool(above(value, self.high))
+
+
+def columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a table says of a row's chance level, by the name of the column; nothing where there is none."""
+    if row.get("chance") is None:
+        return {}
+    name = row["metric"]
+    return {
+        f"{name} chance": row["chance"],
+        f"{name} chance {HIGH}%": row["chance_high"],
+        f"{name} above chance": row["above_chance"],
+    }
+
+
+def words(row: dict[str, Any]) -> str:
+    """Say what random maps reach beside a number; "" where there is no chance level."""
+    if row.get("chance") is None:
+        return ""
+    text = f"random maps of the same area: {row['chance']:.3g} on average, {HIGH} % of them up to {row['chance_high']:.3g}"
+    return text if row["above_chance"] else f"{text}: no better than chance"
+
+
+# -- random maps ---------------------------------------------------------------------------------------
+
+
+def random_field(shape: Sequence[int], seed: int, number: int) -> Tensor:
+    """Return a coarse random grid, enlarged to `shape`: float32 in [0, 1]."""
+    rng = np.random.default_rng((seed, number, CELLS))
+    coarse = torch.from_numpy(rng.random([min(CELLS, n) for n in shape], np.float32))
+    while coarse.ndim < 2:
+        coarse = coarse[None]
+    grid = (1,) * (2 - len(shape)) + tuple(shape)
+    return resize(coarse[None, None], grid, linear=True)[0, 0].reshape(tuple(shape))
+
+
+def highest(field: Tensor, count: int, seed: int) -> Tensor:
+    """Return where the `count` highest values lie, boolean; which of equal ones is drawn at random."""
+    flat = field.flatten()
+    if count <= 0 or count >= len(flat):
+        return torch.full(field.shape, count > 0, device=field.device)
+    last = flat.kthvalue(len(flat) - count + 1).values
+    chosen = flat > last
+    equal = (flat == last).nonzero()[:, 0]
+    lack = count - int(chosen.sum())
+    order = np.random.default_rng(seed).permutation(len(equal))[:lack]
+    chosen[equal[torch.from_numpy(order).to(equal.device)]] = True
+    return chosen.view(field.shape)
+
+
+def with_values(field: Tensor, values: Tensor, seed: int) -> Tensor:
+    """Return a map with these values, the highest where the field is highest.
+
+    Parameters
+    ----------
+    values
+        As many as the field has pixels, from the highest to the lowest.
+    """
+    return values[ranks(field, seed)]
+
+
+# -- of a map ------------------------------------------------------------------------------------------
+
+
+def passes_of(metrics: Sequence[Metric], draws: int) -> int:
+    """Return how many copies a map's chance level takes, at most: equal areas are shared."""
+    series = {s for m in metrics if m.chance for s in m.series}
+    areas = len(THRESHOLDS) * ("thresholds" in series) + ("binarised" in series)
+    return draws * (areas + ("soft" in series))
+
+
+def chance_copies(e: Evaluation, metrics: Sequence[Metric]) -> list[Copies]:
+    """Return the random copies that the network has to see for a map's chance level."""
+    series = {s for m in metrics if m.chance for s in m.series}
+    if not series or not e.options.chance or e.reader is None or not e.unit.any():
+        return []
+    out = []
+    if "soft" in series:
+        out.append(_soft(e))
+    areas = {_area(e.binarised_masks)} if "binarised" in series else set()
+    if "thresholds" in series:
+        areas |= set(e.areas)
+    return out + [_cut(e, area) for area in sorted(areas)]
+
+
+def chance_of(e: Evaluation, metric: Metric) -> Chance | None:
+    """Return the chance level of a metric that the network was run for; None where there is none."""
+    if not e.options.chance or e.reader is None or not e.unit.any():
+        return None
+    [series] = metric.series
+    if series == "soft":
+        return Chance.of(_drawn(e, ("chance soft", e.name), metric))
+    if series == "binarised":
+        return Chance.of(_drawn(e, ("chance", _area(e.binarised_masks)), metric))
+    curves = np.stack([_drawn(e, ("chance", area), metric) for area in e.areas], 1)
+    share = np.array(THRESHOLDS)
+    areas = (np.diff(share) * (curves[:, 1:] + curves[:, :-1]) / 2).sum(1)
+    curve = {
+        "share": share.tolist(),
+        "mean": curves.mean(0).tolist(),
+        "high": np.percentile(curves, HIGH, axis=0).tolist(),
+    }
+    return Chance.of(areas, curve)
+
+
+def chance_on_image(
+    evaluations: Sequence[Evaluation], metrics: Sequence[Metric], report: Callable[[], Any]
+) -> Steps[dict[tuple[str, str], Chance]]:
+    """Return the chance level of metrics that need no network, by map and metric; one draw at a time for all maps."""
+    wanted = [m for m in metrics if m.chance and not m.series]
+    if not wanted:
+        return {}
+    able = [e for e in evaluations if e.options.chance and e.unit.any() and e.map.min() < e.map.max()]
+    if not able:
+        return {}
+    first = able[0]
+    seed = first.question.seed if first.question is not None else 0
+    values = {e.name: torch.from_numpy(np.sort(e.map, axis=None)[::-1].copy()) for e in able}
+    found: dict[tuple[str, str], list[float]] = {}
+    for number in range(first.options.chance):
+        order = ranks(random_field(first.map.shape, seed, number), seed + number)
+        for e in able:
+            yield report()
+            other = replace(e, map=values[e.name][order].numpy())
+            if e.truth is not None:
+                other.__dict__["_wanted"] = e._wanted  # the same for all
+            for m in wanted:
+                value = m.measure(other)
+                if value is not None:
+                    found.setdefault((e.name, m.name), []).append(float(value))
+    return {key: Chance.of(numbers) for key, numbers in found.items()}
+
+
+def _drawn(e: Evaluation, key: Any, metric: Metric) -> np.ndarray:
+    """Return the number of every random copy; one copy stands for all where they are the same."""
+    found = getattr(e.seen[key], metric.chance)
+    return np.broadcast_to(found, e.options.chance) if len(found) == 1 else found
+
+
+def _area(masks: Tensor) -> int:
+    return int((masks > 0).sum())
+
+
+def _inside(e: Evaluation) -> Tensor:
+    """Boolean (*model grid): where the image is, without padding."""
+    return e.mask_to_model(np.ones(e.map.shape, bool))
+
+
+def _field(e: Evaluation, inside: Tensor, number: int) -> Tensor:
+    question = e.question
+    field = random_field(question.grid, question.seed, number).to(question.device)
+    return field if bool(inside.all()) else field.masked_fill(~inside, -1.0)
+
+
+def _cut(e: Evaluation, area: int) -> Copies:
+    inside, hide, seed = _inside(e), e.hide(e.options.baseline), e.question.seed
+    same = area == 0 or area >= int(inside.sum())
+
+    def make(start: int, n: int) -> Tensor:
+        masks = [highest(_field(e, inside, k), area, seed + k) for k in range(start, start + n)]
+        return hide(torch.stack(masks).float()[:, None])
+
+    return Copies(("chance", area), 1 if same else e.options.chance, make)
+
+
+def _soft(e: Evaluation) -> Copies:
+    inside, hide, seed = _inside(e), e.hide(e.options.baseline), e.question.seed
+    values = e.soft_masks.flatten().sort(descending=True).values
+
+    def make(start: int, n: int) -> Tensor:
+        masks = [with_values(_field(e, inside, k), values, seed + k) for k in range(start, start + n)]
+        return hide(torch.stack(masks)[:, None])
+
+    return Copies(("chance soft", e.name), e.options.chance, make)

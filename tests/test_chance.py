@@ -1,0 +1,186 @@
+"""What random maps of the same area reach, beside every Dice explained, PPS and pointing number; and ties."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from networks import OBJECT, PATCH, card, conv, planted_image, planted_model
+from torch import nn
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli import app
+from napari_segxai.metrics.chance import DRAWS, MARK, highest, random_field, with_values
+from napari_segxai.metrics.overlap import dice
+from napari_segxai.metrics.ties import above, tied
+from napari_segxai.resources import resource
+from napari_segxai.targets import is_label
+
+TRIANGLE = resource("sample_data/images/triangle_1.png")
+NAMES = ("dice-explained", "pps", "pps-binarised", "pointing-game-mask", "energy-pointing-game-mask")
+
+
+def cause(ndim: int = 2) -> np.ndarray:
+    out = np.zeros(planted_image(ndim).spatial_shape)
+    out[(..., *PATCH)] = out[(..., *OBJECT)] = 1
+    return out
+
+
+def test_random_maps_are_coarse_seeded_and_keep_exactly_as_many_pixels():
+    field = random_field((35, 70), 0, 3)
+    assert field.shape == (35, 70)
+    assert torch.equal(field, random_field((35, 70), 0, 3))
+    assert not torch.equal(field, random_field((35, 70), 0, 4))
+    assert not torch.equal(field, random_field((35, 70), 1, 3))
+    assert field.diff(dim=1).abs().max() < 0.2  # enlarged: cells of ten pixels
+    assert random_field((3, 20, 20), 0, 0).shape == (3, 20, 20)  # fewer pixels than cells
+    flat = torch.zeros(30, 40)
+    flat[:5] = 1  # many ties: 200 ones, and the rest
+    for count in (0, 1, 150, 200, 203, 1200):
+        chosen = highest(flat, count, 0)
+        assert int(chosen.sum()) == count
+        assert int(chosen[:5].sum()) == min(count, 200)
+    assert not torch.equal(highest(flat, 203, 0), highest(flat, 203, 1))
+    values = torch.arange(35 * 70).flip(0).double()
+    map = with_values(field, values, 0)
+    assert torch.equal(map.flatten().sort(descending=True).values, values)
+    assert field.flatten()[map.argmax()] == field.max()
+    assert field.flatten()[map.argmin()] == field.min()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_level_is_what_random_maps_really_reach(ndim):
+    model, image, map = planted_model(ndim), planted_image(ndim), cause(ndim)
+    found = sx.evaluate(model, {"map": map}, image, "object", metrics=["dice-explained"], controls=0, seed=4)
+    x = torch.from_numpy(image.array)[None, None]
+    wanted, count = is_label(model.logits(x), 1)[0], int((map > 0).sum())
+    scores = []
+    for k in range(DRAWS):
+        mask = highest(random_field(map.shape, 4, k), count, 4 + k)
+        scores.append(float(dice(is_label(model.logits(x * mask), 1), wanted)))
+    assert found.chance("map", "dice-explained") == pytest.approx(
+        (np.mean(scores), np.percentile(scores, 95)), abs=1e-6
+    )
+    assert found.passes.forward == 2 + DRAWS
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_cause_is_better_than_chance_and_a_random_map_is_marked(ndim):
+    image = planted_image(ndim)
+    random = random_field(image.spatial_shape, 99, 0).numpy()
+    cut = np.where(random >= np.quantile(random, 0.9), random, 0)
+    maps = {"cause": cause(ndim), "random": cut, "even": cut * 0 + 1, "empty": cut * 0}
+    found = sx.evaluate(
+        planted_model(ndim), maps, image, "object", metrics=NAMES, truth=cause(ndim) > 0, controls=0
+    )
+    for name in NAMES:
+        assert found.chance("empty", name) is None
+        mean, high = found.chance("cause", name)
+        assert mean <= high
+        if name == "pointing-game-mask":  # any of its 100 highest pixels: random ones hit as well
+            assert (high, found.value("cause", name)) == (1, 1)
+            continue
+        assert high < found.value("cause", name)
+        assert not found.is_chance("cause", name)
+    assert found.is_chance("random", "dice-explained")
+    assert found.is_chance("random", "pointing-game-mask") or found.value("random", "pointing-game-mask") == 0
+    # what keeps everything keeps as much as any other map that does
+    assert found.is_chance("even", "dice-explained")
+    assert found.chance("even", "dice-explained") == (1, 1)
+    assert found.chance("even", "pointing-game-mask") is None  # it points nowhere
+
+
+def test_the_level_can_be_left_out_and_its_cost_is_known_beforehand():
+    from napari_segxai.comparing import plan_comparison
+    from napari_segxai.engine.passes import finish
+
+    asked = {"maps": {"a": cause(), "b": 2 * cause()}, "metrics": ["dice-explained", "dice-over-threshold"]}
+    plan = plan_comparison(planted_model(), planted_image(), "object", controls=0, **asked)
+    found = finish(plan.steps())
+    assert found.passes.forward == 2 + 2 * (1 + 12) + DRAWS - 1  # one area for both maps at all thresholds
+    assert plan.measuring.forward == 1 + 2 * (1 + 12) + 2 * 13 * DRAWS
+    none = finish(
+        plan_comparison(planted_model(), planted_image(), "object", controls=0, chance=0, **asked).steps()
+    )
+    assert none.passes.forward == 1 + 2 * (1 + 12)
+    assert none.chance("a", "dice-explained") is None
+    assert [row["value"] for row in none.rows] == [row["value"] for row in found.rows]
+    assert not any(" chance" in key for row in none.table for key in row)
+
+
+def test_a_padded_grid_has_random_maps_within_the_image():
+    card_ = card(grid={"multiple": 32})
+    image = sx.Image(planted_image().array[:, :27])
+    map = cause()[:, :27]
+    model = sx.load_model(planted_model().module, card=card_)
+    found = sx.evaluate(
+        model, {"map": map, "all": map * 0 + 1}, image, "object", metrics=["dice-explained", "pps"]
+    )
+    assert found.chance("all", "dice-explained") == (1, 1)
+    assert found.chance("map", "pps")[1] < found.value("map", "pps")
+
+
+def test_the_level_stands_in_tables_files_and_on_the_command_line(tmp_path):
+    metrics = ["dice-explained", "dice-over-threshold", "saliency-ratio"]
+    maps = {"cause": cause(), "nothing": random_field((32, 32), 5, 5).numpy()}
+    found = sx.evaluate(planted_model(), maps, planted_image(), "object", metrics=metrics)
+    row = found.table[1]
+    assert list(row)[3:7] == [
+        "dice-explained", "dice-explained chance", "dice-explained chance 95%", "dice-explained above chance",
+    ]  # fmt: skip
+    assert not any(key.startswith("saliency-ratio ") for key in row)
+    found.save(tmp_path / "c")
+    with (tmp_path / "c" / "values.csv").open() as file:
+        values = {(r["map"], r["metric"]): r for r in csv.DictReader(file)}
+    own = values["cause", "dice-explained"]
+    assert (float(own["chance"]), float(own["chance_high"])) == found.chance("cause", "dice-explained")
+    assert own["above_chance"] == "True"
+    assert values["cause", "saliency-ratio"]["chance"] == ""
+    with (tmp_path / "c" / "curves.csv").open() as file:
+        points = [r for r in csv.DictReader(file) if r["map"] == "cause"]
+    assert len(points) == 12
+    assert all(float(r["chance"]) <= float(r["chance_high"]) for r in points)
+
+    base = ["compare", str(TRIANGLE), "--model", "triangle", "--label", "triangle", "--metrics", "pps"]
+    done = CliRunner().invoke(
+        app, [*base, "--methods", "seg-grad-cam,layer-cam", "--out", str(tmp_path / "d")]
+    )
+    assert done.exit_code == 0, done.stderr
+    assert f"{MARK} pps, random maps of the same area (mean / 95 %): seg-grad-cam " in done.stdout
+
+
+def test_what_differs_by_rounding_is_a_tie():
+    assert tied(0.5, 0.5 + 1e-6)
+    assert not tied(0.5, 0.501)
+    assert not tied(0.0, 1e-9)
+    assert not above(0.5 + 1e-6, 0.5)
+    assert above(0.501, 0.5)
+    np.testing.assert_array_equal(above(np.array([0.5, 0.6, 0.5 + 1e-7]), 0.5), [False, True, False])
+
+
+class Deep(nn.Module):
+    """Rounds otherwise in a batch than alone, as real networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self.head = conv(2)(1, 2, 1)
+
+    def forward(self, x):
+        self.count += 1
+        return self.head(x) * (1 + 1e-6 * (self.count % 2))
+
+
+def test_a_map_that_hides_nothing_is_no_drop():
+    torch.manual_seed(0)
+    model = sx.load_model(Deep(), card=card())
+    image = planted_image()
+    everything = np.ones(image.spatial_shape)
+    label = model.labels[int((model.predict(image) == 1).any())]
+    names = [f"average-{what}{form}" for what in ("increase", "drop") for form in ("", "-original")]
+    for _ in range(2):
+        found = sx.evaluate(model, {"all": everything}, image, label, metrics=names, controls=0)
+        assert [found.value("all", name) for name in names] == [1, 0, 0, 0]
