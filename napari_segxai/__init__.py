@@ -44,6 +44,7 @@ _PLACES = {
     "causal_check_steps": "napari_segxai.flowing",
     "information_flow": "napari_segxai.flowing",
     "information_flow_steps": "napari_segxai.flowing",
+    "join_channels": "napari_segxai.joining",
     "load_model": "napari_segxai.model",
     "methods": "napari_segxai.explaining",
     "models": "napari_segxai.model",

@@ -14,6 +14,7 @@ from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.resample import resize
 from napari_segxai.explainers.registry import options_as_dict
 from napari_segxai.explanation import Explanation, Record
+from napari_segxai.model.placement import plane_of
 from napari_segxai.provenance import facts_of_image, facts_of_model, now, versions
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Canvas:
             device=str(job.device),
             seed=job.seed,
             slice=job.slice,
+            axis=plane_of(card, image),
             passes=self.passes.as_dict(),
             seconds=round(self.seconds, 3),
             results=dict(self.results),

@@ -74,6 +74,7 @@ def channel_importance(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     progress: Callable[[Step], None] | bool | None = None,
 ) -> ChannelImportance:
     """Spoil one channel of the image after the other, and see what the prediction loses.
@@ -91,8 +92,8 @@ def channel_importance(
         with its mean, which takes away both.
     repeats
         Permutations to average; the mean is filled in once.
-    slice
-        A 2D model on a volume needs one.
+    slice, axis
+        See `explain`; a 2D model on a volume needs a slice.
     progress
         Called with every `Step`; True shows a progress bar in the terminal.
 
@@ -115,7 +116,7 @@ def channel_importance(
     >>> [(row["channel"], row["dice_drop"]) for row in found.ranked()]  # doctest: +SKIP
     """
     steps = channel_importance_steps(
-        model, image, target, how, repeats=repeats, seed=seed, device=device, slice=slice
+        model, image, target, how, repeats=repeats, seed=seed, device=device, slice=slice, axis=axis
     )
     return finish(steps, progress)
 
@@ -130,6 +131,7 @@ def channel_importance_steps(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
 ) -> Steps[ChannelImportance]:
     """`channel_importance`, one step at a time: yields `Step` and returns a `ChannelImportance`.
 
@@ -137,7 +139,7 @@ def channel_importance_steps(
     """
     count = measured.times(how, repeats)
     # Any method would do: the job checks model, image, target, seed, device and slice.
-    job = Job.make(model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice)
+    job = Job.make(model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis)
     if len(job.slices) > 1:
         raise UserError(
             f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to spoil channels in."

@@ -17,7 +17,7 @@ from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError
-from napari_segxai.explaining import Job
+from napari_segxai.explaining import Job, as_image
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.matching import check_map, target_of
@@ -66,6 +66,7 @@ def compare(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     progress: Callable[[Step], None] | None = None,
     **options: Any,
 ) -> Comparison:
@@ -73,7 +74,7 @@ def compare(
 
     Parameters
     ----------
-    model, image, target, seed, device, slice
+    model, image, target, seed, device, slice, axis
         See `explain`. A 2D model on a volume needs a slice.
     methods
         Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters.
@@ -101,7 +102,7 @@ def compare(
     """
     steps = compare_steps(
         model, image, target, methods, maps=maps, truth=truth, noise_model=noise_model, metrics=metrics,
-        controls=controls, seed=seed, device=device, slice=slice, **options,
+        controls=controls, seed=seed, device=device, slice=slice, axis=axis, **options,
     )  # fmt: skip
     return finish(steps, progress)
 
@@ -134,6 +135,7 @@ def plan_comparison(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     **options: Any,
 ) -> Plan:
     """Check a comparison and say what it costs, without running anything; see `compare`.
@@ -149,8 +151,7 @@ def plan_comparison(
         raise UserError("name one method at least.")
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
-    if not isinstance(image, Image):
-        image = Image(image)
+    image = as_image(image, model, axis)
     for name, map in given.items():
         check_map(name, map, model, image, target, slice)
     asked = {"seed": seed, "device": device, "slice": slice}
@@ -176,6 +177,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     progress: Callable[[Step], None] | None = None,
     **options: Any,
 ) -> Comparison:
@@ -198,7 +200,7 @@ def evaluate(
     """
     steps = evaluate_maps_steps(
         model, maps, image, target, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, **options,
+        seed=seed, device=device, slice=slice, axis=axis, **options,
     )  # fmt: skip
     return finish(steps, progress)
 
@@ -216,6 +218,7 @@ def evaluate_maps_steps(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     **options: Any,
 ) -> Steps[Comparison]:
     """`evaluate`, one step at a time."""
@@ -231,9 +234,11 @@ def evaluate_maps_steps(
         target = target_of(first)
     if slice is None and first is not None:
         slice = first.record.slice
+    if axis is None and first is not None and image is first.image:
+        axis = first.record.axis
     plan = plan_comparison(
         model, image, target, maps=given, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, **options,
+        seed=seed, device=device, slice=slice, axis=axis, **options,
     )  # fmt: skip
     return plan.steps()
 

@@ -55,6 +55,7 @@ def explain(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     precision: Setting = "auto",
     progress: Callable[[Step], None] | bool | None = None,
     **params: Any,
@@ -77,6 +78,9 @@ def explain(
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     slice
         For a 2D model on a volume: the slice, counted as napari shows the volume. All slices by default.
+    axis
+        For a 2D model on a volume: the axis across which the slices lie, counted as napari shows the volume; of a
+        volume that knows its orientation 0 is axial, 1 coronal, 2 sagittal. What the model card says by default, else 0.
     precision
         "auto": bfloat16 for methods that average many forward passes, where the device computes in it and a check on
         the first of them shows the same ranking; the record tells. "float32": never.
@@ -106,8 +110,9 @@ def explain(
     (512, 512)
     """
     job = explain_steps(
-        model, image, target, method, seed=seed, device=device, slice=slice, precision=precision, **params
-    )
+        model, image, target, method,
+        seed=seed, device=device, slice=slice, axis=axis, precision=precision, **params,
+    )  # fmt: skip
     return finish(job, progress)
 
 
@@ -120,6 +125,7 @@ def explain_steps(
     seed: int = 0,
     device: str = "auto",
     slice: int | None = None,
+    axis: int | None = None,
     precision: Setting = "auto",
     **params: Any,
 ) -> Steps[Explanation]:
@@ -129,8 +135,9 @@ def explain_steps(
     the work and restores the model; ``step.partial()`` gives the `Explanation` so far, where there is one.
     """
     job = Job.make(
-        model, image, target, method, seed=seed, device=device, slice=slice, precision=precision, **params
-    )
+        model, image, target, method,
+        seed=seed, device=device, slice=slice, axis=axis, precision=precision, **params,
+    )  # fmt: skip
     return job.steps()
 
 
@@ -214,6 +221,7 @@ class Job:
         seed: int = 0,
         device: str = "auto",
         slice: int | None = None,
+        axis: int | None = None,
         precision: Setting = "auto",
         **params: Any,
     ) -> Job:
@@ -226,8 +234,7 @@ class Job:
         """
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
-        if not isinstance(image, Image):
-            image = Image(image)
+        image = as_image(image, model, axis)
         if not isinstance(target, Target):
             target = Target(target)
         found = find_method(method)
@@ -293,6 +300,11 @@ class Job:
     def question(self, prepared: Prepared, shared: Shared | None = None) -> Question:
         """Return what is asked about an image as the network gets it; the model is in use."""
         planned, model = self.planned, self.model
+        for one in (
+            self.options,
+            *getattr(self.options, "wrapped", ())[1:],
+        ):  # a lazy image was not asked in `make`
+            check_baseline(getattr(one, "baseline", "zero"), model, self.image)
         if planned.cost >= MANY_PASSES and not self.method.looks_inside(self.options):
             model = model.quick(prepared.tensor.to(self.device))
         question = Question(
@@ -326,6 +338,20 @@ class Job:
                 "the map is zero everywhere: nothing that was examined changes the target."
             )
         return finding
+
+
+def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | None = None) -> Image:
+    """Return what is given as an image that suits a model.
+
+    A NIfTI file whose fourth axis is as long as the model has channels has them there. `axis`: see `Image.across`.
+
+    Raises
+    ------
+    UserError
+        If it is no image, or `axis` is none of its axes.
+    """
+    image = image if isinstance(image, Image) else Image(image)
+    return image.with_channels(len(model.card.channels)).across(axis)
 
 
 def _first(make: Callable[[], list[Explanation]]) -> Explanation:

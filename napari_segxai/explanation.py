@@ -43,6 +43,8 @@ class Record:
         Of the packages that computed it.
     engine
         How it was computed, e.g. with how many digits.
+    axis
+        For a 2D model on a volume: the axis across which its slices lie, counted as napari shows it.
     trust
         Verdicts of the trust checks that were run, one mapping each.
     """
@@ -64,6 +66,7 @@ class Record:
     created: str
     versions: dict[str, str]
     engine: dict[str, Any] = field(default_factory=dict)
+    axis: int | None = None
     trust: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

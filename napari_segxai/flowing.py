@@ -22,7 +22,7 @@ from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.engine.record import Tape
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.explainers import grad_pam, layer_cam, seg_grad_cam, seg_hires_grad_cam, seg_xres_cam
-from napari_segxai.explaining import Job
+from napari_segxai.explaining import Job, as_image
 from napari_segxai.flow import Flow, Tile
 from napari_segxai.image import Image
 from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, shares
@@ -55,6 +55,7 @@ def information_flow(
     score: str = "logit",
     reduction: str = "mean",
     slice: int | None = None,
+    axis: int | None = None,
     seed: int = 0,
     device: str = "auto",
     causal: bool = False,
@@ -65,7 +66,7 @@ def information_flow(
 
     Parameters
     ----------
-    model, image, seed, device, slice
+    model, image, seed, device, slice, axis
         As for `explain`. A 2D model on a volume needs the slice.
     labels
         Labels by name; all but the first (the background) by default.
@@ -161,6 +162,7 @@ def plan_flow(
     score: str = "logit",
     reduction: str = "mean",
     slice: int | None = None,
+    axis: int | None = None,
     seed: int = 0,
     device: str = "auto",
     causal: bool = False,
@@ -177,8 +179,7 @@ def plan_flow(
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
-    if not isinstance(image, Image):
-        image = Image(image)
+    image = as_image(image, model, axis)
     if isinstance(labels, str | int):
         labels = [labels]
     chosen = labels if labels is not None else model.labels[1:]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,51 @@ from napari_segxai.errors import UserError
 Index = tuple[int, ...]
 
 
+class Lazy:
+    """An array that is made when it is first needed, and only once.
+
+    Parameters
+    ----------
+    make
+        Returns the array. Called at most once, in the thread that first needs the values.
+    shape, dtype
+        Of what `make` returns: all that is known before.
+    """
+
+    def __init__(self, make: Callable[[], np.ndarray], shape: Sequence[int], dtype: Any):
+        self.shape, self.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
+        self._make: Callable[[], np.ndarray] | None = make
+        self._made: np.ndarray | None = None
+        self._lock = Lock()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the values are in memory."""
+        return self._made is not None
+
+    def read(self) -> np.ndarray:
+        """Return the values."""
+        with self._lock:
+            if self._made is None and self._make is not None:
+                self._made = np.asarray(self._make())
+                self._make = None
+        assert self._made is not None
+        return self._made
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.read(), dtype=dtype, copy=copy)
+
+    def part(self, index: tuple[Any, ...]) -> Lazy:
+        """Return a part, by whole numbers and ``slice(None)``; reading it reads the whole."""
+        shape = [n for n, k in zip(self.shape, index, strict=True) if isinstance(k, slice)]
+        return Lazy(lambda: self.read()[index], shape, self.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """An image with its geometry.
@@ -24,7 +70,8 @@ class Image:
     ----------
     array
         The intensities. Two or three spatial axes, in the order in which the file or the napari layer
-        stores them, and at most one channel axis and one time axis.
+        stores them, and at most one channel axis and one time axis. A `Lazy` array is read when its values are
+        needed; `shape` and `dtype` are known before.
     affine
         4x4 matrix from the indices of the three spatial axes to RAS+ millimetres, as nibabel gives it.
         None for images that do not know where they lie.
@@ -43,6 +90,9 @@ class Image:
         affine, units, axis_labels of the spatial axes). Results are shown with the same transform.
     header
         What a writer needs to bring the file format back exactly, e.g. the NIfTI header.
+    plane
+        For 2D models on a volume: the spatial axis across which the slices lie, counted as napari shows the volume;
+        None for what the model card says, else the first. See `across`.
 
     Raises
     ------
@@ -60,30 +110,34 @@ class Image:
     path: str | None = None
     layer: Mapping[str, Any] = field(default_factory=dict)
     header: Mapping[str, Any] = field(default_factory=dict)
+    plane: int | None = None
 
     def __post_init__(self) -> None:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
-        set_("array", np.asarray(self.array))
-        if np.iscomplexobj(self.array):
+        stored = self.array if isinstance(self.array, Lazy) else np.asarray(self.array)
+        set_("stored", stored)
+        if isinstance(stored, Lazy):
+            object.__delattr__(self, "array")  # __getattr__ reads it
+        else:
+            set_("array", stored)
+        if self.dtype.kind == "c":
             raise UserError(
                 f"{self.name}: complex intensities cannot be explained; take the magnitude first."
             )
-        if self.array.dtype.kind not in "buif":
-            raise UserError(f"{self.name}: intensities are numbers, not {self.array.dtype}.")
-        if self.array.size == 0:
-            raise UserError(f"{self.name}: shape {self.array.shape} holds no pixel.")
+        if self.dtype.kind not in "buif":
+            raise UserError(f"{self.name}: intensities are numbers, not {self.dtype}.")
+        if 0 in self.shape:
+            raise UserError(f"{self.name}: shape {self.shape} holds no pixel.")
         for which in ("channel_axis", "time_axis"):
             axis = getattr(self, which)
             if axis is None:
                 continue
-            if not -self.array.ndim <= axis < self.array.ndim:
-                raise UserError(
-                    f"{self.name}: {which} {axis} is outside the {self.array.ndim} axes of the array."
-                )
-            set_(which, axis % self.array.ndim)
+            if not -self.ndim <= axis < self.ndim:
+                raise UserError(f"{self.name}: {which} {axis} is outside the {self.ndim} axes of the array.")
+            set_(which, axis % self.ndim)
         if len(self.spatial_axes) not in (2, 3):
             raise UserError(
-                f"{self.name}: shape {self.array.shape} leaves {len(self.spatial_axes)} spatial axes; an image has "
+                f"{self.name}: shape {self.shape} leaves {len(self.spatial_axes)} spatial axes; an image has "
                 "2 or 3: name its channel_axis or time_axis."
             )
         if self.affine is not None:
@@ -113,20 +167,46 @@ class Image:
         if self.units is None:
             set_("units", "mm" if self.affine is not None else "pixel")
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "array" and "stored" in self.__dict__:
+            object.__setattr__(self, "array", self.stored.read())
+            return self.__dict__["array"]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `array`; reads nothing."""
+        return self.stored.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of `array`; reads nothing."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of `array`; reads nothing."""
+        return self.stored.dtype
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the values are in memory."""
+        return "array" in self.__dict__ or self.stored.is_read
+
     def __repr__(self) -> str:
         spacing = " x ".join(f"{value:g}" for value in self.spacing)
-        shape = " x ".join(map(str, self.array.shape))
-        return f"Image({self.name!r}, {shape}, {self.array.dtype}, spacing {spacing} {self.units})"
+        shape = " x ".join(map(str, self.shape))
+        return f"Image({self.name!r}, {shape}, {self.dtype}, spacing {spacing} {self.units})"
 
     @property
     def spatial_axes(self) -> tuple[int, ...]:
         """The axes of `array` that are space."""
-        return tuple(k for k in range(self.array.ndim) if k not in (self.channel_axis, self.time_axis))
+        return tuple(k for k in range(self.ndim) if k not in (self.channel_axis, self.time_axis))
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """Shape of the image grid: the shape of every map, mask and prediction."""
-        return tuple(self.array.shape[k] for k in self.spatial_axes)
+        return tuple(self.shape[k] for k in self.spatial_axes)
 
     @property
     def spatial_dims(self) -> int:
@@ -136,12 +216,12 @@ class Image:
     @property
     def channels(self) -> int:
         """Number of channels, 1 when there is no channel axis."""
-        return 1 if self.channel_axis is None else self.array.shape[self.channel_axis]
+        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
 
     @property
     def frames(self) -> int:
         """Number of time points, 1 when there is no time axis."""
-        return 1 if self.time_axis is None else self.array.shape[self.time_axis]
+        return 1 if self.time_axis is None else self.shape[self.time_axis]
 
     def frame(self, index: int) -> Image:
         """Return one time point as an image of its own; the image itself when it has no time axis."""
@@ -152,8 +232,43 @@ class Image:
         channel = self.channel_axis
         if channel is not None and channel > self.time_axis:
             channel -= 1
-        array = self.array.take(index, axis=self.time_axis)
-        return replace(self, array=array, time_axis=None, channel_axis=channel)
+        where = tuple(index % self.frames if k == self.time_axis else slice(None) for k in range(self.ndim))
+        stored = self.stored.part(where) if isinstance(self.stored, Lazy) else self.stored[where]
+        return self._with(array=stored, time_axis=None, channel_axis=channel)
+
+    def across(self, axis: int | None) -> Image:
+        """Return the image with its slices across another spatial axis, for 2D models on a volume.
+
+        Parameters
+        ----------
+        axis
+            Counted as napari shows the volume: of a volume that knows its orientation 0 is axial, 1 coronal and 2
+            sagittal; of another one it is the axis of the array. None leaves it to the model card.
+
+        Raises
+        ------
+        UserError
+            If the image has no such axis.
+        """
+        if axis is None:
+            return self
+        if self.spatial_dims != 3:
+            raise UserError(f"axis is for volumes; {self.name} is a 2D image, leave it out.")
+        if isinstance(axis, bool) or axis not in (0, 1, 2):
+            raise UserError(f"axis {axis!r} is no axis of {self.name}; choose 0, 1 or 2.")
+        return self._with(plane=int(axis))
+
+    def with_channels(self, count: int) -> Image:
+        """Return the image with its fourth axis as channels, where a file names it time and `count` channels fit.
+
+        NIfTI calls the fourth axis time, and several sequences of one patient are kept there all the same.
+        """
+        fits = self.header.get("format") == "nifti" and self.channel_axis is None and self.frames == count > 1
+        return self._with(channel_axis=self.time_axis, time_axis=None) if fits else self
+
+    def _with(self, **changes: Any) -> Image:
+        """Return a changed copy that reads nothing."""
+        return replace(self, **{"array": self.stored, **changes})
 
     def channels_first(self) -> np.ndarray:
         """Return the array as (channels, *spatial); a view. Needs an image without a time axis."""
@@ -190,6 +305,6 @@ class Image:
     @cached_property
     def sha256(self) -> str:
         """Digest of the intensities, their type and shape: tells whether two results are of one image."""
-        digest = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
+        digest = hashlib.sha256(f"{self.dtype.str}{self.shape}".encode())
         digest.update(np.ascontiguousarray(self.array).data)
         return digest.hexdigest()

@@ -11,6 +11,7 @@ from napari_segxai import orientation
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
+from napari_segxai.model.placement import plane_of
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.targets import Target
 
@@ -23,6 +24,7 @@ def difference(
     label: str,
     slice: int | None,
     model: SegmentationModel | None,
+    axis: int | None = None,
 ) -> str:
     """Say what else a map explains than what is asked about; "" if it is of the same.
 
@@ -36,6 +38,8 @@ def difference(
         For a 2D model on a volume; a map of every slice is of this one too.
     model
         None if it is not known yet.
+    axis
+        Across which the slices lie; None where there are none.
     """
     theirs, weights = record["image"], record["model"]
     if theirs["sha256"] not in sha256:
@@ -45,6 +49,8 @@ def difference(
         return f"explains the label {record['target']['label']}, not {label}"
     if record["slice"] not in (None, slice):
         return f"explains slice {record['slice']}, not {'the whole' if slice is None else slice}"
+    if axis is not None and record.get("axis") not in (None, axis):
+        return f"explains slices across axis {record['axis']}, not {axis}"
     if model is not None and weights["sha256"] != model.sha256:
         same = " (other weights under the same name)" if weights["name"] == model.name else ""
         return f"explains the model {weights['name']}, not {model.name}{same}"
@@ -59,7 +65,7 @@ def difference(
 def digests(image: Image) -> list[str]:
     """Return the digests that records may hold of an image in a viewer: as it is shown, and as its file stores it."""
     found, file = [image.sha256], image.header.get("affine")
-    if image.layer and file is not None and image.array.ndim == image.spatial_dims:
+    if image.layer and file is not None and image.ndim == image.spatial_dims:
         turn = orientation.reorientation(orientation.axis_codes(file), orientation.DISPLAY)
         found.append(Image(orientation.apply(image.array, orientation.invert(turn))).sha256)
     return found
@@ -79,7 +85,13 @@ def check_map(
         label = model.labels[model.label_index(asked)]
         record = map.record.as_dict()
         what = difference(
-            record, image=image.name, sha256=[image.sha256], label=label, slice=slice, model=model
+            record,
+            image=image.name,
+            sha256=[image.sha256],
+            label=label,
+            slice=slice,
+            model=model,
+            axis=plane_of(model.card, image),
         )
         if what:
             raise UserError(

@@ -46,11 +46,26 @@ def facts_of_image(image: Image) -> dict[str, Any]:
         "name": image.name,
         "path": image.path,
         "sha256": image.sha256,
-        "shape": list(image.array.shape),
+        "shape": list(image.shape),
         "spacing": list(image.spacing),
         "units": image.units,
         "affine": None if image.affine is None else image.affine.tolist(),
+        **_taken(image),
     }
+
+
+def _taken(image: Image) -> dict[str, Any]:
+    """Say what was taken of a layer that has more axes than space, or more levels, and what was joined."""
+    layer = image.layer
+    out: dict[str, Any] = {}
+    if len(layer.get("letters", "")) > image.spatial_dims:
+        out["axes"] = layer["letters"]
+        out["at"] = {layer["letters"][k]: int(index) for k, index in layer.get("at", {}).items()}
+    if layer.get("level"):
+        out["level"] = layer["level"]
+    if "joined" in image.header:
+        out["channels"] = [{"name": one.name, "path": one.path} for one in image.header["joined"]]
+    return out
 
 
 def now() -> str:

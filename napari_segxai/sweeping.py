@@ -188,7 +188,7 @@ def sweep(
     grid
         E.g. ``{"lr": [0.001, 0.01, 0.1], "lam": [0.001, 0.01, 0.1]}``.
     **options
-        As for `compare`: truth, metrics, seed, device, slice, and parameters of the metrics.
+        As for `compare`: truth, metrics, seed, device, slice, axis, and parameters of the metrics.
 
     Raises
     ------

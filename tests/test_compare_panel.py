@@ -663,7 +663,7 @@ def test_a_2d_model_takes_the_slice_that_is_shown(viewer, open_compare, wait, ru
     viewer.dims.set_current_step(0, 3)
     panel = open_compare()
     model = use_model(panel, PatchSwitch(patch_of(2)), wait, grid={"size": [32, 32]})
-    assert panel.fields.slice_note.isVisibleTo(panel)
+    assert panel.fields.image_box.details.note.isVisibleTo(panel)
     panel.fields.methods.tick(["seg-grad-cam"])
     panel.fields.metrics.tree.tick(["dice-explained", "saliency-ratio"])
     run_compare(panel)

@@ -468,7 +468,7 @@ def test_a_2d_model_takes_the_slice_that_is_shown(viewer, open_flow, wait, run_f
     viewer.dims.set_current_step(0, 3)
     panel = open_flow()
     model = use_model(panel, PatchSwitch(patch_of(2)), wait, grid={"size": [32, 32]})
-    assert panel.fields.slice_note.isVisibleTo(panel)
+    assert panel.fields.image_box.details.note.isVisibleTo(panel)
     run_flow(panel)
     view = panel.results.grid.views["object", "mix"]
     flow = sx.information_flow(model, planted_image())

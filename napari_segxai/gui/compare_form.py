@@ -33,11 +33,9 @@ class CompareForm(QWidget):
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
         self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
-        self.slice_note = QLabel("2D model: the slice that is shown.")
         self.truth_note = QLabel()
-        for note in (self.slice_note, self.truth_note):
-            note.setWordWrap(True)
-            note.setMinimumWidth(60)
+        self.truth_note.setWordWrap(True)
+        self.truth_note.setMinimumWidth(60)
         self.truth_note.hide()
         self.methods = MethodList()
         self.metrics = MetricList()
@@ -57,12 +55,13 @@ class CompareForm(QWidget):
         self.run_bar.add_button(self.trust_box.button)
         rows = {
             "Image": self.image_box,
+            "": self.image_box.details,
             "Model": self.model_box,
             "Label": self.label_box,
             "Region": self.region_box,
             "Truth": self.truth_box,
         }
-        parts = (self.truth_note, self.slice_note, self.methods, self.metric_section, self.target)
+        parts = (self.truth_note, self.methods, self.metric_section, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     def set_truth_note(self, notes: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from napari_segxai.gui.inspector import Case
 from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import named
+from napari_segxai.gui.shown import Shown, frame_words
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
 from napari_segxai.matching import difference, digests
@@ -97,8 +98,12 @@ class ComparePanel(QWidget):
 
     def image(self) -> Image:
         """Return the chosen layer as an image, at the time point that is shown."""
+        return self.shown().image
+
+    def shown(self) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is."""
         entry = self.model_box.entry
-        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+        return self.image_box.shown(entry.card if entry is not None else None)
 
     def plan(self) -> Plan:
         """Return the comparison that the form describes, checked.
@@ -108,7 +113,8 @@ class ComparePanel(QWidget):
         UserError
             Saying what is missing or does not fit.
         """
-        image, entry, fields = self.image(), self.model_box.entry, self.fields
+        shown, entry, fields = self.shown(), self.model_box.entry, self.fields
+        image, slice = shown.image, shown.slice
         if self.model_box.problem:
             raise UserError(self.model_box.problem)
         if entry is None or entry.model is None:
@@ -118,8 +124,6 @@ class ComparePanel(QWidget):
             raise UserError("Tick a method or a map at least.")
         if not fields.metrics.chosen():
             raise UserError("Tick a metric at least.")
-        flat = entry.model.slices(image) is not None
-        slice = layers.slice_of(self.layer, self.viewer) if flat else None
         for name, layer in maps.items():
             if what := self._difference(layer, image, slice):
                 way = (
@@ -156,7 +160,7 @@ class ComparePanel(QWidget):
         fields, self._digests = self.fields, None
         try:
             plan = self.plan()
-            region = fields.region_box.chosen(self.image())
+            region = fields.region_box.chosen(plan.job.image)
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
@@ -166,9 +170,8 @@ class ComparePanel(QWidget):
             "methods": fields.methods.methods(),
             "maps": {name: ref(layer) for name, layer in maps.items()},
             "region": region.code,
-            "truth": None if truth is None else truth.name,
+            "truth": fields.truth_box.code() if truth is not None else None,
             "noise_model": fields.metrics.noise_model,
-            "frame": layers.frame_of(self.layer, self.viewer),
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
         self.run_bar.set_running("starting")
@@ -210,7 +213,14 @@ class ComparePanel(QWidget):
                 layer.visible = False
         self._plan, self._asked, self._shown = plan, asked, dict(asked["maps"])
         job = plan.job
-        self.cases[job.image.name, asked["frame"], job.slice, job.model.name, job.target.label] = found
+        self.cases[
+            job.image.name,
+            frame_words(job.image),
+            job.image.plane,
+            job.slice,
+            job.model.name,
+            job.target.label,
+        ] = found
         default = Options()
         self.results.set_case(
             Case(job, found, plan.options.get("baseline", default.baseline), asked["source"]),
@@ -367,7 +377,7 @@ class ComparePanel(QWidget):
         record, entry = layer.metadata.get("segxai"), self.model_box.entry
         if record is None:
             return ""
-        data, key = self.layer.data, (layers.frame_of(self.layer, self.viewer), image.array.shape)
+        data, key = self.layer.data, (frame_words(image), image.layer.get("letters"), image.shape)
         if self._digests is None or self._digests[0]() is not data or self._digests[1] != key:
             self._digests = (ref(data), key, digests(image))
         return difference(
@@ -376,15 +386,13 @@ class ComparePanel(QWidget):
             sha256=self._digests[2],
             label=self.fields.label_box.currentText(),
             slice=slice,
+            axis=image.plane,
             model=None if entry is None else entry.model,
         )
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
         try:
-            image, entry = self.image(), self.model_box.entry
-            flat = entry is not None and entry.card.spatial_dims == 2 and image.spatial_dims == 3
-            self.fields.slice_note.setVisible(flat)
             plan = self.plan()
         except UserError as error:
             self.fields.set_truth_note([])
@@ -397,6 +405,7 @@ class ComparePanel(QWidget):
     def _connect(self) -> None:
         fields, target = self.fields, self.fields.target_fields
         self.image_box.changed.connect(self._on_image)
+        self.image_box.moved.connect(self._on_moved)
         self.model_box.changed.connect(self._on_model)
         for part in (fields.methods, fields.metrics, fields.region_box):
             part.changed.connect(self._update)
@@ -413,7 +422,6 @@ class ComparePanel(QWidget):
             self,
             [
                 (self.viewer.events.theme, lambda _: self._on_theme()),
-                (self.viewer.dims.events.current_step, lambda _: self._on_dims()),
             ],
         )
         grids = [self.results.grid, self.results.inspector.grid]
@@ -422,12 +430,10 @@ class ComparePanel(QWidget):
     def _running(self) -> jobs.Job | None:
         return self._job
 
-    def _on_dims(self) -> None:
+    def _on_moved(self) -> None:
         """Another slice, or time point, is shown."""
-        if self.layer is not None and self.layer.ndim == 4:
-            self._on_label()
-        elif self.fields.slice_note.isVisibleTo(self.fields):
-            self._update()
+        self.fields.methods.set_maps(self._maps())
+        self._update()
 
     def _on_theme(self) -> None:
         theme = get_theme(self.viewer.theme)

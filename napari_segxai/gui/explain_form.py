@@ -79,6 +79,7 @@ class ExplainForm(QWidget):
         self.inputs = QFormLayout()
         self.inputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.inputs.addRow("Image", self.image_box)
+        self.inputs.addRow("", self.image_box.details)
         self.inputs.addRow("Region", self.region_box)
         self.inputs.addRow("Model", self.model_box)
         self.inputs.addRow("Label", self.label_box)

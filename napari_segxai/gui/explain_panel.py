@@ -27,6 +27,7 @@ from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import Live, show
+from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.trust_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.targets import Target
 from napari_segxai.trust.checking import check_steps
@@ -53,7 +54,7 @@ class ExplainPanel(ExplainForm):
         self._explained: Job | None = None
         self._evidence = ""
         self._job: jobs.Job | None = None
-        self._asked: tuple[ref[ImageLayer], Chosen, int] | None = None
+        self._asked: tuple[ref[ImageLayer], Chosen] | None = None
         self._to_show: list[Any] = []
         self._live = Live(napari_viewer)
         self._connect()
@@ -81,8 +82,12 @@ class ExplainPanel(ExplainForm):
         UserError
             If there is none, or it is no image.
         """
+        return self.shown().image
+
+    def shown(self) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is."""
         entry = self.model_box.entry
-        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+        return self.image_box.shown(entry.card if entry is not None else None)
 
     def question(self, region: Any = None) -> Job:
         """Return the job that the form describes, checked.
@@ -92,15 +97,12 @@ class ExplainPanel(ExplainForm):
         UserError
             Saying what is missing or does not fit.
         """
-        image, entry = self.image(), self.model_box.entry
+        shown, entry = self.shown(), self.model_box.entry
         if self.model_box.problem:
             raise UserError(self.model_box.problem)
         if entry is None or entry.model is None:
             raise UserError("Loading the model…")
-        slices = entry.model.slices(image)
-        slice = None
-        if slices is not None and self.slice_box.currentText() == CURRENT_SLICE:
-            slice = layers.slice_of(self.layer, self.viewer)
+        every = self.slice_box.currentText() != CURRENT_SLICE
         target = Target(
             self.label_box.currentText(),
             region=region,
@@ -109,12 +111,12 @@ class ExplainPanel(ExplainForm):
         )
         return Job.make(
             entry.model,
-            image,
+            shown.image,
             target,
             self.method.name,
             seed=self.seed_box.value(),
             device=self.device_box.currentData(),
-            slice=slice,
+            slice=None if every else shown.slice,
             **self.form.values(),
         )
 
@@ -129,7 +131,7 @@ class ExplainPanel(ExplainForm):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        self._asked = (ref(layer), chosen, layers.frame_of(layer, self.viewer))
+        self._asked = (ref(layer), chosen)
 
         evidence: list[str] = []
 
@@ -230,13 +232,13 @@ class ExplainPanel(ExplainForm):
         """Put a script that makes the last result again on the clipboard; returns it."""
         if self.explanation is None:
             return ""
-        source, chosen, frame = self._asked
+        source, chosen = self._asked
         layer = source()
         text = script.python_of(
             self.explanation.record.as_dict(),
             layer=layer.name if layer is not None else self.explanation.image.name,
             region=chosen.code,
-            frame=frame,
+            image=self.explanation.image,
         )
         QApplication.clipboard().setText(text)
         self.run_bar.show_status("The script is on the clipboard.")
@@ -340,6 +342,7 @@ class ExplainPanel(ExplainForm):
 
     def _connect(self) -> None:
         self.image_box.changed.connect(self._on_image)
+        self.image_box.moved.connect(self._update)
         self.region_box.changed.connect(self._update)
         self.model_box.changed.connect(self._on_model)
         self.method_box.currentIndexChanged.connect(lambda _: self._on_method())
@@ -358,16 +361,10 @@ class ExplainPanel(ExplainForm):
         links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
             (self.viewer.layers.selection.events.active, lambda _: self._on_active()),
-            (self.viewer.dims.events.current_step, lambda _: self._on_step_shown()),
         ]
         connect_until_gone(self, links)
         self._closed = {"closed": False}
         stop_when_gone(self, self._closed, self._running, self.viewer)
-
-    def _on_step_shown(self) -> None:
-        """Another slice is shown, which may or may not lie in the image."""
-        if self.inputs.isRowVisible(self.slice_box):
-            self._update()
 
     def _on_active(self) -> None:
         """Show the verdicts of the selected result; those of the last one while another layer is selected."""

@@ -42,8 +42,6 @@ class FlowForm(QWidget):
         self.layer_picker = LayerPicker()
         self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
-        self.slice_note = QLabel("2D model: the slice that is shown.")
-        self.slice_note.setWordWrap(True)
         self.form = ParameterForm()
         self.parameters = section("Parameters", self.form)
         self.target_fields = TargetFields()
@@ -65,6 +63,7 @@ class FlowForm(QWidget):
         self.run_bar.add_button(self.causal)
         rows = {
             "Image": self.image_box,
+            "": self.image_box.details,
             "Model": self.model_box,
             "Labels": self.label_list,
             "Method": beside(self.method_box, self.help),
@@ -72,5 +71,5 @@ class FlowForm(QWidget):
             "Region": self.region_box,
             "Truth": self.truth_box,
         }
-        parts = (self.slice_note, self.summary, self.parameters, self.target)
+        parts = (self.summary, self.parameters, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)

@@ -26,6 +26,7 @@ from napari_segxai.gui.flow_form import FlowForm
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import show
+from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
 
 if TYPE_CHECKING:
@@ -87,8 +88,12 @@ class FlowPanel(QWidget):
 
     def image(self) -> Image:
         """Return the chosen layer as an image, at the time point that is shown."""
+        return self.shown().image
+
+    def shown(self) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is."""
         entry = self.model_box.entry
-        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+        return self.image_box.shown(entry.card if entry is not None else None)
 
     def plan(self) -> Plan:
         """Return the flow that the form describes, checked.
@@ -98,7 +103,8 @@ class FlowPanel(QWidget):
         UserError
             Saying what is missing or does not fit.
         """
-        image, entry, fields = self.image(), self.model_box.entry, self.fields
+        shown, entry, fields = self.shown(), self.model_box.entry, self.fields
+        image = shown.image
         if self.model_box.problem:
             raise UserError(self.model_box.problem)
         if entry is None or entry.model is None:
@@ -110,7 +116,6 @@ class FlowPanel(QWidget):
         chosen = fields.layer_picker.chosen()
         if chosen == []:
             raise UserError("Tick a network layer at least.")
-        flat = entry.model.slices(image) is not None
         target = fields.target_fields
         return plan_flow(
             entry.model,
@@ -122,7 +127,7 @@ class FlowPanel(QWidget):
             truth=fields.truth_box.chosen(),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),
-            slice=layers.slice_of(self.layer, self.viewer) if flat else None,
+            slice=shown.slice,
             seed=target.seed_box.value(),
             device=fields.device_box.currentData(),
             **fields.form.values(),
@@ -143,8 +148,7 @@ class FlowPanel(QWidget):
             "source": ref(self.layer),
             "layers": self.fields.layer_picker.chosen(),
             "region": region.code,
-            "truth": None if truth is None else truth.name,
-            "frame": layers.frame_of(self.layer, self.viewer),
+            "truth": self.fields.truth_box.code() if truth is not None else None,
         }
         self._start(plan.steps, partial(self._on_done, plan, asked), "starting")
 
@@ -286,9 +290,6 @@ class FlowPanel(QWidget):
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
         try:
-            image, entry = self.image(), self.model_box.entry
-            flat = entry is not None and entry.card.spatial_dims == 2 and image.spatial_dims == 3
-            self.fields.slice_note.setVisible(flat)
             plan = self.plan()
         except UserError as error:
             self.run_bar.set_blocked(str(error))
@@ -299,6 +300,7 @@ class FlowPanel(QWidget):
     def _connect(self) -> None:
         fields, target = self.fields, self.fields.target_fields
         self.image_box.changed.connect(self._on_image)
+        self.image_box.moved.connect(self._update)
         self.model_box.changed.connect(self._on_model)
         fields.method_box.currentIndexChanged.connect(lambda _: self._on_method())
         for part in (fields.label_list, fields.layer_picker, fields.region_box, fields.form):
@@ -316,7 +318,7 @@ class FlowPanel(QWidget):
             [
                 (self.viewer.events.theme, lambda _: self._on_theme()),
                 *(
-                    (event, lambda _: self._on_dims())
+                    (event, lambda _: self._follow())
                     for event in (dims.current_step, dims.order, dims.ndisplay)
                 ),
             ],
@@ -326,12 +328,6 @@ class FlowPanel(QWidget):
 
     def _running(self) -> jobs.Job | None:
         return self._job
-
-    def _on_dims(self) -> None:
-        """Another slice is shown."""
-        self._follow()
-        if self.fields.slice_note.isVisibleTo(self.fields):
-            self._update()
 
     def _follow(self) -> None:
         """Cut the tiles where the viewer is."""

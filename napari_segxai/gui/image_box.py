@@ -11,13 +11,15 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.errors import UserError
-from napari_segxai.gui import layers
 from napari_segxai.gui.closing import connect_until_gone
+from napari_segxai.gui.image_details import ImageDetails
+from napari_segxai.gui.shown import Shown
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_segxai.image import Image
+    from napari_segxai.model.card import ModelCard
 
 
 class ImageBox(QComboBox):
@@ -26,17 +28,25 @@ class ImageBox(QComboBox):
     Attributes
     ----------
     changed
-        Emitted when another layer is chosen, and when layers came, went or were renamed.
+        Emitted when another layer is chosen, when layers came, went or were renamed, and when its axes or channels
+        are chosen.
+    moved
+        Emitted when the viewer shows another frame or slice of what is explained.
+    details
+        What is asked and said about the image; to be put below this list.
     """
 
     changed = Signal()
+    moved = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None):
         super().__init__(parent)
         self.viewer = viewer
         self.setToolTip("The image that was segmented.")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.details = ImageDetails(viewer)
         self._layers: list[ref[ImageLayer]] = []
+        self._follows = False
         self.currentIndexChanged.connect(lambda _: self.changed.emit())
         rename: Callable[..., None] = lambda _: self.refresh()  # noqa: E731
 
@@ -44,13 +54,18 @@ class ImageBox(QComboBox):
             event.value.events.name.connect(rename)
             self.refresh()
 
-        events = viewer.layers.events
+        self.details.changed.connect(lambda: self.changed.emit())
+        events, dims = viewer.layers.events, viewer.dims.events
         connect_until_gone(
             self,
             [
                 (events.inserted, inserted),
                 (events.removed, rename),
                 (viewer.layers.selection.events.active, lambda _: self._follow_active()),
+                *(
+                    (event, lambda _: self._on_dims())
+                    for event in (dims.current_step, dims.order, dims.ndisplay)
+                ),
             ],
             viewer,
             rename,
@@ -63,13 +78,17 @@ class ImageBox(QComboBox):
         layer = self._layers[index]() if 0 <= index < len(self._layers) else None
         return layer if layer is not None and layer in self.viewer.layers else None
 
-    def image(self, channels: int | None = None) -> Image:
-        """Return the chosen layer as an image, at the time point that is shown.
+    def image(self, wanted: ModelCard | int | None = None) -> Image:
+        """Return the chosen layer as an image, at the time point that is shown; see `shown`."""
+        return self.shown(wanted).image
+
+    def shown(self, wanted: ModelCard | int | None = None) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is.
 
         Parameters
         ----------
-        channels
-            How many channels the model needs.
+        wanted
+            The card of the model that explains it, or how many channels that takes.
 
         Raises
         ------
@@ -79,7 +98,21 @@ class ImageBox(QComboBox):
         layer = self.layer
         if layer is None:
             raise UserError("Open an image first: drop a file on the window, or File > Open Sample.")
-        return layers.image_of_layer(layer, channels=channels, frame=layers.frame_of(layer, self.viewer))
+        if wanted is None or isinstance(wanted, int):
+            return self.details.could_be(layer, self.sources, wanted)
+        self._follows = True  # until it is known that it stays the same wherever the viewer goes
+        found = self.details.shown(layer, self.sources, wanted)
+        self._follows = bool(found.image.layer.get("at")) or found.slice is not None
+        return found
+
+    @property
+    def sources(self) -> list[ImageLayer]:
+        """All image layers that are offered."""
+        return [layer for weak in self._layers if (layer := weak()) is not None]
+
+    def _on_dims(self) -> None:
+        if self._follows and self.layer is not None:
+            self.moved.emit()
 
     def refresh(self) -> None:
         """Offer the image layers that are there; keep the chosen one."""

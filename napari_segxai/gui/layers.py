@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai.errors import UserError
+from napari_segxai.gui.shown import axes_shown, indices_shown, meta_of
+from napari_segxai.gui.shown import frame_of as frame_of
 from napari_segxai.image import Image
-from napari_segxai.io.layers import image_from_layer
+from napari_segxai.io.layers import axes_of, image_from_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -17,53 +19,66 @@ if TYPE_CHECKING:
 
     from napari_segxai.explanation import Explanation
 
-ATTRIBUTES = ("scale", "translate", "rotate", "shear", "units", "axis_labels", "metadata", "name")
 
-
-def image_of_layer(layer: Layer, *, channels: int | None = None, frame: int = 0) -> Image:
+def image_of_layer(
+    layer: Layer,
+    *,
+    channels: int | None = None,
+    dims: int | None = None,
+    frame: int | Sequence[int] = 0,
+    axes: str | None = None,
+    level: int | None = None,
+) -> Image:
     """Return the `Image` of a napari Image or Labels layer, in the layer's own axis order.
 
     Parameters
     ----------
-    channels
-        How many channels the model needs: an axis of that length (the first or the last) of a layer that is
-        not RGB and has an axis too many for its dimensions is taken as channels.
+    channels, dims
+        How many channels and spatial axes the model needs: an axis of that length is taken as channels where nothing
+        says what it is.
     frame
-        Time point of a layer with a time axis.
+        Time point of a layer with a time axis. Where one index is taken of several axes (time, position, a channel for
+        a model that takes one), one number for each of them, in order; of a single number the others are 0.
+    axes
+        What the axes of the layer are, a letter for each: T time, C channels, Z Y X space, P any other. By its axis
+        labels, units and lengths when it is not given.
+    level
+        Of a pyramid; 0, the finest, by default.
+
+    Raises
+    ------
+    UserError
+        If the axes make no image, or can be read in several ways.
     """
-    meta = {name: getattr(layer, name) for name in ATTRIBUTES}
-    meta["affine"] = np.asarray(layer.affine.affine_matrix)
-    meta["rgb"] = getattr(layer, "rgb", False)
-    meta["multiscale"] = layer.multiscale
-    data = layer.data
-    if channels and channels > 1 and not meta["rgb"] and layer.ndim >= 3:
-        first, last = data.shape[0], data.shape[-1]
-        if first == channels and meta["axis_labels"][0] not in ("c", "channel"):
-            meta["axis_labels"] = ("c", *meta["axis_labels"][1:])
-        elif last == channels and first != channels:
-            data = np.moveaxis(np.asarray(data), -1, 0)
-            meta["axis_labels"] = ("c", *meta["axis_labels"][:-1])
-            for name in ("scale", "translate", "units"):
-                values = list(getattr(layer, name))
-                meta[name] = (values[-1], *values[:-1])
-    return image_from_layer(data, meta).frame(frame)
-
-
-def frame_of(layer: Layer, viewer: ViewerModel) -> int:
-    """Return the time point of `layer` that the viewer shows; 0 for a layer without time."""
-    return index_in(layer, viewer, 0) if layer.ndim == 4 else 0
+    meta = meta_of(layer)
+    found = axes_of(layer.data.shape, meta, channels=channels, dims=dims, axes=axes)
+    picked = found.picked
+    if isinstance(frame, int):
+        time = found.letters.find("T")
+        first = time if time >= 0 else picked[0] if picked else -1
+        at = {k: frame if k == first else 0 for k in picked}
+    else:
+        if len(frame) != len(picked):
+            raise UserError(
+                f"{layer.name}: frame {tuple(frame)} has to hold {len(picked)} numbers, one for each axis "
+                f"{' '.join(found.letters[k] for k in picked) or '(none)'} of {found.letters}."
+            )
+        at = dict(zip(picked, frame, strict=True))
+    return image_from_layer(
+        layer.data, meta, channels=channels, dims=dims, axes=found.letters, at=at, level=level
+    )
 
 
 def slice_of(layer: Layer, viewer: ViewerModel) -> int:
-    """Return the index along the layer's third-last axis that the viewer shows.
+    """Return the index along the first spatial axis of a layer that the viewer shows.
 
     Raises
     ------
     UserError
         If the viewer shows a place outside the layer.
     """
-    axis = layer.ndim - 3
-    index = round(float(layer.world_to_data(viewer.dims.point)[axis]))
+    axis = axes_shown(layer, viewer).spatial[0]
+    index = round(float(indices_shown(layer, viewer)[axis]))
     if not 0 <= index < layer.data.shape[axis]:
         raise UserError(
             f"the slice that is shown lies outside {layer.name}; move the slider until you see it."
@@ -73,7 +88,7 @@ def slice_of(layer: Layer, viewer: ViewerModel) -> int:
 
 def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:
     """Return the index along a layer axis at the viewer's current point."""
-    index = layer.world_to_data(viewer.dims.point)[axis]
+    index = indices_shown(layer, viewer)[axis]
     return int(np.clip(np.rint(index), 0, layer.data.shape[axis] - 1))
 
 

@@ -23,6 +23,8 @@ class Picker:
         Called with the index into the layer's data.
     left
         Called when picking ends, with or without a pixel.
+    what
+        What is to be clicked, for the status line.
     """
 
     def __init__(
@@ -31,9 +33,10 @@ class Picker:
         layer: Callable[[], Layer | None],
         picked: Callable[[tuple[int, ...]], None],
         left: Callable[[], None],
+        what: str = "the object to explain",
     ):
         self.viewer, self.layer, self.picked, self.left = viewer, layer, picked, left
-        self.active = False
+        self.active, self.what = False, what
 
     def enter(self) -> None:
         """Wait for a shift-click; Escape leaves."""
@@ -44,7 +47,7 @@ class Picker:
         self.viewer.cursor.style = "cross"
         self.viewer.mouse_drag_callbacks.append(self._on_drag)
         self.viewer.bind_key("Escape", lambda _: self.leave(), overwrite=True)
-        self.viewer.status = "Shift-click the object to explain; Esc leaves."
+        self.viewer.status = f"Shift-click {self.what}; Esc leaves."
 
     def leave(self) -> None:
         """Stop waiting; the cursor and the keys are as before."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
 
 from napari_segxai.errors import UserError
+from napari_segxai.gui.drawn import point_on, region_mask
 from napari_segxai.gui.picking import Picker
 from napari_segxai.targets import Component, Point
 
@@ -95,21 +95,19 @@ class RegionBox(QWidget):
         Raises
         ------
         UserError
-            If the chosen layer is gone or empty.
+            If the chosen layer is gone or empty, or nothing of it lies in what is shown of the image.
         """
         text, index = self.combo.currentText(), self.combo.currentIndex()
         if text in FIXED and index < len(FIXED):
             return Chosen(FIXED[text], None if FIXED[text] is None else repr(FIXED[text]))
         if self._point is not None and index in (len(FIXED), len(FIXED) + 1):
-            point = self._point[-image.spatial_dims :]
+            point = point_on(image, self._point)
             kind = Component if index == len(FIXED) else Point
             return Chosen(kind(point), f"sx.{kind.__name__}({point})")
         layer = self._layers[index - self.combo.count()]()
         if layer is None or layer not in self.viewer.layers:
             raise UserError(f"the region layer {text!r} is gone; choose another region.")
-        mask = _mask_of(layer, image.spatial_shape, self._layer())
-        if not mask.any():
-            raise UserError(f"the region layer {text!r} is empty; draw something in it.")
+        mask = region_mask(layer, self._layer(), image, self.viewer)
         return Chosen(mask, f"viewer.layers[{layer.name!r}].data > 0")
 
     def _layer(self) -> Image | None:
@@ -136,45 +134,4 @@ class RegionBox(QWidget):
 def _offers_region(layer: Layer, source: Image | None) -> bool:
     if source is None or layer._type_string not in ("labels", "shapes"):
         return False
-    if layer.metadata.get("segxai_role") in ("prediction", "dilation_stages"):
-        return False
-    if layer._type_string == "shapes":
-        return True
-    shape = source.data.shape[:-1] if getattr(source, "rgb", False) else source.data.shape
-    return tuple(layer.data.shape) == tuple(shape)[-layer.ndim :]
-
-
-def _mask_of(layer: Layer, shape: tuple[int, ...], source: Image | None) -> np.ndarray:
-    if layer._type_string == "labels":
-        return np.asarray(layer.data).reshape(shape) > 0
-    masks = np.zeros(shape, bool)
-    n = len(shape)
-    for vertices, kind in zip(layer.data, layer.shape_type, strict=True):
-        if kind in ("line", "path"):
-            continue
-        points = np.array([_to_data(layer, source, vertex)[-n:] for vertex in vertices])
-        if kind == "ellipse":
-            points = _ellipse(points)
-        from skimage.draw import polygon2mask
-
-        plane = polygon2mask(shape[-2:], points[:, -2:])
-        if n == 2:
-            masks |= plane
-        else:
-            index = int(np.clip(np.rint(points[:, 0].mean()), 0, shape[0] - 1))
-            masks[index] |= plane
-    return masks
-
-
-def _to_data(layer: Layer, source: Image | None, vertex: np.ndarray) -> np.ndarray:
-    if source is None:
-        return np.asarray(vertex)
-    return np.asarray(source.world_to_data(layer.data_to_world(vertex)))
-
-
-def _ellipse(corners: np.ndarray) -> np.ndarray:
-    """Return points on the ellipse that fills the box with these four corners."""
-    centre = corners.mean(0)
-    a, b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-    return centre + np.cos(angles) * a + np.sin(angles) * b
+    return layer.metadata.get("segxai_role") not in ("prediction", "dilation_stages")

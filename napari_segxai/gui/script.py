@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_segxai.explainers.registry import find_method
+from napari_segxai.gui.shown import code_of, frame_in_file
+from napari_segxai.model.placement import plane_of
 
 if TYPE_CHECKING:
     from napari_segxai.comparing import Plan
     from napari_segxai.flow import Flow
+    from napari_segxai.image import Image
     from napari_segxai.sweeping import SweepPlan
     from napari_segxai.targets import Target
 
 
-def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = None, frame: int = 0) -> str:
+def python_of(record: Mapping[str, Any], *, layer: str, image: Image, region: str | None = None) -> str:
     """Return Python code that makes an explanation again.
 
     Parameters
@@ -25,13 +28,13 @@ def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = Non
         Name of the layer that was explained.
     region
         Python code for the region in the axes of that layer; None for the predicted pixels.
-    frame
-        Time point.
+    image
+        The image that was explained, at its frame.
     """
     target, path = record["target"], record["image"]["path"]
     from_file = path is not None and region in (None, repr("image"))
     known = record["model"].get("path") or record["model"]["name"]
-    lines = _opening(path if from_file else None, layer, frame, record["model"]["source"], known)
+    lines = _opening(path if from_file else None, layer, image, record["model"]["source"], known)
     arguments = [repr(target["label"])]
     if region is not None:
         arguments.append(f"region={region}")
@@ -45,6 +48,8 @@ def python_of(record: Mapping[str, Any], *, layer: str, region: str | None = Non
     call.append(f"device={record['device']!r}")
     if record["slice"] is not None:
         call.append(f"slice={record['slice']}")
+    if record.get("axis"):
+        call.append(f"axis={record['axis']}")
     call += [f"{name}={value!r}" for name, value in changed.items()]
     lines += [f"explanation = sx.explain({', '.join(call)})", 'explanation.save("explanation")', ""]
     return "\n".join(lines)
@@ -57,7 +62,6 @@ def python_of_flow(
     layers: Sequence[str] | str | None = None,
     region: str | None = None,
     truth: str | None = None,
-    frame: int = 0,
 ) -> str:
     """Return Python code that makes an information flow again.
 
@@ -70,26 +74,26 @@ def python_of_flow(
     region
         Python code for the region in the axes of that layer; None for the predicted pixels.
     truth
-        Name of the Labels layer that holds the truth, or None.
-    frame
-        Time point.
+        Python code for the truth, or None.
     """
     job = next(iter(flow.jobs.values()))
     from_file = flow.image.path is not None and region in (None, repr("image")) and truth is None
     path = flow.image.path if from_file else None
-    lines = _opening(path, layer, frame, flow.model.source, flow.model.name)
+    lines = _opening(path, layer, flow.image, flow.model.source, flow.model.name)
     call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
     if layers is not None:
         call.append(f"layers={layers!r}")
     if region is not None:
         call.append(f"region={region}")
     if truth is not None:
-        call.append(f"truth=sx.image_of_layer(viewer.layers[{truth!r}], frame={frame})")
+        call.append(f"truth={truth}")
     for name, default in (("score", "logit"), ("reduction", "mean")):
         if (value := getattr(job.target, name)) != default:
             call.append(f"{name}={value!r}")
     if job.slice is not None:
         call.append(f"slice={job.slice}")
+    if plane_of(job.model.card, job.image):
+        call.append(f"axis={plane_of(job.model.card, job.image)}")
     call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
     if any(tile.lost is not None for tile in flow.tiles.values()):
         call.append("causal=True")
@@ -109,7 +113,6 @@ def python_of_comparison(
     region: str | None = None,
     truth: str | None = None,
     noise_model: str | None = None,
-    frame: int = 0,
 ) -> str:
     """Return Python code that makes a comparison again.
 
@@ -124,16 +127,14 @@ def python_of_comparison(
     region
         Python code for the region in the axes of that layer; None for the predicted pixels.
     truth
-        Name of the Labels layer that holds the truth, or None.
+        Python code for the truth, or None.
     noise_model
         The file of the noise model, or None.
-    frame
-        Time point.
     """
     job = plan.job
     from_file = job.image.path is not None and region in (None, repr("image")) and truth is None and not maps
     path = job.image.path if from_file else None
-    lines = _opening(path, layer, frame, job.model.source, job.model.name)
+    lines = _opening(path, layer, job.image, job.model.source, job.model.name)
     lines.append(_target(job.target, region))
     specs = [(name, dict(values)) if values else name for name, values in methods]
     call = ["model", "image", "target", repr(specs)]
@@ -141,12 +142,14 @@ def python_of_comparison(
         given = ", ".join(f"{name!r}: viewer.layers[{own!r}].data" for name, own in maps.items())
         call.append(f"maps={{{given}}}")
     if truth is not None:
-        call.append(f"truth=sx.image_of_layer(viewer.layers[{truth!r}], frame={frame})")
+        call.append(f"truth={truth}")
     if noise_model is not None:
         call.append(f"noise_model={noise_model!r}")
     call += [f"metrics={[metric.name for metric in plan.metrics]!r}", f"controls={plan.controls}"]
     if job.slice is not None:
         call.append(f"slice={job.slice}")
+    if plane_of(job.model.card, job.image):
+        call.append(f"axis={plane_of(job.model.card, job.image)}")
     call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
     call += [f"{name}={value!r}" for name, value in plan.options.items()]
     lines += [f"comparison = sx.compare({', '.join(call)})", 'comparison.save("comparison")', ""]
@@ -159,12 +162,11 @@ def python_of_sweep(
     layer: str,
     region: str | None = None,
     noise_model: str | None = None,
-    frame: int = 0,
 ) -> str:
     """Return Python code that makes a sweep again; see `python_of_comparison`."""
     comparing, job = plan.comparing, plan.comparing.job
     path = job.image.path if region in (None, repr("image")) else None
-    lines = _opening(path, layer, frame, job.model.source, job.model.name)
+    lines = _opening(path, layer, job.image, job.model.source, job.model.name)
     lines.append(_target(job.target, region))
     method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
     call = ["model", "image", "target", repr(method), repr(dict(plan.grid))]
@@ -173,6 +175,8 @@ def python_of_sweep(
     call.append(f"metrics={[metric.name for metric in comparing.metrics]!r}")
     if job.slice is not None:
         call.append(f"slice={job.slice}")
+    if plane_of(job.model.card, job.image):
+        call.append(f"axis={plane_of(job.model.card, job.image)}")
     call += [f"seed={job.seed}", f"device={str(job.device)!r}"]
     call += [f"{name}={value!r}" for name, value in comparing.options.items()]
     lines += [f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")', ""]
@@ -190,16 +194,16 @@ def _target(target: Target, region: str | None) -> str:
     return f"target = sx.Target({', '.join(arguments)})"
 
 
-def _opening(path: str | None, layer: str, frame: int, source: str, known: str) -> list[str]:
+def _opening(path: str | None, layer: str, image: Image, source: str, known: str) -> list[str]:
     """Return the lines that get the image, from its file or from a layer of the viewer, and the model."""
     lines = ["import napari_segxai as sx", ""]
-    if path is not None:
-        lines.append(f"image = sx.read_image({path!r})" + (f".frame({frame})" if frame else ""))
+    if path is not None and frame_in_file(image) is not None:
+        lines.append(f"image = sx.read_image({path!r}){frame_in_file(image)}")
     else:
         lines += [
             "import napari",
             "viewer = napari.current_viewer()",
-            f"image = sx.image_of_layer(viewer.layers[{layer!r}], frame={frame})",
+            f"image = {code_of(layer, image)}",
         ]
     name = source.removeprefix("built-in ") if source.startswith("built-in ") else known
     lines.append(f"model = sx.load_model({name!r})")

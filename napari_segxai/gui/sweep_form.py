@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_segxai.comparing import METRICS
 from napari_segxai.explainers.registry import Method, all_methods
@@ -35,8 +35,6 @@ class SweepForm(QWidget):
         self.model_box = ModelBox()
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
         self.region_box = RegionBox(viewer)
-        self.slice_note = QLabel("2D model: the slice that is shown.")
-        self.slice_note.setWordWrap(True)
         self.method_box = MethodBox(self.methods, "The method whose parameters are swept.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.grid_box = GridBox()
@@ -56,12 +54,13 @@ class SweepForm(QWidget):
         self.run_bar.save.setToolTip("Write the table and the heat maps.")
         rows = {
             "Image": self.image_box,
+            "": self.image_box.details,
             "Model": self.model_box,
             "Label": self.label_box,
             "Region": self.region_box,
             "Method": beside(self.method_box, self.help),
         }
-        parts = (self.grid_box, self.slice_note, self.parameters, self.metric_section, self.target)
+        parts = (self.grid_box, self.parameters, self.metric_section, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     @property

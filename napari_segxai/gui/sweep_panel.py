@@ -21,6 +21,7 @@ from napari_segxai.gui.fields import offer_labels
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import show_map
+from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.sweep_form import SweepForm
 from napari_segxai.gui.sweep_results import SweepResults, words_of
 from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
@@ -87,8 +88,12 @@ class SweepPanel(QWidget):
 
     def image(self) -> Image:
         """Return the chosen layer as an image, at the time point that is shown."""
+        return self.shown().image
+
+    def shown(self) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is."""
         entry = self.model_box.entry
-        return self.image_box.image(len(entry.card.channels) if entry is not None else None)
+        return self.image_box.shown(entry.card if entry is not None else None)
 
     def plan(self) -> SweepPlan:
         """Return the sweep that the form describes, checked.
@@ -98,7 +103,8 @@ class SweepPanel(QWidget):
         UserError
             Saying what is missing or does not fit.
         """
-        image, entry, fields = self.image(), self.model_box.entry, self.fields
+        shown, entry, fields = self.shown(), self.model_box.entry, self.fields
+        image = shown.image
         if self.model_box.problem:
             raise UserError(self.model_box.problem)
         if entry is None or entry.model is None:
@@ -107,7 +113,6 @@ class SweepPanel(QWidget):
         if not fields.metrics.chosen():
             raise UserError("Tick a metric at least.")
         target = fields.target_fields
-        flat = entry.model.slices(image) is not None
         return plan_sweep(
             entry.model,
             image,
@@ -122,7 +127,7 @@ class SweepPanel(QWidget):
             metrics=fields.metrics.chosen(),
             seed=target.seed_box.value(),
             device=fields.device_box.currentData(),
-            slice=layers.slice_of(self.layer, self.viewer) if flat else None,
+            slice=shown.slice,
             **fields.metrics.options(),
         )
 
@@ -140,7 +145,6 @@ class SweepPanel(QWidget):
             "source": ref(self.layer),
             "region": region.code,
             "noise_model": self.fields.metrics.noise_model,
-            "frame": layers.frame_of(self.layer, self.viewer),
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
         self.run_bar.set_running("starting")
@@ -267,9 +271,6 @@ class SweepPanel(QWidget):
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
         try:
-            image, entry = self.image(), self.model_box.entry
-            flat = entry is not None and entry.card.spatial_dims == 2 and image.spatial_dims == 3
-            self.fields.slice_note.setVisible(flat)
             plan = self.plan()
         except UserError as error:
             self.run_bar.set_blocked(str(error))
@@ -281,6 +282,7 @@ class SweepPanel(QWidget):
     def _connect(self) -> None:
         fields, target = self.fields, self.fields.target_fields
         self.image_box.changed.connect(self._on_image)
+        self.image_box.moved.connect(self._update)
         self.model_box.changed.connect(self._on_model)
         fields.method_box.currentIndexChanged.connect(lambda _: self._on_method())
         fields.grid_box.changed.connect(self._on_grid)
@@ -297,18 +299,12 @@ class SweepPanel(QWidget):
             self,
             [
                 (self.viewer.events.theme, lambda _: self._on_theme()),
-                (self.viewer.dims.events.current_step, lambda _: self._on_dims()),
             ],
         )
         stop_when_gone(self, {"closed": False}, self._running, self.viewer)
 
     def _running(self) -> jobs.Job | None:
         return self._job
-
-    def _on_dims(self) -> None:
-        """Another slice is shown."""
-        if self.fields.slice_note.isVisibleTo(self.fields):
-            self._update()
 
     def _on_theme(self) -> None:
         theme = get_theme(self.viewer.theme)

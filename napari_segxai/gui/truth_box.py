@@ -8,7 +8,7 @@ from weakref import ref
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.errors import UserError
-from napari_segxai.gui import layers
+from napari_segxai.gui.shown import code_of, shown
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -63,7 +63,12 @@ class TruthBox(QComboBox):
         layer = self.layer
         if layer is None or layer not in self.viewer.layers:
             raise UserError(f"the truth layer {self.currentText()!r} is gone; choose another one, or none.")
-        return layers.image_of_layer(layer, frame=layers.frame_of(layer, self.viewer))
+        return shown(layer, self.viewer).image
+
+    def code(self) -> str | None:
+        """Return Python code that takes the truth from its layer again, or None."""
+        image = self.chosen()
+        return None if image is None or self.layer is None else code_of(self.layer.name, image)
 
 
 def _is_truth(layer: Layer) -> bool:

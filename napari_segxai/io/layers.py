@@ -19,7 +19,8 @@ import numpy as np
 
 from napari_segxai import orientation
 from napari_segxai.errors import UserError
-from napari_segxai.image import Image
+from napari_segxai.image import Image, Lazy
+from napari_segxai.io.axes import Axes, choose, parse, readings
 
 WORLD = -np.eye(3)[::-1]
 """From RAS+ mm to the world of napari, -(S, A, R); it is its own inverse."""
@@ -33,10 +34,6 @@ MILLIMETRES = {
     "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3,
 }  # fmt: skip
 """Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
-
-SECONDS = {
-    "s", "sec", "second", "ms", "msec", "millisecond", "us", "µs", "usec", "microsecond", "minute", "hour",
-}  # fmt: skip
 
 TIME_UNITS = {
     "second": "s",
@@ -133,73 +130,86 @@ def layers_from_image(image: Image, kind: str = "image") -> list[tuple[np.ndarra
     return out
 
 
-def image_from_layer(data: Any, meta: Mapping[str, Any]) -> Image:
+def image_from_layer(
+    data: Any,
+    meta: Mapping[str, Any],
+    *,
+    channels: int | None = None,
+    dims: int | None = None,
+    axes: str | None = None,
+    at: Mapping[int, int] | None = None,
+    level: int | None = None,
+) -> Image:
     """Return the `Image` of a napari layer, with its axes in the order of the layer.
 
     A layer that our reader made, or that carries its ``metadata["nifti"]`` and lies at the same place (or
     nowhere: a transform that nobody set), has the affine of the file, for the layer's axes. If the layer
     was moved since, the affine says where it is now. Any other layer has no affine, but keeps its spacing,
-    units and transform.
+    units and transform. Nothing is read that is not in memory: what is lazy stays lazy.
 
     Parameters
     ----------
     data
-        The layer's data; of a multiscale layer, the finest level is taken.
+        The layer's data; of a multiscale layer, its levels.
     meta
         The layer's attributes: scale, translate, rotate, shear, affine, units, axis_labels, metadata, name,
         rgb.
+    channels, dims
+        How many channels and spatial axes the model takes.
+    axes
+        What the axes are, e.g. "TCYX"; by labels, units and what the model takes when it is not given.
+    at
+        The index of every axis of which one is taken (time, position, a channel that is shown). A time axis stays
+        where it is not given.
+    level
+        Of a pyramid; 0, the finest, by default.
+
+    Raises
+    ------
+    UserError
+        If the axes make no image, or can be read in several ways.
     """
     name = str(meta.get("name") or "layer")
-    if meta.get("multiscale") or isinstance(data, (list, tuple)):
-        data = data[0]
-    data = np.asarray(data)
-    rgb = bool(meta.get("rgb"))
-    ndim = data.ndim - rgb
+    pyramid = bool(meta.get("multiscale")) or isinstance(data, (list, tuple))
+    levels = list(data) if pyramid else [data]
+    if not 0 <= (level or 0) < len(levels):
+        raise UserError(f"{name} has levels 0 to {len(levels) - 1}, not {level}.")
+    data = levels[level or 0]
+    if not (hasattr(data, "shape") and hasattr(data, "dtype")):
+        data = np.asarray(data)
+    rgb, shape = bool(meta.get("rgb")), tuple(data.shape)
+    ndim = len(shape) - rgb
     metadata = dict(meta.get("metadata") or {})
-    nifti = metadata.get("nifti")
-    nifti = dict(nifti) if isinstance(nifti, Mapping) and "affine" in nifti and "shape" in nifti else None
-    labels = [str(label).lower() for label in meta.get("axis_labels") or [""] * ndim]
-    units = [str(unit) for unit in meta.get("units") or ["pixel"] * ndim]
-
-    file_affine = file_shape = turn = None
-    if nifti is not None:
-        file_affine = np.asarray(nifti["affine"], float)
-        file_shape = (*nifti["shape"], 1, 1)[:3]
-        turn = orientation.reorientation(orientation.axis_codes(file_affine), orientation.DISPLAY)
-        if tuple(file_shape[axis] for axis in turn[0]) != data.shape[max(ndim - 3, 0) : ndim]:
-            nifti = None  # the layer has another grid: what the file said does not hold for it
-
-    channel, time, spatial = _meaning_of_axes(ndim, labels, units, volume=nifti is not None, name=name)
-    if rgb:
-        channel = data.ndim - 1
-    n = len(spatial)
-    transform = _spatial_transform(meta, ndim, n)
-    transform["units"] = tuple(_short(unit) for unit in units[ndim - n :])
-    transform["axis_labels"] = tuple(meta.get("axis_labels") or ("z", "y", "x")[-n:])[-n:]
+    finest = levels[0].shape if pyramid else shape
+    nifti = file_geometry(metadata, finest[:ndim])
+    found = axes_of(finest, meta, channels=channels, dims=dims, axes=axes)
+    spatial, n = found.spatial, len(found.spatial)
+    transform = _spatial_transform(meta, ndim, spatial)
+    if level:
+        transform["factors"] = tuple(finest[k] / shape[k] for k in spatial)
+        _coarsen(transform, transform["factors"])
+    units = _units(meta, ndim)
+    transform["units"] = tuple(_short(units[k]) for k in spatial)
+    labels = tuple(meta.get("axis_labels") or ())
+    transform["axis_labels"] = (
+        tuple(labels[k] for k in spatial) if len(labels) == ndim else ("z", "y", "x")[-n:]
+    )
+    transform["letters"], transform["spatial"], transform["level"] = found.letters, spatial, level or 0
 
     affine, header = None, {}
     if nifti is not None:
         header = {**nifti, "format": "nifti"}
-        here = index_to_world(transform, n)
-        shown = orientation.apply_to_affine(file_affine, file_shape, turn)
-        expected = np.eye(4)
-        expected[:3] = WORLD @ shown[:3]
-        far = np.array([*(s - 1 for s in data.shape[ndim - 3 : ndim]), 1.0])
-        moved = np.abs(here - expected)[:3] @ np.maximum(far, 1)
-        size = np.linalg.norm(shown[:3, :3], axis=0).min()
-        if moved.max() < max(2 * STRAIGHT, 1e-3 * size) or np.array_equal(here, np.eye(4)):
-            affine = shown
-        else:
-            affine = np.eye(4)
-            affine[:3] = WORLD @ here[:3]
-    if time is not None:
+        affine = _affine_of(nifti, transform, [shape[k] for k in spatial], level or 0)
+    time = found.letters.find("T")
+    if time >= 0:
         scale = np.ravel(meta.get("scale") if meta.get("scale") is not None else np.ones(ndim))
         start = np.ravel(meta.get("translate") if meta.get("translate") is not None else np.zeros(ndim))
         header["time"] = (float(scale[time]), TIME_UNITS.get(units[time], units[time]), float(start[time]))
+    stored, channel, time = _picked(data, found, dict(at or {}), rgb, name, transform)
     same = set(transform["units"])
     path = (nifti or {}).get("path") or metadata.get("path")
     return Image(
-        data,
+        stored,
         affine=affine,
         channel_axis=channel,
         time_axis=time,
@@ -210,6 +220,100 @@ def image_from_layer(data: Any, meta: Mapping[str, Any]) -> Image:
         layer=transform,
         header=header,
     )
+
+
+def axes_of(
+    shape: Sequence[int],
+    meta: Mapping[str, Any],
+    *,
+    channels: int | None = None,
+    dims: int | None = None,
+    axes: str | None = None,
+) -> Axes:
+    """Return what the axes of a layer are; see `image_from_layer`."""
+    name, rgb = str(meta.get("name") or "layer"), bool(meta.get("rgb"))
+    if axes is not None:
+        return parse(axes, shape, name, rgb=rgb, channels=channels)
+    return choose(readings_of(shape, meta, channels=channels, dims=dims), name)
+
+
+def readings_of(
+    shape: Sequence[int], meta: Mapping[str, Any], *, channels: int | None = None, dims: int | None = None
+) -> list[Axes]:
+    """Return the ways in which the axes of a layer can be read, the likeliest first; see `axes.readings`."""
+    rgb = bool(meta.get("rgb"))
+    ndim = len(shape) - rgb
+    volume = file_geometry(meta.get("metadata") or {}, shape[:ndim]) is not None
+    labels = list(meta.get("axis_labels") or ())
+    return readings(shape, labels, _units(meta, ndim), rgb=rgb, volume=volume, channels=channels, dims=dims)
+
+
+def file_geometry(metadata: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any] | None:
+    """Return what a layer's metadata say of its NIfTI file; None if there is no file, or the layer has another grid."""
+    nifti = metadata.get("nifti")
+    if not (isinstance(nifti, Mapping) and "affine" in nifti and "shape" in nifti):
+        return None
+    turn = orientation.reorientation(
+        orientation.axis_codes(np.asarray(nifti["affine"], float)), orientation.DISPLAY
+    )
+    file_shape = (*nifti["shape"], 1, 1)[:3]
+    return dict(nifti) if tuple(file_shape[axis] for axis in turn[0]) == tuple(shape[-3:]) else None
+
+
+def _affine_of(
+    nifti: Mapping[str, Any], transform: Mapping[str, Any], shape: Sequence[int], level: int
+) -> np.ndarray:
+    """Return the affine of a layer with a file: that of the file, or where the layer was moved since."""
+    file_affine, file_shape = np.asarray(nifti["affine"], float), (*nifti["shape"], 1, 1)[:3]
+    turn = orientation.reorientation(orientation.axis_codes(file_affine), orientation.DISPLAY)
+    here = index_to_world(transform, 3)
+    shown = orientation.apply_to_affine(file_affine, file_shape, turn)
+    expected = np.eye(4)
+    expected[:3] = WORLD @ shown[:3]
+    far = np.array([*(s - 1 for s in shape), 1.0])
+    moved = np.abs(here - expected)[:3] @ np.maximum(far, 1)
+    size = np.linalg.norm(shown[:3, :3], axis=0).min()
+    if not level and (moved.max() < max(2 * STRAIGHT, 1e-3 * size) or np.array_equal(here, np.eye(4))):
+        return shown
+    affine = np.eye(4)
+    affine[:3] = WORLD @ here[:3]
+    return affine
+
+
+def _picked(
+    data: Any, found: Axes, at: dict[int, int], rgb: bool, name: str, transform: dict[str, Any]
+) -> tuple[Any, int | None, int | None]:
+    """Return the data at the indices that are taken, and which of its axes are channels and time."""
+    time = found.letters.find("T")
+    missing = [k for k in found.picked if k not in at and k != time]
+    if missing:
+        raise UserError(
+            f"{name}: a layer with {len(found.letters)} axes is no image; it needs 2 or 3 spatial axes, and time or "
+            f"channels beside them: say which index of its axes {found.letters} is meant."
+        )
+    for k in found.picked:
+        if k in at and not -data.shape[k] <= at[k] < data.shape[k]:
+            word = "time point" if k == time else "index"
+            raise UserError(f"{name}: {word} {at[k]} is outside 0 to {data.shape[k] - 1}.")
+    index: list[Any] = [slice(None)] * len(data.shape)
+    for k in found.picked:
+        if k in at:
+            index[k] = at[k] % data.shape[k]
+    transform["at"] = {k: index[k] for k in found.picked if k in at}
+    kept = [k for k in range(len(data.shape)) if isinstance(index[k], slice)]
+    stored = data
+    if isinstance(data, np.ndarray):
+        stored = np.asarray(data[tuple(index)])
+    elif not isinstance(data, Lazy) or transform["at"]:
+        stored = Lazy(lambda: np.asarray(data[tuple(index)]), [data.shape[k] for k in kept], data.dtype)
+    channel = len(data.shape) - 1 if rgb else found.channel
+    place = lambda k: kept.index(k) if k is not None and k in kept else None  # noqa: E731
+    return stored, place(channel), place(time if time >= 0 else None)
+
+
+def _units(meta: Mapping[str, Any], ndim: int) -> list[str]:
+    units = [str(unit) for unit in meta.get("units") or ()]
+    return units if len(units) == ndim else ["pixel"] * ndim
 
 
 def index_to_world(transform: Mapping[str, Any], n: int) -> np.ndarray:
@@ -225,41 +329,32 @@ def index_to_world(transform: Mapping[str, Any], n: int) -> np.ndarray:
     return np.diag([*factors, 1.0]) @ matrix
 
 
-def _meaning_of_axes(
-    ndim: int, labels: Sequence[str], units: Sequence[str], *, volume: bool, name: str
-) -> tuple[int | None, int | None, tuple[int, ...]]:
-    """Say which layer axes are channel, time and space, by their labels, their units and their number."""
-    channel = next((k for k in range(ndim) if labels[k] in ("c", "channel", "channels")), None)
-    time = next((k for k in range(ndim) if labels[k] in ("t", "time") or units[k] in SECONDS), None)
-    if volume:
-        channel, time = (k if k is not None and k < ndim - 3 else None for k in (channel, time))
-    rest = [k for k in range(ndim) if k not in (channel, time)]
-    if len(rest) > 3 and time is None:
-        time = rest.pop(0)
-    if len(rest) > 3 and channel is None:
-        channel = rest.pop(0)
-    n = len(rest)
-    if n not in (2, 3) or rest != list(range(ndim - n, ndim)):
-        raise UserError(
-            f"{name}: a layer with {ndim} axes is no image; it needs 2 or 3 spatial axes, and time or "
-            "channels "
-            "in front of them."
-        )
-    return channel, time, tuple(rest)
-
-
-def _spatial_transform(meta: Mapping[str, Any], ndim: int, n: int) -> dict[str, Any]:
-    """Return scale, translate, rotate, shear and affine of the last `n` of `ndim` layer axes."""
+def _spatial_transform(meta: Mapping[str, Any], ndim: int, spatial: Sequence[int]) -> dict[str, Any]:
+    """Return scale, translate, rotate, shear and affine of the spatial axes among the `ndim` of a layer."""
     get = lambda key, default: default if meta.get(key) is None else meta[key]  # noqa: E731
-    shear = _tail(_shear(get("shear", np.eye(n))), n)
+    n, own = len(spatial), list(spatial)
+    cut = lambda matrix: _tail(matrix, ndim)[np.ix_(own, own)]  # noqa: E731
+    shear = cut(_shear(get("shear", np.eye(n))))
     upper = np.triu_indices(n, 1)
+    affine = _tail(np.asarray(get("affine", np.eye(n + 1)), float), ndim + 1)
     return {
-        "scale": tuple(float(s) for s in _last(get("scale", ()), n, 1.0)),
-        "translate": tuple(float(s) for s in _last(get("translate", ()), n, 0.0)),
-        "rotate": _tail(_rotation(get("rotate", np.eye(n))), n),
+        "scale": tuple(float(s) for s in _last(get("scale", ()), ndim, 1.0)[own]),
+        "translate": tuple(float(s) for s in _last(get("translate", ()), ndim, 0.0)[own]),
+        "rotate": cut(_rotation(get("rotate", np.eye(n)))),
         "shear": shear[upper] if np.allclose(shear, np.triu(shear)) else shear,
-        "affine": _tail(np.asarray(get("affine", np.eye(n + 1)), float), n + 1),
+        "affine": affine[np.ix_([*own, ndim], [*own, ndim])],
     }
+
+
+def _coarsen(transform: dict[str, Any], factors: Sequence[float]) -> None:
+    """Change a transform to that of a level of a pyramid whose pixels are larger by `factors`."""
+    n, factor = len(factors), np.asarray(factors, float)
+    scale = np.asarray(transform["scale"])
+    middle = (
+        _rotation(transform["rotate"]) @ _tail(_shear(transform["shear"]), n) @ (scale * (factor - 1) / 2)
+    )
+    transform["translate"] = tuple((np.asarray(transform["translate"]) + middle).tolist())
+    transform["scale"] = tuple((scale * factor).tolist())
 
 
 def _last(values: Any, n: int, fill: float) -> np.ndarray:
@@ -328,4 +423,4 @@ def _with_time(kwargs: dict[str, Any], time: Sequence[Any]) -> dict[str, Any]:
 def _is_rgb(image: Image) -> bool:
     if "rgb" in image.header:
         return bool(image.header["rgb"]) and image.channels in (3, 4)
-    return image.channels in (3, 4) and image.array.dtype == np.uint8
+    return image.channels in (3, 4) and image.dtype == np.uint8

@@ -192,9 +192,40 @@ def place(
     )
 
 
+def plane_of_card(card: ModelCard, image: Image) -> int | None:
+    """Return the axis across which a 2D model's slices lie, counted as napari shows the volume.
+
+    None where the card does not say it, or the volume does not know its orientation.
+    """
+    if image.codes is None or card.orientation is None or card.spatial_dims == image.spatial_dims:
+        return None
+    return image.to_display[0].index(orientation.reorientation(image.codes, card.orientation)[0][0])
+
+
+def plane_of(card: ModelCard, image: Image) -> int | None:
+    """Return the axis across which a 2D model's slices of a volume lie, as `Image.across` counts; None without."""
+    if card.spatial_dims >= image.spatial_dims:
+        return None
+    return image.to_display[0].index(_turn(card, image)[0][0])
+
+
 def _turn(card: ModelCard, image: Image) -> orientation.Reorientation:
+    flat = card.spatial_dims < image.spatial_dims
     if image.codes is None:
-        n = image.spatial_dims
-        return tuple(range(n)), (False,) * n
-    wanted = card.orientation or "".join(orientation.DISPLAY)
-    return orientation.reorientation(image.codes, wanted)
+        order = list(range(image.spatial_dims))
+        if flat and image.plane is not None:
+            order.insert(0, order.pop(image.plane))
+        return tuple(order), (False,) * len(order)
+    if card.orientation is None:
+        wanted = list(orientation.DISPLAY)
+        if flat and image.plane is not None:
+            wanted.insert(0, wanted.pop(image.plane))
+        return orientation.reorientation(image.codes, "".join(wanted))
+    turn = orientation.reorientation(image.codes, card.orientation)
+    if flat and image.plane is not None and image.to_display[0].index(turn[0][0]) != image.plane:
+        fixed = image.to_display[0].index(turn[0][0])
+        raise UserError(
+            f"{card.name} sees slices across axis {fixed} of {image.name} (its card says {card.orientation}), not across "
+            f"axis {image.plane}; leave axis out."
+        )
+    return turn

@@ -193,11 +193,15 @@ class SegmentationModel:
         """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
         self._place(image, slice)
         self._check_channels(image)
-        colours = image.affine is None and image.array.dtype == np.uint8 and image.array.shape[-1] in (3, 4)
+        chosen = image.layer.get("chosen", False)
+        colours = (
+            not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
+        )
         if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
             raise UserError(
-                f"{image.name} has shape {image.array.shape}: if its last axis holds colours, say so with "
-                f"channel_axis={image.array.ndim - 1}; if it is a stack of slices, convert it to another type."
+                f"{image.name} has shape {image.shape}: if its last axis holds colours, say so with "
+                f"channel_axis={image.ndim - 1} (of a layer: axes='YXC', or under Axes); if it is a stack of slices, convert "
+                "it to another type."
             )
 
     def _check_channels(self, image: Image) -> None:
@@ -280,6 +284,7 @@ class SegmentationModel:
             Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
             background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
         """
+        image = image.with_channels(len(self.card.channels))
         out = self.labelling.blank(len(self.labels), image.spatial_shape)
         many = self.slices(image)
         if many is None and slice is not None:
@@ -374,6 +379,7 @@ class SegmentationModel:
         """
         tensor = self.example() if image is None else None
         if image is not None:
+            image = image.with_channels(len(self.card.channels))
             tensor = self.prepare(image, slice if self.slices(image) else None).tensor
         return self.layers_for(tensor)
 
