@@ -24,7 +24,11 @@ ORDERS = ["YX", "ZYX", "CYX", "TYX", "TZYX", "TCZYX", "CTYX", "TCYX", "YXC", "CZ
 
 def card(dims=2, channels=1, **more):
     return ModelCard(
-        name="net", labels=("no", "yes"), spatial_dims=dims, channels=tuple(f"c{k}" for k in range(channels)), **more
+        name="net",
+        labels=("no", "yes"),
+        spatial_dims=dims,
+        channels=tuple(f"c{k}" for k in range(channels)),
+        **more,
     )
 
 
@@ -158,7 +162,10 @@ class _fine:
 
 
 def test_a_place_outside_the_layer_is_said():
-    viewer, layer = ViewerModel(), ImageLayer(numbers("TYX", np.uint8), axis_labels=("t", "y", "x"), name="film")
+    viewer, layer = (
+        ViewerModel(),
+        ImageLayer(numbers("TYX", np.uint8), axis_labels=("t", "y", "x"), name="film"),
+    )
     viewer.add_layer(layer)
     viewer.add_layer(ImageLayer(np.zeros((20, 9, 7)), name="longer"))
     viewer.dims.set_current_step(0, 15)
@@ -253,7 +260,9 @@ def pyramid(base=64, levels=3):
     return [values[:: 2**k, :: 2**k] for k in range(levels)]
 
 
-@pytest.mark.parametrize(("size", "level"), [((16, 16), 2), ((30, 20), 1), ((60, 64), 0), ((100, 100), 0), (None, 0)])
+@pytest.mark.parametrize(
+    ("size", "level"), [((16, 16), 2), ((30, 20), 1), ((60, 64), 0), ((100, 100), 0), (None, 0)]
+)
 def test_the_level_of_a_pyramid_fits_the_model_and_is_said(size, level):
     viewer = ViewerModel()
     layer = ImageLayer(pyramid(), multiscale=True, scale=(0.5, 0.5), units=("mm", "mm"))
@@ -277,7 +286,10 @@ def test_the_level_of_a_pyramid_by_spacing():
 
 
 def test_frames_are_counted_as_image_of_layer_takes_them():
-    viewer, layer = ViewerModel(), ImageLayer(numbers("PTCYX", np.int16), axis_labels=("position", "t", "c", "y", "x"))
+    viewer, layer = (
+        ViewerModel(),
+        ImageLayer(numbers("PTCYX", np.int16), axis_labels=("position", "t", "c", "y", "x")),
+    )
     viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 2)
     viewer.dims.set_current_step(1, 4)

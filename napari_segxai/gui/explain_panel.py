@@ -19,7 +19,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation, evidence_in_words
-from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui import jobs, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.method_box import why_not

@@ -17,6 +17,7 @@ from napari_segxai.gui.picking import Picker
 from napari_segxai.gui.shown import Shown, joined, meta_of, shown, world_matrix
 from napari_segxai.io.axes import alternatives
 from napari_segxai.io.layers import file_geometry, readings_of
+from napari_segxai.joining import join_channels
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -87,9 +88,24 @@ class ImageDetails(QWidget):
         self.rows.setRowVisible(self.axes_box, False)
         self._fit()
 
-    def shown(
-        self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard | int | None
-    ) -> Shown:
+    def could_be(self, layer: ImageLayer, sources: Sequence[ImageLayer], channels: int | None) -> Shown:
+        """Return what a layer could be for a model with so many channels; of layers with one, any are joined.
+
+        Raises
+        ------
+        UserError
+            If the layer is no image, or its axes can be read in several ways.
+        """
+        found = shown(layer, self.viewer, channels, axes=_told.get(layer))
+        others = [own for own in sources if own is not layer and _may_join(own, layer)]
+        if channels is None or found.image.channels == channels or len(others) < channels - 1:
+            return found
+        if found.image.channels > 1 or "C" in found.image.layer["letters"]:
+            return found
+        one = [found.image, *[shown(own, self.viewer, 1).image for own in others[: channels - 1]]]
+        return Shown(join_channels(one), None, found.notes)
+
+    def shown(self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard) -> Shown:
         """Return what is explained of a layer, and ask and say here what has to be.
 
         Parameters

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
-from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui import jobs, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.compare_export import folder_steps
 from napari_segxai.gui.curves import theme_colors
