@@ -165,7 +165,7 @@ class Canvas:
             device=str(job.device),
             seed=job.seed,
             slice=job.slice,
-            axis=plane_of(card, image),
+            axis=plane_of(job.model.card, image),
             passes=self.passes.as_dict(),
             seconds=round(self.seconds, 3),
             results=dict(self.results),
