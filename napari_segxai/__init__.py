@@ -49,6 +49,7 @@ _PLACES = {
     "methods": "napari_segxai.explaining",
     "models": "napari_segxai.model",
     "read_image": "napari_segxai.io",
+    "read_region": "napari_segxai.io.results",
     "register_model": "napari_segxai.model",
     "residual_picture": "napari_segxai.metrics.topology",
     "save_picture": "napari_segxai.io.compare_files",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from napari_segxai.image import Image as Image
     from napari_segxai.io import read_image as read_image
     from napari_segxai.io.compare_files import save_picture as save_picture
+    from napari_segxai.io.results import read_region as read_region
     from napari_segxai.metrics.topology import residual_picture as residual_picture
     from napari_segxai.model import SegmentationModel as SegmentationModel
     from napari_segxai.model import load_model as load_model

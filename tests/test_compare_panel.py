@@ -319,7 +319,7 @@ def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
     assert panel.results.table.name == "misure"
 
 
-def test_methods_have_parameters_of_their_own_and_can_be_had_twice(compare_panel, run_compare):
+def test_methods_have_parameters_of_their_own_and_can_be_had_twice(compare_panel, run_compare, tmp_path):
     panel, methods = compare_panel, compare_panel.fields.methods
     methods.tick(["rise"])
     methods.set_values("rise", {"masks": 20})
@@ -334,7 +334,7 @@ def test_methods_have_parameters_of_their_own_and_can_be_had_twice(compare_panel
     assert list(panel.comparison.maps) == ["rise masks=20", "rise masks=30"]
     alone = sx.explain(panel.model, planted_image(), "object", "rise", masks=30)
     np.testing.assert_array_equal(panel.comparison.maps["rise masks=30"], alone.map)
-    text = panel.copy_as_python()
+    text = panel.copy_as_python(tmp_path)
     call = next(line for line in text.splitlines() if line.startswith("comparison = "))
     again = eval(call.removeprefix("comparison = "), _names_of(panel))
     assert [row["value"] for row in again.rows] == [row["value"] for row in panel.comparison.rows]
@@ -346,7 +346,7 @@ def _names_of(panel) -> dict:
     return {"sx": sx, "model": panel.model, "image": image, "target": "object", "viewer": panel.viewer}
 
 
-def test_maps_that_are_there_are_measured_as_well(compare_panel, run_compare, viewer):
+def test_maps_that_are_there_are_measured_as_well(compare_panel, run_compare, viewer, tmp_path):
     panel = compare_panel
     panel.fields.metrics.tree.tick(METRICS)
     found = sx.explain(panel.model, sx.image_of_layer(panel.layer), "object", "occlusion")
@@ -367,8 +367,8 @@ def test_maps_that_are_there_are_measured_as_well(compare_panel, run_compare, vi
     run_compare(panel)
     assert list(panel.comparison.maps) == ["occlusion · object #1", "vanilla-gradient"]
     np.testing.assert_array_equal(panel.comparison.maps["occlusion · object #1"], found.map)
-    script = panel.copy_as_python()
-    assert "maps={'occlusion · object #1': viewer.layers['saliency · occlusion · object #1'].data}" in script
+    script = panel.copy_as_python(tmp_path)
+    assert "maps={'occlusion · object #1': sx.read_image(folder / 'map.tif').array}" in script
     panel.results.table.select("vanilla-gradient")
     assert not mine.visible
     panel.results.table.select("occlusion · object #1")
@@ -481,7 +481,9 @@ def test_a_map_file_that_lies_elsewhere_is_grey(viewer, open_compare, wait, tmp_
     assert tree.reason(("map", id(viewer.layers["away"]))) == "lies at another place than scan"
 
 
-def test_a_truth_on_another_grid_is_resampled_or_refused_in_words(compare_panel, run_compare, viewer, wait):
+def test_a_truth_on_another_grid_is_resampled_or_refused_in_words(
+    compare_panel, run_compare, viewer, wait, tmp_path
+):
     panel, note = compare_panel, compare_panel.fields.truth_note
     fine = np.zeros((64, 64), np.uint8)
     fine[8:20, 40:52] = fine[32:52, 12:32] = 1  # the patch and the object, at half the pixel size
@@ -502,9 +504,10 @@ def test_a_truth_on_another_grid_is_resampled_or_refused_in_words(compare_panel,
     wanted[PATCH] = wanted[OBJECT] = True
     np.testing.assert_array_equal(panel.comparison.truth, wanted)
     assert "was resampled" in panel.run_bar.status.text()
-    text = panel.copy_as_python()
+    text = panel.copy_as_python(tmp_path)
     call = next(line for line in text.splitlines() if line.startswith("comparison = "))
-    again = eval(call.removeprefix("comparison = "), _names_of(panel))
+    [folder] = tmp_path.iterdir()
+    again = eval(call.removeprefix("comparison = "), {**_names_of(panel), "folder": folder})
     assert (
         again.value("seg-grad-cam", "f1-mask")
         == panel.comparison.value("seg-grad-cam", "f1-mask")
@@ -532,7 +535,7 @@ def test_a_noise_model_is_a_file(compare_panel, run_compare, tmp_path):
     run_compare(panel)
     wanted = sx.compare(panel.model, image, "object", ["seg-grad-cam"], metrics=["ana"], noise_model=file)
     assert panel.comparison.value("seg-grad-cam", "ana") == wanted.value("seg-grad-cam", "ana") > 0
-    assert f"noise_model={str(file)!r}" in panel.copy_as_python()
+    assert f"noise_model={str(file)!r}" in panel.copy_as_python(tmp_path)
     panel.fields.label_box.setCurrentText("background")
     assert "trained for label 'object', not 'background'" in panel.run_bar.estimate.text()
 
@@ -558,7 +561,7 @@ def test_presets(compare_panel):
     assert methods.methods() == [("rise", {})]
 
 
-def test_a_truth_brings_its_metrics(compare_panel, run_compare, viewer):
+def test_a_truth_brings_its_metrics(compare_panel, run_compare, viewer, tmp_path):
     panel, tree = compare_panel, compare_panel.fields.metrics.tree
     tree.tick(["f1-mask", "saliency-ratio"])
     assert panel.fields.metrics.chosen() == ["saliency-ratio"]
@@ -573,7 +576,7 @@ def test_a_truth_brings_its_metrics(compare_panel, run_compare, viewer):
         panel.model, planted_image(), "object", ["seg-grad-cam"], truth=truth, metrics=["f1-mask"]
     )
     assert panel.comparison.value("seg-grad-cam", "f1-mask") == wanted.value("seg-grad-cam", "f1-mask")
-    assert "truth=sx.image_of_layer(viewer.layers['truth'], frame=0)" in panel.copy_as_python()
+    assert "truth=sx.read_region(folder / 'truth.tif', image)" in panel.copy_as_python(tmp_path)
     assert panel.fields.truth_note.text() == ""
 
 

@@ -20,6 +20,7 @@ from napari_segxai.engine.passes import finish
 from napari_segxai.explainers.u_noise import NoiseNet
 from napari_segxai.explaining import Job
 from napari_segxai.gui.script import python_of_sweep
+from napari_segxai.gui.script_files import ScriptFiles
 from napari_segxai.inspecting import inspect_steps
 from napari_segxai.io.compare_files import picture
 from napari_segxai.resources import resource
@@ -208,7 +209,7 @@ def test_a_noise_model_brings_its_metrics(tmp_path):
 
 def test_scripts_name_the_noise_model():
     plan = plan_sweep(planted_model(), planted_image(), "object", "rise", {"masks": [4, 8]}, metrics=["ana"])
-    text = python_of_sweep(plan, layer="planted", noise_model="noise.safetensors")
+    text = python_of_sweep(plan, ScriptFiles(), noise_model="noise.safetensors")
     assert "noise_model='noise.safetensors', metrics=['ana']" in text
 
 

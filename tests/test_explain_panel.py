@@ -169,14 +169,15 @@ def test_the_copied_script_makes_the_same_result(viewer, triangle_panel, run_pan
     np.testing.assert_array_equal(space["explanation"].map, triangle_panel.explanation.map)
 
 
-def test_the_script_of_a_drawn_region_uses_the_layer(viewer, triangle_panel, run_panel):
+def test_the_script_of_a_drawn_region_reads_it_from_a_file(viewer, triangle_panel, run_panel, tmp_path):
     mask = np.zeros((112, 112), np.uint8)
     mask[20:90, 20:90] = 1
     viewer.add_labels(mask, name="where")
     triangle_panel.region_box.combo.setCurrentText("where")
     run_panel(triangle_panel, "seg-hires-grad-cam")
     assert triangle_panel.explanation.record.target["region"] == "drawn region of 4900 pixels"
-    code = triangle_panel.copy_as_python()
+    code = triangle_panel.copy_as_python(tmp_path)
+    assert "It reads region.tif, saved in" in triangle_panel.run_bar.status.text()
     space: dict = {}
     exec(code.replace('explanation.save("explanation")', ""), space)
     np.testing.assert_array_equal(space["explanation"].map, triangle_panel.explanation.map)

@@ -365,7 +365,7 @@ def test_parameters_of_the_method_reach_the_flow(flow_panel, run_flow):
     assert flow_panel.flow.passes.backward == 3
 
 
-def test_region_and_truth_are_layers(viewer, flow_panel, run_flow):
+def test_region_and_truth_are_layers(viewer, flow_panel, run_flow, tmp_path):
     region = np.zeros((112, 112), np.uint8)
     region[20:90, 20:90] = 1
     truth = (sx.load_model("triangle").predict(sx.read_image(TRIANGLE)) > 0).astype(np.uint8)
@@ -378,7 +378,7 @@ def test_region_and_truth_are_layers(viewer, flow_panel, run_flow):
     flow = flow_panel.flow
     assert all(tile.dice_truth == pytest.approx(tile.dice, abs=1e-6) for tile in flow.tiles.values())
     assert flow_panel.results.curves.quantity_box.findData("dice_truth") >= 0
-    code = flow_panel.copy_as_python()
+    code = flow_panel.copy_as_python(tmp_path)
     assert QApplication.clipboard().text() == code
     space: dict = {}
     exec(code.replace('flow.save("flow")', ""), space)

@@ -135,7 +135,7 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
 
     # the files are those of Sweep.save
     panel.save(tmp_path / "gui")
-    wait(lambda: "2 files" in panel.run_bar.status.text())
+    wait(lambda: "3 files" in panel.run_bar.status.text())
     own.save(tmp_path / "script")
     assert (tmp_path / "gui" / "table.csv").read_text() == (tmp_path / "script" / "table.csv").read_text()
     assert (tmp_path / "gui" / "heat.png").read_bytes().startswith(b"\x89PNG")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_segxai.comparing import Plan, plan_comparison
 from napari_segxai.comparison import Comparison
@@ -23,6 +24,7 @@ from napari_segxai.gui.closing import connect_until_gone, keep
 from napari_segxai.gui.compare_export import CompareExport
 from napari_segxai.gui.compare_form import CompareForm
 from napari_segxai.gui.compare_results import CompareResults
+from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.grid_view import GridView
 from napari_segxai.gui.inspector import Case
@@ -160,17 +162,14 @@ class ComparePanel(QWidget):
         fields, self._digests = self.fields, None
         try:
             plan = self.plan()
-            region = fields.region_box.chosen(plan.job.image)
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        truth, maps = fields.truth_box.layer, fields.methods.maps()
+        maps = fields.methods.maps()
         asked = {
             "source": ref(self.layer),
             "methods": fields.methods.methods(),
             "maps": {name: ref(layer) for name, layer in maps.items()},
-            "region": region.code,
-            "truth": fields.truth_box.code() if truth is not None else None,
             "noise_model": fields.metrics.noise_model,
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
@@ -259,19 +258,13 @@ class ComparePanel(QWidget):
 
     # -- after a run --------------------------------------------------------------------------------------
 
-    def copy_as_python(self) -> str:
-        """Put a script that makes the comparison again on the clipboard; returns it."""
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the comparison again on the clipboard; returns it. `folder`: see `copy_script`."""
         if self._plan is None:
             return ""
-        asked = dict(self._asked)
-        source = asked.pop("source")()
-        name = source.name if source is not None else self._plan.job.image.name
-        alive = {key: weak() for key, weak in asked.pop("maps").items()}
-        maps = {key: layer.name for key, layer in alive.items() if layer is not None}
-        text = script.python_of_comparison(self._plan, layer=name, maps=maps, **asked)
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        asked = {name: self._asked[name] for name in ("methods", "noise_model")}
+        make = partial(script.python_of_comparison, self._plan, **asked)
+        return copy_script(self, self.run_bar, make, self._plan.job.image, self._asked["source"](), folder)
 
     def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[jobs.Outcome], None]) -> None:
         def ended(outcome: jobs.Outcome) -> None:

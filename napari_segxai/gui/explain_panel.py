@@ -10,7 +10,6 @@ from weakref import ref
 from napari.layers import Image as ImageLayer
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import (
-    QApplication,
     QFileDialog,
 )
 
@@ -21,6 +20,7 @@ from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation, evidence_in_words
 from napari_segxai.gui import jobs, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
+from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
 from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.region_box import Chosen
@@ -228,21 +228,12 @@ class ExplainPanel(ExplainForm):
         """Say what the checks of the last result would cost, each and all."""
         return check_costs(self.explanation, self._explained)
 
-    def copy_as_python(self) -> str:
-        """Put a script that makes the last result again on the clipboard; returns it."""
-        if self.explanation is None:
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the last result again on the clipboard; returns it. `folder`: see `copy_script`."""
+        if self.explanation is None or self._explained is None:
             return ""
-        source, chosen = self._asked
-        layer = source()
-        text = script.python_of(
-            self.explanation.record.as_dict(),
-            layer=layer.name if layer is not None else self.explanation.image.name,
-            region=chosen.code,
-            image=self.explanation.image,
-        )
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        make = partial(script.python_of, self.explanation, self._explained)
+        return copy_script(self, self.run_bar, make, self._explained.image, self._asked[0](), folder)
 
     def run_again(self) -> None:
         """Run with the settings of the selected result, or of the last run."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import (
-    QApplication,
     QWidget,
 )
 
@@ -20,6 +20,7 @@ from napari_segxai.flow import Flow
 from napari_segxai.flowing import Plan, causal_check_steps, lesion_passes, plan_flow
 from napari_segxai.gui import jobs, layers, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
+from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.flow_export import ExportMenu
 from napari_segxai.gui.flow_form import FlowForm
@@ -139,16 +140,13 @@ class FlowPanel(QWidget):
         """Start what the form describes."""
         try:
             plan = self.plan()
-            region = self.fields.region_box.chosen(self.image())
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        truth = self.fields.truth_box.layer
         asked = {
             "source": ref(self.layer),
             "layers": self.fields.layer_picker.chosen(),
-            "region": region.code,
-            "truth": self.fields.truth_box.code() if truth is not None else None,
+            "truth": plan.truth,
         }
         self._start(plan.steps, partial(self._on_done, plan, asked), "starting")
 
@@ -246,17 +244,14 @@ class FlowPanel(QWidget):
 
     # -- after a run --------------------------------------------------------------------------------------
 
-    def copy_as_python(self) -> str:
-        """Put a script that makes the flow again on the clipboard; returns it."""
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the flow again on the clipboard; returns it. `folder`: see `copy_script`."""
         if self.flow is None:
             return ""
         asked = dict(self._asked)
         source = asked.pop("source")()
-        name = source.name if source is not None else self.flow.image.name
-        text = script.python_of_flow(self.flow, layer=name, **asked)
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        make = partial(script.python_of_flow, self.flow, **asked)
+        return copy_script(self, self.run_bar, make, self.flow.image, source, folder)
 
     # -- keeping the form true ----------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from weakref import ref
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
 from napari_segxai.gui import jobs, script
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.compare_export import folder_steps
+from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.fields import offer_labels
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
@@ -137,13 +138,11 @@ class SweepPanel(QWidget):
         """Start what the form describes."""
         try:
             plan = self.plan()
-            region = self.fields.region_box.chosen(self.image())
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
         asked = {
             "source": ref(self.layer),
-            "region": region.code,
             "noise_model": self.fields.metrics.noise_model,
         }
         self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
@@ -203,17 +202,14 @@ class SweepPanel(QWidget):
 
     # -- after a run --------------------------------------------------------------------------------------
 
-    def copy_as_python(self) -> str:
-        """Put a script that makes the sweep again on the clipboard; returns it."""
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the sweep again on the clipboard; returns it. `folder`: see `copy_script`."""
         if self._plan is None:
             return ""
-        asked = dict(self._asked)
+        asked, job = dict(self._asked), self._plan.comparing.job
         source = asked.pop("source")()
-        name = source.name if source is not None else self._plan.comparing.job.image.name
-        text = script.python_of_sweep(self._plan, layer=name, **asked)
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        make = partial(script.python_of_sweep, self._plan, **asked)
+        return copy_script(self, self.run_bar, make, job.image, source, folder)
 
     def save(self, folder: str | Path | None = None) -> None:
         """Write the table and the heat maps; where is asked for when not given."""

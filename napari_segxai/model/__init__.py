@@ -63,7 +63,9 @@ def load_model(
     if isinstance(source, str) and source in _registered:
         source = _registered[source]
     if isinstance(source, SegmentationModel):
-        return source if card is None else SegmentationModel(source.module, card, source=source.source)
+        if card is None:
+            return source
+        return SegmentationModel(source.module, card, source=source.source, path=source.path)
     if isinstance(source, Mapping):
         raise UserError(
             "weights alone are no model; give the network itself, or a folder whose card names it."

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,8 @@ class SegmentationModel:
         What the network needs and returns.
     source
         Where it came from, in words, for the record.
+    path
+        The folder or file that it was loaded from, if any.
 
     Raises
     ------
@@ -57,10 +60,18 @@ class SegmentationModel:
         If one dry run shows that the network and the card do not fit, with the shapes.
     """
 
-    def __init__(self, module: nn.Module, card: ModelCard, *, source: str = "nn.Module given in a script"):
+    def __init__(
+        self,
+        module: nn.Module,
+        card: ModelCard,
+        *,
+        source: str = "nn.Module given in a script",
+        path: Path | None = None,
+    ):
         self.module = module
         self.card = card
         self.source = source
+        self.path = path
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[

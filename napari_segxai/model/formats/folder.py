@@ -39,5 +39,5 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     module, emptied = build(card.architecture, card.arguments, folder / CARD, trust=trust, numbers=numbers)
     said = load_weights(module, weights)
     module.eval().requires_grad_(False)
-    model = SegmentationModel(module, card, source=f"model folder {folder.name}")
+    model = SegmentationModel(module, card, source=f"model folder {folder.name}", path=folder.absolute())
     return model.with_note(emptied).with_note(said)

@@ -40,4 +40,4 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
             f"{source}: cannot be read as TorchScript ({reason_of(error)}); for weights alone make a model folder "
             "with a card that names the architecture."
         ) from None
-    return SegmentationModel(module, card, source=f"TorchScript file {source.name}")
+    return SegmentationModel(module, card, source=f"TorchScript file {source.name}", path=source.absolute())
