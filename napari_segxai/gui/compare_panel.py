@@ -146,7 +146,7 @@ class ComparePanel(QWidget):
             ),
             methods,
             maps={name: map_values(layer) for name, layer in maps.items()},
-            truth=fields.truth_box.chosen(),
+            truth=fields.truth_box.chosen(image),
             metrics=fields.metrics.chosen(),
             controls=fields.metrics.controls.value(),
             seed=target.seed_box.value(),
@@ -319,7 +319,6 @@ class ComparePanel(QWidget):
     def _on_image(self) -> None:
         self.fields.region_box.set_source(self.layer)
         self.fields.truth_box.set_source(self.layer)
-        self.fields.metrics.set_truth(self.fields.truth_box.layer is not None)
         self.model_box.prefer(self.image_box.image)
         self._on_model()
 
@@ -332,6 +331,8 @@ class ComparePanel(QWidget):
             box.addItems(labels)
             box.setCurrentIndex(1 if len(labels) > 1 else 0)
             box.blockSignals(False)
+        self.fields.truth_box.set_model(entry.card if entry is not None else None)
+        self.fields.metrics.set_truth(self.fields.truth_box.is_chosen)
         if self.layer is not None:
             self.model_box.ensure_loaded()
         if entry is not None:
@@ -344,7 +345,7 @@ class ComparePanel(QWidget):
         self._update()
 
     def _on_truth(self) -> None:
-        self.fields.metrics.set_truth(self.fields.truth_box.layer is not None)
+        self.fields.metrics.set_truth(self.fields.truth_box.is_chosen)
         self._update()
 
     def _maps(self) -> list[tuple[Layer, str]]:

@@ -125,7 +125,7 @@ class FlowPanel(QWidget):
             method=fields.method_box.currentData(),
             layers=chosen,
             region=fields.region_box.chosen(image).region,
-            truth=fields.truth_box.chosen(),
+            truth=fields.truth_box.chosen(image),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),
             slice=shown.slice,
@@ -264,6 +264,7 @@ class FlowPanel(QWidget):
     def _on_model(self) -> None:
         entry, fields = self.model_box.entry, self.fields
         fields.label_list.set_labels(list(entry.card.labels) if entry is not None else [])
+        fields.truth_box.set_model(entry.card if entry is not None else None)
         if self.layer is not None:
             self.model_box.ensure_loaded()
         model = entry.model if entry is not None else None
