@@ -88,14 +88,13 @@ def _against(_flow: Flow, tile: Tile) -> str:
 
 
 def _tokens(flow: Flow, tile: Tile) -> str:
-    names = {call.type for call in flow.model.example_calls}
-    if not any("attention" in name.lower() or "transformer" in name.lower() for name in names):
+    if not any(call.attention for call in flow.model.example_calls):
         return ""
     return "transformer: any token may hold what any other saw; read with care."
 
 
 def _bottleneck(flow: Flow, tile: Tile) -> str:
-    if tile.layer.name != flow.model.find_layer("bottleneck").name:
+    if tile.layer.name not in flow.model.roles.bottlenecks:
         return ""
     if tile.lost is None:
         return "the bottleneck summarises the image, but skip connections may pass it by; the causal check tells."

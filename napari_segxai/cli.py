@@ -157,7 +157,12 @@ def layers(
         return
     for layer in found:
         shape = " x ".join(map(str, layer.shape))
-        print(f"{layer.order:4d}  {layer.stage:10s}  {layer.name:40s}  {layer.type:20s}  {shape}")
+        also = f"  [{', '.join(layer.aliases)}]" if layer.aliases else ""
+        print(
+            f"{layer.order:4d}  {layer.stage:10s}  {layer.name:40s}  {layer.type:20s}  {shape:18s}  {layer.reason}{also}"
+        )
+    for note in loaded.roles.notes:
+        print(f"note: {note}.")
 
 
 @app.command()

@@ -320,6 +320,10 @@ class Job:
         )
         if model.changes:
             question.engine["network"] = model.changes
+        for name in self.method.layer_parameters:  # what "bottleneck" and "last" stand for, and why
+            layer = self.model.find_layer(getattr(self.options, name))
+            if layer.aliases:
+                question.engine[f"network {name}"] = f"{layer.name}: {layer.reason}"
         return question
 
     def answer(self, question: Question) -> Steps[Finding]:

@@ -153,8 +153,8 @@ class Flow:
         rows = [self.tiles[label, layer.name] for layer in self.layers]
         if all(tile.lost is None for tile in rows):
             return ""
-        name = self.model.find_layer("bottleneck").name
-        bottom = next((tile.lost for tile in rows if tile.layer.name == name), None)
+        names = self.model.roles.bottlenecks[-1:]
+        bottom = next((tile.lost for tile in rows if tile.layer.name in names), None)
         skips = [tile for tile in rows if tile.lost_skip is not None]
         best = max(skips, key=lambda tile: tile.lost_skip, default=None)
         if bottom is None or best is None:

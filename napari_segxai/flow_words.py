@@ -68,11 +68,10 @@ def captions(tile: Tile) -> list[str]:
 
 
 def describe_layer(layer: NetworkLayer) -> str:
-    """Return name, type, stage and shape of a network layer."""
+    """Return name, type, stage, shape of a network layer, and why it has its stage."""
     channels, *cells = layer.shape
-    return (
-        f"{layer.name} · {layer.type} · {layer.stage} · {channels} channels of {' x '.join(map(str, cells))}"
-    )
+    words = [layer.name, layer.type, layer.stage, f"{channels} channels of {' x '.join(map(str, cells))}"]
+    return " · ".join([*words, *([layer.reason] if layer.reason else [])])
 
 
 def describe(tile: Tile) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -280,7 +280,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
 
 def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
     """Return the layer with its shape for this image."""
-    return NetworkLayer(layer.name, layer.type, layer.stage, tuple(activation.shape[1:]), layer.order)
+    return replace(layer, shape=tuple(activation.shape[1:]))
 
 
 def _one_label(

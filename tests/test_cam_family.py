@@ -236,11 +236,10 @@ def test_kernel_weighted_finds_the_one_kernel_that_counts():
 
 def test_kernel_weighted_written_out_by_editing_kernels():
     model, image, _, _, _, inside = parts(2)
-    from napari_segxai.explainers.kernel_weighted import _random_kernels
-
     module, x = model.module, torch.from_numpy(image.array)[None, None]
     conv = module.features[2]
-    own, random = conv.weight.detach().clone(), _random_kernels(conv, 7).weight.detach()
+    own, random = conv.weight.detach().clone(), torch.empty_like(conv.weight)
+    nn.init.xavier_uniform_(random, generator=torch.Generator().manual_seed(7))
     p = lambda: (module(x).softmax(1)[0, 1] * inside).detach()
     whole, weights = p(), []
     for k in range(6):

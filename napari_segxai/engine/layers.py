@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-
+from napari_segxai.engine.image_path import LARGE_BLOCK
 from napari_segxai.engine.layout import infer_layout
-from napari_segxai.engine.modules import first_tensor, named_modules
+from napari_segxai.engine.roles import Roles, Stage, find_roles
+from napari_segxai.engine.trace import Call, Trace
 from napari_segxai.errors import UserError, nearest
 
-Stage = Literal["encoder", "bottleneck", "decoder", "head"]
-
-
-LARGE_BLOCK = 0.4
-"""A module with more than this share of all modules is no block but a part of the network."""
+BOTTLENECK, LAST = "bottleneck", "last"
+"""Names that stand for a network layer of any network."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +27,18 @@ class NetworkLayer:
     type
         Class name of the module.
     stage
-        Where it lies, judged by resolution: encoder until the smallest feature map, which is the
-        bottleneck, then decoder; head for what already has one channel per label.
+        What it is for: encoder, bottleneck, decoder, head; skip for what lies on a skip connection, side for what only
+        weights another map (a gate), unused for what the output does not depend on.
     shape
         (channels, *cells) of the output for the input on which the layers were listed; tokens as their cells.
     order
         Position in the order of execution, from 0.
+    reason
+        Why it has its stage, in one phrase.
+    aliases
+        "bottleneck" or "last", where the layer is meant by these names.
+    convolution
+        Whether it is a single convolution or transposed convolution, whatever its class is called.
     """
 
     name: str
@@ -46,124 +46,60 @@ class NetworkLayer:
     stage: Stage
     shape: tuple[int, ...]
     order: int
+    reason: str = ""
+    aliases: tuple[str, ...] = ()
+    convolution: bool = False
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of one module in a forward pass.
-
-    Attributes
-    ----------
-    name
-        Dotted module path; ``name@2`` is the second call.
-    type
-        Class name of the module.
-    parent
-        Position in the list of calls of the call inside which it was made; None for the network itself.
-    start, end
-        Times on one clock: a call that ended before another started cannot depend on it.
-    shape
-        Shape of the first tensor that it returned; None when it returned none.
-    overwritten
-        Whether the network changed that tensor in place later on.
-    """
-
-    name: str
-    type: str
-    parent: int | None
-    start: int
-    end: int
-    shape: tuple[int, ...] | None
-    overwritten: bool
-
-
-def trace_calls(
-    module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tensor
-) -> tuple[tuple[Call, ...], int]:
-    """Run the network once on `tensor`; return every call of a submodule, by start, and the number of outputs.
+def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[NetworkLayer, ...], Roles]:
+    """Return the calls that gave a feature map, in order of execution, and what they are for.
 
     Parameters
     ----------
-    run
-        Runs the network and returns (1, outputs, ...).
-    tensor
-        (1, channels, *spatial).
-    """
-    calls: list[dict[str, Any]] = []
-    kept: list[tuple[dict[str, Any], Tensor, int]] = []
-    open_calls: list[int] = []
-    count: dict[str, int] = {}
-    clock = itertools.count()
-
-    def enter(name: str, kind: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object) -> None:
-            count[name] = count.get(name, 0) + 1  # also of calls on vectors, as when recording
-            call = name if count[name] == 1 else f"{name}@{count[name]}"
-            parent = open_calls[-1] if open_calls else None
-            open_calls.append(len(calls))
-            calls.append({"name": call, "type": kind, "parent": parent, "start": next(clock)})
-
-        return hook
-
-    def leave(_module: nn.Module, _args: object, out: object) -> None:
-        call = calls[open_calls.pop()]
-        found = first_tensor(out)
-        shape = None if found is None else tuple(found.shape)
-        call.update(end=next(clock), shape=shape, overwritten=False)
-        if found is not None:
-            kept.append((call, found, found._version))
-
-    handles = []
-    for name, child in named_modules(module):
-        if not isinstance(child, torch.jit.ScriptModule):  # takes no hooks
-            handles.append(child.register_forward_pre_hook(enter(name, type(child).__name__)))
-            handles.append(child.register_forward_hook(leave))
-    try:
-        with torch.no_grad():  # under inference_mode tensors do not count their changes
-            outputs = run(tensor).shape[1]
-    finally:
-        for handle in handles:
-            handle.remove()
-    for call, found, version in kept:
-        call["overwritten"] = found._version != version
-    return tuple(Call(**call) for call in calls), outputs
-
-
-def list_layers(
-    calls: Sequence[Call], grid: Sequence[int], outputs: int, strides: Mapping[str, int]
-) -> tuple[NetworkLayer, ...]:
-    """Return the calls that gave a feature map, in order of execution.
-
-    Parameters
-    ----------
-    calls, outputs
-        See `trace_calls`.
-    grid
-        Shape of the model grid.
+    trace
+        One forward pass.
     strides
         Cells of the grid per token, by pattern of layer names, as the model card declares them.
     """
-    found = []
-    for call in sorted(calls, key=lambda call: call.end):
-        layout = (
-            None if call.shape is None else infer_layout(call.shape, grid, token_stride(call.name, strides))
-        )
+    found: dict[int, tuple[int, ...]] = {}
+    for k, call in enumerate(trace.calls):
+        pairs = call.node is not None and trace.nodes[call.node].pairs
+        stride = token_stride(call.name, strides)
+        layout = None if call.shape is None or pairs else infer_layout(call.shape, trace.grid, stride)
         if layout is not None:
             channels = call.shape[1] if layout.kind == "maps" else call.shape[-1]
-            found.append((call, (channels, *layout.cells)))
-    stages = _stages([shape for _, shape in found], outputs)
-    return tuple(
-        NetworkLayer(call.name, call.type, stage, shape, order)
-        for order, ((call, shape), stage) in enumerate(zip(found, stages, strict=True))
-    )
+            found[k] = (channels, *layout.cells)
+    roles = find_roles(trace, found)
+    meant = {
+        BOTTLENECK: roles.bottlenecks[-1] if roles.bottlenecks else roles.middle,
+        LAST: roles.last,
+    }
+    layers = []
+    for order, k in enumerate(sorted(found, key=lambda k: trace.calls[k].end)):
+        call = trace.calls[k]
+        aliases = tuple(alias for alias, name in meant.items() if name == call.name)
+        layers.append(
+            NetworkLayer(
+                call.name,
+                call.type,
+                roles.stages[call.name],
+                found[k],
+                order,
+                roles.reasons[call.name],
+                aliases,
+                call.convolution,
+            )
+        )
+    return tuple(layers), roles
 
 
 def outline(calls: Sequence[Call], layers: Sequence[NetworkLayer]) -> list[NetworkLayer]:
     """Return the network's main blocks in order of execution: the layers that a first look is worth.
 
-    They are the outermost modules; one that makes up a large part of the network is replaced by its parts.
+    They are the outermost modules that the output depends on; one that makes up a large part of the network is replaced
+    by its parts.
     """
-    by_name = {layer.name: layer for layer in layers}
+    by_name = {layer.name: layer for layer in layers if layer.stage != "unused"}
     parts: dict[int | None, list[int]] = {}
     for k, call in enumerate(calls):
         parts.setdefault(call.parent, []).append(k)
@@ -185,36 +121,6 @@ def token_stride(name: str, strides: Mapping[str, int]) -> int | None:
     return next((stride for pattern, stride in strides.items() if fnmatchcase(name, pattern)), None)
 
 
-def _cells(shape: Sequence[int]) -> int:
-    return int(torch.Size(shape[1:]).numel())
-
-
-def _stages(shapes: Sequence[tuple[int, ...]], outputs: int) -> list[Stage]:
-    """Name the stage of every layer from the sizes of the feature maps in order of execution."""
-    # Maps of a single cell belong to squeeze-and-excitation gates, not to the path of the image.
-    maps = [k for k, shape in enumerate(shapes) if _cells(shape) > 1]
-    if not maps:
-        return ["encoder"] * len(shapes)
-    smallest = min(_cells(shapes[k]) for k in maps)
-    at_bottom = [k for k in maps if _cells(shapes[k]) == smallest]
-    widest = max(shapes[k][0] for k in at_bottom)
-    bottom = max(k for k in at_bottom if shapes[k][0] == widest)
-    stages: list[Stage] = []
-    for k in range(len(shapes)):
-        if k == bottom:
-            stages.append("bottleneck")
-        elif k < bottom:
-            stages.append("encoder")
-        else:
-            stages.append("decoder")
-    # The head: from the end backwards, what has the channels of the output.
-    for k in reversed(maps):
-        if shapes[k][0] != outputs or k <= bottom:
-            break
-        stages[k] = "head"
-    return stages
-
-
 def find_layer(
     name: str, layers: Sequence[NetworkLayer], model_name: str, calls: Sequence[Call] = ()
 ) -> NetworkLayer:
@@ -232,12 +138,15 @@ def find_layer(
             return layer
     if not layers:
         raise UserError(f"{model_name} has no network layers that can be named.")
-    if name == "bottleneck":
-        found = [layer for layer in layers if layer.stage == "bottleneck"]
-        return found[0] if found else layers[-1]
-    if name == "last":
-        decoder = [layer for layer in layers if layer.stage != "head" and _cells(layer.shape) > 1]
-        return decoder[-1] if decoder else layers[-1]
+    for layer in layers:
+        if name in layer.aliases:
+            return layer
+    if name in (BOTTLENECK, LAST):
+        raise UserError(
+            f"{model_name}: which network layer is the {'bottleneck' if name == BOTTLENECK else 'last one'} cannot be "
+            f"told, because what happens between image and output could not be followed; name one of its "
+            f"{len(layers)} layers, such as {layers[len(layers) // 2].name!r}."
+        )
     unplaced = next((call for call in calls if call.name == name), None)
     if unplaced is not None and unplaced.shape is not None:
         raise UserError(

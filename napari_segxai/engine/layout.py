@@ -84,6 +84,8 @@ def infer_layout(shape: Sequence[int], grid: Sequence[int], stride: int | None =
     """
     d = len(grid)
     if len(shape) == d + 2:
+        if shape[0] != 1:  # windows or frames folded into the batch: the place of a value cannot be told
+            return None
         first, last = tuple(shape[2:]), tuple(shape[1:-1])
         channels_last = not _divides(first, grid) and _divides(last, grid)
         return Layout("last", last) if channels_last else Layout("maps", first)

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.engine.layers import Call, NetworkLayer, token_stride
+from napari_segxai.engine.layers import NetworkLayer, token_stride
 from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, first_tensor, map_tensors, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.replay import Stubs, happening, has_ancestor
+from napari_segxai.engine.trace import Call
 
 
 def lesions(
@@ -35,7 +36,7 @@ def lesions(
     """
     model = question.model
     calls = model.example_calls
-    deeper = {layer.name: _deeper(calls, layer.name, model.find_layer("bottleneck").name) for layer in layers}
+    deeper = {layer.name: _deeper(calls, layer.name, model.roles.bottlenecks) for layer in layers}
     kept = _capture(question, calls, {k for found in deeper.values() for k in found})
     yield question.step("forward pass")
     out: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -50,10 +51,16 @@ def lesions(
     return out
 
 
-def _deeper(calls: Sequence[Call], name: str, bottleneck: str) -> list[int]:
-    """Return the outermost calls between a layer and the bottleneck, it included, with smaller maps than the layer."""
+def _deeper(calls: Sequence[Call], name: str, bottlenecks: Sequence[str]) -> list[int]:
+    """Return the outermost calls between a layer and the next bottleneck, it included, with smaller maps than the layer.
+
+    In a cascade of networks the next bottleneck is that of the layer's own stage.
+    """
     own = next(call for call in calls if call.name == name)
-    last = next(call for call in calls if call.name == bottleneck)
+    after = [call for call in calls if call.name in bottlenecks and call.end > own.end]
+    if not after:
+        return []
+    last = min(after, key=lambda call: call.end)
     found = {
         k
         for k, call in enumerate(calls)

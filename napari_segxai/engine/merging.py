@@ -25,7 +25,7 @@ def decoder_convolutions(layers: Sequence[NetworkLayer], model: str) -> list[Net
     UserError
         If there is none.
     """
-    found = [layer for layer in layers if layer.stage == "decoder" and layer.type.startswith("Conv")]
+    found = [layer for layer in layers if layer.stage == "decoder" and layer.convolution]
     if not found:
         raise UserError(
             f"{model} has no convolution between its bottleneck and its head; choose a method for one network layer."

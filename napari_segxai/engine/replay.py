@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.engine.layers import Call, token_stride
+from napari_segxai.engine.layers import token_stride
 from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, map_tensors, replace_first_tensor
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.perturb import stream
 from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.trace import Call
 from napari_segxai.errors import UserError
 
 TOLERANCE = 1e-5

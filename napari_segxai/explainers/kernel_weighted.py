@@ -13,12 +13,12 @@ convolution; "decoder" merges all convolutions after the bottleneck by their mea
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_segxai.engine.layers import NetworkLayer, find_layer
 from napari_segxai.engine.merging import decoder_convolutions, merge_maps
@@ -48,8 +48,11 @@ class Options:
 def _chosen(options: Options, layers: tuple[NetworkLayer, ...], model: str) -> list[NetworkLayer]:
     if options.layers == "decoder":
         return decoder_convolutions(layers, model)
-    end = find_layer(options.layer, layers, model).order
-    found = [layer for layer in layers if layer.order <= end and layer.type.startswith("Conv")]
+    named = find_layer(options.layer, layers, model)
+    if named.convolution:
+        return [named]
+    on_the_way = [layer for layer in layers if layer.stage not in ("side", "unused")]
+    found = [layer for layer in on_the_way if layer.order <= named.order and layer.convolution]
     if not found:
         raise UserError(f"{model} has no convolution up to {options.layer}; kernel-weighted needs one.")
     return [found[-1]]
@@ -86,9 +89,9 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     pixels = question.weights
     yield question.step(f"forward pass for {name}")
     activation = replay.activation
-    random = _random_kernels(find_module(question.model.module, name.partition("@")[0]), question.seed)
-    with torch.inference_mode():
-        instead = random(entered[0])
+    module = find_module(question.model.module, name.partition("@")[0])
+    with torch.no_grad(), _RandomKernels(question.seed):
+        instead = module(entered[0])
     probability = question.model.probability(question.logits, question.label)[0] * pixels
     count = activation.shape[1]
     lost = torch.zeros(count, device=question.device)
@@ -120,11 +123,20 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     return weighted_sum(activation.clamp(min=0), unit)
 
 
-def _random_kernels(module: nn.Module, seed: int) -> nn.Module:
-    """Return a copy of a convolution with Glorot-uniform weights and its own bias."""
-    own = copy.deepcopy(module)
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.empty_like(own.weight, device="cpu")
-    nn.init.xavier_uniform_(weight, generator=generator)
-    own.weight = nn.Parameter(weight.to(module.weight), requires_grad=False)
-    return own.eval()
+class _RandomKernels(TorchDispatchMode):
+    """While open, convolutions compute with Glorot-uniform kernels and their own bias.
+
+    The kernel is exchanged where it is used, so that it does not matter how a module keeps it (weight normalisation,
+    standardised weights, a class of its own).
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            kernel = torch.empty_like(args[1], device="cpu")
+            nn.init.xavier_uniform_(kernel, generator=self._generator)
+            args = (args[0], kernel.to(args[1]), *args[2:])
+        return func(*args, **(kwargs or {}))

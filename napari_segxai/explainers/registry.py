@@ -69,8 +69,8 @@ class Size:
 NOMINAL = Size(
     (128, 128),
     lambda: (
-        NetworkLayer("bottleneck", "Conv2d", "bottleneck", (64, 8, 8), 0),
-        NetworkLayer("last", "Conv2d", "decoder", (16, 128, 128), 1),
+        NetworkLayer("bottleneck", "Conv2d", "bottleneck", (64, 8, 8), 0, convolution=True),
+        NetworkLayer("last", "Conv2d", "decoder", (16, 128, 128), 1, convolution=True),
     ),
 )
 """For listings without a model."""

@@ -67,12 +67,12 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
 
 
 def _head(model: SegmentationModel) -> NetworkLayer:
-    convolutions = [layer for layer in model.example_layers if layer.type.startswith("Conv")]
-    if convolutions:
-        module = find_module(model.module, convolutions[-1].name.partition("@")[0])
-        single = all(n == 1 for n in module.kernel_size) and module.groups == 1
-        if convolutions[-1].stage == "head" and single and "@" not in convolutions[-1].name:
-            return convolutions[-1]
+    name = model.roles.linear_head
+    if name is not None:
+        head = next(layer for layer in model.example_layers if layer.name == name)
+        weight = getattr(find_module(model.module, name.partition("@")[0]), "weight", None)
+        if head.convolution and "@" not in name and isinstance(weight, torch.Tensor):
+            return head
     raise UserError(
         f"{model.name} does not end in a 1x1 convolution, which seg-cam needs; use seg-hires-grad-cam at its last network "
         "layer, which is the same for such a head."

@@ -63,6 +63,7 @@ class LayerPicker(QWidget):
             shape = " x ".join(map(str, layer.shape))
             item = QTreeWidgetItem([layer.name, layer.type, layer.stage, shape])
             item.setToolTip(0, layer.name)
+            item.setToolTip(2, layer.reason)
             item.setCheckState(0, Qt.CheckState.Checked if layer.name in main else Qt.CheckState.Unchecked)
             self.tree.addTopLevelItem(item)
         self.tree.resizeColumnToContents(0)

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from napari_segxai.engine.checkpoints import without_checkpoints
 from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.layers import Call, NetworkLayer, find_layer, list_layers, outline, trace_calls
+from napari_segxai.engine.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.engine.quick import fast_layout, quick_twin, state
 from napari_segxai.engine.resample import resize
+from napari_segxai.engine.roles import Roles
+from napari_segxai.engine.trace import Call, trace_pass
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
@@ -85,7 +87,7 @@ class SegmentationModel:
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.changes = ""  # what is different in a quick twin; see `quick`
         self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
-        self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]] = {}
+        self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
         dry_run(self)
         self.multiples = find_multiples(self)
 
@@ -402,7 +404,7 @@ class SegmentationModel:
         """Every call of a module in a forward pass on a tensor of this shape."""
         return self._trace(tensor)[1]
 
-    def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...]]:
+    def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]:
         if not self.has_layers:
             raise UserError(
                 f"{self.name} is a TorchScript model, whose network layers cannot be observed; use a method "
@@ -413,11 +415,11 @@ class SegmentationModel:
             there = tensor.to(self.device)
             with self.in_use(self.device), torch.inference_mode(False), self.refusing_sizes(there):
                 start = time.perf_counter()
-                calls, outputs = trace_calls(self.module, self.network_output, there)
+                trace = trace_pass(self.module, self.network_output, there)
                 seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
                 self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
-            layers = list_layers(calls, tuple(tensor.shape[2:]), outputs, self.card.tokens)
-            self._layers[key] = layers, calls
+            layers, roles = list_layers(trace, self.card.tokens)
+            self._layers[key] = layers, trace.calls, roles
         return self._layers[key]
 
     @cached_property
@@ -429,6 +431,11 @@ class SegmentationModel:
     def example_calls(self) -> tuple[Call, ...]:
         """Every call of a module in a forward pass on an example input."""
         return self.calls_for(self.example())
+
+    @cached_property
+    def roles(self) -> Roles:
+        """What the network layers are for: bottlenecks, head, skip connections, and what could not be told."""
+        return self._trace(self.example())[2]
 
     @cached_property
     def outline(self) -> tuple[NetworkLayer, ...]:
