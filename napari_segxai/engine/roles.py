@@ -190,7 +190,10 @@ def _stages(
     reasons: dict[str, str] = {}
     for call in path.named:
         name, node = path.calls[call].name, path.calls[call].node
-        if node is None or not path.alive >> node & 1:
+        if node is None:
+            stages[name], reasons[name] = "side", "does not depend on the image"
+            continue
+        if not path.alive >> node & 1:
             stages[name], reasons[name] = "unused", "not used for this output"
             continue
         if not path.on_path >> node & 1:
