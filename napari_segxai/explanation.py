@@ -157,7 +157,9 @@ class Explanation:
         )
         return {} if found is None else {label: row["share"] for label, row in found.items()}
 
-    def to_layers(self, number: int | None = None, *, prediction: bool = True) -> list[tuple[Any, dict, str]]:
+    def to_layers(
+        self, number: int | None = None, *, prediction: bool = True, about: str | None = None
+    ) -> list[tuple[Any, dict, str]]:
         """Return the results as napari layer-data tuples, lowest layer first.
 
         Volumes with an affine are turned to (I, P, L), as the reader of this plugin shows them; an image that
@@ -166,9 +168,11 @@ class Explanation:
         Parameters
         ----------
         number
-            Appended to the names, to tell runs apart.
+            In the names, to tell runs apart.
         prediction
             Whether the prediction is among the layers.
+        about
+            In the names after what a layer is; method and label by default.
         """
         from napari_segxai.io.layers import layer_metadata, layer_transform
 
@@ -176,12 +180,13 @@ class Explanation:
         show = lambda array: np.ascontiguousarray(orientation.apply(array, turn))  # noqa: E731
         transform = layer_transform(self.image)
         metadata = {**layer_metadata(self.image), "segxai": self.record.as_dict(), "segxai_number": number}
-        suffix = f" · {self.title}" + (f" #{number}" if number is not None else "")
+        run = "" if number is None else f" #{number}"
+        suffix = f"{run} · {self.title if about is None else about}"
         suffix += " (partial)" if self.record.partial else ""
         layers: list[tuple[Any, dict, str]] = []
 
         def add(array: np.ndarray, role: str, name: str, kind: str, **kwargs: Any) -> None:
-            own = {**metadata, "segxai_role": role}
+            own = {**metadata, "segxai_role": role, "segxai_name": name}
             layers.append((show(array), {**transform, "metadata": own, "name": name, **kwargs}, kind))
 
         for name, array, visible in self._predicted() if prediction else ():
@@ -199,7 +204,7 @@ class Explanation:
             add(
                 mask.astype(np.uint8),
                 name,
-                name.replace("_", " ") + suffix,
+                SHORT.get(name, name.replace("_", " ")) + suffix,
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: color},
                 opacity=1.0,
@@ -210,7 +215,7 @@ class Explanation:
             add(
                 self.stages,
                 "dilation_stages",
-                f"dilation stages{suffix}",
+                f"stages{suffix}",
                 "labels",
                 colormap=stage_colors(count),
                 opacity=0.3,
@@ -229,6 +234,7 @@ class Explanation:
                 contrast_limits=(-end, end) if values.min() < 0 else (0.0, end),
                 blending="translucent_no_depth",
                 visible=False,
+                **IN_3D,
             )
         low, high = self.record.display["contrast_limits"]
         signed = self.record.display["signed"]
@@ -241,6 +247,7 @@ class Explanation:
             contrast_limits=(low, high),
             blending="translucent_no_depth",
             opacity=0.75,
+            **IN_3D,
         )
         return layers
 
@@ -291,7 +298,13 @@ class Explanation:
         return save_explanation(self, Path(folder), overwrite=overwrite)
 
 
+SHORT = {"minimally_sufficient_region": "minimal region"}
+"""What a mask is called in a list of layers, where long names are cut in the middle."""
+
 MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#f9f871"}
+
+IN_3D = {"rendering": "attenuated_mip", "attenuation": 0.05}
+"""How a map is drawn over its volume in 3D: what lies deeper is dimmed, and the image shows through."""
 
 UNSIGNED = {
     "name": "inferno-fade",

@@ -104,7 +104,7 @@ def test_run_fills_the_table_with_what_a_script_gets(compare_panel, run_compare,
     # the first row is chosen, and shown
     assert viewer.layers[0].name == "planted"
     np.testing.assert_array_equal(
-        viewer.layers["saliency · vanilla-gradient · object #1"].data, found.maps["vanilla-gradient"]
+        viewer.layers["saliency #1 · vanilla-gradient"].data, found.maps["vanilla-gradient"]
     )
 
 
@@ -116,11 +116,11 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
     place = table.visualRect(table.table.index(1, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
-    assert shown == ["saliency · seg-grad-cam · object #1"]
+    assert shown == ["saliency #2 · seg-grad-cam"]
     assert panel.results.curves.lines["seg-grad-cam"].opts["pen"].widthF() == 3
     table.select("vanilla-gradient")
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
-    assert shown == ["saliency · vanilla-gradient · object #1"]
+    assert shown == ["saliency #1 · vanilla-gradient"]
     before = len(viewer.layers)
     table.select("random order")  # no map: nothing changes
     assert len(viewer.layers) == before
@@ -151,7 +151,7 @@ def test_the_map_of_a_row_is_checked(compare_panel, run_compare, viewer, wait):
     assert cell(panel, "seg-grad-cam", "trust") == ("1 ✓" if row["passed"] else "1 ⚠")
     assert row["sentence"] in cell(panel, "seg-grad-cam", "trust", Qt.ItemDataRole.ToolTipRole)
     assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
-    layer = viewer.layers["saliency · seg-grad-cam · object #1"]
+    layer = viewer.layers["saliency #2 · seg-grad-cam"]
     assert layer.metadata["segxai"]["trust"] == record.as_dict()["trust"]
     panel.results.table.select("random order")
     trust.chosen.emit("restates-prediction")
@@ -365,18 +365,18 @@ def test_maps_that_are_there_are_measured_as_well(compare_panel, run_compare, vi
     }
     panel.fields.methods.tick(["vanilla-gradient"], [mine])
     run_compare(panel)
-    assert list(panel.comparison.maps) == ["occlusion · object #1", "vanilla-gradient"]
-    np.testing.assert_array_equal(panel.comparison.maps["occlusion · object #1"], found.map)
+    assert list(panel.comparison.maps) == ["#1 · occlusion · object", "vanilla-gradient"]
+    np.testing.assert_array_equal(panel.comparison.maps["#1 · occlusion · object"], found.map)
     script = panel.copy_as_python(tmp_path)
-    assert "maps={'occlusion · object #1': sx.read_image(folder / 'map.tif').array}" in script
+    assert "maps={'#1 · occlusion · object': sx.read_image(folder / 'map.tif').array}" in script
     panel.results.table.select("vanilla-gradient")
     assert not mine.visible
-    panel.results.table.select("occlusion · object #1")
+    panel.results.table.select("#1 · occlusion · object")
     assert mine.visible
     assert len(viewer.layers) == 6  # the map is not added again
     panel.fields.methods.tick([], [mine])
     run_compare(panel)
-    assert list(panel.comparison.maps) == ["occlusion · object #1"]
+    assert list(panel.comparison.maps) == ["#1 · occlusion · object"]
     viewer.layers.remove(mine)
     assert panel.run_bar.estimate.text() == "Tick a method or a map at least."
 
@@ -600,7 +600,7 @@ def test_everything_can_be_written(compare_panel, run_compare, wait, tmp_path, v
     run_compare(panel)
     assert [case.image.name for case in panel.cases.values()] == ["planted", "darker"]
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
-    assert shown == ["saliency · vanilla-gradient · object #2"]  # not that of the run before
+    assert shown == ["saliency #2 · vanilla-gradient"]  # not that of the run before
     import PIL.Image
 
     heights = []
@@ -725,9 +725,9 @@ def test_colours_are_masked_in_colour(viewer, open_compare, wait, run_compare):
 def test_cancelling_keeps_what_was_found(compare_panel, run_compare, wait):
     panel, run_bar = compare_panel, compare_panel.run_bar
     panel.network.delay = 0.1
-    panel.fields.methods.tick(["vanilla-gradient", "rise"])
+    panel.fields.methods.tick(["vanilla-gradient", "occlusion"])
     run_bar.run.click()
-    wait(lambda: run_bar.status.text().startswith("rise"))
+    wait(lambda: run_bar.status.text().startswith("occlusion"))
     assert run_bar.run.text() == "Cancel"
     run_bar.run.click()
     wait(lambda: not run_bar.is_running)
@@ -736,7 +736,7 @@ def test_cancelling_keeps_what_was_found(compare_panel, run_compare, wait):
     assert cell(panel, "vanilla-gradient", "dice-explained") == UNDEFINED
     tip = cell(panel, "vanilla-gradient", "dice-explained", Qt.ItemDataRole.ToolTipRole)
     assert "the run was stopped" in tip
-    assert "saliency · vanilla-gradient · object #1" in panel.viewer.layers
+    assert "saliency #1 · vanilla-gradient" in panel.viewer.layers
     wait(lambda: not panel.results.inspector.is_busy)
     kept = panel.comparison
     run_bar.run.click()
@@ -779,15 +779,15 @@ def test_deleting_the_source_meanwhile(compare_panel, viewer, wait, run_compare)
 def test_closing_the_dock_stops_the_job_and_keeps_the_maps(compare_panel, viewer, wait):
     panel = compare_panel
     panel.network.delay = 0.1
-    panel.fields.methods.tick(["vanilla-gradient", "rise"])
+    panel.fields.methods.tick(["vanilla-gradient", "occlusion"])
     panel.run_bar.run.click()
-    wait(lambda: panel.run_bar.status.text().startswith("rise"))
+    wait(lambda: panel.run_bar.status.text().startswith("occlusion"))
     job = jobs._running
     viewer.window.remove_dock_widget(panel)
     panel.deleteLater()
     gc.collect()
     wait(lambda: job.stop.is_set() and jobs._running is None)
-    assert any(layer.name.startswith("saliency · vanilla-gradient") for layer in viewer.layers)
+    assert any(layer.name.startswith("saliency #1 · vanilla-gradient") for layer in viewer.layers)
     viewer.add_image(np.zeros((4, 4)))  # nothing is connected to what is gone
     viewer.theme = "light"
 

@@ -65,7 +65,7 @@ def test_two_clicks_to_the_first_explanation(viewer, open_panel, wait, run_panel
     assert "forward" in panel.run_bar.estimate.text()
     run_panel(panel, "seg-hires-grad-cam")
     names = [layer.name for layer in viewer.layers]
-    assert "saliency · seg-hires-grad-cam · brain #1" in names
+    assert "saliency #1 · seg-hires-grad-cam" in names
     head = viewer.layers["t1_head"]
     for layer in viewer.layers:
         if "segxai" not in layer.metadata:
@@ -83,14 +83,14 @@ def test_results_lie_above_their_source_in_order_and_nothing_is_overwritten(
 ):
     viewer.add_points([[3, 3]], name="mine")
     run_panel(triangle_panel, "misure", iterations=4)
-    title = "misure · triangle #1"
+    title = "#1 · misure"
     expected = [
         "triangle_1",
         "prediction · Triangle",
-        f"sufficient region · {title}",
-        f"minimally sufficient region · {title}",
-        f"dilation stages · {title}",
-        f"saliency · {title}",
+        f"sufficient region {title}",
+        f"minimal region {title}",
+        f"stages {title}",
+        f"saliency {title}",
         "mine",
     ]
     found = [layer.name for layer in viewer.layers]
@@ -100,7 +100,7 @@ def test_results_lie_above_their_source_in_order_and_nothing_is_overwritten(
     before = {layer.name: layer.data.copy() for layer in viewer.layers if hasattr(layer.data, "copy")}
     run_panel(triangle_panel, "misure", iterations=6)
     found = [layer.name for layer in viewer.layers]
-    assert "saliency · misure · triangle #2" in found
+    assert "saliency #2 · misure · iterations 6" in found
     assert sum(name.startswith("prediction") for name in found) == 1  # it was there already
     for name, data in before.items():
         np.testing.assert_array_equal(viewer.layers[name].data, data)
@@ -108,21 +108,21 @@ def test_results_lie_above_their_source_in_order_and_nothing_is_overwritten(
 
 def test_stages_are_one_labels_layer_with_a_table(viewer, triangle_panel, run_panel):
     run_panel(triangle_panel, "misure", iterations=0)
-    stages = viewer.layers["dilation stages · misure · triangle #1"]
+    stages = viewer.layers["stages #1 · misure"]
     n = len(triangle_panel.explanation.stage_table)
     assert set(np.unique(stages.data)) <= set(range(n + 1))
     table = stages.features
     assert {"index", "stage", "dilations", "radius", "dice", "area_pixel2"} <= set(table.columns)
     assert len(table) == n + 1
-    mask = viewer.layers["sufficient region · misure · triangle #1"]
+    mask = viewer.layers["sufficient region #1 · misure"]
     assert mask.contour == 1
-    saliency = viewer.layers["saliency · misure · triangle #1"]
+    saliency = viewer.layers["saliency #1 · misure"]
     assert tuple(saliency.contrast_limits) == (0, pytest.approx(1))
 
 
 def test_signed_maps_get_symmetric_limits(viewer, triangle_panel, run_panel):
     run_panel(triangle_panel, "seg-hires-grad-cam", layer="last")
-    layer = viewer.layers["saliency · seg-hires-grad-cam · triangle #1"]
+    layer = viewer.layers["saliency #1 · seg-hires-grad-cam"]
     low, high = layer.contrast_limits
     assert low == -high
     assert layer.data.min() < 0
@@ -137,7 +137,7 @@ def test_the_same_numbers_as_in_python(viewer, triangle_panel, run_panel, method
     triangle_panel.seed_box.setValue(3)
     run_panel(triangle_panel, method, **params)
     ex = sx.explain(sx.load_model("triangle"), sx.read_image(TRIANGLE), "triangle", method, seed=3, **params)
-    np.testing.assert_array_equal(viewer.layers[f"saliency · {method} · triangle #1"].data, ex.map)
+    np.testing.assert_array_equal(viewer.layers[f"saliency #1 · {method}"].data, ex.map)
 
 
 def test_the_same_numbers_in_3d_whatever_the_storage_order(viewer, open_panel, wait, run_panel, tmp_path):
@@ -197,11 +197,11 @@ def test_run_again_takes_the_settings_of_the_selected_result(viewer, triangle_pa
     run_panel(triangle_panel, "rise", masks=25)
     first = triangle_panel.explanation.map.copy()
     run_panel(triangle_panel, "seg-grad-cam")
-    viewer.layers.selection.active = viewer.layers["saliency · rise · triangle #1"]
+    viewer.layers.selection.active = viewer.layers["saliency #1 · rise"]
     triangle_panel.run_bar.again.click()
     wait(lambda: not triangle_panel.run_bar.is_running and triangle_panel._all_shown())
     assert triangle_panel.form.values()["masks"] == 25
-    np.testing.assert_array_equal(viewer.layers["saliency · rise · triangle #2"].data, first)
+    np.testing.assert_array_equal(viewer.layers["saliency #3 · rise"].data, first)
 
 
 def test_save_writes_what_the_command_line_writes(viewer, triangle_panel, run_panel, tmp_path):

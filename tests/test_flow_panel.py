@@ -170,7 +170,7 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
     click(grid.views["triangle", "decoder3"])
     wait(lambda: flow_panel._all_shown() and len(viewer.layers) > 1)
     names = [layer.name for layer in viewer.layers]
-    name = "saliency · seg-grad-cam · triangle · decoder3 #1"
+    name = "saliency #1 · triangle at decoder3"
     assert names == ["triangle_1", "prediction · Triangle", name]
     image = sx.read_image(TRIANGLE)
     ex = sx.explain(sx.load_model("triangle"), image, "triangle", "seg-grad-cam", layer="decoder3")
@@ -184,7 +184,7 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
     click(grid.views["triangle", "decoder3"])
     wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 4)
     assert [layer.name for layer in viewer.layers][-1].endswith("#2") or any(
-        layer.name.endswith("decoder3 #2") for layer in viewer.layers
+        "#2" in layer.name for layer in viewer.layers
     )
     np.testing.assert_array_equal(viewer.layers[name].data, before)  # nothing is overwritten
 
@@ -202,7 +202,7 @@ def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait)
     assert curves.marks["triangle"].label.format == "triangle emerges"
     points.sigClicked.emit(points, [points.points()[names.index("encoder2")]], None)
     wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 3)
-    assert "saliency · seg-grad-cam · triangle · encoder2 #1" in viewer.layers
+    assert "saliency #1 · triangle at encoder2" in viewer.layers
 
 
 def test_tiles_of_a_volume_follow_the_slice(viewer, open_flow, wait, run_flow):
@@ -230,7 +230,7 @@ def test_tiles_of_a_volume_follow_the_slice(viewer, open_flow, wait, run_flow):
     viewer.dims.set_current_step(0, 0)  # nothing to follow, and nothing breaks
     click(view)
     wait(panel._all_shown)
-    layer = viewer.layers["saliency · seg-hires-grad-cam · b · features #1"]
+    layer = viewer.layers["saliency #1 · b at features"]
     np.testing.assert_allclose(layer.data, view.tile.map, atol=1e-6)
     np.testing.assert_allclose(layer.scale, (2, 1, 1))
 
@@ -245,7 +245,7 @@ def test_the_sample_volume_is_cut_where_the_viewer_is(viewer, open_flow, wait, r
     view = panel.results.grid.views["brain", "head"]  # as fine as the network's grid
     click(view)
     wait(lambda: panel._all_shown() and len(viewer.layers) == 4)
-    shown = viewer.layers["saliency · seg-grad-cam · brain · head #1"].data
+    shown = viewer.layers["saliency #1 · brain at head"].data
     for index in (20, 40):
         viewer.dims.set_point(0, head.data_to_world((index, 0, 0))[0])
         plane, tile = shown[index], view.values()
@@ -610,4 +610,4 @@ def test_enter_clicks_a_tile(viewer, flow_panel, run_flow, wait, qtbot):
     view = flow_panel.results.grid.views["triangle", "encoder4"]
     qtbot.keyClick(view, Qt.Key.Key_Return)
     wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 3)
-    assert "saliency · seg-grad-cam · triangle · encoder4 #1" in viewer.layers
+    assert "saliency #1 · triangle at encoder4" in viewer.layers

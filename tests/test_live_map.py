@@ -38,7 +38,7 @@ def test_the_map_fills_in_and_gives_way_to_the_result(slow_panel, viewer, wait):
     slow_panel.network.delay = 0
     wait(lambda: not slow_panel.run_bar.is_running and slow_panel._all_shown())
     assert not so_far(viewer)
-    assert "saliency · rise · object #1" in viewer.layers
+    assert "saliency #1 · rise" in viewer.layers
     assert "saliency" in viewer.layers[-1].name or "prediction" in viewer.layers[-1].name
 
 

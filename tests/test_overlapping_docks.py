@@ -42,7 +42,7 @@ def open_with(viewer, wait, model):
 
 def test_the_prediction_is_shown_as_a_layer_for_every_label_once(viewer, open_with, model, run_panel):
     panel = open_with("Explain")
-    assert "overlapping labels" in panel.model_box.facts.text()
+    assert "labels may overlap" in panel.model_box.facts.text()
     for name in ("core", "whole"):
         panel.label_box.setCurrentText(name)
         run_panel(panel, "vanilla-gradient")

@@ -241,7 +241,8 @@ def test_cancel_keeps_what_is_there(slow_panel, run_sweep, wait, viewer):
     panel.results.select(1)
     assert len(shown_maps(viewer)) == 1
     layers = [layer.name for layer in viewer.layers]
-    panel.network.delay = 0.05
+    QApplication.processEvents()  # the map is drawn before the next run begins
+    panel.network.delay = 0.2
 
     # in the first maps: nothing new is there, the old sweep stays
     panel.run_bar.run.click()

@@ -135,7 +135,9 @@ def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, r
     checked(panel, "Masked input")
     checked(panel, "More than the prediction")
     run_panel(panel, "seg-hires-grad-cam")
-    old, new = (viewer.layers[f"saliency · seg-{name}-cam · triangle #1"] for name in ("grad", "hires-grad"))
+    old, new = (
+        viewer.layers[name] for name in ("saliency #1 · seg-grad-cam", "saliency #2 · seg-hires-grad-cam")
+    )
     assert box.lines == []
 
     def shown() -> list[str]:

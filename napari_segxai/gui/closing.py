@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari_segxai.explanation import Explanation
-from napari_segxai.gui import jobs, layers
+from napari_segxai.gui import jobs, layers, runs
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -33,7 +33,7 @@ def connect_until_gone(
         What the renaming of any layer of this viewer calls, if anything.
     """
     for emitter, function in links:
-        emitter.connect(function)
+        emitter.connect(function, position="last")  # after napari's own
     if rename is not None:
         for layer in viewer.layers:
             layer.events.name.connect(rename)
@@ -75,9 +75,7 @@ def keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
     """Add what a job found until its dock was closed, if the viewer is still there."""
     alive = viewer()
     if alive is not None and _is_open(alive) and isinstance(outcome.result, Explanation):
-        number = layers.next_number(alive, outcome.result.title)
-        shown = layers.has_prediction(alive, outcome.result)
-        layers.add_layers(alive, outcome.result, None, outcome.result.to_layers(number, prediction=not shown))
+        layers.add_layers(alive, outcome.result, runs.new_run(alive, outcome.result))
 
 
 def _is_open(viewer: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,21 +18,23 @@ from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import Explanation
-from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui import jobs, layers, runs, script, watching
 from napari_segxai.gui.closing import connect_until_gone, keep
 from napari_segxai.gui.compare_export import CompareExport
 from napari_segxai.gui.compare_form import CompareForm
 from napari_segxai.gui.compare_results import CompareResults
 from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
+from napari_segxai.gui.fields import mark_absent
 from napari_segxai.gui.grid_view import GridView
 from napari_segxai.gui.inspector import Case
+from napari_segxai.gui.label_look import LabelLook
 from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
-from napari_segxai.gui.showing import named
+from napari_segxai.gui.showing import show_map
 from napari_segxai.gui.shown import Shown, frame_words
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
 from napari_segxai.matching import difference, digests
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.targets import Target
@@ -77,7 +78,8 @@ class ComparePanel(QWidget):
         self._shown: dict[str, ref[Layer]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self._was_shown = False
-        put_side_by_side(self, self.fields, self.results, 290)
+        self.sides = Sides(self, self.fields, self.run_bar, self.results, 290)
+        self._look = LabelLook(self, self._tell_present)
         self._connect()
         self.image_box.refresh()
         self._on_theme()
@@ -196,6 +198,7 @@ class ComparePanel(QWidget):
             words = _found_until(found) if kept else "There is nothing to show yet."
             self.run_bar.set_ended(f"Cancelled. {words}", result=had)
         else:
+            self.sides.fold()
             records = [explanation.record for explanation in found.explanations.values()]
             seconds = found.seconds + sum(record.seconds for record in records)
             passes = sum((Passes(**record.passes) for record in records), found.passes)
@@ -233,28 +236,14 @@ class ComparePanel(QWidget):
         found = self.comparison
         if found is None or name not in found.maps:
             return
+        runs.hide_older(self.viewer)
         for other, weak in self._shown.items():
             layer = weak()
             if layer is not None and layer in self.viewer.layers:
                 layer.visible = other == name
         there = self._shown[name]() if name in self._shown else None
         if (there is None or there not in self.viewer.layers) and name in found.explanations:
-            self._shown[name] = ref(self._add(name, found.explanations[name]))
-
-    def _add(self, name: str, explanation: Explanation) -> Layer:
-        """Add the map, and the prediction if it is not shown yet; returns the layer of the map."""
-        title = f"{name} · {explanation.record.target['label']}"
-        number = layers.next_number(self.viewer, title)
-        bare = replace(explanation, masks={}, maps={}, stages=None)
-        shown = layers.has_prediction(self.viewer, explanation)
-        tuples = [
-            named(data, explanation.title, title) for data in bare.to_layers(number, prediction=not shown)
-        ]
-        active = self.viewer.layers.selection.active
-        added = layers.add_layers(self.viewer, explanation, self._asked["source"](), tuples)
-        if active is not None and active in self.viewer.layers:
-            self.viewer.layers.selection.active = active
-        return added[-1]
+            self._shown[name] = ref(show_map(self.viewer, found.explanations[name], name))
 
     # -- after a run --------------------------------------------------------------------------------------
 
@@ -338,6 +327,7 @@ class ComparePanel(QWidget):
         if entry is not None:
             self.fields.methods.set_model(entry.card, entry.model)
         self._on_label()
+        self._look.ask()
 
     def _on_label(self) -> None:
         self._digests = None
@@ -384,6 +374,9 @@ class ComparePanel(QWidget):
             model=None if entry is None else entry.model,
         )
 
+    def _tell_present(self, present: tuple[str, ...]) -> None:
+        mark_absent(self.fields.label_box, present)
+
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
         try:
@@ -415,6 +408,7 @@ class ComparePanel(QWidget):
         connect_until_gone(
             self,
             [
+                *watching.links(self.viewer),
                 (self.viewer.events.theme, lambda _: self._on_theme()),
             ],
         )

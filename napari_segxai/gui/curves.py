@@ -9,16 +9,22 @@ import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QFontMetricsF
-from qtpy.QtWidgets import QApplication, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QVBoxLayout, QWidget
 
 from napari_segxai import flow_words
 from napari_segxai.flow import Flow
+from napari_segxai.gui.fields import Words
+from napari_segxai.gui.runs import shortened
 
 COLORS = ("#f28e2b", "#4e9be0", "#59b95b", "#e15759", "#b07aa1", "#1fb5ad", "#c7a500", "#ff7fb0")
 """Of the labels, readable on dark and on light ground."""
 
 NAMES_SHOWN = 24
 """More layer names than this are thinned out along the axis."""
+
+
+LONGEST = 24
+"""Characters of a label beside the curves."""
 
 
 class Curves(QWidget):
@@ -46,17 +52,13 @@ class Curves(QWidget):
         self.plot.hideButtons()
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.setToolTip("Click a point: its map becomes a layer in the viewer.")
-        self.legend = QLabel()
-        self.legend.setWordWrap(True)
-        self.legend.setMinimumWidth(60)
-        self.legend.setTextFormat(Qt.TextFormat.RichText)
-        top = QHBoxLayout()
-        top.addWidget(self.quantity_box)
-        top.addWidget(self.legend, 1)
+        self.legend = Words(2)
+        self.legend.label.setTextFormat(Qt.TextFormat.RichText)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(top)
+        layout.addWidget(self.quantity_box)
+        layout.addWidget(self.legend)
         layout.addWidget(self.plot, 1)
         self.setMinimumWidth(200)
         self.points: dict[str, pg.ScatterPlotItem] = {}
@@ -128,7 +130,7 @@ class Curves(QWidget):
                     names.index(emerged.name),
                     angle=90,
                     pen=pg.mkPen(color, width=1.5, style=Qt.PenStyle.DashLine),
-                    label=f"{label} emerges",
+                    label=f"{shortened(label, LONGEST)} emerges",
                     labelOpts={
                         "color": color,
                         "position": 0.9 - 0.14 * (number % 6),
@@ -137,7 +139,7 @@ class Curves(QWidget):
                 )
                 self.plot.addItem(line)
                 self.marks[label] = line
-            words.append(f'<span style="color: {color}">●</span> {escape(label)}')
+            words.append(f'<span style="color: {color}">●</span> {escape(shortened(label, LONGEST))}')
         self.legend.setText(" ".join(words))
         self.legend.setToolTip("\n".join(flow_words.emergence(flow, label) for label in flow.labels))
         self.plot.setXRange(-0.4, len(names) - 0.6, padding=0)

@@ -18,10 +18,13 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
 from napari_segxai.explanation import Explanation, evidence_in_words
-from napari_segxai.gui import jobs, script
+from napari_segxai.gui import jobs, script, watching
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.explain_form import CURRENT_SLICE, ExplainForm
+from napari_segxai.gui.fields import mark_absent
+from napari_segxai.gui.label_look import LabelLook
+from napari_segxai.gui.legend import legend
 from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
@@ -57,6 +60,7 @@ class ExplainPanel(ExplainForm):
         self._asked: tuple[ref[ImageLayer], Chosen] | None = None
         self._to_show: list[Any] = []
         self._live = Live(napari_viewer)
+        self._look = LabelLook(self, self._tell_present)
         self._connect()
         self.image_box.refresh()
         self._on_method()
@@ -157,8 +161,7 @@ class ExplainPanel(ExplainForm):
 
     def _on_look(self, explanation: Explanation) -> None:
         """Show what there is so far."""
-        source = self._asked[0]() if self._asked is not None else None
-        self._live.show(explanation, source)
+        self._live.show(explanation)
 
     def _on_done(self, job: Job, evidence: list[str], outcome: jobs.Outcome) -> None:
         self._job = None
@@ -170,6 +173,7 @@ class ExplainPanel(ExplainForm):
             self.explanation, self._explained = explanation, job
             self._evidence = "".join(evidence)
             self.trust_box.tell([])
+            self.run_bar.show_legend(legend(explanation))
             self._live.clear()
             self._show(explanation)
         if error is not None:
@@ -186,8 +190,7 @@ class ExplainPanel(ExplainForm):
 
     def _show(self, explanation: Explanation) -> None:
         """Add the layers of an explanation, one per turn of the event loop."""
-        source = self._asked[0]() if self._asked is not None else None
-        self._to_show = show(self.viewer, explanation, source, self._closed)
+        self._to_show = show(self.viewer, explanation, self._closed)
 
     def _all_shown(self) -> bool:
         """Whether every layer of the last result has been added."""
@@ -296,6 +299,7 @@ class ExplainPanel(ExplainForm):
             self.method_box.set_reasons(reasons)
             self.form.set_layers(self._layer_names())
         self._update()
+        self._look.ask()
 
     def _layer_names(self) -> list[str]:
         entry = self.model_box.entry
@@ -317,6 +321,9 @@ class ExplainPanel(ExplainForm):
     def _on_preset(self, name: str) -> None:
         self.form.reset()
         self.form.set_values(self.method.presets.get(name, {}))
+
+    def _tell_present(self, present: tuple[str, ...]) -> None:
+        mark_absent(self.label_box, present)
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
@@ -352,6 +359,7 @@ class ExplainPanel(ExplainForm):
         links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
             (self.viewer.layers.selection.events.active, lambda _: self._on_active()),
+            *watching.links(self.viewer),
         ]
         connect_until_gone(self, links)
         self._closed = {"closed": False}

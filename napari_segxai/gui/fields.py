@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtCore import QPropertyAnimation, Qt
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSpinBox,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_segxai.engine.device import devices
@@ -38,12 +50,84 @@ def beside(*parts: QWidget) -> QWidget:
     return row
 
 
+class Words(QScrollArea):
+    """Text that takes the lines that it needs, and scrolls beyond a few: it never pushes anything out of sight.
+
+    Parameters
+    ----------
+    lines
+        How many it may take.
+    """
+
+    def __init__(self, lines: int, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.lines = lines
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setMinimumWidth(60)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(60)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidget(self.label)
+
+    def text(self) -> str:
+        """Return the text."""
+        return self.label.text()
+
+    def setText(self, text: str) -> None:
+        """Show another text, from its beginning."""
+        self.label.setText(text)
+        self.verticalScrollBar().setValue(0)
+        self._fit()
+
+    def set_lines(self, lines: int) -> None:
+        """Let it take more lines, or fewer."""
+        self.lines = lines
+        self._fit()
+
+    def resizeEvent(self, event: Any) -> None:
+        """A narrower text takes more lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        needed = self.label.heightForWidth(max(60, self.width() - 4)) + 6
+        most = self.lines * self.label.fontMetrics().lineSpacing() + 8
+        always, never = Qt.ScrollBarPolicy.ScrollBarAsNeeded, Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        self.setVerticalScrollBarPolicy(always if needed > most else never)
+        self.setFixedHeight(max(0, min(needed, most)))
+
+
 def section(title: str, content: QWidget) -> QCollapsible:
-    """Return a part of a form that is folded at first."""
-    fold = QCollapsible(title)
+    """Return a part of a form that is folded at first; the keyboard does not go into what is folded."""
+    fold = _Section(title)
     fold.layout().setContentsMargins(0, 0, 0, 0)
     fold.addWidget(content)
+    fold.content().hide()
     return fold
+
+
+GREY = QColor("#909090")
+NOT_DRAWN = "The model does not draw this label in the image."
+
+
+class _Section(QCollapsible):
+    """Hides what it folds: superqt makes it 0 pixels high, where the keyboard still finds it."""
+
+    def _expand_collapse(self, direction: Any, animate: bool = True, emit: bool = True) -> None:
+        opens = direction == QPropertyAnimation.Direction.Forward
+        if opens:
+            self.content().show()
+        super()._expand_collapse(direction, animate, emit)
+        if not opens and not animate:
+            self.content().hide()
+
+    def _on_animation_done(self) -> None:
+        super()._on_animation_done()
+        self.content().setVisible(self.isExpanded())
 
 
 def device_box() -> tuple[QComboBox, QLabel]:
@@ -58,6 +142,17 @@ def device_box() -> tuple[QComboBox, QLabel]:
     no_gpu.setVisible(list(found) == ["cpu"])
     no_gpu.setWordWrap(True)
     return box, no_gpu
+
+
+def mark_absent(box: QComboBox, present: Collection[str]) -> None:
+    """Say of the labels that are not drawn that they are not; the first one is left for one that is drawn."""
+    texts = [box.itemText(k) for k in range(box.count())]
+    for k, name in enumerate(texts):
+        box.setItemData(k, None if name in present else QBrush(GREY), Qt.ItemDataRole.ForegroundRole)
+        box.setItemData(k, "" if name in present else NOT_DRAWN, Qt.ItemDataRole.ToolTipRole)
+    drawn = [k for k, name in enumerate(texts) if k and name in present]
+    if drawn and box.currentIndex() == 1 and box.currentText() not in present:
+        box.setCurrentIndex(drawn[0])
 
 
 class TargetFields(QWidget):

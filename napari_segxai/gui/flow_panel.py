@@ -18,17 +18,18 @@ from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.flow import Flow
 from napari_segxai.flowing import Plan, causal_check_steps, lesion_passes, plan_flow
-from napari_segxai.gui import jobs, layers, script
+from napari_segxai.gui import jobs, layers, script, watching
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.flow_export import ExportMenu
 from napari_segxai.gui.flow_form import FlowForm
 from napari_segxai.gui.flow_results import FlowResults
+from napari_segxai.gui.label_look import LabelLook
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import show
 from napari_segxai.gui.shown import Shown
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -70,7 +71,8 @@ class FlowPanel(QWidget):
         self._was_shown = False
         self.export = ExportMenu(self.results, self.run_bar, self._in_background)
         self.run_bar.save.setMenu(self.export)
-        put_side_by_side(self, self.fields, self.results, 290)
+        self.sides = Sides(self, self.fields, self.run_bar, self.results, 290)
+        self._look = LabelLook(self, self.fields.label_list.set_present)
         self._connect()
         self._on_method()
         self.image_box.refresh()
@@ -179,6 +181,7 @@ class FlowPanel(QWidget):
             learn_speed(job.model, job.image, job.slices[0], flow.passes, flow.seconds)
             self.flow, self._asked = flow, asked
             self.results.set_flow(flow)
+            self.sides.fold()
             self._follow()
             labels = f"{len(flow.labels)} label{'s' if len(flow.labels) > 1 else ''}"
             self.run_bar.set_ended(
@@ -213,7 +216,7 @@ class FlowPanel(QWidget):
 
     def show_tile(self, label: str, layer: str) -> None:
         """Make a tile a layer of the viewer; its map is brought to the image grid in the worker."""
-        flow, source = self.flow, self._asked["source"]
+        flow = self.flow
 
         def make() -> Steps[Explanation]:
             yield Step(0, 1, f"{label} at {layer}")
@@ -223,7 +226,11 @@ class FlowPanel(QWidget):
             self._making -= 1
             if outcome.result is not None:
                 self._to_show = show(
-                    self.viewer, outcome.result, source(), self._closed, suffix=f" · {layer}", roles=AS_LAYERS
+                    self.viewer,
+                    outcome.result,
+                    self._closed,
+                    about=f"{label} at {layer}",
+                    roles=AS_LAYERS,
                 )
             elif outcome.error is not None and not self.run_bar.is_running:
                 self.run_bar.set_failed(outcome, result=True)
@@ -272,6 +279,7 @@ class FlowPanel(QWidget):
             known = model.has_layers
             fields.layer_picker.set_layers(*((model.example_layers, model.outline) if known else ((), ())))
         self._update()
+        self._look.ask()
 
     def _on_method(self) -> None:
         fields = self.fields
@@ -312,6 +320,7 @@ class FlowPanel(QWidget):
         connect_until_gone(
             self,
             [
+                *watching.links(self.viewer),
                 (self.viewer.events.theme, lambda _: self._on_theme()),
                 *(
                     (event, lambda _: self._follow())

@@ -15,7 +15,7 @@ from napari_segxai.gui.tile_grid import TileGrid
 
 
 class FlowResults(QWidget):
-    """Tiles, and below them the curves and the advice.
+    """Tiles, and beside them the curves and the advice: the dock is wide and low.
 
     Attributes
     ----------
@@ -55,16 +55,16 @@ class FlowResults(QWidget):
         top.addWidget(self.scale_box)
         top.addWidget(self.order_box)
         top.addWidget(self.range, 1)
-        lower = QSplitter(Qt.Orientation.Horizontal)
-        lower.addWidget(self.curves)
-        lower.addWidget(words)
-        lower.setSizes([560, 440])
-        both = QSplitter(Qt.Orientation.Vertical)
+        right = QSplitter(Qt.Orientation.Vertical)
+        right.addWidget(self.curves)
+        right.addWidget(words)
+        right.setSizes([170, 100])
+        both = QSplitter(Qt.Orientation.Horizontal)
         both.addWidget(self.grid)
-        both.addWidget(lower)
+        both.addWidget(right)
         both.setStretchFactor(0, 1)
-        both.setSizes([200, 180])
-        for splitter in (lower, both):
+        both.setSizes([520, 290])
+        for splitter in (right, both):
             splitter.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

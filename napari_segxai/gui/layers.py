@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.errors import UserError
+from napari_segxai.gui import watching
 from napari_segxai.gui.shown import axes_shown, indices_shown, meta_of
 from napari_segxai.gui.shown import frame_of as frame_of
 from napari_segxai.image import Image
@@ -131,12 +132,9 @@ def warm_up() -> None:
 
 
 def add_layers(
-    viewer: ViewerModel,
-    explanation: Explanation,
-    source: Layer | None,
-    tuples: Iterable[tuple[Any, dict, str]],
+    viewer: ViewerModel, explanation: Explanation, tuples: Iterable[tuple[Any, dict, str]]
 ) -> list[Layer]:
-    """Add layers of an explanation just above `source`, or on top when that is gone."""
+    """Add layers of an explanation above every image and label image; points and shapes on top of them stay there."""
     from napari.layers import Layer
 
     added = []
@@ -144,35 +142,11 @@ def add_layers(
         layer = Layer.create(*data)
         if layer.metadata["segxai_role"] in explanation.masks:
             layer.contour = 1  # no argument of Labels; outlines leave the map below visible
-        below = added[-1] if added and added[-1] in viewer.layers else source
-        index = viewer.layers.index(below) + 1 if below in viewer.layers else len(viewer.layers)
-        viewer.layers.insert(index, layer)
+        if layer.metadata["segxai_role"] == "saliency":
+            layer.colorbar.visible = layer.name_overlay.visible = True
+        solid = [k for k, other in enumerate(viewer.layers) if other._type_string in ("image", "labels")]
+        viewer.layers.insert(solid[-1] + 1 if solid else len(viewer.layers), layer)
+        if viewer.dims.ndisplay == 3:
+            watching.arrange(viewer)
         added.append(layer)
     return added
-
-
-def next_number(viewer: ViewerModel, title: str) -> int:
-    """Return the number that tells a new result apart from the results that are in the viewer."""
-    taken = [layer.metadata.get("segxai_number", 0) for layer in viewer.layers if title in layer.name]
-    return max([0, *(number for number in taken if isinstance(number, int))]) + 1
-
-
-def has_prediction(viewer: ViewerModel, explanation: Explanation) -> bool:
-    """Tell whether the viewer shows the same model's prediction of the same image already."""
-    record = explanation.record
-    for layer in viewer.layers:
-        if layer.metadata.get("segxai_role") != "prediction":
-            continue
-        other = layer.metadata.get("segxai", {})
-        same_model = other.get("model", {}).get("sha256") == record.model["sha256"]
-        same_image = other.get("image", {}).get("sha256") == record.image["sha256"]
-        same_rule = other.get("model", {}).get("thresholds") == record.model.get("thresholds")
-        if (
-            same_model
-            and same_rule
-            and same_image
-            and other.get("slice") == record.slice
-            and not other.get("partial")
-        ):
-            return True
-    return False

@@ -233,7 +233,7 @@ def _preset(method: Method, name: str) -> dict[str, Any]:
 
 def map_name(layer: Layer) -> str:
     """Return what a map is called in a table."""
-    return layer.name.removeprefix("saliency · ")
+    return layer.name.removeprefix("saliency ")
 
 
 def map_values(layer: Layer) -> np.ndarray:

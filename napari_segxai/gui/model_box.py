@@ -208,7 +208,7 @@ class ModelBox(QWidget):
         else:
             card = entry.card
             seen = ", ".join(card.channels) if len(card.channels) <= 4 else f"{len(card.channels)} channels"
-            several = "overlapping labels" if card.overlapping else ""
+            several = "labels may overlap" if card.overlapping else ""
             facts = [f"{card.spatial_dims}D", seen, several, card.licence.partition(" (")[0]]
             self.facts.setText(" · ".join(fact for fact in facts if fact))
             tip = _about(card)

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QBoxLayout, QGridLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import Explanation
+from napari_segxai.gui.fields import Words
 
 if TYPE_CHECKING:
     from napari_segxai.gui.jobs import Outcome
     from napari_segxai.image import Image
     from napari_segxai.model import SegmentationModel
+
+
+ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES = 3, 6, 3
+"""That the texts may take before they scroll: Run has to stay in sight."""
 
 
 class RunBar(QWidget):
@@ -35,15 +41,19 @@ class RunBar(QWidget):
         self.run.setToolTip("Explain the chosen label; the results become new layers.")
         self.run.setMinimumWidth(90)
         self.run.clicked.connect(self._on_run)
-        self.estimate = _text()
+        self.estimate = Words(ESTIMATE_LINES)
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
         self.progress.hide()
-        self.status = _text()
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = Words(STATUS_LINES)
+        self.status.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.status.hide()
+        self.legend = Words(2)
+        self.legend.label.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setToolTip("What the colours of the last result mean.")
+        self.legend.hide()
         self.copy = QPushButton("Copy as Python")
         self.copy.setToolTip("Put a script on the clipboard that makes this result again.")
         self.copy.clicked.connect(self.copy_clicked)
@@ -56,19 +66,27 @@ class RunBar(QWidget):
         self._buttons = (self.copy, self.again, self.save)
         for button in self._buttons:
             button.setEnabled(False)
-        top = QHBoxLayout()
-        top.addWidget(self.run)
-        top.addWidget(self.estimate, 1)
-        self._row = bottom = QGridLayout()
-        for column, button in enumerate(self._buttons):
-            bottom.addWidget(button, 0, column)
+        self.fold = QPushButton()
+        self.fold.hide()
+        self._top = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._top.addWidget(self.run)
+        self._top.addWidget(self.estimate, 1)
+        self._grid = QGridLayout()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(top)
+        layout.addLayout(self._top)
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
-        layout.addLayout(bottom)
+        layout.addWidget(self.legend)
+        layout.addStretch(1)
+        layout.addLayout(self._grid)
+        self._columns = len(self._buttons)
+        self._lay_out_buttons()
+        self._escape = QShortcut(QKeySequence("Escape"), self)
+        self._escape.setEnabled(False)
+        for pressed in (self._escape.activated, self._escape.activatedAmbiguously):
+            pressed.connect(self.cancel)
         self.is_running = False
         self._started = 0.0
 
@@ -98,6 +116,7 @@ class RunBar(QWidget):
         self.progress.show()
         self.show_status(note)
         self.again.setEnabled(False)
+        self._escape.setEnabled(True)
 
     def set_cancelling(self) -> None:
         """Cancel was pressed; the pass under way is finished first."""
@@ -115,6 +134,7 @@ class RunBar(QWidget):
     def set_ended(self, text: str, *, error: bool = False, result: bool = True) -> None:
         """The job has ended; Cancel has become Run again."""
         self.is_running = False
+        self._escape.setEnabled(False)
         self.run.setText("Run")
         self.run.setEnabled(True)
         self.progress.hide()
@@ -150,33 +170,56 @@ class RunBar(QWidget):
         self.status.setText(text)
         self.status.setVisible(bool(text))
 
+    def show_legend(self, words: str) -> None:
+        """Say what the colours of the last result mean."""
+        self.legend.setText(words)
+        self.legend.setVisible(bool(words))
+
     def add_button(self, button: QPushButton) -> None:
         """Add a button that works on a result."""
         self._buttons = (*self._buttons, button)
-        shown = [each for each in self._buttons if not _taken_away(each)]
-        for k, each in enumerate(shown):  # four in one row would be cut off
-            self._row.addWidget(each, k // 2, k % 2)
-            self._row.setColumnStretch(k % 2, 1)
         button.setEnabled(False)
+        self._columns = 2  # four in one row would be cut off
+        self._lay_out_buttons()
+
+    def offer_fold(self) -> None:
+        """Show the button that folds the form beside the run bar, in a dock that is wide and low."""
+        self.fold.show()
+        self.status.set_lines(WIDE_STATUS_LINES)
+        self._columns = 2
+        self._lay_out_buttons()
+
+    def set_narrow(self, on: bool) -> None:
+        """Put everything into one column, for a form that is folded."""
+        self._top.setDirection(QBoxLayout.Direction.TopToBottom if on else QBoxLayout.Direction.LeftToRight)
+        self._columns = 1 if on else 2
+        self.estimate.set_lines(5 if on else ESTIMATE_LINES)
+        self.status.set_lines(7 if on else WIDE_STATUS_LINES)
+        self._lay_out_buttons()
+
+    def cancel(self) -> None:
+        """Stop what is running, as a click on Cancel does."""
+        if self.is_running and self.run.isEnabled():
+            self.set_cancelling()
+            self.cancel_clicked.emit()
 
     def _on_run(self) -> None:
         if self.is_running:
-            self.set_cancelling()
-            self.cancel_clicked.emit()
+            self.cancel()
         else:
             self.run_clicked.emit()
+
+    def _lay_out_buttons(self) -> None:
+        for column in range(3):
+            self._grid.setColumnStretch(column, 1 if column < self._columns else 0)
+        shown = [each for each in (*self._buttons, self.fold) if not _taken_away(each)]
+        for k, each in enumerate(shown):
+            self._grid.addWidget(each, k // self._columns, k % self._columns)
 
 
 def _taken_away(widget: QWidget) -> bool:
     """Tell whether a widget was hidden on purpose; Qt calls those hidden, too, that were never shown."""
     return widget.isHidden() and widget.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
-
-
-def _text() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setMinimumWidth(60)
-    return label
 
 
 def duration(seconds: float) -> str:

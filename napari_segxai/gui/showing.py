@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_segxai.gui import layers
+from napari_segxai.gui import layers, runs
+from napari_segxai.gui.runs import role
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,25 +21,22 @@ if TYPE_CHECKING:
 def show(
     viewer: ViewerModel,
     explanation: Explanation,
-    source: Layer | None,
     closed: Mapping[str, bool],
     *,
-    suffix: str = "",
+    about: str | None = None,
     roles: frozenset[str] | None = None,
     done: Callable[[], Any] = lambda: None,
 ) -> list[Any]:
-    """Add the layers of an explanation above their source, one per turn of the event loop.
+    """Add the layers of an explanation on top, one per turn of the event loop; older results are hidden.
 
     Parameters
     ----------
-    source
-        The layer that was explained; None when it is gone.
     closed
         Its "closed" says whether the dock is gone.
-    suffix
-        Appended to the title in the names, before the number.
+    about
+        In the names; what tells this run from the others by default.
     roles
-        Which layers are added; all by default. A prediction that is shown already never is.
+        Which layers are added; all by default. A prediction that is there already never is.
     done
         Called after the last one.
 
@@ -47,41 +45,33 @@ def show(
     list
         What is still waiting to be added; empty in the end.
     """
-    with_prediction = not layers.has_prediction(viewer, explanation)
-    title = explanation.title + suffix
-    number = layers.next_number(viewer, title)
     waiting = [
-        named(data, explanation.title, title)
-        for data in explanation.to_layers(number, prediction=with_prediction)
-        if roles is None or data[1]["metadata"]["segxai_role"] in roles
+        data for data in runs.new_run(viewer, explanation, about) if roles is None or role(data) in roles
     ]
     active = viewer.layers.selection.active
-    above = source
 
     def add_one() -> None:
-        nonlocal above
         if not waiting or closed["closed"]:
             waiting.clear()
             if active is not None and active in viewer.layers:
                 viewer.layers.selection.active = active
             done()
             return
-        [above] = layers.add_layers(viewer, explanation, above, waiting[:1])
-        waiting.pop(0)
+        layers.add_layers(viewer, explanation, [waiting.pop(0)])
         QTimer.singleShot(0, add_one)
 
     add_one()
     return waiting
 
 
-def show_map(viewer: ViewerModel, explanation: Explanation, source: Layer | None, title: str) -> Layer:
-    """Add the map under this title, and the prediction if it is not shown yet; returns the layer of the map."""
+def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer:
+    """Add the map on top, and the prediction if it is not there yet; returns the layer of the map."""
     bare = replace(explanation, masks={}, maps={}, stages=None)
-    shown = layers.has_prediction(viewer, explanation)
-    number = layers.next_number(viewer, title)
-    tuples = [named(data, explanation.title, title) for data in bare.to_layers(number, prediction=not shown)]
+    target, model = explanation.record.target, explanation.record.model
+    about = f"{about} · {target['label']}" if len(model["labels"]) > 2 else about
+    tuples = runs.new_run(viewer, bare, about)
     active = viewer.layers.selection.active
-    added = layers.add_layers(viewer, explanation, source, tuples)
+    added = layers.add_layers(viewer, explanation, tuples)
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active
     return added[-1]
@@ -101,12 +91,12 @@ class Live:
         self.layer: Layer | None = None
         self._was_shown = False
 
-    def show(self, explanation: Explanation, source: Layer | None) -> None:
+    def show(self, explanation: Explanation) -> None:
         """Show the map so far; a layer that the user has deleted stays away."""
         [(map, kwargs, kind)] = [
             data
             for data in replace(explanation, masks={}, maps={}, stages=None).to_layers(0, prediction=False)
-            if data[1]["metadata"]["segxai_role"] == "saliency"
+            if role(data) == "saliency"
         ]
         if self._was_shown:
             if self.layer is not None and self.layer in self.viewer.layers:
@@ -114,11 +104,12 @@ class Live:
                 self.layer.contrast_limits = kwargs["contrast_limits"]
             return
         self._was_shown = True
+        runs.hide_older(self.viewer)
         meta = {**kwargs["metadata"], "segxai_role": "so far"}
         name = f"so far · {explanation.title}"
         active = self.viewer.layers.selection.active
         data = (map, {**kwargs, "name": name, "metadata": meta}, kind)
-        [self.layer] = layers.add_layers(self.viewer, explanation, source, [data])
+        [self.layer] = layers.add_layers(self.viewer, explanation, [data])
         if active is not None:
             self.viewer.layers.selection.active = active
 
@@ -127,9 +118,3 @@ class Live:
         if self.layer is not None and self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
         self.layer, self._was_shown = None, False
-
-
-def named(data: tuple[Any, dict, str], old: str, new: str) -> tuple[Any, dict, str]:
-    """Return layer data whose name says `new` instead of `old`."""
-    array, kwargs, kind = data
-    return array, {**kwargs, "name": kwargs["name"].replace(f" · {old}", f" · {new}")}, kind

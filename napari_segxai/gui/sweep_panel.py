@@ -13,19 +13,20 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
-from napari_segxai.gui import jobs, script
+from napari_segxai.gui import jobs, script, watching
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.compare_export import folder_steps
 from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
-from napari_segxai.gui.fields import offer_labels
+from napari_segxai.gui.fields import mark_absent, offer_labels
+from napari_segxai.gui.label_look import LabelLook
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import show_map
 from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.sweep_form import SweepForm
 from napari_segxai.gui.sweep_results import SweepResults, words_of
-from napari_segxai.gui.wide_dock import HEIGHT, prefer_below, put_side_by_side, take_room
+from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
 from napari_segxai.sweeping import Sweep, SweepPlan, plan_sweep
 from napari_segxai.targets import Target
 
@@ -64,7 +65,8 @@ class SweepPanel(QWidget):
         self._shown: dict[int, ref[Layer]] = {}
         self._form_of: Method | None = None
         self._was_shown = False
-        put_side_by_side(self, self.fields, self.results, 310)
+        self.sides = Sides(self, self.fields, self.run_bar, self.results, 310)
+        self._look = LabelLook(self, self._tell_present)
         self._connect()
         fields = self.fields
         fields.method_box.choose("misure")
@@ -173,6 +175,7 @@ class SweepPanel(QWidget):
             )
             self.run_bar.set_ended(f"Cancelled. {words}", result=had)
         else:
+            self.sides.fold()
             records = [explanation.record for explanation in found.comparison.explanations.values()]
             passes = sum((Passes(**record.passes) for record in records), found.comparison.passes)
             job = plan.comparing.job
@@ -192,8 +195,8 @@ class SweepPanel(QWidget):
             there.visible = True
             return
         explanation = list(self.sweep.comparison.explanations.values())[index]
-        title = f"{explanation.title} · {words_of(self.sweep.combinations[index])}"
-        self._shown[index] = ref(show_map(self.viewer, explanation, self._asked["source"](), title))
+        about = words_of(self.sweep.combinations[index])
+        self._shown[index] = ref(show_map(self.viewer, explanation, about))
 
     def _hide_maps(self) -> None:
         for layer in (weak() for weak in self._shown.values()):
@@ -241,6 +244,7 @@ class SweepPanel(QWidget):
         if entry is not None:
             fields.form.set_layers(self._network_layers())
         self._update()
+        self._look.ask()
 
     def _network_layers(self) -> list[str]:
         entry = self.model_box.entry
@@ -263,6 +267,9 @@ class SweepPanel(QWidget):
                 fields.form.set_values(values)
             self._form_of = fields.method
         self._update()
+
+    def _tell_present(self, present: tuple[str, ...]) -> None:
+        mark_absent(self.fields.label_box, present)
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""
@@ -294,6 +301,7 @@ class SweepPanel(QWidget):
         connect_until_gone(
             self,
             [
+                *watching.links(self.viewer),
                 (self.viewer.events.theme, lambda _: self._on_theme()),
             ],
         )
