@@ -16,6 +16,13 @@ from napari_segxai.errors import UserError
 
 Index = tuple[int, ...]
 
+MILLIMETRES = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
+    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
+    "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3,
+}  # fmt: skip
+"""Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
+
 
 class Lazy:
     """An array that is made when it is first needed, and only once.
@@ -26,9 +33,12 @@ class Lazy:
         Returns the array. Called at most once, in the thread that first needs the values.
     shape, dtype
         Of what `make` returns: all that is known before.
+    source
+        The chunked array on disk that `make` reads, if it is one, so that a viewer may read parts of it.
     """
 
-    def __init__(self, make: Callable[[], np.ndarray], shape: Sequence[int], dtype: Any):
+    def __init__(self, make: Callable[[], np.ndarray], shape: Sequence[int], dtype: Any, source: Any = None):
+        self.source = source
         self.shape, self.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
         self._make: Callable[[], np.ndarray] | None = make
         self._made: np.ndarray | None = None
@@ -212,6 +222,12 @@ class Image:
     def spatial_dims(self) -> int:
         """2 or 3."""
         return len(self.spatial_axes)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """The spacing in millimetres; None if the units are no length."""
+        factor = 1.0 if self.affine is not None else MILLIMETRES.get(str(self.units))
+        return None if factor is None else tuple(size * factor for size in self.spacing)
 
     @property
     def channels(self) -> int:

@@ -1,4 +1,4 @@
-"""The napari reader of NIfTI and FreeSurfer volumes."""
+"""The napari reader of NIfTI and FreeSurfer volumes, and of pictures that say how large their pixels are."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def read_volumes(path: Paths) -> list[LayerData]:
 
     layers: list[LayerData] = []
     for one in _as_list(path):
+        if io.ending(one) not in io.VOLUMES:
+            layers += layers_from_image(io.read_image(one))
+            continue
         image = read_nifti(one)
         labels = image.channel_axis is None and is_label_volume(
             image.array, name=Path(one).name, intent=image.header["intent"]
@@ -49,6 +52,8 @@ def _as_list(path: Paths) -> list[str]:
 def _ours(path: str) -> bool:
     """Tell whether a file is for this reader. Other formats are named .hdr and .img too: look into these."""
     kind = io.ending(path)
+    if kind in io.ZARR or kind in (".tif", ".tiff"):
+        return True
     if kind not in io.VOLUMES or os.path.isdir(path):
         return False
     if kind not in (".hdr", ".img"):

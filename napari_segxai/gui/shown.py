@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.errors import UserError
-from napari_segxai.image import Image
+from napari_segxai.image import MILLIMETRES, Image
 from napari_segxai.io.axes import Axes, fitting_level
-from napari_segxai.io.layers import MILLIMETRES, axes_of, image_from_layer
+from napari_segxai.io.layers import axes_of, image_from_layer
 from napari_segxai.joining import join_channels
 from napari_segxai.model.placement import plane_of_card
 

@@ -20,6 +20,9 @@ VOLUMES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Endings that are read as pictures: pixels without a place in the world."""
 
+ZARR = (".zarr",)
+"""Endings of folders that are read as Zarr."""
+
 Kind = Literal["image", "labels"]
 
 __all__ = ["PICTURES", "VOLUMES", "ending", "read_image", "write_volume"]
@@ -39,7 +42,8 @@ def read_image(
     Parameters
     ----------
     path
-        A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh) or a picture (.png, .jpg, .tif, .bmp).
+        A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh), a picture (.png, .jpg, .tif, .bmp), or a Zarr array or OME-Zarr
+        image (.zarr), of which the finest level is read when it is needed. Pixel sizes and units are kept.
     channel_axis, time_axis
         What the axes of the array in the file mean, where the file does not say it or says it wrongly. The
         fourth axis of a volume is time unless it is named here as the channel axis.
@@ -54,8 +58,10 @@ def read_image(
         from napari_segxai.io.nifti import read_nifti as read
     elif kind in PICTURES:
         from napari_segxai.io.raster import read_raster as read
+    elif kind in ZARR:
+        from napari_segxai.io.zarr_files import read_zarr as read
     else:
-        known = ", ".join(VOLUMES + PICTURES)
+        known = ", ".join(VOLUMES + PICTURES + ZARR)
         raise UserError(
             f"{path}: {kind or 'no ending'} is not an image format read here; use one of {known}."
         )

@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_segxai import orientation
 from napari_segxai.errors import UserError
-from napari_segxai.image import Image, Lazy
+from napari_segxai.image import MILLIMETRES, Image, Lazy
 from napari_segxai.io.axes import Axes, choose, parse, readings
 
 WORLD = -np.eye(3)[::-1]
@@ -27,13 +27,6 @@ WORLD = -np.eye(3)[::-1]
 
 STRAIGHT = 5e-5
 """A volume is oblique when leaving out its rotation would move a voxel by more than this, in mm."""
-
-MILLIMETRES = {
-    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
-    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
-    "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3,
-}  # fmt: skip
-"""Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
 
 TIME_UNITS = {
     "second": "s",
@@ -87,7 +80,7 @@ def layer_from_image(image: Image) -> tuple[np.ndarray, dict[str, Any]]:
     """
     spatial = list(image.spatial_axes)
     lead = [axis for axis in (image.channel_axis, image.time_axis) if axis is not None]
-    array = image.array.transpose(*lead, *spatial)
+    array = _chunked(image).transpose(*lead, *spatial)
     array = orientation.apply(array, image.to_display)
     kwargs = {"name": image.name, **layer_transform(image)}
     if image.time_axis is not None:
@@ -418,6 +411,15 @@ def _with_time(kwargs: dict[str, Any], time: Sequence[Any]) -> dict[str, Any]:
         shear = _tail(_shear(kwargs["shear"]), n)
         out["shear"] = shear[np.triu_indices(n, 1)] if np.allclose(shear, np.triu(shear)) else shear
     return out
+
+
+def _chunked(image: Image) -> Any:
+    """Return the intensities; of an array on disk a dask array, of which napari reads what it shows."""
+    if image.is_read or image.stored.source is None:
+        return image.array
+    import dask.array as da
+
+    return da.from_array(image.stored.source, chunks=image.stored.source.chunks)
 
 
 def _is_rgb(image: Image) -> bool:

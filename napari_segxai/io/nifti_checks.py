@@ -257,6 +257,12 @@ def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:
     factor = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     affine[:3] *= factor
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    zero = [name for name, size in zip("ijk", header["pixdim"][1:4], strict=True) if not size]
+    if zero and sform_code <= 0:
+        warnings.warn(
+            f"{path}: the voxel sizes along {' and '.join(zero)} are 0; {factor:g} mm is assumed.",
+            stacklevel=3,
+        )
     if sform_code <= 0 and qform_code <= 0:
         warnings.warn(
             f"{path}: the file does not say where it lies (sform and qform codes are 0); left and right are "

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_segxai.errors import UserError
-from napari_segxai.image import Image
+from napari_segxai.image import MILLIMETRES, Image
+from napari_segxai.io import sizes
 from napari_segxai.io.saving import replacing
+
+OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+"""Numbers that an OME-TIFF may hold."""
 
 LARGEST = 2**36
 """No picture with more bytes of pixels than this is opened."""
@@ -24,7 +29,7 @@ def read_raster(
 
     Colour pictures get their channels last; an alpha channel is dropped with a warning. Grey ones stay 2D.
     A TIFF with several pages is a 3D image without an affine, unless the file, `channel_axis` or
-    `time_axis` says that the pages are channels or time points.
+    `time_axis` says that the pages are channels or time points. Pixel sizes that OME or ImageJ wrote are kept.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def read_raster(
         raise UserError(f"{path}: is empty (0 bytes); copy or export it again.")
     try:
         read = _read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_picture
-        array, axes = read(path)
+        array, axes, known = read(path)
     except UserError:
         raise
     except MemoryError:
@@ -71,18 +76,18 @@ def read_raster(
             time_axis = None
     elif channel_axis is None and colour and time_axis not in (array.ndim - 1, -1):
         channel_axis = array.ndim - 1
-    return Image(
-        array,
-        channel_axis=channel_axis,
-        time_axis=time_axis,
-        name=path.stem,
-        path=str(path),
-        header={"format": "raster", "rgb": colour and channel_axis == array.ndim - 1},
-    )
+    header: dict[str, Any] = {"format": "raster", "rgb": colour and channel_axis == array.ndim - 1}
+    if "T" in known and time_axis is not None:
+        header["time"] = (*known["T"], 0.0)
+    plain = Image(array, channel_axis=channel_axis, time_axis=time_axis, name=path.stem, header=header)
+    letters = "".join(axes[k] for k in plain.spatial_axes)
+    letters = letters if set(letters) <= set("ZYX") else "ZYX"[-plain.spatial_dims :]
+    spacing, unit = sizes.spacing(known, letters, path.name)
+    return replace(plain, spacing=spacing, units=unit, path=str(path))
 
 
-def _read_picture(path: Path) -> tuple[np.ndarray, str]:
-    """Return the pixels of the first frame and what their axes are (Y, X, samples)."""
+def _read_picture(path: Path) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
+    """Return the pixels of the first frame, what their axes are (Y, X, samples), and no sizes."""
     from PIL import Image as Picture
 
     with warnings.catch_warnings():
@@ -103,11 +108,11 @@ def _read_picture(path: Path) -> tuple[np.ndarray, str]:
             elif picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
                 picture = picture.convert("RGB")
             array = np.array(picture)
-    return array, "YXS" if array.ndim == 3 else "YX"
+    return array, "YXS" if array.ndim == 3 else "YX", {}
 
 
-def _read_tiff(path: Path) -> tuple[np.ndarray, str]:
-    """Return the pixels of the first series of a TIFF and what its axes are, as letters of tifffile."""
+def _read_tiff(path: Path) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
+    """Return the pixels of the first series of a TIFF, what its axes are, as letters of tifffile, and their sizes."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -135,7 +140,8 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, str]:
             array = array[..., :colours]
             if colours == 1:
                 array, axes = array[..., 0], axes[:-1]
-    return array, axes
+        known = sizes.of_tiff(file)
+    return array, axes, known
 
 
 def _alpha_dropped(path: Path) -> None:
@@ -186,14 +192,30 @@ def write_raster(
             colours: Any = (
                 "rgb" if array.shape == image.array.shape and image.header.get("rgb") else "minisblack"
             )
-            tifffile.imwrite(
-                beside,
-                array,
-                photometric=colours,
-                description=description.encode("ascii", "replace") or None,
-                metadata=None,
-            )
+            ome = _ome_axes(array, image)
+            if ome is not None:
+                meta = sizes.ome_metadata(image.spacing, str(image.units), ome, description)
+                tifffile.imwrite(beside, array, ome=True, photometric=colours, metadata=meta)
+            else:
+                text = description.encode("ascii", "replace") or None
+                tifffile.imwrite(beside, array, photometric=colours, description=text, metadata=None)
     return str(path)
+
+
+def _ome_axes(array: np.ndarray, image: Image) -> str | None:
+    """Return the axes of an array for an OME-TIFF, which keeps pixel sizes; None where it has none to keep, or cannot."""
+    if image.units not in MILLIMETRES or array.dtype.name not in OME_TYPES:
+        return None
+    space, grid = "ZYX"[-image.spatial_dims :], image.spatial_shape
+    if array.shape == grid:
+        return space
+    if array.shape[1:] == grid:
+        return "T" + space
+    if array.shape != image.shape or image.time_axis is not None:
+        return None
+    letters = iter(space)
+    axes = ["C" if k == image.channel_axis else next(letters) for k in range(image.ndim)]
+    return "".join(axes)[:-1] + "S" if image.header.get("rgb") and axes[-1] == "C" else "".join(axes)
 
 
 def _write_png(path: Path, array: np.ndarray, image: Image) -> None:

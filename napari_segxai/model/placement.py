@@ -153,7 +153,7 @@ def place(
         )
     turn = _turn(card, image)
     shape = tuple(image.spatial_shape[k] for k in turn[0])
-    spacing = tuple(image.spacing[k] for k in turn[0])
+    axes = turn[0]
     if card.spatial_dims < image.spatial_dims:
         if slice is None:
             raise UserError(f"{card.name} is a 2D model and {image.name} a volume: name the slice.")
@@ -163,20 +163,22 @@ def place(
         display_flip = image.to_display[1][image.to_display[0].index(turn[0][0])]
         if turn[1][0] != display_flip:
             slice = shape[0] - 1 - slice
-        shape, spacing = shape[1:], spacing[1:]
+        shape, axes = shape[1:], axes[1:]
     else:
         slice = None
     grid = card.grid
     if grid.size is not None:
         resampled = grid.size
     elif grid.spacing is not None:
-        if image.affine is None and image.units not in ("mm", "millimeter", "millimetre"):
+        millimetres = image.spacing_mm
+        if millimetres is None:
             raise UserError(
                 f"{card.name} needs {image.name} at a spacing of {grid.spacing} mm, but the image does not say "
                 "its pixel size in mm; give it an affine, or spacing with units='mm'."
             )
         resampled = tuple(
-            max(1, round(n * s / wanted)) for n, s, wanted in zip(shape, spacing, grid.spacing, strict=True)
+            max(1, round(n * s / wanted))
+            for n, s, wanted in zip(shape, [millimetres[k] for k in axes], grid.spacing, strict=True)
         )
     else:
         resampled = shape

@@ -1,0 +1,120 @@
+"""Zarr arrays and OME-Zarr images, read when their values are needed. The package zarr is loaded when a file needs it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.errors import UserError
+from napari_segxai.image import Image, Lazy
+from napari_segxai.io import sizes
+from napari_segxai.io.axes import choose, readings
+
+
+def read_zarr(
+    path: str | os.PathLike[str],
+    *,
+    channel_axis: int | None = None,
+    time_axis: int | None = None,
+    level: int = 0,
+) -> Image:
+    """Read a Zarr array or an OME-Zarr image, with the pixel sizes and units that it names.
+
+    Parameters
+    ----------
+    level
+        Of an OME-Zarr pyramid; 0 is the finest.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged or no image, or the package zarr is not installed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file; check the path.")
+    try:
+        import zarr
+    except ImportError:
+        raise UserError(
+            f"{path}: reading Zarr needs the package zarr; install it with pip install zarr."
+        ) from None
+    try:
+        found = zarr.open(str(path), mode="r")
+        attributes = dict(found.attrs)
+        scales = (attributes.get("ome") or attributes).get("multiscales")
+        if isinstance(found, zarr.Array):
+            array, labels, units, known, start = found, _labels(found, attributes), [], {}, {}
+        else:
+            array, labels, units, known, start = _level(path, found, scales, level)
+    except UserError:
+        raise
+    except Exception as error:  # what stores and codecs raise is their own
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{path}: cannot be read as Zarr ({reason[:200]}); is it damaged?") from error
+    shape = tuple(array.shape)
+    if channel_axis is None and time_axis is None:
+        axes = choose(readings(shape, labels, units), path.name)
+        letters = axes.letters
+    else:
+        named = {k % len(shape): c for k, c in ((channel_axis, "C"), (time_axis, "T")) if k is not None}
+        rest = [k for k in range(len(shape)) if k not in named]
+        space = dict(zip(rest[::-1], "XYZ", strict=False))
+        letters = "".join(named.get(k) or space.get(k, "P") for k in range(len(shape)))
+    if "P" in letters:
+        raise UserError(
+            f"{path}: its {len(shape)} axes {labels or shape} are more than one image; open one of them."
+        )
+    by_letter = {letters[k]: known[k] for k in known}
+    spatial = "".join(c for c in letters if c in "ZYX")
+    spacing, unit = sizes.spacing(by_letter, spatial, path.name)
+    header: dict[str, Any] = {"format": "zarr", "rgb": False}
+    if "T" in by_letter:
+        step, time_unit = by_letter["T"]
+        header["time"] = (step, time_unit, start.get(letters.index("T"), 0.0))
+    return Image(
+        Lazy(lambda: np.asarray(array[...]), shape, array.dtype, array),
+        channel_axis=letters.find("C") if "C" in letters else None,
+        time_axis=letters.find("T") if "T" in letters else None,
+        spacing=spacing,
+        units=unit,
+        name=path.name.removesuffix(".zarr").removesuffix(".ome"),
+        path=str(path),
+        header=header,
+    )
+
+
+def _labels(array: Any, attributes: dict[str, Any]) -> list[str]:
+    names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
+    return [str(name or "") for name in names]
+
+
+def _level(path: Path, group: Any, scales: Any, level: int) -> tuple[Any, list[str], list[str], dict, dict]:
+    """Return one level of an OME-Zarr pyramid, the names and units of its axes, its pixel sizes and where it starts."""
+    if not scales:
+        raise UserError(f"{path}: is a Zarr group without an image; name one of its arrays.")
+    sets = scales[0]["datasets"]
+    if not 0 <= level < len(sets):
+        raise UserError(f"{path}: has levels 0 to {len(sets) - 1}, not {level}.")
+    array = group[sets[level]["path"]]
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales[0].get("axes", ())]
+    labels = [str(axis.get("name", "")) for axis in axes]
+    units = [str(axis.get("unit", "") or "") for axis in axes]
+    factor, start = np.ones(array.ndim), np.zeros(array.ndim)
+    given = False
+    for step in [
+        *sets[level].get("coordinateTransformations", ()),
+        *scales[0].get("coordinateTransformations", ()),
+    ]:
+        if step.get("type") == "scale":
+            factor, start, given = factor * step["scale"], start * step["scale"], True
+        elif step.get("type") == "translation":
+            start = start + step["translation"]
+    known = {}
+    for k in range(array.ndim):
+        if given and k < len(axes) and axes[k].get("type", "space") in ("space", "time"):
+            known[k] = (float(factor[k]), sizes.NAMES.get(units[k], units[k]))
+    return array, labels, units, known, dict(enumerate(start.tolist()))
