@@ -13,6 +13,7 @@ from napari_segxai.cli_channels import channels
 from napari_segxai.cli_checks import checks, read_checks
 from napari_segxai.cli_common import (
     AsJson,
+    Axis,
     Card,
     Trust,
     Truth,
@@ -186,6 +187,7 @@ def explain(
     slice: Annotated[
         int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")
     ] = None,
+    axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -220,7 +222,7 @@ def explain(
     folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
         check_folder(folder, overwrite=overwrite, names=sure_files(network.card))
-    volume = read_frame(image, frame)
+    volume = read_frame(image, frame, axis, len(network.card.channels))
     check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
     chosen = read_region_option(region, volume)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
@@ -314,6 +316,7 @@ def flow(
     score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
     reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
@@ -332,9 +335,10 @@ def flow(
     each_once(label or [], "--label")
     each_once(tiles or [], "--tile")
     check_folder(out, overwrite=overwrite, names=SURE)
-    volume = read_frame(image, frame)
+    network = load(model, card, trust)
+    volume = read_frame(image, frame, axis, len(network.card.channels))
     plan = plan_flow(
-        load(model, card, trust),
+        network,
         volume,
         label,
         method=method,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_segxai.cli_common import AsJson, Card, Trust, load, read_frame, read_region_option
+from napari_segxai.cli_common import AsJson, Axis, Card, Trust, load, read_frame, read_region_option
 
 
 def channels(
@@ -23,6 +23,7 @@ def channels(
         str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
     ] = None,
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -34,9 +35,10 @@ def channels(
     from napari_segxai import Target, channel_importance
     from napari_segxai.explanation import as_json as to_json
 
-    volume = read_frame(image, frame)
+    network = load(model, card, trust)
+    volume = read_frame(image, frame, axis, len(network.card.channels))
     found = channel_importance(
-        load(model, card, trust),
+        network,
         volume,
         Target(label, region=read_region_option(region, volume)),
         how,

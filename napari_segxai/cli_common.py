@@ -32,11 +32,23 @@ Truth = Annotated[
 Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
 
 
-def read_frame(path: Path, frame: int | None) -> Any:
-    """Read an image, of a 4D one the time point."""
+Axis = Annotated[
+    int | None,
+    typer.Option(
+        "--axis",
+        help="2D model on a volume: the axis across which slices lie, as napari shows it (0 axial, 1 coronal, 2 sagittal "
+        "where the file knows its orientation).",
+    ),
+]
+
+
+def read_frame(path: Path, frame: int | None, axis: int | None = None, channels: int | None = None) -> Any:
+    """Read an image, of a 4D one the time point, unless the model has as many channels; slices lie across `axis`."""
     from napari_segxai import read_image
 
-    volume = read_image(path)
+    volume = read_image(path).across(axis)
+    if frame is None and channels is not None:
+        volume = volume.with_channels(channels)
     if frame is not None and volume.time_axis is None:
         raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
     return volume.frame(frame or 0)

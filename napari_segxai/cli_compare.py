@@ -11,6 +11,7 @@ import typer
 
 from napari_segxai.cli_common import (
     AsJson,
+    Axis,
     Card,
     Trust,
     Truth,
@@ -71,6 +72,7 @@ def compare(
     region: Region = None,
     controls: Annotated[int, typer.Option(help="Random orders for insertion and deletion.")] = 1,
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -89,10 +91,11 @@ def compare(
 
     chosen = [name for name in methods.split(",") if name.strip()]
     check_folder(out, overwrite=overwrite, names=files.SURE)
-    volume = read_frame(image, frame)
+    network = load(model, card, trust)
+    volume = read_frame(image, frame, axis, len(network.card.channels))
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
     found = run(
-        load(model, card, trust),
+        network,
         volume,
         Target(label, region=read_region_option(region, volume)),
         chosen,
@@ -196,6 +199,7 @@ def sweep(
     option: Option = None,
     region: Region = None,
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -210,10 +214,11 @@ def sweep(
     from napari_segxai.io.saving import check_folder
 
     check_folder(out, overwrite=overwrite, names=files.SURE)
-    volume = read_frame(image, frame)
+    network = load(model, card, trust)
+    volume = read_frame(image, frame, axis, len(network.card.channels))
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     found = run(
-        load(model, card, trust),
+        network,
         volume,
         Target(label, region=read_region_option(region, volume)),
         method,
