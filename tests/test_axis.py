@@ -34,8 +34,8 @@ def test_slices_across_any_axis(axis):
     )
     again = sx.evaluate(model, found, metrics=["dice-explained"])
     assert len(again.rows) == 1
+    other = sx.Image(volume)
     with pytest.raises(sx.UserError, match="across axis"):
-        other = sx.Image(volume)
         sx.compare(model, other, "object", maps={"mine": found}, slice=5, axis=(axis + 1) % 3)
 
 
