@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_segxai.engine.passes import Passes
 from napari_segxai.errors import UserError
-from napari_segxai.gui import jobs, script, watching
+from napari_segxai.gui import jobs, runs, script, watching
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.compare_export import folder_steps
 from napari_segxai.gui.copying import copy_script
@@ -190,6 +190,7 @@ class SweepPanel(QWidget):
         if self.sweep is None or index >= len(self.sweep.comparison.explanations):
             return
         self._hide_maps()
+        runs.hide_older(self.viewer)
         there = self._shown[index]() if index in self._shown else None
         if there is not None and there in self.viewer.layers:
             there.visible = True
