@@ -144,6 +144,7 @@ def channel_importance_steps(
         raise UserError(
             f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to spoil channels in."
         )
+    Passes(1 + count * len(job.model.card.channels)).bounded("spoiling channels so often")
     return _steps(job, how, count)
 
 

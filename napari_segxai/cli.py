@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -27,7 +29,7 @@ from napari_segxai.cli_common import (
     save,
 )
 from napari_segxai.cli_compare import compare, metrics, sweep
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, plain
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
@@ -41,14 +43,35 @@ app = typer.Typer(
 )
 
 
+_Usage: Any = typer.BadParameter.__base__
+"""What is raised for an option that is missing, unknown or no number; click's, or typer's copy of it."""
+
+
 class _Group(typer.core.TyperGroup):
     """Turns a user's mistake into one line on stderr and exit status 2."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except (UserError, MemoryError) as error:
-            _fail(" ".join(str(error).split()))
+
+
+@contextmanager
+def _one_line(ctx: Any) -> Iterator[None]:
+    try:
+        yield
+    except (UserError, MemoryError) as error:
+        _fail(plain(str(error)))
+    except OSError as error:  # a disk that is full, a folder that may not be written to
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(plain(f"{place}{error.strerror or error}."))
+    except _Usage as error:
+        if not error.format_message():  # no arguments at all: the help is shown
+            raise
+        _fail(plain(f"{error.format_message()} See {(error.ctx or ctx).command_path} --help."))
 
 
 app.info.cls = _Group
@@ -209,6 +232,7 @@ def explain(
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Interrupted, Target, explain_all
+    from napari_segxai import explain as one
     from napari_segxai.io.names import file_names
     from napari_segxai.io.results import least_size, sure_files
     from napari_segxai.io.saving import check_folder
@@ -239,7 +263,7 @@ def explain(
             slice=slice,
             precision=precision,
             progress=bar,
-            **read_parameters(param or []),
+            **read_parameters(param, of=[one, explain_all]),
         )
     except Interrupted as stop:
         if stop.partial is None:
@@ -350,7 +374,7 @@ def flow(
         slice=slice,
         device=device,
         causal=causal,
-        **read_parameters(param or []),
+        **read_parameters(param, of=[plan_flow]),
     )
     chosen = [_tile(text, plan) for text in tiles or []]
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))

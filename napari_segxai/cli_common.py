@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,15 +63,29 @@ def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
     return load_model(model, card=card, trust=trust)
 
 
-def read_parameters(texts: list[str], flag: str = "-p") -> dict[str, Any]:
-    """Read NAME=VALUE pairs."""
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
+def read_parameters(
+    texts: Sequence[str] | None, flag: str = "-p", *, of: Sequence[Callable[..., Any]] = ()
+) -> dict[str, Any]:
+    """Read NAME=VALUE pairs.
+
+    Parameters
+    ----------
+    of
+        The functions that get them: what these take by themselves is no parameter.
+    """
+    pairs = [text.partition("=") for text in texts or ()]
+    for text, (name, equals, _) in zip(texts or (), pairs, strict=True):
+        if not equals or not name.strip():
             raise UserError(f"{flag} {text!r} is no NAME=VALUE pair; write for example {flag} masks=500.")
-        values[name.strip()] = value.strip()
-    return values
+    names = [name.strip() for name, _, _ in pairs]
+    each_once(names, flag)
+    own = {p.name for each in of for p in signature(each).parameters.values() if p.kind != p.VAR_KEYWORD}
+    for name in names:
+        if name in own:
+            raise UserError(
+                f"{flag} {name}=...: {name} is no parameter; what is asked has options of its own, see --help."
+            )
+    return dict(zip(names, (value.strip() for _, _, value in pairs), strict=True))
 
 
 def each_once(names: Sequence[str], flag: str) -> None:
@@ -112,7 +128,7 @@ def read_region_option(text: str | None, image: Any) -> Any:
     if text is None or text == "image":
         return text
     parts = text.split(",")
-    if len(parts) > 1 and all(part.strip().lstrip("-").isdigit() for part in parts):
+    if len(parts) > 1 and all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", part) for part in parts):
         from napari_segxai import Point
 
         return Point(tuple(int(part) for part in parts))

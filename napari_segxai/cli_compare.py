@@ -106,7 +106,7 @@ def compare(
         seed=seed,
         device=device,
         slice=slice,
-        **read_parameters(option or [], "-o"),
+        **read_parameters(option, "-o", of=[run]),
     )
     written = save(found, out, overwrite=overwrite)
     if as_json:
@@ -209,6 +209,7 @@ def sweep(
 ) -> None:
     """Explain and measure with every combination of the values of one or two parameters."""
     from napari_segxai import Target
+    from napari_segxai import compare as comparing
     from napari_segxai import sweep as run
     from napari_segxai.io import sweep_files as files
     from napari_segxai.io.saving import check_folder
@@ -229,7 +230,7 @@ def sweep(
         seed=seed,
         device=device,
         slice=slice,
-        **read_parameters(option or [], "-o"),
+        **read_parameters(option, "-o", of=[run, comparing]),
     )
     for path in save(found, out, overwrite=overwrite):
         print(path)

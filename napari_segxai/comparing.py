@@ -333,7 +333,9 @@ class Plan:
             noise_model = read_noise_model(noise_model, job.model, label)
         chosen = _chosen(metrics, truth=truth is not None, noise_model=noise_model is not None)
         plan = cls(job, jobs, maps, wanted, noise_model, chosen, controls, options, notes)
-        _ = plan.measuring  # raises where an option is wrong
+        if isinstance(controls, bool) or not isinstance(controls, int) or controls < 0:
+            raise UserError(f"controls is {controls!r}; it has to be a whole number, 0 or more.")
+        plan.passes.bounded("this comparison")  # raises also where an option is wrong
         return plan
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -10,8 +11,25 @@ class UserError(ValueError):
     """A mistake in what was asked for, told in one sentence that also says what would be right.
 
     The command line prints it and exits with status 2; the widgets show it; scripts can catch it as
-    a `ValueError`.
+    a `ValueError`. What it quotes may come from a stranger: control characters are left out, and what is very long
+    is cut.
     """
+
+    def __init__(self, sentence: str):
+        super().__init__(plain(sentence))
+
+
+LONGEST = 2000
+"""Characters of a sentence."""
+
+_TERMINAL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
+
+
+def plain(text: str) -> str:
+    """Return a text in one line, without what a terminal would obey."""
+    text = " ".join(_TERMINAL.sub("", str(text)).split())
+    text = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def number(value: float) -> str:

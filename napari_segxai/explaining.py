@@ -19,7 +19,7 @@ from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.precision import Setting
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.engine.sharing import Shared
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, number
 from napari_segxai.explainers.registry import Method, Size, all_methods, find_method
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
@@ -29,6 +29,9 @@ from napari_segxai.running import steps_of
 from napari_segxai.targets import Target
 
 T = TypeVar("T")
+
+HIGHEST_SEED = 2**32 - 1
+"""The largest that all generators of random numbers take."""
 
 MANY_PASSES = 32
 """Forward passes from which on a quicker twin of the network is worth making."""
@@ -245,8 +248,9 @@ class Job:
                 model.find_layer("bottleneck")  # raises, saying why and what to use
             for name in found.layer_parameters:
                 model.find_layer(getattr(options, name))
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UserError(f"seed {seed!r} has to be a whole number, 0 or more.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= HIGHEST_SEED:
+            shown = number(seed) if isinstance(seed, int) else repr(seed)
+            raise UserError(f"seed {shown} has to be a whole number from 0 to {HIGHEST_SEED}.")
         if precision not in get_args(Setting):
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
         if image.time_axis is not None:
@@ -260,7 +264,7 @@ class Job:
         model.prepare_check(image, placements[0])
         for one in (options, *getattr(options, "wrapped", ())[1:]):
             check_baseline(getattr(one, "baseline", "zero"), model, image)
-        found.passes(options, job.size)  # raises where the parameters do not fit the image
+        job.passes.bounded(method)  # raises also where the parameters do not fit the image
         return job
 
     @property

@@ -13,6 +13,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.u_noise import NAME, NoiseNet, Options, bilateral
 from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.options import make_options
+from napari_segxai.paths import user_path
 
 if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel
@@ -42,7 +43,7 @@ def read_noise_model(path: str | Path, model: SegmentationModel, label: int) -> 
     UserError
         If there is no such file, or it holds something else, or a network trained for something else.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     facts, tensors = _read(path)
     dims, inputs = model.card.spatial_dims, len(model.card.channels)
     for what, found, wanted in (

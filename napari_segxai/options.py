@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,12 +11,18 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Literal, NewType, TypeVar
 
-from napari_segxai.errors import UserError, nearest
+from napari_segxai.errors import UserError, nearest, number
 
 LayerName = NewType("LayerName", str)
 """A network layer by its dotted name; "bottleneck" and "last" stand for those two."""
 
 T = TypeVar("T")
+
+MOST = 1_000_000
+"""The largest whole number that an option takes unless it says otherwise: no count of passes is without end."""
+
+LARGEST = 1e9
+"""The largest size of any other number."""
 
 
 def option(
@@ -70,16 +77,23 @@ class Parameter:
 
     @property
     def bounds(self) -> str:
-        """The bounds in words, e.g. "1 or more"; empty when there are none."""
-        low = (
-            f"{self.ge:g} or more"
-            if self.ge is not None
-            else f"more than {self.gt:g}"
-            if self.gt is not None
-            else ""
-        )
+        """The bounds of its own in words, e.g. "1 or more"; empty when there are none."""
+        low = f"{self.ge:g} or more" if self.ge is not None else ""
+        low = f"more than {self.gt:g}" if self.gt is not None else low
         high = f"{self.le:g} or less" if self.le is not None else ""
         return " and ".join(part for part in (low, high) if part)
+
+    @property
+    def limits(self) -> str:
+        """The bounds in words, with what bounds all options: none is without end."""
+        low = "" if self.ge is not None or self.gt is not None else f"{-LARGEST:.12g} or more"
+        high = "" if self.le is not None else f"{self.highest:.12g} or less"
+        return " and ".join(part for part in (low, self.bounds, high) if part)
+
+    @property
+    def highest(self) -> float:
+        """The largest value that is taken."""
+        return self.le if self.le is not None else MOST if self.type is int else LARGEST
 
     def as_json(self) -> dict[str, Any]:
         """Describe the parameter for a listing."""
@@ -114,11 +128,14 @@ class Parameter:
             wrong = UserError(f"{what} is {value!r}; choose one of {known}.")
             if self.type is not float:
                 raise wrong
-            return self._read(value, what, wrong)
-        value = self._read(value, what)
+            value = self._read(value, what, wrong)
+        else:
+            value = self._read(value, what)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
         low_ok = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
-        if isinstance(value, int | float) and not (low_ok and (self.le is None or value <= self.le)):
-            raise UserError(f"{what} is {value:g}; it has to be {self.bounds}.")
+        if not (low_ok and -LARGEST <= value <= self.highest):
+            raise UserError(f"{what} is {number(value)}; it has to be {self.limits}.")
         return value
 
     def _read(self, value: Any, what: str, wrong: UserError | None = None) -> Any:
@@ -136,14 +153,14 @@ class Parameter:
             if isinstance(value, bool):
                 raise wrong
             try:
-                number = float(value)
+                found = float(value)
                 if self.type is float:
-                    if number != number or number in (float("inf"), float("-inf")):
+                    if not math.isfinite(found):
                         raise wrong
-                    return number
-                if number != int(number):
+                    return found
+                if found != int(found):
                     raise wrong
-                return int(number)
+                return int(found)
             except (TypeError, ValueError, OverflowError):
                 raise wrong from None
         if not isinstance(value, str):

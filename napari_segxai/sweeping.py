@@ -169,6 +169,10 @@ def best_cells(values: np.ndarray, better: Literal["higher", "lower"] | None) ->
     return known & tied(np.where(known, values, np.inf), best)
 
 
+MOST_COMBINATIONS = 10_000
+"""Of the values of a sweep."""
+
+
 def sweep(
     model: Any,
     image: Any,
@@ -237,6 +241,11 @@ def plan_sweep(
             raise UserError(
                 f"{parameter} is swept, so that it cannot stay {fixed[parameter]!r}; leave it out."
             )
+    count = math.prod(map(len, values.values()))
+    if count > MOST_COMBINATIONS:
+        raise UserError(
+            f"{count} combinations are too many for one sweep; {MOST_COMBINATIONS} at most are run."
+        )
     methods = [(name, {**fixed, **combination}) for combination in _combinations(values)]
     plan = plan_comparison(model, image, target, methods, controls=0, **options)
     return SweepPlan(name, fixed, values, replace(plan, together=TOGETHER))

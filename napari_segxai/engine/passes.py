@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from napari_segxai.errors import UserError, number
+
 T = TypeVar("T")
 
 BACKWARD_COST = 2
@@ -14,6 +16,9 @@ BACKWARD_COST = 2
 
 SUFFIX_COST = 0.5
 """A forward pass from a network layer on costs from nothing to a whole one."""
+
+MOST_PASSES = 10_000_000
+"""What a job may cost at most, in forward passes: nothing runs for ever by a slip of the keyboard."""
 
 
 @dataclass
@@ -44,6 +49,20 @@ class Passes:
 
     def __mul__(self, times: int) -> Passes:
         return Passes(self.forward * times, self.backward * times, self.suffix * times)
+
+    def bounded(self, what: str) -> Passes:
+        """Return these passes, if they are not more than `MOST_PASSES`.
+
+        Raises
+        ------
+        UserError
+            If they are; `what` is what would take them.
+        """
+        if self.cost > MOST_PASSES:
+            raise UserError(
+                f"{what} would take {number(self.cost)} passes of the network; {MOST_PASSES} at most are run: ask for less."
+            )
+        return self
 
     def __str__(self) -> str:
         parts = [f"{self.forward} forward"] if self.forward else []

@@ -42,6 +42,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
+from napari_segxai.paths import user_path
 
 NAME = "u-noise"
 LEVELS = 21
@@ -74,11 +75,13 @@ class Options:
     )
     batch: int = option(2, ge=1, unit="images", help="images per step; 8 in the paper")
     depth: int = option(2, ge=1, le=5, help="levels of the noise network")
-    channels: int = option(8, ge=1, help="its channels at the first level; 16 in the paper")
+    channels: int = option(8, ge=1, le=1024, help="its channels at the first level; 16 in the paper")
     noise_min: float = option(1.0, ge=0, unit="deviations", help="noise where B is 0")
     noise_max: float = option(5.0, gt=0, unit="deviations", help="noise where B is 1")
     reward: float = option(0.001, ge=0, help="weight of noise: higher leaves fewer pixels in peace")
-    bilateral: float = option(0.0, ge=0, unit="cells", help="width of a bilateral filter over B; 0: none")
+    bilateral: float = option(
+        0.0, ge=0, le=100, unit="cells", help="width of a bilateral filter over B; 0: none"
+    )
     lr: float = option(3e-3, gt=0, advanced=True, help="learning rate of Adam")
     images: int = option(40, ge=1, advanced=True, help="read so many images of the folder at most")
     baseline: Baseline = option("zero", help=HELP, advanced=True)
@@ -90,20 +93,20 @@ class Options:
             raise UserError(f"{NAME}: truth needs the folder of the images that it belongs to.")
         for name in ("folder", "truth"):
             value = getattr(self, name)
-            if value and not Path(value).expanduser().is_dir():
+            if value and not user_path(value).is_dir():
                 raise UserError(
                     f"{NAME}: {name} {value!r} is no folder; give an existing one, or leave it empty."
                 )
         if self.weights:
             from napari_segxai.io.saving import check_file
 
-            path = Path(self.weights).expanduser()
+            path = user_path(self.weights)
             if path.suffix != ".safetensors" or not path.parent.is_dir():
                 raise UserError(
                     f"{NAME}: weights {self.weights!r} has to be a file ending in .safetensors in an existing folder."
                 )
             check_file(path)
-        if self.steps == 0 and not (self.weights and Path(self.weights).expanduser().exists()):
+        if self.steps == 0 and not (self.weights and user_path(self.weights).exists()):
             raise UserError(
                 f"{NAME}: steps 0 needs weights that are trained already; name their file, or train."
             )
@@ -118,7 +121,7 @@ class Options:
         if not self.folder:
             return ()
         known = set(PICTURES + VOLUMES) - {".img"}  # the other half of .hdr
-        found = sorted(p for p in Path(self.folder).expanduser().iterdir() if ending(p) in known)
+        found = sorted(p for p in user_path(self.folder).iterdir() if ending(p) in known)
         return tuple(found[: self.images])
 
 
@@ -253,7 +256,7 @@ class _Training:
             net = NoiseNet(dims, inputs, options.depth, options.channels)
         self.net = net.to(question.device)
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr)
-        self.path = Path(options.weights).expanduser() if options.weights else None
+        self.path = user_path(options.weights) if options.weights else None
         self.facts = {
             "method": NAME,
             "model": question.model.sha256,
@@ -431,7 +434,7 @@ def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Te
     labels = None
     if options.truth:
         stem = lambda path: path.name.lower().removesuffix(ending(path))  # noqa: E731
-        folder = Path(options.truth).expanduser()
+        folder = user_path(options.truth)
         found = [p for p in sorted(folder.iterdir()) if ending(p) and stem(p) == stem(file)]
         if not found:
             raise UserError(f"{NAME}: {folder} holds no truth for {file.name}; it has to have the same name.")

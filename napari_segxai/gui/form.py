@@ -22,8 +22,6 @@ from qtpy.QtWidgets import (
 from napari_segxai.explainers.registry import Method
 from napari_segxai.options import LayerName, Parameter
 
-LARGEST_INT = 1_000_000
-LARGEST_FLOAT = 1e6
 SMALLEST = 1e-6
 
 
@@ -138,7 +136,7 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
         return _whole(parameter)
     if parameter.type is float:
         low = parameter.ge if parameter.ge is not None else (parameter.gt or 0) + SMALLEST
-        high = parameter.le if parameter.le is not None else LARGEST_FLOAT
+        high = parameter.highest
         if parameter.optional:
             return _optional(parameter, _Number(low - SMALLEST, high))
         spin = _Number(low, high)
@@ -151,7 +149,7 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
 def _whole(parameter: Parameter) -> _Field:
     spin = QSpinBox()
     low = int(parameter.ge if parameter.ge is not None else 0)
-    high = int(parameter.le if parameter.le is not None else LARGEST_INT)
+    high = int(parameter.highest)
     if not parameter.optional:
         spin.setRange(low, high)
         spin.setValue(parameter.default)

@@ -17,6 +17,7 @@ from napari_segxai.gui import jobs, layers, recent
 from napari_segxai.model import load_model
 from napari_segxai.model.card import ModelCard, read_card
 from napari_segxai.model.formats import builtin, folder, torchscript
+from napari_segxai.paths import user_path
 
 if TYPE_CHECKING:
     from napari_segxai.model import SegmentationModel
@@ -124,7 +125,7 @@ class ModelStore(QObject):
         UserError
             If it is no model, or its card cannot be read.
         """
-        path = Path(os.path.abspath(Path(path).expanduser()))
+        path = Path(os.path.abspath(user_path(path)))
         if path.name == folder.CARD and path.is_file():
             path = path.parent
         if folder.handles(path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image
+from napari_segxai.paths import user_path
 
 VOLUMES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
 """Endings that are read as volumes in the world."""
@@ -53,6 +54,7 @@ def read_image(
     UserError
         If the file cannot be read as an image; the message names the file and the reason.
     """
+    path = user_path(path)
     kind = ending(path)
     if kind in VOLUMES:
         from napari_segxai.io.nifti import read_nifti as read

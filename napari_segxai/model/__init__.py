@@ -16,6 +16,7 @@ from napari_segxai.model import formats
 from napari_segxai.model.card import ModelCard, make_card, read_card
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.model.trust import UntrustedCode
+from napari_segxai.paths import user_path
 
 __all__ = ["ModelCard", "SegmentationModel", "UntrustedCode", "load_model", "models", "register_model"]
 
@@ -55,7 +56,7 @@ def load_model(
         If the model would run such a module and `trust` is False; the sentence names the module and its file.
     """
     if isinstance(card, str | Path):
-        card = read_card(card)
+        card = read_card(user_path(card))
     elif isinstance(card, Mapping):
         card = make_card(dict(card))
     elif card is not None and not isinstance(card, ModelCard):
@@ -72,7 +73,9 @@ def load_model(
         )
     candidates: list[Any] = [source]
     if isinstance(source, str):
-        candidates.append(Path(source).expanduser())
+        candidates.append(user_path(source))
+    elif isinstance(source, Path):
+        candidates = [user_path(source)]
     for format_ in _formats():
         for candidate in candidates:
             if format_.handles(candidate):

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from napari_segxai.errors import UserError, nearest
+from napari_segxai.errors import UserError, nearest, number
 from napari_segxai.model.yaml_file import read_mapping
+
+LARGEST = 2**28
+"""Numbers of an input that a card can ask for by itself: 1 GB."""
+
+MOST_LABELS = 2**16 - 1
+
+
+def _without_controls(name: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise ValueError(f"{name!r} holds control characters; a name is plain text in one line")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_without_controls)]
 
 
 class _Strict(BaseModel):
@@ -159,10 +182,10 @@ class ModelCard(_Strict):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    name: str
-    labels: tuple[str, ...]
+    name: Name
+    labels: tuple[Name, ...]
     spatial_dims: Literal[2, 3]
-    channels: tuple[str, ...] = Field(("intensity",), min_length=1)
+    channels: tuple[Name, ...] = Field(("intensity",), min_length=1)
     orientation: str | None = None
     grid: Grid = Grid()
     intensity: tuple[Intensity, ...] = ()
@@ -171,8 +194,8 @@ class ModelCard(_Strict):
     threshold: float | dict[str, float] | tuple[float, ...] = 0.5
     paint_order: tuple[str, ...] | None = None
     values: Literal["logits", "probabilities"] = "logits"
-    output: str | int | None = None
-    tokens: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    output: str | Annotated[int, Field(ge=-1000, le=1000)] | None = None
+    tokens: dict[str, Annotated[int, Field(ge=1, le=LARGEST)]] = Field(default_factory=dict)
     architecture: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
     weights: str = "weights.safetensors"
@@ -189,6 +212,8 @@ class ModelCard(_Strict):
     def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
             raise ValueError("a segmentation has two labels at least, in most cases the background first")
+        if len(labels) > MOST_LABELS:
+            raise ValueError(f"a segmentation has {MOST_LABELS} labels at most")
         if len(set(labels)) != len(labels):
             raise ValueError("every label needs a name of its own")
         return labels
@@ -238,6 +263,13 @@ class ModelCard(_Strict):
                 raise ValueError(
                     f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
                 )
+        asked = "size" if self.grid.size is not None else "multiple"
+        least = self.grid.size or (2 * self.grid.multiple,) * self.spatial_dims  # the network is tried on
+        numbers = math.prod(least) * len(self.channels)
+        if numbers > LARGEST:
+            raise ValueError(
+                f"grid {asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
+            )
         for step in self.intensity:
             for key, values in (step.normalise or {}).items():
                 if len(values) not in (1, len(self.channels)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +13,15 @@ from torch import Tensor
 
 from napari_segxai import orientation
 from napari_segxai.engine.resample import resize
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, number
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
     from napari_segxai.model.card import ModelCard
+
+
+LARGEST = 2**31
+"""Numbers of an input: 8 GB."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,12 @@ def place(
         resampled = shape
     multiples = multiples or (grid.multiple,) * len(resampled)
     padded = tuple(-(-n // m) * m for n, m in zip(resampled, multiples, strict=True))
+    numbers_asked = math.prod(padded) * len(card.channels)
+    if numbers_asked > LARGEST:
+        raise UserError(
+            f"{card.name} would need {image.name} on a grid of {' x '.join(map(number, padded))}, which is too large for "
+            f"any machine ({number(numbers_asked)} numbers, {LARGEST} at most); see grid in its card."
+        )
     return Placement(
         image_shape=image.spatial_shape,
         turn=turn,

@@ -31,8 +31,8 @@ MAP, EDGES, PREDICTION = "map", "an edge filter", "the prediction itself"
 class Options:
     """Parameters of better-than-chance."""
 
-    steps: int = option(14, ge=2, help="steps of insertion and deletion")
-    random: int = option(3, ge=1, help="random orders")
+    steps: int = option(14, ge=2, le=1000, help="steps of insertion and deletion")
+    random: int = option(3, ge=1, le=1000, help="random orders")
     baseline: Baseline = option("background", help=HELP)
     threshold: float = option(0.02, ge=0, le=1, help="how far above the best rival the map has to lie")
 

@@ -35,7 +35,7 @@ class Options:
     """Parameters of masked-input."""
 
     baseline: Baseline | None = option(None, help="by default that of the method, else background. " + HELP)
-    masks: int = option(4, ge=1, help="images of which half is hidden")
+    masks: int = option(4, ge=1, le=1000, help="images of which half is hidden")
     threshold: float = option(0.1, ge=0, le=1, help="share of the label's pixels drawn on the baseline alone")
     uncertainty: float = option(0.2, ge=0, le=1, help="rise of the mean uncertainty that is too much")
 

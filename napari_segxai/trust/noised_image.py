@@ -24,7 +24,7 @@ class Options:
     """Parameters of noised-image."""
 
     noise: float = option(0.01, gt=0, le=1, unit="of the image's range", help="deviation of the noise")
-    repeats: int = option(1, ge=1, help="noises to try")
+    repeats: int = option(1, ge=1, le=1000, help="noises to try")
     threshold: float = option(0.7, ge=0, le=1, help="rank correlation below which the map has changed")
 
 

@@ -21,7 +21,7 @@ from napari_segxai.trust.subject import Subject, Tally
 class Options:
     """Parameters of other-seed."""
 
-    seeds: int = option(1, ge=1, help="other seeds to try")
+    seeds: int = option(1, ge=1, le=1000, help="other seeds to try")
     threshold: float = option(0.8, ge=0, le=1, help="rank correlation below which the map has changed")
 
 

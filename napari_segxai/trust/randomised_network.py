@@ -40,8 +40,10 @@ ALIKE = 0.9
 class Options:
     """Parameters of randomised-network."""
 
-    layers: int = option(8, ge=1, help="steps at most; of a deeper network neighbouring layers go together")
-    networks: int = option(3, ge=1, help="networks of which all weights are random")
+    layers: int = option(
+        8, ge=1, le=1000, help="steps at most; of a deeper network neighbouring layers go together"
+    )
+    networks: int = option(3, ge=1, le=1000, help="networks of which all weights are random")
     threshold: float = option(0.5, ge=0, le=1, help="rank correlation from which on the map has not changed")
 
 
