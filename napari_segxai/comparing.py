@@ -16,7 +16,8 @@ from napari_segxai.comparison import Comparison
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import Question
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, number
+from napari_segxai.explainers.registry import find_method
 from napari_segxai.explaining import Job, as_image
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
@@ -27,6 +28,7 @@ from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.noise_model import read_noise_model
+from napari_segxai.options import MOST
 from napari_segxai.running import steps_of
 from napari_segxai.targets import Target
 from napari_segxai.truth import Truth, truth_of
@@ -155,6 +157,8 @@ def plan_comparison(
     for name, map in given.items():
         check_map(name, map, model, image, target, slice)
     asked = {"seed": seed, "device": device, "slice": slice}
+    for method, parameters in specs:
+        find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
     named = {
         name: Job.make(model, image, target, method, **asked, **parameters)
         for name, (method, parameters) in zip(_names(specs, given), specs, strict=True)
@@ -333,8 +337,9 @@ class Plan:
             noise_model = read_noise_model(noise_model, job.model, label)
         chosen = _chosen(metrics, truth=truth is not None, noise_model=noise_model is not None)
         plan = cls(job, jobs, maps, wanted, noise_model, chosen, controls, options, notes)
-        if isinstance(controls, bool) or not isinstance(controls, int) or controls < 0:
-            raise UserError(f"controls is {controls!r}; it has to be a whole number, 0 or more.")
+        if isinstance(controls, bool) or not isinstance(controls, int) or not 0 <= controls <= MOST:
+            shown = number(controls) if isinstance(controls, int) else repr(controls)
+            raise UserError(f"controls is {shown}; it has to be a whole number from 0 to {MOST}.")
         plan.passes.bounded("this comparison")  # raises also where an option is wrong
         return plan
 

@@ -58,9 +58,10 @@ class Passes:
         UserError
             If they are; `what` is what would take them.
         """
-        if self.cost > MOST_PASSES:
+        most = max(self.forward, self.backward, self.suffix)
+        if most > MOST_PASSES or self.cost > MOST_PASSES:
             raise UserError(
-                f"{what} would take {number(self.cost)} passes of the network; {MOST_PASSES} at most are run: ask for less."
+                f"{what} would take {number(most)} passes of the network or more; {MOST_PASSES} at most are run: ask for less."
             )
         return self
 

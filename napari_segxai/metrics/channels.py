@@ -15,8 +15,9 @@ from torch import Tensor
 
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.question import Question
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, number
 from napari_segxai.metrics.copies import Copies, Reader, look
+from napari_segxai.options import MOST
 
 How = Literal["permutation", "mean"]
 
@@ -31,8 +32,9 @@ def times(how: How, repeats: int) -> int:
     """
     if how not in get_args(How):
         raise UserError(f"how is {how!r}; choose {' or '.join(get_args(How))}.")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise UserError(f"repeats is {repeats!r}; it has to be a whole number, 1 or more.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MOST:
+        shown = number(repeats) if isinstance(repeats, int) else repr(repeats)
+        raise UserError(f"repeats is {shown}; it has to be a whole number from 1 to {MOST}.")
     return repeats if how == "permutation" else 1
 
 
