@@ -1,0 +1,109 @@
+"""The rows below the image in a real window: a layer per channel, axes, the slice at a click; nothing read in its thread."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from networks import LinearHead, card
+from qtpy.QtWidgets import QApplication
+
+import napari_segxai as sx
+
+
+def use(panel, model, wait):
+    sx.register_model(model)
+    panel.model_box.refresh_registered()
+    names = [entry.card.name for entry in panel.model_box.entries]
+    panel.model_box.combo.setCurrentIndex(names.index(model.card.name))
+    QApplication.processEvents()
+
+
+def test_split_channels_are_joined_by_name(viewer, open_panel, wait, run_panel):
+    values = np.random.default_rng(0).random((2, 32, 32)).astype(np.float32)
+    viewer.add_image(values[1], name="case_flair")
+    viewer.add_image(values[0], name="case_t1")
+    panel = open_panel()
+    model = sx.load_model(LinearHead(inputs=2), card=card(name="two", channels=["T1", "FLAIR"]))
+    use(panel, model, wait)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    details = panel.image_box.details
+    assert [box.currentText() for box in details.channel_boxes] == ["case_t1", "case_flair"]
+    run_panel(panel, "vanilla-gradient")
+    image = sx.Image(values, channel_axis=0)
+    wanted = sx.explain(model, image, panel.explanation.record.target["label"], "vanilla-gradient")
+    np.testing.assert_allclose(panel.explanation.map, wanted.map, atol=1e-6)
+    assert [one["name"] for one in panel.explanation.record.image["channels"]] == ["case_t1", "case_flair"]
+    details.channel_boxes[0].setCurrentIndex(0)
+    assert "choose the layer of 'T1'" in panel.run_bar.estimate.text()
+
+
+def test_axes_are_asked_where_they_cannot_be_told(viewer, open_panel, wait):
+    viewer.add_image(np.zeros((4, 4, 32, 32), np.float32), name="film")
+    panel = open_panel()
+    model = sx.load_model(LinearHead(inputs=4), card=card(name="four", channels=["a", "b", "c", "d"]))
+    use(panel, model, wait)
+    details = panel.image_box.details
+    wait(lambda: details.axes_box.isVisible())
+    assert details.axes_box.itemText(0) == "choose…"
+    assert not panel.run_bar.run.isEnabled()
+    index = details.axes_box.findText("TCYX")
+    details.axes_box.setCurrentIndex(index)
+    details.axes_box.activated.emit(index)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    viewer.dims.set_current_step(0, 2)
+    assert panel.image().layer["at"] == {0: 2}
+
+
+def test_a_lazy_series_is_read_by_the_job_alone(viewer, open_panel, wait, run_panel):
+    import dask.array as da
+
+    read = []
+
+    def block(block_info=None):
+        read.append(
+            (block_info[None]["chunk-location"][0], threading.current_thread() is threading.main_thread())
+        )
+        return np.full((1, 32, 32), 0.5, np.float32)
+
+    lazy = da.map_blocks(
+        block, chunks=((1,) * 20, (32,), (32,)), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)
+    )
+    viewer.add_image(lazy, name="film", contrast_limits=(0, 1), axis_labels=("t", "y", "x"))
+    panel = open_panel()
+    use(panel, sx.load_model(LinearHead(), card=card(name="one")), wait)
+    viewer.dims.set_current_step(0, 7)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    shown = panel.image()
+    read.clear()
+    panel._update()
+    assert not shown.is_read
+    assert not read
+    run_panel(panel, "vanilla-gradient")
+    assert {place for place, _ in read} == {7}
+    assert panel.explanation.record.image["at"] == {"T": 7}
+
+
+def test_another_plane_than_that_of_the_card_is_said(viewer, open_panel, wait):
+    from napari_segxai.io.layers import layers_from_image
+
+    image = sx.Image(
+        np.random.default_rng(0).random((16, 18, 20)).astype(np.float32), affine=np.eye(4), name="head"
+    )
+    data, meta, _ = layers_from_image(image)[0]
+    viewer.add_image(data, **meta)
+    panel = open_panel()
+    use(
+        panel,
+        sx.load_model(LinearHead(), card=card(name="axial", orientation="IPL", grid={"size": [32, 32]})),
+        wait,
+    )
+    details = panel.image_box.details
+    wait(lambda: panel.run_bar.run.isEnabled())
+    assert "axial slice" in details.note.text()
+    assert not details.at_click.isVisible()
+    viewer.dims.order = (1, 0, 2)
+    wait(lambda: details.at_click.isVisible())
+    assert "the canvas shows coronal slice" in details.note.text()
+    details._picked((3, 9, 9))
+    assert panel.shown().slice == 3
