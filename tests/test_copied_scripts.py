@@ -384,3 +384,16 @@ def test_what_a_script_says_of_a_model(tmp_path, stored):
     assert lines[-1] == f"# model = sx.load_model({str(own.path)!r}, card=card, trust=True)"
     with pytest.raises(NameError, match="make_network"):
         exec("\n".join(["import napari_segxai as sx", *model_lines(network(2))]))
+
+
+def test_arrays_that_no_picture_holds_are_kept_by_numpy(tmp_path):
+    files, image = ScriptFiles(), sx.Image(np.zeros((20, 18), np.float32), name="grey")
+    stack = np.stack([boxed((20, 18)), ~boxed((20, 18))])  # the truth of labels that may overlap
+    assert files.array(stack, image, image, "the truth", "truth") == "..."
+    files.save_in(tmp_path, image.name)
+    code = files.array(stack, image, image, "the truth", "truth")
+    assert files.opening()[-1] == f"folder = Path({str(tmp_path / 'script_grey-1')!r})"
+    space = {}
+    exec("\n".join([*files.opening(), f"found = {code}"]), space)
+    np.testing.assert_array_equal(space["found"], stack)
+    assert [path.name for path in files.folder.iterdir()] == ["truth.npy"]

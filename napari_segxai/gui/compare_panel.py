@@ -142,7 +142,7 @@ class ComparePanel(QWidget):
             image,
             Target(
                 fields.label_box.currentText(),
-                region=fields.region_box.chosen(image).region,
+                region=fields.region_box.chosen(image),
                 score=target.score_box.currentText(),  # type: ignore[arg-type]
                 reduction=target.reduction_box.currentText(),  # type: ignore[arg-type]
             ),

@@ -26,7 +26,6 @@ from napari_segxai.gui.fields import mark_absent
 from napari_segxai.gui.label_look import LabelLook
 from napari_segxai.gui.legend import legend
 from napari_segxai.gui.method_box import why_not
-from napari_segxai.gui.region_box import Chosen
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.saving import may_write
 from napari_segxai.gui.showing import Live, show
@@ -57,7 +56,7 @@ class ExplainPanel(ExplainForm):
         self._explained: Job | None = None
         self._evidence = ""
         self._job: jobs.Job | None = None
-        self._asked: tuple[ref[ImageLayer], Chosen] | None = None
+        self._asked: ref[ImageLayer] | None = None
         self._to_show: list[Any] = []
         self._live = Live(napari_viewer)
         self._look = LabelLook(self, self._tell_present)
@@ -130,12 +129,11 @@ class ExplainPanel(ExplainForm):
         """Start explaining what the form describes."""
         layer = self.layer
         try:
-            chosen = self.region_box.chosen(self.image())
-            job = self.question(chosen.region)
+            job = self.question(self.region_box.chosen(self.image()))
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        self._asked = (ref(layer), chosen)
+        self._asked = ref(layer)
 
         evidence: list[str] = []
 
@@ -236,7 +234,7 @@ class ExplainPanel(ExplainForm):
         if self.explanation is None or self._explained is None:
             return ""
         make = partial(script.python_of, self.explanation, self._explained)
-        return copy_script(self, self.run_bar, make, self._explained.image, self._asked[0](), folder)
+        return copy_script(self, self.run_bar, make, self._explained.image, self._asked(), folder)
 
     def run_again(self) -> None:
         """Run with the settings of the selected result, or of the last run."""

@@ -126,7 +126,7 @@ class FlowPanel(QWidget):
             fields.label_list.ticked(),
             method=fields.method_box.currentData(),
             layers=chosen,
-            region=fields.region_box.chosen(image).region,
+            region=fields.region_box.chosen(image),
             truth=fields.truth_box.chosen(image),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),

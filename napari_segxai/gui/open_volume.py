@@ -42,7 +42,7 @@ def open_paths(viewer: Viewer, paths: Sequence[str | Path]) -> None:
             _say(f"{path}: is no volume that is read here; use one of {', '.join(VOLUMES)}.", "error")
     if any(f"*{ending(path)}" in ALWAYS for path in opened) and not is_always():
         _say(
-            "napari may ask which reader to take when such a file is dropped on the window.",
+            "Open dropped volumes so, too?",
             "info",
             [(f"Always take {PLUGIN}", lambda *_: set_always(True))],
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import ref
 
 from qtpy.QtCore import Signal
@@ -12,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
 from napari_segxai.errors import UserError
 from napari_segxai.gui.drawn import point_on, region_mask
 from napari_segxai.gui.picking import Picker
-from napari_segxai.targets import Component, Point
+from napari_segxai.targets import Component, Point, Region
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
     from napari_segxai import image as image_room
 
 FIXED = {"predicted pixels": None, "whole image": "image"}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The region for a target, and Python code that gives it."""
-
-    region: Any
-    code: str | None
 
 
 class RegionBox(QWidget):
@@ -89,7 +80,7 @@ class RegionBox(QWidget):
         if self.combo.currentText() != current:
             self.changed.emit()
 
-    def chosen(self, image: image_room.Image) -> Chosen:
+    def chosen(self, image: image_room.Image) -> Region:
         """Return the region on the grid of `image`.
 
         Raises
@@ -99,16 +90,16 @@ class RegionBox(QWidget):
         """
         text, index = self.combo.currentText(), self.combo.currentIndex()
         if text in FIXED and index < len(FIXED):
-            return Chosen(FIXED[text], None if FIXED[text] is None else repr(FIXED[text]))
+            return FIXED[text]
         if self._point is not None and index in (len(FIXED), len(FIXED) + 1):
             point = point_on(image, self._point)
             kind = Component if index == len(FIXED) else Point
-            return Chosen(kind(point), f"sx.{kind.__name__}({point})")
+            return kind(point)
         layer = self._layers[index - self.combo.count()]()
         if layer is None or layer not in self.viewer.layers:
             raise UserError(f"the region layer {text!r} is gone; choose another region.")
         mask = region_mask(layer, self._layer(), image, self.viewer)
-        return Chosen(mask, f"viewer.layers[{layer.name!r}].data > 0")
+        return mask
 
     def _layer(self) -> Image | None:
         layer = self._source() if self._source is not None else None

@@ -48,7 +48,7 @@ class ScriptFiles:
         """
         stem = Path(folder).expanduser().absolute() / file_name(f"script {name}")
         number = 1
-        while (own := stem.with_name(f"{stem.name} {number}")).exists():
+        while (own := stem.with_name(f"{stem.name}-{number}")).exists():
             number += 1
         try:
             own.mkdir(parents=True)
@@ -132,7 +132,7 @@ class ScriptFiles:
         path, number = self.folder / f"{file_name(stem)}{ending}", 1
         while path in self.written:
             number += 1
-            path = self.folder / f"{file_name(stem)} {number}{ending}"
+            path = self.folder / f"{file_name(stem)}-{number}{ending}"
         return path
 
     def _write_numpy(self, values: np.ndarray, stem: str) -> str:

@@ -200,31 +200,6 @@ def frame_words(image: Image) -> str:
     return " ".join(f"{image.layer['letters'][k]}{index}" for k, index in image.layer.get("at", {}).items())
 
 
-def code_of(name: str, image: Image) -> str:
-    """Return Python code that takes an image from the layer `name` again, at the same frame."""
-    if "joined" in image.header:
-        return f"sx.join_channels([{', '.join(code_of(one.name, one) for one in image.header['joined'])}])"
-    layer = image.layer
-    at = tuple(int(index) for index in layer.get("at", {}).values())
-    arguments = [f"viewer.layers[{name!r}]", f"frame={0 if not at else at[0] if len(at) == 1 else at}"]
-    letters = layer.get("letters", "")
-    if len(letters) > image.spatial_dims:
-        arguments.append(f"axes={letters!r}")
-        if any(letters[k] == "C" for k in layer.get("at", {})):
-            arguments.append("channels=1")
-    if layer.get("level"):
-        arguments.append(f"level={layer['level']}")
-    return f"sx.image_of_layer({', '.join(arguments)})"
-
-
-def frame_in_file(image: Image) -> str | None:
-    """Return Python code that takes the frame from the image's own file, "" for the whole; None where it does not."""
-    at, letters = image.layer.get("at", {}), image.layer.get("letters", "")
-    if image.layer.get("level") or any(letters[k] != "T" for k in at):
-        return None
-    return "".join(f".frame({int(index)})" for index in at.values())
-
-
 def level_for(layer: Layer, found: Axes, card: ModelCard | int | None) -> int:
     """Return which level of a pyramid suits a model; 0 for a layer that is none."""
     if not layer.multiscale:
