@@ -33,7 +33,7 @@ def open_with(viewer, wait, model):
         _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", dock)
         panel.model_box.refresh_registered()
         panel.model_box.combo.setCurrentIndex([e.model is model for e in panel.model_box.entries].index(True))
-        wait(lambda: panel.run_bar.run.isEnabled())
+        wait(lambda: panel.model_box.entry.model is model)
         return panel
 
     viewer.add_image(nested().array, name="nested")
@@ -74,6 +74,7 @@ def test_truths_are_layers_masks_along_an_axis_or_one_that_is_painted(
     panel.fields.label_box.setCurrentText("core")
     panel.fields.metrics.tree.tick(CHECKED)
     panel.fields.methods.tick(["vanilla-gradient"])
+    wait(lambda: panel.run_bar.run.isEnabled())
     offered = lambda: [panel.fields.truth_box.itemText(k) for k in range(panel.fields.truth_box.count())]
     for name, mask in zip(NAMES[:2], masks, strict=False):
         viewer.add_labels(mask.astype(np.uint8), name=name)
