@@ -23,7 +23,10 @@ FAINT = 0.01
 """Share of the strongest layer's total below which a map counts as empty."""
 
 UNIMPORTANT = 0.1
-"""Dice lost without a layer, below which it does not decide."""
+"""Share of the Dice that can be lost by drawing a label everywhere, below which a layer does not decide."""
+
+LARGE = 0.9
+"""Share that is nearly all: where a label is small, so much of the Dice is lost by drawing it everywhere."""
 
 
 def advise(flow: Flow) -> None:
@@ -96,11 +99,35 @@ def _tokens(flow: Flow, tile: Tile) -> str:
 def _bottleneck(flow: Flow, tile: Tile) -> str:
     if tile.layer.name not in flow.model.roles.bottlenecks:
         return ""
-    if tile.lost is None:
+    if tile.lost is None and tile.lost_zero is None:
         return "the bottleneck summarises the image, but skip connections may pass it by; the causal check tells."
-    if tile.lost >= UNIMPORTANT:
+    if any((tile.share_lost(what) or 0) >= UNIMPORTANT for what in ("lost", "lost_zero")):
         return ""
-    return f"the bottleneck does not decide: without it only {tile.lost:.2f} of the Dice is lost."
+    lost, how = (tile.lost_zero, "zero") if tile.lost is None else (tile.lost, "mean")
+    return f"the bottleneck does not decide: by {how} ablation of it only {lost:.2f} of the Dice is lost."
+
+
+def _everywhere(_flow: Flow, tile: Tile) -> str:
+    """A label that is drawn everywhere keeps the Dice of everything: what is lost looks small and is all there is."""
+    if tile.lost is None or not tile.lost_at_most or tile.lost_at_most >= LARGE or tile.share_lost() < LARGE:
+        return ""
+    return (
+        f"by mean ablation {tile.lost:.2f} of the Dice is lost, as much as where the label is drawn everywhere "
+        f"({tile.lost_at_most:.2f}): all that tells where it is comes through here."
+    )
+
+
+def _ablations(_flow: Flow, tile: Tile) -> str:
+    if not tile.disagreements:
+        return ""
+    said = [
+        f"{'of the skip connection ' if name == 'lost_skip' else ''}mean {getattr(tile, name):.2f}, zero "
+        f"{getattr(tile, f'{name}_zero'):.2f}"
+        for name in tile.disagreements
+    ]
+    return (
+        f"the Dice that is lost depends on the kind of ablation ({'; '.join(said)}): rely on neither alone."
+    )
 
 
 def _coarse(_flow: Flow, tile: Tile) -> str:
@@ -119,5 +146,7 @@ RULES: tuple[Callable[[Flow, Tile], str], ...] = (
     _against,
     _tokens,
     _bottleneck,
+    _everywhere,
+    _ablations,
     _coarse,
 )

@@ -333,6 +333,9 @@ def flow(
     causal: Annotated[
         bool, typer.Option("--causal", help="Also try what the prediction loses without each layer.")
     ] = False,
+    ablation: Annotated[
+        str, typer.Option(help="With --causal: fill each layer with its channel means, with zeros, or both.")
+    ] = "mean",
     tiles: Annotated[
         list[str] | None,
         typer.Option("--tile", metavar="LABEL:LAYER", help="Write this tile's map as an explanation, too."),
@@ -374,6 +377,7 @@ def flow(
         slice=slice,
         device=device,
         causal=causal,
+        ablation=ablation,
         **read_parameters(param, of=[plan_flow]),
     )
     chosen = [_tile(text, plan) for text in tiles or []]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_segxai.advice import UNIMPORTANT
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.passes import Passes
@@ -27,6 +28,12 @@ from napari_segxai.model.segmentation import SegmentationModel
 
 EMERGED = 0.5
 """Dice of a map at half its maximum from which on a label counts as drawn."""
+
+DISAGREE = 0.2
+"""Difference of the Dice that mean and zero ablation lose, above which they disagree."""
+
+LOSSES = ("lost", "lost_skip", "lost_zero", "lost_skip_zero")
+"""What a causal check fills in: mean ablation, then zero ablation."""
 
 
 @dataclass
@@ -57,8 +64,13 @@ class Tile:
         Segmentation ability: Dice with the prediction of the layer's features split by their nearer prototype, the mean
         feature inside or outside the prediction (ProtoSeg, Sheng et al. 2022).
     lost, lost_skip
-        Dice lost when the layer's output, or its skip connection alone, is filled with channel means; None until
-        `causal_check` has run, or where there is nothing to tell.
+        Dice lost by mean ablation: when the layer's output, or its skip connection alone, is filled with channel means;
+        None until `causal_check` has run, or where there is nothing to tell.
+    lost_zero, lost_skip_zero
+        The same by zero ablation: filled with zeros. None unless asked for.
+    lost_at_most
+        Dice lost where the label is drawn everywhere, as a network does that knows nothing of where but that the label is
+        there: the control of what is lost. None until `causal_check` has run.
     advice
         What to keep in mind when looking at this map.
     """
@@ -78,12 +90,35 @@ class Tile:
     ability: float = 0.0
     lost: float | None = None
     lost_skip: float | None = None
+    lost_zero: float | None = None
+    lost_skip_zero: float | None = None
+    lost_at_most: float | None = None
     advice: tuple[str, ...] = ()
+
+    def share_lost(self, what: str = "lost") -> float | None:
+        """Return what is lost as a share of what can be lost by drawing the label everywhere, in [0, 1].
+
+        Parameters
+        ----------
+        what
+            "lost", "lost_skip", or with "_zero" behind it.
+        """
+        lost = getattr(self, what)
+        if lost is None or not self.lost_at_most:
+            return lost
+        return min(1.0, lost / self.lost_at_most)
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Of "lost" and "lost_skip", those for which mean and zero ablation differ by more than `DISAGREE`."""
+        pairs = ((name, getattr(self, name), getattr(self, f"{name}_zero")) for name in ("lost", "lost_skip"))
+        return tuple(n for n, a, b in pairs if a is not None and b is not None and abs(a - b) > DISAGREE)
 
     def as_row(self) -> dict[str, Any]:
         """Return the numbers as a row of a table."""
         own = ("maximum", "minimum", "positive", "negative", "gradient_norm", "activation_norm")
-        rest = ("energy_inside", "dice", "dice_truth", "ability", "lost", "lost_skip")
+        rest = ("energy_inside", "dice", "dice_truth", "ability", *LOSSES, "lost_at_most")
+        pairs = (("mean", self.lost), ("zero", self.lost_zero))
         return {
             "label": self.label,
             "layer": self.layer.name,
@@ -92,6 +127,7 @@ class Tile:
             "order": self.layer.order,
             "shape": " x ".join(map(str, self.layer.shape)),
             **{name: getattr(self, name) for name in (*own, *rest)},
+            "ablation": " and ".join(name for name, lost in pairs if lost is not None),
             "advice": " | ".join(self.advice),
         }
 
@@ -145,8 +181,17 @@ class Flow:
         return [float("nan") if value is None else float(value) for value in values]
 
     def emergence(self, label: str) -> NetworkLayer | None:
-        """Return the first network layer whose map at half its maximum has a Dice of 0.5 with the prediction."""
-        return next((layer for layer in self.layers if self.tiles[label, layer.name].dice >= EMERGED), None)
+        """Return the network layer from which on every map at half its maximum has a Dice of 0.5 with the prediction."""
+        values = self.curve(label, "dice")
+        start = _stays_from(values)
+        return self.layers[start] if start < len(values) else None
+
+    def emergence_margin(self, label: str) -> float:
+        """Return by how much a Dice would have to change for the label to emerge at another network layer."""
+        values = self.curve(label, "dice")
+        start = _stays_from(values)
+        before = [EMERGED - values[start - 1]] if start else []
+        return min([*before, *(value - EMERGED for value in values[start:])])
 
     def route(self, label: str) -> str:
         """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection."""
@@ -154,20 +199,21 @@ class Flow:
         if all(tile.lost is None for tile in rows):
             return ""
         names = self.model.roles.bottlenecks[-1:]
-        bottom = next((tile.lost for tile in rows if tile.layer.name in names), None)
+        bottom = next((tile for tile in rows if tile.layer.name in names), None)
         skips = [tile for tile in rows if tile.lost_skip is not None]
         best = max(skips, key=lambda tile: tile.lost_skip, default=None)
-        if bottom is None or best is None:
+        if bottom is None or bottom.lost is None or best is None:
             return ""
         numbers = (
-            f"without the bottleneck {bottom:.2f} of the Dice is lost, without the skip connection of "
-            f"{best.layer.name} {best.lost_skip:.2f}"
+            f"by mean ablation of the bottleneck {bottom.lost:.2f} of the Dice is lost, of the skip connection of "
+            f"{best.layer.name} {best.lost_skip:.2f} (drawn everywhere: {bottom.lost_at_most:.2f})"
         )
-        if max(bottom, best.lost_skip) < 0.1:
+        up, across = bottom.share_lost(), best.share_lost("lost_skip")
+        if max(up, across) < UNIMPORTANT:
             return f"{label}: no single path carries it: {numbers}."
-        if bottom > 2 * best.lost_skip:
+        if up > 2 * across:
             return f"{label} comes up through the bottleneck: {numbers}."
-        if best.lost_skip > 2 * bottom:
+        if across > 2 * up:
             return f"{label} comes across the skip connection of {best.layer.name}: {numbers}."
         return f"{label} needs both the bottleneck and skip connections: {numbers}."
 
@@ -213,3 +259,9 @@ class Flow:
         from napari_segxai.io.flow_files import save_flow
 
         return save_flow(self, Path(folder), tiles=tiles, overwrite=overwrite)
+
+
+def _stays_from(values: list[float]) -> int:
+    """Return from which position on all values are at or above `EMERGED`; their number if the last one is not."""
+    below = [k for k, value in enumerate(values) if not value >= EMERGED]
+    return below[-1] + 1 if below else 0

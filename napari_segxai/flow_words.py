@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_segxai.advice import LARGE
+from napari_segxai.flow import LOSSES
+
 if TYPE_CHECKING:
     from napari_segxai.engine.layers import NetworkLayer
     from napari_segxai.flow import Flow, Tile
@@ -22,12 +25,14 @@ QUANTITIES = {
     "gradient_norm": "gradient norm",
     "activation_norm": "activation norm",
     "ability": "segmentation ability",
-    "lost": "Dice lost without the layer",
-    "lost_skip": "Dice lost without its skip connection",
+    "lost": "Dice lost, mean ablation",
+    "lost_skip": "Dice lost, mean ablation of the skip",
+    "lost_zero": "Dice lost, zero ablation",
+    "lost_skip_zero": "Dice lost, zero ablation of the skip",
 }
 """What can be drawn over depth: attribute of a tile -> words."""
 
-SHARES = ("energy_inside", "dice", "dice_truth", "ability", "lost", "lost_skip")
+SHARES = ("energy_inside", "dice", "dice_truth", "ability", *LOSSES)
 """Those that lie between 0 and 1."""
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -60,10 +65,13 @@ def captions(tile: Tile) -> list[str]:
     lines = [f"max {number(tile.maximum)}", f"inside {inside}", f"Dice {tile.dice:.2f}"]
     if tile.dice_truth is not None:
         lines.append(f"truth {tile.dice_truth:.2f}")
-    if tile.lost is not None:
-        lines.append(f"lost {tile.lost:.2f}")
-    if tile.lost_skip is not None:
-        lines.append(f"skip {tile.lost_skip:.2f}")
+    for name, word in (("lost", "lost"), ("lost_skip", "skip")):
+        mean, zero = getattr(tile, name), getattr(tile, f"{name}_zero")
+        if mean is not None:
+            control = name == "lost" and tile.lost_at_most < LARGE  # else it is known: nearly all can be lost
+            lines.append(f"{word} {mean:.2f}" + (f" of {tile.lost_at_most:.2f}" if control else ""))
+        if zero is not None and (mean is None or name in tile.disagreements):
+            lines.append(f"{word} {zero:.2f} (zero)")
     return lines
 
 
@@ -89,18 +97,23 @@ def describe(tile: Tile) -> list[str]:
         + (f", with the truth {tile.dice_truth:.2f}" if tile.dice_truth is not None else "")
         + f"; segmentation ability {tile.ability:.2f}",
     ]
-    if tile.lost is not None:
-        lines.append(
-            f"without this layer {tile.lost:.2f} of the Dice is lost"
-            + (f", without its skip connection {tile.lost_skip:.2f}" if tile.lost_skip is not None else "")
-        )
+    for how, end in (("mean", ""), ("zero", "_zero")):
+        lost, skip = getattr(tile, f"lost{end}"), getattr(tile, f"lost_skip{end}")
+        if lost is not None:
+            lines.append(
+                f"by {how} ablation of this layer {lost:.2f} of the Dice is lost"
+                + (f", of its skip connection {skip:.2f}" if skip is not None else "")
+            )
+    if tile.lost_at_most is not None:
+        lines.append(f"a label drawn everywhere loses {tile.lost_at_most:.2f}")
     return lines
 
 
 def emergence(flow: Flow, label: str) -> str:
-    """Say at which network layer a label emerges."""
-    layer = flow.emergence(label)
-    return f"{label} emerges at {layer.name}" if layer is not None else f"{label} emerges at no network layer"
+    """Say from which network layer on a label is drawn, and how far that is from another answer."""
+    layer, margin = flow.emergence(label), flow.emergence_margin(label)
+    where = layer.name if layer is not None else "no network layer"
+    return f"{label} emerges at {where} (a Dice {margin:.2f} off would move that)"
 
 
 def summary(flow: Flow) -> list[tuple[str, str]]:

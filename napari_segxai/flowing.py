@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_segxai.advice import advise
 from napari_segxai.engine.layers import NetworkLayer
-from napari_segxai.engine.lesion import lesions
+from napari_segxai.engine.lesion import Fill, lesions
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Question
@@ -32,6 +32,9 @@ from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.prediction import where
 from napari_segxai.targets import Region, Target
 from napari_segxai.truth import Truth, truth_labels
+
+Ablation = Literal["mean", "zero", "both"]
+"""How a causal check takes a network layer away: see `causal_check`."""
 
 METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
@@ -59,6 +62,7 @@ def information_flow(
     seed: int = 0,
     device: str = "auto",
     causal: bool = False,
+    ablation: Ablation = "mean",
     progress: Callable[[Step], None] | None = None,
     **params: Any,
 ) -> Flow:
@@ -80,6 +84,8 @@ def information_flow(
         True labels, to compare the maps with as well; see `truth.truth_labels` for what they may be.
     causal
         Whether `causal_check` is run as well.
+    ablation
+        How: see there.
     progress
         Called with every `Step`.
     **params
@@ -110,8 +116,8 @@ class Plan:
         The network layers, in order of execution.
     truth
         In the form of a prediction, or None.
-    causal
-        Whether `causal_check` is run as well.
+    causal, ablation
+        Whether `causal_check` is run as well, and how.
     warnings
         What was done to bring the truth to the image grid.
     """
@@ -120,6 +126,7 @@ class Plan:
     layers: tuple[NetworkLayer, ...]
     truth: np.ndarray | None = None
     causal: bool = False
+    ablation: Ablation = "mean"
     warnings: Sequence[str] = ()
 
     @property
@@ -127,7 +134,7 @@ class Plan:
         """The passes that are expected."""
         job = next(iter(self.jobs.values()))
         each = job.options.pixels if job.method.name == "grad-pam" else 1
-        forward = 1 + (lesion_passes(self.layers) if self.causal else 0)
+        forward = 1 + (lesion_passes(self.layers, self.ablation) if self.causal else 0)
         return Passes(forward, len(self.jobs) * each)
 
     def steps(self) -> Steps[Flow]:
@@ -135,9 +142,22 @@ class Plan:
         return _flow(self)
 
 
-def lesion_passes(layers: Sequence[NetworkLayer]) -> int:
+def lesion_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:
     """Return how many forward passes `causal_check` needs at most."""
-    return 1 + 2 * len(layers)
+    return (1 + 2 * len(layers)) * len(_fills(ablation))
+
+
+def _fills(ablation: str) -> tuple[Fill, ...]:
+    """Return the kinds of ablation to run.
+
+    Raises
+    ------
+    UserError
+        For another word.
+    """
+    if ablation not in get_args(Ablation):
+        raise UserError(f"ablation {ablation!r} is unknown; choose {', '.join(get_args(Ablation))}.")
+    return ("mean", "zero") if ablation == "both" else (ablation,)
 
 
 def information_flow_steps(
@@ -166,6 +186,7 @@ def plan_flow(
     seed: int = 0,
     device: str = "auto",
     causal: bool = False,
+    ablation: Ablation = "mean",
     **params: Any,
 ) -> Plan:
     """Check everything about an `information_flow` that can be checked without running the network.
@@ -175,6 +196,7 @@ def plan_flow(
     UserError
         For anything that was asked wrongly.
     """
+    _fills(ablation)  # raises
     if method not in METHODS:
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
     if not isinstance(model, SegmentationModel):
@@ -210,7 +232,7 @@ def plan_flow(
         if truth is None
         else truth_labels(truth, image, model, [model.label_index(name) for name in names])
     )
-    return Plan(jobs, found, values, causal, notes)
+    return Plan(jobs, found, values, causal, ablation, notes)
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
@@ -272,7 +294,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
         del tape
         if plan.causal:
-            yield from _causal(flow)
+            yield from _causal(flow, plan.ablation)
     flow.seconds = time.perf_counter() - start
     advise(flow)
     return flow
@@ -335,34 +357,57 @@ def _one_label(
         flow.tiles[label, layer.name] = Tile(label, layer, values.float().cpu().numpy(), **numbers_by_name)
 
 
-def causal_check(flow: Flow, *, progress: Callable[[Step], None] | None = None) -> Flow:
+def causal_check(
+    flow: Flow, ablation: Ablation = "mean", *, progress: Callable[[Step], None] | None = None
+) -> Flow:
     """Fill in what the prediction loses without each layer, and without its skip connection alone.
 
-    One or two forward passes per network layer, for all labels together.
+    One or two forward passes per network layer and kind of ablation, for all labels together.
+
+    Parameters
+    ----------
+    ablation
+        "mean": the output is filled with its channel means (`Tile.lost`); "zero": with zeros (`Tile.lost_zero`); "both",
+        after which `Tile.disagreements` and the advice say where they differ.
+
+    Raises
+    ------
+    UserError
+        For another kind of ablation.
     """
-    return finish(causal_check_steps(flow), progress)
+    return finish(causal_check_steps(flow, ablation), progress)
 
 
-def causal_check_steps(flow: Flow) -> Steps[Flow]:
-    """`causal_check`, one step at a time."""
+def causal_check_steps(flow: Flow, ablation: Ablation = "mean") -> Steps[Flow]:
+    """`causal_check`, one step at a time; another kind of ablation is refused at the call."""
+    _fills(ablation)
+    return _checked(flow, ablation)
+
+
+def _checked(flow: Flow, ablation: Ablation) -> Steps[Flow]:
     first = flow.questions[flow.labels[0]]
     done = flow.passes.cost
-    first.planned = Passes(done + lesion_passes(flow.layers))
+    first.planned = Passes(done + lesion_passes(flow.layers, ablation))
     with flow.model.in_use(first.device), guarded(first.device):
-        yield from _causal(flow)
+        yield from _causal(flow, ablation)
     advise(flow)
     return flow
 
 
-def _causal(flow: Flow) -> Steps[None]:
+def _causal(flow: Flow, ablation: Ablation) -> Steps[None]:
     first = flow.questions[flow.labels[0]]
-    found = yield from lesions(first, flow.layers)
-    for label, question in flow.questions.items():
-        if not bool(question.predicted.any()):
-            continue
-        for name, outputs in found.items():
-            lost = [
-                None if logits is None else 1 - float(dice(question.drawn(logits), question.predicted))
-                for logits in outputs
-            ]
-            flow.tiles[label, name].lost, flow.tiles[label, name].lost_skip = lost
+    for fill in _fills(ablation):
+        end = "_zero" if fill == "zero" else ""
+        found = yield from lesions(first, flow.layers, fill)
+        for label, question in flow.questions.items():
+            if not bool(question.predicted.any()):
+                continue
+            everywhere = torch.ones_like(question.predicted)[None]
+            at_most = 1 - float(dice(everywhere, question.predicted))
+            for name, outputs in found.items():
+                tile = flow.tiles[label, name]
+                tile.lost_at_most = at_most
+                for what, logits in zip(("lost", "lost_skip"), outputs, strict=True):
+                    if logits is not None:
+                        lost = 1 - float(dice(question.drawn(logits), question.predicted))
+                        setattr(tile, f"{what}{end}", lost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai import flow_words
 from napari_segxai.cli import app
 from napari_segxai.flowing import METHODS
 from napari_segxai.metrics.layer_maps import Features, describe_map, shares
@@ -75,12 +77,22 @@ def test_the_numbers_of_a_map_by_hand():
     assert ability == pytest.approx(2 * 1 / (1 + 1.5))
 
 
-def test_emergence_is_the_first_layer_with_half_of_the_dice():
+def test_emergence_is_the_layer_from_which_the_dice_stays_above_half():
     flow = triangle(method="seg-hires-grad-cam")
-    curve = flow.curve("triangle", "dice")
-    first = next(k for k, value in enumerate(curve) if value >= 0.5)
-    assert flow.emergence("triangle") == flow.layers[first]
-    assert max(curve[:first]) < 0.5
+    for curve, start, margin in [
+        ((0.1, 0.9, 0.2, 0.6, 0.8), 3, 0.1),  # the first crossing is undone
+        ((0.1, 0.45, 0.7, 0.6, 0.8), 2, 0.05),
+        ((0.6, 0.7, 0.8, 0.9, 0.9), 0, 0.1),
+        ((0.6, 0.7, 0.8, 0.9, 0.3), None, 0.2),
+    ]:
+        layers = flow.layers[: len(curve)]
+        short = dataclasses.replace(flow, layers=layers, tiles=dict(flow.tiles))
+        for layer, value in zip(layers, curve, strict=True):
+            tile = dataclasses.replace(flow.tiles["triangle", layer.name], dice=value)
+            short.tiles["triangle", layer.name] = tile
+        assert short.emergence("triangle") == (None if start is None else layers[start])
+        assert short.emergence_margin("triangle") == pytest.approx(margin)
+        assert f"{margin:.2f}" in flow_words.emergence(short, "triangle")
 
 
 class TwoPaths(nn.Module):
@@ -133,6 +145,46 @@ def test_the_causal_check_tells_which_path_carries_the_object(skip, up, lost_ski
     assert (tile("bottleneck").lost_skip, tile("join").lost_skip) == (None, None)
     assert words in flow.route("object")
     assert not any(m._forward_hooks or "forward" in m.__dict__ for m in model.module.modules())
+
+
+class Filled(nn.Module):
+    """Draws what is bright; an even map is drawn everywhere, and zeros nowhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.deep, self.head = nn.Identity(), nn.Identity(), nn.Conv2d(1, 2, 1)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+            self.head.bias.copy_(torch.tensor([0.1, 0.0]))
+
+    def forward(self, x):
+        return self.head(self.deep(self.inner(x)))
+
+
+def test_what_is_lost_has_a_control_and_zero_ablation_is_another():
+    """A label that is drawn everywhere keeps the Dice of everything, and the loss looks small."""
+    model = sx.load_model(Filled(), card=card())
+    array = np.zeros((16, 16), np.float32)
+    array[:, :12] = 1  # three quarters: everything has a Dice of 6/7
+    flow = sx.information_flow(model, sx.Image(array), layers=["inner", "deep"], causal=True, ablation="both")
+    tile = flow.tiles["object", "inner"]
+    assert tile.lost == tile.lost_at_most == pytest.approx(1 / 7)
+    assert tile.share_lost() == 1
+    assert tile.lost_zero == 1
+    assert tile.disagreements == ("lost",)
+    said = " ".join(tile.advice)
+    assert "as much as where the label is drawn everywhere (0.14)" in said
+    assert "mean 0.14, zero 1.00" in said
+    assert {"lost 0.14 of 0.14", "lost 1.00 (zero)"} <= set(flow_words.captions(tile))
+    row = flow.rows[0]
+    assert (row["lost_zero"], row["lost_at_most"], row["ablation"]) == (1, tile.lost_at_most, "mean and zero")
+    zero = sx.information_flow(model, sx.Image(array), layers=["inner"], causal=True, ablation="zero")
+    assert (zero.rows[0]["lost"], zero.rows[0]["lost_zero"], zero.rows[0]["ablation"]) == (None, 1, "zero")
+    assert "zero ablation" in " ".join(flow_words.describe(zero.tiles["object", "inner"]))
+    with pytest.raises(sx.UserError, match="choose mean, zero, both"):
+        sx.causal_check(zero, "none")
+    with pytest.raises(sx.UserError, match="choose mean, zero, both"):
+        sx.information_flow(model, sx.Image(array), ablation="none")
 
 
 def test_advice_is_given_where_it_applies():

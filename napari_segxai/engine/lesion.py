@@ -1,4 +1,8 @@
-"""What a prediction loses when a network layer tells nothing of where: its output is filled with its channel means.
+"""What a prediction loses without a network layer: ablation.
+
+Mean ablation fills the layer's output with its channel means, so that it tells nothing of where; zero ablation fills it
+with zeros, so that it tells nothing at all. Zeros may be far from anything that the next layer has seen; means may by
+themselves draw a label everywhere.
 
 For a layer of the encoder, its skip connection can be filled alone: the network runs with the filled output, but
 everything deeper, down to the bottleneck, answers with what it returned for the true one. What is lost then was
@@ -8,7 +12,7 @@ carried past the bottleneck.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +26,11 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.replay import Stubs, happening, has_ancestor
 from napari_segxai.engine.trace import Call
 
+Fill = Literal["mean", "zero"]
+
 
 def lesions(
-    question: Question, layers: Sequence[NetworkLayer]
+    question: Question, layers: Sequence[NetworkLayer], fill: Fill = "mean"
 ) -> Steps[dict[str, tuple[Tensor, Tensor | None]]]:
     """Return the logits (1, labels, *grid) without each layer's output, and without its skip connection alone.
 
@@ -41,11 +47,11 @@ def lesions(
     yield question.step("forward pass")
     out: dict[str, tuple[Tensor, Tensor | None]] = {}
     for layer in layers:
-        whole = _filled(question, layer.name, calls, {})
+        whole = _filled(question, layer.name, calls, {}, fill)
         yield question.step(f"without {layer.name}")
         skip = None
         if deeper[layer.name]:
-            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]})
+            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, fill)
             yield question.step(f"without the skip of {layer.name}")
         out[layer.name] = whole, skip
     return out
@@ -106,8 +112,10 @@ def _capture(question: Question, calls: Sequence[Call], wanted: set[int]) -> dic
     return kept
 
 
-def _filled(question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any]) -> Tensor:
-    """Run the network with a layer's output filled by its channel means; calls in `answers` return those."""
+def _filled(
+    question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any], fill: Fill
+) -> Tensor:
+    """Run the network with a layer's output filled by its channel means, or zeros; calls in `answers` return those."""
     model = question.model
     path, _, number = name.partition("@")
     count = 0
@@ -121,6 +129,7 @@ def _filled(question: Question, name: str, calls: Sequence[Call], answers: dict[
         layout = infer_layout(tuple(found.shape), question.grid, token_stride(name, model.card.tokens))
         maps = layout.to_maps(found)
         mean = maps.mean(tuple(range(2, maps.ndim)), keepdim=True).expand_as(maps).contiguous()
+        mean = torch.zeros_like(mean) if fill == "zero" else mean
         return replace_first_tensor(out, lambda _: layout.from_maps(mean, found))
 
     handle = find_module(model.module, path).register_forward_hook(hook)

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.flowing import METHODS
-from napari_segxai.gui.fields import TargetFields, beside, device_box, section
+from napari_segxai.gui.fields import TargetFields, beside, combo, device_box, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.label_list import LabelList
@@ -57,9 +57,14 @@ class FlowForm(QWidget):
         self.run_bar.save.clicked.disconnect()
         self.causal = QPushButton("Causal check")
         self.causal.setToolTip(
-            "Fill each network layer, and its skip connection alone, with channel means, and see what the "
-            "prediction loses."
+            "Take each network layer, and its skip connection alone, away, and see what the prediction loses."
         )
+        self.ablation_box = combo(
+            "How the causal check takes a network layer away: filled with its channel means (it tells nothing of where), with "
+            "zeros (it tells nothing at all), or both, which costs twice as much and says where they disagree."
+        )
+        for word, key in (("mean", "mean"), ("zero", "zero"), ("both", "both")):
+            self.ablation_box.addItem(f"{word} ablation" if key != "both" else "both ablations", key)
         self.run_bar.add_button(self.causal)
         rows = {
             "Image": self.image_box,
@@ -70,6 +75,7 @@ class FlowForm(QWidget):
             "Layers": self.layer_picker,
             "Region": self.region_box,
             "Truth": self.truth_box,
+            "Causal": self.ablation_box,
         }
         parts = (self.summary, self.parameters, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)

@@ -156,7 +156,8 @@ class FlowPanel(QWidget):
         """Start measuring what the prediction loses without each network layer."""
         flow = self.flow
         if flow is not None and not self.run_bar.is_running:
-            self._start(lambda: causal_check_steps(flow), self._on_checked, "causal check")
+            ablation = self.fields.ablation_box.currentData()
+            self._start(lambda: causal_check_steps(flow, ablation), self._on_checked, "causal check")
 
     def cancel(self) -> None:
         """Stop the running job before its next pass."""
@@ -190,8 +191,8 @@ class FlowPanel(QWidget):
             passes = Passes(lesion_passes(flow.layers))
             cost = estimate(job.model, job.image, job.slices[0], passes)
             self.fields.causal.setToolTip(
-                "What does the prediction lose when a network layer, or its skip connection alone, is filled with "
-                f"channel means?\nAt most {cost}."
+                "What does the prediction lose when a network layer, or its skip connection alone, is taken away?\n"
+                f"At most {cost} for each kind of ablation."
             )
         self._update()
 

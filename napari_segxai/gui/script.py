@@ -89,8 +89,16 @@ def python_of_flow(
     call += [f"{name}={code}" for name, code in question.target.items() if name != "label"]
     call += question.truth(truth)
     call += question.place()
-    if any(tile.lost is not None for tile in flow.tiles.values()):
+    tiles = flow.tiles.values()
+    kinds = [
+        k
+        for k, name in (("mean", "lost"), ("zero", "lost_zero"))
+        if any(getattr(t, name) is not None for t in tiles)
+    ]
+    if kinds:
         call.append("causal=True")
+    if "zero" in kinds:
+        call.append(f"ablation={'both' if len(kinds) > 1 else 'zero'!r}")
     defaults = {p.name: p.default for p in job.method.parameters}
     own = {name: value for name, value in options_as_dict(job.options).items() if name != "layer"}
     call += _keywords({name: value for name, value in own.items() if value != defaults.get(name)})

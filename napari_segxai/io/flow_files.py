@@ -30,8 +30,10 @@ CURVES = {
     "energy_inside": "energy inside the prediction",
     "dice": "Dice at half the maximum",
     "ability": "segmentation ability",
-    "lost": "Dice lost without the layer",
-    "lost_skip": "Dice lost without its skip",
+    "lost": "Dice lost, mean ablation",
+    "lost_skip": "Dice lost, mean ablation of the skip",
+    "lost_zero": "Dice lost, zero ablation",
+    "lost_skip_zero": "Dice lost, zero ablation of the skip",
 }
 
 
