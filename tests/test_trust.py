@@ -406,7 +406,7 @@ def test_the_true_cause_beats_chance_edges_and_the_prediction_and_a_random_map_d
     [verdict] = sx.check(with_map(found, cause), model, target, "better-than-chance")
     assert verdict.passed is True, verdict
     assert verdict.number > 0.02
-    for rival in ("a random order", "an edge filter", "the prediction itself"):
+    for rival in ("a random order", "a coarse random map", "an edge filter", "the prediction itself"):
         assert verdict.details[f"score of {rival}"] < verdict.details["score of the map"]
     chance = np.random.default_rng(7).random(image.spatial_shape)
     [verdict] = sx.check(with_map(found, chance), model, target, "better-than-chance")
@@ -471,6 +471,34 @@ def test_a_map_that_restates_the_prediction_is_warned_about(ndim):
     assert (other.passed, other.number) == (True, 0.0)
     [none] = sx.check(with_map(found, -1.0 * drawn), model, checks="restates-prediction")
     assert (none.passed, none.number) == (None, None)
+
+
+def test_where_the_label_fills_the_image_nothing_is_held_against_a_map():
+    model, array = planted_model(), np.ones((32, 32), np.float32)
+    array[:2, :2] = 0
+    found = sx.explain(model, sx.Image(array), "object", "vanilla-gradient")
+    drawn = found.prediction == 1
+    assert drawn.mean() > 0.98
+    even = np.random.default_rng(0).uniform(0.8, 1, drawn.shape)
+    [verdict] = sx.check(with_map(found, even), model, checks="restates-prediction")
+    assert (verdict.passed, verdict.number) == (None, None)
+    assert "random maps" in verdict.sentence
+    assert verdict.details["dice of random maps"] > 0.98
+
+
+def test_a_correlation_that_random_maps_reach_is_no_agreement():
+    from napari_segxai.trust.similarity import chance_correlation
+
+    model, image = deep_model(), planted_image()
+    ramp = np.linspace(0, 1, 32) + np.linspace(0, 1, 32)[:, None]
+    assert 0.1 < chance_correlation(ramp, 0) < 0.9
+    found = sx.explain(model, image, whole(), "input-x-gradient")
+    asked = {"methods-agree": {"threshold": 0}, "other-seed": {}}
+    same, agree = sx.check(with_map(found, ramp), model, checks=asked)
+    assert agree.number < chance_correlation(ramp, 0)
+    assert agree.passed is False
+    assert "random maps" in agree.sentence
+    assert "random maps reach" in same.sentence
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

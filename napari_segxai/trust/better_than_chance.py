@@ -2,8 +2,9 @@
 
 Pixels are shown, and hidden, in the order of the map; the score is the area under the insertion curve minus that under
 the deletion curve, of the Dice with the prediction: high where what comes first is what the network needs. The number is
-how far the map lies above the best of three rivals that know nothing of the network's reasons: random orders (their
-mean), the edges of the image (Sobel), and the predicted object itself, inside before outside.
+how far the map lies above the best of four rivals that know nothing of the network's reasons: random orders (their
+mean), coarse random maps of 7 cells per axis (their mean), the edges of the image (Sobel), and the predicted object itself,
+inside before outside.
 
 Petsiuk et al., BMVC 2018, for the curves; Adebayo et al. 2018 for the edges.
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from napari_segxai.engine.baselines import HELP, Baseline
 from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.metrics.chance import random_field
 from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
 from napari_segxai.metrics.faithfulness import RANDOM
 from napari_segxai.options import option
@@ -25,6 +27,7 @@ from napari_segxai.trust.subject import Subject, Tally
 
 METRICS = ("insertion-dice", "deletion-dice")
 MAP, EDGES, PREDICTION = "map", "an edge filter", "the prediction itself"
+COARSE = "a coarse random map"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Options:
     """Parameters of better-than-chance."""
 
     steps: int = option(14, ge=2, le=1000, help="steps of insertion and deletion")
-    random: int = option(3, ge=1, le=1000, help="random orders")
+    random: int = option(3, ge=1, le=1000, help="random orders, and coarse random maps")
     baseline: Baseline = option("background", help=HELP)
     threshold: float = option(0.02, ge=0, le=1, help="how far above the best rival the map has to lie")
 
@@ -44,7 +47,7 @@ def _evaluation(options: Options) -> dict[str, object]:
 
 def _passes(subject: Subject, options: Options) -> Passes:
     chosen = choose(METRICS, truth=False, noise_model=False)
-    return planned_passes(chosen, 3, options.random, **_evaluation(options))
+    return planned_passes(chosen, 3 + options.random, options.random, **_evaluation(options))
 
 
 @check(
@@ -52,7 +55,7 @@ def _passes(subject: Subject, options: Options) -> Passes:
     title="Better than chance",
     question="Is its order of pixels better than a random one, an edge filter, the prediction itself?",
     source="Petsiuk et al., BMVC 2018; Adebayo et al., NeurIPS 2018",
-    cost="2 + 2 x (steps - 1) x (3 + random) forward passes: for the map and every rival",
+    cost="2 + 2 x (steps - 1) x (3 + 2 x random) forward passes: for the map and every rival",
     options=Options,
     passes=_passes,
 )
@@ -68,6 +71,10 @@ def better_than_chance(subject: Subject, options: Options, tally: Tally) -> Step
         MAP: subject.explanation.map,
         EDGES: back(edges(subject)),
         PREDICTION: back(subject.object.astype(np.float32)),
+        **{
+            f"{COARSE} {number}": back(random_field(subject.map.shape, subject.job.seed, number).numpy())
+            for number in range(options.random)
+        },
     }
     with subject.question(tally) as question:
         rows = yield from evaluate_steps(
@@ -81,7 +88,13 @@ def better_than_chance(subject: Subject, options: Options, tally: Tally) -> Step
             None, None, options.threshold, "On the model's grid the map is even: it orders nothing."
         )
     draws = [score for name, score in scores.items() if name.startswith(RANDOM)]
-    rivals = {"a random order": mean(draws), EDGES: scores[EDGES], PREDICTION: scores[PREDICTION]}
+    coarse = mean([score for name, score in scores.items() if name.startswith(COARSE)])
+    rivals = {
+        "a random order": mean(draws),
+        COARSE: coarse,
+        EDGES: scores[EDGES],
+        PREDICTION: scores[PREDICTION],
+    }
     rivals = {name: score for name, score in rivals.items() if score is not None}
     details = {f"score of {name}": score for name, score in {"the map": own, **rivals}.items()}
     for metric in METRICS:

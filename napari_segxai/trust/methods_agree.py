@@ -1,7 +1,8 @@
 """Methods agree: do other methods rank the pixels alike?
 
 A few cheap methods explain the same target; the number is the median rank correlation of their maps with this one. Methods
-ask different questions, so they need not agree; but where none does, a single map is a weak argument.
+ask different questions, so they need not agree; but where none does, a single map is a weak argument. The control is the
+rank correlation with coarse random maps (95th percentile), which the number has to exceed.
 
 Krishna et al. 2022, on disagreement between explanations.
 """
@@ -19,7 +20,7 @@ from napari_segxai.explainers.registry import find_method
 from napari_segxai.explaining import Job
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
-from napari_segxai.trust.similarity import is_even, rank_correlation
+from napari_segxai.trust.similarity import chance_correlation, is_even, rank_correlation
 from napari_segxai.trust.subject import Subject, Tally
 
 CHEAP = ("seg-grad-cam", "seg-hires-grad-cam", "input-x-gradient", "smooth-grad")
@@ -86,8 +87,11 @@ def methods_agree(subject: Subject, options: Options, tally: Tally) -> Steps[Ver
         why = "The maps of all other methods are the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     number = float(np.median(list(details.values())))
-    passed = number >= options.threshold
-    told = ", ".join(f"{name} {value:.2f}" for name, value in details.items())
+    control = chance_correlation(subject.map, subject.job.seed)
+    passed = number >= options.threshold and number > control
+    told = (
+        ", ".join(f"{name} {value:.2f}" for name, value in details.items()) + f"; random maps {control:.2f}"
+    )
     words = (
         f"Other methods rank the pixels alike (median rank correlation {number:.2f}: {told})."
         if passed

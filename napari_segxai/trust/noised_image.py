@@ -2,7 +2,8 @@
 
 Gaussian noise of a small share of the image's range is added, channel by channel, and the map is made again about the
 same pixels. The number is the rank correlation of the two maps, the lowest where several noises are tried. If the
-prediction changes as well, so may the map: the Dice of the two predictions is told.
+prediction changes as well, so may the map: the Dice of the two predictions is told. The control is the rank correlation
+with coarse random maps (95th percentile), which the number has to exceed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from napari_segxai.engine.passes import Steps
 from napari_segxai.image import Image
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
-from napari_segxai.trust.similarity import dice, is_even, rank_correlation
+from napari_segxai.trust.similarity import chance_correlation, dice, is_even, rank_correlation
 from napari_segxai.trust.subject import Subject, Tally
 
 
@@ -50,11 +51,13 @@ def noised_image(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         found_values.append(0.0 if value is None else value)
         predictions.append(dice(subject.drawn, subject.drawn_in(found)))
     number, kept = min(found_values), min(predictions)
-    passed = number >= options.threshold
+    control = chance_correlation(subject.map, subject.job.seed)
+    passed = number >= options.threshold and number > control
+    measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     noise = f"Noise of {options.noise:.0%} of the image's range"
-    words = f"{noise} leaves the map as it is (rank correlation {number:.2f})."
+    words = f"{noise} leaves the map as it is ({measured})."
     if not passed:
-        words = f"{noise} changes the map (rank correlation {number:.2f}), "
+        words = f"{noise} changes the map ({measured}), "
         words += (
             f"but not the prediction (Dice {kept:.2f}): the map is fragile."
             if kept >= 0.9

@@ -1,7 +1,8 @@
 """Another seed: does the map stay when other random numbers are drawn?
 
 Masks, noise and ties come from a seed; the map should not. Methods without anything random pass by their nature. The
-number is the rank correlation of the map with that of another seed, the lowest where several are tried.
+number is the rank correlation of the map with that of another seed, the lowest where several are tried; the control is
+that with coarse random maps (95th percentile), which it has to exceed.
 
 Slack, Hilgard, Singh, Lakkaraju, NeurIPS 2021, on the variance of explanations that sample.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from napari_segxai.engine.passes import Steps
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
-from napari_segxai.trust.similarity import is_even, rank_correlation
+from napari_segxai.trust.similarity import chance_correlation, is_even, rank_correlation
 from napari_segxai.trust.subject import Subject, Tally
 
 
@@ -46,10 +47,12 @@ def other_seed(subject: Subject, options: Options, tally: Tally) -> Steps[Verdic
         value = rank_correlation(subject.map, subject.view(found.map))
         details[f"seed {seed}"] = 0.0 if value is None else value
     number = min(details.values())
-    passed = number >= options.threshold
+    control = chance_correlation(subject.map, subject.job.seed)
+    passed = number >= options.threshold and number > control
+    measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     words = (
-        f"Another seed gives the same map (rank correlation {number:.2f})."
+        f"Another seed gives the same map ({measured})."
         if passed
-        else f"Another seed gives another map (rank correlation {number:.2f}): much of it is chance; take more samples."
+        else f"Another seed gives another map ({measured}): much of it is chance; take more samples."
     )
     return Verdict(passed, number, options.threshold, words, details)

@@ -2,7 +2,8 @@
 
 A map that has the shape of the prediction answers "what", not "why". The number is the Dice of the map, where it is at
 least half its maximum, with the predicted pixels (of the label, or of the object asked about, whichever is higher);
-the share of the map's positive sum inside the label's pixels counts as well.
+the share of the map's positive sum inside the label's pixels counts as well. Where coarse random maps with the same values
+reach as much (their 95th percentile), because the label fills the image, nothing is held against the map.
 
 Hasany, Petitjean, Meriaudeau 2025.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from napari_segxai.advice import RESTATES, WITHIN
 from napari_segxai.engine.passes import Passes, Steps
+from napari_segxai.metrics.chance import DRAWS, HIGH, random_field, with_values
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.similarity import dice
@@ -49,13 +52,44 @@ def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Ste
     with_label, with_object = dice(strong, subject.drawn), dice(strong, subject.object)
     inside = float(positive[subject.drawn].sum() / positive.sum())
     number = max(with_label, with_object)
-    details = {"dice with the label": with_label, "dice with the object": with_object, "share inside": inside}
+    chance, chance_inside = _chance(subject, positive)
+    details = {
+        "dice with the label": with_label,
+        "dice with the object": with_object,
+        "share inside": inside,
+        "dice of random maps": chance,
+        "share inside of random maps": chance_inside,
+    }
     measured = f"Dice with the prediction {number:.2f}, {inside:.0%} of it inside"
-    if number >= options.threshold:
+    restates, within = number >= options.threshold, inside >= options.within
+    if (
+        (restates or within)
+        and not (restates and number > chance)
+        and not (within and inside > chance_inside)
+    ):
+        words = (
+            f"The label fills so much of the image that random maps restate it as well ({measured}; random maps "
+            f"{chance:.2f} and {chance_inside:.0%}): nothing can be said."
+        )
+        return Verdict(None, None, options.threshold, words, details)
+    if restates:
         words = f"The map restates the prediction ({measured}): it says where the object is, and little about why."
-    elif inside >= options.within:
+    elif within:
         words = f"Nearly all of the map lies inside the prediction ({measured}): it says little about why."
     else:
         words = f"The map shows something else than the prediction ({measured})."
-    passed = number < options.threshold and inside < options.within
-    return Verdict(passed, number, options.threshold, words, details)
+    return Verdict(not restates and not within, number, options.threshold, words, details)
+
+
+def _chance(subject: Subject, positive: np.ndarray) -> tuple[float, float]:
+    """Return what random maps with these values reach: Dice with the prediction, share inside; 95th percentiles."""
+    values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
+    found = []
+    for number in range(DRAWS):
+        field = random_field(positive.shape, subject.job.seed, number)
+        map = with_values(field, values, number).numpy()
+        strong = map >= map.max() / 2
+        inside = map[subject.drawn].sum() / map.sum()
+        found.append((max(dice(strong, subject.drawn), dice(strong, subject.object)), inside))
+    high = np.percentile(found, HIGH, axis=0)
+    return float(high[0]), float(high[1])

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from napari_segxai.metrics.chance import DRAWS, HIGH, random_field
+
 STEP = 2.0**-18
 """Values that differ by less than this share of the largest are taken as equal: they are rounding errors."""
+
+ENOUGH = 2**14
+"""Pixels on which the chance level of a rank correlation is measured."""
 
 NOTHING = 0.01
 """Share of the variance of ranks below which nothing is left of a map: what then differs is noise."""
@@ -41,6 +46,17 @@ def partial_correlation(one: np.ndarray, other: np.ndarray, control: np.ndarray 
     a, b = rank_correlation(one, control), rank_correlation(other, control)
     left = 1 - a * a, 1 - b * b
     return float(np.clip((plain - a * b) / np.sqrt(left[0] * left[1]), -1, 1)) if min(left) > NOTHING else 0.0
+
+
+def chance_correlation(map: np.ndarray, seed: int) -> float:
+    """Return the 95th percentile of the rank correlations of a map with coarse random maps: what chance reaches.
+
+    Measured on some thousand of its pixels, evenly spread.
+    """
+    step = max(1, round((map.size / ENOUGH) ** (1 / map.ndim)))
+    few = map[(slice(None, None, step),) * map.ndim]
+    found = [rank_correlation(few, random_field(few.shape, seed, k).numpy()) for k in range(DRAWS)]
+    return float(np.percentile([value or 0.0 for value in found], HIGH))
 
 
 def mean(values: Sequence[float | None]) -> float | None:
