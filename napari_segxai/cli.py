@@ -354,6 +354,7 @@ def flow(
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.engine.passes import finish
     from napari_segxai.explanation import as_json as to_json
+    from napari_segxai.flow_words import emergence
     from napari_segxai.flowing import plan_flow
     from napari_segxai.io.flow_files import SURE
     from napari_segxai.io.results import least_size
@@ -391,10 +392,7 @@ def flow(
             print(path)
         print(f"{found.method}: {found.seconds:.1f} s, {found.passes}, {len(found.layers)} network layers")
         for name in found.labels:
-            emerged = found.emergence(name)
-            print(
-                f"  {name}: " + (f"emerges at {emerged.name}" if emerged else "emerges at no network layer")
-            )
+            print(f"  {emergence(found, name)}")
             if found.route(name):
                 print(f"  {found.route(name)}")
     for warning in found.warnings:

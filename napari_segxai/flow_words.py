@@ -112,8 +112,12 @@ def describe(tile: Tile) -> list[str]:
 def emergence(flow: Flow, label: str) -> str:
     """Say from which network layer on a label is drawn, and how far that is from another answer."""
     layer, margin = flow.emergence(label), flow.emergence_margin(label)
-    where = layer.name if layer is not None else "no network layer"
-    return f"{label} emerges at {where} (a Dice {margin:.2f} off would move that)"
+    where = (
+        f"{label} emerges at {layer.name}"
+        if layer is not None
+        else f"{label} emerges at no network layer to stay"
+    )
+    return f"{where} (a Dice {margin:.2f} off would move that)"
 
 
 def summary(flow: Flow) -> list[tuple[str, str]]:

