@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.errors import UserError
 from napari_segxai.gui.fields import combo
@@ -56,8 +56,8 @@ class ImageDetails(QWidget):
         self.rows.addRow("Axes", self.axes_box)
         self.note = QLabel()
         self.note.setWordWrap(True)
-        self.note.setMinimumWidth(60)
-        self.at_click = QToolButton()
+        self.note.setMinimumWidth(190)  # its least height is that at its least width
+        self.at_click = QPushButton()
         self.at_click.setText("Slice at a click")
         self.at_click.setCheckable(True)
         self.at_click.setToolTip(

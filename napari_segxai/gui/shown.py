@@ -246,7 +246,7 @@ def _with_slice(
         notes.append(f"2D model: {word} {index}; the canvas shows no slice across that axis.")
     else:
         notes.append(
-            f"⚠ {card.name} sees slices like {word} {index}, which is explained; the canvas shows "
+            f"⚠ {word} {index} is explained, as {card.name} sees such slices; the canvas shows "
             f"{_plane_word(image, seen)} {_rounded(place[spatial[seen]])}."
         )
     return Shown(image.across(plane), index, tuple(notes), other)
