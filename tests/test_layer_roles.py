@@ -476,6 +476,16 @@ def test_what_is_written_into_a_buffer_is_followed():
     assert "unused" not in (found["a"], found["b"])
 
 
+@pytest.mark.parametrize(
+    "network", [nn.Sequential(nn.Conv2d(1, 2, 1)), nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))]
+)
+def test_a_network_of_one_layer_offers_that(network):
+    model = loaded(network)
+    assert model.find_layer("bottleneck").name == model.find_layer("last").name == "0"
+    assert model.find_layer("last").stage == "head"
+    assert sx.explain(model, IMAGE, TARGET, "seg-grad-cam").map.any()
+
+
 class LeavesTorch(nn.Module):
     def __init__(self):
         super().__init__()

@@ -70,10 +70,9 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
             channels = call.shape[1] if layout.kind == "maps" else call.shape[-1]
             found[k] = (channels, *layout.cells)
     roles = find_roles(trace, found)
-    meant = {
-        BOTTLENECK: roles.bottlenecks[-1] if roles.bottlenecks else roles.middle,
-        LAST: roles.last,
-    }
+    # Where nothing lies between image and labels, what makes the labels is the only layer there is to look at.
+    last = roles.last or roles.head
+    meant = {BOTTLENECK: roles.bottlenecks[-1] if roles.bottlenecks else roles.middle or last, LAST: last}
     layers = []
     for order, k in enumerate(sorted(found, key=lambda k: trace.calls[k].end)):
         call = trace.calls[k]
