@@ -597,7 +597,7 @@ def test_everything_can_be_written(compare_panel, run_compare, wait, tmp_path, v
     viewer.add_image(0.99 * planted_image().array, name="darker")
     panel.image_box.setCurrentText("darker")
     run_compare(panel)
-    assert [case.image.name for case in panel.cases.values()] == ["planted", "darker"]
+    assert [case.name for case in panel.cases.values()] == ["planted", "darker"]
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
     assert shown == ["saliency #2 · vanilla-gradient"]  # not that of the run before
     import PIL.Image

@@ -66,22 +66,12 @@ def _stop(
 ) -> None:
     closed["closed"] = True
     if (job := running()) is not None:
-        job.on_step = lambda _: None
+        job.abandon()
         job.on_done = partial(keep, viewer)
-        job.cancel()
 
 
 def keep(viewer: ref[Any], outcome: jobs.Outcome) -> None:
     """Add what a job found until its dock was closed, if the viewer is still there."""
     alive = viewer()
-    if alive is not None and _is_open(alive) and isinstance(outcome.result, Explanation):
+    if alive is not None and layers.is_open(alive) and isinstance(outcome.result, Explanation):
         layers.add_layers(alive, outcome.result, runs.new_run(alive, outcome.result))
-
-
-def _is_open(viewer: Any) -> bool:
-    """Tell whether a viewer has its window; one that was closed may live on for a while."""
-    try:
-        viewer.window.geometry()
-    except (AttributeError, RuntimeError):
-        return False
-    return True

@@ -16,7 +16,7 @@ from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_results import CompareResults
 from napari_segxai.gui.run_bar import RunBar
 from napari_segxai.gui.saving import may_write
-from napari_segxai.io.compare_files import curve_points, save_picture
+from napari_segxai.io.compare_files import Drawn, curve_points, save_picture
 from napari_segxai.io.results import write_csv
 
 
@@ -37,7 +37,7 @@ def curve_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:
     return [write_csv(path, points)]
 
 
-def picture_steps(cases: Sequence[Comparison], path: Path) -> Steps[list[Path]]:
+def picture_steps(cases: Sequence[Comparison | Drawn], path: Path) -> Steps[list[Path]]:
     """Draw the picture; PNG, PDF or SVG by the ending of `path`."""
     yield Step(0, 1, "drawing the picture")
     return [save_picture(cases, path)]
@@ -59,7 +59,7 @@ class CompareExport(QMenu):
     run_bar
         Says what was written.
     cases
-        The comparisons of this session, the shown one among them; each is a row of the picture.
+        What is drawn of the comparisons of this session, the shown one among them; each is a row of the picture.
     in_background
         Starts a job, and calls back with its outcome.
     """
@@ -68,7 +68,7 @@ class CompareExport(QMenu):
         self,
         results: CompareResults,
         run_bar: RunBar,
-        cases: Mapping[Any, Comparison],
+        cases: Mapping[Any, Drawn],
         in_background: Callable[[Callable[[], Steps[Any]], Callable[[jobs.Outcome], None]], None],
     ):
         super().__init__(run_bar)

@@ -35,6 +35,7 @@ from napari_segxai.gui.showing import show_map
 from napari_segxai.gui.shown import Shown, frame_words
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
+from napari_segxai.io.compare_files import Drawn
 from napari_segxai.matching import difference, digests
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.targets import Target
@@ -67,7 +68,7 @@ class ComparePanel(QWidget):
         self.fields = CompareForm(napari_viewer, self._check_costs)
         self.run_bar = self.fields.run_bar
         self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
-        self.cases: dict[Any, Comparison] = {}
+        self.cases: dict[Any, Drawn] = {}
         self._jobs: set[jobs.Job] = set()
         self.results = CompareResults(napari_viewer, self._in_background)
         self.export = CompareExport(self.results, self.run_bar, self.cases, self._in_background)
@@ -174,7 +175,8 @@ class ComparePanel(QWidget):
             "maps": {name: ref(layer) for name, layer in maps.items()},
             "noise_model": fields.metrics.noise_model,
         }
-        self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
+        done = partial(self._on_done, plan, asked)
+        self._job = jobs.Job(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -215,14 +217,15 @@ class ComparePanel(QWidget):
                 layer.visible = False
         self._plan, self._asked, self._shown = plan, asked, dict(asked["maps"])
         job = plan.job
-        self.cases[
+        case = (
             job.image.name,
             frame_words(job.image),
             job.image.plane,
             job.slice,
             job.model.name,
             job.target.label,
-        ] = found
+        )
+        self.cases[case] = Drawn.of(found)
         default = Options()
         self.results.set_case(
             Case(job, found, plan.options.get("baseline", default.baseline), asked["source"]),
@@ -260,7 +263,7 @@ class ComparePanel(QWidget):
             self._jobs.discard(job)
             done(outcome)
 
-        job = jobs.Job(make, _nothing, ended)
+        job = jobs.Job(make, _nothing, ended, viewer=ref(self.viewer))
         self._jobs.add(job)
         jobs.start(job)
 
@@ -277,6 +280,7 @@ class ComparePanel(QWidget):
             lambda: check_steps(explanation, job.model, job.target, name),
             self.run_bar.report,
             partial(self._on_checked, explanation),
+            viewer=ref(self.viewer),
         )
         self.run_bar.set_running("starting")
         jobs.start(self._job)

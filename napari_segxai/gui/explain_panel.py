@@ -28,7 +28,7 @@ from napari_segxai.gui.legend import legend
 from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed, summary
 from napari_segxai.gui.saving import may_write
-from napari_segxai.gui.showing import Live, show
+from napari_segxai.gui.showing import Live, is_shown, show
 from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.trust_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.targets import Target
@@ -143,7 +143,8 @@ class ExplainPanel(ExplainForm):
             return explanation
 
         self._live.clear()
-        self._job = jobs.Job(make, self._on_step, partial(self._on_done, job, evidence), self._on_look)
+        done = partial(self._on_done, job, evidence)
+        self._job = jobs.Job(make, self._on_step, done, self._on_look, ref(self.viewer))
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -168,11 +169,11 @@ class ExplainPanel(ExplainForm):
             record = explanation.record
             learn_speed(job.model, job.image, job.slices[0], Passes(**record.passes), record.seconds)
         if explanation is not None:
+            self._live.clear()
             self.explanation, self._explained = explanation, job
             self._evidence = "".join(evidence)
             self.trust_box.tell([])
             self.run_bar.show_legend(legend(explanation))
-            self._live.clear()
             self._show(explanation)
         if error is not None:
             kept = " What was found until then is shown." if explanation is not None else ""
@@ -190,6 +191,15 @@ class ExplainPanel(ExplainForm):
         """Add the layers of an explanation, one per turn of the event loop."""
         self._to_show = show(self.viewer, explanation, self._closed)
 
+    def _on_removed(self) -> None:
+        """Let go of a result whose layers are gone: it may be large, and nothing shows it any more."""
+        if self.explanation is None or self._job is not None or not self._all_shown():
+            return
+        if not is_shown(self.viewer, self.explanation):
+            self.explanation = self._explained = None
+            self.trust_box.tell([])
+            self.run_bar.set_forgotten("The layers of the result were removed.")
+
     def _all_shown(self) -> bool:
         """Whether every layer of the last result has been added."""
         return not self._to_show
@@ -205,7 +215,9 @@ class ExplainPanel(ExplainForm):
         def make() -> Steps[list[Verdict]]:
             return check_steps(explanation, job.model, job.target, name)
 
-        self._job = jobs.Job(make, self._on_step, partial(self._on_checked, explanation))
+        self._job = jobs.Job(
+            make, self._on_step, partial(self._on_checked, explanation), viewer=ref(self.viewer)
+        )
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -358,6 +370,7 @@ class ExplainPanel(ExplainForm):
             (self.viewer.events.theme, lambda _: self._on_theme()),
             (self.viewer.layers.selection.events.active, lambda _: self._on_active()),
             *watching.links(self.viewer),
+            (self.viewer.layers.events.removed, lambda _: self._on_removed()),
         ]
         connect_until_gone(self, links)
         self._closed = {"closed": False}

@@ -165,7 +165,7 @@ class FlowPanel(QWidget):
             self._job.cancel()
 
     def _start(self, make: Callable[[], Steps[Any]], done: Callable[[jobs.Outcome], None], note: str) -> None:
-        self._job = jobs.Job(make, self._on_step, done)
+        self._job = jobs.Job(make, self._on_step, done, viewer=ref(self.viewer))
         self.run_bar.set_running(note)
         self.fields.causal.setEnabled(False)
         jobs.start(self._job)
@@ -244,7 +244,7 @@ class FlowPanel(QWidget):
         return not self._making and not self._to_show
 
     def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[jobs.Outcome], None]) -> None:
-        job = jobs.Job(make, lambda _: None, done)
+        job = jobs.Job(make, lambda _: None, done, viewer=ref(self.viewer))
         self.destroyed.connect(job.abandon)
         jobs.start(job)
         if jobs.is_waiting(job) and not self.run_bar.is_running:

@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 from napari.qt.threading import create_worker
 
 from napari_segxai.engine.passes import Step, Steps
+from napari_segxai.gui.layers import is_open
 
 INTERVAL = 0.1
 """Seconds between two reports to the window."""
@@ -62,13 +64,19 @@ class Look:
 
 @dataclass(eq=False)
 class Job:
-    """A job that waits, runs or has ended. The callbacks are called in the GUI thread."""
+    """A job that waits, runs or has ended. The callbacks are called in the GUI thread.
+
+    They are not called any more once the viewer is closed, if there is one: then nobody is there to be told.
+    """
 
     make: Callable[[], Steps[Any]]
     on_step: Callable[[Step], None]
     on_done: Callable[[Outcome], None]
     on_look: Callable[[Any], None] | None = None
+    viewer: ref[Any] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    steps: Steps[Any] | None = None
+    step: Step | None = None
 
     def cancel(self) -> None:
         """Ask the job to stop; it ends before its next pass."""
@@ -80,8 +88,25 @@ class Job:
         self.on_look = None
         self.stop.set()
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the viewer, for which it is done, is closed."""
+        if self.viewer is None:
+            return False
+        viewer = self.viewer()
+        return viewer is None or not is_open(viewer)
+
+    def forget(self) -> None:
+        """Let go of everything: napari keeps every worker as long as its window, and so everything that it leads to."""
+        if self.steps is not None:
+            self.steps.close()
+        self.make = self.on_step = self.on_done = _nothing
+        self.on_look = self.steps = self.step = None
+
     def report(self, news: Step | Look) -> None:
         """Pass on what the worker says."""
+        if self.is_orphaned:
+            self.abandon()
         if isinstance(news, Step):
             self.on_step(news)
         elif self.on_look is not None:
@@ -119,8 +144,13 @@ def _next() -> None:
         global _running
         _running = None
         # A worker that napari itself aborted (the window closes) returns nothing.
-        job.on_done(outcomes[0] if outcomes else Outcome(cancelled=True))
-        _next()
+        outcome = outcomes.pop() if outcomes else Outcome(cancelled=True)
+        on_done = _nothing if job.is_orphaned else job.on_done
+        job.forget()
+        try:
+            on_done(outcome)
+        finally:
+            _next()
 
     worker.finished.connect(finished)
     worker.aborted.connect(job.cancel)
@@ -129,36 +159,39 @@ def _next() -> None:
 
 def _work(job: Job) -> Iterator[Step | Look]:
     start_time = time.perf_counter()
-    step: Step | None = None
-    steps: Steps[Any] | None = None
     reported = 0.0
     next_look = start_time + LOOK
     try:
-        steps = job.make()
+        job.steps = job.make()
         while True:
             if job.stop.is_set():
-                return Outcome(_partial(step), cancelled=True, seconds=time.perf_counter() - start_time)
+                return Outcome(_partial(job.step), cancelled=True, seconds=time.perf_counter() - start_time)
             try:
-                step = next(steps)
+                job.step = next(job.steps)
             except StopIteration as done:
                 return Outcome(done.value, seconds=time.perf_counter() - start_time)
             now = time.perf_counter()
             if now - reported > INTERVAL:
                 reported = now
-                yield step
-            if job.on_look is not None and step.partial is not None and now > next_look:
-                found = _partial(step)
+                yield job.step
+            if job.on_look is not None and job.step.partial is not None and now > next_look:
+                look = Look(_partial(job.step))
                 after = time.perf_counter()
                 next_look = after + max(LOOK, (after - now) / LOOKING)
-                if found is not None:
-                    yield Look(found)
+                if look.result is not None:
+                    yield look
+                del look
     except Exception as error:
         trace = traceback.format_exc()
         error.__traceback__ = error.__context__ = error.__cause__ = None
-        return Outcome(_partial(step), error, trace, seconds=time.perf_counter() - start_time)
+        return Outcome(_partial(job.step), error, trace, seconds=time.perf_counter() - start_time)
     finally:
-        if steps is not None:
-            steps.close()
+        if job.steps is not None:
+            job.steps.close()
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _partial(step: Step | None) -> Any:

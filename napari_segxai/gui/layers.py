@@ -150,3 +150,12 @@ def add_layers(
             watching.arrange(viewer)
         added.append(layer)
     return added
+
+
+def is_open(viewer: Any) -> bool:
+    """Tell whether a viewer has its window; one that was closed may live on for a while, and takes no layers."""
+    try:
+        viewer.window.geometry()
+    except (AttributeError, RuntimeError):
+        return not hasattr(viewer, "window")  # a viewer without a window is not closed
+    return True

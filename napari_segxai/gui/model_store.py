@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
@@ -74,6 +76,13 @@ class Entry:
         return tuple(found)
 
 
+def _tell(store: ref[ModelStore]) -> None:
+    """Say in the GUI thread, from whichever thread, that models were registered."""
+    if (alive := store()) is not None:
+        with suppress(RuntimeError):  # it is just being deleted
+            alive._news.emit()
+
+
 class ModelStore(QObject):
     """The models, in the order in which they are offered.
 
@@ -94,7 +103,9 @@ class ModelStore(QObject):
         self.entries = [Entry(name, read_card(path / folder.CARD)) for name, path in builtin.names().items()]
         self._loading: dict[Entry, jobs.Job] = {}
         self._news.connect(self.refresh_registered)
-        self.destroyed.connect(model_room.when_registered(self._news.emit))
+        # were this object held by what its end calls, it would be deleted in the middle of that call
+        own = ref(self)
+        self.destroyed.connect(model_room.when_registered(lambda: _tell(own)))
         self.refresh_registered()
 
     @staticmethod

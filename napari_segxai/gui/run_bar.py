@@ -144,6 +144,12 @@ class RunBar(QWidget):
                 button.setEnabled(True)
         self.again.setEnabled(self.copy.isEnabled())
 
+    def set_forgotten(self, text: str) -> None:
+        """There is no result any more that could be saved or copied."""
+        for button in self._buttons:
+            button.setEnabled(False)
+        self.show_status(text)
+
     def set_failed(self, outcome: Outcome, kept: str = "", *, result: bool = False) -> None:
         """The job has ended with an error, which is said in one sentence; a bug is shown with its traceback."""
         error = outcome.error

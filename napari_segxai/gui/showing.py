@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_segxai.gui import layers, runs
 from napari_segxai.gui.runs import role
+from napari_segxai.gui.trust_box import is_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -51,8 +52,10 @@ def show(
     active = viewer.layers.selection.active
 
     def add_one() -> None:
-        if not waiting or closed["closed"]:
+        if not waiting or closed["closed"] or not layers.is_open(viewer):
             waiting.clear()
+            if not layers.is_open(viewer):
+                return
             if active is not None and active in viewer.layers:
                 viewer.layers.selection.active = active
             done()
@@ -62,6 +65,16 @@ def show(
 
     add_one()
     return waiting
+
+
+def is_shown(viewer: ViewerModel, explanation: Explanation) -> bool:
+    """Tell whether the viewer has a layer of an explanation, other than the prediction, which results share."""
+    records = [
+        layer.metadata["segxai"]
+        for layer in viewer.layers
+        if "segxai" in layer.metadata and layer.metadata.get("segxai_role") != "prediction"
+    ]
+    return any(is_of(record, explanation.record) for record in records)
 
 
 def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer:

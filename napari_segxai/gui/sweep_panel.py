@@ -147,7 +147,8 @@ class SweepPanel(QWidget):
             "source": ref(self.layer),
             "noise_model": self.fields.metrics.noise_model,
         }
-        self._job = jobs.Job(plan.steps, self.run_bar.report, partial(self._on_done, plan, asked))
+        done = partial(self._on_done, plan, asked)
+        self._job = jobs.Job(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
         self.run_bar.set_running("starting")
         jobs.start(self._job)
         if jobs.is_waiting(self._job):
@@ -226,7 +227,7 @@ class SweepPanel(QWidget):
         if overwrite is None:
             return
         make = partial(folder_steps, self.sweep, Path(folder), overwrite=overwrite)
-        job = jobs.Job(make, lambda _: None, self.run_bar.show_written)
+        job = jobs.Job(make, lambda _: None, self.run_bar.show_written, viewer=ref(self.viewer))
         self.destroyed.connect(job.abandon)
         jobs.start(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,13 +142,13 @@ def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
     return out
 
 
-def save_picture(cases: Sequence[Comparison], path: str | Path, *, common: bool = False) -> Path:
+def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False) -> Path:
     """Draw comparisons and write the picture: cases as rows; image, prediction and maps as columns.
 
     Parameters
     ----------
     cases
-        Comparisons of several images, labels or models.
+        Comparisons of several images, labels or models, or what is drawn of them.
     path
         Ending in .png, .pdf or .svg.
     common
@@ -172,7 +173,53 @@ def save_picture(cases: Sequence[Comparison], path: str | Path, *, common: bool 
     return path
 
 
-def picture(cases: Sequence[Comparison], *, common: bool = False) -> Figure:
+@dataclass(frozen=True)
+class DrawnMap:
+    """One slice of a map, and the ends of the whole map."""
+
+    values: np.ndarray
+    low: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a picture needs of a comparison: one slice of everything, as it is shown.
+
+    Attributes
+    ----------
+    name, label
+        Of the image, and what is explained.
+    ground
+        The image, grey, in [0, 1].
+    prediction
+        Label values.
+    maps
+        By name.
+    """
+
+    name: str
+    label: str
+    ground: np.ndarray
+    prediction: np.ndarray
+    maps: dict[str, DrawnMap]
+
+    @classmethod
+    def of(cls, case: Comparison) -> Drawn:
+        """Cut a comparison where its object is largest."""
+        predicted = _upright(case, case.shown(case.prediction))
+        position = _position(predicted)
+        maps = {
+            name: DrawnMap(
+                cut(_upright(case, map), position).copy(), float(map.min()), float(np.abs(map).max())
+            )
+            for name, map in case.maps.items()
+        }
+        label = str(getattr(case.target, "label", ""))
+        return cls(case.image.name, label, _grey(case, position), cut(predicted, position).copy(), maps)
+
+
+def picture(cases: Sequence[Comparison | Drawn], *, common: bool = False) -> Figure:
     """Draw cases as rows, and image, prediction and maps as columns (Hasany et al. 2026, figures 1 to 3).
 
     Parameters
@@ -182,62 +229,53 @@ def picture(cases: Sequence[Comparison], *, common: bool = False) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for case in cases for name in case.maps))
+    rows = [case if isinstance(case, Drawn) else Drawn.of(case) for case in cases]
+    names = list(dict.fromkeys(name for row in rows for name in row.maps))
     if not names:
         raise UserError("there is no map to draw yet.")
     columns = 2 + len(names)
-    first = _upright(cases[0], cases[0].maps[next(iter(cases[0].maps))])
-    height, width = first.shape[-2:]
+    height, width = rows[0].ground.shape
     tall = float(np.clip(1.7 * height / width, 0.8, 3))
     figure = Figure(
-        figsize=(0.3 + 1.75 * columns, 0.45 + (tall + 0.3) * len(cases)), dpi=120, layout="compressed"
+        figsize=(0.3 + 1.75 * columns, 0.45 + (tall + 0.3) * len(rows)), dpi=120, layout="compressed"
     )
-    axes = figure.subplots(len(cases), columns, squeeze=False)
-    for row, case in zip(axes, cases, strict=True):
-        _draw_case(row, case, names, common)
-    for axis, title in zip(axes[0], ("image", "prediction", *names), strict=True):
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        _draw_case(axes, row, names, common)
+    for axis, title in zip(grid[0], ("image", "prediction", *names), strict=True):
         axis.set_title(title, fontsize=7)
     return figure
 
 
-def _draw_case(row: Sequence[Axes], case: Comparison, names: Sequence[str], common: bool) -> None:
+def _draw_case(axes: Sequence[Axes], row: Drawn, names: Sequence[str], common: bool) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    drawn = _upright(case, case.shown(case.prediction))
-    position = _position(drawn)
-    ground = _grey(case, position)
-    outline = cut(drawn, position) > 0
-    ends = [float(np.abs(map).max()) for map in case.maps.values()]
-    label = getattr(case.target, "label", "")
-    row[0].set_ylabel(f"{case.image.name}\n{label}", fontsize=7)
-    for axis in row:
+    outline = row.prediction > 0
+    axes[0].set_ylabel(f"{row.name}\n{row.label}", fontsize=7)
+    for axis in axes:
         axis.set(xticks=[], yticks=[])
-        axis.imshow(ground, cmap="gray")
+        axis.imshow(row.ground, cmap="gray")
         for spine in axis.spines.values():
             spine.set_visible(False)
-    row[1].imshow(
-        np.ma.masked_equal(cut(drawn, position), 0),
+    axes[1].imshow(
+        np.ma.masked_equal(row.prediction, 0),
         cmap="tab10",
         vmin=0,
         vmax=9,
         alpha=0.6,
         interpolation="nearest",
     )
-    for axis, name in zip(row[2:], names, strict=True):
-        if name not in case.maps:
+    for axis, name in zip(axes[2:], names, strict=True):
+        if name not in row.maps:
             axis.text(0.5, 0.5, "none", ha="center", transform=axis.transAxes, color="white", fontsize=7)
             continue
-        values = cut(_upright(case, case.maps[name]), position)
-        end = (max(ends) if common else float(np.abs(case.maps[name]).max())) or 1.0
-        if (case.maps[name] < 0).any():
-            axis.imshow(
-                values,
-                cmap=LinearSegmentedColormap.from_list("signed", SIGNED["colors"]),
-                vmin=-end,
-                vmax=end,
-            )
+        map = row.maps[name]
+        end = (max(each.end for each in row.maps.values()) if common else map.end) or 1.0
+        if map.low < 0:
+            signed = LinearSegmentedColormap.from_list("signed", SIGNED["colors"])
+            axis.imshow(map.values, cmap=signed, vmin=-end, vmax=end)
         else:  # a map without negative values may have a floor: what counts is what rises above it
-            axis.imshow(values, cmap="inferno", vmin=float(case.maps[name].min()), vmax=end, alpha=0.75)
+            axis.imshow(map.values, cmap="inferno", vmin=map.low, vmax=end, alpha=0.75)
         if outline.any() and not outline.all():
             axis.contour(outline, levels=[0.5], colors="white", linewidths=0.6)
 
@@ -255,7 +293,7 @@ def _position(volume: np.ndarray) -> float:
 
 
 def _grey(case: Comparison, position: float) -> np.ndarray:
-    channels = case.image.channels_first().astype(np.float32)
-    values = cut(_upright(case, channels.mean(0)), position)
+    channels = [cut(_upright(case, each), position) for each in case.image.channels_first()]
+    values = np.mean(np.stack(channels).astype(np.float32), axis=0)
     low, high = np.nanpercentile(values, [1, 99])
     return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
