@@ -103,9 +103,9 @@ class ModelStore(QObject):
         self.entries = [Entry(name, read_card(path / folder.CARD)) for name, path in builtin.names().items()]
         self._loading: dict[Entry, jobs.Job] = {}
         self._news.connect(self.refresh_registered)
-        # were this object held by what its end calls, it would be deleted in the middle of that call
+        # not undone when this object ends: what its own end calls could be deleted in the middle of that call
         own = ref(self)
-        self.destroyed.connect(model_room.when_registered(lambda: _tell(own)))
+        model_room.when_registered(lambda: _tell(own))
         self.refresh_registered()
 
     @staticmethod
