@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion
 from napari_segxai.errors import UserError
@@ -148,6 +149,7 @@ def channel_importance_steps(
     return _steps(job, how, count)
 
 
+@in_usual_modes
 def _steps(job: Job, how: How, count: int) -> Steps[ChannelImportance]:
     start = time.perf_counter()
     model, label = job.model, job.model.labels[job.model.label_index(job.target.label)]

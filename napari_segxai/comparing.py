@@ -14,6 +14,7 @@ from torch import nn
 
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import Question
 from napari_segxai.errors import UserError, number
@@ -374,6 +375,7 @@ class Plan:
         return _steps(self, found)
 
 
+@in_usual_modes
 def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
     done, measuring = 0, plan.measuring
     total = sum(one.passes.cost for one in plan.jobs.values()) + measuring.cost

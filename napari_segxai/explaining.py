@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_segxai.engine.arriving import check_gradients
 from napari_segxai.engine.baselines import check_baseline
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
@@ -332,6 +333,10 @@ class Job:
 
     def answer(self, question: Question) -> Steps[Finding]:
         """Run the method on a question."""
+        if "gradients" in self.method.needs:  # refused before the work where none arrives
+            inside = "network layers" in self.method.needs
+            names = [getattr(self.options, name) for name in self.method.layer_parameters] if inside else []
+            check_gradients(question.model, names)
         try:
             finding = yield from self.method.run(question, self.options)
         except EmptyRegion as reason:
@@ -342,9 +347,13 @@ class Job:
             question.warnings.append("the map held values that are not finite; they were set to 0.")
             finding = replace(finding, map=torch.nan_to_num(finding.map, 0.0, 0.0, 0.0))
         elif low == high == 0:
-            question.warnings.append(
-                "the map is zero everywhere: nothing that was examined changes the target."
-            )
+            why = "nothing that was examined changes the target."
+            if "gradients" in self.method.needs:
+                why = (
+                    "the gradient of the target is zero here, as behind saturated, clamped or rounded values, or "
+                    "where nothing that was examined matters."
+                )
+            question.warnings.append(f"the map is zero everywhere: {why}")
         return finding
 
 

@@ -17,6 +17,7 @@ from napari_segxai.advice import advise
 from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.lesion import Fill, lesions
 from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.engine.record import Tape
@@ -250,6 +251,7 @@ def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None)
     return found
 
 
+@in_usual_modes
 def _flow(plan: Plan) -> Steps[Flow]:
     start = time.perf_counter()
     jobs, layers, truth = plan.jobs, plan.layers, plan.truth
@@ -384,6 +386,7 @@ def causal_check_steps(flow: Flow, ablation: Ablation = "mean") -> Steps[Flow]:
     return _checked(flow, ablation)
 
 
+@in_usual_modes
 def _checked(flow: Flow, ablation: Ablation) -> Steps[Flow]:
     first = flow.questions[flow.labels[0]]
     done = flow.passes.cost

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.metrics.evaluate import object_on_image, reader_of
 from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
@@ -49,6 +50,7 @@ class Inspection:
     ratio: float | None
 
 
+@in_usual_modes
 def inspect_steps(
     job: Job, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
 ) -> Steps[Inspection]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_segxai.canvas import Canvas
 from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.sharing import Shared
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_segxai.model.segmentation import Prepared
 
 
+@in_usual_modes
 def steps_of(jobs: Sequence[Job]) -> Steps[list[Explanation]]:
     """Run jobs of one model side by side: what they ask of the network alike is run once, the rest in one batch.
 

@@ -179,3 +179,30 @@ def test_ablation_of_a_network_that_cannot_be_split_says_so_in_the_record():
     ex = sx.explain(model, image, sx.Target("object", region="image"), "seg-ablation-cam", layer="features.1")
     assert ex.record.results["replayed_from_the_layer"] is False
     assert any("cannot be split" in warning for warning in ex.record.warnings)
+
+
+@pytest.mark.parametrize(("last", "activation"), [(nn.Sigmoid(), "sigmoid"), (nn.Softmax(1), "softmax")])
+def test_probabilities_that_are_nearly_sure_do_not_make_a_network_indivisible(last, activation):
+    """The logit of a probability near 1 makes much of its last digit, which a replay need not hit."""
+
+    class Sure(nn.Sequential):
+        def forward(self, x):
+            return self[1](60 * self[0](x))
+
+    question = ask(
+        Sure(UNet(1, 2, (4, 8, 8)), last).eval(),
+        grid={"multiple": 4},
+        values="probabilities",
+        activation=activation,
+    )
+    with question.model.in_use("cpu"), torch.no_grad():
+        replay = Replay(question, "0.decoder2")
+        assert (question.logits.abs() > 9).any()
+        rough = question.logits + 0.02 * (question.logits.abs() > 13)
+    assert replay.exact
+    assert not question.warnings
+    # What differs by a rounding there is the same; what differs where the network is in doubt is not.
+    replay.logits = lambda maps: rough.repeat(len(maps), 1, 1, 1)
+    assert replay._check(question.logits)
+    replay.logits = lambda maps: question.logits.repeat(len(maps), 1, 1, 1) * 0.5
+    assert not replay._check(question.logits)

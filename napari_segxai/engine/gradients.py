@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.arriving import check_gradients
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.perturb import stream
 from napari_segxai.engine.question import Finding, Question
@@ -55,6 +56,7 @@ def input_gradients(
     UserError
         If the network passes no gradient on.
     """
+    check_gradients(question.model)
     if score is None:
         _ = question.weights  # M is that of the original prediction, found before the first gradient
         score = question.score

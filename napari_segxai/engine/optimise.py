@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.arriving import check_gradients
 from napari_segxai.engine.descent import Descent
 from napari_segxai.engine.joint import Joint, Turn
 from napari_segxai.engine.passes import Steps
@@ -52,6 +53,7 @@ def optimise(
         (iterations,): the loss before every update. It stays on the device until the end, so that no
         iteration waits for the host.
     """
+    check_gradients(question.model)
     rule = descent(parameter)
     parameter.requires_grad_(True)
     if joint is None:

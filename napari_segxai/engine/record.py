@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.engine.arriving import beginning, check_gradients
 from napari_segxai.engine.layers import token_stride
 from napari_segxai.engine.layout import Layout, infer_layout
 from napari_segxai.engine.memory import guarded
@@ -80,6 +81,8 @@ class Tape:
         self._graph = graph
         model = question.model
         self.layers = [model.find_layer(name) for name in names]
+        if graph:
+            check_gradients(model, [layer.name for layer in self.layers])
         overwritten = {call.name for call in model.example_calls if call.overwritten}
         try:
             self._tensors, self.logits = self._forward(overwritten)
@@ -200,7 +203,7 @@ def _capture(
         found = first_tensor(out)
         if found is None or call not in wanted:
             return None
-        leaf = found if found.requires_grad else found.detach().requires_grad_(graph)
+        leaf = beginning(found, graph=graph)
         captured[call] = leaf, leaf._version
         if call in copied:  # the network goes on with a copy, which it may overwrite
             return replace_first_tensor(out, lambda _: leaf.clone())

@@ -161,8 +161,11 @@ class Replay:
         self._spread.clear()
         if not self._reached:
             return False
+        if replayed.shape[1:] != logits.shape[1:]:
+            return False
+        replayed, logits = (self.question.model.as_returned(one) for one in (replayed, logits))
         close = TOLERANCE * logits.abs().max().clamp(min=1e-12)
-        return replayed.shape[1:] == logits.shape[1:] and bool((replayed - logits).abs().max() <= close)
+        return bool((replayed - logits).abs().max() <= close)
 
 
 def intervene(

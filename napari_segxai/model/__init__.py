@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from napari_segxai.errors import UserError, nearest
@@ -79,7 +80,8 @@ def load_model(
     for format_ in _formats():
         for candidate in candidates:
             if format_.handles(candidate):
-                return format_.load(candidate, card=card, trust=trust)
+                with torch.inference_mode(False):  # of which weights would keep that they have no gradients
+                    return format_.load(candidate, card=card, trust=trust)
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
         raise UserError(f"{source}: is no model; give a model folder with model.yaml or a TorchScript file.")
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:

@@ -28,7 +28,7 @@ from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.outputs import Place, check_values, follow
-from napari_segxai.model.placement import Placement, place, slice_count
+from napari_segxai.model.placement import place, slice_count
 from napari_segxai.model.prepared import Prepared
 from napari_segxai.model.sizes import find_multiples, padding_note, refusing_sizes
 
@@ -85,6 +85,8 @@ class SegmentationModel:
         self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
+        self.original: SegmentationModel | None = None  # that of which this is a quick twin
+        self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
         self.changes = ""  # what is different in a quick twin; see `quick`
         self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
@@ -166,7 +168,7 @@ class SegmentationModel:
         UserError
             If the image does not suit the model.
         """
-        placement = self._place(image, slice)
+        placement = place(self.card, image, slice, self.multiples)
         self._check_channels(image)
         notes = []
         with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
@@ -195,16 +197,13 @@ class SegmentationModel:
         notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
         return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
 
-    def _place(self, image: Image, slice: int | None) -> Placement:
-        return place(self.card, image, slice, self.multiples)
-
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
         """Return the shape of the model grid for an image."""
-        return self._place(image, slice).shape
+        return place(self.card, image, slice, self.multiples).shape
 
     def prepare_check(self, image: Image, slice: int | None = None) -> None:
         """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
-        self._place(image, slice)
+        place(self.card, image, slice, self.multiples)
         self._check_channels(image)
         chosen = image.layer.get("chosen", False)
         colours = (
@@ -250,7 +249,7 @@ class SegmentationModel:
         check_values(self, tensor)
 
     def refusing_sizes(self, tensor: Tensor) -> AbstractContextManager[None]:
-        """While open, the network's own error on an input of this size becomes a `UserError` that says what to do."""
+        """While open, what the network raises on an input of this size becomes a `UserError`."""
         return refusing_sizes(self, tensor)
 
     def logits(self, tensor: Tensor) -> Tensor:
@@ -268,6 +267,12 @@ class SegmentationModel:
             background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
             out = torch.cat([background, out], 1)
         return resize(out, tuple(tensor.shape[2:]), linear=True)
+
+    def as_returned(self, logits: Tensor) -> Tensor:
+        """Undo, value by value, what `logits` does to probabilities, where rounding would count for too much."""
+        if self.card.values == "logits":
+            return logits
+        return logits.sigmoid() if self.card.activation == "sigmoid" else logits.exp()
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of every label: (N, labels, *grid) in [0, 1]."""
@@ -326,7 +331,7 @@ class SegmentationModel:
         modules = _all_modules(self.module)
         training = [m for m in modules if getattr(m, "training", False)]
         own = (p for m in modules for p in m._parameters.values())  # .parameters() takes three times as long
-        trainable = [p for p in own if p is not None and p.requires_grad]
+        trainable = [p for p in own if p is not None and p.requires_grad and not p.is_inference()]
         try:
             if target != self.device:
                 self.module.to(target)
@@ -357,16 +362,15 @@ class SegmentationModel:
             return self
         key = state(self.module)
         if self._quick is None or self._quick[0] != key:
-            # What inference mode makes has no gradients.
             with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied
-                found = quick_twin(self.module, lambda module: self._with(module, "").logits(tensor))
+                found = quick_twin(self.module, lambda module: self._with(module, "").network_output(tensor))
             self._quick = key, None if found is None else self._with(*found)
         return self._quick[1] or self
 
     def _with(self, module: nn.Module, changes: str) -> SegmentationModel:
         other = copy.copy(self)
-        other.module, other.changes = module, changes
+        other.module, other.changes, other.original = module, changes, self.original or self
         return other
 
     @property

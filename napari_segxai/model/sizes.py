@@ -103,11 +103,14 @@ def refusing_sizes(model: SegmentationModel, tensor: Tensor) -> Iterator[None]:
 
 
 def _why_not(model: SegmentationModel, tensor: Tensor) -> str | None:
+    """Return why a network does not run on this size; None where it does, or fails on the example of its dry run too."""
     try:
         with torch.inference_mode(False), torch.no_grad():
             model.network_output(tensor)
     except Exception as error:  # a network can raise anything
-        return None if isinstance(error, UserError) or is_out_of_memory(error) else reason_of(error)
+        size_counts = tuple(tensor.shape[2:]) != model.example_grid and _runs(model, model.example_grid)
+        known = isinstance(error, UserError) or is_out_of_memory(error)
+        return None if known or not size_counts else reason_of(error)
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import options_as_dict
@@ -146,6 +147,7 @@ def choose(checks: Wanted) -> list[tuple[Check, Any]]:
     return [(c, make_options(c.options, given.get(c.name, {}), c.name)) for c in order]
 
 
+@in_usual_modes
 def _run(subject: Subject, chosen: Sequence[tuple[Check, Any]]) -> Steps[list[Verdict]]:
     verdicts: list[Verdict] = []
     left = sum((found.passes(subject, options) for found, options in chosen), Passes()).cost
