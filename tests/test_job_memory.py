@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 from networks import card, patch_of, planted_image
+from qtpy.QtWidgets import QApplication
 from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
@@ -90,8 +91,11 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
         wait(lambda: bool(looked))
     elif moment == "cancelling":
         panel.run_bar.run.click()
-    elif moment == "layers":
-        wait(lambda: bool(panel._to_show))
+    elif moment == "layers":  # the first layer of the result is there, the others wait for their turn
+        shown, real = [], panel._show
+        panel._show = lambda explanation: shown.append(real(explanation))
+        while not shown:
+            QApplication.processEvents()
     viewer.close()
     count = len(viewer.layers)
     wait(lambda: jobs._running is None)  # what is raised in a slot meanwhile fails the test
