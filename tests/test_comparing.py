@@ -277,7 +277,8 @@ def test_a_sweep(tmp_path):
     rows = list(csv.DictReader((tmp_path / "s" / "table.csv").open()))
     assert len(rows) == 6
     assert {"lr", "lam", "dice-explained"} <= set(rows[0])
-    assert written[1].read_bytes().startswith(b"\x89PNG")
+    picture = next(path for path in written if path.suffix == ".png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(sx.UserError, match="already holds"):
         found.save(tmp_path / "s")
     one = sx.sweep(planted_model(), planted_image(), "object", "rise", {"masks": [5, 10]}, metrics=["ips"])

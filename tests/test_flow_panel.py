@@ -425,9 +425,7 @@ def test_exports(flow_panel, run_flow, wait, tmp_path, monkeypatch):
     assert np.ptp(own) > 0
     assert saved.max() == pytest.approx(float(own.max()), rel=1e-5)
     asked = []
-    monkeypatch.setattr(
-        "napari_segxai.gui.flow_export.QMessageBox.question", lambda *args: asked.append(args[2])
-    )
+    monkeypatch.setattr("napari_segxai.gui.saving.QMessageBox.question", lambda *args: asked.append(args[2]))
     export.tiles(tmp_path / "tiles")
     assert "triangle at encoder2, triangle at bottleneck" in asked[0]
     export.table(tmp_path / "no" / "such" / "flow.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -86,12 +88,17 @@ def test_a_mask_that_got_worse_is_not_kept():
 def test_shares_of_context():
     mask = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
     predicted = torch.tensor([[0, 1], [1, 2]])
-    assert shares(mask, predicted, ["a", "b", "c"]) == {
+    network = nn.Conv2d(1, 3, 1)
+    model = sx.load_model(network, card={"name": "three", "labels": ["a", "b", "c"], "spatial_dims": 2})
+    question = SimpleNamespace(
+        model=model, logits=nn.functional.one_hot(predicted, 3).movedim(-1, 0)[None].float()
+    )
+    assert shares(mask, question) == {
         "context_on_a": 0.25,
         "context_on_b": 0.25,
         "context_on_c": 0.5,
     }
-    assert shares(0 * mask, predicted, ["a", "b", "c"]) == {}
+    assert shares(0 * mask, question) == {}
 
 
 @pytest.mark.parametrize("mode", ["preserve", "delete"])

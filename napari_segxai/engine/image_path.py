@@ -136,6 +136,8 @@ class ImagePath:
             works = node.wide or node.mixes or (node.learned and k in told)
             if works and (cells[k] is None or cells[k] > 1) and level[k] is not None:
                 known.add(level[k])
+            if node.upward and k in told:  # it mixes what it reads, at that resolution
+                known |= {level[p] for p in self.main[k] if level[p] is not None}
         return fill(known)
 
     def _keeps_places(self, k: int) -> bool:

@@ -129,7 +129,7 @@ class Placement:
 
 def slice_count(card: ModelCard, image: Image) -> int | None:
     """Number of slices that a 2D model sees in a volume; None when the model takes the image whole."""
-    if card.spatial_dims == image.spatial_dims:
+    if (card.spatial_dims, image.spatial_dims) != (2, 3):  # what does not fit at all is refused by `place`
         return None
     return image.spatial_shape[_turn(card, image)[0][0]]
 
