@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, plain
 from napari_segxai.model.outputs import choose_output, covers, may_be_probabilities
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
 """Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
+
+FRAMES = " \t" + "".join(map(chr, range(0x2500, 0x2580)))
+"""What libraries draw around the words of an error."""
+
+SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
+"""Where a sentence ends; what follows in errors of torch is advice to programmers."""
 
 
 def dry_run(model: SegmentationModel) -> None:
@@ -31,8 +38,9 @@ def dry_run(model: SegmentationModel) -> None:
         except Exception as error:  # a network can raise anything, an AssertionError above all
             other = other_type(model.module)
             if other is not None:
+                right = "make them real" if "complex" in other else "call .float() on the network first"
                 raise UserError(
-                    f"{model.name} has weights of type {other}, but inputs are float32; call .float() on the network first."
+                    f"{model.name} has weights of type {other}, but inputs are float32; {right}."
                 ) from error
             raise UserError(
                 f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
@@ -103,18 +111,25 @@ def _first_run(model: SegmentationModel) -> tuple[Tensor, Tensor, Any]:
 
 
 def other_type(module: nn.Module) -> str | None:
-    """Return the type of floating-point weights that are not in float32; None where all are."""
-    types = (tensor.dtype for tensor in (*module.parameters(), *module.buffers()))
-    return next((str(t)[6:] for t in types if t.is_floating_point and t != torch.float32), None)
+    """Return the type of floating-point weights that are not in float32, or of weights that are all complex; else None."""
+    tensors = (*module.parameters(), *module.buffers())
+    types = [tensor.dtype for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    # Networks with a Fourier transform have complex weights beside real ones, and rightly so.
+    complex_alone = bool(types) and all(t.is_complex for t in types)
+    others = (t for t in types if t != torch.float32 and (complex_alone or not t.is_complex))
+    return next((str(t)[6:] for t in others), None)
 
 
-def reason_of(error: Exception) -> str:
-    """Return in one line what an error from foreign code says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def reason_of(error: BaseException) -> str:
+    """Return in one sentence, without line breaks, frames and colours, what an error from foreign code says."""
+    lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
     if not lines:
         return type(error).__name__
     # TorchScript puts its own traceback before the reason.
     if "TorchScript interpreter" in lines[0]:
         return lines[-1].rstrip(".")
-    plain = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
-    return (lines[0] if plain else f"{type(error).__name__}: {lines[0]}").rstrip(".")
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
+    known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
+    return said if known else f"{type(error).__name__}: {said}"

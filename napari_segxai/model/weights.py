@@ -13,6 +13,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from napari_segxai.errors import UserError
 from napari_segxai.model.dry_run import reason_of
+from napari_segxai.model.file_kinds import kind_of
 
 INERT = (
     "_codecs",
@@ -34,6 +35,13 @@ INERT = (
 )
 """Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `_Ignored`:
 nothing of these packages is imported or called, and what they held is not needed."""
+
+OTHER_KINDS = {
+    "empty": "cannot be read as weights (the file is empty); save the network's state_dict() again",
+    "TorchScript": "is a whole TorchScript network, no weights; load this file itself, with its card beside it",
+    "torch.export": "is a program of torch.export, no weights; save the network's state_dict()",
+}
+"""Files that are no weights, and what would be right."""
 
 DEEP = 4
 """So many mappings inside each other are looked through for weights."""
@@ -64,8 +72,15 @@ class _Ignored:
         pass
 
 
-def read_weights(path: Path) -> Any:
+def read_weights(path: Path, *, wanted: str = "weights") -> Any:
     """Read a safetensors file, or a torch file without running anything that it names.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        What it is expected to hold, for messages.
 
     Raises
     ------
@@ -73,7 +88,16 @@ def read_weights(path: Path) -> Any:
         If it is neither, or holds objects other than tensors, numbers, words and what training tools leave beside
         them; these are named.
     """
-    foreign: list[str] = []
+    kind, foreign = kind_of(path), []
+    if kind in OTHER_KINDS:
+        raise UserError(f"{path}: {OTHER_KINDS[kind]}.")
+    if (kind == "safetensors") != (path.suffix == ".safetensors") and kind != "unknown":
+        made, suffix = (
+            ("torch.save wrote it", ".pt") if kind == "torch" else ("it is safetensors", ".safetensors")
+        )
+        raise UserError(
+            f"{path}: cannot be read as {wanted} ({made}, but its suffix is {path.suffix!r}); rename it to end in {suffix}."
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -93,10 +117,12 @@ def read_weights(path: Path) -> Any:
             foreign = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
     if foreign:
         raise UserError(
-            f"{path}: cannot be read as weights (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
-            "the network's state_dict() alone, best as a safetensors file."
+            f"{path}: cannot be read as {wanted} (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
+            "the network's state_dict() alone, best as a safetensors file, in a model folder whose card names the architecture."
         )
-    raise UserError(f"{path}: cannot be read as weights ({reason}); use a safetensors file.")
+    if kind == "unknown" and path.suffix != ".safetensors":
+        reason = "damaged, or written by neither safetensors nor torch.save"
+    raise UserError(f"{path}: cannot be read as {wanted} ({reason}); use a safetensors file.")
 
 
 def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
@@ -164,7 +190,10 @@ def load_weights(module: nn.Module, path: Path) -> str:
     own = module.state_dict()
     state, said = fitting_state(read_weights(path), own, path)
     # Only counters of batches, which play no part in evaluation, may be missing here.
-    module.load_state_dict(state, strict=False)
+    try:
+        module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{path}: the weights do not fit the architecture: {reason_of(error)}.") from error
     return said
 
 
@@ -221,6 +250,11 @@ def _misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | Non
             return f"is of other sizes: {name!r} has shape {tuple(value.shape)}, but the architecture has {tuple(own[name].shape)}"
         if value.is_complex() and not own[name].is_complex():
             return f"has complex numbers in {name!r}, but the architecture has real ones"
+        if value.is_meta:
+            return f"has a shape but no numbers for {name!r}"
+        if value.is_quantized != own[name].is_quantized or value.layout != own[name].layout:
+            how = "quantised" if value.is_quantized else "sparse"
+            return f"has {how} numbers in {name!r}, but the architecture has plain ones; save them with .{'dequantize' if value.is_quantized else 'to_dense'}()"
     return None
 
 
