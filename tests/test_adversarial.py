@@ -234,6 +234,25 @@ def test_stopping_leaves_no_mode_open():
         nn.LeakyReLU(0.2),
         nn.ReLU6(),
         nn.Hardtanh(-2, 3),
+        nn.Threshold(0.5, 0.5),
+        nn.RReLU(0.1, 0.3).eval(),
+        lambda x: nn.PReLU(init=0.3).double()(x),
+        lambda x: torch.prelu(x[None, None], torch.tensor([0.3], dtype=x.dtype))[0, 0],
+        nn.Hardswish(),
+        nn.Hardsigmoid(),
+        nn.Softshrink(0.7),
+        nn.ELU(0.5),
+        nn.SELU(),
+        nn.CELU(1.5),
+        lambda x: F.elu_(x.clone(), 0.5),
+        lambda x: x.clamp(min=0),
+        lambda x: x.clamp(0, 5),
+        lambda x: torch.clip(x, min=0),
+        lambda x: torch.clamp_min(x, 0.0),
+        lambda x: x.clone().clamp_min_(0),
+        lambda x: x.clamp(min=torch.tensor(0.0)),
+        lambda x: torch.maximum(x, torch.zeros_like(x)),
+        lambda x: torch.max(torch.zeros(1, dtype=x.dtype), x),
     ],
 )
 def test_every_relu_becomes_smooth_and_near_itself(relu):
@@ -247,6 +266,99 @@ def test_every_relu_becomes_smooth_and_near_itself(relu):
         (second,) = torch.autograd.grad(first.sum(), x)
     assert (second.abs() > 1e-4).any()
     assert relu(x.detach()).equal(relu(x.detach()))  # as ever, once the mode is left
+
+
+def plus(x):
+    return torch.log1p(torch.exp(2 * x)) / 2
+
+
+SMOOTH = {
+    "clamp": (lambda x: x.clamp(min=0), plus),
+    "clamp with ceiling": (lambda x: x.clamp(0, 4), lambda x: plus(x) - plus(x - 4)),
+    "relu6": (F.relu6, lambda x: plus(x) - plus(x - 6)),
+    "leaky": (nn.LeakyReLU(0.2), lambda x: plus(x) - 0.2 * plus(-x)),
+    "prelu": (nn.PReLU(init=0.25).double(), lambda x: plus(x) - 0.25 * plus(-x)),
+    "hardsigmoid": (nn.Hardsigmoid(), lambda x: (plus(x + 3) - plus(x - 3)) / 6),
+    "hardswish": (nn.Hardswish(), lambda x: x * (plus(x + 3) - plus(x - 3)) / 6),
+    "softshrink": (nn.Softshrink(1), lambda x: plus(x - 1) - plus(-x - 1)),
+    "elu": (nn.ELU(0.5), lambda x: plus(x) + 0.5 * (torch.exp(-plus(-x)) - 1)),
+    "celu": (nn.CELU(0.5), lambda x: plus(x) + 0.5 * (torch.exp(-plus(-x) / 0.5) - 1)),
+    "silu": (nn.SiLU(), lambda x: x / (1 + torch.exp(-x))),
+    "gelu": (nn.GELU(), lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2),
+    "mish": (nn.Mish(), lambda x: x * torch.tanh(torch.log1p(torch.exp(x)))),
+    "divisor": (lambda x: 1 / (x * x).clamp(min=1e-3), lambda x: 1 / (x * x).clamp(min=1e-3)),
+    "indices": (lambda x: x * x.long().clamp(min=0), lambda x: x * x.long().clamp(min=0)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_activations_are_those_of_the_formula(name):
+    sharp, formula = SMOOTH[name]
+    x = torch.linspace(-6, 6, 41, dtype=torch.float64, requires_grad=True)
+    with Softened(2.0):
+        values = sharp(x)
+    np.testing.assert_allclose(values.detach(), formula(x).detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_each_channel_keeps_its_own_slope():
+    x, slopes = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.tensor([0.1, 0.5, -0.2]).double()
+    with Softened(2.0):
+        values = F.prelu(x, slopes)
+    for k in range(3):
+        np.testing.assert_allclose(values[:, k], plus(x[:, k]) - slopes[k] * plus(-x[:, k]), rtol=1e-9)
+
+
+def test_what_is_written_in_place_is_changed_in_place():
+    x = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    with Softened(2.0):
+        F.relu(x, inplace=True)  # what it returns is not used
+    np.testing.assert_allclose(x, plus(torch.tensor([-1.0, 1.0], dtype=torch.float64)))
+
+
+class Acting(Curved):
+    """As its parent, with one activation function everywhere."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        hidden = self.function(self.first(4 * (x - 0.2)))
+        hidden = self.function(3 * self.second(hidden))
+        detail = 5 * self.head(self.function(self.third(hidden)))
+        return torch.cat([0 * x, 6 * (x - 0.5) + detail], 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "softened"),
+    [
+        (nn.PReLU(), 3),
+        (nn.Hardswish(), 3),
+        (lambda x: x.clamp(min=0), 3),
+        (lambda x: torch.maximum(x, torch.zeros(())), 3),
+        (nn.ELU(), 3),
+        (nn.SiLU(), 0),
+        (nn.GELU(), 0),
+    ],
+)
+def test_the_map_moves_whatever_the_activation(function, softened):
+    found = attack(module=Acting(function), epsilon=0.1, steps=4, gamma=1.0)
+    assert found.record.results["largest_change"] > 0.005
+    assert found.record.results["relus_softened"] == softened
+    assert not any("zero everywhere" in warning or "smooth" in warning for warning in found.record.warnings)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: x * (x > 0), "written with a comparison (gt)"),
+        (lambda x: torch.where(x > 0, x, 0 * x), "written with a comparison (gt, where)"),
+        (nn.Hardshrink(0.1), "hardshrink has jumps"),
+    ],
+)
+def test_what_cannot_be_made_smooth_is_named(function, words):
+    warnings = attack(module=Acting(function), steps=2).record.warnings
+    assert any(words in warning for warning in warnings), warnings
 
 
 def test_margin_is_positive_where_the_label_wins():

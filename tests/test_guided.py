@@ -44,6 +44,13 @@ WAYS = {
     "method, in place": add_then(lambda x: x.relu_()),
     "module, in place": nn.ReLU(inplace=True),
     "threshold": nn.Threshold(0, 0),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clip, in place": add_then(lambda x: x.clip_(min=0)),
+    "clamp with a ceiling": lambda x: torch.clamp(x, 0, 1e4),
+    "clamp at a tensor": lambda x: x.clamp(min=torch.tensor(0.0)),
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "max": lambda x: torch.max(torch.zeros(1), x),
 }
 
 
@@ -101,7 +108,18 @@ def test_relu6_is_a_relu_below_its_ceiling():
 
 
 @pytest.mark.parametrize(
-    "act", [nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU(), nn.ELU(), nn.PReLU(), nn.Hardswish()]
+    "act",
+    [
+        nn.LeakyReLU(0.1),
+        nn.GELU(),
+        nn.SiLU(),
+        nn.ELU(),
+        nn.SELU(),
+        nn.CELU(0.5),
+        nn.PReLU(),
+        nn.PReLU(6),
+        nn.Hardswish(),
+    ],
 )
 def test_smooth_activations_are_clamped_and_that_is_said(act):
     image = random_image(2)
@@ -143,6 +161,18 @@ def test_a_network_without_relu_is_refused():
     beside = sx.load_model(Deep(lambda x: x), card=card())
     with pytest.raises(sx.UserError, match="no ReLU"):
         ask(beside, random_image(2), "guided-backprop")
+    for act, words in (
+        (nn.Hardsigmoid(), "Hardsigmoid is left alone"),
+        (lambda x: x * (x > 0), "comparison"),
+    ):
+        with pytest.raises(sx.UserError, match=words):
+            ask(sx.load_model(Deep(act), card=card()), random_image(2), "guided-backprop")
+
+
+def test_a_clamp_that_keeps_a_divisor_from_zero_is_no_relu():
+    module = Deep(lambda x: x / x.abs().clamp(min=1e-3))
+    with pytest.raises(sx.UserError, match="no ReLU"):
+        ask(sx.load_model(module, card=card()), random_image(2), "guided-backprop")
 
 
 def test_other_methods_are_not_guided_afterwards():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from napari_segxai.engine.relus import as_relu
 
 aten = torch.ops.aten
 NAMES = {
@@ -23,6 +26,16 @@ NAMES = {
 }
 """The operations that differentiate activation functions, and what people call these."""
 
+OTHERS = {
+    aten.hardsigmoid_backward: "Hardsigmoid",
+    aten.hardshrink_backward: "Hardshrink",
+    aten.softshrink_backward: "Softshrink",
+    aten.log_sigmoid_backward: "LogSigmoid",
+    aten.sigmoid_backward: "Sigmoid",
+    aten.tanh_backward: "Tanh",
+}
+"""Those of gates and the like, which have no side that is off, and are left alone."""
+
 RELUS = ("ReLU", "ReLU6")
 
 
@@ -30,23 +43,47 @@ class Guided(TorchDispatchMode):
     """While open, gradients that enter an activation function from behind are clamped at 0.
 
     It acts on the operations that autograd runs, not on modules: so a ReLU is found however it was called (nn.ReLU,
-    in place, torch.relu, a method of the tensor), and only on the way from the target to the input.
+    in place, torch.relu, a method of the tensor, a clamp at 0, a maximum with 0), and only on the way from the target to the input.
 
     Attributes
     ----------
     seen
         The activation functions that were met.
+    left_alone
+        Those that were met and are not guided.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[str] = set()
+        self.left_alone: set[str] = set()
+        self._spelling = _OneSpelling()
+
+    def __enter__(self) -> Guided:
+        self._spelling.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._spelling.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         name = NAMES.get(func.overloadpacket)
         if name == "ReLU6" and args[2] != 0:  # hardtanh(gradient, input, lowest, highest)
             name = "Hardtanh"
+        elif name == "ELU":  # elu_backward(gradient, alpha, scale, scale of the input, ...)
+            name = "SELU" if args[2] != 1 else "CELU" if args[3] != 1 else name
+        if func.overloadpacket in OTHERS:
+            self.left_alone.add(OTHERS[func.overloadpacket])
         if name is not None:
             self.seen.add(name)
             args = (args[0].clamp(min=0), *args[1:])
         return func(*args, **(kwargs or {}))
+
+
+class _OneSpelling(TorchFunctionMode):
+    """While open, ReLUs that are written as a clamp or a maximum are called by their name."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        func, args, kwargs = as_relu(func, args, dict(kwargs or {}))
+        return func(*args, **kwargs)

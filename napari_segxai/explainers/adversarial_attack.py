@@ -8,7 +8,8 @@ S is |map| divided by its mean, f are the logits, T a pattern that has nothing t
 sigmoid output s with the threshold t is 2 (s - logit t). *explanation*
 (Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019) keeps the prediction and moves the map
 of a gradient method, by Adam: if it succeeds, that map is not a fingerprint of the prediction. It differentiates
-twice; a ReLU has no second derivative, so ReLUs become softplus(beta) while the image is changed. *segmentation*
+twice; a ReLU has no second derivative, so ReLUs and other activations with a kink (PReLU, ReLU6, hardswish, ELU, a clamp
+at 0, ...) are built from softplus(beta) while the image is changed; smooth ones (SiLU, GELU, ...) stay. *segmentation*
 (Goodfellow et al., ICLR 2015 with one step: FGSM; Madry et al., ICLR 2018) makes the object vanish and shows how far
 the map follows, by steps of 2.5 epsilon / steps along the sign of the gradient. Everything that is reported is
 measured on the network as it is. Cost per step: 1 forward and 2 backward passes, or 1 and 1; around it 2 forward, 2
@@ -156,9 +157,35 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         "step": list(range(options.steps)),
         **{name: [row[i] for row in rows] for i, name in enumerate(names)},
     }
-    finding.numbers["relus_softened"] = soft.count // options.steps if moving else None
+    if moving:
+        finding.numbers["relus_softened"] = soft.count // options.steps
+        finding.warnings.extend(
+            _what_stays(question, soft, moved=bool((changed.input != question.input).any()))
+        )
+    else:
+        finding.numbers["relus_softened"] = None
     yield question.step("map after")
     return finding
+
+
+def _what_stays(question: Question, soft: Softened, *, moved: bool) -> list[str]:
+    """Say which activation functions were not made smooth."""
+    said = []
+    if soft.jumps:
+        said.append(
+            f"{', '.join(sorted(soft.jumps))} has jumps and was not made smooth, so that the attack does not see through it."
+        )
+    if not moved and not question.model.has_layers:
+        said.append(
+            "the ReLUs of a TorchScript model are not made smooth, and their gradient has no gradient of its own; load it "
+            "as an nn.Module."
+        )
+    elif not moved and not soft.count and soft.comparisons:
+        said.append(
+            f"no activation function was made smooth, and one written with a comparison ({', '.join(sorted(soft.comparisons))}) "
+            "cannot be: where a network is linear by pieces, its gradient does not move with the image."
+        )
+    return said
 
 
 Move = Callable[[Tensor], Tensor]

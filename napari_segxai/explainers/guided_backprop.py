@@ -9,9 +9,10 @@ segmentation Wickstrøm, Kampffmeyer, Jenssen, Medical Image Analysis 2020, who 
 far the network agrees with itself. Only dropout layers are switched on; M stays that of the prediction without
 dropout. Cost: 1 forward, 1 backward; with dropout T + 1 forward, T backward.
 
-ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place). ReLUs
-written as clamp or maximum, dropout that is no layer and TorchScript models cannot be guided. GELU, SiLU, LeakyReLU
-and their like have no zero side, so that only negative gradients are clamped; a warning says so.
+ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place, a clamp at
+0, a maximum with 0). ReLUs written with a comparison, dropout that is no layer and TorchScript models cannot be guided.
+GELU, SiLU, PReLU, LeakyReLU and their like have no zero side, so that only negative gradients are clamped; a warning says
+so. Sigmoid, Hardsigmoid and tanh, the activations of gates, are left alone.
 
 The map is sharp because it draws the edges and textures that early layers respond to. It is hardly about the
 decision: it changes little when the upper layers' weights are made random (Adebayo et al., NeurIPS 2018), and
@@ -159,9 +160,11 @@ def _guided(question: Question) -> Guided:
 
 def _check(question: Question, guided: Guided) -> None:
     if not guided.seen:
+        names = ", ".join(sorted(guided.left_alone))
+        found = f"its {names} is left alone" if names else "one written with a comparison is not recognised"
         raise UserError(
-            f"{question.model.name} has no ReLU between its input and the target, so there is nothing to guide; use "
-            "vanilla-gradient."
+            f"{question.model.name} has no ReLU between its input and the target ({found}), so there is nothing to guide; "
+            "use vanilla-gradient."
         )
     others = sorted(guided.seen - set(RELUS))
     if others:
