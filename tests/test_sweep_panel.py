@@ -190,7 +190,7 @@ def test_what_is_swept_is_not_asked_twice(sweep_panel):
     ("grid", "words"),
     [
         ({"lr": "0.1, fast"}, "misure: lr is 'fast'; it has to be a number."),
-        ({"lr": "0.1, -1"}, "misure: lr is -1; it has to be more than 0."),
+        ({"lr": "0.1, -1"}, "misure: lr is -1; it has to be more than 0 and 1000000000 or less."),
         ({"lr": ""}, "misure: lr needs values, such as 0.01, 0.1, 1."),
         ({"iterations": "5, 2.5"}, "misure: iterations is '2.5'; it has to be a whole number."),
         ({"lr": "0.1, 0.10"}, "misure: lr has 0.10 twice; every value counts once."),
