@@ -220,7 +220,7 @@ class Store:
         self.folder, self.fresh, self.say = folder, fresh, say
         self.maps = folder / "maps"
         self.maps.mkdir(parents=True, exist_ok=True)
-        self.drawable = {path.stem for path in self.maps.glob("*.npz")}
+        self.drawable = {path.stem for path in self.maps.glob("*.npz")}  # file names of cases
         self.done: set[tuple[str, str]] = set()
         self.computed = 0
         self.seconds = 0.0
@@ -239,7 +239,11 @@ class Store:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         wanted = json.loads(json.dumps({**case.identity, **settings}))
         old = kept.get(case.key)
-        usable = old is not None and old["settings"] == wanted and (not shown or case.key in self.drawable)
+        usable = (
+            old is not None
+            and old["settings"] == wanted
+            and (not shown or file_name(case.key) in self.drawable)
+        )
         if (experiment, case.key) not in self.done and (self.fresh or not usable):
             self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
             common = {"dataset": case.dataset, "case": case.key}

@@ -388,7 +388,7 @@ def test_the_channel_that_matters_stands_out(how, monkeypatch):
         assert again[1]["dice_drop"] == pytest.approx(rows[1]["dice_drop"])
         with pytest.raises(UserError, match="permutation or mean"):
             finish(channel_importance(question, how="zero"))
-        with pytest.raises(UserError, match="1 or more"):
+        with pytest.raises(UserError, match="from 1 to 1000000"):
             finish(channel_importance(question, repeats=0))
 
 

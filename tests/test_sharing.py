@@ -183,7 +183,14 @@ def test_one_optimisation_may_end_before_another(bands):
     """Settings of a sweep that run for different times share their batches as long as both go on."""
     batches, handle = count_calls(bands)
     found = sx.sweep(
-        bands, steps_image(), "a", "misure", {"iterations": [3, 7]}, metrics=["dice-explained"], chance=0, tau=0.5
+        bands,
+        steps_image(),
+        "a",
+        "misure",
+        {"iterations": [3, 7]},
+        metrics=["dice-explained"],
+        chance=0,
+        tau=0.5,
     )
     handle.remove()
     assert batches.count(2) >= 3
