@@ -264,11 +264,12 @@ def test_the_command_line_says_it_in_one_line(tmp_path, what):
     WHOLE[what][0](tmp_path / "w.pt")
     (tmp_path / "w.yaml").write_text(yaml.safe_dump(card(channels=["grey"])))
     result = CliRunner().invoke(
-        app, ["layers", "--model", str(tmp_path / "w.pt")], env={"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+        app, ["layers", str(tmp_path / "w.pt")], env={"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     )
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert result.stderr.strip().isprintable()
+    assert "w.pt: " in result.stderr
 
 
 @pytest.mark.parametrize(

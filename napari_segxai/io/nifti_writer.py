@@ -84,7 +84,7 @@ def write_nifti(
         data = _storable(path, data, kind, source if itself else None)
         data = data.reshape(trim(data.shape))
     was = tuple(facts.get("shape", ()))
-    if [n for n in was if n > 1] == [n for n in data.shape if n > 1]:
+    if was and [n for n in was if n > 1] == [n for n in data.shape if n > 1]:
         data = data.reshape(was)
 
     header, inherited = _new_header(source, data, whole=itself)
