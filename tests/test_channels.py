@@ -118,7 +118,7 @@ def test_what_is_asked_wrongly_is_said_at_the_call():
 
     for asked, words in [
         ({"how": "zero"}, "permutation or mean"),
-        ({"repeats": 0}, "1 or more"),
+        ({"repeats": 0}, "from 1 to 1000000"),
         ({"repeats": 1.5}, "whole number"),
         ({"seed": -1}, "seed"),
         ({"target": "liver"}, "liver"),
