@@ -117,7 +117,7 @@ def emergence(flow: Flow, label: str) -> str:
         if layer is not None
         else f"{label} emerges at no network layer to stay"
     )
-    return f"{where} (a Dice {margin:.2f} off would move that)"
+    return f"{where} (its Dice is {margin:.2f} away from changing that)"
 
 
 def summary(flow: Flow) -> list[tuple[str, str]]:

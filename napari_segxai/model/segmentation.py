@@ -31,6 +31,7 @@ from napari_segxai.model.outputs import Place, check_values, follow
 from napari_segxai.model.placement import place, slice_count
 from napari_segxai.model.prepared import Prepared
 from napari_segxai.model.sizes import find_multiples, padding_note, refusing_sizes
+from napari_segxai.orientation import DISPLAY
 
 if TYPE_CHECKING:
     from napari_segxai.image import Image
@@ -181,6 +182,11 @@ class SegmentationModel:
             bad, low = int(finite.size - finite.sum()), array[finite].min()
             notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
             array[~finite] = low
+        if image.codes is not None and self.card.orientation is None and self.card.spatial_dims == 3:
+            notes.append(
+                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
+                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
+            )
         if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
             notes.append(
                 f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
