@@ -376,3 +376,19 @@ def test_the_native_map_of_an_explanation_and_the_enlarged_one_agree():
     )
     centre = np.argwhere(ex.map > 0.99 * ex.map.max()).mean(0)
     np.testing.assert_allclose(to_world(image.affine, centre), to_world(ex.native_affine, cell), atol=1e-3)
+
+
+def test_a_card_without_orientation_is_said_for_volumes_that_have_one():
+    network = torch.nn.Conv3d(1, 2, 1)
+    fields = {"name": "mine", "labels": ["background", "object"], "spatial_dims": 3}
+    array = np.random.default_rng(0).random((4, 5, 6), np.float32)
+    scan, plain = sx.Image(array, affine=np.diag([-1.0, -1, 1, 1])), sx.Image(array)
+    told = lambda image, **more: [
+        note
+        for note in sx.load_model(network, card={**fields, **more}).prepare(image).notes
+        if "orient" in note
+    ]
+    [note] = told(scan)
+    assert "sees the volume as napari shows it (IPL); write `orientation` in the card" in note
+    assert told(plain) == []
+    assert told(scan, orientation="LPS") == []
