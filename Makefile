@@ -14,8 +14,9 @@ XVFB := xvfb-run -a -s "-screen 0 1280x800x24"
 demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
 
+# A process for each core, and for each process a virtual display of its own (pytest-xvfb).
 test: $(READY)
-	$(XVFB) $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)

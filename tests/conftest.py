@@ -13,6 +13,9 @@ import pytest
 
 # Threads that wait for work in a loop stall a machine on which anything else runs; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Processes side by side share the cores between them.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 # napari's settings, and what we keep beside them, are not those of whoever runs the tests; read at napari's import.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml")

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.engine.relus import as_relu
 
 aten = torch.ops.aten
@@ -39,7 +39,7 @@ OTHERS = {
 RELUS = ("ReLU", "ReLU6")
 
 
-class Guided(TorchDispatchMode):
+class Guided(DispatchMode):
     """While open, gradients that enter an activation function from behind are clamped at 0.
 
     It acts on the operations that autograd runs, not on modules: so a ReLU is found however it was called (nn.ReLU,

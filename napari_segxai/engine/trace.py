@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.engine.modules import first_tensor, named_modules
 
 NO_DATA = (
@@ -256,7 +256,7 @@ def _is_convolution(nodes: Sequence[Node], inside: range, own: int, out: int | N
     return len(learned) == 1 and learned[0].op == "convolution" and learned[0].channels == nodes[out].shape[1]
 
 
-class _Graph(TorchDispatchMode):
+class _Graph(DispatchMode):
     """Notes every operation that reads what depends on the image.
 
     A tensor is known by itself as long as it lives (weakly), and by the place of its values: who writes into a part of

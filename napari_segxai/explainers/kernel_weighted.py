@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.engine.layers import NetworkLayer, find_layer
 from napari_segxai.engine.merging import decoder_convolutions, merge_maps
 from napari_segxai.engine.modules import find_module
@@ -123,7 +123,7 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     return weighted_sum(activation.clamp(min=0), unit)
 
 
-class _RandomKernels(TorchDispatchMode):
+class _RandomKernels(DispatchMode):
     """While open, convolutions compute with Glorot-uniform kernels and their own bias.
 
     The kernel is exchanged where it is used, so that it does not matter how a module keeps it (weight normalisation,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.errors import UserError, number
 from napari_segxai.model.dry_run import reason_of
 from napari_segxai.model.offline import offline
@@ -215,7 +215,7 @@ def _items(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-class _Bounded(TorchDispatchMode):
+class _Bounded(DispatchMode):
     """Refuses tensors that are, all together, larger than a network of these weights can be."""
 
     def __init__(self, most: int):
