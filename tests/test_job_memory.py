@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -100,3 +102,29 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
     count = len(viewer.layers)
     wait(lambda: jobs._running is None)  # what is raised in a slot meanwhile fails the test
     assert len(viewer.layers) == count
+
+
+LEFT_ALONE = """
+import time
+from qtpy.QtCore import QCoreApplication
+
+app = QCoreApplication([])
+from napari_segxai.gui import jobs
+
+began = []
+
+def loads_a_model():
+    yield from ()
+    began.append(True)
+    time.sleep(0.5)
+
+jobs.start(jobs.Job(loads_a_model, print, print))
+while not began:
+    app.processEvents()
+"""
+
+
+def test_a_process_that_ends_while_a_model_loads_waits_for_it():
+    # in a process of its own: it would be aborted
+    done = subprocess.run([sys.executable, "-c", LEFT_ALONE], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from safetensors.torch import save_file
 
 import napari_segxai as sx
+from napari_segxai import model as model_room
 from napari_segxai.gui import jobs, model_store, recent
 from napari_segxai.gui.model_store import ModelStore
 
@@ -211,3 +212,16 @@ def test_what_cannot_be_opened_leaves_the_choice(viewer, open_panel, wait, tmp_p
     wait(lambda: panel.run_bar.run.isEnabled())
     assert panel.model_box.browse.text() == "Load model…"
     QApplication.processEvents()
+
+
+def test_a_list_that_was_put_away_is_told_nothing(qapp):
+    old = ModelStore.shared()
+    told, waiting = [], list(model_room._told)
+    old.listed.connect(lambda: told.append("old"))
+    old.setParent(None)
+    new = ModelStore.shared()
+    new.listed.connect(lambda: told.append("new"))
+    assert new is ModelStore.shared() is not old
+    sx.register_model(sx.load_model(LinearHead(), card=card(name="Late")))
+    assert told == ["new"]
+    assert model_room._told == waiting  # one for all lists that there ever were

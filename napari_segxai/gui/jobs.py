@@ -6,6 +6,7 @@ errors are RuntimeErrors.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 import traceback
@@ -16,6 +17,7 @@ from typing import Any
 from weakref import ref
 
 from napari.qt.threading import create_worker
+from qtpy.QtCore import QThreadPool
 
 from napari_segxai.engine.passes import Step, Steps
 from napari_segxai.gui.layers import is_open
@@ -155,6 +157,18 @@ def _next() -> None:
     worker.finished.connect(finished)
     worker.aborted.connect(job.cancel)
     worker.start()
+
+
+@atexit.register
+def end() -> None:
+    """Stop what runs, and wait for it: Qt's objects go with the process, and a worker that misses them aborts it.
+
+    napari does so when its event loop ends, which a script that turns no loop, or a console, never does.
+    """
+    _waiting.clear()
+    if _running is not None:
+        _running.cancel()
+        QThreadPool.globalInstance().waitForDone()
 
 
 def _work(job: Job) -> Iterator[Step | Look]:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
@@ -76,11 +75,16 @@ class Entry:
         return tuple(found)
 
 
-def _tell(store: ref[ModelStore]) -> None:
+_shared: ModelStore | None = None
+"""The list of this application; of another one before it, which is told nothing any more, where it has no parent."""
+
+
+@model_room.when_registered
+def _tell() -> None:
     """Say in the GUI thread, from whichever thread, that models were registered."""
-    if (alive := store()) is not None:
-        with suppress(RuntimeError):  # it is just being deleted
-            alive._news.emit()
+    with suppress(RuntimeError):  # it is just being deleted
+        if _shared is not None and _shared.parent() is not None:
+            _shared._news.emit()
 
 
 class ModelStore(QObject):
@@ -103,16 +107,18 @@ class ModelStore(QObject):
         self.entries = [Entry(name, read_card(path / folder.CARD)) for name, path in builtin.names().items()]
         self._loading: dict[Entry, jobs.Job] = {}
         self._news.connect(self.refresh_registered)
-        # not undone when this object ends: what its own end calls could be deleted in the middle of that call
-        own = ref(self)
-        model_room.when_registered(lambda: _tell(own))
         self.refresh_registered()
 
     @staticmethod
     def shared() -> ModelStore:
         """Return the list of this application, which is made when it is first asked for."""
+        global _shared
         app = QApplication.instance()
-        return app.findChild(ModelStore) or ModelStore(app)
+        with suppress(RuntimeError):  # it went with another application
+            if _shared is not None and _shared.parent() is app:
+                return _shared
+        _shared = ModelStore(app)
+        return _shared
 
     def refresh_registered(self) -> None:
         """Follow what the console has registered; a name that was registered anew has the new model."""

@@ -99,15 +99,10 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
     return model
 
 
-def when_registered(tell: Callable[[], None]) -> Callable[..., None]:
-    """Call `tell` whenever `register_model` was called; returns the function that ends that."""
+def when_registered(tell: Callable[[], None]) -> Callable[[], None]:
+    """Call `tell` whenever `register_model` was called; returns it."""
     _told.append(tell)
-
-    def end(*_: object) -> None:
-        if tell in _told:
-            _told.remove(tell)
-
-    return end
+    return tell
 
 
 def registered() -> dict[str, SegmentationModel]:
