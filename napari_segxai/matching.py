@@ -11,6 +11,7 @@ from napari_segxai import orientation
 from napari_segxai.errors import UserError
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
+from napari_segxai.metrics.arrays import as_map
 from napari_segxai.model.placement import plane_of
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.targets import Target
@@ -102,6 +103,12 @@ def check_map(
         raise UserError(
             f"the map {name!r} has shape {np.shape(map)}, but {image.name} has {image.spatial_shape}; give it on that grid."
         )
+    try:
+        as_map(map)
+    except (UserError, TypeError, ValueError):
+        raise UserError(
+            f"the map {name!r} holds values that are no finite numbers (NaN or infinity, say); replace them, for example by 0."
+        ) from None
 
 
 def target_of(explanation: Explanation) -> Target:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.cli import app
 from napari_segxai.metrics.chance import DRAWS, MARK, highest, random_field, with_values
+from napari_segxai.metrics.localisation import pointing_game
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.metrics.ties import above, tied
 from napari_segxai.resources import resource
@@ -184,3 +185,59 @@ def test_a_map_that_hides_nothing_is_no_drop():
     for _ in range(2):
         found = sx.evaluate(model, {"all": everything}, image, label, metrics=names, controls=0)
         assert [found.value("all", name) for name in names] == [1, 0, 0, 0]
+
+
+def test_what_is_even_up_to_rounding_points_nowhere_and_keeps_everything():
+    names = ["dice-explained", "pointing-game-mask", "energy-pointing-game-mask", "insertion-dice"]
+    rounded = 1 + 1e-7 * np.random.default_rng(0).random((32, 32))
+    found = sx.evaluate(
+        planted_model(), {"map": rounded}, planted_image(), "object", metrics=names, truth=cause() > 0, controls=0
+    )  # fmt: skip
+    assert [found.value("map", name) for name in names[:2]] == [1, None]
+    assert found.value("map", "insertion-dice") is None
+    share = (cause() > 0).mean()
+    assert found.value("map", "energy-pointing-game-mask") == pytest.approx(share)
+    assert found.chance("map", "energy-pointing-game-mask") == pytest.approx((share, share))
+    assert found.is_chance("map", "energy-pointing-game-mask")
+    two = np.zeros((4, 4))
+    two[0, 0], two[3, 3] = 0.3, np.nextafter(0.3, 1)  # as high but for rounding
+    inside = two * 0
+    inside[0, 0] = 1
+    assert [pointing_game(two, inside, ties=ties) for ties in ("any", "all", "share")] == [1, 0, 0.5]
+
+
+def test_the_order_of_a_map_is_that_of_its_values_however_small_or_large_they_are():
+    names = ["insertion-dice", "deletion-dice", "aopc-adding-iou"]
+    map = cause() * np.random.default_rng(0).random((32, 32))
+    maps = {"map": map, "small": map * 2.0**-300, "large": map * 2.0**300}
+    found = sx.evaluate(planted_model(), maps, planted_image(), "object", metrics=names, controls=0)
+    for name in names:
+        assert found.value("small", name) == found.value("large", name) == found.value("map", name)
+
+
+class Divides(nn.Module):
+    """Scales its input by its own deviation, which an even image has not."""
+
+    def forward(self, x):
+        x = (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
+        return torch.cat([torch.zeros_like(x), 10 * x - 5], 1)
+
+
+def test_values_that_are_not_finite_are_refused_before_the_work_or_told():
+    from napari_segxai.comparing import plan_comparison
+
+    for bad in (np.nan, np.inf):
+        maps = {"mine": np.where(cause() > 0, bad, 0)}
+        with pytest.raises(sx.UserError, match="'mine' holds values that are no finite numbers"):
+            plan_comparison(planted_model(), planted_image(), "object", ["rise"], maps=maps)
+    model, decoy = sx.load_model(Divides(), card=card()), np.zeros((32, 32))
+    decoy[-1, -1] = 1
+    array = np.zeros((32, 32), np.float32)
+    array[OBJECT] = 1
+    names = ["dice-explained", "pps-binarised", "deletion-probability"]
+    found = sx.evaluate(model, {"decoy": decoy}, sx.Image(array), "object", metrics=names, controls=0)
+    for name in names[1:]:  # of a black image the network answers with no numbers
+        assert found.value("decoy", name) is None
+        assert "not finite" in found.reason("decoy", name)
+        assert found.chance("decoy", name) is None
+    assert found.value("decoy", "dice-explained") == 0

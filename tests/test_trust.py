@@ -486,6 +486,14 @@ def test_where_the_label_fills_the_image_nothing_is_held_against_a_map():
     assert verdict.details["dice of random maps"] > 0.98
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_of_an_even_map_no_check_says_that_it_passed(method, ndim):
+    model, image = planted_model(ndim), planted_image(ndim)
+    found = sx.explain(model, image, "object", method(lambda question: torch.ones(question.grid)))
+    asked = [name for name in EVERY if name != "masked-input"]  # which is about the network
+    assert [verdict.passed for verdict in sx.check(found, model, checks=asked)] == [None] * len(asked)
+
+
 def test_a_correlation_that_random_maps_reach_is_no_agreement():
     from napari_segxai.trust.similarity import chance_correlation
 
@@ -541,6 +549,28 @@ def test_a_network_that_knows_nothing_of_half_an_image_is_warned_about():
     assert verdict.passed is False
     assert verdict.details["uncertainty when half is hidden"] > 0.9
     assert verdict.details["uncertainty of the image"] < 0.1
+
+
+def test_what_any_missing_half_does_is_not_held_against_hiding():
+    class Crowded(nn.Module):
+        """Draws what is bright, and is unsure of everything where its bright pixels no longer form one square."""
+
+        def forward(self, x):
+            bright = (x > 0.5).float()
+            whole = (bright[..., OBJECT[0], OBJECT[1]].flatten(1).mean(1) > 0.99).float().view(-1, 1, 1, 1)
+            logit = (20 * x - 10) * whole - 0.01
+            return torch.cat([torch.zeros_like(x), logit], 1)
+
+    model, image = sx.load_model(Crowded(), card=card()), planted_image()
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="masked-input")
+    details = verdict.details
+    assert details["uncertainty when half is hidden"] - details["uncertainty of the image"] > 0.5
+    assert details["uncertainty when half is mixed"] == pytest.approx(
+        details["uncertainty when half is hidden"], abs=0.05
+    )
+    assert verdict.passed is True
+    assert f"{details['uncertainty when half is mixed']:.2f} with other blocks" in verdict.sentence
 
 
 # -- all of them -------------------------------------------------------------------------------------------

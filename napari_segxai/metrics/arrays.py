@@ -44,6 +44,12 @@ def as_map(values: Any) -> np.ndarray:
     return array
 
 
+def is_even(map: Any) -> bool:
+    """Tell whether a map is the same everywhere, up to rounding: then it orders nothing and points nowhere."""
+    values = as_map(map)
+    return bool(np.ptp(values) <= ROUNDING * np.abs(values).max())
+
+
 def positive(map: Any) -> np.ndarray:
     """Return the positive part: evidence against does not count as energy."""
     return as_map(map).clip(min=0)
@@ -52,12 +58,12 @@ def positive(map: Any) -> np.ndarray:
 def unit(map: Any) -> np.ndarray:
     """Return the positive part, scaled from its own minimum and maximum to [0, 1].
 
-    A map of one positive value is 1 everywhere (it keeps everything), one without positive values is 0.
+    A map of one positive value, up to rounding, is 1 everywhere (it keeps everything), one without positive values is 0.
     """
     values = positive(map)
+    if is_even(values):
+        return np.full(values.shape, float(values.max() > 0))
     low, high = values.min(), values.max()
-    if low == high:
-        return np.full(values.shape, float(high > 0))
     return (values - low) / (high - low)
 
 

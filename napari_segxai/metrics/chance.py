@@ -11,7 +11,7 @@ The copies of maps that keep equally many pixels are the same, and the network s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.baselines import Baseline, Hide
 from napari_segxai.engine.passes import Steps
+from napari_segxai.engine.question import Question
 from napari_segxai.engine.resample import resize
-from napari_segxai.metrics.copies import Copies, ranks
+from napari_segxai.metrics.copies import Copies, Reader, look, ranks
 from napari_segxai.metrics.sufficiency import THRESHOLDS
 from napari_segxai.metrics.ties import above
 
@@ -59,8 +61,10 @@ class Chance:
     curve: dict[str, list[float]] | None = None
 
     @classmethod
-    def of(cls, values: Sequence[float], curve: dict[str, list[float]] | None = None) -> Chance:
-        """Sum up the numbers of random maps."""
+    def of(cls, values: Sequence[float], curve: dict[str, list[float]] | None = None) -> Chance | None:
+        """Sum up the numbers of random maps; None where one of them is not finite."""
+        if not np.isfinite(values).all():
+            return None
         return cls(float(np.mean(values)), float(np.percentile(values, HIGH)), curve)
 
     def is_beaten(self, value: float) -> bool:
@@ -177,7 +181,7 @@ def chance_on_image(
     wanted = [m for m in metrics if m.chance and not m.series]
     if not wanted:
         return {}
-    able = [e for e in evaluations if e.options.chance and e.unit.any() and e.map.min() < e.map.max()]
+    able = [e for e in evaluations if e.options.chance and e.unit.any()]
     if not able:
         return {}
     first = able[0]
@@ -195,7 +199,38 @@ def chance_on_image(
                 value = m.measure(other)
                 if value is not None:
                     found.setdefault((e.name, m.name), []).append(float(value))
-    return {key: Chance.of(numbers) for key, numbers in found.items()}
+    known = {key: Chance.of(numbers) for key, numbers in found.items()}
+    return {key: chance for key, chance in known.items() if chance is not None}
+
+
+def dice_of_masks(
+    question: Question, masks: Mapping[str, Tensor], baseline: Baseline, draws: int = DRAWS
+) -> Steps[dict[str, Chance]]:
+    """Return the Dice that random masks explain which have the values of these.
+
+    Parameters
+    ----------
+    masks
+        By name, each (*model grid) in [0, 1], such as what MiSuRe ends with.
+    baseline
+        What hidden pixels become.
+    draws
+        Random masks for each; as many forward passes.
+
+    Raises
+    ------
+    EmptyRegion
+        If there is no object.
+    """
+    reader, hide = Reader(question), question.hide(baseline)
+    inside = question.prepared.placement.inside().to(question.device)
+    copies = {
+        name: _with_values(name, question, inside, mask.to(question.device), hide, draws)
+        for name, mask in masks.items()
+    }
+    seen = yield from look(reader, list(copies.values()), note="random masks")
+    found = {name: Chance.of(seen[name].dice) for name in copies}
+    return {name: chance for name, chance in found.items() if chance is not None}
 
 
 def _drawn(e: Evaluation, key: Any, metric: Metric) -> np.ndarray:
@@ -213,8 +248,7 @@ def _inside(e: Evaluation) -> Tensor:
     return e.mask_to_model(np.ones(e.map.shape, bool))
 
 
-def _field(e: Evaluation, inside: Tensor, number: int) -> Tensor:
-    question = e.question
+def _field(question: Question, inside: Tensor, number: int) -> Tensor:
     field = random_field(question.grid, question.seed, number).to(question.device)
     return field if bool(inside.all()) else field.masked_fill(~inside, -1.0)
 
@@ -224,18 +258,24 @@ def _cut(e: Evaluation, area: int) -> Copies:
     same = area == 0 or area >= int(inside.sum())
 
     def make(start: int, n: int) -> Tensor:
-        masks = [highest(_field(e, inside, k), area, seed + k) for k in range(start, start + n)]
+        masks = [highest(_field(e.question, inside, k), area, seed + k) for k in range(start, start + n)]
         return hide(torch.stack(masks).float()[:, None])
 
     return Copies(("chance", area), 1 if same else e.options.chance, make)
 
 
 def _soft(e: Evaluation) -> Copies:
-    inside, hide, seed = _inside(e), e.hide(e.options.baseline), e.question.seed
-    values = e.soft_masks.flatten().sort(descending=True).values
+    hide = e.hide(e.options.baseline)
+    return _with_values(("chance soft", e.name), e.question, _inside(e), e.soft_masks, hide, e.options.chance)
+
+
+def _with_values(
+    key: Any, question: Question, inside: Tensor, mask: Tensor, hide: Hide, draws: int
+) -> Copies:
+    values, seed = mask.flatten().sort(descending=True).values, question.seed
 
     def make(start: int, n: int) -> Tensor:
-        masks = [with_values(_field(e, inside, k), values, seed + k) for k in range(start, start + n)]
-        return hide(torch.stack(masks)[:, None])
+        fields = ((_field(question, inside, k), seed + k) for k in range(start, start + n))
+        return hide(torch.stack([with_values(field, values, number) for field, number in fields])[:, None])
 
-    return Copies(("chance soft", e.name), e.options.chance, make)
+    return Copies(key, draws, make)

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import EmptyRegion, Question
 from napari_segxai.errors import UserError
-from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask
+from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, is_even
 from napari_segxai.metrics.chance import Chance, chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.copies import Reader, look
 from napari_segxai.metrics.evaluation import Evaluation, Options
@@ -249,6 +249,8 @@ def _row(e: Evaluation, metric: Metric, missing: str) -> Row:
     if isinstance(value, Curve):
         curve = {"share": value.share.tolist(), "score": value.score.tolist()}
         value = value.area
+    if value is not None and not np.isfinite(value):
+        value, curve, lack = None, None, "the network returns values that are not finite for a changed copy."
     return {
         "map": e.name,
         "metric": metric.name,
@@ -292,7 +294,7 @@ def _why(e: Evaluation, metric: Metric) -> str:
     """Say why a metric is undefined."""
     if "truth" in metric.needs and not e.truth.any():
         return "the truth is empty."
-    if e.map.min() == e.map.max():
+    if is_even(e.map):
         return f"the map is {e.map.flat[0]:g} everywhere."
     if not e.unit.any():
         return "the map has no positive value."

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.engine.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics import sufficiency
-from napari_segxai.metrics.arrays import unit
+from napari_segxai.metrics.arrays import is_even, unit
 from napari_segxai.metrics.chain import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.chance import DRAWS
 from napari_segxai.metrics.copies import Copies, Reader, Readings, crop, kept, ranks
@@ -173,7 +173,8 @@ class Evaluation:
     @cached_property
     def ranks(self) -> Tensor:
         """Whole numbers (*model grid), 0 for the most salient pixel."""
-        return ranks(self.map_to_model(self.map), self.question.seed)
+        _, power = np.frexp(np.abs(self.map).max())  # to within what single precision holds; exact
+        return ranks(self.map_to_model(np.ldexp(self.map, -power)), self.question.seed)
 
     @cached_property
     def shares(self) -> np.ndarray:
@@ -236,7 +237,7 @@ def _region(form: Form) -> Any:
 
 def _ordered(which: Direction) -> Any:
     def make(e: Evaluation) -> Copies | None:
-        if e.map.min() == e.map.max():
+        if is_even(e.map):
             return None  # no order
         kind = getattr(e.options, f"{which}_canvas")
         return between(e.name, e.ranks, e.options.steps, e.hide(kind), which)

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from napari_segxai.errors import UserError
-from napari_segxai.metrics.arrays import as_map, as_mask, check_same_grid, positive, unit
+from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, check_same_grid, is_even, positive, unit
 from napari_segxai.metrics.chain import Keep, boxed, components
 from napari_segxai.metrics.registry import SEED_4, metric
 
@@ -106,7 +106,7 @@ def pointing_game(
     Parameters
     ----------
     ties
-        Of several equally high pixels: 1 if any, or all, lie in the region; or the share that does.
+        Of several pixels that are equally high, up to rounding: 1 if any, or all, lie in the region; or the share that does.
     tolerance
         Distance from the region that still counts, in units of `spacing` (pixels by default; Zhang et al.: 15).
 
@@ -122,11 +122,11 @@ def pointing_game(
     values, inside = as_map(map), as_mask(region)
     check_same_grid(values, inside)
     high = values.max()
-    if not inside.any() or high <= 0 or values.min() == high:
+    if not inside.any() or high <= 0 or is_even(values):
         return None
     if tolerance > 0:
         inside = distance_transform_edt(~inside, sampling=spacing) <= tolerance
-    hits = inside[values == high]
+    hits = inside[values >= high - ROUNDING * high]
     return float({"any": hits.any, "all": hits.all, "share": hits.mean}[ties]())
 
 

@@ -20,6 +20,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.metrics.chance import random_field
 from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
 from napari_segxai.metrics.faithfulness import RANDOM
+from napari_segxai.metrics.ties import above
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.similarity import is_even, mean
@@ -100,8 +101,10 @@ def better_than_chance(subject: Subject, options: Options, tally: Tally) -> Step
     for metric in METRICS:
         details[metric] = values[MAP, metric]
     number = own - max(rivals.values())
-    passed = number >= options.threshold
-    beaten = [name for name, score in rivals.items() if own - score >= options.threshold]
+    beaten = [
+        name for name, score in rivals.items() if above(own, score) and own - score >= options.threshold
+    ]
+    passed = len(beaten) == len(rivals)
     return Verdict(passed, number, options.threshold, _words(own, rivals, beaten), details)
 
 
@@ -124,8 +127,8 @@ def _words(own: float, rivals: dict[str, float], beaten: list[str]) -> str:
     told = lambda names: _listed([f"{name} ({rivals[name]:.2f})" for name in names])  # noqa: E731
     others = [name for name in rivals if name not in beaten]
     ahead = own - max(rivals.values())
-    text = f"By insertion and deletion the map scores {own:.2f}, {abs(ahead):.2f} "
-    text += f"{'above' if ahead > 0 else 'below'} its best rival: "
+    text = f"By insertion and deletion the map scores {own:.2f}, "
+    text += f"{abs(ahead):.2f} {'above' if ahead > 0 else 'below'} its best rival: "
     if not others:
         return f"{text}better than {told(beaten)}."
     return f"{text}no better than {told(others)}" + (f", only than {told(beaten)}." if beaten else ".")

@@ -3,8 +3,9 @@
 Methods and metrics that hide pixels take the network's answer to a masked image at face value. If it draws the label on
 the baseline alone, where there is nothing, or no longer knows what to draw when half of the image is hidden, that answer
 comes from the hiding. The number is how many pixels of the label the network draws on the baseline alone, as a share of
-those that it draws in the image; the mean uncertainty (entropy, as a share of the largest possible) of images of which
-half the blocks are hidden, compared with that of the image, counts as well.
+those that it draws in the image. The mean uncertainty (entropy, as a share of the largest possible) of images of which half
+the blocks are hidden counts as well: how far it rises above that of the image, less the rise where the same blocks show
+other blocks of the image instead. That is the control: as much is lost there, but nothing is filled with what no image holds.
 
 Hooker et al., NeurIPS 2019 (ROAR), on inputs outside the distribution.
 """
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import HELP, Baseline
+from napari_segxai.engine.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.perturb import perturb
 from napari_segxai.engine.question import Question
@@ -37,7 +38,9 @@ class Options:
     baseline: Baseline | None = option(None, help="by default that of the method, else background. " + HELP)
     masks: int = option(4, ge=1, le=1000, help="images of which half is hidden")
     threshold: float = option(0.1, ge=0, le=1, help="share of the label's pixels drawn on the baseline alone")
-    uncertainty: float = option(0.2, ge=0, le=1, help="rise of the mean uncertainty that is too much")
+    uncertainty: float = option(
+        0.2, ge=0, le=1, help="rise of the mean uncertainty, above that of the control, that is too much"
+    )
 
 
 @check(
@@ -45,9 +48,9 @@ class Options:
     title="Masked input",
     question="Is a masked image far outside what the network has seen?",
     source="Hooker et al., NeurIPS 2019",
-    cost="2 + masks forward passes",
+    cost="3 + 2 x masks forward passes",
     options=Options,
-    passes=lambda subject, options: Passes(2 + options.masks),
+    passes=lambda subject, options: Passes(3 + 2 * options.masks),
 )
 def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
     """Show the network the baseline alone, and half-masked images."""
@@ -70,31 +73,42 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
             unsure.extend(uncertainty(question, logits).tolist())
 
         consume(0, masks, question.logits)
-        hide = question.hide(baseline)
-        yield from perturb(
-            question,
-            len(masks),
-            lambda start, n: masks[start : start + n],
-            consume,
-            hide=hide,
-            note="masked image",
-        )
-    whole, empty, *half = drawn
+        for hide, note in (
+            (question.hide(baseline), "masked image"),
+            (_filling(question.input, mixed(question)), "mixed image"),
+        ):
+            yield from perturb(
+                question,
+                len(masks),
+                lambda start, n: masks[start : start + n],
+                consume,
+                hide=hide,
+                note=note,
+            )
+    whole, empty, *rest = drawn
+    half, other = rest[: options.masks], rest[-options.masks :]
     if not whole:
         why = f"On the model's grid no pixel is predicted as {subject.label!r}: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
-    number, rise = empty / whole, float(np.mean(unsure[2:])) - unsure[0]
+    number = empty / whole
+    hidden, control = (
+        float(np.mean(part)) for part in (unsure[2 : 2 + options.masks], unsure[-options.masks :])
+    )
+    rise = hidden - max(unsure[0], control)
     details = {
         "label on the baseline": number,
         "label when half is hidden": float(np.mean(half)) / whole,
         "uncertainty of the image": unsure[0],
         "uncertainty on the baseline": unsure[1],
-        "uncertainty when half is hidden": unsure[0] + rise,
+        "uncertainty when half is hidden": hidden,
+        "label when half is mixed": float(np.mean(other)) / whole,
+        "uncertainty when half is mixed": control,
     }
     name = f"{baseline:g}" if isinstance(baseline, float | int) else baseline
     measured = (
         f"On the baseline alone ({name}) the network draws {number:.0%} of the pixels of {subject.label!r}, and with half "
-        f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {unsure[0] + rise:.2f}"
+        f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} (to {control:.2f} with other blocks of "
+        "the image there)"
     )
     passed = number <= options.threshold and rise <= options.uncertainty
     end = (
@@ -103,6 +117,22 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         else "what hiding tells may come from the hiding; try another baseline"
     )
     return Verdict(passed, number, options.threshold, f"{measured}: {end}.", details)
+
+
+def mixed(question: Question) -> Tensor:
+    """Return the input with its blocks in another order: (1, channels, *grid)."""
+    rng, out = np.random.default_rng(question.seed), question.input
+    side = max(1, max(question.grid) // BLOCKS)
+    for axis, n in enumerate(question.grid):
+        blocks = [np.arange(start, min(start + side, n)) for start in range(0, n, side)]
+        order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
+        out = out.index_select(2 + axis, torch.from_numpy(order).to(out.device))
+    return out
+
+
+def _filling(image: Tensor, other: Tensor) -> Hide:
+    """Return what shows another image wherever a mask hides the first."""
+    return lambda masks: torch.where(masks > 0, image, other)
 
 
 def half_masks(question: Question, count: int) -> Tensor:

@@ -18,6 +18,7 @@ from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.explaining import Job
+from napari_segxai.metrics.ties import above
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.similarity import chance_correlation, is_even, rank_correlation
@@ -88,7 +89,7 @@ def methods_agree(subject: Subject, options: Options, tally: Tally) -> Steps[Ver
         return Verdict(None, None, options.threshold, why)
     number = float(np.median(list(details.values())))
     control = chance_correlation(subject.map, subject.job.seed)
-    passed = number >= options.threshold and number > control
+    passed = number >= options.threshold and bool(above(number, control))
     told = (
         ", ".join(f"{name} {value:.2f}" for name, value in details.items()) + f"; random maps {control:.2f}"
     )

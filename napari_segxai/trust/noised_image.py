@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_segxai.engine.passes import Steps
 from napari_segxai.image import Image
+from napari_segxai.metrics.ties import above
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.similarity import chance_correlation, dice, is_even, rank_correlation
@@ -52,7 +53,7 @@ def noised_image(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         predictions.append(dice(subject.drawn, subject.drawn_in(found)))
     number, kept = min(found_values), min(predictions)
     control = chance_correlation(subject.map, subject.job.seed)
-    passed = number >= options.threshold and number > control
+    passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     noise = f"Noise of {options.noise:.0%} of the image's range"
     words = f"{noise} leaves the map as it is ({measured})."

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_segxai.engine.passes import Steps
+from napari_segxai.metrics.ties import above
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
 from napari_segxai.trust.similarity import chance_correlation, is_even, rank_correlation
@@ -48,7 +49,7 @@ def other_seed(subject: Subject, options: Options, tally: Tally) -> Steps[Verdic
         details[f"seed {seed}"] = 0.0 if value is None else value
     number = min(details.values())
     control = chance_correlation(subject.map, subject.job.seed)
-    passed = number >= options.threshold and number > control
+    passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     words = (
         f"Another seed gives the same map ({measured})."

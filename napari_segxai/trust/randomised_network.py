@@ -122,8 +122,8 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
     number = mean([None if value is None else abs(value) for value in values])
     if alone >= ALIKE:
         words = (
-            f"The map is what the method draws of any network and image (rank correlation {alone:.2f} with a random network "
-            "that always answers the same)."
+            f"The map is what the method draws wherever this is the prediction, whatever network and image it comes of (rank "
+            f"correlation {alone:.2f} with a random network that always answers the same)."
         )
         return Verdict(False, alone, options.threshold, words, details)
     if number is None:

@@ -18,9 +18,10 @@ import torch
 from napari_segxai.advice import RESTATES, WITHIN
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.metrics.chance import DRAWS, HIGH, random_field, with_values
+from napari_segxai.metrics.ties import above
 from napari_segxai.options import option
 from napari_segxai.trust.registry import Verdict, check
-from napari_segxai.trust.similarity import dice
+from napari_segxai.trust.similarity import dice, is_even
 from napari_segxai.trust.subject import Subject, Tally
 
 
@@ -44,6 +45,9 @@ class Options:
 def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
     """Compare the map's strongest part with the prediction."""
     yield tally.step("comparing with the prediction")
+    if is_even(subject.map) and subject.map.any():
+        why = "The map is the same everywhere: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
     positive = subject.map.clip(min=0).astype(np.float64)
     if not positive.any() or not subject.drawn.any():
         lack = "no positive value" if subject.drawn.any() else f"no predicted pixel of {subject.label!r}"
@@ -62,11 +66,8 @@ def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Ste
     }
     measured = f"Dice with the prediction {number:.2f}, {inside:.0%} of it inside"
     restates, within = number >= options.threshold, inside >= options.within
-    if (
-        (restates or within)
-        and not (restates and number > chance)
-        and not (within and inside > chance_inside)
-    ):
+    beyond = (restates and above(number, chance)) or (within and above(inside, chance_inside))
+    if (restates or within) and not beyond:
         words = (
             f"The label fills so much of the image that random maps restate it as well ({measured}; random maps "
             f"{chance:.2f} and {chance_inside:.0%}): nothing can be said."

@@ -6,21 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from napari_segxai.metrics.arrays import ROUNDING, is_even
 from napari_segxai.metrics.chance import DRAWS, HIGH, random_field
-
-STEP = 2.0**-18
-"""Values that differ by less than this share of the largest are taken as equal: they are rounding errors."""
 
 ENOUGH = 2**14
 """Pixels on which the chance level of a rank correlation is measured."""
 
 NOTHING = 0.01
 """Share of the variance of ranks below which nothing is left of a map: what then differs is noise."""
-
-
-def is_even(map: np.ndarray) -> bool:
-    """Tell whether a map is the same everywhere, up to rounding, so that it ranks nothing."""
-    return bool(np.ptp(_rounded(map)) == 0)
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -80,4 +73,4 @@ def _ranks(map: np.ndarray) -> np.ndarray:
 
 def _rounded(map: np.ndarray) -> np.ndarray:
     values = np.asarray(map, np.float64).ravel()
-    return np.rint(values / ((np.abs(values).max() or 1.0) * STEP))
+    return np.rint(values / ((np.abs(values).max() or 1.0) * ROUNDING))
