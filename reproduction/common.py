@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import napari_segxai as sx
+from napari_segxai.engine.memory import guarded
+from napari_segxai.engine.passes import finish
+from napari_segxai.explaining import Job
 from napari_segxai.io.names import file_name
+from napari_segxai.metrics.chance import DRAWS, Chance, dice_of_masks, random_field, with_values
 from napari_segxai.metrics.sufficiency import binarised
 from napari_segxai.resources import resource
 from napari_segxai.triangle import load_glyphs, triangle_sample
@@ -301,8 +306,9 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
     Returns
     -------
     list of dict
-        Per map and threshold: method, threshold, dice (explained; None for a map without positive values), size (pixels of the prediction), mask (pixels that
-        the map keeps), image (those that differ from the baseline).
+        Per map and threshold: method, threshold, dice (explained; None for a map without positive values), chance and
+        chance_high (what random maps of the same area explain: mean and 95th percentile), size (pixels of the prediction),
+        mask (pixels that the map keeps), image (those that differ from the baseline).
     """
     size = int(case.predicted().sum())
     rows = []
@@ -318,9 +324,56 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
                     "method": name,
                     "threshold": threshold,
                     "dice": found.value(name, "dice-explained"),
+                    **level(found.chance(name, "dice-explained")),
                     "size": size,
                     "mask": int(binarised(map, threshold).sum()),
                     "image": 0.0 if ratio is None else ratio * size,
                 }
             )
     return rows
+
+
+# -- what random maps reach ----------------------------------------------------------------------------
+
+
+def level(chance: Chance | tuple[float, float] | None) -> Row:
+    """Return a chance level as columns of a row."""
+    mean, high = (
+        (None, None)
+        if chance is None
+        else chance
+        if isinstance(chance, tuple)
+        else (chance.mean, chance.high)
+    )
+    return {"chance": mean, "chance_high": high}
+
+
+def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row]:
+    """Return what random masks with the values of these explain, by name; `masks` in [0, 1], on the image grid."""
+    job = Job.make(case.model, case.image, case.label, "misure", device=DEVICE)
+    with case.model.in_use(job.device), guarded(job.device), torch.no_grad():
+        question = job.question(case.model.prepare(case.image, job.slices[0]))
+        place = question.prepared.placement
+        on_grid = {}
+        for name, mask in masks.items():
+            turned = np.ascontiguousarray(place.turned(mask)[None], np.float32)
+            on_grid[name] = place.pad(place.to_grid(turned), torch.zeros(1))[0, 0].clamp(0, 1)
+        found = finish(dice_of_masks(question, on_grid, BASELINE))
+    return {name: level(found.get(name)) for name in masks}
+
+
+def inside_by_chance(map: np.ndarray, region: np.ndarray, seed: int = 0) -> Row:
+    """Return which share of the positive mass of random maps with a map's values lies in a region.
+
+    Parameters
+    ----------
+    region
+        Of the map's shape: boolean, or the share of every cell that is inside.
+    """
+    positive = map.clip(min=0).astype(np.float64)
+    if not positive.any():
+        return level(None)
+    values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
+    fields = (random_field(map.shape, seed, k) for k in range(DRAWS))
+    maps = (with_values(field, values, seed + k).numpy() for k, field in enumerate(fields))
+    return level(Chance.of([float((one * region).sum() / one.sum()) for one in maps]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from common import Case, Row, Settings, Store, cases, masked
+from common import Case, Row, Settings, Store, cases, dice_by_chance, masked
 from s001_table1 import as_row, misure_job
 
 from napari_segxai.engine.passes import finish
@@ -34,6 +34,7 @@ def _measure(case: Case) -> Row:
         object: share of the image that the object has. positive: share of Seg-Grad-CAM's cells above 0. pooled: its highest
         absolute value, per that of Seg-HiRes-Grad-CAM, which does not pool. turned_dice, turned_ratio: Dice explained and
         ratio at 0.05 of Seg-Eigen-CAM times -1. rest_dice: Dice explained by everything but the predicted object.
+        turned_chance, rest_chance: 95th percentile of what random maps of the same area explain.
     """
     predicted = case.predicted()
     pooled, whole = (case.explain(method).map for method in ("seg-grad-cam", "seg-hires-grad-cam"))
@@ -46,6 +47,8 @@ def _measure(case: Case) -> Row:
         "turned_dice": turned["dice"] or 0.0,
         "turned_ratio": turned["mask"] / max(turned["size"], 1),
         "rest_dice": rest["dice"] or 0.0,
+        "turned_chance": turned["chance_high"],
+        "rest_chance": rest["chance_high"],
     }
 
 
@@ -53,6 +56,8 @@ def _pruned(case: Case, iterations: int) -> Row:
     """Run MiSuRe with lambdas beyond those of the paper: ratio on the image and Dice explained of each."""
     out = {}
     for lam in STRONG:
-        found = as_row(finish(misure_job(case, iterations, lam=lam).steps()))
+        explanation = finish(misure_job(case, iterations, lam=lam).steps())
+        found, chance = as_row(explanation), dice_by_chance(case, {"": explanation.map})[""]
         out |= {f"ratio_{lam:g}": found["image"] / max(found["size"], 1), f"dice_{lam:g}": found["dice"]}
+        out[f"chance_{lam:g}"] = chance["chance_high"]
     return out

@@ -12,13 +12,16 @@ from typing import Any
 
 import paper
 import s001_sweeps
+import s001_table1
 import s002_table1
 import torch
 import trends
 from common import BASELINE, DATASETS, Row, Settings, Store, cases
 from figures import draw
 from reasons import REASONS
-from summary import Verdict, grouped, line, mean, number
+from summary import Line, Verdict, grouped, line, mean, number
+
+from napari_segxai.metrics.chance import CELLS, DRAWS, MARK
 
 SAYS = {True: "holds", False: "**does not hold**", None: "cannot be told"}
 
@@ -110,13 +113,20 @@ one head and one average brain are no sample: what they show, they show of thems
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
 dominate; here are also the median and the ratio of sums. "On the image" counts only pixels that differ from the baseline:
-so the first paper seems to count MiSuRe's region, but not the masks of the other methods. A map without a positive value is
-"empty": it shows the network nothing, and its Dice counts as 0.
+so the first paper seems to count MiSuRe's region, but not the masks of the other methods.
+
+Beside every Dice explained stands what *random maps* of the same area explain: coarse grids of {CELLS} random cells per axis,
+enlarged and cut to that area, {DRAWS} draws; their mean, their 95th percentile, and in how many cases the map is above the
+latter. {MARK} marks a mean Dice that is not above the mean of the 95th percentiles. The papers have no such control. A map without a positive value is
+"empty": it shows the network nothing, and its Dice counts as 0, as does that of random maps beside it.
 """
 
 
 def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     every = [v for found in verdicts.values() for v in found]
+    controls = [v for v in every if "-chance-" in v.key]  # ours, no trend of a paper
+    trends_ = {name: [v for v in found if v not in controls] for name, found in verdicts.items()}
+    every = [v for found in trends_.values() for v in found]
     held, told = sum(v.holds is True for v in every), sum(v.holds is not None for v in every)
     titles = {
         "s001_table1": "MiSuRe, table 1",
@@ -127,18 +137,65 @@ def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     }
     body = [
         [titles[name], *(f"{sum(v.holds is wanted for v in found)}" for wanted in (True, False, None))]
-        for name, found in verdicts.items()
+        for name, found in trends_.items()
     ]
     return f"""## In short
 
 Of {told} verdicts, {held} say that a paper's trend is seen here, {told - held} that it is not.
 
 {_table(["experiment", "holds", "does not hold", "cannot be told"], body)}
+
+{_chance_in_short(controls)}
 """
 
 
-METHOD_HEAD = ["method", "threshold", "cases", "Dice explained", "ratio: mean", "median", "of sums",
+def _chance_in_short(verdicts: Sequence[Verdict]) -> str:
+    """Say which Dice explained are more than chance, and what that means for the papers' comparisons."""
+
+    def listed(wanted: bool) -> str:
+        by: dict[str, list[str]] = {}
+        for v in verdicts:
+            if v.holds is wanted:
+                by.setdefault(v.dataset, []).append(CHANCE_OF[v.key.rpartition("-")[2]])
+        return "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in by.items()) or "none"
+
+    return (
+        f"**Against random maps of the same area** (see below): above what they reach in more than half of the cases, at every "
+        f"threshold, are {listed(True)}. Not so {listed(False)}. Where a method is among the latter, its Dice explained tells "
+        "how much of the image its map keeps rather than whether it keeps the right part, and to compare it with another "
+        "method's, as the papers do, is to compare areas."
+    )
+
+
+CHANCE_OF = {
+    "sgc": "Seg-Grad-CAM",
+    "rise": "RISE",
+    "msr": "MSR",
+    "xres": "Seg-XRes-CAM",
+    "eigen": "Seg-Eigen-CAM",
+    "ablation": "Seg-Ablation-CAM",
+}
+"""End of a verdict's key -> whose Dice explained it is about."""
+
+CHANCE = ["random maps: mean", "95 %", "above"]
+"""Columns beside a Dice explained."""
+
+METHOD_HEAD = ["method", "threshold", "cases", "Dice explained", *CHANCE, "ratio: mean", "median", "of sums",
                "on the image: mean", "seconds"]  # fmt: skip
+
+
+def marked(one: Line) -> str:
+    """Return a Dice, marked where it is no better than that of random maps."""
+    return number(one.dice) + (f" {MARK}" if one.is_chance else "")
+
+
+def reached(one: Line) -> list[str]:
+    """Return what random maps explain, and in how many cases the map explains more."""
+    return [
+        number(one.chance),
+        number(one.high),
+        f"{one.above} of {one.cases}" if one.chance is not None else "-",
+    ]
 
 
 def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
@@ -146,7 +203,11 @@ def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
     names = list(dict.fromkeys(method for method, _ in groups))
     for (method, threshold), found in sorted(groups.items(), key=lambda item: names.index(item[0][0])):
         one = line(found)
-        values = [number(one.dice), *(number(v, 2) for v in (one.ratio, one.median, one.of_sums, one.image))]
+        values = [
+            marked(one),
+            *reached(one),
+            *(number(v, 2) for v in (one.ratio, one.median, one.of_sums, one.image)),
+        ]
         count = f"{one.cases}, {one.empty} empty" if one.empty else f"{one.cases}"
         body.append([method, _threshold(threshold), count, *values, number(one.seconds)])
     return body
@@ -172,7 +233,39 @@ def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, 
     for dataset in settings.datasets:
         out += [
             f"**Ours, {DATASETS[dataset]}**:",
-            _table(METHOD_HEAD, _method_lines(trends.of_dataset(rows, dataset))),
+            _table(
+                METHOD_HEAD,
+                _method_lines(
+                    row
+                    for row in trends.of_dataset(rows, dataset)
+                    if not row["method"].startswith(s001_table1.AREA)
+                ),
+            ),
+        ]
+    areas = grouped(
+        [row for row in rows if row["method"].startswith(s001_table1.AREA)], "method", "threshold"
+    )
+    if areas:
+        printed = {(method, t): values for method, t, *values in paper.S001_TRIANGLE}
+        body = []
+        for (method, threshold), found in areas.items():
+            own = method.removeprefix(s001_table1.AREA).strip()
+            values = [number(mean(row[key] for row in found)) for key in ("chance", "chance_high")]
+            body.append(
+                [
+                    own,
+                    _threshold(threshold),
+                    *(f"{v:g}" for v in printed[own, threshold][:2]),
+                    *values,
+                    str(len(found)),
+                ]
+            )
+        out += [
+            "**Random maps as large as the paper's**, on our Triangle images and network: what a map of that ratio explains by chance.",
+            _table(
+                ["the paper's map", "threshold", "its Dice explained", "its ratio", *CHANCE[:2], "cases"],
+                body,
+            ),
         ]
     out += [
         _picture(
@@ -187,6 +280,7 @@ def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, 
 def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     rates = [f"rate {rate:g}" for rate in s001_sweeps.RATES]
     head = ["", "lambda", *(f"Dice, {r}" for r in rates), *(f"ratio, {r}" for r in rates)]
+    ours = [*head[:5], *(f"random maps, {r}" for r in rates), *head[5:]]
     out = [
         "## MiSuRe, tables 2 to 6: learning rate, lambda and the size of the mask",
         (
@@ -212,7 +306,13 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
             lines = [line(whole[rate, lam]) for rate in s001_sweeps.RATES]
             title = f"{dataset}, {lines[0].cases} {_plural('case', lines[0].cases)}" if k == 0 else ""
             body.append(
-                [title, f"{lam:g}", *(number(v.dice) for v in lines), *(number(v.image) for v in lines)]
+                [
+                    title,
+                    f"{lam:g}",
+                    *(marked(v) for v in lines),
+                    *(f"{number(v.chance)} / {number(v.high)}" for v in lines),
+                    *(number(v.image) for v in lines),
+                ]
             )
         swept = [row for row in own if row["lr"] == 0.1 and row["lam"] == 0.01]
         for share in s001_sweeps.SHARES:
@@ -221,10 +321,18 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
                 one = line(found)
                 side = " and ".join(sorted({str(row["mask_size"]) for row in found}))
                 sizes.append(
-                    [dataset, side, str(one.cases), number(one.dice), number(one.image), number(one.median)]
+                    [
+                        dataset,
+                        side,
+                        str(one.cases),
+                        marked(one),
+                        *reached(one),
+                        number(one.image),
+                        number(one.median),
+                    ]
                 )
     out += [
-        _table(head, body),
+        _table(ours, body),
         "**Paper**, table 6 (learning rate 0.1, lambda 0.01):",
         _table(
             ["data set, network", "side of the mask", "Dice explained", "ratio"],
@@ -236,7 +344,7 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
         ),
         "**Ours**: a quarter, half and the whole of the network's grid.",
         _table(
-            ["data set", "side of the mask", "cases", "Dice explained", "ratio on the image: mean", "ratio on the mask: median"],
+            ["data set", "side of the mask", "cases", "Dice explained", *CHANCE, "ratio on the image: mean", "ratio on the mask: median"],
             sizes,
         ),
     ]  # fmt: skip
@@ -304,21 +412,26 @@ def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
         "method",
         "pixels",
     ).items():
-        values = [number(mean(row[key] for row in found)) for key in ("inside", "near")]
+        values = [
+            number(mean(row[key] for row in found)) for key in ("inside", "chance", "chance_high", "near")
+        ]
         body.append([dataset, method, pixels, str(len(found)), *values])
     out += [
-        _table(["data set", "method", "pixel set", "cases", "inside", "near the pixel"], body),
+        _table(["data set", "method", "pixel set", "cases", "inside", *CHANCE[:2], "near the pixel"], body),
         _picture(pictures, "s003_sets", "Pixel sets: the whole image, the class, one pixel"),
         (
             "**Ours**, per block of the network (figures 7 and 8): mean share inside, and Dice with the prediction of the map at "
-            "half its maximum."
+            "half its maximum. In brackets, what random maps with the same values hold inside (95th percentile)."
         ),
     ]
     layers = [row for row in rows if row["part"] == "layers"]
     body = []
     for (dataset, layer), found in grouped(layers, "dataset", "layer").items():
         by = grouped(found, "method")
-        values = [number(mean(row[key] for row in own)) for key in ("inside", "dice") for own in by.values()]
+        values = [
+            f"{number(mean(row['inside'] for row in own))} ({number(mean(row['chance_high'] for row in own))})"
+            for own in by.values()
+        ] + [number(mean(row["dice"] for row in own)) for own in by.values()]
         body.append([dataset, layer, found[0]["stage"], *values])
     out += [
         _table(
@@ -334,7 +447,16 @@ def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
     keys = list(paper.S004_TABLE1)
     body = []
     for (dataset, method), found in grouped(rows, "dataset", "method").items():
-        values = [number(mean(row[key] for row in found)) for key in keys]
+        values = [
+            number(mean(row[key] for row in found))
+            + (
+                f" ({number(mean(row[f'{key} chance'] for row in found))} / "
+                f"{number(mean(row[f'{key} chance_high'] for row in found))})"
+                if f"{key} chance" in found[0]
+                else ""
+            )
+            for key in keys
+        ]
         lost = [number(1 - (mean(row[key] for row in found) or 0)) for key in ("recall", "masked recall")]
         body.append([dataset, method, str(len(found)), *values, *lost])
     out = [
@@ -342,7 +464,8 @@ def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
         (
             "Aabid and Sicre. LE and MLE: localisation error of the box and of the mask. EPG and MEPG: share of the map in the box "
             "and in the mask. The paper's program divides by the truth alone where IoU is meant, so that its LE and MLE are 1 - "
-            "recall: an IoU of 0.75 would force an F1 of 0.86, not 0.51. Ours are 1 - IoU; 1 - recall stands beside them."
+            "recall: an IoU of 0.75 would force an F1 of 0.86, not 0.51. Ours are 1 - IoU; 1 - recall stands beside them. In brackets "
+            "behind EPG and MEPG, what random maps with the same values reach: mean and 95th percentile."
         ),
         "**Paper** (Oxford-IIIT Pet, an ImageNet classifier, Grad-CAM):",
         _table(keys, [[f"{value:g}" for value in paper.S004_TABLE1.values()]]),

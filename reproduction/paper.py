@@ -34,6 +34,9 @@ S001_TABLE1 = {
 }
 """Method, threshold, Dice explained, perturbation ratio, seconds."""
 
+S001_TRIANGLE = S001_TABLE1["Triangle (150 images), U-Net"]
+"""The data set of which ours is a small copy."""
+
 S001_SWEEPS = {
     "table 2: Triangle, U-Net": (
         ((0.987, 0.977, 0.969), (0.987, 0.976, 0.965), (0.987, 0.976, 0.924)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 _WEAK_LAMBDA = (
     "lambda is divided by the number of pixels, as the paper writes it, and then weighs little beside the Dice term as long as "
     "it is 0.1 or less: what Dice needs stays. It acts where it is larger: on these images lambda 1 gives a ratio of {ratio_1} "
-    "and a Dice of {dice_1}, lambda 10 gives {ratio_10} and {dice_10}. The paper does not say how strong its total variation "
+    "and a Dice of {dice_1} (random maps of that area up to {chance_1}), lambda 10 gives {ratio_10} and {dice_10} ({chance_10}). The paper does not say how strong its total variation "
     "is, which works in the same direction"
 )
 
@@ -39,12 +39,23 @@ _WIDE = (
     "Recall is higher for boxes as well."
 )
 
+_CHANCE = (
+    "at one threshold or more, random maps of the same area explain as much or more: for a map of that size, the number says little of "
+    "where it lies."
+)
 
 REASONS: dict[tuple[str, str], str] = {
     ("s001-time-factor", ""): (
         "RISE is faster here than where the paper timed it: masks go through the network in batches, where an image costs less "
         "than one alone, and in half the digits where that keeps their ranking. MiSuRe's steps depend on one another and run "
         "one by one, each forward and backward."
+    ),
+    # random maps
+    **{(f"s001-chance-{name}", ""): _CHANCE for name in ("sgc", "rise", "msr")},
+    **{(f"s002-chance-{name}", ""): _CHANCE for name in ("xres", "eigen", "ablation")},
+    ("s001-paper-sgc", "triangle"): (
+        "a map of the paper's ratio keeps so much of the canvas that it meets the three items by chance often enough. The paper's "
+        "network and its maps are others; what this doubts is the number as a measure of where they lie."
     ),
     # MiSuRe, table 1
     ("s001-msr-ratio-fair", "triangle"): (
@@ -100,8 +111,8 @@ REASONS: dict[tuple[str, str], str] = {
     ),
     ("s002-eigen-worst", "triangle"): (
         "a principal component has no sign of its own. Here it is turned to agree with the label's probability; published code "
-        "takes it as the decomposition returns it. Turned the other way, the same maps explain a mean Dice of {turned_dice} at a "
-        "ratio of {turned_ratio}. As they are turned here they keep more of the canvas than any other, and with it the items."
+        "takes it as the decomposition returns it. Turned the other way, the same maps explain a mean Dice of {turned_dice} (random maps "
+        "of that area: up to {turned_chance}) at a ratio of {turned_ratio}. As they are turned here they keep more of the canvas than any other, and with it the items."
     ),
     ("s002-ablation-best", "triangle"): (
         "at one threshold or both Seg-Eigen-CAM explains more, because of how its sign is chosen (see there): turned the other way its mean Dice is "
@@ -113,7 +124,7 @@ REASONS: dict[tuple[str, str], str] = {
     ),
     ("s002-eigen-worst", "photograph"): (
         "the person is what dominates this network's features, which know no other label, so that their first component is the "
-        "person. Nor is Dice explained much of a test here: everything but the person explains a Dice of {rest_dice}, since a black "
+        "person. Nor is Dice explained much of a test here: everything but the person explains a Dice of {rest_dice} (random maps of that area: up to {rest_chance}), since a black "
         "silhouette is enough for this network."
     ),
     ("s002-xres-dice", "tissue"): _ONE_SIGN,

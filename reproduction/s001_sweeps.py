@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from common import Case, Row, Settings, Store, cases
+from common import Case, Row, Settings, Store, cases, dice_by_chance
 from s001_table1 import as_row, misure_job
 
 from napari_segxai.engine.passes import finish
@@ -37,7 +37,9 @@ def _measure(case: Case, iterations: int) -> list[Row]:
     ]
     # Side by side: their steps go through the network in one batch, so their times are not their own.
     jobs = [misure_job(case, iterations, one["lr"], one["lam"], one["mask_size"]) for one in asked]
-    rows = [{**one, **as_row(found)} for one, found in zip(asked, finish(steps_of(jobs)), strict=True)]
+    found = finish(steps_of(jobs))
+    levels = dice_by_chance(case, {k: explanation.map for k, explanation in enumerate(found)})
+    rows = [{**one, **as_row(found[k]), **levels[k]} for k, one in enumerate(asked)]
     for row in rows:
         del row["seconds"]
     return rows

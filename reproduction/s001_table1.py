@@ -5,14 +5,17 @@ The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which
 
 from __future__ import annotations
 
+import numpy as np
 import s002_table1
-from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, firsts
+from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, dice_by_chance, firsts
+from paper import S001_TRIANGLE
 
 from napari_segxai.engine.passes import finish
 from napari_segxai.explaining import Job
 
 NAME = "s001_table1"
 MSR = "MiSuRe (MSR)"
+AREA = "random maps as large as the paper's"
 
 
 def run(settings: Settings, store: Store) -> list[Row]:
@@ -28,7 +31,30 @@ def run(settings: Settings, store: Store) -> list[Row]:
         keep = store if is_shown else None
         measure = lambda c=case, k=keep: [_measure(c, settings.iterations, k)]  # noqa: E731
         rows += store.rows(NAME, case, asked, measure, shown=is_shown)
+        if case.dataset == "triangle":
+            rows += store.rows(f"{NAME}_areas", case, {}, lambda c=case: _at_the_papers_areas(c))
     return rows
+
+
+def _at_the_papers_areas(case: Case) -> list[Row]:
+    """Measure random maps as large as the paper's, in pixels per pixel of the object."""
+    size, pixels = int(case.predicted().sum()), int(np.prod(case.image.spatial_shape))
+    masks = {}
+    for method, threshold, _, ratio, _ in S001_TRIANGLE if size else ():
+        mask = np.zeros(pixels)
+        mask[: min(pixels, round(ratio * size))] = 1
+        masks[method, threshold] = mask.reshape(case.image.spatial_shape)
+    found = dice_by_chance(case, masks)
+    return [
+        {
+            "method": f"{AREA} {method}",
+            "threshold": threshold,
+            "size": size,
+            "ratio": ratio,
+            **found[method, threshold],
+        }
+        for method, threshold, _, ratio, _ in (S001_TRIANGLE if size else ())
+    ]
 
 
 def misure_job(
@@ -64,4 +90,5 @@ def _measure(case: Case, iterations: int, store: Store | None) -> Row:
             case,
             **{MSR: explanation.map, "sufficient region": explanation.masks["sufficient_region"]},
         )
-    return {"method": MSR, "threshold": None, **as_row(explanation)}
+    chance = dice_by_chance(case, {MSR: explanation.map})[MSR]
+    return {"method": MSR, "threshold": None, **as_row(explanation), **chance}

@@ -7,9 +7,10 @@ prediction. The prediction itself is measured as in the paper's table 2.
 from __future__ import annotations
 
 import numpy as np
-from common import DEVICE, Case, Row, Settings, Store, cases, firsts
+from common import DEVICE, Case, Row, Settings, Store, cases, firsts, inside_by_chance
 
 import napari_segxai as sx
+from napari_segxai.metrics.layer_maps import shares
 from napari_segxai.metrics.localisation import energy_inside, f_score, iou
 
 NAME = "s003_figures"
@@ -61,6 +62,7 @@ def _pixel_sets(case: Case, predicted: np.ndarray, store: Store | None) -> list[
                     "method": name,
                     "pixels": pixels,
                     "inside": energy_inside(map, predicted),
+                    **inside_by_chance(map, predicted),
                     "near": energy_inside(map, near),
                     "highest": float(np.abs(map).max()),
                 }
@@ -94,6 +96,7 @@ def _layers(case: Case, store: Store | None) -> list[Row]:
     rows = []
     for name, method in METHODS.items():
         flow = sx.information_flow(case.model, case.image, [case.label], method=method, device=DEVICE)
+        predicted = flow.questions[case.label].predicted
         for k, layer in enumerate(flow.layers):
             tile = flow.tiles[case.label, layer.name]
             inside = None if np.isnan(tile.energy_inside) else tile.energy_inside
@@ -106,6 +109,7 @@ def _layers(case: Case, store: Store | None) -> list[Row]:
                     "depth": k / (len(flow.layers) - 1),
                     "cells": int(np.prod(tile.map.shape)),
                     "inside": inside,
+                    **inside_by_chance(tile.map, shares(predicted, tile.map.shape).numpy()),
                     "dice": tile.dice,
                 }
             )

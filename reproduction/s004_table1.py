@@ -8,7 +8,7 @@ component.
 from __future__ import annotations
 
 import numpy as np
-from common import DEVICE, Case, Row, Settings, Store, cases
+from common import DEVICE, Case, Row, Settings, Store, cases, level
 
 import napari_segxai as sx
 
@@ -42,6 +42,14 @@ def _measure(case: Case) -> list[Row]:
         metrics=tuple(METRICS.values()), threshold="mean", components="largest",
     )  # fmt: skip
     return [
-        {"method": name, **{short: found.value(name, metric) for short, metric in METRICS.items()}}
+        {
+            "method": name,
+            **{short: found.value(name, metric) for short, metric in METRICS.items()},
+            **{
+                f"{short} {key}": value
+                for short in ("EPG", "MEPG")
+                for key, value in level(found.chance(name, METRICS[short])).items()
+            },
+        }
         for name in maps
     ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from common import Row
 
+from napari_segxai.metrics.ties import above
+
 
 @dataclass(frozen=True)
 class Line:
@@ -28,6 +30,10 @@ class Line:
         Mean ratio of the mask's pixels that differ from the baseline.
     seconds, inside
         Means.
+    chance, high
+        Dice that random maps of the same area explain: means over cases of their mean and of their 95th percentile.
+    above
+        Cases in which the Dice is above the latter.
     """
 
     cases: int
@@ -39,6 +45,14 @@ class Line:
     image: float | None
     seconds: float | None
     inside: float | None = None
+    chance: float | None = None
+    high: float | None = None
+    above: int = 0
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the mean Dice is no better than what random maps of the same area reach."""
+        return self.high is not None and not above(self.dice, self.high)
 
 
 def line(rows: Sequence[Row]) -> Line:
@@ -55,7 +69,17 @@ def line(rows: Sequence[Row]) -> Line:
         image=mean(row["image"] / row["size"] for row in used),
         seconds=mean(row.get("seconds") for row in used),
         inside=mean(row.get("inside") for row in used),
+        chance=mean(_level(row, "chance") for row in used),
+        high=mean(_level(row, "chance_high") for row in used),
+        above=sum(
+            bool(above(row["dice"], row["chance_high"])) for row in used if row.get("chance_high") is not None
+        ),
     )
+
+
+def _level(row: Row, key: str) -> float | None:
+    """Return what random maps reach; 0 beside a map that is empty, whose Dice counts as 0 as well."""
+    return 0.0 if key in row and row["dice"] is None else row.get(key)
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -117,8 +141,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def ordered(values: Sequence[float | None], *, falling: bool) -> bool | None:
-    """Tell whether numbers rise, or fall, from each to the next; None where one is missing or there are not two."""
+    """Tell whether numbers rise, or fall, from each to the next, ties being neither; None where one is missing or there are not two."""
     if len(values) < 2 or any(value is None for value in values):
         return None
-    steps = np.diff(np.array(values, float))
-    return bool((steps < 0).all() if falling else (steps > 0).all())
+    first, second = np.array(values[:-1], float), np.array(values[1:], float)
+    return bool((above(first, second) if falling else above(second, first)).all())

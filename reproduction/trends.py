@@ -1,18 +1,21 @@
 """What the papers say of their numbers, and rules by which it is looked for in ours.
 
 Nothing here knows an outcome: a verdict comes from rows by its rule. "in 7 of 8 cases" counts the cases in which a
-comparison of means also holds for the single case.
+comparison of means also holds for the single case. What differs by rounding is a tie, and neither more nor less
+(`napari_segxai.metrics.ties`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import paper
 import s001_sweeps
 import s002_table1
 from common import Row
-from s001_table1 import MSR
+from s001_table1 import AREA, MSR
 from summary import Line, Verdict, grouped, line, mean, number, ordered, paired
+from summary import above as more
 
 SGC, HIRES = "Seg-Grad-CAM", "Seg-HiRes-Grad-CAM"
 CLEARLY = 5
@@ -24,12 +27,34 @@ def of_dataset(rows: Sequence[Row], dataset: str) -> list[Row]:
     return [row for row in rows if row["dataset"] == dataset]
 
 
+def beyond_chance(name: str, lines: Sequence[Line]) -> tuple[str, str, bool | None, str]:
+    """Return claim, rule, verdict and evidence of a Dice explained that has to come of more than the map's area."""
+    told = [
+        f"{number(one.dice)} against {number(one.chance)} on average and up to {number(one.high)}, above in {one.above} of "
+        f"{one.cases} cases"
+        for one in lines
+    ]
+    known = all(one.chance is not None or one.empty == one.cases for one in lines)
+    return (
+        f"the Dice that {name} explains comes of where its map lies (the paper has no control)",
+        "above the 95th percentile of random maps of the same area in more than half of the cases"
+        + (", at both thresholds" if len(lines) > 1 else ""),
+        all(2 * one.above > one.cases for one in lines) if known else None,
+        "; ".join(told),
+    )
+
+
 # -- MiSuRe, table 1 -----------------------------------------------------------------------------------
 
 
 def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """Trends of table 1 and section 5.2."""
     rows = of_dataset(rows, dataset)
+    areas = {
+        t: found
+        for (t,), found in grouped([r for r in rows if r["method"] == f"{AREA} {SGC}"], "threshold").items()
+    }
+    rows = [row for row in rows if not row["method"].startswith(AREA)]
     by = grouped(rows, "method", "threshold")
     lines = {key: line(found) for key, found in by.items()}
     rise = next((method for method, _ in by if method.startswith("RISE")), None)
@@ -44,7 +69,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
 
     def each(first: tuple, second: tuple, quantity: str, above: bool) -> str:
         sign = 1 if above else -1
-        compare = lambda a, b: sign * (a[quantity] or 0.0) > sign * (b[quantity] or 0.0)  # noqa: E731
+        compare = lambda a, b: more(sign * (a[quantity] or 0.0), sign * (b[quantity] or 0.0))  # noqa: E731
         hits, both = paired(by[first], by[second], compare)
         return f" (in {hits} of {both} cases)"
 
@@ -52,7 +77,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "rise-best",
         "RISE at 0.2 explains the highest Dice of all",
         "mean Dice of RISE at 0.2 above that of every other row",
-        rise_low.dice > max(one.dice for one in (sgc_low, sgc_high, rise_high, msr)),
+        more(rise_low.dice, max(one.dice for one in (sgc_low, sgc_high, rise_high, msr))),
         f"RISE at 0.2 {number(rise_low.dice)}, RISE at 0.4 {number(rise_high.dice)}, MSR {number(msr.dice)}, "
         f"Seg-Grad-CAM {number(sgc_low.dice)} and {number(sgc_high.dice)}",
     )
@@ -60,7 +85,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "sgc-worst",
         "Seg-Grad-CAM does not obtain good results",
         "mean Dice of Seg-Grad-CAM at 0.05 and at 0.1 below that of MSR and of RISE at 0.2",
-        max(sgc_low.dice, sgc_high.dice) < min(msr.dice, rise_low.dice),
+        more(min(msr.dice, rise_low.dice), max(sgc_low.dice, sgc_high.dice)),
         f"Seg-Grad-CAM {number(sgc_low.dice)} and {number(sgc_high.dice)}, MSR {number(msr.dice)}, RISE "
         f"{number(rise_low.dice)}"
         + each((SGC, 0.05), (MSR, None), "dice", above=False).replace("(", "(below MSR "),
@@ -110,9 +135,29 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
             f"threshold-{'rise' if name == 'RISE' else 'sgc'}",
             f"{name}: a smaller threshold gives a better Dice at the expense of a worse ratio",
             "mean Dice and mean ratio both higher at the smaller threshold",
-            low.dice > high.dice and low.ratio > high.ratio,
+            more(low.dice, high.dice) and more(low.ratio, high.ratio),
             f"Dice {number(low.dice)} and {number(high.dice)}{each(*keys, 'dice', above=True)}, ratio {number(low.ratio, 2)} "
             f"and {number(high.ratio, 2)}",
+        )
+    for name, key, found in (
+        (SGC, "sgc", (sgc_low, sgc_high)),
+        ("RISE", "rise", (rise_low, rise_high)),
+        ("MSR", "msr", (msr,)),
+    ):
+        say(f"chance-{key}", *beyond_chance(name, found))
+    if areas:
+        printed = {t: dice for method, t, dice, *_ in paper.S001_TRIANGLE if method == SGC}
+        reached = {t: mean(row["chance_high"] for row in found) for t, found in areas.items()}
+        say(
+            "paper-sgc",
+            f"Seg-Grad-CAM explains a Dice of {' and '.join(f'{dice:g}' for dice in printed.values())} on Triangle",
+            "the paper's numbers above what random maps with the paper's ratios explain on our images (95th percentile)",
+            all(more(printed[t], reached[t]) for t in printed),
+            "random maps as large: "
+            + ", ".join(
+                f"at {t:g} {number(mean(row['chance'] for row in found))} on average and up to {number(reached[t])}"
+                for t, found in areas.items()
+            ),
         )
     slow, fast = rise_low.seconds, msr.seconds
     say(
@@ -172,10 +217,12 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "lr-high-dice",
         "at learning rate 0.1 and lambda 0.1 that is at the expense of Dice",
         "mean Dice at lambda 0.1 below that at lambda 0.01",
-        dice[high, 0.1] < dice[high, 0.01],
+        more(dice[high, 0.01], dice[high, 0.1]),
         f"{number(dice[high, 0.1])} and {number(dice[high, 0.01])}",
     )
-    best = all(ratio[high, lam] < min(ratio[rate, lam] for rate in s001_sweeps.RATES[:-1]) for lam in lambdas)
+    best = all(
+        more(min(ratio[rate, lam] for rate in s001_sweeps.RATES[:-1]), ratio[high, lam]) for lam in lambdas
+    )
     say(
         "lr-high-best",
         "the lowest ratios are those of learning rate 0.1",
@@ -201,7 +248,7 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "mask-matters",
         "the mask's size matters more for the ratio than for Dice",
         "range over mean of the three mean ratios above that of the three mean Dice",
-        spread[0] > spread[1],
+        more(spread[0], spread[1]),
         f"{number(spread[0])} and {number(spread[1])}",
     )
     return out
@@ -234,14 +281,14 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "xres-ratio",
         "Seg-XRes-CAM keeps fewer pixels than Seg-Grad-CAM",
         "lower mean ratio at both thresholds",
-        all(lines["Seg-XRes-CAM", t].ratio < lines[SGC, t].ratio for t in (low, high)),
+        all(more(lines[SGC, t].ratio, lines["Seg-XRes-CAM", t].ratio) for t in (low, high)),
         both("Seg-XRes-CAM", SGC, "ratio"),
     )
     say(
         "xres-dice",
         "Seg-XRes-CAM explains more Dice than Seg-Grad-CAM",
         "higher mean Dice at both thresholds",
-        all(lines["Seg-XRes-CAM", t].dice > lines[SGC, t].dice for t in (low, high)),
+        all(more(lines["Seg-XRes-CAM", t].dice, lines[SGC, t].dice) for t in (low, high)),
         both("Seg-XRes-CAM", SGC, "dice"),
     )
     said = "; ".join(
@@ -252,8 +299,10 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "Seg-Eigen-CAM explains the least Dice of the four",
         "lowest mean Dice of the four at both thresholds",
         all(
-            lines["Seg-Eigen-CAM", t].dice
-            < min(lines[name, t].dice for name in cams if name != "Seg-Eigen-CAM")
+            more(
+                min(lines[name, t].dice for name in cams if name != "Seg-Eigen-CAM"),
+                lines["Seg-Eigen-CAM", t].dice,
+            )
             for t in (low, high)
         ),
         said,
@@ -263,8 +312,10 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "Seg-Ablation-CAM leads the methods on features",
         "highest mean Dice of the four at both thresholds",
         all(
-            lines["Seg-Ablation-CAM", t].dice
-            > max(lines[name, t].dice for name in cams if name != "Seg-Ablation-CAM")
+            more(
+                lines["Seg-Ablation-CAM", t].dice,
+                max(lines[name, t].dice for name in cams if name != "Seg-Ablation-CAM"),
+            )
             for t in (low, high)
         ),
         said,
@@ -274,7 +325,8 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "RISE: a higher threshold lowers Dice and ratio",
         "mean Dice and mean ratio lower at 0.4 than at 0.2, for every number of masks",
         all(
-            lines[name, 0.4].dice < lines[name, 0.2].dice and lines[name, 0.4].ratio < lines[name, 0.2].ratio
+            more(lines[name, 0.2].dice, lines[name, 0.4].dice)
+            and more(lines[name, 0.2].ratio, lines[name, 0.4].ratio)
             for name in rises
         ),
         "; ".join(
@@ -283,6 +335,9 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
             for name in rises
         ),
     )
+    for name in cams[1:]:  # Seg-Grad-CAM is told of with the other paper's table
+        found = tuple(lines[name, t] for t in (low, high))
+        say(f"chance-{name.split('-')[1].lower()}", *beyond_chance(name, found))
     ratios = {t: [lines[name, t].ratio for name in rises] for t in s002_table1.RISE_THRESHOLDS}
     say(
         "rise-masks-ratio",
@@ -301,13 +356,13 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     )
     inside = [lines[name, 0.2].inside for name in (rises[0], rises[-1])]
     hits, total = paired(
-        by[rises[-1], 0.2], by[rises[0], 0.2], lambda a, b: (a["inside"] or 0) > (b["inside"] or 0)
+        by[rises[-1], 0.2], by[rises[0], 0.2], lambda a, b: more(a["inside"] or 0, b["inside"] or 0)
     )
     say(
         "rise-concentrated",
         "RISE: with more masks the map is more concentrated on the object (figure 3)",
         f"mean share of the scaled map in the prediction higher with {rises[-1]} than with {rises[0]}",
-        None if len(rises) < 2 else inside[1] > inside[0],
+        None if len(rises) < 2 else more(inside[1], inside[0]),
         f"{number(inside[0])} and {number(inside[1])} (in {hits} of {total} cases)",
     )
     seconds = {name: lines[name, low].seconds for name in cams} | {
@@ -339,24 +394,24 @@ def s003_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
 
     inside = {name: mean(row["inside"] for row in sets[name, "class"]) for name in (SGC, HIRES)}
     hits, total = paired(
-        sets[HIRES, "class"], sets[SGC, "class"], lambda a, b: (a["inside"] or 0) > (b["inside"] or 0)
+        sets[HIRES, "class"], sets[SGC, "class"], lambda a, b: more(a["inside"] or 0, b["inside"] or 0)
     )
     say(
         "inside",
         "at the deepest layer, Seg-HiRes highlights the object's pixels, Seg-Grad-CAM other regions too (figures 2 to 5)",
         "mean share of positive mass in the prediction higher for Seg-HiRes",
-        (inside[HIRES] or 0) > (inside[SGC] or 0),
+        more(inside[HIRES] or 0, inside[SGC] or 0),
         f"Seg-HiRes {number(inside[HIRES])}, Seg-Grad-CAM {number(inside[SGC])} (in {hits} of {total} cases)",
     )
     near = {name: mean(row["near"] for row in sets[name, "point"]) for name in (SGC, HIRES)}
     hits, total = paired(
-        sets[HIRES, "point"], sets[SGC, "point"], lambda a, b: (a["near"] or 0) > (b["near"] or 0)
+        sets[HIRES, "point"], sets[SGC, "point"], lambda a, b: more(a["near"] or 0, b["near"] or 0)
     )
     say(
         "point",
         "the pixel set decides what is highlighted; Seg-HiRes follows it in place (figure 6)",
         "asked about one pixel: mean share of positive mass near to it higher for Seg-HiRes",
-        (near[HIRES] or 0) > (near[SGC] or 0),
+        more(near[HIRES] or 0, near[SGC] or 0),
         f"Seg-HiRes {number(near[HIRES])}, Seg-Grad-CAM {number(near[SGC])} (in {hits} of {total} cases)",
     )
     nothing = [
@@ -376,8 +431,7 @@ def s003_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     better = [
         name
         for name in names
-        if (mean(row["inside"] for row in layers[HIRES, name]) or 0)
-        > (mean(row["inside"] for row in layers[SGC, name]) or 0)
+        if more(*(mean(row["inside"] for row in layers[method, name]) or 0 for method in (HIRES, SGC)))
     ]
     body = [name for name in names if layers[SGC, name][0]["stage"] != "head"]
     say(
@@ -425,7 +479,7 @@ def s003_medical(rows: Sequence[Row], datasets: Sequence[str]) -> list[Verdict]:
             "on medical images the two differ strikingly, on natural images subtly",
             "share in the prediction: Seg-HiRes minus Seg-Grad-CAM larger on every medical data set than on the photograph",
             "all",
-            min(medical) > gaps["photograph"],
+            more(min(medical), gaps["photograph"]),
             ", ".join(f"{name} {number(value)}" for name, value in gaps.items()),
         )
     ]
@@ -454,17 +508,17 @@ def s004_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "le",
         "the localisation error of boxes is larger than that of masks",
         "mean LE above mean MLE, both 1 - IoU",
-        means["LE"] > means["MLE"],
+        more(means["LE"], means["MLE"]),
         two("LE", "MLE"),
     )
     say(
         "le-recall",
         "the localisation error of boxes is larger than that of masks",
         "the same with 1 - recall, which is what the paper's program computes in place of 1 - IoU",
-        lost[0] > lost[1],
+        more(lost[0], lost[1]),
         f"{number(lost[0])} and {number(lost[1])}",
     )
-    hits = sum(row["EPG"] >= row["MEPG"] for row in known)
+    hits = sum(not more(row["MEPG"], row["EPG"]) for row in known)
     say(
         "epg",
         "boxes always contain more of the map than masks",
@@ -484,9 +538,9 @@ def s004_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "metrics of masks are stricter than those of boxes (conclusion)",
         "masks give the worse mean in all three: MLE above LE, MEPG below EPG, MF1 below F1",
         bool(known)
-        and means["MLE"] > means["LE"]
-        and means["MEPG"] < means["EPG"]
-        and means["MF1"] < means["F1"],
+        and more(means["MLE"], means["LE"])
+        and more(means["EPG"], means["MEPG"])
+        and more(means["F1"], means["MF1"]),
         f"LE {two('LE', 'MLE')}, EPG {two('EPG', 'MEPG')}, F1 {two('F1', 'MF1')}",
     )
     return out
