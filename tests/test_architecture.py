@@ -21,6 +21,7 @@ from napari_segxai.model import UntrustedCode, architecture, trust
 NETS = """\
 import os
 import socket
+import subprocess
 import torch
 
 given = {}
@@ -34,6 +35,18 @@ class Net(torch.nn.Module):
             socket.create_connection(("127.0.0.1", 9))
         if origin == "name":
             socket.getaddrinfo("localhost", 80)
+        if origin == "start":
+            os.system("true")
+        if origin == "spawn":
+            subprocess.run(["true"])
+        if origin == "folder":
+            os.makedirs("written")
+        if origin == "write":
+            open("written", "w")
+        if origin == "remove":
+            os.remove("notes.txt")
+        if origin == "read":
+            open("notes.txt").read()
         self.head = torch.nn.Conv2d(1, width, 1)
 
     def forward(self, x):
@@ -285,6 +298,31 @@ def test_nothing_is_fetched_while_a_network_is_built(tmp_path, library, origin, 
     assert "HF_HUB_OFFLINE" not in __import__("os").environ
 
 
+@pytest.mark.parametrize("origin", ["start", "spawn", "folder", "write", "remove", "read"])
+def test_a_constructor_nobody_said_yes_to_touches_no_file_and_starts_nothing(
+    tmp_path, library, origin, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("the user's")
+    folder = write(tmp_path / "m", origin=origin)
+    sx.allow_package("segxai_nets")
+    with pytest.raises(sx.UserError, match=r"it would (start a program|write files|read a file)"):
+        sx.load_model(folder)
+    assert (tmp_path / "notes.txt").read_text() == "the user's"
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_file_of_weights_that_claims_more_than_the_machine_holds_allows_no_more(
+    tmp_path, library, monkeypatch
+):
+    monkeypatch.setattr(architecture, "_room", lambda: 10_000)
+    folder = write(tmp_path / "m", "napari_segxai.model.zoo.unet:UNet", features=[8, 8])
+    with (folder / "weights.safetensors").open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(sx.UserError, match=r"this machine, can hold"):
+        sx.load_model(folder)
+
+
 def test_other_threads_stay_online_meanwhile():
     from napari_segxai.model.offline import Offline, offline
 
@@ -305,9 +343,9 @@ def test_other_threads_stay_online_meanwhile():
 def test_a_network_that_is_far_larger_than_its_weights_is_not_built(tmp_path, library, monkeypatch):
     monkeypatch.setattr(architecture, "SPARE", 1_000_000)
     sx.allow_package("segxai_nets")
-    with pytest.raises(sx.UserError, match=r"far more than its file of weights"):
+    with pytest.raises(sx.UserError, match=r"more than its file of weights"):
         sx.load_model(write(tmp_path / "m", "segxai_nets.nets:Endless"))
     place = "napari_segxai.model.zoo.unet:UNet"
     for features in ([2**20, 2**20], [2] * 10_000):
-        with pytest.raises(sx.UserError, match=r"far more than its file of weights"):
+        with pytest.raises(sx.UserError, match=r"more than its file of weights"):
             sx.load_model(write(tmp_path / "m", place, features=features))

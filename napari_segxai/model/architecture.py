@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch import nn
 from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.errors import UserError, number
 from napari_segxai.model.dry_run import reason_of
-from napari_segxai.model.offline import offline
+from napari_segxai.model.offline import Offline, Sealed, offline, sealed
 from napari_segxai.model.trust import UntrustedCode, file_of, is_private, needs_yes, spec_of
 
 FETCHES = re.compile(r"pretrain|download|(^|_)hub(_|$)|(^|_)weights(_|$)|checkpoint|ckpt|(^|_)urls?(_|$)")
@@ -126,10 +128,12 @@ def build(
         if not own_code:
             _check_arguments(arguments, card)
         try:
-            with _Bounded(TIMES * numbers + SPARE):
+            with _Bounded(min(TIMES * numbers + SPARE, _room())), nullcontext() if own_code else sealed():
                 network = found(**{**emptied, **arguments})
         except UserError as error:
             raise UserError(f"{card}: {error}") from None
+        except (Offline, Sealed) as error:
+            raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
         except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
             raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
     names = ", ".join(name for name in emptied if name not in arguments)
@@ -203,6 +207,14 @@ def _would_fetch(name: str, value: Any) -> bool:
     return text and READS.search(name) is not None
 
 
+def _room() -> int:
+    """Return how many numbers half of this machine's memory holds: a file of weights with holes in it can claim any size."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
+    except (AttributeError, ValueError, OSError):  # Windows
+        return sys.maxsize
+
+
 def _items(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the names and values of arguments, also of those inside lists and mappings."""
     if isinstance(value, Mapping):
@@ -236,6 +248,6 @@ class _Bounded(DispatchMode):
         self.left -= numbers + TENSOR
         if self.left < 0:
             raise UserError(
-                f"with these arguments the network would hold more than {self.most:.2g} numbers, far more than its "
-                "file of weights."
+                f"with these arguments the network would hold more than {self.most:.2g} numbers, more than its file "
+                "of weights, or this machine, can hold."
             )

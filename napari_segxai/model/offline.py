@@ -1,20 +1,34 @@
-"""While a stranger's network is built, nothing is fetched."""
+"""While a stranger's network is built, nothing is fetched; if nobody said yes to its code, nothing is written or started either."""
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 HUBS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
+REACHES = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.")
+STARTS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "os.startfile", "pty.")
+CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
+           "shutil.", "tempfile.")  # fmt: skip
+"""Beginnings of the names of audit events."""
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+_closed = threading.local()
+
 
 class Offline(OSError):
     """Something wanted to reach the network."""
+
+
+class Sealed(OSError):
+    """A constructor wanted to read or write a file, or to start a program."""
 
 
 @contextmanager
@@ -26,27 +40,10 @@ def offline() -> Iterator[None]:
     was_offline = bool(getattr(hub, "HF_HUB_OFFLINE", before["HF_HUB_OFFLINE"] in ("1", "ON", "YES", "TRUE")))
     if hub is not None:
         hub.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]  # it read the environment when it was imported
-    thread, connect, look_up = threading.get_ident(), socket.socket.connect, socket.getaddrinfo
-
-    def refuse() -> None:
-        if threading.get_ident() == thread:
-            raise Offline(
-                "a network is built without the internet; its weights come from the file beside the card"
-            )
-
-    def no_connect(self: socket.socket, address: Any) -> None:
-        refuse()
-        connect(self, address)
-
-    def no_look_up(*args: Any, **kwargs: Any) -> Any:
-        refuse()
-        return look_up(*args, **kwargs)
-
-    socket.socket.connect, socket.getaddrinfo = no_connect, no_look_up  # type: ignore[method-assign]
     try:
-        yield
+        with _refusing("offline"):
+            yield
     finally:
-        socket.socket.connect, socket.getaddrinfo = connect, look_up  # type: ignore[method-assign]
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -55,3 +52,52 @@ def offline() -> Iterator[None]:
         hub = sys.modules.get("huggingface_hub.constants")
         if hub is not None:
             hub.HF_HUB_OFFLINE = was_offline  # type: ignore[attr-defined]
+
+
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Refuse this thread to write files, to read files of the working folder, and to start programs.
+
+    Modules that are imported meanwhile are not compiled to files.
+    """
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with _refusing("sealed"):
+            yield
+    finally:
+        sys.dont_write_bytecode = wrote
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    _watch()
+    before = getattr(_closed, what, False)
+    setattr(_closed, what, True)
+    try:
+        yield
+    finally:
+        setattr(_closed, what, before)
+
+
+@cache
+def _watch() -> None:
+    """Listen to Python's audit events, from now until the process ends: a hook cannot be taken away."""
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if getattr(_closed, "offline", False) and event.startswith(REACHES) and event != "socket.__new__":
+        raise Offline("a network is built without the internet; its weights come from the file beside the card")
+    if not getattr(_closed, "sealed", False):
+        return
+    if event.startswith(STARTS):
+        raise Sealed("it would start a program, which building a network has no need of")
+    if event.startswith(CHANGES) or (event == "open" and _is_written(*arguments)):
+        raise Sealed("it would write files, which building a network has no need of")
+    if event == "open" and isinstance(arguments[0], str | bytes) and not os.path.isabs(arguments[0]):
+        raise Sealed("it would read a file of the working folder; its weights come from the file beside the card")
+
+
+def _is_written(path: object, mode: object, flags: int) -> bool:
+    named = isinstance(path, str | bytes) and os.fsdecode(path) != os.devnull
+    return named and bool(flags & WRITES)
