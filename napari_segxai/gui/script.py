@@ -223,7 +223,7 @@ def model_lines(model: SegmentationModel) -> list[str]:
             trusting = lines[-1].removesuffix(")") + ", trust=True)"
             return [
                 *lines[:-1],
-                f"# This model runs the Python module {code.module} in {code.path}.",
+                f"# This model runs the Python module {code.module} in {str(code.path)!r}.",
                 "# If you trust it, take the second of these two lines instead of the first.",
                 lines[-1],
                 f"# {trusting}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -27,13 +28,26 @@ LARGEST = 2**28
 MOST_LABELS = 2**16 - 1
 
 
-def _without_controls(name: str) -> str:
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise ValueError(f"{name!r} holds control characters; a name is plain text in one line")
+LONGEST_NAME = 500
+
+JOINERS = "\u200c\u200d"
+"""Of the characters that are not seen, those that some scripts are written with."""
+
+
+def _one_line(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a name is not empty")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name has {LONGEST_NAME} characters at most")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Cf", "Zl", "Zp") and c not in JOINERS for c in name):
+        raise ValueError(
+            f"{name!r} holds characters that are not seen (control characters, or those that turn the direction of writing); "
+            "a name is plain text in one line"
+        )
     return name
 
 
-Name = Annotated[str, AfterValidator(_without_controls)]
+Name = Annotated[str, AfterValidator(_one_line)]
 
 
 class _Strict(BaseModel):
@@ -198,7 +212,7 @@ class ModelCard(_Strict):
     tokens: dict[str, Annotated[int, Field(ge=1, le=LARGEST)]] = Field(default_factory=dict)
     architecture: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-    weights: str = "weights.safetensors"
+    weights: Name = "weights.safetensors"
     description: str = ""
     trained_on: str = ""
     not_for: str = ""
@@ -251,7 +265,7 @@ class ModelCard(_Strict):
     @field_validator("weights")
     @classmethod
     def _beside(cls, name: str) -> str:
-        if Path(name).name != name:
+        if name in ("", ".", "..") or re.search(r"[/\\:\0]", name) or len(os.fsencode(name)) > 255:
             raise ValueError("weights is the name of a file beside the card, without a folder")
         return name
 

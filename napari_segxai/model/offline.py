@@ -20,6 +20,9 @@ CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.syml
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
+OPENS = "napari_segxai.model.architecture"
+"""The module that builds networks."""
+
 _closed = threading.local()
 
 
@@ -58,14 +61,10 @@ def offline() -> Iterator[None]:
 def sealed() -> Iterator[None]:
     """Refuse this thread to write files, to read files of the working folder, and to start programs.
 
-    Modules that are imported meanwhile are not compiled to files.
+    Modules of libraries that are imported meanwhile may do so.
     """
-    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        with _refusing("sealed"):
-            yield
-    finally:
-        sys.dont_write_bytecode = wrote
+    with _refusing("sealed"):
+        yield
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def _watch() -> None:
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if getattr(_closed, "offline", False) and event.startswith(REACHES) and event != "socket.__new__":
         raise Offline("a network is built without the internet; its weights come from the file beside the card")
-    if not getattr(_closed, "sealed", False):
+    if not getattr(_closed, "sealed", False) or not event.startswith((*STARTS, *CHANGES, "open")) or _importing():
         return
     if event.startswith(STARTS):
         raise Sealed("it would start a program, which building a network has no need of")
@@ -96,6 +95,16 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         raise Sealed("it would write files, which building a network has no need of")
     if event == "open" and isinstance(arguments[0], str | bytes) and not os.path.isabs(arguments[0]):
         raise Sealed("it would read a file of the working folder; its weights come from the file beside the card")
+
+
+def _importing() -> bool:
+    """Tell whether a library is being imported, by what was begun in `sealed`: some look for a folder for what they keep."""
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") != OPENS:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_written(path: object, mode: object, flags: int) -> bool:

@@ -33,7 +33,7 @@ INERT = (
     "types.SimpleNamespace",
     "typing",
 )
-"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `_Ignored`:
+"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `Ignored`:
 nothing of these packages is imported or called, and what they held is not needed."""
 
 OTHER_KINDS = {
@@ -56,10 +56,10 @@ LEFT_OVER = ("total_ops", "total_params")
 """What counters of operations leave in a state dict."""
 
 
-class _Ignored:
+class Ignored:
     """Stands for an object beside the weights: takes whatever it is given and does nothing."""
 
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Ignored:
+    def __new__(cls, *_args: object, **_kwargs: object) -> Ignored:
         return object.__new__(cls)
 
     def __init__(self, *_args: object, **_kwargs: object):
@@ -108,7 +108,7 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
         except ValueError:  # the format before torch 1.6, which is not looked into
             named = []
         foreign = sorted(name for name in named if not _is_inert(name))
-        with safe_globals([(_Ignored, name) for name in named if _is_inert(name)]):
+        with safe_globals([(Ignored, name) for name in named if _is_inert(name)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types for a damaged file
         own_words = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
@@ -201,15 +201,22 @@ def _is_inert(name: str) -> bool:
     return any(name == one or name.startswith(one + ".") for one in INERT)
 
 
-def _state_dicts(saved: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Find the tensors of every mapping by name, with where they lie: keys joined by dots."""
-    if not isinstance(saved, Mapping) or depth > DEEP:
+def _state_dicts(
+    saved: Any, place: str = "", depth: int = 0, seen: set[int] | None = None
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Find the tensors of every mapping by name, with where they lie: keys joined by dots.
+
+    A mapping that lies in several others is looked at once: a small file can hold billions of ways to it.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(saved, Mapping) or depth > DEEP or id(saved) in seen:
         return
+    seen.add(id(saved))
     tensors = {key: value for key, value in saved.items() if isinstance(value, Tensor)}
     if tensors and all(isinstance(key, str) for key in tensors):
         yield place, tensors
     for key, value in saved.items():
-        yield from _state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1)
+        yield from _state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1, seen)
 
 
 def _renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

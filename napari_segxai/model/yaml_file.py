@@ -18,7 +18,8 @@ DEEPEST = 16
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what a model card has no use for: aliases, which can stand for billions of items, and deep nesting."""
+    """Refuses what a model card has no use for: aliases, which can stand for billions of items, deep nesting, and keys that are given twice, of which
+    one would be forgotten."""
 
     depth = 0
 
@@ -32,6 +33,18 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path, what: str) -> dict[Any, Any]:
