@@ -160,7 +160,9 @@ def test_weights_are_a_name_that_a_file_beside_the_card_can_have(tmp_path, weigh
         make_card(card(weights=weights))
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\u2066b", "\ufeffa", "x" * 501])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\u2066b", "\ufeffa", "x" * 501]
+)
 def test_names_are_seen_as_they_are(name):
     for fields in ({"name": name}, {"labels": ["background", name]}, {"channels": [name]}):
         with pytest.raises(sx.UserError, match=r"a name|the name") as caught:

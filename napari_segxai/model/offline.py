@@ -13,7 +13,16 @@ from typing import Any
 HUBS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 REACHES = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.")
-STARTS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "os.startfile", "pty.")
+STARTS = (
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "os.spawn",
+    "os.startfile",
+    "pty.",
+)
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
            "shutil.", "tempfile.")  # fmt: skip
 """Beginnings of the names of audit events."""
@@ -86,15 +95,23 @@ def _watch() -> None:
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if getattr(_closed, "offline", False) and event.startswith(REACHES) and event != "socket.__new__":
-        raise Offline("a network is built without the internet; its weights come from the file beside the card")
-    if not getattr(_closed, "sealed", False) or not event.startswith((*STARTS, *CHANGES, "open")) or _importing():
+        raise Offline(
+            "a network is built without the internet; its weights come from the file beside the card"
+        )
+    if (
+        not getattr(_closed, "sealed", False)
+        or not event.startswith((*STARTS, *CHANGES, "open"))
+        or _importing()
+    ):
         return
     if event.startswith(STARTS):
         raise Sealed("it would start a program, which building a network has no need of")
     if event.startswith(CHANGES) or (event == "open" and _is_written(*arguments)):
         raise Sealed("it would write files, which building a network has no need of")
     if event == "open" and isinstance(arguments[0], str | bytes) and not os.path.isabs(arguments[0]):
-        raise Sealed("it would read a file of the working folder; its weights come from the file beside the card")
+        raise Sealed(
+            "it would read a file of the working folder; its weights come from the file beside the card"
+        )
 
 
 def _importing() -> bool:

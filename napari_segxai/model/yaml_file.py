@@ -18,8 +18,10 @@ DEEPEST = 16
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what a model card has no use for: aliases, which can stand for billions of items, deep nesting, and keys that are given twice, of which
-    one would be forgotten."""
+    """Refuses what a model card has no use for.
+
+    Aliases, which can stand for billions of items, deep nesting, and keys that are given twice, of which one would be forgotten.
+    """
 
     depth = 0
 
@@ -33,7 +35,6 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
-
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -16,7 +16,7 @@ from napari_segxai.model.card import ModelCard, read_card
 from napari_segxai.model.dry_run import reason_of
 from napari_segxai.model.file_kinds import kind_of
 from napari_segxai.model.segmentation import SegmentationModel
-from napari_segxai.model.weights import Ignored, read_weights
+from napari_segxai.model.weights import _Ignored, read_weights
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
@@ -86,13 +86,25 @@ def _check_code(source: Path) -> None:
     names = reader.get_all_records()
     _check_sizes(source, reader)
     if any(name.lower() == "model.json" for name in names):
-        raise UserError(f"{source}: was saved by a version of torch before 1.4; save it again with a newer one.")
+        raise UserError(
+            f"{source}: was saved by a version of torch before 1.4; save it again with a newer one."
+        )
     for name in names:  # which the reader finds in any case of letters
         if name.lower().endswith(".py") and (found := TOUCHES.search(reader.get_record(name).decode())):
             raise _refusal(source, found[0])
 
 
-BYTES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}
+BYTES = {
+    "ComplexDouble": 16,
+    "ComplexFloat": 8,
+    "Double": 8,
+    "Long": 8,
+    "Float": 4,
+    "Int": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Short": 2,
+}
 
 
 class _Sizes(pickle.Unpickler):
@@ -103,7 +115,7 @@ class _Sizes(pickle.Unpickler):
         self.found: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        return name if name.endswith("Storage") else Ignored
+        return name if name.endswith("Storage") else _Ignored
 
     def persistent_load(self, pid: Any) -> Any:
         _, kind, key, _, count = pid
