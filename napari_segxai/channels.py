@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from napari_segxai.explaining import Job
 from napari_segxai.image import Image
 from napari_segxai.metrics import channels as measured
 from napari_segxai.metrics.channels import How
+from napari_segxai.model.placement import plane_of
 from napari_segxai.model.segmentation import SegmentationModel
+from napari_segxai.provenance import facts_of_image, facts_of_model, now, versions
 from napari_segxai.targets import Target
 
 
@@ -45,6 +47,8 @@ class ChannelImportance:
         Wall-clock time.
     warnings
         What a user should know before believing the numbers.
+    asked
+        What the record says of model, image, region, slice and device.
     """
 
     label: str
@@ -55,6 +59,7 @@ class ChannelImportance:
     passes: Passes
     seconds: float
     warnings: tuple[str, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def ranked(self) -> list[dict[str, Any]]:
         """Return the rows, the channel with the greatest loss of Dice first."""
@@ -62,7 +67,20 @@ class ChannelImportance:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain dicts, lists and numbers."""
-        return {**self.__dict__, "passes": self.passes.as_dict(), "warnings": list(self.warnings)}
+        plain = {name: value for name, value in self.__dict__.items() if name != "asked"}
+        return {**plain, "passes": self.passes.as_dict(), "warnings": list(self.warnings)}
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write channels.csv with a row per channel, in the order of the model card, and the record; returns what was written.
+
+        Raises
+        ------
+        UserError
+            If the folder already holds results and `overwrite` is False, or cannot be written.
+        """
+        from napari_segxai.io.channel_files import save_channels
+
+        return save_channels(self, Path(folder), overwrite=overwrite)
 
 
 def channel_importance(
@@ -169,4 +187,16 @@ def _steps(job: Job, how: How, count: int) -> Steps[ChannelImportance]:
             f"loses when that one is spoiled."
         )
     seconds = time.perf_counter() - start
-    return ChannelImportance(label, how, count, job.seed, rows, question.passes, seconds, tuple(warnings))
+    asked = {
+        "target": {"label": label, "region": job.target.describe_region()},
+        "model": facts_of_model(model),
+        "image": facts_of_image(job.image),
+        "device": str(job.device),
+        "slice": job.slice,
+        "axis": plane_of(model.card, job.image),
+        "created": now(),
+        "versions": versions(),
+    }
+    return ChannelImportance(
+        label, how, count, job.seed, rows, question.passes, seconds, tuple(warnings), asked
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,7 +20,9 @@ from napari_segxai.cli_common import (
     Card,
     Trust,
     Truth,
+    as_far_as_it_came,
     each_once,
+    end_as_stopped,
     load,
     parameter_line,
     read_frame,
@@ -56,7 +59,9 @@ class _Group(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with _one_line(ctx):
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            _flush()
+            return result
 
 
 @contextmanager
@@ -65,6 +70,8 @@ def _one_line(ctx: Any) -> Iterator[None]:
         yield
     except (UserError, MemoryError) as error:
         _fail(plain(str(error)))
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        raise
     except OSError as error:  # a disk that is full, a folder that may not be written to
         place = f"{error.filename}: " if error.filename else ""
         _fail(plain(f"{place}{error.strerror or error}."))
@@ -72,6 +79,16 @@ def _one_line(ctx: Any) -> Iterator[None]:
         if not error.format_message():  # no arguments at all: the help is shown
             raise
         _fail(plain(f"{error.format_message()} See {(error.ctx or ctx).command_path} --help."))
+
+
+def _flush() -> None:
+    """Write what was printed now, while it can still be said that it cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # nor is it tried again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 app.info.cls = _Group
@@ -102,6 +119,9 @@ def main(
     ] = False,
 ) -> None:
     """Explain image segmentation networks: why did the network draw this object here?"""
+    for stream in (sys.stdout, sys.stderr):  # an arrow must not end a long run where the terminal has none
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -231,7 +251,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
-    from napari_segxai import Interrupted, Target, explain_all
+    from napari_segxai import Target, explain_all
     from napari_segxai import explain as one
     from napari_segxai.io.names import file_names
     from napari_segxai.io.results import least_size, sure_files
@@ -251,9 +271,9 @@ def explain(
     chosen = read_region_option(region, volume)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
     bar = True if sys.stderr.isatty() else None
-    stopped = False
-    try:
-        found = explain_all(
+    parameters = read_parameters(param, of=[one, explain_all])
+    found, stopped = as_far_as_it_came(
+        lambda: explain_all(
             network,
             volume,
             targets,
@@ -263,12 +283,9 @@ def explain(
             slice=slice,
             precision=precision,
             progress=bar,
-            **read_parameters(param, of=[one, explain_all]),
+            **parameters,
         )
-    except Interrupted as stop:
-        if stop.partial is None:
-            raise
-        found, stopped = stop.partial, True
+    )
     failed: BaseException | None = None
     for explanation, target, folder in zip(found, targets, folders, strict=True):
         if wanted and not stopped and failed is None:
@@ -279,9 +296,7 @@ def explain(
         _report(explanation, save(explanation, folder, overwrite=overwrite), as_json)
     if failed is not None:
         raise failed
-    if stopped:
-        print("note: stopped before the end; what was written is partial.", file=sys.stderr)
-        raise typer.Exit(130)
+    end_as_stopped(stopped)
 
 
 def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
@@ -305,7 +320,7 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
         for line in ([evidence] if evidence else []) + told(record.trust):
             print(f"  {line}")
     for warning in record.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        print(f"note: {plain(warning)}", file=sys.stderr)
 
 
 @app.command()
@@ -396,13 +411,13 @@ def flow(
             if found.route(name):
                 print(f"  {found.route(name)}")
     for warning in found.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        print(f"note: {plain(warning)}", file=sys.stderr)
 
 
 def _tile(text: str, plan: Any) -> tuple[str, str]:
-    label, colon, layer = text.partition(":")
     layers = [each.name for each in plan.layers]
-    if not colon or label not in plan.jobs or layer not in layers:
-        known = f"labels {', '.join(plan.jobs)}; layers {', '.join(layers)}"
-        raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")
-    return label, layer
+    for label in plan.jobs:  # whose name may hold a colon itself
+        if text.startswith(f"{label}:") and text[len(label) + 1 :] in layers:
+            return label, text[len(label) + 1 :]
+    known = f"labels {', '.join(plan.jobs)}; layers {', '.join(layers)}"
+    raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")

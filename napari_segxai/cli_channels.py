@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from napari_segxai.cli_common import AsJson, Axis, Card, Trust, load, read_frame, read_region_option
+from napari_segxai.cli_common import AsJson, Axis, Card, Trust, load, read_frame, read_region_option, save
+from napari_segxai.errors import plain
 
 
 def channels(
     image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for channels.csv and the record.")] = None,
     how: Annotated[
         str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
     ] = "permutation",
@@ -29,12 +31,17 @@ def channels(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
     trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Spoil one channel of the image after the other and say what the prediction loses."""
     from napari_segxai import Target, channel_importance
     from napari_segxai.explanation import as_json as to_json
+    from napari_segxai.io.channel_files import SURE
+    from napari_segxai.io.saving import check_folder
 
+    if out is not None:
+        check_folder(out, overwrite=overwrite, names=SURE, size=4096)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels))
     found = channel_importance(
@@ -48,12 +55,15 @@ def channels(
         slice=slice,
         progress=True if sys.stderr.isatty() else None,
     )
+    written = [] if out is None else save(found, out, overwrite=overwrite)
     if as_json:
         print(to_json(found.as_dict()))
     else:
+        for path in written:
+            print(path)
         _print_table(found.ranked())
     for warning in found.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        print(f"note: {plain(warning)}", file=sys.stderr)
 
 
 def _print_table(rows: list[dict]) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,6 +18,8 @@ from napari_segxai.errors import UserError
 if TYPE_CHECKING:
     from napari_segxai.image import Image
     from napari_segxai.model import SegmentationModel
+
+Result = TypeVar("Result")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trust = Annotated[
@@ -106,6 +108,38 @@ def save(result: Any, out: Path, *, overwrite: bool, **more: Any) -> list[Path]:
             raise error from None
         print(f"note: {error} The results are in {beside}.", file=sys.stderr)
         return written
+
+
+def as_far_as_it_came(
+    run: Callable[[], Result], is_there: Callable[[Result], Any] = bool
+) -> tuple[Result, bool]:
+    """Run a job; on Ctrl-C return what there is of its result, and True.
+
+    Parameters
+    ----------
+    is_there
+        Tells whether a result that was stopped holds anything.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C, if there is nothing yet.
+    """
+    from napari_segxai import Interrupted
+
+    try:
+        return run(), False
+    except Interrupted as stop:
+        if stop.partial is None or not is_there(stop.partial):
+            raise
+        return stop.partial, True
+
+
+def end_as_stopped(stopped: bool) -> None:
+    """End with the status of a program that was stopped by Ctrl-C, if it was."""
+    if stopped:
+        print("note: stopped before the end; what was written is partial.", file=sys.stderr)
+        raise typer.Exit(130)
 
 
 def free_folder(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from napari_segxai.cli_common import (
     Card,
     Trust,
     Truth,
+    as_far_as_it_came,
+    end_as_stopped,
     load,
     read_frame,
     read_parameters,
@@ -22,6 +25,7 @@ from napari_segxai.cli_common import (
     read_truth_option,
     save,
 )
+from napari_segxai.errors import plain
 
 Metrics = Annotated[
     str | None, typer.Option("--metrics", help="Names with commas, or all; a handful by default.")
@@ -94,29 +98,35 @@ def compare(
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels))
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
-    found = run(
-        network,
-        volume,
-        Target(label, region=read_region_option(region, volume)),
-        chosen,
-        truth=read_truth_option(truth),
-        noise_model=noise_model,
-        metrics=metrics,
-        controls=controls,
-        seed=seed,
-        device=device,
-        slice=slice,
-        **read_parameters(option, "-o", of=[run]),
+    target = Target(label, region=read_region_option(region, volume))
+    parameters = read_parameters(option, "-o", of=[run])
+    found, stopped = as_far_as_it_came(
+        lambda: run(
+            network,
+            volume,
+            target,
+            chosen,
+            truth=read_truth_option(truth),
+            noise_model=noise_model,
+            metrics=metrics,
+            controls=controls,
+            seed=seed,
+            device=device,
+            slice=slice,
+            **parameters,
+        ),
+        lambda found: found.maps,
     )
     written = save(found, out, overwrite=overwrite)
     if as_json:
         print(to_json(found.table))
         for warning in found.warnings:
-            print(f"⚠ {warning}", file=sys.stderr)
-        return
-    for path in written:
-        print(path)
-    _print_table(found)
+            print(f"⚠ {plain(warning)}", file=sys.stderr)
+    else:
+        for path in written:
+            print(path)
+        _print_table(found)
+    end_as_stopped(stopped)
 
 
 def _print_table(found: Any) -> None:
@@ -144,7 +154,7 @@ def _print_table(found: Any) -> None:
     for line in _reasons(found):
         print(f"– {line}")
     for warning in found.warnings:
-        print(f"⚠ {warning}")
+        print(f"⚠ {plain(warning)}")
 
 
 def _levels(found: Any) -> list[str]:
@@ -218,20 +228,28 @@ def sweep(
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels))
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
-    found = run(
-        network,
-        volume,
-        Target(label, region=read_region_option(region, volume)),
-        method,
-        values,
-        truth=read_truth_option(truth),
-        noise_model=noise_model,
-        metrics=metrics,
-        seed=seed,
-        device=device,
-        slice=slice,
-        **read_parameters(option, "-o", of=[run, comparing]),
+    count = math.prod(map(len, values.values()))
+    check_folder(out, overwrite=overwrite, size=files.least_size(count))
+    target = Target(label, region=read_region_option(region, volume))
+    parameters = read_parameters(option, "-o", of=[run, comparing])
+    found, stopped = as_far_as_it_came(
+        lambda: run(
+            network,
+            volume,
+            target,
+            method,
+            values,
+            truth=read_truth_option(truth),
+            noise_model=noise_model,
+            metrics=metrics,
+            seed=seed,
+            device=device,
+            slice=slice,
+            **parameters,
+        ),
+        lambda found: found.comparison.maps,
     )
     for path in save(found, out, overwrite=overwrite):
         print(path)
     _print_table(found.comparison)
+    end_as_stopped(stopped)

@@ -430,7 +430,13 @@ def _question(job: Job, planned: Passes) -> Question:
 
 
 def _so_far(found: Comparison) -> Comparison:
-    return replace(found, explanations=dict(found.explanations), maps=dict(found.maps), rows=list(found.rows))
+    return replace(
+        found,
+        explanations=dict(found.explanations),
+        maps=dict(found.maps),
+        rows=list(found.rows),
+        partial=True,
+    )
 
 
 def _chosen(metrics: Sequence[str] | str | None, **known: bool) -> tuple[Metric, ...]:

@@ -48,6 +48,8 @@ class Comparison:
         Of the metrics alone; those of the methods are in their records.
     warnings
         What a user should know before believing the numbers, e.g. that the truth was resampled.
+    partial
+        Whether it was stopped, or goes on: only the first maps are there, and not all of what metrics say.
     """
 
     image: Image
@@ -63,6 +65,7 @@ class Comparison:
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    partial: bool = False
 
     def shown(self, prediction: np.ndarray | None) -> np.ndarray:
         """Return a prediction as one label image; of labels that overlap, the one that was explained."""

@@ -6,22 +6,20 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import weakref
-from functools import partial
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from forks import Fork
 from networks import card, planted_image, planted_model
+from skimage.io import imsave as save_image
 from test_engine import METHODS, SMALL, Mixed, assert_same_state, state_of
 
 import napari_segxai as sx
+from napari_segxai.cli import app
 from napari_segxai.engine.question import Question
-from napari_segxai.resources import resource
 
 MORE = {
     **SMALL,
@@ -124,30 +122,57 @@ def test_interrupted_from_the_keyboard():
     assert_same_state(before, state_of(module))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a single process")
-def test_ctrl_c_on_the_command_line_writes_what_there_is(tmp_path):
-    photo = resource("sample_data/images") / "triangle_1.png"
-    command = [
-        sys.executable, "-m", "napari_segxai", "explain", str(photo), "--model", "triangle", "--label", "triangle",
-        "--method", "rise", "-p", "masks=1000000", "--out", str(tmp_path / "out"),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # Whoever runs the tests in the background may have switched the signal off, which children inherit.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    run = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, env=environment, preexec_fn=heard)
-    while run.poll() is None and psutil.Process(run.pid).cpu_times().user < 8:  # long enough to have begun
-        time.sleep(0.2)
-    run.send_signal(signal.SIGINT)
-    try:
-        _, errors = run.communicate(timeout=60)
-    finally:
-        run.kill()
-    assert run.returncode == 130, errors
-    assert "partial" in errors
+class Counting(torch.nn.Module):
+    """Says through a pipe when it has seen so many images, and waits from then on."""
+
+    def __init__(self, images: int, pipe: int):
+        super().__init__()
+        self.head, self.left, self.pipe = torch.nn.Conv2d(1, 2, 1), images, pipe
+
+    def forward(self, x):
+        self.left -= len(x)
+        if self.left < 0 and x.shape[-1] == 8:
+            os.write(self.pipe, b".")
+            time.sleep(60)
+        return self.head(x)
+
+
+STOPPED = {
+    "explain": (200, ["--method", "rise", "-p", "masks=100000"], ["saliency.nii.gz"]),
+    "compare": (60, ["--methods", "vanilla-gradient,rise:masks=2,rise:masks=100000"],
+                ["table.csv", "vanilla-gradient/record.json", "rise_masks_2/record.json"]),
+    "sweep": (150, ["--method", "rise", "--grid", "masks=2,3,4,5,6,7,8,9,100000"], ["table.csv"]),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("command", STOPPED)
+def test_ctrl_c_on_the_command_line_writes_what_there_is(tmp_path, command):
+    images, more, files = STOPPED[command]
+    here, there = os.pipe()
+    save_image(tmp_path / "dark.png", np.zeros((8, 8), np.uint8), check_contrast=False)
+    common = ["--model", "counting", "--label", "object", "--region", "image", "--out", str(tmp_path / "out")]
+
+    def child():
+        torch.set_num_threads(1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        network = Counting(images, there)
+        sx.register_model(sx.load_model(network, card=card(grid={"size": [8, 8]})), "counting")
+        app([command, str(tmp_path / "dark.png"), *common, *more])
+
+    run = Fork(child, tmp_path / "said")
+    assert os.read(here, 1) == b"."
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait() == 130, run.said
+    assert "partial" in run.said
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["partial"]
-    assert 0 < record["results"]["masks"] < 1000000
+    assert all((tmp_path / "out" / name).is_file() for name in files)
+    if command == "explain":
+        assert 0 < record["results"]["masks"] < 100000
+    else:
+        assert len((tmp_path / "out" / "table.csv").read_text().splitlines()) == 1 + len(record["maps"])
+        assert "100000" not in (tmp_path / "out" / "table.csv").read_text()
 
 
 def test_what_fitted_is_remembered_for_the_next_run():

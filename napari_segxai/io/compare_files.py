@@ -87,6 +87,7 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
             for name in comparison.maps
         },
         "metrics": [metric.name for metric in comparison.metrics],
+        "partial": comparison.partial,
         "passes": comparison.passes.as_dict(),
         "seconds": round(comparison.seconds, 3),
         "warnings": list(comparison.warnings),

@@ -136,6 +136,8 @@ def _write_native(explanation: Explanation, folder: Path) -> None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write a table whose columns are those of its first row.
 
+    A name that a spreadsheet would take for a formula gets an apostrophe before it.
+
     Raises
     ------
     UserError
@@ -144,8 +146,18 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
     return path
+
+
+def _no_formula(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(("=", "+", "-", "@"))):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def read_region(path: str | Path, image: Image) -> np.ndarray:

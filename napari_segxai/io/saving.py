@@ -42,6 +42,7 @@ KINDS = {
     "comparison": "a comparison",
     "sweep": "a sweep",
     "information flow": "an information flow",
+    "channel importance": "an importance of channels",
 }
 
 

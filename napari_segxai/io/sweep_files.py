@@ -50,6 +50,11 @@ def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[P
     return save_folder(folder, write, overwrite=overwrite)
 
 
+def least_size(combinations: int) -> int:
+    """Return how many bytes a sweep takes at least: a line of the table each, one of the record, and the heat maps."""
+    return 100 * combinations + 10_000
+
+
 def table(sweep: Sweep) -> list[dict[str, Any]]:
     """Return a row per combination: its parameters, the metrics, and the method's own numbers.
 
