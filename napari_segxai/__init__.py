@@ -29,7 +29,7 @@ _PLACES = {
     "channel_importance_steps": "napari_segxai.channels",
     "compare": "napari_segxai.comparing",
     "compare_steps": "napari_segxai.comparing",
-    "evaluate": "napari_segxai.comparing",
+    "evaluate": "napari_segxai.evaluating",
     "list_metrics": "napari_segxai.comparing",
     "sweep": "napari_segxai.sweeping",
     "explain": "napari_segxai.explaining",
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     from napari_segxai.channels import channel_importance_steps as channel_importance_steps
     from napari_segxai.comparing import compare as compare
     from napari_segxai.comparing import compare_steps as compare_steps
-    from napari_segxai.comparing import evaluate as evaluate
     from napari_segxai.comparing import list_metrics as list_metrics
     from napari_segxai.comparison import Comparison as Comparison
     from napari_segxai.engine.memory import OutOfMemory as OutOfMemory
     from napari_segxai.engine.passes import Interrupted as Interrupted
     from napari_segxai.errors import UserError as UserError
+    from napari_segxai.evaluating import evaluate as evaluate
     from napari_segxai.explaining import explain as explain
     from napari_segxai.explaining import explain_all as explain_all
     from napari_segxai.explaining import explain_all_steps as explain_all_steps

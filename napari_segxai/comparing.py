@@ -22,7 +22,7 @@ from napari_segxai.explainers.registry import find_method
 from napari_segxai.explaining import Job, as_image
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
-from napari_segxai.matching import check_map, target_of
+from napari_segxai.matching import check_map
 from napari_segxai.metrics.evaluate import choose, evaluate_steps, planned_passes
 from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics
@@ -162,90 +162,11 @@ def plan_comparison(
         find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
     named = {
         name: Job.make(model, image, target, method, **asked, **parameters)
-        for name, (method, parameters) in zip(_names(specs, given), specs, strict=True)
+        for name, (method, parameters) in zip(names_of(specs, given), specs, strict=True)
     }
     job = next(iter(named.values()), None)
     job = job or Job.make(model, image, target, "vanilla-gradient", **asked)
     return Plan.make(job, named, given, truth, noise_model, metrics, controls, options)
-
-
-def evaluate(
-    model: SegmentationModel | nn.Module | str | Path,
-    maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
-    image: Image | np.ndarray | None = None,
-    target: Target | str | int | None = None,
-    *,
-    truth: Truth | None = None,
-    noise_model: NoiseModel | str | Path | None = None,
-    metrics: Sequence[str] | str | None = None,
-    controls: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    slice: int | None = None,
-    axis: int | None = None,
-    progress: Callable[[Step], None] | None = None,
-    **options: Any,
-) -> Comparison:
-    """Measure maps that are there already.
-
-    Parameters
-    ----------
-    maps
-        Explanations, or arrays on the image grid by name.
-    image, target
-        Those of the first explanation by default; of plain arrays they have to be given, as has a target whose region
-        is an array, which explanations do not keep.
-
-    Other parameters are those of `compare`.
-
-    Raises
-    ------
-    UserError
-        For anything that was asked wrongly, such as a map of another image.
-    """
-    steps = evaluate_maps_steps(
-        model, maps, image, target, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, axis=axis, **options,
-    )  # fmt: skip
-    return finish(steps, progress)
-
-
-def evaluate_maps_steps(
-    model: SegmentationModel | nn.Module | str | Path,
-    maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
-    image: Image | np.ndarray | None = None,
-    target: Target | str | int | None = None,
-    *,
-    truth: Truth | None = None,
-    noise_model: NoiseModel | str | Path | None = None,
-    metrics: Sequence[str] | str | None = None,
-    controls: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    slice: int | None = None,
-    axis: int | None = None,
-    **options: Any,
-) -> Steps[Comparison]:
-    """`evaluate`, one step at a time."""
-    given = _by_name(maps)
-    first = next((map for map in given.values() if isinstance(map, Explanation)), None)
-    if image is None:
-        if first is None:
-            raise UserError("give the image that the maps explain.")
-        image = first.image
-    if target is None:
-        if first is None:
-            raise UserError("give the target (a label) that the maps explain.")
-        target = target_of(first)
-    if slice is None and first is not None:
-        slice = first.record.slice
-    if axis is None and first is not None and image is first.image:
-        axis = first.record.axis
-    plan = plan_comparison(
-        model, image, target, maps=given, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, axis=axis, **options,
-    )  # fmt: skip
-    return plan.steps()
 
 
 def list_metrics() -> list[dict[str, Any]]:
@@ -449,7 +370,7 @@ def _chosen(metrics: Sequence[str] | str | None, **known: bool) -> tuple[Metric,
     return tuple(choose(metrics or usual, **known))
 
 
-def _names(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> list[str]:
+def names_of(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> list[str]:
     """Name methods so that no two are called the same, nor as one that is taken."""
     methods = [method for method, _ in specs]
     names: list[str] = []
@@ -461,19 +382,3 @@ def _names(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str
             name += "'"
         names.append(name)
     return names
-
-
-def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:
-    if isinstance(maps, Explanation):
-        maps = [maps]
-    if isinstance(maps, Mapping):
-        found = dict(maps)
-    else:
-        listed = list(maps)
-        if not all(isinstance(map, Explanation) for map in listed):
-            raise UserError("maps: give explanations, or arrays by name, such as {'mine': array}.")
-        specs = [(map.record.method, map.record.parameters) for map in listed]
-        found = dict(zip(_names(specs), listed, strict=True))
-    if not found:
-        raise UserError("maps: give one map at least.")
-    return found

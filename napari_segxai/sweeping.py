@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,15 @@ import numpy as np
 
 from napari_segxai.comparing import MethodSpec, Plan, plan_comparison, read_method
 from napari_segxai.comparison import Comparison
+from napari_segxai.controls import random_masks
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import find_method
-from napari_segxai.metrics.ties import tied
-from napari_segxai.options import Parameter
+from napari_segxai.explanation import Explanation
+from napari_segxai.metrics.chance import Chance
+from napari_segxai.metrics.evaluation import Options
+from napari_segxai.metrics.ties import above, tied
+from napari_segxai.options import Parameter, make_options
 
 TOGETHER = 8
 """Combinations that are explained side by side: each keeps its masks and maps in memory."""
@@ -34,8 +38,13 @@ BETTER: Mapping[str, Literal["higher", "lower"]] = {
 }
 """Of the numbers that methods tell of themselves: those that have a better end, the most telling first."""
 
-EQUAL = 1e-6
-"""Relative difference within which two numbers count as equal: what is left of them in single precision."""
+OWN_DICE: Mapping[str, Mapping[str, Callable[[Explanation], np.ndarray]]] = {
+    "misure": {
+        "dice_explained": lambda found: found.map,
+        "dice_sufficient": lambda found: found.masks["sufficient_region"],
+    }
+}
+"""By method: those of its own numbers that are a Dice explained, and by which mask."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,14 @@ class Sweep:
         One or two parameters and their values, rows first.
     comparison
         A map per combination, in the order of the grid; of a sweep that was stopped, the first ones alone.
+    own_chance
+        By map and number of the method's own: what random masks of the same area explain.
     """
 
     method: str
     grid: Mapping[str, Sequence[Any]]
     comparison: Comparison
+    own_chance: Mapping[tuple[str, str], Chance] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -127,6 +139,22 @@ class Sweep:
     def result(self, name: str) -> np.ndarray:
         """Return a number of the method's own, such as ratio_image of misure; NaN where there is none."""
         return self._table([found.get(name) for found in self.own_numbers])
+
+    def chance(self, number: Number) -> list[tuple[float, float] | None]:
+        """Return what random maps of the same area reach, per map: mean and 95th percentile; None where not measured."""
+        names = list(self.comparison.maps)
+        if number.own:
+            found = [self.own_chance.get((name, number.name)) for name in names]
+            return [None if one is None else (one.mean, one.high) for one in found]
+        measured = names if self.comparison.rows else []
+        return [self.comparison.chance(name, number.name) for name in measured]
+
+    def chance_cells(self, number: Number) -> np.ndarray:
+        """Tell in which cells a map is no better than random maps of the same area: boolean (rows, columns)."""
+        highs = self._table([None if level is None else level[1] for level in self.chance(number)])
+        values = self.array(number)
+        known = np.isfinite(highs) & np.isfinite(values)
+        return known & ~above(np.where(known, values, 0), np.where(known, highs, 0))
 
     def _table(self, found: Sequence[float | None]) -> np.ndarray:
         rows, columns = self.shape
@@ -271,17 +299,50 @@ class SweepPlan:
     @property
     def passes(self) -> Passes:
         """The passes that are expected, at most: combinations share those that they have in common."""
-        return self.comparing.passes
+        return self.comparing.passes + self._control
+
+    @property
+    def _control(self) -> Passes:
+        """The passes that random masks take beside the Dice that the method tells of itself."""
+        own = len(OWN_DICE.get(self.method, ())) if self._draws else 0
+        return Passes(bool(own) + own * self._draws * len(self.comparing.jobs))
+
+    @property
+    def _draws(self) -> int:
+        return make_options(Options, self.comparing.options, "evaluate").chance
 
     def steps(self) -> Steps[Sweep]:
         """Run; see `sweep_steps`."""
+        more = self._control.cost
         with closing(self.comparing.steps()) as comparing:
             while True:
                 try:
                     step = next(comparing)
                 except StopIteration as end:
-                    return Sweep(self.method, self.grid, end.value)
-                yield replace(step, partial=step.partial and partial(self._so_far, step.partial))
+                    found = Sweep(self.method, self.grid, end.value)
+                    break
+                so_far = step.partial and partial(self._so_far, step.partial)
+                yield replace(step, total=step.total + more, partial=so_far)
+        before = self.comparing.passes.cost
+        with closing(self._own_chance(found.comparison)) as controls:
+            while True:
+                try:
+                    step = next(controls)
+                except StopIteration as end:
+                    return replace(found, own_chance=end.value)
+                yield Step(min(before + step.done, before + more), before + more, step.note, lambda: found)
+
+    def _own_chance(self, comparison: Comparison) -> Steps[dict[tuple[str, str], Chance]]:
+        """Measure random masks beside the Dice that the method tells of itself."""
+        masks: dict[Any, dict[tuple[str, str], np.ndarray]] = {}  # by baseline, which may be swept
+        for name, found in comparison.explanations.items():
+            for number, mask in OWN_DICE.get(self.method, {}).items():
+                if _is_number(found.record.results.get(number)):
+                    masks.setdefault(found.record.parameters["baseline"], {})[name, number] = mask(found)
+        out: dict[tuple[str, str], Chance] = {}
+        for baseline, some in (masks if self._draws else {}).items():
+            out |= yield from random_masks(self.comparing.job, some, baseline, self._draws)
+        return out
 
     def _so_far(self, comparison: Callable[[], Comparison]) -> Sweep:
         return Sweep(self.method, self.grid, comparison())

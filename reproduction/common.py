@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 import napari_segxai as sx
-from napari_segxai.engine.memory import guarded
+from napari_segxai.controls import random_masks
 from napari_segxai.engine.passes import finish
 from napari_segxai.explaining import Job
 from napari_segxai.io.names import file_name
-from napari_segxai.metrics.chance import DRAWS, Chance, dice_of_masks, random_field, with_values
+from napari_segxai.metrics.chance import DRAWS, Chance, random_field, with_values
 from napari_segxai.metrics.sufficiency import binarised
 from napari_segxai.resources import resource
 from napari_segxai.triangle import load_glyphs, triangle_sample
@@ -351,14 +351,7 @@ def level(chance: Chance | tuple[float, float] | None) -> Row:
 def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row]:
     """Return what random masks with the values of these explain, by name; `masks` in [0, 1], on the image grid."""
     job = Job.make(case.model, case.image, case.label, "misure", device=DEVICE)
-    with case.model.in_use(job.device), guarded(job.device), torch.no_grad():
-        question = job.question(case.model.prepare(case.image, job.slices[0]))
-        place = question.prepared.placement
-        on_grid = {}
-        for name, mask in masks.items():
-            turned = np.ascontiguousarray(place.turned(mask)[None], np.float32)
-            on_grid[name] = place.pad(place.to_grid(turned), torch.zeros(1))[0, 0].clamp(0, 1)
-        found = finish(dice_of_masks(question, on_grid, BASELINE))
+    found = finish(random_masks(job, masks, BASELINE))
     return {name: level(found.get(name)) for name in masks}
 
 

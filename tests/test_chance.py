@@ -153,6 +153,20 @@ def test_the_level_stands_in_tables_files_and_on_the_command_line(tmp_path):
     assert f"{MARK} pps, random maps of the same area (mean / 95 %): seg-grad-cam " in done.stdout
 
 
+def test_maps_without_a_level_are_saved_beside_those_that_have_one(tmp_path):
+    metrics = ["dice-explained", "saliency-ratio", "energy-pointing-game-mask"]
+    maps = {"empty": 0 * cause(), "cause": cause()}
+    found = sx.evaluate(planted_model(), maps, planted_image(), "object", metrics=metrics, truth=cause() > 0)
+    found.save(tmp_path)
+    with (tmp_path / "table.csv").open() as file:
+        empty, full = csv.DictReader(file)
+    levels = ["dice-explained chance", "dice-explained chance 95%", "dice-explained above chance"]
+    assert list(empty)[3:8] == ["dice-explained", *levels, "saliency-ratio"]
+    assert [empty[name] for name in levels] == ["", "", ""]
+    assert (float(full[levels[0]]), float(full[levels[1]])) == found.chance("cause", "dice-explained")
+    assert full[levels[2]] == "True"
+
+
 def test_what_differs_by_rounding_is_a_tie():
     assert tied(0.5, 0.5 + 1e-6)
     assert not tied(0.5, 0.501)

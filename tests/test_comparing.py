@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli import app
-from napari_segxai.comparing import evaluate_maps_steps, plan_comparison, read_method
+from napari_segxai.comparing import plan_comparison, read_method
 from napari_segxai.engine.passes import finish
+from napari_segxai.evaluating import evaluate_maps_steps
 from napari_segxai.explainers.u_noise import NoiseNet
 from napari_segxai.explaining import Job
 from napari_segxai.gui.script import python_of_sweep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from networks import planted_image, planted_model
 import napari_segxai as sx
 from napari_segxai.explainers.registry import all_methods, find_method
 from napari_segxai.io.sweep_files import cell_colors, heat_figure, numbers_shown, table
+from napari_segxai.metrics.chance import DRAWS, MARK, Chance
 from napari_segxai.resources import resource
 from napari_segxai.sweeping import (
     best_cells,
@@ -191,3 +193,56 @@ def test_suggested_values_fit_for_every_parameter_of_every_method():
         for one in filter(can_be_swept, method.parameters):
             values = read_values(one, suggested_values(one), method.name)
             assert one.default in values, (method.name, one.name)
+
+
+def test_cells_that_are_no_better_than_chance_are_marked(found, tmp_path):
+    """In the picture, in the table, and told beforehand; of the method's own Dice as of the metrics."""
+    numbers = {number.name: number for number in found.numbers}
+    names = list(found.comparison.maps)
+    for k, name in enumerate(names):
+        assert found.chance(numbers["dice-explained"])[k] == found.comparison.chance(name, "dice-explained")
+    for number in (numbers["dice-explained"], numbers["dice_explained"], numbers["dice_sufficient"]):
+        values, levels = found.array(number).ravel(), found.chance(number)
+        assert len(levels) == 6
+        np.testing.assert_array_equal(
+            found.chance_cells(number).ravel(), [v <= high for v, (_, high) in zip(values, levels, strict=True)]
+        )  # fmt: skip
+    assert not found.chance_cells(numbers["dice_sufficient"]).any()
+    assert not found.chance_cells(numbers["context-share"]).any()
+    assert found.chance(numbers["ratio_mask"]) == [None] * 6
+    high = Chance(2.0, 2.0)  # as if random masks reached more than can be
+    worse = replace(found, own_chance={(names[4], "dice_explained"): high})
+    assert np.argwhere(worse.chance_cells(numbers["dice_explained"])).tolist() == [[1, 1]]
+    axis = heat_figure(worse).axes[0]
+    told = [text.get_text() for text in axis.texts]
+    assert [k for k, text in enumerate(told) if MARK in text] == [4]
+    assert axis.get_xlabel() == f"lam\n{MARK} no better than chance"
+    row = table(worse)[4]
+    assert (row["dice_explained chance"], row["dice_explained chance 95%"]) == (2, 2)
+    assert row["dice_explained above chance"] is False
+    worse.save(tmp_path)
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["dice_explained above chance"] for row in rows] == [""] * 4 + ["False", ""]
+
+
+def test_random_masks_beside_a_sweep_are_told_beforehand_and_can_be_left_out():
+    asked = (planted_model(), planted_image(), "object", "misure:iterations=4", {"lam": [0.01, 1]})
+    plan = plan_sweep(*asked, metrics=["ips"])
+    assert plan.passes.forward == plan.comparing.passes.forward + 1 + 2 * 2 * DRAWS
+    steps, seen = plan.steps(), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            found = end.value
+            break
+    assert {step.total for step in seen} == {plan.passes.cost}
+    assert [step.done for step in seen] == sorted(step.done for step in seen)
+    assert set(found.own_chance) == {
+        (name, number) for name in found.comparison.maps for number in ("dice_explained", "dice_sufficient")
+    }
+    assert found.own_chance[min(found.own_chance)].high < 1
+    none = sx.sweep(*asked, metrics=["ips"], chance=0)
+    assert not none.own_chance
+    assert plan_sweep(*asked, metrics=["ips"], chance=0).passes.forward == plan.comparing.passes.forward

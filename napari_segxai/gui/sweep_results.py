@@ -25,6 +25,7 @@ from napari_segxai.gui.fields import combo
 from napari_segxai.gui.metric_list import metric_tip
 from napari_segxai.io.compare_files import ARROWS
 from napari_segxai.io.sweep_files import FRAME, cell_colors
+from napari_segxai.metrics.chance import MARK, level_words
 from napari_segxai.sweeping import Number, Sweep, best_cells
 
 BEST = Qt.ItemDataRole.UserRole
@@ -124,18 +125,25 @@ class SweepResults(QWidget):
         values = sweep.array(shown) if shown is not None else np.full(sweep.shape, np.nan)
         ground, ink = cell_colors(values)
         best = best_cells(values, shown.better if shown is not None else None)
+        chance = sweep.chance_cells(shown) if shown is not None else np.zeros(values.shape, bool)
+        levels = sweep.chance(shown) if shown is not None else []
         for k, combination in enumerate(sweep.combinations):
             row, column = divmod(k, values.shape[1])
             value = values[row, column]
-            item = QTableWidgetItem(number(value) if value == value else UNDEFINED)
+            mark = f"\u2009{MARK}" if chance[row, column] else ""
+            item = QTableWidgetItem(number(value) + mark if value == value else UNDEFINED)
             item.setBackground(QColor.fromRgbF(*ground[row, column]))
             item.setForeground(QColor(ink[row][column]))
             item.setData(BEST, bool(best[row, column]))
-            item.setToolTip(
-                words_of(combination) + ("" if k < len(sweep.comparison.maps) else ": not reached")
-            )
+            tip = words_of(combination) + ("" if k < len(sweep.comparison.maps) else ": not reached")
+            if k < len(levels) and levels[k] is not None:
+                mean, high = levels[k]
+                tip += f"\n{level_words(mean, high, above=not chance[row, column])}"
+            item.setToolTip(tip)
             self.table.setItem(row, column, item)
-        self.legend.setText(f'<span style="color: {FRAME}">▢</span> best' if best.any() else "")
+        signs = [f'<span style="color: {FRAME}">▢</span> best'] * bool(best.any())
+        signs += [f"{MARK} no better than chance"] * bool(chance.any())
+        self.legend.setText(" &nbsp; ".join(signs))
 
     def _on_cell(self, row: int, column: int) -> None:
         if self.sweep is None or row < 0:

@@ -133,8 +133,20 @@ def _write_native(explanation: Explanation, folder: Path) -> None:
     write_volume(path, native, image, description=describe(explanation))
 
 
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of all rows; one that an earlier row has not lies behind what it follows in its own row."""
+    out: list[str] = []
+    for row in rows:
+        place = 0
+        for key in row:
+            if key not in out:
+                out.insert(place, key)
+            place = out.index(key) + 1
+    return out
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a table whose columns are those of its first row.
+    """Write a table; a column that a row has not stays empty there.
 
     A name that a spreadsheet would take for a formula gets an apostrophe before it.
 
@@ -144,7 +156,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         If it cannot be written; then an older file is as it was.
     """
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=_columns(rows))
         writer.writeheader()
         writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
     return path

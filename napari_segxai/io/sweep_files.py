@@ -13,7 +13,9 @@ from napari_segxai.errors import UserError
 from napari_segxai.io.compare_files import ARROWS, facts_of
 from napari_segxai.io.results import write_csv
 from napari_segxai.io.saving import save_folder
-from napari_segxai.sweeping import EQUAL, best_cells
+from napari_segxai.metrics.chance import HIGH, MARK
+from napari_segxai.metrics.ties import tied
+from napari_segxai.sweeping import best_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +69,13 @@ def table(sweep: Sweep) -> list[dict[str, Any]]:
     for row, explanation, found in zip(sweep.comparison.table, explanations, sweep.own_numbers, strict=True):
         chosen = {name: explanation.record.parameters[name] for name in sweep.grid}
         measured = {key: value for key, value in row.items() if key not in ("map", "method", "seconds")}
-        results = {(f"{name}_result" if name in chosen else name): found.get(name) for name in own}
+        results = {}
+        for name in own:
+            results[f"{name}_result" if name in chosen else name] = found.get(name)
+            level = sweep.own_chance.get((row["map"], name))
+            if level is not None:
+                results[f"{name} chance"], results[f"{name} chance {HIGH}%"] = level.mean, level.high
+                results[f"{name} above chance"] = level.is_beaten(found[name])
         out.append({**chosen, **measured, **results})
     return out
 
@@ -79,11 +87,11 @@ def numbers_shown(sweep: Sweep) -> list[Number]:
 
 def _differs(values: np.ndarray) -> bool:
     known = values[np.isfinite(values)]
-    return bool(known.size) and not np.allclose(known, known[0], rtol=EQUAL, atol=0)
+    return bool(known.size) and not tied(known, known[0]).all()
 
 
 def heat_figure(sweep: Sweep) -> Figure:
-    """Draw one heat map per number, with its values and the best framed."""
+    """Draw one heat map per number, with its values, the best framed, and a mark at what is no better than chance."""
     from matplotlib.figure import Figure
 
     numbers = numbers_shown(sweep)
@@ -106,9 +114,11 @@ def _draw(axis: Axes, sweep: Sweep, number: Number) -> None:
     values = sweep.array(number)
     rows, columns = values.shape
     ground, ink = cell_colors(values)
+    chance = sweep.chance_cells(number)
     axis.imshow(ground, aspect="auto")
     for row, column in np.ndindex(values.shape):
         text = f"{values[row, column]:.3g}" if np.isfinite(values[row, column]) else UNDEFINED
+        text += f" {MARK}" * bool(chance[row, column])
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color=ink[row][column])
     for row, column in np.argwhere(best_cells(values, number.better)):
         place = (column - 0.46, row - 0.46)  # within its cell, so that neighbours' frames can be told apart
@@ -119,7 +129,7 @@ def _draw(axis: Axes, sweep: Sweep, number: Number) -> None:
     axis.set_yticks(
         range(rows), [str(v) for v in sweep.grid[names[0]]] if len(names) == 2 else [""], fontsize=6
     )
-    axis.set_xlabel(names[-1], fontsize=7)
+    axis.set_xlabel(names[-1] + (f"\n{MARK} no better than chance" if chance.any() else ""), fontsize=7)
     axis.set_ylabel(names[0] if len(names) == 2 else "", fontsize=7)
 
 

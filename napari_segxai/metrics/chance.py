@@ -88,8 +88,13 @@ def words(row: dict[str, Any]) -> str:
     """Say what random maps reach beside a number; "" where there is no chance level."""
     if row.get("chance") is None:
         return ""
-    text = f"random maps of the same area: {row['chance']:.3g} on average, {HIGH} % of them up to {row['chance_high']:.3g}"
-    return text if row["above_chance"] else f"{text}: no better than chance"
+    return level_words(row["chance"], row["chance_high"], above=row["above_chance"])
+
+
+def level_words(mean: float, high: float, *, above: bool) -> str:
+    """Say what random maps reach, and whether a map is better."""
+    text = f"random maps of the same area: {mean:.3g} on average, {HIGH} % of them up to {high:.3g}"
+    return text if above else f"{text}: no better than chance"
 
 
 # -- random maps ---------------------------------------------------------------------------------------
