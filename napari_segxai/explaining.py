@@ -325,7 +325,8 @@ class Job:
         )
         if model.changes:
             question.engine["network"] = model.changes
-        for name in self.method.layer_parameters:  # what "bottleneck" and "last" stand for, and why
+        inside = self.method.looks_inside(self.options)
+        for name in self.method.layer_parameters if inside else ():  # what "bottleneck" stands for, and why
             layer = self.model.find_layer(getattr(self.options, name))
             if layer.aliases:
                 question.engine[f"network {name}"] = f"{layer.name}: {layer.reason}"

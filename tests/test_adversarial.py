@@ -336,6 +336,8 @@ class Acting(Curved):
         (nn.Hardswish(), 3),
         (lambda x: x.clamp(min=0), 3),
         (lambda x: torch.maximum(x, torch.zeros(())), 3),
+        (lambda x: x * (x > 0), 3),
+        (lambda x: torch.where(x > 0, x, 0.1 * x), 3),
         (nn.ELU(), 3),
         (nn.SiLU(), 0),
         (nn.GELU(), 0),
@@ -351,8 +353,9 @@ def test_the_map_moves_whatever_the_activation(function, softened):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda x: x * (x > 0), "written with a comparison (gt)"),
-        (lambda x: torch.where(x > 0, x, 0 * x), "written with a comparison (gt, where)"),
+        (lambda x: x * (x > 0.1), "computes with gt"),
+        (lambda x: torch.where(x > 0, x, x.square()), "computes with gt, where"),
+        (lambda x: torch.max(x, -x), "computes with max"),
         (nn.Hardshrink(0.1), "hardshrink has jumps"),
     ],
 )
@@ -376,3 +379,49 @@ def test_comparisons_of_maps_have_stated_values_for_constant_maps():
     assert ssim(ramp, 3 * ramp) == pytest.approx(1)
     assert ssim(flat[:2], ramp[:2]) is None
     assert not share(torch.zeros(3, 3)).any()
+
+
+class Attends(nn.Module):
+    """Tokens of 4 x 4 cells attend to each other."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch = nn.Conv2d(1, 8, 4, stride=4)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.ConvTranspose2d(8, 2, 4, stride=4)
+
+    def forward(self, x):
+        y = self.patch(x)
+        t = self.block(y.flatten(2).transpose(1, 2))
+        return self.head(t.transpose(1, 2).unflatten(2, y.shape[2:]))
+
+
+def test_an_attention_is_attacked_through_its_second_derivative():
+    found = attack(module=Attends(), epsilon=0.1, steps=2)
+    assert found.record.results["largest_change"] > 0
+
+
+class Once(torch.autograd.Function):
+    """As many functions with a backward pass of their own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def test_what_has_no_second_derivative_is_refused_by_name():
+    module = Acting(lambda x: Once.apply(x).sin())
+    with pytest.raises(sx.UserError, match=r"cannot be differentiated twice \(.*once.*attack=segmentation"):
+        attack(module=module, steps=2)
+    assert attack(module=module, steps=2, attack="segmentation").map.any()
+
+
+def test_no_network_layer_is_asked_for_where_none_is_watched():
+    scripted = torch.jit.trace(Acting(nn.SiLU()).eval(), torch.rand(1, 1, 64, 64))
+    assert attack(module=scripted, steps=2).record.results["largest_change"] >= 0

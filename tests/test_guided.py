@@ -51,6 +51,16 @@ WAYS = {
     "clamp at a tensor": lambda x: x.clamp(min=torch.tensor(0.0)),
     "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
     "max": lambda x: torch.max(torch.zeros(1), x),
+    "product": lambda x: x * (x > 0),
+    "product with numbers": lambda x: (x >= 0).float() * x,
+    "product, in place": add_then(lambda x: x.mul_(x > 0)),
+    "choice": lambda x: torch.where(x > 0, x, 0.0),
+    "choice, turned round": lambda x: torch.where(x < 0, torch.zeros_like(x), x),
+    "choice, method": lambda x: x.where(~(x < 0), torch.zeros(())),
+    "choice, times 0": lambda x: torch.where(x > 0, x, 0 * x),
+    "filling": lambda x: x.masked_fill(x < 0, 0),
+    "filling, in place": add_then(lambda x: x.masked_fill_(x <= 0, 0)),
+    "half of x + |x|": lambda x: (x + x.abs()) / 2,
 }
 
 
@@ -97,6 +107,29 @@ def test_relus_are_guided_however_they_are_called(way):
         for act in (nn.ReLU(), WAYS[way])
     ]
     close(maps[1], maps[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "act", [lambda x: torch.where(x > 0, x, 0.2 * x), lambda x: torch.max(x, 0.2 * x)], ids=["where", "max"]
+)
+def test_leaky_relus_are_told_however_they_are_written(act):
+    image = random_image(2)
+    want, found = (
+        ask(sx.load_model(Deep(one), card=card()), image, "guided-backprop")
+        for one in (nn.LeakyReLU(0.2), act)
+    )
+    close(found.map, want.map, rtol=1e-5)
+    assert found.record.warnings == want.record.warnings
+
+
+def test_what_is_written_into_in_between_is_another_value():
+    def act(x):
+        above = x > 0
+        return x.add_(1) * above
+
+    model = sx.load_model(Deep(add_then(act)), card=card())
+    with pytest.raises(sx.UserError, match="written with gt"):
+        ask(model, random_image(2), "guided-backprop")
 
 
 def test_relu6_is_a_relu_below_its_ceiling():
@@ -163,10 +196,23 @@ def test_a_network_without_relu_is_refused():
         ask(beside, random_image(2), "guided-backprop")
     for act, words in (
         (nn.Hardsigmoid(), "Hardsigmoid is left alone"),
-        (lambda x: x * (x > 0), "comparison"),
+        (lambda x: x * (x > 0.1), "written with gt is not recognised"),
+        (lambda x: torch.max(x, -x), "written with max is not recognised"),
     ):
         with pytest.raises(sx.UserError, match=words):
             ask(sx.load_model(Deep(act), card=card()), random_image(2), "guided-backprop")
+
+
+def test_what_is_not_guided_is_named_beside_what_is():
+    for act, words in (
+        (
+            lambda x: x.relu() * (x > 0.1),
+            "computes with gt; an activation function that is written so is not guided",
+        ),
+        (lambda x: nn.functional.hardshrink(x.relu(), 0.1), "Hardshrink: off around 0"),
+    ):
+        found = ask(sx.load_model(Deep(act), card=card()), random_image(2), "guided-backprop")
+        assert any(words in warning for warning in found.record.warnings)
 
 
 def test_a_clamp_that_keeps_a_divisor_from_zero_is_no_relu():

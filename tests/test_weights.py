@@ -6,6 +6,7 @@ import argparse
 import pathlib
 import types
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.cli import app
 from napari_segxai.model.dry_run import reason_of
-from napari_segxai.model.weights import load_weights
+from napari_segxai.model.weights import fitting_state, load_weights
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -115,6 +116,46 @@ def test_of_several_that_fit_the_trained_ones_are_taken_and_that_is_said(tmp_pat
     assert "'ema_state_dict' fit" in note
     torch.save({"ema_state_dict": plain, "state_dict": plain}, tmp_path / "w.pth")
     assert not sx.load_model(tmp_path).notes  # nothing to choose between
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ("ema.model.", "model.", "second"),
+        ("model.", "ema_model.", "first"),
+        ("teacher.", "student.", "second"),
+        ("net_a.", "net_b.", "first"),
+    ],
+)
+def test_two_networks_of_one_mapping_are_told_by_their_prefixes(first, second, taken):
+    saved = {"state_dict": {**prefixed(first), **prefixed(second, 1), "loss.weight": torch.ones(2)}}
+    found, said = fitting_state(saved, network().state_dict(), Path("w.pth"))
+    want = network(0 if taken == "first" else 1).state_dict()
+    assert all(torch.equal(found[key], want[key]) for key in want)
+    kept, left = (first, second) if taken == "first" else (second, first)
+    assert f"'state_dict.{kept[:-1]}' were taken; 'state_dict.{left[:-1]}' fit" in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: "_fsdp_wrapped_module." + key.replace("0.", "0._fsdp_wrapped_module."),
+        lambda key: key.replace("0.", "0._checkpoint_wrapped_module."),
+        lambda key: key.replace("0.", "0.module."),
+        lambda key: "model._orig_mod." + key.replace("0.", "0._orig_mod."),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: [state, {"step": 3}]])
+def test_wrappers_of_parts_and_lists_are_looked_through(change, wrap):
+    own = network().state_dict()
+    saved = {change(key): value for key, value in own.items()}
+    found, said = fitting_state(wrap(saved), own, Path("w.pth"))
+    assert found.keys() == own.keys()
+    assert not said
+    plain, _ = fitting_state(
+        wrap(own), saved, Path("w.pth")
+    )  # the network itself may hold them, and the file not
+    assert plain.keys() == saved.keys()
 
 
 class Stranger:

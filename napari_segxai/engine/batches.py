@@ -31,6 +31,8 @@ def batch_size(question: Question, grid: Sequence[int] | None = None, *, gradien
     gradients
         Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
     """
+    if question.model.one_at_a_time:
+        return 1
     kind, shape = question.device.type, _shape(question, grid)
     cells = math.prod(shape)
     fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)

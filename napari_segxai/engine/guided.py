@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from napari_segxai.engine.dispatch import DispatchMode
-from napari_segxai.engine.relus import as_relu
+from napari_segxai.engine.relus import Spelling
 
 aten = torch.ops.aten
 NAMES = {
@@ -37,13 +37,15 @@ OTHERS = {
 """Those of gates and the like, which have no side that is off, and are left alone."""
 
 RELUS = ("ReLU", "ReLU6")
+SHRINKS = ("Hardshrink", "Softshrink")
+"""Activation functions that are off around 0: not on one side."""
 
 
 class Guided(DispatchMode):
     """While open, gradients that enter an activation function from behind are clamped at 0.
 
     It acts on the operations that autograd runs, not on modules: so a ReLU is found however it was called (nn.ReLU,
-    in place, torch.relu, a method of the tensor, a clamp at 0, a maximum with 0), and only on the way from the target to the input.
+    in place, torch.relu, a method of the tensor; and as `Spelling` reads it), and only on the way from the target to the input.
 
     Attributes
     ----------
@@ -58,6 +60,11 @@ class Guided(DispatchMode):
         self.seen: set[str] = set()
         self.left_alone: set[str] = set()
         self._spelling = _OneSpelling()
+
+    @property
+    def comparisons(self) -> set[str]:
+        """Comparisons and choices that were met, with which a ReLU may be written that was not recognised."""
+        return self._spelling.spelling.comparisons
 
     def __enter__(self) -> Guided:
         self._spelling.__enter__()
@@ -82,8 +89,14 @@ class Guided(DispatchMode):
 
 
 class _OneSpelling(TorchFunctionMode):
-    """While open, ReLUs that are written as a clamp or a maximum are called by their name."""
+    """While open, ReLUs that are written otherwise are called by their name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spelling = Spelling()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        func, args, kwargs = as_relu(func, args, dict(kwargs or {}))
-        return func(*args, **kwargs)
+        func, args, kwargs = self.spelling.read(func, args, dict(kwargs or {}))
+        out = func(*args, **kwargs)
+        self.spelling.note(func, args, out)
+        return out

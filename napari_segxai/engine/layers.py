@@ -155,3 +155,8 @@ def find_layer(
     raise UserError(
         f"{model_name} has no network layer {name!r}; {nearest(name, [layer.name for layer in layers])}"
     )
+
+
+def not_run(model_name: str, layer: str) -> UserError:
+    """Return what is said where a network chooses what it runs by the image."""
+    return UserError(f"{model_name} did not run network layer {layer!r} on this image; choose another.")

@@ -108,3 +108,9 @@ def replace_first_tensor(value: Any, function: Callable[[Tensor], Tensor]) -> An
         return function(tensor)
 
     return map_tensors(value, once)
+
+
+def as_weights(entered: Tensor, module: nn.Module) -> Tensor:
+    """Return what enters a module in the type of its weights: inside of an autocast it may have another one."""
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    return entered if weight is None else entered.to(weight.dtype)

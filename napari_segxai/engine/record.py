@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.engine.arriving import beginning, check_gradients
-from napari_segxai.engine.layers import token_stride
+from napari_segxai.engine.layers import not_run, token_stride
 from napari_segxai.engine.layout import Layout, infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, first_tensor, replace_first_tensor
@@ -117,9 +117,7 @@ class Tape:
                 handle.remove()
         missing = [layer.name for layer in self.layers if layer.name not in captured]
         if missing:
-            raise UserError(
-                f"{self.question.model.name} did not run network layer {missing[0]!r} on this image; choose another."
-            )
+            raise not_run(self.question.model.name, missing[0])
         return captured, logits
 
     def _layout(self, name: str) -> Layout:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.engine.layers import token_stride
+from napari_segxai.engine.layers import not_run, token_stride
 from napari_segxai.engine.layout import infer_layout
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modules import find_module, map_tensors, replace_first_tensor
@@ -89,6 +89,8 @@ class Replay:
 
     @property
     def _value(self) -> Tensor:
+        if self._own not in self._kept:
+            raise not_run(self.question.model.name, self.layer.name)
         found: list[Tensor] = []
         replace_first_tensor(self._kept[self._own], lambda t: found.append(t) or t)
         return found[0]
@@ -96,6 +98,8 @@ class Replay:
     def logits(self, maps: Tensor) -> Tensor:
         """Return the logits for changed outputs of the layer: (n, channels, *layer grid) -> (n, labels, *grid)."""
         n = len(maps)
+        if n > 1 and self.question.model.one_at_a_time:
+            return torch.cat([self.logits(one) for one in maps.split(1)])
         value = self.layout.from_maps(maps, self._value)
 
         def answer(k: int) -> Any:

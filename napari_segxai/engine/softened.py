@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from napari_segxai.engine.relus import as_relu
+from napari_segxai.engine.relus import Spelling
 
 
 class Softened(TorchFunctionMode):
     """While open, activation functions with a kink are built from softplus(beta), which stands for max(x, 0).
 
-    ReLU (also as a clamp at 0 or a maximum with 0), ReLU6, hardtanh, leaky ReLU, PReLU, RReLU, threshold, hardswish,
+    ReLU (also where it is written otherwise, see `Spelling`), ReLU6, hardtanh, leaky ReLU, PReLU, RReLU, threshold, hardswish,
     hardsigmoid, softshrink, ELU, SELU and CELU. SiLU, GELU, Mish, softplus, sigmoid and tanh are smooth and stay. Functions
     are replaced where they are called, so modules, `F.relu`, `torch.relu` and in-place calls are all found; what runs
-    inside TorchScript is not, nor what is written with a comparison.
+    inside TorchScript is not, nor what is written with a comparison in a way that `Spelling` does not read.
 
     Parameters
     ----------
@@ -38,8 +38,6 @@ class Softened(TorchFunctionMode):
         Calls replaced so far.
     jumps
         Names of the activation functions that were met and stay as they are, for they have a jump.
-    comparisons
-        Names of the comparisons that were met, with which a ReLU may be written.
     """
 
     def __init__(self, beta: float):
@@ -47,20 +45,25 @@ class Softened(TorchFunctionMode):
         self.beta = beta
         self.count = 0
         self.jumps: set[str] = set()
-        self.comparisons: set[str] = set()
+        self._spelling = Spelling()
+
+    @property
+    def comparisons(self) -> set[str]:
+        """Comparisons and choices that were met, with which a ReLU may be written that was not recognised."""
+        return self._spelling.comparisons
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        func, args, kwargs = as_relu(func, args, dict(kwargs or {}))
+        func, args, kwargs = self._spelling.read(func, args, dict(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in COMPARISONS:
-            self.comparisons.add(name)
         soft = _SOFT.get(func)
         if soft is None:
             if name.rstrip("_") in JUMPS:
                 self.jumps.add(name.rstrip("_"))
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            self._spelling.note(func, args, out)
+            return out
         values = args[0] if args else kwargs["input"]
         given = signature(soft).bind(self._plus, *args, **kwargs).arguments
         in_place = given.pop("inplace", False) or func in _IN_PLACE
@@ -78,7 +81,6 @@ class Softened(TorchFunctionMode):
 
 
 JUMPS = ("hardshrink",)
-COMPARISONS = ("ge", "gt", "heaviside", "le", "lt", "maximum", "minimum", "sign", "where")
 
 Plus = Callable[[Tensor], Tensor]
 """The softplus that stands for max(x, 0)."""

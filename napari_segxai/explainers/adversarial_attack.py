@@ -32,6 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_segxai.engine.layers import token_stride
 from napari_segxai.engine.layout import infer_layout
@@ -138,7 +139,9 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         return _changes(question, x)
 
     for k in range(options.steps):
-        with torch.enable_grad(), soft if moving else nullcontext():
+        # The fused attentions of torch have no second derivative, the plain one has.
+        twice = sdpa_kernel(SDPBackend.MATH) if moving else nullcontext()
+        with torch.enable_grad(), twice, soft if moving else nullcontext():
             leaf = x.detach().clone().requires_grad_(True)
             value, parts = loss(leaf)
             gradient = _gradient(question, value, leaf)
@@ -180,10 +183,10 @@ def _what_stays(question: Question, soft: Softened, *, moved: bool) -> list[str]
             "the ReLUs of a TorchScript model are not made smooth, and their gradient has no gradient of its own; load it "
             "as an nn.Module."
         )
-    elif not moved and not soft.count and soft.comparisons:
+    elif soft.comparisons:
         said.append(
-            f"no activation function was made smooth, and one written with a comparison ({', '.join(sorted(soft.comparisons))}) "
-            "cannot be: where a network is linear by pieces, its gradient does not move with the image."
+            f"the network computes with {', '.join(sorted(soft.comparisons))}; an activation function that is written so was "
+            "not made smooth, and where a network is linear by pieces, its gradient does not move with the image."
         )
     return said
 
@@ -254,8 +257,34 @@ def _gradient(question: Question, value: Tensor, leaf: Tensor, **kwargs: Any) ->
             f"{question.model.name} passes no gradient from its output to its input (its output is detached, rounded or "
             "constant), so it cannot be attacked."
         )
-    (gradient,) = torch.autograd.grad(value, [leaf], allow_unused=True, **kwargs)
+    try:
+        (gradient,) = torch.autograd.grad(value, [leaf], allow_unused=True, **kwargs)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise _only_once(question, str(error).splitlines()[0].rstrip(".")) from error
     return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def _only_once(question: Question, why: str) -> UserError:
+    return UserError(
+        f"{question.model.name} cannot be differentiated twice ({why}), which an attack on the explanation needs; use "
+        "attack=segmentation."
+    )
+
+
+def _breaks_off(gradient: Tensor) -> bool:
+    """Tell whether a part of a gradient has no gradient of its own: torch puts a node "Error" there and says nothing."""
+    seen, waiting = set(), [gradient.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("Error"):
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 class _Map:
@@ -264,6 +293,7 @@ class _Map:
     def __init__(self, question: Question, options: Options, *, graph: bool = False):
         self.question, self.kind, self.graph = question, options.explanation, graph
         self.layer = question.model.find_layer(options.layer).name if self.kind == "seg-grad-cam" else None
+        self.whole = False  # whether the gradient is known to have a gradient of its own
 
     def of(self, tensor: Tensor, take_logits: Callable[[Tensor], object]) -> Tensor:
         """Return the map (*grid, or *cells of the layer) of (1, channels, *grid)."""
@@ -279,6 +309,10 @@ class _Map:
             score = question.score(logits).sum()
             watched = leaf if self.layer is None else seen[0]
             gradient = _gradient(question, score, watched, create_graph=self.graph)
+            if self.graph and not self.whole:
+                if _breaks_off(gradient):
+                    raise _only_once(question, "a function of it has a backward pass of its own, for once")
+                self.whole = True
             question.passes.backward += 1
             if self.kind == "vanilla gradient":
                 values = gradient.abs().amax(1)[0]

@@ -9,8 +9,9 @@ segmentation Wickstrøm, Kampffmeyer, Jenssen, Medical Image Analysis 2020, who 
 far the network agrees with itself. Only dropout layers are switched on; M stays that of the prediction without
 dropout. Cost: 1 forward, 1 backward; with dropout T + 1 forward, T backward.
 
-ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place, a clamp at
-0, a maximum with 0). ReLUs written with a comparison, dropout that is no layer and TorchScript models cannot be guided.
+ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place), and as a clamp
+at 0, a maximum with 0, x (x > 0), a choice or a filling by x > 0, or x + |x|. Other comparisons are named in a warning; dropout
+that is no layer and TorchScript models cannot be guided.
 GELU, SiLU, PReLU, LeakyReLU and their like have no zero side, so that only negative gradients are clamped; a warning says
 so. Sigmoid, Hardsigmoid and tanh, the activations of gates, are left alone.
 
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from napari_segxai.engine.dropout import dropout_layers, dropping
 from napari_segxai.engine.gradients import input_gradient, input_gradients
-from napari_segxai.engine.guided import RELUS, Guided
+from napari_segxai.engine.guided import RELUS, SHRINKS, Guided
 from napari_segxai.engine.halves import TOLERANCE
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
@@ -159,15 +160,24 @@ def _guided(question: Question) -> Guided:
 
 
 def _check(question: Question, guided: Guided) -> None:
+    compared = ", ".join(sorted(guided.comparisons))
     if not guided.seen:
         names = ", ".join(sorted(guided.left_alone))
-        found = f"its {names} is left alone" if names else "one written with a comparison is not recognised"
+        found = f" (one that is written with {compared} is not recognised)" if compared else ""
+        found = f" (its {names} is left alone)" if names else found
         raise UserError(
-            f"{question.model.name} has no ReLU between its input and the target ({found}), so there is nothing to guide; "
+            f"{question.model.name} has no ReLU between its input and the target{found}, so there is nothing to guide; "
             "use vanilla-gradient."
         )
+    said = []
     others = sorted(guided.seen - set(RELUS))
     if others:
-        warning = f"{', '.join(others)}: no ReLU, so only negative gradients were clamped there."
-        if warning not in question.warnings:
-            question.warnings.append(warning)
+        said.append(f"{', '.join(others)}: no ReLU, so only negative gradients were clamped there.")
+    shrinks = sorted(guided.left_alone & set(SHRINKS))
+    if shrinks:
+        said.append(f"{', '.join(shrinks)}: off around 0 and on at both sides, so that it was left alone.")
+    if compared:
+        said.append(
+            f"{question.model.name} computes with {compared}; an activation function that is written so is not guided."
+        )
+    question.warnings.extend(one for one in said if one not in question.warnings)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from napari_segxai.engine.dispatch import DispatchMode
 from napari_segxai.engine.layers import NetworkLayer, find_layer
 from napari_segxai.engine.merging import decoder_convolutions, merge_maps
-from napari_segxai.engine.modules import find_module
+from napari_segxai.engine.modules import as_weights, find_module
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import entering
@@ -91,7 +91,7 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     activation = replay.activation
     module = find_module(question.model.module, name.partition("@")[0])
     with torch.no_grad(), _RandomKernels(question.seed):
-        instead = module(entered[0])
+        instead = module(as_weights(entered[0], module))
     probability = question.model.probability(question.logits, question.label)[0] * pixels
     count = activation.shape[1]
     lost = torch.zeros(count, device=question.device)

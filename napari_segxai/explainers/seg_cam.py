@@ -12,18 +12,18 @@ forward.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_segxai.engine.layers import NetworkLayer
-from napari_segxai.engine.modules import find_module
+from napari_segxai.engine.dispatch import DispatchMode
+from napari_segxai.engine.layers import NetworkLayer, not_run
+from napari_segxai.engine.modules import as_weights, find_module
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import entering
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.explainers.seg_grad_cam import weighted_sum
 
 if TYPE_CHECKING:
     from napari_segxai.model.segmentation import SegmentationModel
@@ -54,24 +54,36 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
     question.remember_logits(logits.clone())
     question.pixels  # noqa: B018 - an empty region is told
     yield question.step("forward pass")
-    weight = find_module(model.module, head.name).weight.flatten(1)
-    if len(weight) == len(model.labels):
-        row = weight[question.label]
-    elif len(model.labels) == 2 or question.label > 0:  # no output for the background
-        row = weight[question.label - 1] if question.label else -weight[0]
-    else:
-        raise UserError(
-            f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
-        )
-    return Finding(weighted_sum(entered[0], row))
+    if not entered:
+        raise not_run(model.name, head.name)
+    module = find_module(model.module, head.name)
+    with torch.no_grad(), _WithoutBias():
+        sums = module(as_weights(entered[0], module))[0].float()  # one per output of the head
+    if len(sums) == len(model.labels):
+        return Finding(sums[question.label])
+    if len(model.labels) == 2 or question.label > 0:  # no output for the background
+        return Finding(sums[question.label - 1] if question.label else -sums[0])
+    raise UserError(
+        f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
+    )
+
+
+class _WithoutBias(DispatchMode):
+    """While open, convolutions add no bias: what is left is the sum of the features with the weights that are used,
+    however a module keeps them (grouped, transposed, normalised).
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            args = (*args[:2], None, *args[3:])
+        return func(*args, **(kwargs or {}))
 
 
 def _head(model: SegmentationModel) -> NetworkLayer:
     name = model.roles.linear_head
     if name is not None:
         head = next(layer for layer in model.example_layers if layer.name == name)
-        weight = getattr(find_module(model.module, name.partition("@")[0]), "weight", None)
-        if head.convolution and "@" not in name and isinstance(weight, torch.Tensor):
+        if head.convolution and "@" not in name:
             return head
     raise UserError(
         f"{model.name} does not end in a 1x1 convolution, which seg-cam needs; use seg-hires-grad-cam at its last network "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.errors import UserError, plain
+from napari_segxai.model.batches import needs_one_at_a_time
 from napari_segxai.model.outputs import choose_output, covers, may_be_probabilities
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def dry_run(model: SegmentationModel) -> None:
             f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
             "write `values: logits` in the card."
         )
+    with model.in_use(model.device), torch.inference_mode():
+        model.one_at_a_time = needs_one_at_a_time(model, before, out)
     with model.in_use(model.device):
         model.in_doubt = may_be_probabilities(model, before, out)
     model.with_note(note)

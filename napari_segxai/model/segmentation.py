@@ -84,6 +84,7 @@ class SegmentationModel:
         self.place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
         self.side: int | None = None  # of the example, where the network does not run on the usual one
         self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
+        self.one_at_a_time = False  # whether images of one batch change each other; the dry run finds out
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.original: SegmentationModel | None = None  # that of which this is a quick twin
@@ -231,6 +232,8 @@ class SegmentationModel:
 
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
+        if self.one_at_a_time and len(tensor) > 1:
+            return torch.cat([self.pick(self.run(one)) for one in tensor.split(1)])
         return self.pick(self.run(tensor))
 
     def pick(self, out: Any) -> Tensor:

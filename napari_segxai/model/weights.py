@@ -46,14 +46,21 @@ OTHER_KINDS = {
 DEEP = 4
 """So many mappings inside each other are looked through for weights."""
 
+PREFIXES = 32
+"""So many are tried."""
+
 SHOWN = 12
 """So many keys are named when none of them fits."""
 
-AVERAGED = re.compile(r"(^|[._])(ema|swa|average|shadow)", re.IGNORECASE)
-"""Keys of averaged copies of the weights."""
+AVERAGED = re.compile(r"(^|[._])(ema|swa|average|shadow|teacher)", re.IGNORECASE)
+"""Keys of averaged copies of the weights; a mean teacher is one."""
 
 LEFT_OVER = ("total_ops", "total_params")
 """What counters of operations leave in a state dict."""
+
+
+WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What data-parallel training, torch.compile, sharded training and checkpointing put into names."""
 
 
 class _Ignored:
@@ -158,15 +165,18 @@ def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[di
         raise UserError(
             f"{path}: holds no state dict of tensors (found: {keys}); save the network's state_dict()."
         )
-    renamed = {place: _renamed(state, own) for place, state in found.items()}
-    fitting = {place: state for place, state in renamed.items() if _misfit(state, own) is None}
+    named = [(at, place, state) for at in found for place, state in _renamings(at, found[at], own)]
+    fitting: dict[str, dict[str, Tensor]] = {}
+    for _, place, state in named:
+        if place not in fitting and _misfit(state, own) is None:
+            fitting[place] = state
     if not fitting:
-        place = max(renamed, key=lambda place: len(renamed[place].keys() & own.keys()))
-        where = f"{place!r} of the file" if place else "the file"
-        others = [key for key in saved if key != place.partition(".")[0]] if place else []
-        beside = f"; beside it: {_listed(others)}" if others else ""
+        at, _, state = max(named, key=lambda one: len(one[2].keys() & own.keys()))
+        where = f"{at!r} of the file" if at else "the file"
+        others = [key for key in saved if key != at.partition(".")[0]] if at else []
+        beside = f"; beside it: {_listed(others)}" if others and isinstance(saved, Mapping) else ""
         raise UserError(
-            f"{path}: the weights do not fit the architecture: {where} {_misfit(renamed[place], own)}{beside}."
+            f"{path}: the weights do not fit the architecture: {where} {_misfit(state, own)}{beside}."
         )
     # Those that were trained before those that were averaged, which not every network is meant to be run with.
     place = min(fitting, key=lambda place: (bool(AVERAGED.search(place)), place.count(".")))
@@ -209,9 +219,11 @@ def _state_dicts(
     A mapping that lies in several others is looked at once: a small file can hold billions of ways to it.
     """
     seen = set() if seen is None else seen
-    if not isinstance(saved, Mapping) or depth > DEEP or id(saved) in seen:
+    if not isinstance(saved, Mapping | list | tuple) or depth > DEEP or id(saved) in seen:
         return
     seen.add(id(saved))
+    if not isinstance(saved, Mapping):
+        saved = {str(k): item for k, item in enumerate(saved) if isinstance(item, Mapping)}
     tensors = {key: value for key, value in saved.items() if isinstance(value, Tensor)}
     if tensors and all(isinstance(key, str) for key in tensors):
         yield place, tensors
@@ -219,27 +231,37 @@ def _state_dicts(
         yield from _state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1, seen)
 
 
-def _renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights by the names that the network has for them, as far as one change of all names does that."""
-    plain = {
-        key.replace("_orig_mod.", ""): value
-        for key, value in state.items()
-        if key.rpartition(".")[2] not in LEFT_OVER
-    }
-    if own.keys() <= plain.keys() or not own:
-        return plain
-    some = next(iter(own))
-    best = plain
+def _renamings(
+    place: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the weights by the names that the network has for them, with where they lie, in every way in which one change
+    of all names does that: a mapping may hold a network and its average, under two prefixes.
+    """
+    plain = _unwrapped(
+        {key: value for key, value in state.items() if key.rpartition(".")[2] not in LEFT_OVER}
+    )
+    names = _unwrapped({key: key for key in own})  # the network itself may hold wrappers
+    back = lambda found: {names.get(key, key): value for key, value in found.items()}  # noqa: E731
+    yield place, back(plain)
+    if names.keys() <= plain.keys():
+        return
+    some = next(iter(names))
     # In front of the file's names, where one of them ends in one of the network's.
-    for prefix in {key.removesuffix(some) for key in plain if key.endswith("." + some)}:
-        shorter = {key[len(prefix) :]: value for key, value in plain.items() if key.startswith(prefix)}
-        best = max(best, shorter, key=lambda names: len(names.keys() & own.keys()))
+    for prefix in [key.removesuffix(some) for key in plain if key.endswith("." + some)][:PREFIXES]:
+        inside = {key[len(prefix) :]: value for key, value in plain.items() if key.startswith(prefix)}
+        yield f"{place}.{prefix}".strip("."), back(inside)
     # In front of the network's, the other way round.
     first = next(iter(plain), "")
-    for prefix in {key.removesuffix(first) for key in own if first and key.endswith("." + first)}:
-        longer = {prefix + key: value for key, value in plain.items()}
-        best = max(best, longer, key=lambda names: len(names.keys() & own.keys()))
-    return best
+    for prefix in [key.removesuffix(first) for key in names if first and key.endswith("." + first)][
+        :PREFIXES
+    ]:
+        yield place, back({prefix + key: value for key, value in plain.items()})
+
+
+def _unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:
+    """Take wrappers of networks and of their parts out of names, where these stay different."""
+    short = {WRAPPERS.sub("", key): value for key, value in by_name.items()}
+    return short if len(short) == len(by_name) else by_name
 
 
 def _misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:

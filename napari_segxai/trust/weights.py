@@ -120,7 +120,8 @@ class Twin:
         changed = [
             name
             for name in inside
-            if any(
+            if not isinstance(self._own[name], torch.jit.ScriptModule)  # a scripted part takes no hooks
+            and any(
                 not torch.equal(own, copied)
                 for own, copied in zip(_state(self._own[name]), _state(self._copied[name]), strict=True)
             )

@@ -1,0 +1,116 @@
+"""Habits of networks that nobody planned for: the right map, or one sentence that names the cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import card
+from torch import nn
+from torch.nn import functional as F
+
+import napari_segxai as sx
+
+IMAGE = sx.Image(np.random.default_rng(0).random((32, 32), np.float32))
+X = torch.from_numpy(IMAGE.array)[None, None]
+TARGET = sx.Target("object", region="image")
+
+
+def loaded(network: nn.Module, **changes) -> sx.SegmentationModel:
+    return sx.load_model(network.eval(), card=card(**changes))
+
+
+def conv(a: int, b: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(a, b, 3, stride=stride, padding=1)
+
+
+class Small(nn.Module):
+    """A block at half the resolution, and a head."""
+
+    def __init__(self, head: nn.Module | None = None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.enc = nn.Sequential(conv(1, 4, 2), nn.ReLU())
+        self.mid = conv(4, 4)
+        self.head = head or nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return F.interpolate(self.head(self.mid(self.enc(x)).relu()), x.shape[2:])
+
+
+# -- weights that are used in another way than they are kept ---------------------------------------------
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        w = self.weight - self.weight.mean(1, keepdim=True)
+        return F.conv2d(x, w / w.std(1, keepdim=True), self.bias)
+
+
+HEADS = {
+    "transposed": lambda: nn.ConvTranspose2d(4, 2, 1),
+    "standardised": lambda: Standardised(4, 2, 1),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_seg_cam_sums_with_the_weights_that_are_used(head):
+    network = Small(HEADS[head]()).eval()
+    found = sx.explain(loaded(network), IMAGE, TARGET, "seg-cam")
+    with torch.no_grad():
+        want = network.head(network.mid(network.enc(X)).relu())[0, 1] - network.head.bias[1]
+    np.testing.assert_allclose(found.native, want, atol=1e-5)
+
+
+class Autocast(Small):
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("method", ["kernel-weighted", "seg-cam", "seg-ablation-cam", "seg-hires-grad-cam"])
+def test_maps_inside_an_autocast_are_nearly_those_without(method):
+    want, found = (sx.explain(loaded(n), IMAGE, TARGET, method).map for n in (Small(), Autocast()))
+    assert np.corrcoef(want.ravel(), found.ravel())[0, 1] > 0.95
+
+
+# -- what is run depends on the image ---------------------------------------------------------------------
+
+
+class Chooses(nn.Module):
+    """One of two experts is run, by the brightness."""
+
+    def __init__(self):
+        super().__init__()
+        self.bright, self.dark = Small(), Small()
+
+    def forward(self, x):
+        return self.bright(x) if x.mean() > 0.4 else self.dark(x)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("seg-cam", {}),
+        ("kernel-weighted", {}),
+        ("seg-ablation-cam", {}),
+        ("seg-hires-grad-cam", {}),
+        ("seg-eigen-cam", {}),
+    ],
+)
+def test_a_layer_that_is_not_run_on_this_image_is_named(method, params):
+    dark = sx.Image(0.1 * IMAGE.array)
+    with pytest.raises(sx.UserError, match=r"did not run network layer 'bright\.\w+.*' on this image"):
+        sx.explain(loaded(Chooses()), dark, TARGET, method, **params)
+
+
+# -- parts of TorchScript ------------------------------------------------------------------------------------
+
+
+def test_weights_of_scripted_parts_are_made_random():
+    network = Small()
+    network.enc = torch.jit.script(network.enc)
+    model = loaded(network)
+    found = sx.explain(model, IMAGE, TARGET, "vanilla-gradient")
+    [verdict] = sx.check(found, model, TARGET, ["randomised-network"])
+    assert verdict.number is not None
