@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -21,6 +22,12 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml")
 
 collect_ignore = ["peers"]  # these need an environment of their own: `make test-peers`
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every garbage collection; napari makes one with each layer removed."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
