@@ -58,6 +58,10 @@ class Settings:
         Steps of MiSuRe's pruning.
     seed
         Of the Triangle images and of RISE's masks.
+    draws
+        Random maps beside every number.
+    labels
+        Of the blocks, the first ones; all by default.
     sweep_datasets
         Those whose cases are swept; of the blocks, the first one's white matter.
     note
@@ -74,6 +78,8 @@ class Settings:
     masks_head: int = 100
     iterations: int = 100
     seed: int = 1
+    draws: int = DRAWS
+    labels: int | None = None
     sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
     note: str = ""
 
@@ -94,6 +100,8 @@ class Settings:
             masks=110,
             masks_tissue=20,
             iterations=2,
+            draws=2,
+            labels=1,
             sweep_datasets=("triangle",),
         )
 
@@ -121,6 +129,8 @@ class Case:
         Of RISE.
     sweep
         Whether the sweeps are run on it.
+    draws
+        Random maps beside every number.
     """
 
     dataset: str
@@ -131,12 +141,13 @@ class Case:
     truth: np.ndarray | None
     masks: int
     sweep: bool
+    draws: int = DRAWS
 
     @property
     def identity(self) -> Row:
         """What a kept result has to agree in."""
         asked = {"sha256": self.image.sha256, "model": self.model.sha256, "label": self.label}
-        return {**asked, "baseline": BASELINE, "code": _code()}
+        return {**asked, "baseline": BASELINE, "draws": self.draws, "code": _code()}
 
     @property
     def mask_size(self) -> int:
@@ -152,11 +163,12 @@ class Case:
         return self.model.predict(self.image, device=DEVICE) == self.model.label_index(self.label)
 
 
+@cache
 def cases(settings: Settings) -> list[Case]:
-    """Return all cases, in the order of the settings' data sets."""
+    """Return all cases, in the order of the settings' data sets; every experiment gets the same, with their networks."""
     made = {"triangle": _triangles, "photograph": _photograph, "tissue": _tissue, "head": _head}
     return [
-        replace(case, sweep=case.sweep and name in settings.sweep_datasets)
+        replace(case, sweep=case.sweep and name in settings.sweep_datasets, draws=settings.draws)
         for name in settings.datasets
         for case in made[name](settings)
     ]
@@ -195,7 +207,7 @@ def _tissue(settings: Settings) -> Iterable[Case]:
         affine[:3, 3] += affine[:3, :3] @ (i, j, z - side // 2)
         image = sx.Image(brain.array[place], affine=affine, name=f"brain block {k}")
         truth = tissue.array[place].astype(int)
-        for label in model.labels[1:]:
+        for label in model.labels[1:][: settings.labels]:
             yield Case("tissue", f"block {k} {label}", model, image, label, truth, settings.masks_tissue,
                        k == 0 and label == "white matter")  # fmt: skip
 
@@ -315,7 +327,7 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
     for threshold in thresholds:
         found = sx.evaluate(
             case.model, maps, case.image, case.label, device=DEVICE, controls=0, binarise=threshold,
-            metrics=("dice-explained", "perturbation-ratio-image"), baseline=BASELINE,
+            metrics=("dice-explained", "perturbation-ratio-image"), baseline=BASELINE, chance=case.draws,
         )  # fmt: skip
         for name, map in maps.items():
             ratio = found.value(name, "perturbation-ratio-image")
@@ -351,11 +363,11 @@ def level(chance: Chance | tuple[float, float] | None) -> Row:
 def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row]:
     """Return what random masks with the values of these explain, by name; `masks` in [0, 1], on the image grid."""
     job = Job.make(case.model, case.image, case.label, "misure", device=DEVICE)
-    found = finish(random_masks(job, masks, BASELINE))
+    found = finish(random_masks(job, masks, BASELINE, case.draws))
     return {name: level(found.get(name)) for name in masks}
 
 
-def inside_by_chance(map: np.ndarray, region: np.ndarray, seed: int = 0) -> Row:
+def inside_by_chance(map: np.ndarray, region: np.ndarray, draws: int, seed: int = 0) -> Row:
     """Return which share of the positive mass of random maps with a map's values lies in a region.
 
     Parameters
@@ -367,6 +379,6 @@ def inside_by_chance(map: np.ndarray, region: np.ndarray, seed: int = 0) -> Row:
     if not positive.any():
         return level(None)
     values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
-    fields = (random_field(map.shape, seed, k) for k in range(DRAWS))
+    fields = (random_field(map.shape, seed, k) for k in range(draws))
     maps = (with_values(field, values, seed + k).numpy() for k, field in enumerate(fields))
     return level(Chance.of([float((one * region).sum() / one.sum()) for one in maps]))

@@ -21,7 +21,7 @@ from figures import draw
 from reasons import REASONS
 from summary import Line, Verdict, grouped, line, mean, number
 
-from napari_segxai.metrics.chance import CELLS, DRAWS, MARK
+from napari_segxai.metrics.chance import CELLS, MARK
 
 SAYS = {True: "holds", False: "**does not hold**", None: "cannot be told"}
 
@@ -116,7 +116,7 @@ dominate; here are also the median and the ratio of sums. "On the image" counts 
 so the first paper seems to count MiSuRe's region, but not the masks of the other methods.
 
 Beside every Dice explained stands what *random maps* of the same area explain: coarse grids of {CELLS} random cells per axis,
-enlarged and cut to that area, {DRAWS} draws; their mean, their 95th percentile, and in how many cases the map is above the
+enlarged and cut to that area, {settings.draws} draws; their mean, their 95th percentile, and in how many cases the map is above the
 latter. {MARK} marks a mean Dice that is not above the mean of the 95th percentiles. The papers have no such control. A map without a positive value is
 "empty": it shows the network nothing, and its Dice counts as 0, as does that of random maps beside it.
 """

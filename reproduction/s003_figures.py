@@ -62,7 +62,7 @@ def _pixel_sets(case: Case, predicted: np.ndarray, store: Store | None) -> list[
                     "method": name,
                     "pixels": pixels,
                     "inside": energy_inside(map, predicted),
-                    **inside_by_chance(map, predicted),
+                    **inside_by_chance(map, predicted, case.draws),
                     "near": energy_inside(map, near),
                     "highest": float(np.abs(map).max()),
                 }
@@ -109,7 +109,7 @@ def _layers(case: Case, store: Store | None) -> list[Row]:
                     "depth": k / (len(flow.layers) - 1),
                     "cells": int(np.prod(tile.map.shape)),
                     "inside": inside,
-                    **inside_by_chance(tile.map, shares(predicted, tile.map.shape).numpy()),
+                    **inside_by_chance(tile.map, shares(predicted, tile.map.shape).numpy(), case.draws),
                     "dice": tile.dice,
                 }
             )

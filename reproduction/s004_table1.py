@@ -39,7 +39,7 @@ def _measure(case: Case) -> list[Row]:
     maps = {name: case.explain(method).map for name, method in METHODS.items()}
     found = sx.evaluate(
         case.model, maps, case.image, case.label, truth=truth, device=DEVICE, controls=0,
-        metrics=tuple(METRICS.values()), threshold="mean", components="largest",
+        metrics=tuple(METRICS.values()), threshold="mean", components="largest", chance=case.draws,
     )  # fmt: skip
     return [
         {

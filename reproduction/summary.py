@@ -52,7 +52,7 @@ class Line:
     @property
     def is_chance(self) -> bool:
         """Whether the mean Dice is no better than what random maps of the same area reach."""
-        return self.high is not None and not above(self.dice, self.high)
+        return self.high is not None and not more(self.dice, self.high)
 
 
 def line(rows: Sequence[Row]) -> Line:
@@ -72,7 +72,7 @@ def line(rows: Sequence[Row]) -> Line:
         chance=mean(_level(row, "chance") for row in used),
         high=mean(_level(row, "chance_high") for row in used),
         above=sum(
-            bool(above(row["dice"], row["chance_high"])) for row in used if row.get("chance_high") is not None
+            more(row["dice"], row["chance_high"]) for row in used if row.get("chance_high") is not None
         ),
     )
 
@@ -138,6 +138,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if value and abs(value) < 0.5 * 10**-digits:
         return f"{value:.1g}"
     return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def more(one: float, other: float) -> bool:
+    """Tell whether a number is larger than another, and not by rounding alone."""
+    return bool(above(one, other))
 
 
 def ordered(values: Sequence[float | None], *, falling: bool) -> bool | None:

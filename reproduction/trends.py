@@ -14,8 +14,7 @@ import s001_sweeps
 import s002_table1
 from common import Row
 from s001_table1 import AREA, MSR
-from summary import Line, Verdict, grouped, line, mean, number, ordered, paired
-from summary import above as more
+from summary import Line, Verdict, grouped, line, mean, more, number, ordered, paired
 
 SGC, HIRES = "Seg-Grad-CAM", "Seg-HiRes-Grad-CAM"
 CLEARLY = 5

@@ -92,6 +92,53 @@ def test_ratios_are_those_of_the_masks(kept):
     assert all(a >= b for a, b in zip(low, high, strict=True))
 
 
+def test_what_random_maps_reach_stands_beside_every_number(written, kept):
+    table = kept("s002_table1") + kept("s001_table1") + kept("s001_sweeps")
+    for row in table:
+        assert (row["chance"] is None) == (row["dice"] is None)
+        assert row["chance"] is None or 0 <= row["chance"] <= row["chance_high"] <= 1
+    for row in kept("s003_figures"):
+        if row.get("inside") is not None:
+            assert 0 <= row["chance"] <= row["chance_high"] <= 1
+    for row in kept("s004_table1"):
+        for name in ("EPG", "MEPG"):
+            assert row[name] is None or 0 <= row[f"{name} chance"] <= row[f"{name} chance_high"] <= 1
+    areas = kept("s001_table1_areas")
+    assert {row["threshold"] for row in areas} == {0.05, 0.1, 0.2, 0.4, None}
+    assert all(row["chance"] <= row["chance_high"] for row in areas)
+    text = (written / "reproduction.md").read_text()
+    assert (
+        text.count("| random maps: mean | 95 % |") == 7
+    )  # three tables of two data sets, and the paper's areas
+    assert "Against random maps of the same area" in text
+    assert "no reason was found yet" not in "".join(
+        line for line in text.splitlines() if "comes of where its" in line
+    )
+
+
+def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
+    trends, methods = scripts["trends"], ("Seg-Grad-CAM", "RISE 110")
+    rows = [row for row in kept("s002_table1") if row["method"] in methods] + kept("s001_table1")
+    MSR = scripts["s001_table1"].MSR
+    for dice, high, wanted in (
+        (0.9, 0.5, True),
+        (0.5, 0.9, False),
+        (0.5, 0.5 - 1e-6, False),
+        (0.9, None, None),
+    ):
+        found = trends.s001_table(changed(rows, MSR, dice=dice, chance=high, chance_high=high), "triangle")
+        [verdict] = [v for v in found if v.key == "s001-chance-msr"]
+        assert verdict.holds is wanted
+    line = scripts["summary"].line
+    one = line([{"size": 1, "mask": 1, "image": 1, "dice": d, "chance": c, "chance_high": c} for d, c in
+                ((0.5, 0.4), (0.3, 0.4), (None, None))])  # fmt: skip
+    assert (one.above, one.empty, one.chance) == (1, 1, pytest.approx(0.8 / 3))
+    assert one.is_chance  # no more than random maps on average
+    ordered = scripts["summary"].ordered
+    assert ordered([0.5, 0.4, 0.3], falling=True)
+    assert not ordered([0.5, 0.4, 0.4 - 1e-6], falling=True)  # a tie is no fall
+
+
 def test_a_low_learning_rate_prunes_nothing(scripts, kept):
     found = scripts["trends"].s001_sweep(kept("s001_sweeps"), "triangle")
     [verdict] = [v for v in found if v.key == "s001-lr-identical"]
