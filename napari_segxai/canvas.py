@@ -172,6 +172,7 @@ class Canvas:
             warnings=list(self.warnings),
             display={
                 "values": "raw",
+                "unit": job.unit,
                 "signed": signed,
                 "range": [low, high],
                 "contrast_limits": limits,

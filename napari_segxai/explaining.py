@@ -277,6 +277,13 @@ class Job:
         return [self.slice] if self.slice is not None else list(range(many))
 
     @property
+    def unit(self) -> str:
+        """What a value of the map is, in a few words."""
+        score = self.target.score.replace("_", "-")
+        of = f"summed {score}" if self.target.reduction == "sum" else score
+        return self.method.unit_of(self.options).replace("{score}", of)
+
+    @property
     def passes(self) -> Passes:
         """The passes that are expected."""
         return self.planned * len(self.slices)

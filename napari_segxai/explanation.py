@@ -200,7 +200,7 @@ class Explanation:
                 features=_by_label({"label": self.record.model["labels"]}),
             )
         for name, mask in self.masks.items():
-            color = MASK_COLORS.get(name, "#f0f0f0")
+            color = MASK_COLORS.get(name, OTHER_MASK)
             add(
                 mask.astype(np.uint8),
                 name,
@@ -302,6 +302,7 @@ SHORT = {"minimally_sufficient_region": "minimal region"}
 """What a mask is called in a list of layers, where long names are cut in the middle."""
 
 MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#f9f871"}
+OTHER_MASK = "#f0f0f0"
 
 IN_3D = {"rendering": "attenuated_mip", "attenuation": 0.05}
 """How a map is drawn over its volume in 3D: what lies deeper is dimmed, and the image shows through."""

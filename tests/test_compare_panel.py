@@ -117,6 +117,12 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
     assert shown == ["saliency #2 · seg-grad-cam"]
+    assert "against" in panel.run_bar.legend.text()
+    assert "activation × gradient" in viewer.canvas.overlays.text.text
+    assert panel.sides.is_folded  # the results have the room, and the form comes back at a click
+    panel.run_bar.fold.click()
+    assert panel.fields.label_box.isVisible()
+    assert panel.run_bar.run.isVisible()
     assert panel.results.curves.lines["seg-grad-cam"].opts["pen"].widthF() == 3
     table.select("vanilla-gradient")
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]

@@ -173,6 +173,8 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
     names = [layer.name for layer in viewer.layers]
     name = "saliency #1 · triangle at decoder3"
     assert names == ["triangle_1", "prediction · Triangle", name]
+    assert "against" in flow_panel.run_bar.legend.text()
+    assert "outline: prediction" in flow_panel.results.range.text()
     image = sx.read_image(TRIANGLE)
     ex = sx.explain(sx.load_model("triangle"), image, "triangle", "seg-grad-cam", layer="decoder3")
     np.testing.assert_allclose(viewer.layers[name].data, ex.map, rtol=1e-4, atol=1e-5 * ex.map.max())

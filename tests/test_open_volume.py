@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from napari_segxai.gui import open_volume
 from napari_segxai.io import VOLUMES
 
 SPACING = (1.0, 2.0, 3.0)
+OURS = "SegXAI: napari-segxai"
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def is_right(layer) -> bool:
 
 
 def test_a_dropped_volume_opens_right_whatever_was_remembered(viewer, volume, drop, dialog, preferred):
-    asked = dialog("napari-segxai", True)
+    asked = dialog(OURS, True)
     drop(volume)
     assert is_right(viewer.layers[-1])
     assert len(asked) == 1
@@ -79,7 +82,7 @@ def test_a_dropped_volume_opens_right_whatever_was_remembered(viewer, volume, dr
     assert len(asked) == 1  # once and for all
     # who took napari's own reader once, and had that remembered, is asked again when it fails
     get_settings().plugins.extension2reader = {"*.gz": "napari"}
-    dialog("napari-segxai", False)
+    dialog(OURS, False)
     drop(volume)
     assert is_right(viewer.layers[-1])
     assert len(viewer.layers) == 3
@@ -94,10 +97,28 @@ def test_a_dropped_volume_opens_right_whatever_was_remembered(viewer, volume, dr
     assert preferred() == {"*.gz": "napari"}
 
 
+@pytest.mark.parametrize("kind", [".nii.gz", ".nii", ".NII.GZ"])
+def test_who_presses_ok_at_napari_s_question_opens_it_right(viewer, volume, drop, monkeypatch, kind):
+    path = volume.removesuffix(".nii.gz") + kind
+    nib.save(nib.load(volume), path.lower())
+    os.rename(path.lower(), path)
+    asked = []
+
+    def ok(self):  # what is chosen already stays chosen
+        asked.append([button.text() for button in self.reader_btn_group.buttons()])
+        return 1
+
+    monkeypatch.setattr(QtReaderDialog, "exec_", ok)
+    drop(path)
+    assert is_right(viewer.layers[-1])
+    assert len(asked) == 1
+    assert len(asked[0]) > 1
+
+
 def test_open_volume_takes_our_reader_and_offers_to_do_so_always(
     viewer, volume, drop, dialog, monkeypatch, tmp_path
 ):
-    asked = dialog("napari-segxai", False)
+    asked = dialog(OURS, False)
     notes = []
     notification_manager.notification_ready.connect(notes.append)
     (tmp_path / "torn.nii").write_bytes(b"torn")

@@ -8,6 +8,7 @@ from networks import LinearHead, card
 from test_explain_panel import use_model
 
 import napari_segxai as sx
+from napari_segxai.explainers.registry import all_methods, find_method
 from napari_segxai.gui.runs import told
 
 
@@ -45,6 +46,12 @@ def test_the_newest_run_is_on_top_and_older_ones_step_back(viewer, triangle_pane
     run_panel(panel, "seg-grad-cam", layer="bottleneck")
     assert names(viewer)[-2] == "saliency #3 · seg-grad-cam · bottleneck · seed 7"
     assert len(set(names(viewer))) == len(viewer.layers)
+    # what was without doubt before says now what tells it from the newer ones; a name that the user gave stays
+    assert "saliency #2 · seg-grad-cam · decoder3 · seed 0" in names(viewer)
+    assert "stages #1 · misure · seed 0" in names(viewer)
+    viewer.layers["saliency #2 · seg-grad-cam · decoder3 · seed 0"].name = "my favourite"
+    run_panel(panel, "seg-grad-cam", layer="decoder2")
+    assert "my favourite" in names(viewer)
 
 
 def test_a_partial_run_and_a_whole_one_share_a_prediction(viewer, triangle_panel, run_panel):
@@ -63,7 +70,7 @@ def test_nothing_is_hidden_where_layers_lie_side_by_side(viewer, triangle_panel,
     run_panel(triangle_panel, "seg-grad-cam")
     viewer.canvas.grid.enabled = True
     run_panel(triangle_panel, "seg-grad-cam", layer="decoder3")
-    assert "saliency #1 · seg-grad-cam" in seen(viewer)
+    assert "saliency #1 · seg-grad-cam · bottleneck" in seen(viewer)
 
 
 def record(**changes) -> dict:
@@ -110,11 +117,21 @@ def test_a_name_stays_short_however_much_differs():
     assert len(told(other, [record()])) < 90
 
 
-def test_the_map_has_a_colour_bar_and_a_title_on_the_canvas(viewer, triangle_panel, run_panel):
+def test_the_map_has_a_colour_bar_a_title_and_a_unit_on_the_canvas(viewer, triangle_panel, run_panel):
     run_panel(triangle_panel, "seg-grad-cam")
-    layer = viewer.layers["saliency #1 · seg-grad-cam"]
+    layer, text = viewer.layers["saliency #1 · seg-grad-cam"], viewer.canvas.overlays.text
     assert layer.colorbar.visible
-    assert layer.name_overlay.visible
+    assert text.text == "saliency #1 · seg-grad-cam\n    activation × gradient of the logit"
+    assert text.visible
+    layer.name = "renamed"
+    assert text.text.startswith("renamed\n")
+    layer.visible = False
+    assert not text.visible
+    layer.visible = True
+    assert text.visible
+    text.text = "of the user"
+    viewer.layers.remove(layer)
+    assert text.text == "of the user"
     assert not viewer.layers["triangle_1"].colorbar.visible  # that is the user's
 
 
@@ -138,7 +155,7 @@ def test_the_status_bar_tells_every_map_under_the_cursor(viewer, triangle_panel,
     viewer.canvas.grid.enabled = False
     run_panel(triangle_panel, "seg-grad-cam", layer="decoder3")
     old, new = (
-        viewer.layers["saliency #1 · seg-grad-cam"],
+        viewer.layers["saliency #1 · seg-grad-cam · bottleneck"],
         viewer.layers["saliency #2 · seg-grad-cam · decoder3"],
     )
     old.visible = True
@@ -184,3 +201,20 @@ def test_in_3d_the_map_is_seen_through_and_the_bodies_step_aside(viewer, open_pa
     assert prediction.visible  # as it was
     assert not saliency.visible
     assert viewer.layers["volume"].visible
+
+
+def test_every_method_says_what_its_values_are():
+    for method in all_methods():
+        for preset in ({}, *method.presets.values()):
+            words = method.unit_of(method.make_options(dict(preset)))
+            assert 5 < len(words) < 60, method.name
+            assert "{" not in words.replace("{score}", ""), method.name
+    assert (
+        find_method("rise")
+        .unit_of(find_method("rise").make_options({"score": "dice"}))
+        .startswith("mean Dice")
+    )
+    asked = find_method("occlusion").unit_of(find_method("occlusion").make_options({}))
+    assert asked == "{score} lost when hidden"
+    wrapped = find_method("stable-explanation").make_options({"wraps": "occlusion"})
+    assert find_method("stable-explanation").unit_of(wrapped) == asked

@@ -132,6 +132,12 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
     assert "nothing could be pruned" not in panel.results.note.text()
     panel.results.select(0)
     assert "nothing could be pruned" in panel.results.note.text()
+    assert viewer.canvas.overlays.text.text.endswith("share of the pixel that is kept")
+    assert panel.run_bar.legend.isHidden()  # the outlines of MiSuRe are not among the layers
+    assert panel.sides.is_folded
+    panel.run_bar.fold.click()
+    assert panel.fields.method_box.isVisible()
+    assert panel.run_bar.run.isVisible()
 
     # the files are those of Sweep.save
     panel.save(tmp_path / "gui")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,11 @@ from napari_segxai.errors import UserError
 
 Merge = Literal["mean of rescaled", "sum of raw"]
 HELP = "mean of maps that are each scaled to [0, 1] (published code; strength is lost), or sum of raw maps"
+
+
+def merged_unit(unit: str) -> Callable[[Any], str]:
+    """Return what says the unit of merged maps, which have one of their own only where they stay raw."""
+    return lambda options: f"{unit}, summed" if options.merge == "sum of raw" else "mean of maps from 0 to 1"
 
 
 def decoder_convolutions(layers: Sequence[NetworkLayer], model: str) -> list[NetworkLayer]:

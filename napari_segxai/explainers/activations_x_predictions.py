@@ -40,6 +40,9 @@ class Options:
     question="layer",
     needs=("network layers",),
     summary="which features are active where the label is predicted, and where else they are",
+    unit=lambda options: (
+        "activation × probability" if options.weights == "elementwise" else "weighted activation"
+    ),
     source="after Saleem et al. 2021, reconstructed",
     options=Options,
     passes=lambda options, size: Passes(1, 0),

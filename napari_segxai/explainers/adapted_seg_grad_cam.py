@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_segxai.engine.merging import HELP, Merge, decoder_convolutions, merge_maps
+from napari_segxai.engine.merging import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
@@ -36,6 +36,7 @@ class Options:
     question="layer",
     needs=("network layers", "gradients"),
     summary="what the whole decoder attends to, channel by channel",
+    unit=merged_unit("activation × gradient of the {score}"),
     source="Mullan and Sonka, JMI 2022",
     options=Options,
     passes=lambda options, size: Passes(1, 1),

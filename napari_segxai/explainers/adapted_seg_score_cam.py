@@ -16,7 +16,7 @@ from typing import Literal
 
 from napari_segxai.engine.baselines import HELP as BASELINES
 from napari_segxai.engine.baselines import Baseline
-from napari_segxai.engine.merging import HELP, Merge, decoder_convolutions, merge_maps
+from napari_segxai.engine.merging import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import activations
@@ -47,6 +47,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="layer",
     needs=("network layers",),
     summary="what the whole decoder attends to, tried out with masks instead of gradients",
+    unit=merged_unit("weighted activation"),
     source="Mullan and Sonka, JMI 2022",
     options=Options,
     passes=_passes,

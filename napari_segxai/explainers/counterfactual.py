@@ -103,6 +103,9 @@ def _passes(options: Options, size: Size) -> Passes:
     family="adversarial and counterfactual",
     question="what-if",
     summary="a small change of the image that makes the object vanish from the segmentation, or appear in it",
+    unit=lambda options: (
+        "change of the margin by the piece" if options.search == "segments" else "change of the input"
+    ),
     source="after Singh et al., ISBI 2022; Zemni et al. (OCTET), CVPR 2023",
     options=Options,
     passes=_passes,

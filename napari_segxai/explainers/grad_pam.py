@@ -41,6 +41,7 @@ class Options:
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer the evidence for single pixels lies",
+    unit="activation × gradient of the {score}",
     source="Hasany et al. 2025; Ho et al. 2020",
     options=Options,
     passes=lambda options, size: Passes(1, options.pixels),

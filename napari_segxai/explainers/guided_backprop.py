@@ -66,6 +66,7 @@ class Options:
     question="evidence",
     needs=("gradients",),
     summary="which structures of the image early layers saw on the way to the label",
+    unit="guided gradient of the {score}",
     source="Springenberg et al., ICLR Workshops 2015; Wickstrøm et al., MedIA 2020",
     options=Options,
     passes=lambda options, size: Passes(options.dropout_passes + 1, options.dropout_passes or 1),

@@ -50,6 +50,7 @@ class Options:
     question="layer",
     needs=("network layers", "gradients"),
     summary="which structures early layers saw, where a network layer speaks for the label",
+    unit="CAM × guided gradient of the {score}",
     source="Selvaraju et al., ICCV 2017; Zeineldin et al. 2022",
     options=Options,
     passes=lambda options, size: Passes(2, 2),

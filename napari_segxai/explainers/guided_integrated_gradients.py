@@ -83,6 +83,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on a path through what matters least first",
+    unit="part of the {score}",
     source="Kapishnikov et al., CVPR 2021",
     options=Options,
     passes=_passes,

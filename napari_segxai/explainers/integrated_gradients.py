@@ -53,6 +53,7 @@ class Options:
     question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on the way from a baseline to the image",
+    unit="part of the {score}",
     source="Sundararajan et al., ICML 2017",
     options=Options,
     passes=lambda options, size: Passes(

@@ -62,6 +62,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="evidence",
     summary="how much of the score each part of the image contributes; the shares add up",
+    unit="part of the {worth}, by cell",
     source="Lundberg & Lee, NeurIPS 2017; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
     passes=_passes,

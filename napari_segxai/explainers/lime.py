@@ -61,6 +61,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="evidence",
     summary="a linear model of what the network does near this image, superpixel by superpixel",
+    unit="{worth} that the superpixel adds",
     source="Ribeiro et al., KDD 2016",
     options=Options,
     passes=_passes,

@@ -104,6 +104,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="need",
     needs=("gradients",),
     summary="what the network needed to see: the smallest part of the image that still gives this segmentation",
+    unit="share of the pixel that is kept",
     source="Hasany, Mériaudeau, Petitjean 2026",
     options=Options,
     passes=_passes,

@@ -87,6 +87,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="what-if",
     summary="what the target loses when a part of the image is hidden",
+    unit="{worth} lost when hidden",
     source="Zeiler & Fergus, ECCV 2014; Gipiškis et al. 2023",
     options=Options,
     passes=_passes,

@@ -94,6 +94,9 @@ class Method:
         Of "network layers", "gradients", "folder", "training".
     summary
         What its map says, in one sentence.
+    unit
+        What a value of its map is, in a few words, or what says so of its options: {score} stands for the target's score,
+        {worth} for what is read of masked copies.
     source
         The paper.
     spatial_dims
@@ -116,6 +119,7 @@ class Method:
     question: str
     needs: tuple[str, ...]
     summary: str
+    unit: str | Callable[[Any], str]
     source: str
     options: type
     run: Run
@@ -133,6 +137,12 @@ class Method:
     def layer_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that take a network layer."""
         return tuple(p.name for p in self.parameters if p.type is LayerName)
+
+    def unit_of(self, options: Any) -> str:
+        """Return what a value of its map is, with {score} for the target's score."""
+        unit = self.unit if isinstance(self.unit, str) else self.unit(options)
+        worth = getattr(options, "score", "target")
+        return unit.replace("{worth}", {"target": "{score}", "dice": "Dice"}.get(worth, worth))
 
     def looks_inside(self, options: Any) -> bool:
         """Tell whether it looks at what single layers of the network return; its options may know better."""
@@ -184,6 +194,7 @@ def explainer(
     family: str,
     question: str,
     summary: str,
+    unit: str | Callable[[Any], str],
     source: str,
     options: type,
     passes: Callable[[Any, Size], Passes],
@@ -203,6 +214,7 @@ def explainer(
             question=question,
             needs=tuple(needs),
             summary=summary,
+            unit=unit,
             source=source,
             options=options,
             run=run,

@@ -87,6 +87,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="need",
     summary="which parts of the image, when kept, keep the object in the segmentation",
+    unit=lambda options: ("mean" if options.normalise else "sum") + " {worth} of copies that show the pixel",
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
     passes=_passes,

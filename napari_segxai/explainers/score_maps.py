@@ -44,6 +44,7 @@ class Options:
     family="intermediate features",
     question="evidence",
     summary="what the network says about each region of the image, best regions first",
+    unit="mean {score} of the region",
     source="Schorr et al. 2021 (NeuroScope); Kapishnikov et al., ICCV 2019 (XRAI)",
     options=Options,
     passes=lambda options, size: Passes(1, 0),

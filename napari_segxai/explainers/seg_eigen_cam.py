@@ -45,6 +45,7 @@ class Options:
     question="layer",
     needs=("network layers",),
     summary="the pattern that dominates a network layer; without gradients the same for every label",
+    unit="activation along the first component",
     source="Muhammad and Yeasin, IJCNN 2020; Chung and Ying 2025",
     options=Options,
     passes=lambda options, size: Passes(1, 0 if options.weighting == "none" else 1),

@@ -37,6 +37,7 @@ class Options:
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer the activations push the label's score up or down",
+    unit="activation × gradient of the {score}",
     source="Rheude et al., MELBA 2024",
     options=Options,
     passes=lambda options, size: Passes(1, 1),

@@ -46,6 +46,7 @@ class Options:
     question="layer",
     needs=("network layers",),
     summary="which feature channels keep the label in the segmentation when only what they see is shown",
+    unit="weighted activation",
     source="Wang et al., CVPR Workshops 2020",
     options=Options,
     passes=lambda options, size: Passes(1 + size.channels(options.layer), 0),

@@ -81,6 +81,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="evidence",
     summary="in how much of the score's variance each part of the image has a hand, alone and with others",
+    unit="share of the variance of the {worth}",
     source="Fel et al., NeurIPS 2021; Shreim et al.",
     options=Options,
     passes=_passes,

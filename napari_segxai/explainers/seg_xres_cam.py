@@ -43,6 +43,7 @@ class Options:
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer evidence for the label lies, at a resolution of your choice",
+    unit="activation × gradient of the {score}",
     source="Hasany et al., CVPR Workshops 2023",
     options=Options,
     passes=lambda options, size: Passes(1, 1),

@@ -127,6 +127,7 @@ def _passes(options: Options, size: Size) -> Passes:
     family="perturbation",
     question="trust",
     summary="which parts of another method's map stay when the image is disturbed a little",
+    unit=lambda options: options.wrapped[0].unit_of(options.wrapped[1]),
     source="Gan et al., CCS 2022 (MeTFA)",
     options=Options,
     passes=_passes,

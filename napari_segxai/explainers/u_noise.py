@@ -138,6 +138,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="need",
     needs=("gradients", "training"),
     summary="where a trained noise network must not disturb the image, if the prediction is to stay",
+    unit="1 − noise that the pixel bears",
     source="Koker et al., ICIP 2021; Okamoto et al. 2023",
     options=Options,
     passes=_passes,

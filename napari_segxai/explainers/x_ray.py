@@ -93,6 +93,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="evidence",
     needs=("gradients",),
     summary="what the network looks at along a thin object, and how far from each end, junction and middle",
+    unit="part of the {score} at the nodes",
     source="Garret et al. (XAI-VesselNet), 2023",
     options=Options,
     passes=_passes,

@@ -29,9 +29,10 @@ from napari_segxai.gui.fields import mark_absent
 from napari_segxai.gui.grid_view import GridView
 from napari_segxai.gui.inspector import Case
 from napari_segxai.gui.label_look import LabelLook
+from napari_segxai.gui.legend import legend
 from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
-from napari_segxai.gui.showing import show_map
+from napari_segxai.gui.showing import MAP_ALONE, show_map
 from napari_segxai.gui.shown import Shown, frame_words
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
@@ -244,6 +245,8 @@ class ComparePanel(QWidget):
             layer = weak()
             if layer is not None and layer in self.viewer.layers:
                 layer.visible = other == name
+        of = found.explanations.get(name)
+        self.run_bar.show_legend(legend(of, MAP_ALONE) if of is not None else "")
         there = self._shown[name]() if name in self._shown else None
         if (there is None or there not in self.viewer.layers) and name in found.explanations:
             self._shown[name] = ref(show_map(self.viewer, found.explanations[name], name))

@@ -26,8 +26,10 @@ from napari_segxai.gui.flow_export import ExportMenu
 from napari_segxai.gui.flow_form import FlowForm
 from napari_segxai.gui.flow_results import FlowResults
 from napari_segxai.gui.label_look import LabelLook
+from napari_segxai.gui.legend import legend
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
-from napari_segxai.gui.showing import show
+from napari_segxai.gui.runs import LONGEST, shortened
+from napari_segxai.gui.showing import MAP_ALONE, show
 from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
 
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
 
 NAME = "Information flow (napari-segxai)"
 """What napari calls the dock."""
-
-AS_LAYERS = frozenset({"saliency", "prediction"})
-"""Layers of an explanation that a clicked tile becomes."""
 
 
 class FlowPanel(QWidget):
@@ -226,12 +225,13 @@ class FlowPanel(QWidget):
         def done(outcome: jobs.Outcome) -> None:
             self._making -= 1
             if outcome.result is not None:
+                self.run_bar.show_legend(legend(outcome.result, MAP_ALONE))
                 self._to_show = show(
                     self.viewer,
                     outcome.result,
                     self._closed,
-                    about=f"{label} at {layer}",
-                    roles=AS_LAYERS,
+                    about=f"{shortened(label, LONGEST)} at {shortened(layer, LONGEST)}",
+                    roles=MAP_ALONE,
                 )
             elif outcome.error is not None and not self.run_bar.is_running:
                 self.run_bar.set_failed(outcome, result=True)

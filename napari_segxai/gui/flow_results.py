@@ -109,11 +109,13 @@ class FlowResults(QWidget):
         if self.flow is None:
             return
         if not self.common:
-            self.range.setText("blue against, red for the label; each tile to its own end")
+            self.range.setText(
+                "blue against, red for the label; each tile to its own end; white outline: prediction"
+            )
             return
         end = flow_view.limit(self.flow, next(iter(self.flow.tiles.values())), common=True)
         number = flow_words.number(end)
-        self.range.setText(f"blue −{number} against, red +{number} for the label")
+        self.range.setText(f"blue −{number} against, red +{number} for the label; white outline: prediction")
 
     def _on_click(self, label: str, layer: str, add: bool) -> None:
         self.grid.select((label, layer), add=add)

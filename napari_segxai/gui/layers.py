@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.errors import UserError
-from napari_segxai.gui import watching
+from napari_segxai.gui import caption, watching
 from napari_segxai.gui.shown import axes_shown, indices_shown, meta_of
 from napari_segxai.gui.shown import frame_of as frame_of
 from napari_segxai.image import Image
@@ -143,7 +143,8 @@ def add_layers(
         if layer.metadata["segxai_role"] in explanation.masks:
             layer.contour = 1  # no argument of Labels; outlines leave the map below visible
         if layer.metadata["segxai_role"] == "saliency":
-            layer.colorbar.visible = layer.name_overlay.visible = True
+            layer.colorbar.visible = True
+            caption.tell_of(viewer, layer)
         solid = [k for k, other in enumerate(viewer.layers) if other._type_string in ("image", "labels")]
         viewer.layers.insert(solid[-1] + 1 if solid else len(viewer.layers), layer)
         if viewer.dims.ndisplay == 3:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_segxai.explanation import MASK_COLORS, SHORT, stage_colors
+from napari_segxai.explanation import MASK_COLORS, OTHER_MASK, SHORT, stage_colors
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
@@ -15,14 +16,20 @@ STEPS = 4
 """Of the colours of the stages, as many as are drawn."""
 
 
-def legend(explanation: Explanation) -> str:
-    """Return the outlines, the stages and the ends of the colour scale of a result; "" where it has none of them."""
+def legend(explanation: Explanation, roles: Collection[str] | None = None) -> str:
+    """Return the outlines, the stages and the ends of the colour scale of a result; "" where it has none of them.
+
+    Parameters
+    ----------
+    roles
+        Which of its layers are drawn; all by default.
+    """
     parts = [
-        f"{_box('▢', color)} {SHORT.get(name, name.replace('_', ' '))}"
-        for name, color in MASK_COLORS.items()
-        if name in explanation.masks
+        f"{_box('▢', MASK_COLORS.get(name, OTHER_MASK))} {SHORT.get(name, name.replace('_', ' '))}"
+        for name in explanation.masks
+        if roles is None or name in roles
     ]
-    if explanation.stages is not None:
+    if explanation.stages is not None and (roles is None or "dilation_stages" in roles):
         count = len(explanation.stage_table)
         colors = stage_colors(count)
         shown = sorted({round(k) for k in np.linspace(1, count, min(count, STEPS))})

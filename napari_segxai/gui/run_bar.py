@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_segxai.model import SegmentationModel
 
 
-ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES = 3, 6, 3
+ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES, LEGEND_LINES = 3, 6, 3, 3
 """That the texts may take before they scroll: Run has to stay in sight."""
 
 
@@ -50,7 +50,7 @@ class RunBar(QWidget):
         self.status = Words(STATUS_LINES)
         self.status.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.status.hide()
-        self.legend = Words(2)
+        self.legend = Words(LEGEND_LINES)
         self.legend.label.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setToolTip("What the colours of the last result mean.")
         self.legend.hide()
@@ -201,6 +201,7 @@ class RunBar(QWidget):
         self._columns = 1 if on else 2
         self.estimate.set_lines(5 if on else ESTIMATE_LINES)
         self.status.set_lines(7 if on else WIDE_STATUS_LINES)
+        self.legend.set_lines(4 if on else LEGEND_LINES)
         self._lay_out_buttons()
 
     def cancel(self) -> None:

@@ -25,6 +25,9 @@ MOST_FACTS = 3
 LONGEST = 28
 """Characters of one fact."""
 
+TOLD = "segxai_told"
+"""In the metadata of a layer that is named by what tells its run from the others: those words."""
+
 STEPPED_BACK = "segxai_stepped_back"
 """In the metadata of a prediction that was hidden for another one."""
 
@@ -43,14 +46,33 @@ def new_run(viewer: ViewerModel, explanation: Explanation, about: str | None = N
         In the names; what tells this run from the others by default.
     """
     runs = records(viewer)
-    about = told(explanation.record.as_dict(), runs.values()) if about is None else about
-    found = explanation.to_layers(max(runs, default=0) + 1, about=about)
+    number = max(runs, default=0) + 1
+    by_facts = about is None
+    if by_facts:
+        runs[number] = explanation.record.as_dict()
+        about = told(runs[number], [other for key, other in runs.items() if key != number])
+    found = explanation.to_layers(number, about=about)
+    for _, kwargs, _ in found if by_facts else ():
+        kwargs["metadata"][TOLD] = about
+    rename_older(viewer, runs)
     same = {k: _same_prediction(viewer, data) for k, data in enumerate(found) if role(data) == "prediction"}
     hide_older(viewer, predictions=None in same.values())
     for layer in same.values():
         if layer is not None and layer.metadata.pop(STEPPED_BACK, False):
             layer.visible = True
     return [data for k, data in enumerate(found) if same.get(k) is None]
+
+
+def rename_older(viewer: ViewerModel, runs: Mapping[int, Mapping[str, Any]]) -> None:
+    """Let the names of earlier runs say, too, what tells them from the others; a name that the user gave stays."""
+    for layer in viewer.layers:
+        number, old = layer.metadata.get("segxai_number"), layer.metadata.get(TOLD)
+        if old is None or number not in runs or f"#{number} · {old}" not in layer.name:
+            continue
+        new = told(runs[number], [other for key, other in runs.items() if key != number])
+        if new != old:
+            layer.metadata[TOLD] = new
+            layer.name = layer.name.replace(f"#{number} · {old}", f"#{number} · {new}")
 
 
 def records(viewer: ViewerModel) -> dict[int, Mapping[str, Any]]:

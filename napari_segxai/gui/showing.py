@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
 
 
+MAP_ALONE = frozenset({"saliency", "prediction"})
+"""Layers of an explanation, where it is one of many and its map alone becomes a layer."""
+
+
 def show(
     viewer: ViewerModel,
     explanation: Explanation,
@@ -81,7 +85,8 @@ def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer
     """Add the map on top, and the prediction if it is not there yet; returns the layer of the map."""
     bare = replace(explanation, masks={}, maps={}, stages=None)
     target, model = explanation.record.target, explanation.record.model
-    about = f"{about} · {target['label']}" if len(model["labels"]) > 2 else about
+    if len(model["labels"]) > 2:
+        about = f"{about} · {runs.shortened(target['label'], runs.LONGEST)}"
     tuples = runs.new_run(viewer, bare, about)
     active = viewer.layers.selection.active
     added = layers.add_layers(viewer, explanation, tuples)

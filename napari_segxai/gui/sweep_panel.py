@@ -20,9 +20,10 @@ from napari_segxai.gui.copying import copy_script
 from napari_segxai.gui.curves import theme_colors
 from napari_segxai.gui.fields import mark_absent, offer_labels
 from napari_segxai.gui.label_look import LabelLook
+from napari_segxai.gui.legend import legend
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.saving import may_write
-from napari_segxai.gui.showing import show_map
+from napari_segxai.gui.showing import MAP_ALONE, show_map
 from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.sweep_form import SweepForm
 from napari_segxai.gui.sweep_results import SweepResults, words_of
@@ -192,11 +193,12 @@ class SweepPanel(QWidget):
             return
         self._hide_maps()
         runs.hide_older(self.viewer)
+        explanation = list(self.sweep.comparison.explanations.values())[index]
+        self.run_bar.show_legend(legend(explanation, MAP_ALONE))
         there = self._shown[index]() if index in self._shown else None
         if there is not None and there in self.viewer.layers:
             there.visible = True
             return
-        explanation = list(self.sweep.comparison.explanations.values())[index]
         about = words_of(self.sweep.combinations[index])
         self._shown[index] = ref(show_map(self.viewer, explanation, about))
 
