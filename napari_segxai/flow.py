@@ -194,28 +194,40 @@ class Flow:
         return min([*before, *(value - EMERGED for value in values[start:])])
 
     def route(self, label: str) -> str:
-        """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection."""
+        """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection.
+
+        Both kinds of ablation are told where they disagree about it.
+        """
+        told = [self._route(label, how) for how in ("mean", "zero")]
+        first = dict(reversed(told))  # of two that say the same, that of mean ablation
+        return " ".join(sentence for kind, sentence in told if sentence and first[kind] == sentence)
+
+    def _route(self, label: str, how: str) -> tuple[str, str]:
+        """Return which path one kind of ablation finds, in one word and in a sentence; "" where it tells nothing."""
+        end = "_zero" if how == "zero" else ""
         rows = [self.tiles[label, layer.name] for layer in self.layers]
-        if all(tile.lost is None for tile in rows):
-            return ""
         names = self.model.roles.bottlenecks[-1:]
         bottom = next((tile for tile in rows if tile.layer.name in names), None)
-        skips = [tile for tile in rows if tile.lost_skip is not None]
-        best = max(skips, key=lambda tile: tile.lost_skip, default=None)
-        if bottom is None or bottom.lost is None or best is None:
-            return ""
+        skips = [tile for tile in rows if getattr(tile, f"lost_skip{end}") is not None]
+        best = max(skips, key=lambda tile: getattr(tile, f"lost_skip{end}"), default=None)
+        if bottom is None or getattr(bottom, f"lost{end}") is None or best is None:
+            return "", ""
         numbers = (
-            f"by mean ablation of the bottleneck {bottom.lost:.2f} of the Dice is lost, of the skip connection of "
-            f"{best.layer.name} {best.lost_skip:.2f} (drawn everywhere: {bottom.lost_at_most:.2f})"
+            f"by {how} ablation of the bottleneck {getattr(bottom, f'lost{end}'):.2f} of the Dice is lost, of the skip "
+            f"connection of {best.layer.name} {getattr(best, f'lost_skip{end}'):.2f} (drawn everywhere: "
+            f"{bottom.lost_at_most:.2f})"
         )
-        up, across = bottom.share_lost(), best.share_lost("lost_skip")
+        up, across = bottom.share_lost(f"lost{end}"), best.share_lost(f"lost_skip{end}")
         if max(up, across) < UNIMPORTANT:
-            return f"{label}: no single path carries it: {numbers}."
+            return "none", f"{label}: no single path carries it: {numbers}."
         if up > 2 * across:
-            return f"{label} comes up through the bottleneck: {numbers}."
+            return "up", f"{label} comes up through the bottleneck: {numbers}."
         if across > 2 * up:
-            return f"{label} comes across the skip connection of {best.layer.name}: {numbers}."
-        return f"{label} needs both the bottleneck and skip connections: {numbers}."
+            return (
+                f"across {best.layer.name}",
+                f"{label} comes across the skip connection of {best.layer.name}: {numbers}.",
+            )
+        return "both", f"{label} needs both the bottleneck and skip connections: {numbers}."
 
     def explanation(self, label: str, layer: str) -> Explanation:
         """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer."""

@@ -16,6 +16,8 @@ import napari_segxai as sx
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_table import UNDEFINED, number
 from napari_segxai.io.compare_files import curve_points
+from napari_segxai.metrics.chance import MARK
+from napari_segxai.metrics.ties import above
 
 
 class Slow(PatchSwitch):
@@ -258,7 +260,10 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
     run_compare(panel)
     found, name = panel.comparison, panel.results.table.name
     assert inspector.threshold == 0.1
-    assert inspector.dice.text() == number(found.value(name, "dice-explained"))
+    mark = f"\u2009{MARK}"
+    assert inspector.dice.text() == number(found.value(name, "dice-explained")) + mark * found.is_chance(
+        name, "dice-explained"
+    )
     assert inspector.ratio.text() == number(found.value(name, "saliency-ratio"))
     viewer.layers.selection.active = viewer.layers["planted"]
     before = [(layer.name, layer.visible) for layer in viewer.layers]
@@ -272,7 +277,10 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
     for threshold, dice in list(zip(curve["share"], curve["score"], strict=True))[::4]:
         inspector.slider.setValue(round(threshold * 1000))
         wait(lambda: not inspector.is_busy)
-        assert inspector.dice.text() == number(dice)
+        level = found._row(name, "dice-over-threshold")["chance_curve"]
+        place = level["share"].index(threshold)
+        assert inspector.dice.text() == number(dice) + mark * (not above(dice, level["high"][place]))
+        assert f"{level['mean'][place]:.3g} on average" in inspector.dice.toolTip()
         assert panel.results.curves.mark.value() == pytest.approx(threshold)
         kept = inspector.found.kept
         np.testing.assert_array_equal(viewer.layers["binarised"].data > 0, kept)
@@ -280,6 +288,10 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
         masked = viewer.layers["masked image"].data
         np.testing.assert_allclose(masked, np.where(kept, planted_image().array, 0), atol=1e-4)
         np.testing.assert_array_equal(viewer.layers["new prediction"].data, inspector.found.prediction)
+    inspector.slider.setValue(123)  # where nothing was measured
+    wait(lambda: not inspector.is_busy)
+    assert mark not in inspector.dice.text()
+    assert "is measured at the threshold of the table" in inspector.dice.toolTip()
     panel.results.table.select("seg-grad-cam")  # another map, in the same layers
     wait(lambda: not inspector.is_busy)
     np.testing.assert_array_equal(viewer.layers["map · seg-grad-cam"].data, found.maps["seg-grad-cam"])

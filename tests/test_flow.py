@@ -147,6 +147,34 @@ def test_the_causal_check_tells_which_path_carries_the_object(skip, up, lost_ski
     assert not any(m._forward_hooks or "forward" in m.__dict__ for m in model.module.modules())
 
 
+def test_the_route_is_told_by_both_ablations_where_they_disagree():
+    class Lifted(TwoPaths):
+        """What comes up holds no shape, but without it nothing is bright enough."""
+
+        def forward(self, x):
+            e = self.encoder(x)
+            up = self.bottleneck(self.deep(e)).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+            return self.head(self.join(0.45 * e + up.expand_as(e)))
+
+    model = sx.load_model(Lifted(1.0, 1.0), card=card(grid={"multiple": 2}))
+    asked = {"layers": ["encoder", "bottleneck", "join"], "causal": True}
+    mean, zero, both = (
+        sx.information_flow(model, square(), ablation=how, **asked) for how in ("mean", "zero", "both")
+    )
+    assert mean.tiles["object", "bottleneck"].lost == pytest.approx(0)
+    assert zero.tiles["object", "bottleneck"].lost_zero == pytest.approx(1)
+    assert mean.route("object").startswith(
+        "object comes across the skip connection of encoder: by mean ablation"
+    )
+    assert zero.route("object").startswith("object needs both")
+    assert "by zero ablation of the bottleneck 1.00" in zero.route("object")
+    assert both.route("object") == f"{mean.route('object')} {zero.route('object')}"
+    alike = sx.load_model(TwoPaths(1.0, 0.0), card=card(grid={"multiple": 2}))
+    once = sx.information_flow(alike, square(), ablation="both", **asked).route("object")
+    assert once.count("comes across") == 1
+    assert "mean ablation" in once
+
+
 class Filled(nn.Module):
     """Draws what is bright; an even map is drawn everywhere, and zeros nowhere."""
 

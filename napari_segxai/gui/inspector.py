@@ -30,6 +30,8 @@ from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_table import UNDEFINED, number
 from napari_segxai.gui.grid_view import GridView, layer_of, map_layer
 from napari_segxai.inspecting import Inspection, inspect_steps
+from napari_segxai.metrics.chance import MARK, level_words
+from napari_segxai.metrics.ties import above
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -40,6 +42,13 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 """Of the slider, from threshold 0 to 1."""
+
+DICE = "Dice of the new prediction with the old one: is what is kept enough?"
+
+NO_LEVEL = (
+    "What random maps of the same area reach is measured at the threshold of the table, and with the metric Dice explained over "
+    "threshold at 0, 0.05, 0.1, 0.2 ... 1."
+)
 
 WORDS = (
     "The map is scaled to [0, 1] and kept from the threshold on; the rest of the image is hidden, and the network "
@@ -103,7 +112,7 @@ class Inspector(QWidget):
         self.spin.setSingleStep(0.05)
         self.spin.setToolTip(self.slider.toolTip())
         self.dice, self.ratio = QLabel(UNDEFINED), QLabel(UNDEFINED)
-        self.dice.setToolTip("Dice of the new prediction with the old one: is what is kept enough?")
+        self.dice.setToolTip(DICE)
         self.ratio.setToolTip("Pixels kept per pixel predicted: how much is kept?")
         for label in (self.dice, self.ratio):
             label.setStyleSheet("font-weight: bold;")
@@ -143,6 +152,7 @@ class Inspector(QWidget):
         self.found: Inspection | None = None
         self.is_busy = False
         self.threshold = 0.0
+        self._measured = 0.0  # the threshold of the table
         self._layers: dict[str, Layer] = {}
         self._limits: tuple[float, float] | None = None
         self.slider.valueChanged.connect(self._on_slider)
@@ -158,6 +168,7 @@ class Inspector(QWidget):
         """Inspect maps of another comparison, beginning with a threshold."""
         self.grid.stop()
         self.case, self.name, self.found, self._limits = case, "", None, None
+        self._measured = threshold
         self.set_threshold(threshold)
         self._enable()
 
@@ -201,12 +212,34 @@ class Inspector(QWidget):
         self.found = found
         for label, value in ((self.dice, found.dice_explained), (self.ratio, found.ratio)):
             label.setText(UNDEFINED if value is None else number(value))
+        self._show_level(found)
         if not found.kept.any():
             self.note.setText("Nothing is kept: the map has no positive value.")
         elif found.dice_explained is None:
             self.note.setText("The label is not predicted.")
         self._update_layers()
         self.inspected.emit(found)
+
+    def _show_level(self, found: Inspection) -> None:
+        """Mark a Dice that is no better than chance, where the table has measured what random maps reach."""
+        level = self._level(found.threshold)
+        if level is None or found.dice_explained is None:
+            self.dice.setToolTip(f"{DICE}\n{NO_LEVEL}")
+            return
+        better = bool(above(found.dice_explained, level[1]))
+        self.dice.setText(number(found.dice_explained) + ("" if better else f"\u2009{MARK}"))
+        self.dice.setToolTip(f"{DICE}\n{level_words(*level, above=better)}")
+
+    def _level(self, threshold: float) -> tuple[float, float] | None:
+        """Return mean and 95th percentile of random maps at a threshold, as far as the comparison knows them."""
+        rows = {r["metric"]: r for r in self.case.comparison.rows if r["map"] == self.name}
+        one, curve = rows.get("dice-explained", {}), rows.get("dice-over-threshold", {}).get("chance_curve")
+        if threshold == self._measured and one.get("chance") is not None:
+            return one["chance"], one["chance_high"]
+        if curve is not None and threshold in curve["share"]:
+            place = curve["share"].index(threshold)
+            return curve["mean"][place], curve["high"][place]
+        return None
 
     # -- the steps in the viewer --------------------------------------------------------------------------
 
