@@ -26,6 +26,7 @@ intensity:
   - zscore: true
 background_value: -1000
 activation: sigmoid
+background_output: true
 threshold: [0.42, 0.5]
 paint_order: [liver, tumour]
 values: probabilities

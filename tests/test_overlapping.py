@@ -96,6 +96,45 @@ def test_a_sigmoid_background_of_the_networks_own_is_no_label():
         sx.load_model(network, card=card(labels=["a", "b", "c"], activation="sigmoid"))
 
 
+def as_many_outputs(low: float, **changes) -> sx.SegmentationModel:
+    """Three outputs: the first is high where nothing is (low < 0), or only inside of everything, as a core is."""
+    network = nn.Conv2d(1, 3, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([-8.0 if low < 0 else 8.0, 8.0, 8.0]).view(3, 1, 1, 1))
+        network.bias.copy_(torch.tensor([4.0 if low < 0 else -20.0, -4.0, -20.0]))
+    labels = ["background", "whole", "core"]
+    return sx.load_model(nn.Sequential(network), card=card(labels=labels, activation="sigmoid", **changes))
+
+
+@pytest.mark.parametrize("method", ["vanilla-gradient", "rise", "misure", "seg-hires-grad-cam"])
+def test_as_many_sigmoid_outputs_as_labels_are_said(method):
+    params = {"rise": {"masks": 8}, "misure": {"iterations": 2}}.get(method, {})
+    said = "is taken for the background"
+    for low, doubted in ((-1, False), (1, True)):
+        warnings = sx.explain(as_many_outputs(low), nested(), "core", method, **params).record.warnings
+        assert any(said in one for one in warnings)
+        assert any("a label seems to be missing" in one for one in warnings) == doubted
+        confirmed = sx.explain(
+            as_many_outputs(low, background_output=True), nested(), "core", method, **params
+        )
+        assert not any(said in one or "missing" in one for one in confirmed.record.warnings)
+
+
+def test_a_card_says_whether_the_background_has_an_output():
+    with pytest.raises(
+        sx.UserError, match=r"3 sigmoid outputs and none .* 2 label\(s\) beside it \(whole, core\): name"
+    ):
+        as_many_outputs(-1, background_output=False)
+    fields = card(labels=["background", "a", "b", "c"], activation="sigmoid")
+    network = nn.Conv2d(1, 3, 1)
+    assert not sx.load_model(network, card=fields).notes
+    assert not sx.load_model(network, card=fields | {"background_output": False}).notes
+    with pytest.raises(sx.UserError, match="none for the background: leave out `background_output`"):
+        sx.load_model(network, card=fields | {"background_output": True})
+    with pytest.raises(sx.UserError, match="background_output is for sigmoid networks"):
+        sx.load_model(network, card=card(background_output=True))
+
+
 PROBABILITIES = np.array([[0.38, 0.40, 0.44, 0.48], [0.52, 0.56, 0.60, 0.72]], np.float32)
 
 

@@ -256,6 +256,10 @@ NORMS = {
     "spectral_norm": nn.utils.spectral_norm,
     "parametrized weight_norm": nn.utils.parametrizations.weight_norm,
     "parametrized spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "orthogonal": nn.utils.parametrizations.orthogonal,
+    "orthogonal by reflections": lambda m: nn.utils.parametrizations.orthogonal(
+        m, orthogonal_map="householder"
+    ),
     "pruned": pruned,
 }
 
@@ -281,6 +285,27 @@ def test_random_weights_reach_what_is_computed_with(name):
     assert verdict.passed is not None
     assert abs(verdict.number) < 0.99
     assert verdict.details["layers that random weights do not reach"] == 0
+
+
+class Anchored(nn.Module):
+    """A parametrisation that moves little and cannot be assigned."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.register_buffer("base", weight.detach().clone())
+
+    def forward(self, original):
+        return self.base + 0.1 * original
+
+
+def test_a_weight_that_stays_much_the_same_is_told():
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)).eval()
+    nn.utils.parametrize.register_parametrization(net[0], "weight", Anchored(net[0].weight))
+    model = sx.load_model(net, card=card())
+    found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
+    [verdict] = sx.check(found, model, checks={"randomised-network": {"layers": 1, "networks": 1}})
+    assert verdict.details["layers that random weights do not reach"] == 1
+    assert "such as 0." in verdict.sentence
 
 
 class MadeOnce(nn.Module):

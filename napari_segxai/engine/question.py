@@ -162,6 +162,8 @@ class Question:
             If it holds no pixel.
         """
         pixels = self.target.pixels(self.image, self.prepared.placement, self.predicted)
+        doubt = self.model.doubt_of_background(self.logits)
+        self.warnings.extend([doubt] * (doubt != "" and doubt not in self.warnings))
         self.count = torch.count_nonzero(pixels)
         if self.count == 0:
             name = self.model.labels[self.label]

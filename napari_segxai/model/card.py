@@ -172,6 +172,9 @@ class ModelCard(_Strict):
     activation
         What turns the network's outputs into probabilities. "softmax": labels exclude each other. "sigmoid": each label
         but the background is where its own probability is above its threshold, so that several may overlap.
+    background_output
+        Whether a sigmoid network has an output for the background, its first one. Only needed where there are as many
+        outputs as labels, which could also mean that a label was forgotten.
     threshold
         Of sigmoid networks: one probability for all labels but the background, one for each of them in their order, or
         a mapping of label names to theirs (0.5 for the others).
@@ -205,6 +208,7 @@ class ModelCard(_Strict):
     intensity: tuple[Intensity, ...] = ()
     background_value: float | None = Field(None, allow_inf_nan=False)
     activation: Literal["softmax", "sigmoid"] = "softmax"
+    background_output: bool | None = None
     threshold: float | dict[str, float] | tuple[float, ...] = 0.5
     paint_order: tuple[str, ...] | None = None
     values: Literal["logits", "probabilities"] = "logits"
@@ -295,6 +299,10 @@ class ModelCard(_Strict):
     @model_validator(mode="after")
     def _outputs_fit(self) -> ModelCard:
         drawn = self.labels[1:]
+        if self.background_output is not None and self.activation == "softmax":
+            raise ValueError(
+                "background_output is for sigmoid networks; a softmax has an output for every label"
+            )
         if "threshold" in self.model_fields_set:
             if self.activation == "softmax":
                 raise ValueError(

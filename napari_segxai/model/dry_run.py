@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.errors import UserError, plain
+from napari_segxai.model.background import background_of
 from napari_segxai.model.batches import needs_one_at_a_time
 from napari_segxai.model.outputs import choose_output, covers, may_be_probabilities
 
@@ -61,6 +62,7 @@ def dry_run(model: SegmentationModel) -> None:
             f"{model.name} has a sigmoid output for each of {', '.join(model.labels)}, and a card begins with the "
             "background: add `background` before them, or call the first so if that is what it says."
         )
+    model.with_note(background_of(model, outputs))
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
     if not all(covers(n, m) for n, m in zip(grid, size, strict=True)):
         raise UserError(

@@ -26,6 +26,7 @@ from napari_segxai.engine.trace import Call, trace_pass
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
+from napari_segxai.model.background import contradicted
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.outputs import Place, check_values, follow
 from napari_segxai.model.placement import place, slice_count
@@ -85,6 +86,7 @@ class SegmentationModel:
         self.side: int | None = None  # of the example, where the network does not run on the usual one
         self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
         self.one_at_a_time = False  # whether images of one batch change each other; the dry run finds out
+        self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.original: SegmentationModel | None = None  # that of which this is a quick twin
@@ -256,6 +258,10 @@ class SegmentationModel:
     def check_values(self, tensor: Tensor) -> None:
         """Refuse outputs on (1, channels, *grid) that look like probabilities, while the card tells nothing."""
         check_values(self, tensor)
+
+    def doubt_of_background(self, logits: Tensor) -> str:
+        """Return what should be said where logits (1, labels, *grid) show that the first output is no background's."""
+        return contradicted(self, logits)
 
     def refusing_sizes(self, tensor: Tensor) -> AbstractContextManager[None]:
         """While open, what the network raises on an input of this size becomes a `UserError`."""

@@ -28,6 +28,11 @@ SETTLING = 15
 """Power iterations after which a spectral norm fits weights that it has not seen before."""
 
 
+FEW = 16
+ALIKE = 0.5
+"""Correlation from which on a weight that was drawn anew is hardly another one."""
+
+
 class NotCopied(Exception):
     """The network cannot be copied; the message says why."""
 
@@ -73,8 +78,11 @@ class Twin:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(seed)
             for name in layers:
+                owner = self._copied[name.partition(".parametrizations.")[0]]
+                before = _made_weights(owner)
                 _reset(self._copied[name])
-                _settle(self._copied[name.partition(".parametrizations.")[0]])
+                _settle(owner)
+                _assign(owner, before)
 
     def constant(self, logits: Tensor) -> SegmentationModel:
         """Return the copy with an answer that is the same for every input: these logits (1, labels, *grid)."""
@@ -135,7 +143,13 @@ class Twin:
         finally:
             for handle in handles:
                 handle.remove()
-        return as_before, [name for name in changed if same.get(name, False)]
+        alike = [name for name in inside if not same.get(name) and self._made_alike(name)]
+        return as_before, [name for name in changed if same.get(name, False)] + alike
+
+    def _made_alike(self, name: str) -> bool:
+        """Tell whether a weight that a layer makes of others is nearly what it was."""
+        own, copied = _made_weights(self._own[name]), _made_weights(self._copied[name])
+        return any(_alike(weight, copied[key]) for key, weight in own.items())
 
     def restore(self) -> None:
         """Set everything back to the weights of the user's network, bit for bit."""
@@ -206,6 +220,31 @@ def _reset(module: nn.Module) -> None:
         if not callable(own) or bool(value.isnan().any()):
             deviation = old.std(unbiased=False) if old.numel() > 1 else old.abs()
             value.copy_(old.mean() + deviation * torch.randn_like(old))
+
+
+def _made_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that a module makes of others when they are asked for, by name."""
+    if isinstance(module, torch.jit.ScriptModule) or not is_parametrized(module):
+        return {}
+    with torch.no_grad():
+        return {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+
+
+def _assign(module: nn.Module, before: dict[str, Tensor]) -> None:
+    """Draw anew, as a whole, what a module still makes as before: an orthogonal weight is kept in a place of its own."""
+    for name, now in _made_weights(module).items():
+        if _alike(before[name], now):
+            drawn = now.mean() + now.std(unbiased=False) * torch.randn_like(now)
+            with contextlib.suppress(Exception):  # what cannot be assigned is found by `stays`
+                setattr(module, name, drawn)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two weights are much the same; of a few numbers that says nothing."""
+    if one.numel() < FEW or one.shape != other.shape:
+        return False
+    a, b = (value.flatten().double() - value.double().mean() for value in (one, other))
+    return bool(a @ b > ALIKE * a.norm() * b.norm())
 
 
 def _settle(module: nn.Module) -> None:
