@@ -192,3 +192,47 @@ def test_the_name_of_a_folder_never_becomes_code_of_a_copied_script(tmp_path):
     [call] = ast.parse("\n".join(lines)).body
     assert ast.unparse(call).startswith("model = sx.load_model(")
     assert call.value.args[0].value == str(place)
+
+
+PICTURE = "<img src='x.png'>"
+
+
+def html_in(panel) -> list[str]:
+    """What Qt would read as HTML with a stranger's picture in it."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QLabel, QListWidget, QTreeWidget, QTreeWidgetItemIterator, QWidget
+
+    tips = [widget.toolTip() for widget in panel.findChildren(QWidget)]
+    for box in panel.findChildren(QListWidget):
+        tips += [box.item(k).toolTip() for k in range(box.count())]
+    for tree in panel.findChildren(QTreeWidget):
+        items = QTreeWidgetItemIterator(tree)
+        while (item := items.value()) is not None:
+            tips += [item.toolTip(k) for k in range(tree.columnCount())]
+            items += 1
+    labels = [label for label in panel.findChildren(QLabel) if label.textFormat() != Qt.TextFormat.PlainText]
+    shown = [text for text in [*tips, *(label.text() for label in labels)] if Qt.mightBeRichText(text)]
+    return [text for text in shown if "<img" in text]
+
+
+@pytest.mark.parametrize("dock", ["Explain", "Information flow"])
+def test_no_name_or_sentence_of_a_model_becomes_html(viewer, wait, dock):
+    from test_explain_panel import use_model
+
+    fields = card(labels=["background", PICTURE], channels=[PICTURE])
+    words = dict.fromkeys(["name", "description", "licence", "not_for", "credit"], PICTURE)
+    network = LinearHead()
+    model = sx.load_model(network, card={**fields, **words})
+    viewer.add_image(torch.rand(16, 16).numpy(), name=PICTURE)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", dock)
+    use_model(panel, model)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.model_box._refused = f"unknown key {PICTURE!r}"
+    panel.model_box._tell()
+    assert PICTURE in panel.model_box.note.text()
+    assert "&lt;img" in panel.model_box.facts.toolTip()
+    if dock == "Information flow":
+        panel.run_bar.run.click()
+        wait(lambda: not panel.run_bar.is_running)
+    panel.run_bar.show_status(PICTURE, error=True)
+    assert html_in(panel) == []

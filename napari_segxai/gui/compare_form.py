@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.fields import TargetFields, combo, device_box, plain_label, section
 from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.method_list import MethodList
 from napari_segxai.gui.metric_list import MetricList
@@ -33,7 +33,7 @@ class CompareForm(QWidget):
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
         self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
-        self.truth_note = QLabel()
+        self.truth_note = plain_label()
         self.truth_note.setWordWrap(True)
         self.truth_note.setMinimumWidth(60)
         self.truth_note.hide()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_segxai.comparison import Comparison
 from napari_segxai.engine.passes import Steps
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_curves import CompareCurves
 from napari_segxai.gui.compare_table import CompareTable
-from napari_segxai.gui.fields import combo
+from napari_segxai.gui.fields import combo, plain_label
 from napari_segxai.gui.grid_view import GridView, copy_of, map_layer
 from napari_segxai.gui.inspector import Case, Inspector
 
@@ -67,7 +67,7 @@ class CompareResults(QWidget):
         )
         self.scale_box.addItems(["share of each map's largest value", "raw values"])
         self.scale_box.setSizeAdjustPolicy(self.scale_box.SizeAdjustPolicy.AdjustToContents)
-        self.note = QLabel("Choose what to compare, and press Run.")
+        self.note = plain_label("Choose what to compare, and press Run.")
         self.note.setMinimumWidth(60)
         self.note.setWordWrap(True)
         top = QHBoxLayout()

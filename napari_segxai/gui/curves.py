@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QVBoxLayout, QWidget
 
 from napari_segxai import flow_words
 from napari_segxai.flow import Flow
-from napari_segxai.gui.fields import Words
+from napari_segxai.gui.fields import Words, tip
 from napari_segxai.gui.runs import shortened
 
 COLORS = ("#f28e2b", "#4e9be0", "#59b95b", "#e15759", "#b07aa1", "#1fb5ad", "#c7a500", "#ff7fb0")
@@ -141,7 +141,7 @@ class Curves(QWidget):
                 self.marks[label] = line
             words.append(f'<span style="color: {color}">●</span> {escape(shortened(label, LONGEST))}')
         self.legend.setText(" ".join(words))
-        self.legend.setToolTip("\n".join(flow_words.emergence(flow, label) for label in flow.labels))
+        self.legend.setToolTip(tip("\n".join(flow_words.emergence(flow, label) for label in flow.labels)))
         self.plot.setXRange(-0.4, len(names) - 0.6, padding=0)
         if self.quantity in flow_words.SHARES:
             lowest = np.nanmin([0.0, *(v for label in flow.labels for v in flow.curve(label, self.quantity))])

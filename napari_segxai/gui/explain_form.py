@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai.explainers.registry import all_methods
-from napari_segxai.gui.fields import TargetFields, combo, device_box, section
+from napari_segxai.gui.fields import TargetFields, combo, device_box, plain_label, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.method_box import MethodBox
@@ -48,7 +48,7 @@ class ExplainForm(QWidget):
         self.method_box = MethodBox(self._methods, "How to explain.")
         self.method_box.choose("misure")
         self.help = HelpButton(lambda: self.method_box.method)
-        self.summary = QLabel()
+        self.summary = plain_label()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
         self.device_box, self.no_gpu = device_box()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from html import escape
 from typing import Any
 
 from qtpy.QtCore import QPropertyAnimation, Qt
@@ -40,6 +41,22 @@ def offer_labels(box: QComboBox, labels: Sequence[str]) -> None:
         box.blockSignals(False)
 
 
+def plain_label(text: str = "") -> QLabel:
+    """Return a label that shows text as it is: names and sentences may come from a stranger, and Qt takes ``<img ...>`` for a file."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    return label
+
+
+def tip(text: str) -> str:
+    """Return what shows a text as it is where Qt decides by itself whether it is HTML: in tool tips and questions."""
+    return (
+        escape(text, quote=False).replace("\n", "<br>") + "<span></span>"
+        if Qt.mightBeRichText(text)
+        else text
+    )
+
+
 def beside(*parts: QWidget) -> QWidget:
     """Return widgets in a row, the first of which takes the room that is left."""
     row = QWidget()
@@ -62,7 +79,7 @@ class Words(QScrollArea):
     def __init__(self, lines: int, parent: QWidget | None = None):
         super().__init__(parent)
         self.lines = lines
-        self.label = QLabel()
+        self.label = plain_label()
         self.label.setWordWrap(True)
         self.label.setMinimumWidth(60)
         self.label.setAlignment(Qt.AlignmentFlag.AlignTop)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.flowing import METHODS
-from napari_segxai.gui.fields import TargetFields, beside, combo, device_box, section
+from napari_segxai.gui.fields import TargetFields, beside, combo, device_box, plain_label, section
 from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.image_box import ImageBox
 from napari_segxai.gui.label_list import LabelList
@@ -35,7 +35,7 @@ class FlowForm(QWidget):
         self.model_box = ModelBox()
         self.method_box = MethodBox(self.methods, "Which map is made of every network layer.")
         self.help = HelpButton(lambda: self.method_box.method)
-        self.summary = QLabel()
+        self.summary = plain_label()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
         self.label_list = LabelList()

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, 
 from napari_segxai import flow_view, flow_words
 from napari_segxai.flow import Flow
 from napari_segxai.gui.curves import Curves
-from napari_segxai.gui.fields import combo
+from napari_segxai.gui.fields import combo, plain_label
 from napari_segxai.gui.tile_grid import TileGrid
 
 
@@ -36,7 +36,7 @@ class FlowResults(QWidget):
         self.order_box.addItems(["in order", "facing"])
         for box in (self.scale_box, self.order_box):
             box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToContents)
-        self.range = QLabel()
+        self.range = plain_label()
         self.range.setMinimumWidth(60)
         self.range.setWordWrap(True)
         self.grid = TileGrid()

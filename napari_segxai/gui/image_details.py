@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.errors import UserError
-from napari_segxai.gui.fields import combo
+from napari_segxai.gui.fields import combo, plain_label
 from napari_segxai.gui.picking import Picker
 from napari_segxai.gui.shown import Shown, joined, meta_of, shown, world_matrix
 from napari_segxai.io.axes import alternatives
@@ -54,7 +54,7 @@ class ImageDetails(QWidget):
         self.rows.setVerticalSpacing(2)
         self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.rows.addRow("Axes", self.axes_box)
-        self.note = QLabel()
+        self.note = plain_label()
         self.note.setWordWrap(True)
         self.note.setMinimumWidth(190)  # its least height is that at its least width
         self.at_click = QPushButton()

@@ -28,6 +28,7 @@ from napari_segxai.engine.baselines import Baseline
 from napari_segxai.engine.passes import Steps
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_table import UNDEFINED, number
+from napari_segxai.gui.fields import plain_label
 from napari_segxai.gui.grid_view import GridView, layer_of, map_layer
 from napari_segxai.inspecting import Inspection, inspect_steps
 from napari_segxai.metrics.chance import MARK, level_words
@@ -99,7 +100,7 @@ class Inspector(QWidget):
         super().__init__()
         self.viewer, self._in_background, self._make_room = viewer, in_background, make_room
         self.grid = GridView(viewer, self._on_grid_ended)
-        self.title = QLabel("Metric inspector: choose a row of the table.")
+        self.title = plain_label("Metric inspector: choose a row of the table.")
         self.title.setToolTip(WORDS)
         self.title.setWordWrap(True)
         self.title.setMinimumWidth(60)
@@ -122,7 +123,7 @@ class Inspector(QWidget):
             "Image, prediction, map, binarised map, masked image and new prediction side by side in the viewer; "
             "press again and the viewer is as it was."
         )
-        self.note = QLabel()
+        self.note = plain_label()
         self.note.setWordWrap(True)
         self.note.setMinimumWidth(60)
         self.spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)

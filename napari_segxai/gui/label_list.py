@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QBrush
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
-from napari_segxai.gui.fields import GREY, NOT_DRAWN
+from napari_segxai.gui.fields import GREY, NOT_DRAWN, tip
 
 ROWS_SHOWN = 5
 ROW = 18
@@ -58,7 +58,7 @@ class LabelList(QListWidget):
             item = QListWidgetItem(name)
             item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
             item.setCheckState(Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked)
-            item.setToolTip(name if name in drawn else f"{name}: {NOT_DRAWN}")
+            item.setToolTip(tip(name if name in drawn else f"{name}: {NOT_DRAWN}"))
             if name not in drawn:
                 item.setForeground(QBrush(GREY))
             self.addItem(item)

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from napari_segxai.engine.layers import NetworkLayer
-from napari_segxai.gui.fields import combo
+from napari_segxai.gui.fields import combo, tip
 
 BLOCKS, ALL, TICKED = range(3)
 
@@ -62,8 +62,8 @@ class LayerPicker(QWidget):
         for layer in layers:
             shape = " x ".join(map(str, layer.shape))
             item = QTreeWidgetItem([layer.name, layer.type, layer.stage, shape])
-            item.setToolTip(0, layer.name)
-            item.setToolTip(2, layer.reason)
+            item.setToolTip(0, tip(layer.name))
+            item.setToolTip(2, tip(layer.reason))
             item.setCheckState(0, Qt.CheckState.Checked if layer.name in main else Qt.CheckState.Unchecked)
             self.tree.addTopLevelItem(item)
         self.tree.resizeColumnToContents(0)

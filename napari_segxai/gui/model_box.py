@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -18,8 +19,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.errors import UserError
+from napari_segxai.errors import UserError, plain
 from napari_segxai.gui import recent
+from napari_segxai.gui.fields import plain_label, tip
 from napari_segxai.gui.model_store import Entry, ModelStore
 from napari_segxai.image import Image
 from napari_segxai.model import UntrustedCode
@@ -170,7 +172,7 @@ class ModelBox(QWidget):
             scores.append(score)
             item = self.combo.model().item(index)
             item.setEnabled(not reason)
-            item.setToolTip(reason or str(entry.path or ""))
+            item.setToolTip(tip(reason or str(entry.path or "")))
         return scores
 
     def _misfit(self, card: ModelCard) -> tuple[str, int]:
@@ -211,9 +213,9 @@ class ModelBox(QWidget):
             several = "labels may overlap" if card.overlapping else ""
             facts = [f"{card.spatial_dims}D", seen, several, card.licence.partition(" (")[0]]
             self.facts.setText(" · ".join(fact for fact in facts if fact))
-            tip = _about(card)
-            self.facts.setToolTip(tip)
-            self.combo.setToolTip(tip or "The network that is explained.")
+            about = _about(card)
+            self.facts.setToolTip(about)
+            self.combo.setToolTip(about or "The network that is explained.")
             note = note or self._misfit(card)[0]
         self.note.setText(f"⚠ {note}" if note else "")
         self.note.setVisible(bool(note))
@@ -232,7 +234,7 @@ class ModelBox(QWidget):
         for model in models:
             path = Path(model.path)
             action = self.menu.addAction(f"{model.name}  ({path.name})".replace("&", "&&"))
-            action.setToolTip(str(path))
+            action.setToolTip(tip(str(path)))
             action.triggered.connect(lambda *_, path=path: self.open_asking(path))
         self.menu.addSeparator()
         self.menu.addAction("Forget recent models", recent.forget_all)
@@ -274,7 +276,9 @@ class ModelBox(QWidget):
             answer = QMessageBox.question(
                 self,
                 "Run code of this model?",
-                f"This model runs the Python module {code.module}\n\n{code.path}\n\nDo you trust this file?",
+                tip(
+                    f"This model runs the Python module {code.module}\n\n{plain(str(code.path))}\n\nDo you trust this file?"
+                ),
             )
             entry.trust = answer == QMessageBox.StandardButton.Yes
             return entry.trust
@@ -302,12 +306,16 @@ def _about(card: ModelCard) -> str:
         "Credit": card.credit,
         "Licence": card.licence,
     }
-    lines = [f"{title}: {text}" if title else text for title, text in about.items() if text]
+    lines = [
+        f"{title}: {escape(text, quote=False)}" if title else escape(text, quote=False)
+        for title, text in about.items()
+        if text
+    ]
     return "".join(f"<p>{line}</p>" for line in lines)
 
 
 def _text() -> QLabel:
-    label = QLabel()
+    label = plain_label()
     label.setWordWrap(True)
     label.setMinimumWidth(60)
     return label

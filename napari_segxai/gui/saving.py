@@ -8,6 +8,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_segxai.errors import UserError
+from napari_segxai.gui.fields import tip
 from napari_segxai.gui.run_bar import RunBar
 from napari_segxai.io.saving import check_folder, look
 
@@ -42,5 +43,5 @@ def may_write(parent: QWidget, run_bar: RunBar, folders: Mapping[Path, str]) -> 
         return False
     where = next(iter(folders)) if len(folders) == 1 else next(iter(folders)).parent
     question = f"{where} already holds {', '.join(there)}. Replace? Your other files there stay."
-    answer = QMessageBox.question(parent, "Overwrite?", question)
+    answer = QMessageBox.question(parent, "Overwrite?", tip(question))
     return True if answer == QMessageBox.StandardButton.Yes else None

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai.gui.compare_table import UNDEFINED, number
-from napari_segxai.gui.fields import combo
+from napari_segxai.gui.fields import combo, plain_label
 from napari_segxai.gui.metric_list import metric_tip
 from napari_segxai.io.compare_files import ARROWS
 from napari_segxai.io.sweep_files import FRAME, cell_colors
@@ -64,7 +64,9 @@ class SweepResults(QWidget):
             header.setMinimumSectionSize(least)
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
             header.setSectionsClickable(False)
-        self.note = QLabel("Choose a method, one or two of its parameters and their values, and press Run.")
+        self.note = plain_label(
+            "Choose a method, one or two of its parameters and their values, and press Run."
+        )
         self.note.setMinimumWidth(60)
         self.note.setWordWrap(True)
         top = QHBoxLayout()

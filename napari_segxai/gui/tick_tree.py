@@ -7,6 +7,8 @@ from collections.abc import Collection, Hashable
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QWidget
 
+from napari_segxai.gui.fields import tip as plain_tip
+
 ON, OFF = Qt.CheckState.Checked, Qt.CheckState.Unchecked
 
 
@@ -64,7 +66,7 @@ class TickTree(QTreeWidget):
         flags = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         item.setFlags(flags)
         item.setCheckState(0, ON if ticked else OFF)
-        item.setToolTip(0, tip)
+        item.setToolTip(0, plain_tip(tip))
         place = above.childCount() if after is None else above.indexOfChild(self._items[after]) + 1
         above.insertChild(place, item)
         if ticked:
@@ -93,7 +95,7 @@ class TickTree(QTreeWidget):
         """Grey a line out, saying why; with no reason it can be ticked."""
         self.blockSignals(True)
         self._items[key].setDisabled(bool(reason))
-        self._items[key].setToolTip(0, reason or self._tips[key])
+        self._items[key].setToolTip(0, plain_tip(reason or self._tips[key]))
         self.blockSignals(False)
 
     def reason(self, key: Hashable) -> str:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_segxai import flow_view, flow_words
 from napari_segxai.flow import Flow, Tile
+from napari_segxai.gui.fields import tip
 
 OUTLINE = (255, 255, 255, 150)
 """Of the prediction: red, green, blue, opacity."""
@@ -54,7 +55,9 @@ class TileView(QWidget):
 
     def retell(self) -> None:
         """Take over numbers and advice that have changed."""
-        self.setToolTip("\n".join([*flow_words.describe(self.tile), *(f"⚠ {a}" for a in self.tile.advice)]))
+        self.setToolTip(
+            tip("\n".join([*flow_words.describe(self.tile), *(f"⚠ {a}" for a in self.tile.advice)]))
+        )
         self._fit()
 
     def set_width(self, width: int) -> None:

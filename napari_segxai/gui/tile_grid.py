@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLayout
 
 from napari_segxai import flow_view, flow_words
 from napari_segxai.flow import Flow
+from napari_segxai.gui.fields import plain_label, tip
 from napari_segxai.gui.tile import TileView
 
 SMALLEST, LARGEST = 76, 150
@@ -50,7 +51,7 @@ class TileGrid(QScrollArea):
         self._say("Run shows a map for every label at every network layer.")
 
     def _say(self, text: str) -> None:
-        label = QLabel(text)
+        label = plain_label(text)
         label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         label.setWordWrap(True)
         self.setWidget(label)
@@ -133,9 +134,9 @@ class TileGrid(QScrollArea):
                 place += 1
             grid.addWidget(_heading(stage), 0, place, 1, len(members))
             for layer in members:
-                name = QLabel(flow_words.short(layer.name, 12))
+                name = plain_label(flow_words.short(layer.name, 12))
                 name.setAlignment(Qt.AlignmentFlag.AlignCenter)
-                name.setToolTip(flow_words.describe_layer(layer))
+                name.setToolTip(tip(flow_words.describe_layer(layer)))
                 grid.addWidget(name, 1, place)
                 for row, label in enumerate(flow.labels):
                     grid.addWidget(self.views[label, layer.name], row + 2, place, top)
@@ -177,9 +178,9 @@ class TileGrid(QScrollArea):
         inside = QVBoxLayout(box)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.setSpacing(0)
-        name = QLabel(flow_words.short(layer, 12))
+        name = plain_label(flow_words.short(layer, 12))
         name.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        name.setToolTip(flow_words.describe_layer(self.views[label, layer].tile.layer))
+        name.setToolTip(tip(flow_words.describe_layer(self.views[label, layer].tile.layer)))
         inside.addWidget(name)
         inside.addWidget(self.views[label, layer], 0, Qt.AlignmentFlag.AlignHCenter)
         inside.addStretch(1)
@@ -219,8 +220,7 @@ def _heading(text: str) -> QLabel:
 
 
 def _label_name(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setTextFormat(Qt.TextFormat.PlainText)
+    label = plain_label(text)
     label.setWordWrap(True)
     label.setMaximumWidth(NAMES)
     label.setStyleSheet("font-weight: bold;")

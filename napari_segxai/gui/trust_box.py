@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
@@ -133,12 +134,12 @@ def check_costs(explanation: Explanation, job: Job) -> dict[str, str]:
 
 def _line(row: Mapping[str, Any]) -> QLabel:
     check = find_check(row["check"])
-    line = QLabel(f"{MARKS[row['passed']]} <b>{check.title}</b>: {row['sentence']}")
+    line = QLabel(f"{MARKS[row['passed']]} <b>{check.title}</b>: {escape(row['sentence'], quote=False)}")
     line.setTextFormat(Qt.TextFormat.RichText)
     line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     line.setWordWrap(True)
     line.setMinimumWidth(60)
-    details = "".join(f"<br>{name}: {value:.3g}" for name, value in row["details"].items())
+    details = "".join(f"<br>{escape(name)}: {value:.3g}" for name, value in row["details"].items())
     line.setToolTip(f"<p>{check.question}</p><p>{check.source}</p>{details}")
     return line
 
