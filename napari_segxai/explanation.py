@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_segxai import orientation
-from napari_segxai.image import Image
+from napari_segxai.image import Image, frame_words
 from napari_segxai.prediction import label_image, painted, where
 
 
@@ -163,7 +163,7 @@ class Explanation:
         """Return the results as napari layer-data tuples, lowest layer first.
 
         Volumes with an affine are turned to (I, P, L), as the reader of this plugin shows them; an image that
-        was taken from a layer keeps that layer's axes and transform.
+        was taken from a layer keeps that layer's axes and transform, and lies at the time point that was explained.
 
         Parameters
         ----------
@@ -175,9 +175,9 @@ class Explanation:
             In the names after what a layer is; method and label by default.
         """
         from napari_segxai.io.layers import layer_metadata, layer_transform
+        from napari_segxai.io.placing import on_axes_of_layer
 
         turn = self.image.to_display
-        show = lambda array: np.ascontiguousarray(orientation.apply(array, turn))  # noqa: E731
         transform = layer_transform(self.image)
         metadata = {**layer_metadata(self.image), "segxai": self.record.as_dict(), "segxai_number": number}
         run = "" if number is None else f" #{number}"
@@ -187,13 +187,16 @@ class Explanation:
 
         def add(array: np.ndarray, role: str, name: str, kind: str, **kwargs: Any) -> None:
             own = {**metadata, "segxai_role": role, "segxai_name": name}
-            layers.append((show(array), {**transform, "metadata": own, "name": name, **kwargs}, kind))
+            shown = np.ascontiguousarray(orientation.apply(array, turn))
+            shown, placed = on_axes_of_layer(shown, self.image.layer)
+            layers.append((shown, {**transform, **placed, "metadata": own, "name": name, **kwargs}, kind))
 
+        frame = [words] if (words := frame_words(self.image.at)) else []
         for name, array, visible in self._predicted() if prediction else ():
             add(
                 array,
                 "prediction",
-                " · ".join(["prediction", self.record.model["name"], *name]),
+                " · ".join(["prediction", self.record.model["name"], *name, *frame]),
                 "labels",
                 opacity=0.4,
                 visible=visible,

@@ -24,6 +24,11 @@ MILLIMETRES = {
 """Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
 
 
+def frame_words(at: Mapping[str, int]) -> str:
+    """Return which frame an image is, of what `Image.at` says, e.g. "T3"; "" without frames."""
+    return " ".join(f"{letter}{index}" for letter, index in at.items())
+
+
 class Lazy:
     """An array that is made when it is first needed, and only once.
 
@@ -248,9 +253,22 @@ class Image:
         channel = self.channel_axis
         if channel is not None and channel > self.time_axis:
             channel -= 1
-        where = tuple(index % self.frames if k == self.time_axis else slice(None) for k in range(self.ndim))
+        index %= self.frames
+        where = tuple(index if k == self.time_axis else slice(None) for k in range(self.ndim))
         stored = self.stored.part(where) if isinstance(self.stored, Lazy) else self.stored[where]
-        return self._with(array=stored, time_axis=None, channel_axis=channel)
+        header, layer = dict(self.header), dict(self.layer)
+        if layer:
+            layer["at"] = {**layer.get("at", {}), layer["letters"].index("T"): index}
+        else:
+            header["at"] = {"T": index}
+        return self._with(array=stored, time_axis=None, channel_axis=channel, header=header, layer=layer)
+
+    @property
+    def at(self) -> dict[str, int]:
+        """Which index was taken of the axes that are neither space nor channels, by letter, e.g. {"T": 3}."""
+        if "letters" not in self.layer:
+            return dict(self.header.get("at", {}))
+        return {self.layer["letters"][k]: int(index) for k, index in self.layer.get("at", {}).items()}
 
     def across(self, axis: int | None) -> Image:
         """Return the image with its slices across another spatial axis, for 2D models on a volume.

@@ -53,7 +53,7 @@ def join_channels(images: Sequence[Image]) -> Image:
                 f"{image.name} has shape {image.spatial_shape}, but {first.name} has {first.spatial_shape}; channels lie "
                 "on one grid: resample one of them."
             )
-        if not _same_place(image, first):
+        if not same_place(image, first):
             raise UserError(
                 f"{image.name} and {first.name} lie at different places, so their pixels do not belong together; align "
                 "and resample one of them."
@@ -76,7 +76,7 @@ def join_channels(images: Sequence[Image]) -> Image:
     )
 
 
-def _same_place(one: Image, other: Image) -> bool:
+def same_place(one: Image, other: Image) -> bool:
     """Tell whether two images of one shape lie at one place, as far as both know."""
     from napari_segxai.io.layers import index_to_world
 

@@ -60,7 +60,8 @@ def _taken(image: Image) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if len(layer.get("letters", "")) > image.spatial_dims:
         out["axes"] = layer["letters"]
-        out["at"] = {layer["letters"][k]: int(index) for k, index in layer.get("at", {}).items()}
+    if at := image.at:
+        out["at"] = at
     if layer.get("level"):
         out["level"] = layer["level"]
     if "joined" in image.header:

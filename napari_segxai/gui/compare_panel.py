@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QWidget
@@ -33,10 +32,14 @@ from napari_segxai.gui.legend import legend
 from napari_segxai.gui.method_list import map_values
 from napari_segxai.gui.run_bar import duration, estimate, learn_speed
 from napari_segxai.gui.showing import MAP_ALONE, show_map
-from napari_segxai.gui.shown import Shown, frame_words
+from napari_segxai.gui.shown import Shown
 from napari_segxai.gui.trust_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.wide_dock import HEIGHT, Sides, prefer_below, take_room
+from napari_segxai.image import frame_words
+from napari_segxai.io.axes import SPACE
 from napari_segxai.io.compare_files import Drawn
+from napari_segxai.io.placing import on_grid_of_image
+from napari_segxai.joining import same_place
 from napari_segxai.matching import difference, digests
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.targets import Target
@@ -149,7 +152,7 @@ class ComparePanel(QWidget):
                 reduction=target.reduction_box.currentText(),  # type: ignore[arg-type]
             ),
             methods,
-            maps={name: map_values(layer) for name, layer in maps.items()},
+            maps={name: map_values(layer, image) for name, layer in maps.items()},
             truth=fields.truth_box.chosen(image),
             metrics=fields.metrics.chosen(),
             controls=fields.metrics.controls.value(),
@@ -220,7 +223,7 @@ class ComparePanel(QWidget):
         job = plan.job
         case = (
             job.image.name,
-            frame_words(job.image),
+            frame_words(job.image.at),
             job.image.plane,
             job.slice,
             job.model.name,
@@ -356,8 +359,9 @@ class ComparePanel(QWidget):
             role, record = layer.metadata.get("segxai_role"), layer.metadata.get("segxai")
             if role == "saliency" and record is not None:
                 reason = self._difference(layer, image, record["slice"])
-                if not reason and layer.data.shape != image.spatial_shape:
-                    reason = f"has shape {layer.data.shape}, {image.name} has {image.spatial_shape}"
+                shape = on_grid_of_image(layer.data, image.layer).shape
+                if not reason and shape != image.spatial_shape:
+                    reason = f"has shape {shape}, {image.name} has {image.spatial_shape}"
                 out.append((layer, reason))
             elif role is None and layer is not self.layer and _might_be_map(layer, image):
                 out.append((layer, _elsewhere(layer, image)))
@@ -368,7 +372,7 @@ class ComparePanel(QWidget):
         record, entry = layer.metadata.get("segxai"), self.model_box.entry
         if record is None:
             return ""
-        data, key = self.layer.data, (frame_words(image), image.layer.get("letters"), image.shape)
+        data, key = self.layer.data, (frame_words(image.at), image.layer.get("letters"), image.shape)
         if self._digests is None or self._digests[0]() is not data or self._digests[1] != key:
             self._digests = (ref(data), key, digests(image))
         return difference(
@@ -457,8 +461,8 @@ def _might_be_map(layer: Layer, image: Image) -> bool:
 
 def _elsewhere(layer: Layer, image: Image) -> str:
     """Say that a layer lies at another place than an image; "" where it does not, or nobody knows."""
-    own = layers.image_of_layer(layer).affine
-    if own is None or image.affine is None or np.allclose(own, image.affine, atol=1e-3):
+    own = layers.image_of_layer(layer, axes=SPACE[-layer.ndim :])
+    if not image.layer or same_place(own, image):
         return ""
     return f"lies at another place than {image.name}"
 

@@ -15,7 +15,7 @@ from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_curves import CompareCurves
 from napari_segxai.gui.compare_table import CompareTable
 from napari_segxai.gui.fields import combo, plain_label
-from napari_segxai.gui.grid_view import GridView, copy_of, map_layer
+from napari_segxai.gui.grid_view import GridView, copy_of, map_layer, redraw
 from napari_segxai.gui.inspector import Case, Inspector
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class CompareResults(QWidget):
         self.viewer.layers.unlink_layers(own.values())
         for name, (values, signed, end) in self._scaled().items():
             if (layer := own.get(name)) is not None:
-                layer.data = values
+                redraw(layer, self.comparison.image, values)
                 layer.contrast_limits_range = layer.contrast_limits = (-end if signed else 0.0, end)
         self._link()
 

@@ -341,7 +341,9 @@ class FlowPanel(QWidget):
         if self.flow is None or source is None or source not in self.viewer.layers:
             return
         if self.flow.image.spatial_dims == 3:
-            self.results.grid.set_plane(*layers.shown_plane(source, self.viewer, 3))
+            self.results.grid.set_plane(
+                *layers.shown_plane(source, self.viewer, self.flow.image.layer["spatial"])
+            )
 
     def _on_theme(self) -> None:
         theme = get_theme(self.viewer.theme)

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_segxai.explanation import SIGNED, UNSIGNED
 from napari_segxai.io.layers import layer_from_image, layer_transform
+from napari_segxai.io.placing import on_axes_of_layer
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -134,8 +135,14 @@ def layer_of(image: Image, values: np.ndarray, name: str, kind: str = "image", *
     """Return a layer of an array on the grid of an image that came from a layer; `kind` is "image" or "labels"."""
     from napari.layers import Layer
 
-    own = {"name": name, "metadata": {"segxai_role": "grid"}, **layer_transform(image), **kwargs}
+    values, placed = on_axes_of_layer(values, image.layer)
+    own = {"name": name, "metadata": {"segxai_role": "grid"}, **layer_transform(image), **placed, **kwargs}
     return Layer.create(values, own, kind)
+
+
+def redraw(layer: Layer, image: Image, values: np.ndarray) -> None:
+    """Give a layer that `layer_of` made other values on the grid of the image."""
+    layer.data = on_axes_of_layer(values, image.layer)[0]
 
 
 def copy_of(source: Layer | None, image: Image, name: str) -> Layer:

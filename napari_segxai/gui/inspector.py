@@ -29,7 +29,7 @@ from napari_segxai.engine.passes import Steps
 from napari_segxai.gui import jobs
 from napari_segxai.gui.compare_table import UNDEFINED, number
 from napari_segxai.gui.fields import plain_label
-from napari_segxai.gui.grid_view import GridView, layer_of, map_layer
+from napari_segxai.gui.grid_view import GridView, layer_of, map_layer, redraw
 from napari_segxai.inspecting import Inspection, inspect_steps
 from napari_segxai.metrics.chance import MARK, level_words
 from napari_segxai.metrics.ties import above
@@ -305,11 +305,12 @@ class Inspector(QWidget):
             if self.steps.isChecked():
                 self._start()
             return
-        self._layers["kept"].data = self.found.kept.astype(np.uint8)
-        self._layers["masked"].data = self._masked_values(self.found.masked)
+        image, comparison = self.case.comparison.image, self.case.comparison
+        redraw(self._layers["kept"], image, self.found.kept.astype(np.uint8))
+        redraw(self._layers["masked"], image, self._masked_values(self.found.masked))
         if not self._layers["masked"].rgb:
             self._layers["masked"].contrast_limits = self._limits
-        self._layers["new"].data = self.case.comparison.shown(self.found.prediction)
+        redraw(self._layers["new"], image, comparison.shown(self.found.prediction))
         shown = self._layers["map"]
         if shown.name != f"map · {self.name}":
             fresh = self._map_layer()

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.gui import caption, watching
-from napari_segxai.gui.shown import axes_shown, indices_shown, meta_of
+from napari_segxai.gui.shown import displayed_axes, indices_shown, meta_of
 from napari_segxai.gui.shown import frame_of as frame_of
 from napari_segxai.image import Image
 from napari_segxai.io.layers import axes_of, image_from_layer
@@ -70,49 +70,29 @@ def image_of_layer(
     )
 
 
-def slice_of(layer: Layer, viewer: ViewerModel) -> int:
-    """Return the index along the first spatial axis of a layer that the viewer shows.
-
-    Raises
-    ------
-    UserError
-        If the viewer shows a place outside the layer.
-    """
-    axis = axes_shown(layer, viewer).spatial[0]
-    index = round(float(indices_shown(layer, viewer)[axis]))
-    if not 0 <= index < layer.data.shape[axis]:
-        raise UserError(
-            f"the slice that is shown lies outside {layer.name}; move the slider until you see it."
-        )
-    return index
-
-
 def index_in(layer: Layer, viewer: ViewerModel, axis: int) -> int:
     """Return the index along a layer axis at the viewer's current point."""
     index = indices_shown(layer, viewer)[axis]
     return int(np.clip(np.rint(index), 0, layer.data.shape[axis] - 1))
 
 
-def shown_plane(layer: Layer, viewer: ViewerModel, dims: int) -> tuple[int, float, bool]:
-    """Return which plane of a layer's last `dims` axes the viewer shows.
+def shown_plane(layer: Layer, viewer: ViewerModel, axes: Sequence[int]) -> tuple[int, float, bool]:
+    """Return which plane of three axes of a layer the viewer shows.
 
     Returns
     -------
     axis
-        The spatial axis across the plane; the first in 3D display.
+        The one across the plane, counted among the three; the first in 3D display.
     position
         Where along it, from 0 to 1.
     transposed
         Whether the two others are shown the other way round.
     """
-    first = viewer.dims.ndim - dims  # layers are aligned at their last axes
-    shown = [axis - first for axis in viewer.dims.displayed if axis >= first]
-    hidden = [axis for axis in range(dims) if axis not in shown] or [0]
-    axis = hidden[0]
-    rest = [other for other in shown if other != axis]
-    own = layer.ndim - dims + axis
-    position = (index_in(layer, viewer, own) + 0.5) / layer.data.shape[own]
-    return axis, position, len(rest) == 2 and rest[0] > rest[1]
+    canvas = [axis for axis in displayed_axes(layer, viewer) if axis in axes]
+    across = next((axis for axis in axes if axis not in canvas), axes[0])
+    rest = [axis for axis in canvas if axis != across]
+    position = (index_in(layer, viewer, across) + 0.5) / layer.data.shape[across]
+    return list(axes).index(across), position, len(rest) == 2 and rest[0] > rest[1]
 
 
 def warm_up() -> None:
@@ -140,6 +120,9 @@ def add_layers(
     added = []
     for data in tuples:
         layer = Layer.create(*data)
+        layer.editable = data[
+            0
+        ].flags.writeable  # of a view over all channels a brush would write to all or none
         if layer.metadata["segxai_role"] in explanation.masks:
             layer.contour = 1  # no argument of Labels; outlines leave the map below visible
         if layer.metadata["segxai_role"] == "saliency":

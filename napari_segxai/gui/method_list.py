@@ -17,10 +17,12 @@ from napari_segxai.gui.form import ParameterForm
 from napari_segxai.gui.method_box import why_not
 from napari_segxai.gui.method_help import HelpButton
 from napari_segxai.gui.tick_tree import TickTree
+from napari_segxai.io.placing import on_grid_of_image
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from napari_segxai.image import Image
     from napari_segxai.model import SegmentationModel
     from napari_segxai.model.card import ModelCard
 
@@ -236,9 +238,9 @@ def map_name(layer: Layer) -> str:
     return layer.name.removeprefix("saliency ")
 
 
-def map_values(layer: Layer) -> np.ndarray:
-    """Return the map of a layer."""
-    return np.asarray(layer.data, np.float32)
+def map_values(layer: Layer, image: Image) -> np.ndarray:
+    """Return the map of a layer, on the grid of an image where it lies on that."""
+    return np.asarray(on_grid_of_image(layer.data, image.layer), np.float32)
 
 
 def _words(entry: _Entry, number: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import find_method
 from napari_segxai.gui import watching
+from napari_segxai.image import frame_words
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -121,7 +122,7 @@ def told(record: Mapping[str, Any], others: Any) -> str:
     words = []
     for key, word in own.items():
         differs = any(key in other and other[key] != word for other in rest)
-        if key == "method" or differs or (key == "label" and several):
+        if key in ("method", "frame") or differs or (key == "label" and several):
             words.append(shortened(word, LONGEST))
     more = " …" if len(words) > MOST_FACTS + 1 else ""
     return " · ".join(words[: MOST_FACTS + 1]) + more
@@ -137,6 +138,8 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run was asked, in words, the most telling first; parameters are those of one method."""
     target, method = record["target"], record["method"]
     facts = {"method": method, "label": target["label"], "region": target["region"]}
+    if frame := frame_words(record["image"].get("at", {})):
+        facts["frame"] = frame
     try:
         layers = find_method(method).layer_parameters
     except UserError:  # a method of another version: its parameters are named in full
@@ -170,6 +173,7 @@ def _same_prediction(viewer: ViewerModel, data: LayerData) -> Layer | None:
             continue
         asked = all(held[part].get("name") == record[part].get("name") for part in ("model", "image"))
         asked = asked and layer.metadata.get("segxai_name") == kwargs["name"]
+        asked = asked and held["image"].get("at") == record["image"].get("at")
         if asked and layer.data.shape == array.shape and np.array_equal(layer.data, array):
             return layer
     return None

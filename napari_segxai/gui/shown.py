@@ -195,11 +195,6 @@ def frame_of(
     return 0 if not at else at[0] if len(at) == 1 else at
 
 
-def frame_words(image: Image) -> str:
-    """Return which frame of a layer an image is, e.g. "T3"; "" for a layer without frames."""
-    return " ".join(f"{image.layer['letters'][k]}{index}" for k, index in image.layer.get("at", {}).items())
-
-
 def level_for(layer: Layer, found: Axes, card: ModelCard | int | None) -> int:
     """Return which level of a pyramid suits a model; 0 for a layer that is none."""
     if not layer.multiscale:

@@ -21,6 +21,7 @@ from napari_segxai import orientation
 from napari_segxai.errors import UserError
 from napari_segxai.image import MILLIMETRES, Image, Lazy
 from napari_segxai.io.axes import Axes, choose, parse, readings
+from napari_segxai.io.placing import kept_axes
 
 WORLD = -np.eye(3)[::-1]
 """From RAS+ mm to the world of napari, -(S, A, R); it is its own inverse."""
@@ -177,17 +178,25 @@ def image_from_layer(
     nifti = file_geometry(metadata, finest[:ndim])
     found = axes_of(finest, meta, channels=channels, dims=dims, axes=axes)
     spatial, n = found.spatial, len(found.spatial)
-    transform = _spatial_transform(meta, ndim, spatial)
+    units, labels = _units(meta, ndim), tuple(meta.get("axis_labels") or ())
+
+    def placed(own: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+        out = _transform_of(meta, ndim, own)
+        if level:
+            _coarsen(out, [finest[k] / shape[k] for k in own])
+        out["units"] = tuple(_short(units[k]) for k in own)
+        out["axis_labels"] = tuple(labels[k] for k in own) if len(labels) == ndim else tuple(names)
+        return out
+
+    transform = placed(spatial, ("z", "y", "x")[-n:])
     if level:
         transform["factors"] = tuple(finest[k] / shape[k] for k in spatial)
-        _coarsen(transform, transform["factors"])
-    units = _units(meta, ndim)
-    transform["units"] = tuple(_short(units[k]) for k in spatial)
-    labels = tuple(meta.get("axis_labels") or ())
-    transform["axis_labels"] = (
-        tuple(labels[k] for k in spatial) if len(labels) == ndim else ("z", "y", "x")[-n:]
-    )
     transform["letters"], transform["spatial"], transform["level"] = found.letters, spatial, level or 0
+    if (kept := kept_axes(found.letters[:ndim], spatial)) != spatial:
+        whole = placed(kept, [found.letters[k].lower() for k in kept])
+        transform["around"] = {
+            "axes": kept, "counts": [shape[k] for k in kept], "transform": whole, "inner": inner_matrix(whole, len(kept))
+        }  # fmt: skip
 
     affine, header = None, {}
     if nifti is not None:
@@ -313,17 +322,24 @@ def index_to_world(transform: Mapping[str, Any], n: int) -> np.ndarray:
     """Return the (n + 1) x (n + 1) matrix of a layer transform, from index to napari's world in mm."""
     get = lambda key, default: default if transform.get(key) is None else transform[key]  # noqa: E731
     inner = np.eye(n + 1)
-    inner[:n, :n] = (
-        _tail(_rotation(get("rotate", np.eye(n))), n) @ _tail(_shear(get("shear", np.eye(n))), n)
-    ) * np.asarray(get("scale", np.ones(n)), float)[-n:]
+    inner[:n, :n] = inner_matrix(transform, n)
     inner[:n, n] = np.asarray(get("translate", np.zeros(n)), float)[-n:]
     matrix = _tail(np.asarray(get("affine", np.eye(n + 1)), float), n + 1) @ inner
     factors = [MILLIMETRES.get(str(unit), 1.0) for unit in get("units", ("mm",) * n)][-n:]
     return np.diag([*factors, 1.0]) @ matrix
 
 
-def _spatial_transform(meta: Mapping[str, Any], ndim: int, spatial: Sequence[int]) -> dict[str, Any]:
-    """Return scale, translate, rotate, shear and affine of the spatial axes among the `ndim` of a layer."""
+def inner_matrix(transform: Mapping[str, Any], n: int) -> np.ndarray:
+    """Return the n x n matrix of scale, shear and rotation of a layer transform."""
+    get = lambda key, default: default if transform.get(key) is None else transform[key]  # noqa: E731
+    turn, shear = get("rotate", np.eye(n)), get("shear", np.eye(n))
+    return (_tail(_rotation(turn), n) @ _tail(_shear(shear), n)) * np.asarray(
+        get("scale", np.ones(n)), float
+    )[-n:]
+
+
+def _transform_of(meta: Mapping[str, Any], ndim: int, spatial: Sequence[int]) -> dict[str, Any]:
+    """Return scale, translate, rotate, shear and affine of some axes among the `ndim` of a layer."""
     get = lambda key, default: default if meta.get(key) is None else meta[key]  # noqa: E731
     n, own = len(spatial), list(spatial)
     cut = lambda matrix: _tail(matrix, ndim)[np.ix_(own, own)]  # noqa: E731
