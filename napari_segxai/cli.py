@@ -16,8 +16,11 @@ from napari_segxai.cli_channels import channels
 from napari_segxai.cli_checks import checks, read_checks
 from napari_segxai.cli_common import (
     AsJson,
+    Axes,
     Axis,
     Card,
+    Images,
+    Level,
     Trust,
     Truth,
     as_far_as_it_came,
@@ -211,7 +214,7 @@ def layers(
 
 @app.command()
 def explain(
-    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    image: Images,
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     label: Annotated[
         list[str], typer.Option("--label", help="Which label to explain, by name; several get a folder each.")
@@ -232,6 +235,8 @@ def explain(
     ] = None,
     axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    axes: Axes = None,
+    level: Level = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[
@@ -266,7 +271,7 @@ def explain(
     folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
         check_folder(folder, overwrite=overwrite, names=sure_files(network.card))
-    volume = read_frame(image, frame, axis, len(network.card.channels))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
     chosen = read_region_option(region, volume)
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
@@ -315,6 +320,8 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
             f"{record.device}"
         )
         for name, value in record.results.items():
+            if value is None:  # not known, such as the error that too few samples leave
+                continue
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
         evidence = evidence_in_words(explanation.mass_per_label())
         for line in ([evidence] if evidence else []) + told(record.trust):
@@ -325,7 +332,7 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
 
 @app.command()
 def flow(
-    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    image: Images,
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for flow.csv, flow.png and flow.svg.")],
     label: Annotated[
@@ -360,6 +367,8 @@ def flow(
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
     axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    axes: Axes = None,
+    level: Level = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
     trust: Trust = False,
@@ -379,7 +388,7 @@ def flow(
     each_once(tiles or [], "--tile")
     check_folder(out, overwrite=overwrite, names=SURE)
     network = load(model, card, trust)
-    volume = read_frame(image, frame, axis, len(network.card.channels))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     plan = plan_flow(
         network,
         volume,

@@ -8,12 +8,24 @@ from typing import Annotated
 
 import typer
 
-from napari_segxai.cli_common import AsJson, Axis, Card, Trust, load, read_frame, read_region_option, save
+from napari_segxai.cli_common import (
+    AsJson,
+    Axes,
+    Axis,
+    Card,
+    Images,
+    Level,
+    Trust,
+    load,
+    read_frame,
+    read_region_option,
+    save,
+)
 from napari_segxai.errors import plain
 
 
 def channels(
-    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    image: Images,
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for channels.csv and the record.")] = None,
@@ -27,6 +39,8 @@ def channels(
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
     axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    axes: Axes = None,
+    level: Level = None,
     seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
@@ -43,7 +57,7 @@ def channels(
     if out is not None:
         check_folder(out, overwrite=overwrite, names=SURE, size=4096)
     network = load(model, card, trust)
-    volume = read_frame(image, frame, axis, len(network.card.channels))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     found = channel_importance(
         network,
         volume,

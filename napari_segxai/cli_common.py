@@ -46,16 +46,63 @@ Axis = Annotated[
 ]
 
 
-def read_frame(path: Path, frame: int | None, axis: int | None = None, channels: int | None = None) -> Any:
-    """Read an image, of a 4D one the time point, unless the model has as many channels; slices lie across `axis`."""
-    from napari_segxai import read_image
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="NIfTI, MGZ, PNG, JPEG, TIFF or Zarr. Several files, one after the other or with commas between, hold a "
+        "channel each, in the order of the model's channels.",
+    ),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        help="What the axes of the array in the file are, where it does not say so: T time, C channels, Z Y X space, such "
+        "as TCYX of a TIFF or XYZC of a volume.",
+    ),
+]
+Level = Annotated[
+    int | None,
+    typer.Option("--level", help="Level of a pyramid (OME-Zarr, OME-TIFF); 0, the finest, by default."),
+]
 
-    volume = read_image(path).across(axis)
-    if frame is None and channels is not None:
-        volume = volume.with_channels(channels)
-    if frame is not None and volume.time_axis is None:
-        raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
-    return volume.frame(frame or 0)
+
+def read_frame(
+    images: Sequence[str],
+    frame: int | None,
+    axis: int | None = None,
+    channels: int | None = None,
+    *,
+    axes: str | None = None,
+    level: int | None = None,
+) -> Any:
+    """Read an image, of a 4D one the time point, unless the model has as many channels; slices lie across `axis`.
+
+    Several files are joined as channels.
+    """
+    from napari_segxai import join_channels, read_image
+
+    paths = _paths(images)
+    found = [read_image(path, axes=axes, level=level) for path in paths]
+    if len(found) == 1 and frame is None and axes is None and channels is not None:
+        found = [found[0].with_channels(channels)]
+    for path, image in zip(paths, found, strict=True):
+        if frame is not None and image.time_axis is None:
+            raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
+    frames = [image.frame(frame or 0) for image in found]
+    return (frames[0] if len(frames) == 1 else join_channels(frames)).across(axis)
+
+
+def _paths(images: Sequence[str]) -> list[str]:
+    """Return the files that are named one after the other, or with commas between where no file has the whole name."""
+    out: list[str] = []
+    for text in images:
+        parts = [part.strip() for part in text.split(",")]
+        out += (
+            [text] if len(parts) == 1 or os.path.exists(text) else [part for part in parts if part] or [text]
+        )
+    return out
 
 
 def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:

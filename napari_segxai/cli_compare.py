@@ -12,8 +12,11 @@ import typer
 
 from napari_segxai.cli_common import (
     AsJson,
+    Axes,
     Axis,
     Card,
+    Images,
+    Level,
     Trust,
     Truth,
     as_far_as_it_came,
@@ -62,7 +65,7 @@ def metrics(as_json: AsJson = False) -> None:
 
 
 def compare(
-    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    image: Images,
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
     methods: Annotated[
@@ -78,6 +81,8 @@ def compare(
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
     axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    axes: Axes = None,
+    level: Level = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
@@ -96,7 +101,7 @@ def compare(
     chosen = [name for name in methods.split(",") if name.strip()]
     check_folder(out, overwrite=overwrite, names=files.SURE)
     network = load(model, card, trust)
-    volume = read_frame(image, frame, axis, len(network.card.channels))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
     target = Target(label, region=read_region_option(region, volume))
     parameters = read_parameters(option, "-o", of=[run])
@@ -194,7 +199,7 @@ def _number(value: float | None, none: str = "–") -> str:
 
 
 def sweep(
-    image: Annotated[Path, typer.Argument(help="NIfTI, MGZ, PNG, JPEG or TIFF.")],
+    image: Images,
     model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
     label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
     method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")],
@@ -211,6 +216,8 @@ def sweep(
     slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
     axis: Axis = None,
     frame: Annotated[int | None, typer.Option(help="Time point of a 4D image; the first by default.")] = None,
+    axes: Axes = None,
+    level: Level = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     card: Card = None,
@@ -226,7 +233,7 @@ def sweep(
 
     check_folder(out, overwrite=overwrite, names=files.SURE)
     network = load(model, card, trust)
-    volume = read_frame(image, frame, axis, len(network.card.channels))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     count = math.prod(map(len, values.values()))
     check_folder(out, overwrite=overwrite, size=files.least_size(count))

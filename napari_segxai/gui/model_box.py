@@ -176,7 +176,7 @@ class ModelBox(QWidget):
         return scores
 
     def _misfit(self, card: ModelCard) -> tuple[str, int]:
-        """Say why a model cannot take the image ("" if it can), and how well it fits: 0 not, 1 slice by slice, 2."""
+        """Say why a model cannot take the image ("" if it can), and how well it fits; see `misfit`."""
         if self._read is None:
             return "", 0
         try:
@@ -286,7 +286,10 @@ class ModelBox(QWidget):
 
 
 def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
-    """Say why a model cannot take an image, "" if it can; and how well it fits: 0 not, 1 slice by slice, 2."""
+    """Say why a model cannot take an image, "" if it can; and how well it fits: 0 not, 3 as a whole.
+
+    Less, 1 or 2, where the model gets it slice by slice, or one of its channels alone.
+    """
     if card.spatial_dims > image.spatial_dims:
         return f"This model works on volumes; {image.name} is 2D.", 0
     wanted = len(card.channels)
@@ -294,7 +297,9 @@ def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
         names = f" ({', '.join(card.channels)})" if wanted <= 6 else ""
         need = f"{wanted} channel{'s' if wanted > 1 else ''}{names}"
         return f"This model needs {need}; {image.name} has {image.channels}.", 0
-    return "", 2 if card.spatial_dims == image.spatial_dims else 1
+    whole = card.spatial_dims == image.spatial_dims
+    one_of_several = image.channel_axis is None and "C" in image.at
+    return "", 1 + whole + (not one_of_several)
 
 
 def _about(card: ModelCard) -> str:

@@ -6,8 +6,9 @@ Importing this package is cheap: nibabel, tifffile and PIL are loaded when a fil
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +25,10 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 ZARR = (".zarr",)
 """Endings of folders that are read as Zarr."""
 
+_MEDICAL = (".dcm", ".ima", ".mha", ".mhd", ".nrrd", ".nhdr", ".mnc")
+
+_SERIES = " (a DICOM series: convert it to NIfTI, .nii.gz)"
+
 Kind = Literal["image", "labels"]
 
 __all__ = ["PICTURES", "VOLUMES", "ending", "read_image", "write_volume"]
@@ -36,38 +41,64 @@ def ending(path: str | os.PathLike[str]) -> str:
 
 
 def read_image(
-    path: str | os.PathLike[str], *, channel_axis: int | None = None, time_axis: int | None = None
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    channel_axis: int | None = None,
+    time_axis: int | None = None,
+    axes: str | None = None,
+    level: int | None = None,
 ) -> Image:
-    """Read an image file.
+    """Read an image file, or several that hold a channel each.
 
     Parameters
     ----------
     path
         A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh), a picture (.png, .jpg, .tif, .bmp), or a Zarr array or OME-Zarr
         image (.zarr), of which the finest level is read when it is needed. Pixel sizes and units are kept.
+        Of a list of files, such as the sequences of an MR examination, each is a channel, in the order of the model's;
+        see `join_channels`.
     channel_axis, time_axis
         What the axes of the array in the file mean, where the file does not say it or says it wrongly. The
         fourth axis of a volume is time unless it is named here as the channel axis.
+    axes
+        All axes of the array at once, a letter for each: T time, C channels, Z Y X space, e.g. "TCYX" of a TIFF or
+        "XYZC" of a volume.
+    level
+        Of a pyramid (OME-Zarr, OME-TIFF); 0 is the finest.
 
     Raises
     ------
     UserError
         If the file cannot be read as an image; the message names the file and the reason.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        from napari_segxai.joining import join_channels
+
+        more = {"channel_axis": channel_axis, "time_axis": time_axis, "axes": axes, "level": level}
+        images = [read_image(one, **more) for one in path]  # type: ignore[arg-type]
+        return images[0] if len(images) == 1 else join_channels(images)
     path = user_path(path)
     kind = ending(path)
+    own: dict[str, Any] = {}
     if kind in VOLUMES:
         from napari_segxai.io.nifti import read_nifti as read
     elif kind in PICTURES:
         from napari_segxai.io.raster import read_raster as read
     elif kind in ZARR:
         from napari_segxai.io.zarr_files import read_zarr as read
+    elif path.is_dir():
+        raise UserError(f"{path}: is a folder; name one image file in it{_SERIES}.")
     else:
         known = ", ".join(VOLUMES + PICTURES + ZARR)
-        raise UserError(
-            f"{path}: {kind or 'no ending'} is not an image format read here; use one of {known}."
-        )
-    return read(path, channel_axis=channel_axis, time_axis=time_axis)
+        way = "convert it to NIfTI (.nii.gz)" if kind in _MEDICAL else f"use one of {known}"
+        raise UserError(f"{path}: {kind or 'no ending'} is not an image format read here; {way}.")
+    if axes is not None and not (channel_axis is None and time_axis is None):
+        raise UserError(f"{path}: give axes={axes!r} or channel_axis and time_axis, not both.")
+    if level is not None:
+        if kind not in (*ZARR, ".tif", ".tiff"):
+            raise UserError(f"{path}: level is for pyramids (OME-Zarr, OME-TIFF); leave it out.")
+        own["level"] = level
+    return read(path, channel_axis=channel_axis, time_axis=time_axis, axes=axes, **own)
 
 
 def write_volume(

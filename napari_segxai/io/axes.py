@@ -200,6 +200,17 @@ def parse(
     return Axes(letters, channels == 1 and "C" in letters)
 
 
+def named_axes(
+    text: str, shape: Sequence[int], name: str, *, rgb: bool = False
+) -> tuple[int | None, int | None]:
+    """Return which axes of an array in a file are channels and time, as a user names all of them; see `parse`."""
+    letters = parse(text, shape, name, rgb=rgb).letters
+    if "P" in letters or letters.count("T") > 1:
+        raise UserError(f"axes {text!r} of {name} are more than one image; open one of them.")
+    channel = len(shape) - 1 if rgb else letters.find("C")
+    return (None if channel < 0 else channel), (letters.index("T") if "T" in letters else None)
+
+
 def alternatives(n: int, *, volume: bool = False, rgb: bool = False) -> tuple[str, ...]:
     """Return what `n` axes, without that of colours, may be called, for a list to choose from."""
     known = {

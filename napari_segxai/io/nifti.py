@@ -17,6 +17,7 @@ from nibabel.freesurfer.mghformat import MGHHeader
 
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image
+from napari_segxai.io.axes import named_axes
 from napari_segxai.io.label_rule import is_label_volume
 from napari_segxai.io.nifti_checks import (
     DAMAGE,
@@ -37,7 +38,11 @@ __all__ = ["is_label_volume", "read_nifti", "write_nifti"]
 
 
 def read_nifti(
-    path: str | os.PathLike[str], *, channel_axis: int | None = None, time_axis: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    channel_axis: int | None = None,
+    time_axis: int | None = None,
+    axes: str | None = None,
 ) -> Image:
     """Read a NIfTI-1, NIfTI-2 or FreeSurfer volume.
 
@@ -53,6 +58,8 @@ def read_nifti(
     channel_axis, time_axis
         Index of these axes in the array. The fourth axis of a file is time and the fifth is channels,
         unless the fourth is named as the channel axis here (e.g. for four MR sequences in one file).
+    axes
+        All axes at once, e.g. "XYZC".
 
     Raises
     ------
@@ -98,7 +105,7 @@ def read_nifti(
     if array.dtype.names:
         array = np.stack([array[name] for name in array.dtype.names], axis=-1)
         colours = array.shape[-1]
-    array, channel, time = _name_axes(path, array, len(shape), colours, channel_axis, time_axis)
+    array, channel, time = _name_axes(path, array, len(shape), colours, channel_axis, time_axis, axes)
     info = _facts(path, header, affine, shape, scaling)
     info["rgb"] = bool(colours)
     return Image(
@@ -106,7 +113,7 @@ def read_nifti(
         affine=affine,
         channel_axis=channel,
         time_axis=time,
-        name=path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem,
+        name=(path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem) or path.name,
         path=str(path),
         header=info,
     )
@@ -137,7 +144,13 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _name_axes(
-    path: Path, array: np.ndarray, file_ndim: int, colours: int, channel: int | None, time: int | None
+    path: Path,
+    array: np.ndarray,
+    file_ndim: int,
+    colours: int,
+    channel: int | None,
+    time: int | None,
+    axes: str | None,
 ) -> tuple[np.ndarray, int | None, int | None]:
     """Return the array without needless axes, and which of its axes are channel and time."""
     shape = array.shape[:file_ndim]
@@ -148,6 +161,13 @@ def _name_axes(
         vector = len(trimmed) == 5
     array = array.reshape((*trimmed, *array.shape[file_ndim:]))
     extra = list(range(3, array.ndim))
+    if axes is not None:
+        channel, time = named_axes(axes, array.shape, path.name, rgb=bool(colours))
+        if set(axes.strip().upper()[:3]) != set("XYZ"):
+            raise UserError(
+                f"{path}: the first three axes of a volume are space, not {axes[:3]!r}; begin axes with XYZ."
+            )
+        return array, channel, time
     if channel is None and time is None:
         if colours or vector:
             channel = extra.pop()
@@ -189,6 +209,7 @@ def _facts(
         "sform_code": int(header["sform_code"]),
         "qform_code": int(header["qform_code"]),
         "scaling": scaling,
+        "units": int(header["xyzt_units"]) & 7,
         "time": (
             step if math.isfinite(step) and step > 0 else 1.0,
             TIMES.get(int(header["xyzt_units"]) & 56, "s"),

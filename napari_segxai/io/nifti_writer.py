@@ -87,7 +87,7 @@ def write_nifti(
     if was and [n for n in was if n > 1] == [n for n in data.shape if n > 1]:
         data = data.reshape(was)
 
-    header, inherited = _new_header(source, data, whole=itself)
+    header, inherited = _new_header(source, data, facts.get("units", 2), whole=itself)
     if not (exact and inherited):
         _set_geometry(header, affine, facts, inherited=inherited)
     if data.ndim > 3 and not (inherited and int(source["dim"][0]) > 3):
@@ -222,14 +222,14 @@ def _storable(path: Path, data: np.ndarray, kind: str, source: Any) -> np.ndarra
     return data
 
 
-def _new_header(source: Any, data: np.ndarray, *, whole: bool) -> tuple[Any, bool]:
-    """Return a single-file header for `data`, and whether it says what `source` says."""
+def _new_header(source: Any, data: np.ndarray, units: int, *, whole: bool) -> tuple[Any, bool]:
+    """Return a single-file header for `data`, in `source`'s words or in `units`, and whether it says what `source` says."""
     two = isinstance(source, nib.Nifti2Header) or max(data.shape) > 32767
     klass = nib.Nifti2Header if two else nib.Nifti1Header
     inherited = source is not None and isinstance(source, nib.Nifti2Header) == two
     if not inherited:
         header = klass()
-        header["xyzt_units"] = 2
+        header["xyzt_units"] = units
     else:
         header = klass(source.binaryblock, endianness=source.endianness, check=False)
         header["magic"] = klass()["magic"]

@@ -13,23 +13,45 @@ import numpy as np
 from napari_segxai.errors import UserError
 from napari_segxai.image import MILLIMETRES, Image
 from napari_segxai.io import sizes
+from napari_segxai.io.axes import named_axes
 from napari_segxai.io.saving import replacing
 
 OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 """Numbers that an OME-TIFF may hold."""
+
+ORIENTATION = 0x112
+"""The EXIF tag that tells how a picture is to be turned."""
+
+WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
+"""How colours are stored in a TIFF."""
+
+COLOURS_OF_PIL = (3, 5, YCBCR, 8)
+"""Palettes, CMYK, YCbCr and CIELAB are no RGB before somebody has converted them."""
+
+JPEG = (6, 7, 34892, 33007)
+"""Compressions whose decoder converts YCbCr."""
+
+ALPHA = (1, 2)
+"""Kinds of extra samples of a TIFF that are alpha; others are channels of their own."""
 
 LARGEST = 2**36
 """No picture with more bytes of pixels than this is opened."""
 
 
 def read_raster(
-    path: str | os.PathLike[str], *, channel_axis: int | None = None, time_axis: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    channel_axis: int | None = None,
+    time_axis: int | None = None,
+    axes: str | None = None,
+    level: int = 0,
 ) -> Image:
     """Read a picture or a TIFF stack.
 
     Colour pictures get their channels last; an alpha channel is dropped with a warning. Grey ones stay 2D.
-    A TIFF with several pages is a 3D image without an affine, unless the file, `channel_axis` or
-    `time_axis` says that the pages are channels or time points. Pixel sizes that OME or ImageJ wrote are kept.
+    A TIFF with several pages is a 3D image without an affine, unless the file, `channel_axis`, `time_axis` or `axes` says
+    that the pages are channels or time points. Pixel sizes that OME or ImageJ wrote are kept. What is left out of a file
+    (alpha, further images) is said.
 
     Raises
     ------
@@ -44,8 +66,10 @@ def read_raster(
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); copy or export it again.")
     try:
-        read = _read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_picture
-        array, axes, known = read(path)
+        if path.suffix.lower() in (".tif", ".tiff"):
+            array, letters, known = _read_tiff(path, level)
+        else:
+            array, letters, known = *_read_picture(path), {}
     except UserError:
         raise
     except MemoryError:
@@ -68,26 +92,35 @@ def read_raster(
     if not array.size:
         raise UserError(f"{path}: holds no pixels, shape {array.shape}.")
 
-    colour = axes.endswith("S") and array.shape[-1] == 3
-    if channel_axis is None and time_axis is None:
-        channel_axis = next((axes.index(c) for c in "SC" if c in axes), None)
-        time_axis = axes.index("T") if "T" in axes else None
+    colour = letters.endswith("S") and array.shape[-1] == 3
+    if axes is not None:
+        channel_axis, time_axis = named_axes(axes, array.shape, path.name, rgb=colour)
+        letters = axes.strip().upper()[: array.ndim - colour] + "S" * colour
+    elif channel_axis is None and time_axis is None:
+        channel_axis = next((letters.index(c) for c in "SC" if c in letters), None)
+        time_axis = letters.index("T") if "T" in letters else None
         if time_axis is not None and array.ndim - 1 - (channel_axis is not None) < 2:
             time_axis = None
     elif channel_axis is None and colour and time_axis not in (array.ndim - 1, -1):
         channel_axis = array.ndim - 1
+    known_axes = sum(axis is not None for axis in (channel_axis, time_axis))
+    if axes is None and array.ndim - known_axes > 3 and not known_axes:
+        size = " x ".join(map(str, array.shape))
+        raise UserError(
+            f"{path}: does not say what its {array.ndim} axes ({size}) are; name them all, such as axes={'TZCYX'[-array.ndim :]!r}."
+        )
     header: dict[str, Any] = {"format": "raster", "rgb": colour and channel_axis == array.ndim - 1}
     if "T" in known and time_axis is not None:
         header["time"] = (*known["T"], 0.0)
     plain = Image(array, channel_axis=channel_axis, time_axis=time_axis, name=path.stem, header=header)
-    letters = "".join(axes[k] for k in plain.spatial_axes)
+    letters = "".join(letters[k] for k in plain.spatial_axes)
     letters = letters if set(letters) <= set("ZYX") else "ZYX"[-plain.spatial_dims :]
     spacing, unit = sizes.spacing(known, letters, path.name)
     return replace(plain, spacing=spacing, units=unit, path=str(path))
 
 
-def _read_picture(path: Path) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
-    """Return the pixels of the first frame, what their axes are (Y, X, samples), and no sizes."""
+def _read_picture(path: Path, *, pages: bool = False) -> tuple[np.ndarray, str]:
+    """Return pixels and what their axes are (Y, X, S samples): of the first picture of a file, or of all its pages."""
     from PIL import Image as Picture
 
     with warnings.catch_warnings():
@@ -97,55 +130,93 @@ def _read_picture(path: Path) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
                 raise UserError(
                     f"{path}: {picture.width} x {picture.height} pixels are too many; crop the image."
                 )
-            if picture.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
-                _alpha_dropped(path)
-                grey = picture.mode in ("1", "L", "LA", "La", "I", "I;16")
-                picture = picture.convert("RGBA") if picture.mode in ("P", "PA", "RGBa") else picture
-                if picture.mode not in ("I", "I;16", "L", "RGB"):
-                    picture = picture.convert("L" if grey else "RGB")
-            elif picture.mode == "1":
-                picture = picture.convert("L")
-            elif picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-                picture = picture.convert("RGB")
-            array = np.array(picture)
-    return array, "YXS" if array.ndim == 3 else "YX", {}
+            count = getattr(picture, "n_frames", 1)
+            if count > 1 and not pages:
+                _say(f"{path}: holds {count} pictures; the first one is read.")
+            if (turn := picture.getexif().get(ORIENTATION, 1)) not in (0, 1):
+                _say(
+                    f"{path}: is to be turned or mirrored to be seen upright (EXIF orientation {turn}); it is read as it is "
+                    "stored, as napari shows it."
+                )
+            found = []
+            for index in range(count if pages else 1):
+                picture.seek(index)
+                found.append(np.array(_plain(picture, path)))
+    array = found[0] if len(found) == 1 else np.stack(found)
+    return array, "Z" * (len(found) > 1) + ("YXS" if found[0].ndim == 3 else "YX")
 
 
-def _read_tiff(path: Path) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
+def _plain(picture: Any, path: Path) -> Any:
+    """Return a picture as grey or RGB, without alpha."""
+    if picture.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
+        _say(f"{path}: the alpha channel is left out.")
+        grey = picture.mode in ("1", "L", "LA", "La", "I", "I;16")
+        picture = picture.convert("RGBA") if picture.mode in ("P", "PA", "RGBa") else picture
+        if picture.mode not in ("I", "I;16", "L", "RGB"):
+            picture = picture.convert("L" if grey else "RGB")
+    elif picture.mode == "1":
+        picture = picture.convert("L")
+    elif picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        picture = picture.convert("RGB")
+    return picture
+
+
+def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
     """Return the pixels of the first series of a TIFF, what its axes are, as letters of tifffile, and their sizes."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise UserError(f"{path}: holds no image; is it damaged?")
-        series = file.series[0]
+        series, page, known = file.series[0], file.pages[0], sizes.of_tiff(file)
+        if len(file.series) > 1:
+            _say(
+                f"{path}: holds {len(file.series)} images of different kinds or sizes; the first one is read."
+            )
+        if not 0 <= level < len(series.levels):
+            raise UserError(f"{path}: has levels 0 to {len(series.levels) - 1}, not {level}.")
+        finest, series = series, series.levels[level]
         if series.nbytes > LARGEST:
             raise UserError(
                 f"{path}: its {series.nbytes / 2**30:.4g} GiB of pixels are too many; crop the image."
             )
+        kind, packed = int(getattr(page, "photometric", 1)), int(getattr(page, "compression", 1))
+        if kind in COLOURS_OF_PIL and not (kind == YCBCR and packed in JPEG) and not level:
+            return *_read_picture(path, pages=True), known
+        if kind == WHITE_IS_ZERO:
+            _say(f"{path}: stores white as 0; its values are read as they are stored, as napari shows them.")
         try:
             array = series.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error) or len(file.pages) > 1:
+        except (ValueError, ImportError) as error:
+            if packed == 1:
                 raise
-            return _read_picture(path)
+            try:
+                return *_read_picture(path, pages=True), known
+            except Exception:
+                name = getattr(page.compression, "name", packed)
+                raise UserError(
+                    f"{path}: is compressed in a way ({name}) that needs the package imagecodecs; install it with pip "
+                    "install imagecodecs, or save the image without compression."
+                ) from error
         axes = series.axes
-        page = file.pages[0]
+        if level:
+            ratio = dict(zip(axes, np.divide(finest.shape, series.shape), strict=True))
+            known = {c: (size * float(ratio.get(c, 1)), unit) for c, (size, unit) in known.items()}
         samples = axes.find("S")
         if samples >= 0 and samples != array.ndim - 1:
             array, axes = np.moveaxis(array, samples, -1), axes.replace("S", "") + "S"
-        colours = 3 if getattr(page, "photometric", None) in (2, 6) else 1
-        if axes.endswith("S") and array.shape[-1] in (2, 4) and array.shape[-1] == colours + 1:
-            _alpha_dropped(path)
+        colours = 3 if kind in (RGB, YCBCR) else 1
+        alpha = [int(sample) in ALPHA for sample in getattr(page, "extrasamples", ())]
+        if axes.endswith("S") and alpha == [True] and array.shape[-1] == colours + 1:
+            _say(f"{path}: the alpha channel is left out.")
             array = array[..., :colours]
             if colours == 1:
                 array, axes = array[..., 0], axes[:-1]
-        known = sizes.of_tiff(file)
     return array, axes, known
 
 
-def _alpha_dropped(path: Path) -> None:
-    warnings.warn(f"{path}: the alpha channel is left out.", UserWarning, stacklevel=5)
+def _say(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=5)
 
 
 def write_raster(

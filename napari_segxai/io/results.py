@@ -124,8 +124,10 @@ def _write_native(explanation: Explanation, folder: Path) -> None:
         if explanation.native_affine is None:
             zoom = np.divide(explanation.map.shape, native.shape)
             spacing = tuple(float(s * z) for s, z in zip(explanation.image.spacing, zoom, strict=True))
+        source = explanation.image
+        told = {key: source.header[key] for key in ("format", "units") if key in source.header}
         image = Image(
-            native, affine=explanation.native_affine, spacing=spacing, units=explanation.image.units
+            native, affine=explanation.native_affine, spacing=spacing, units=source.units, header=told
         )
     else:
         path = folder / "saliency_native.tif"

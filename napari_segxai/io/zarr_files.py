@@ -11,7 +11,7 @@ import numpy as np
 from napari_segxai.errors import UserError
 from napari_segxai.image import Image, Lazy
 from napari_segxai.io import sizes
-from napari_segxai.io.axes import choose, readings
+from napari_segxai.io.axes import choose, named_axes, readings
 
 
 def read_zarr(
@@ -19,12 +19,15 @@ def read_zarr(
     *,
     channel_axis: int | None = None,
     time_axis: int | None = None,
+    axes: str | None = None,
     level: int = 0,
 ) -> Image:
     """Read a Zarr array or an OME-Zarr image, with the pixel sizes and units that it names.
 
     Parameters
     ----------
+    axes
+        All axes at once, e.g. "TCYX".
     level
         Of an OME-Zarr pyramid; 0 is the finest.
 
@@ -47,6 +50,8 @@ def read_zarr(
         attributes = dict(found.attrs)
         scales = (attributes.get("ome") or attributes).get("multiscales")
         if isinstance(found, zarr.Array):
+            if level:
+                raise UserError(f"{path}: is one Zarr array and no pyramid; leave level out.")
             array, labels, units, known, start = found, _labels(found, attributes), [], {}, {}
         else:
             array, labels, units, known, start = _level(path, found, scales, level)
@@ -56,9 +61,11 @@ def read_zarr(
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"{path}: cannot be read as Zarr ({reason[:200]}); is it damaged?") from error
     shape = tuple(array.shape)
-    if channel_axis is None and time_axis is None:
-        axes = choose(readings(shape, labels, units), path.name)
-        letters = axes.letters
+    if axes is not None:
+        channel_axis, time_axis = named_axes(axes, shape, path.name)
+        letters = axes.strip().upper()
+    elif channel_axis is None and time_axis is None:
+        letters = choose(readings(shape, labels, units), path.name).letters
     else:
         named = {k % len(shape): c for k, c in ((channel_axis, "C"), (time_axis, "T")) if k is not None}
         rest = [k for k in range(len(shape)) if k not in named]

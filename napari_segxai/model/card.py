@@ -250,6 +250,15 @@ class ModelCard(_Strict):
             raise ValueError("a threshold is a probability between 0 and 1; give one, or one per label")
         return value
 
+    @field_validator("orientation", mode="before")
+    @classmethod
+    def _one_word(cls, codes: Any) -> Any:
+        if isinstance(codes, list | tuple) and all(isinstance(code, str) for code in codes):
+            codes = "".join(codes)  # [R, A, S] can mean nothing else
+        if codes is not None and not isinstance(codes, str):
+            raise ValueError("an orientation is a word of three letters, such as RAS")
+        return codes
+
     @field_validator("orientation")
     @classmethod
     def _codes(cls, codes: str | None) -> str | None:
