@@ -19,7 +19,8 @@ Index = tuple[int, ...]
 MILLIMETRES = {
     "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
     "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
-    "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3,
+    "nm": 1e-6, "nanometer": 1e-6, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "meter": 1e3, "inch": 25.4,
+    "angstrom": 1e-7, "pm": 1e-9, "picometer": 1e-9, "dm": 100.0, "decimeter": 100.0,
 }  # fmt: skip
 """Units of length; a unit that is not here (pixel) counts as 1 mm when a file needs mm."""
 

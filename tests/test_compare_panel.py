@@ -735,7 +735,12 @@ def test_colours_are_masked_in_colour(viewer, open_compare, wait, run_compare):
     panel.results.inspector.set_threshold(0.4)
     wait(lambda: not panel.results.inspector.is_busy)
     data = viewer.layers["masked image"].data
-    assert data.shape == (16, 16, 3)
+    assert data.shape == (
+        16,
+        16,
+        3,
+        3,
+    )  # colours of napari's, at every channel of a layer that has them as an axis
     assert 0 <= data.min() < data.max() <= 1
 
 

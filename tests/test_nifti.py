@@ -758,3 +758,16 @@ def test_importing_io_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(99, 0), (0, 77), (99, 77)])
+def test_a_code_without_a_meaning_says_that_there_is_a_place(tmp_path, sform, qform):
+    path = save(tmp_path / "a.nii", volume(), affine_of("RAS"))
+    raw = bytearray(path.read_bytes())
+    header = nib.Nifti1Header(bytes(raw[:348]), check=False)
+    header["sform_code"], header["qform_code"] = sform, qform
+    raw[:348] = header.binaryblock
+    path.write_bytes(raw)
+    with pytest.warns(UserWarning, match="has no meaning"):
+        image = read_image(path)
+    assert image.codes == ("R", "A", "S")

@@ -299,3 +299,20 @@ def test_frames_are_counted_as_image_of_layer_takes_them():
         sx.image_of_layer(layer, channels=2, frame=(1, 2, 3))
     with pytest.raises(UserError, match="outside 0 to 4"):
         sx.image_of_layer(layer, channels=2, frame=(1, 5))
+
+
+def test_alpha_is_left_out_for_a_model_of_three_channels():
+    values = np.random.default_rng(0).integers(0, 255, (40, 40, 4), np.uint8)
+    for data in (values, lazy_of(values)):
+        viewer = ViewerModel()
+        layer = viewer.add_layer(ImageLayer(data, rgb=True))
+        found = shown(layer, viewer, card(channels=3))
+        np.testing.assert_array_equal(found.image.array, values[..., :3])
+        assert found.notes == ("The alpha channel is left out.",)
+        assert shown(layer, viewer, card(channels=4)).image.channels == 4
+
+
+def lazy_of(values):
+    import dask.array as da
+
+    return da.from_array(values)

@@ -113,6 +113,8 @@ def _frame(
     if found.one_channel:
         k = found.letters.index("C")
         notes.append(f"The model takes one channel: channel {at[k]}, which is shown.")
+    if meta["rgb"] and (shape[-1], channels) == (4, 3):
+        notes.append("The alpha channel is left out.")
     image = image_from_layer(layer.data, meta, axes=found.letters, channels=channels, at=at, level=level)
     return image, notes
 

@@ -149,7 +149,8 @@ def _read(
     count = shape[-1] if rgb else shape[letters.index("C")] if "C" in letters else 1
     one = channels == 1 and "C" in letters
     told = all(c in SPACE or hint[k] == c for k, c in enumerate(letters))
-    fits = (channels is None or one or count == channels) and (dims != 3 or len(space) == 3)
+    opaque = rgb and (count, channels) == (4, 3)  # alpha is left out
+    fits = (channels is None or one or opaque or count == channels) and (dims != 3 or len(space) == 3)
     return Axes("".join(letters), one, told, fits)
 
 

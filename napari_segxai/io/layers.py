@@ -207,7 +207,8 @@ def image_from_layer(
         scale = np.ravel(meta.get("scale") if meta.get("scale") is not None else np.ones(ndim))
         start = np.ravel(meta.get("translate") if meta.get("translate") is not None else np.zeros(ndim))
         header["time"] = (float(scale[time]), TIME_UNITS.get(units[time], units[time]), float(start[time]))
-    stored, channel, time = _picked(data, found, dict(at or {}), rgb, name, transform)
+    opaque = rgb and shape[-1] == 4 and channels == 3
+    stored, channel, time = _picked(data, found, dict(at or {}), rgb, name, transform, opaque=opaque)
     same = set(transform["units"])
     path = (nifti or {}).get("path") or metadata.get("path")
     return Image(
@@ -283,9 +284,16 @@ def _affine_of(
 
 
 def _picked(
-    data: Any, found: Axes, at: dict[int, int], rgb: bool, name: str, transform: dict[str, Any]
+    data: Any,
+    found: Axes,
+    at: dict[int, int],
+    rgb: bool,
+    name: str,
+    transform: dict[str, Any],
+    *,
+    opaque: bool,
 ) -> tuple[Any, int | None, int | None]:
-    """Return the data at the indices that are taken, and which of its axes are channels and time."""
+    """Return the data at the indices that are taken, `opaque` without alpha, and which axes are channels and time."""
     time = found.letters.find("T")
     missing = [k for k in found.picked if k not in at and k != time]
     if missing:
@@ -303,11 +311,14 @@ def _picked(
             index[k] = at[k] % data.shape[k]
     transform["at"] = {k: index[k] for k in found.picked if k in at}
     kept = [k for k in range(len(data.shape)) if isinstance(index[k], slice)]
+    sizes = [data.shape[k] for k in kept]
+    if opaque:
+        index[-1], sizes[-1] = slice(3), 3
     stored = data
     if isinstance(data, np.ndarray):
         stored = np.asarray(data[tuple(index)])
-    elif not isinstance(data, Lazy) or transform["at"]:
-        stored = Lazy(lambda: np.asarray(data[tuple(index)]), [data.shape[k] for k in kept], data.dtype)
+    elif not isinstance(data, Lazy) or transform["at"] or opaque:
+        stored = Lazy(lambda: np.asarray(data[tuple(index)]), sizes, data.dtype)
     channel = len(data.shape) - 1 if rgb else found.channel
     place = lambda k: kept.index(k) if k is not None and k in kept else None  # noqa: E731
     return stored, place(channel), place(time if time >= 0 else None)

@@ -30,6 +30,7 @@ from napari_segxai.io.nifti_checks import (
     pair,
     parse_header,
     read_to_end,
+    stored_affine,
     trim,
 )
 from napari_segxai.io.nifti_writer import TIMES, write_nifti
@@ -91,7 +92,7 @@ def read_nifti(
             volume = klass.from_file_map(files, mmap=False)
             if freesurfer:
                 header = volume.header  # with its footer
-            affine = check_affine(path, volume.affine, header)
+            affine = check_affine(path, stored_affine(path, header, volume.affine), header)
             scaling = (float(volume.dataobj.slope), float(volume.dataobj.inter))
             array = _values(volume.dataobj, *scaling)
             read_to_end(second)

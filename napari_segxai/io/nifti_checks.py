@@ -28,6 +28,9 @@ LARGEST = 2**40
 TINIEST = 1e-9
 """No voxel is smaller than this, in the units of the file; a smaller one is a damaged header."""
 
+LARGEST_CODE = 5
+"""Of the spaces that an sform or qform may name."""
+
 DEFLATE = 1032
 """gzip makes nothing smaller than this many times."""
 
@@ -236,6 +239,23 @@ def trim(shape: Sequence[int]) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
+
+
+def stored_affine(path: Path, header: Any, affine: np.ndarray) -> np.ndarray:
+    """Return nibabel's affine, or that of an sform or qform whose code it does not know and takes for 0.
+
+    Every code above 0 says that there is a place; which space it is in is no question here.
+    """
+    if isinstance(header, MGHHeader):
+        return affine
+    codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
+    used = next((name for name, code in codes.items() if code > 0), None)
+    if used is None or codes[used] <= LARGEST_CODE:
+        return affine
+    warnings.warn(
+        f"{path}: its {used} code is {codes[used]}, which has no meaning; its {used} is used.", stacklevel=4
+    )
+    return np.array(header.get_sform() if used == "sform" else header.get_qform(), float)
 
 
 def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:

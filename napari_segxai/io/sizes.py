@@ -18,7 +18,8 @@ Size = tuple[float, str]
 NAMES = {
     "µm": "um", "μm": "um", "micron": "um", "microns": "um", "micrometer": "um", "micrometre": "um", "\\u00b5m": "um",
     "millimeter": "mm", "millimetre": "mm", "nanometer": "nm", "nanometre": "nm", "centimeter": "cm", "meter": "m",
-    "sec": "s", "second": "s", "seconds": "s", "millisecond": "ms", "Å": "angstrom", "": "pixel",
+    "sec": "s", "second": "s", "seconds": "s", "millisecond": "ms", "Å": "angstrom", "": "pixel", "pixels": "pixel",
+    "inches": "inch", "in": "inch", "\\u00B5m": "um", "nanometers": "nm", "micrometers": "um", "millimeters": "mm",
 }  # fmt: skip
 """What units are called here."""
 
