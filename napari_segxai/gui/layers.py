@@ -120,9 +120,7 @@ def add_layers(
     added = []
     for data in tuples:
         layer = Layer.create(*data)
-        layer.editable = data[
-            0
-        ].flags.writeable  # of a view over all channels a brush would write to all or none
+        layer.editable = data[0].flags.writeable  # a brush on a view would write at every channel
         if layer.metadata["segxai_role"] in explanation.masks:
             layer.contour = 1  # no argument of Labels; outlines leave the map below visible
         if layer.metadata["segxai_role"] == "saliency":
