@@ -225,3 +225,20 @@ def test_a_list_that_was_put_away_is_told_nothing(qapp):
     sx.register_model(sx.load_model(LinearHead(), card=card(name="Late")))
     assert told == ["new"]
     assert model_room._told == waiting  # one for all lists that there ever were
+
+
+def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():
+    from napari.components import ViewerModel
+    from napari.layers import Image as ImageLayer
+
+    from napari_segxai.gui.model_box import misfit
+    from napari_segxai.gui.shown import shown
+    from napari_segxai.model.card import ModelCard
+
+    viewer = ViewerModel()
+    layer = viewer.add_layer(ImageLayer(np.zeros((2, 8, 8)), axis_labels=("c", "y", "x")))
+    scores = []
+    for count in (1, 2, 3):
+        card = ModelCard(name="net", labels=("no", "yes"), spatial_dims=2, channels=tuple("abc"[:count]))
+        scores.append(misfit(card, shown(layer, viewer, count).image)[1])
+    assert scores == [2, 3, 0]

@@ -177,3 +177,43 @@ def test_a_nifti_file_without_voxel_sizes_says_what_was_assumed(tmp_path, known)
 def test_records_of_lazy_files_are_json(tmp_path):
     ome_zarr(tmp_path / "cells.zarr", "0.4")
     assert json.dumps(sx.read_image(tmp_path / "cells.zarr").spacing)
+
+
+def test_sizes_of_a_tiff_that_napari_opened_by_itself(tmp_path):
+    from napari.components import ViewerModel
+    from napari.layers import Image as ImageLayer
+    from napari.layers._source import layer_source
+
+    from napari_segxai.gui.shown import shown
+
+    path = str(tmp_path / "stack.tif")
+    values = np.zeros((3, 5, 6), np.uint16)
+    tifffile.imwrite(
+        path,
+        values,
+        imagej=True,
+        resolution=(10, 5),
+        metadata={"axes": "ZYX", "spacing": 0.5, "unit": "micron"},
+    )
+    with layer_source(path=path):
+        layers = [ImageLayer(values), ImageLayer(values, scale=(3, 2, 2)), ImageLayer(values[:, :4])]
+    found = []
+    for layer in layers:
+        viewer = ViewerModel()
+        viewer.add_layer(layer)
+        image = shown(layer, viewer, 1).image
+        found.append((image.units, image.spacing))
+        assert "array" not in image.layer
+    # what a user said of the layer counts more; and of another grid the file knows nothing
+    assert found == [("um", (0.5, 0.2, 0.1)), ("pixel", (3, 2, 2)), ("pixel", (1, 1, 1))]
+    assert shown(layers[0], viewer, 1).image.spacing_mm == pytest.approx((5e-4, 2e-4, 1e-4))
+
+
+def test_units_that_files_write_are_lengths(tmp_path):
+    for unit, size in (("inch", 25.4), ("inches", 25.4), ("pixels", None), ("nm", 1e-6), ("Å", 1e-7)):
+        path = tmp_path / "a.ome.tif"
+        tifffile.imwrite(path, np.zeros((5, 6), np.uint8), metadata={
+            "axes": "YX", "PhysicalSizeX": 1, "PhysicalSizeXUnit": unit, "PhysicalSizeY": 1, "PhysicalSizeYUnit": unit
+        })  # fmt: skip
+        found = sx.read_image(path).spacing_mm
+        assert found == (None if size is None else pytest.approx((size, size)))

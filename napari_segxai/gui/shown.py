@@ -6,7 +6,7 @@ The one place that asks the viewer where it is. What axes mean is decided in `io
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.image import MILLIMETRES, Image
 from napari_segxai.io.axes import Axes, fitting_level
 from napari_segxai.io.layers import axes_of, image_from_layer
+from napari_segxai.io.sizes import of_layer
 from napari_segxai.joining import join_channels
 from napari_segxai.model.placement import plane_of_card
 
@@ -116,7 +117,17 @@ def _frame(
     if meta["rgb"] and (shape[-1], channels) == (4, 3):
         notes.append("The alpha channel is left out.")
     image = image_from_layer(layer.data, meta, axes=found.letters, channels=channels, at=at, level=level)
+    if (known := _size_in_file(layer, image)) is not None:
+        image = replace(image, array=image.stored, spacing=known[0], units=known[1])
     return image, notes
+
+
+def _size_in_file(layer: Layer, image: Image) -> tuple[tuple[float, ...], str] | None:
+    """Return the pixel sizes that the file of a layer says, where its reader did not ask; see `sizes.of_layer`."""
+    bare = image.affine is None and not layer.multiscale and (np.asarray(layer.scale) == 1).all()
+    if not bare or image.units != "pixel" or layer.source is None:
+        return None
+    return of_layer(layer.source.path, layer.data.shape, image.layer["spatial"])
 
 
 def axes_shown(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from napari_segxai.image import MILLIMETRES
@@ -34,6 +36,52 @@ def of_tiff(file: tifffile.TiffFile) -> dict[str, Size]:
     if file.is_imagej and file.imagej_metadata is not None:
         return _of_imagej(file)
     return {}
+
+
+def of_layer(
+    path: str | None, shape: Sequence[int], spatial: Sequence[int]
+) -> tuple[tuple[float, ...], str] | None:
+    """Return how large the pixels of a layer are, by the TIFF that a reader took it from without asking for sizes.
+
+    Parameters
+    ----------
+    path
+        Of the file; None if nobody knows.
+    shape, spatial
+        Of the layer's data, and its spatial axes. The file counts where it has the same axes.
+
+    Returns
+    -------
+    tuple or None
+        The spacing along the spatial axes and its unit; None where the file does not say it.
+    """
+    try:
+        changed = os.stat(path or "").st_mtime_ns
+    except (OSError, ValueError):
+        return None
+    if not str(path).lower().endswith((".tif", ".tiff")):
+        return None
+    found = _of_file(str(path), changed)
+    if found is None or found[0] != tuple(shape):
+        return None
+    letters = "".join(found[1][k] for k in spatial)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was said when the file was read, or never will be
+        steps, unit = spacing(found[2], letters, "")
+    return None if steps is None or unit is None else (steps, unit)
+
+
+@lru_cache(maxsize=32)
+def _of_file(path: str, changed: int) -> tuple[tuple[int, ...], str, dict[str, Size]] | None:
+    """Return shape, axes and sizes of a TIFF's first series; `changed` tells one version of a file from another."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            return tuple(series.shape), series.axes, of_tiff(file)
+    except Exception:  # the decoders raise whatever they like; a viewer has the pixels already
+        return None
 
 
 def _of_ome(text: str) -> dict[str, Size]:
