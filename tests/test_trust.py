@@ -576,6 +576,31 @@ def test_a_network_that_knows_nothing_of_half_an_image_is_warned_about():
     assert verdict.details["uncertainty of the image"] < 0.1
 
 
+class Scales(nn.Module):
+    """Divides by the deviation of its input, which a hidden image has not; no module has a name."""
+
+    def forward(self, x):
+        z = (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
+        return torch.cat([torch.zeros_like(z), 5 * z - 5], 1)
+
+
+def test_a_network_that_cannot_answer_on_the_baseline_is_warned_about():
+    model, image = sx.load_model(Scales(), card=card()), planted_image()
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="masked-input")
+    assert (verdict.passed, verdict.number) == (False, None)
+    assert verdict.sentence.startswith(
+        "On the baseline alone (background) the network returns values that are not"
+    )
+
+
+def test_a_network_without_named_layers_is_checked_by_the_other_methods():
+    model, image = sx.load_model(Scales(), card=card()), planted_image()
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    [verdict] = sx.check(found, model, checks="methods-agree")
+    assert set(verdict.details) == {"input-x-gradient", "smooth-grad"}
+
+
 def test_what_any_missing_half_does_is_not_held_against_hiding():
     class Crowded(nn.Module):
         """Draws what is bright, and is unsure of everything where its bright pixels no longer form one square."""

@@ -77,6 +77,8 @@ def average_drop(before: float, after: float, *, original: bool = False) -> floa
 
 def average_increase(before: float, after: float, *, original: bool = False) -> float:
     """1 if p <= o in one image; in the original form p < o, so that no change is no increase; see `metrics.ties`."""
+    if not math.isfinite(after):
+        return math.nan
     return float(above(after, before) or (tied(before, after) and not original))
 
 

@@ -85,6 +85,14 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
                 hide=hide,
                 note=note,
             )
+    if not np.isfinite(unsure[: 2 + options.masks]).all():
+        where = (
+            "On the baseline alone"
+            if np.isfinite(unsure[2 : 2 + options.masks]).all()
+            else "With half of the image hidden"
+        )
+        why = f"{where} ({_name(baseline)}) the network returns values that are not finite: what hiding tells comes from the "
+        return Verdict(False, None, options.threshold, f"{why}hiding; try another baseline.")
     whole, empty, *rest = drawn
     half, other = rest[: options.masks], rest[-options.masks :]
     if not whole:
@@ -104,9 +112,8 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         "label when half is mixed": float(np.mean(other)) / whole,
         "uncertainty when half is mixed": control,
     }
-    name = f"{baseline:g}" if isinstance(baseline, float | int) else baseline
     measured = (
-        f"On the baseline alone ({name}) the network draws {number:.0%} of the pixels of {subject.label!r}, and with half "
+        f"On the baseline alone ({_name(baseline)}) the network draws {number:.0%} of the pixels of {subject.label!r}, and with half "
         f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} (to {control:.2f} with other blocks of "
         "the image there)"
     )
@@ -117,6 +124,10 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         else "what hiding tells may come from the hiding; try another baseline"
     )
     return Verdict(passed, number, options.threshold, f"{measured}: {end}.", details)
+
+
+def _name(baseline: Baseline) -> str:
+    return f"{baseline:g}" if isinstance(baseline, float | int) else baseline
 
 
 def mixed(question: Question) -> Tensor:

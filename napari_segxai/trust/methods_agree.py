@@ -9,6 +9,7 @@ Krishna et al. 2022, on disagreement between explanations.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class Options:
 
 
 def others_of(subject: Subject, options: Options) -> list[Job]:
-    """Return what the other methods are asked.
+    """Return what the other methods are asked; of the usual ones those that the network can be asked by.
 
     Raises
     ------
@@ -50,12 +51,14 @@ def others_of(subject: Subject, options: Options) -> list[Job]:
     names = [name.strip() for name in options.methods.split(",") if name.strip()]
     if options.methods and own.method in names:
         raise UserError(f"methods-agree: {own.method} made the map; name others.")
-    usable = (name for name in CHEAP if name != own.method and _fits(subject, name))
-    return [subject.again(method=name, **_params(own.parameters, name)) for name in names or [*usable][:3]]
-
-
-def _fits(subject: Subject, name: str) -> bool:
-    return subject.model.has_layers or "network layers" not in find_method(name).needs
+    if names:
+        return [subject.again(method=name, **_params(own.parameters, name)) for name in names]
+    jobs: list[Job] = []
+    for name in CHEAP:
+        if name != own.method and len(jobs) < 3:
+            with suppress(UserError):  # a network without layers that have names, or without gradients
+                jobs.append(subject.again(method=name, **_params(own.parameters, name)))
+    return jobs
 
 
 def _params(own: dict[str, Any], name: str) -> dict[str, Any]:
@@ -79,7 +82,11 @@ def methods_agree(subject: Subject, options: Options, tally: Tally) -> Steps[Ver
         why = "The map is the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     details: dict[str, float] = {}
-    for job in others_of(subject, options):
+    others = others_of(subject, options)
+    if not others:
+        why = f"None of {', '.join(CHEAP)} works with this network: name other methods."
+        return Verdict(None, None, options.threshold, why)
+    for job in others:
         found = yield from subject.ask(job, tally, job.method.name)
         value = rank_correlation(subject.map, subject.view(found.map))
         if value is not None:
