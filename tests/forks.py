@@ -28,6 +28,8 @@ class Fork:
                     run()
                     status = 0
                 except SystemExit as end:
+                    if isinstance(end.code, str):
+                        print(end.code)
                     status = end.code if isinstance(end.code, int) else int(end.code is not None)
                 except BaseException:
                     traceback.print_exc()

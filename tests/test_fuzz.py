@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import pickle
 import random
 import signal
 import sys
+import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -16,13 +20,16 @@ import numpy as np
 import pytest
 import skimage.io
 import torch
+import typer
 import yaml
+from forks import Fork
 from networks import card
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli import app
+from napari_segxai.io import saving
 from napari_segxai.model.zoo.unet import UNet
 
 COMMANDS = 500
@@ -145,6 +152,15 @@ def is_one_sentence(text: str) -> bool:
     return len(text.strip().splitlines()) == 1 and text.strip().isprintable() and len(text) < 3000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_command():
+    """The commands are made once: typer makes them anew for every line, which takes half of the time."""
+    made = typer.main.get_command(app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", lambda _: made)
+        yield
+
+
 @pytest.fixture(scope="module")
 def watch():
     return Watch()
@@ -217,7 +233,8 @@ def command_line(draw: random.Random) -> list[str]:
     if command == "sweep":
         words |= {"--method": "rise", "--grid": "masks=2,3", "--metrics": "insertion-dice"}
     if command == "channels":
-        words.pop("--out")
+        if draw.random() < 0.5:
+            words.pop("--out")
         words |= {"--how": "permutation", "--repeats": "2"}
     more = ["--seed", "--slice", "--frame", "--device", "--card", "--score", "--reduction", "--precision", "--check", "--truth",
             "--controls", "--noise-model", "--nonsense", "-p", "-o", "--grid", "--repeats", "--layers"]  # fmt: skip
@@ -367,7 +384,7 @@ def write_spoiled(draw: random.Random, folder: Path, marker: Path) -> None:
     write_model(folder, {})
     text, weights = folder / "model.yaml", folder / "weights.safetensors"
     fields = yaml.safe_load(text.read_text())
-    kind = draw.choices(["card", "text", "weights", "torch", "file"], [8, 3, 3, 3, 2])[0]
+    kind = draw.choices(["card", "text", "weights", "torch", "file", "none"], [8, 3, 3, 3, 2, 1])[0]
     if kind == "card":
         text.write_text(yaml.safe_dump(spoil_card(draw, fields)), encoding="utf-8")
     if kind == "text":
@@ -415,6 +432,70 @@ def write_spoiled(draw: random.Random, folder: Path, marker: Path) -> None:
         )()
 
 
+SCRIPTS = MODELS // 10
+"""TorchScript files: torch reads them in C++, where damage can end the process, so that each is loaded in a fork."""
+
+
+class Doubled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU())
+
+    def forward(self, x):
+        return self.head(x) + 1
+
+
+def write_script(draw: random.Random, good: Path, file: Path) -> None:
+    """Write a TorchScript file of which one record was spoiled, or all of it."""
+    if draw.random() < 0.2:
+        file.write_bytes(spoil_bytes(draw, good.read_bytes()))
+        return
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(file, "w") as new:
+        chosen = draw.choice([name for name in old.namelist() if not name.endswith("debug_pkl")])
+        for name in old.namelist():
+            data = old.read(name)
+            if name == chosen and name.endswith(".py") and draw.random() < 0.5:
+                evil = [
+                    "torch.save(x, 'ran')",
+                    "ops.aten.save(x, 'ran')",
+                    "x.save('ran')",
+                    "torch.from_file('ran', True, 4)",
+                ]
+                data = data.replace(b"    head = ", f"    _9 = {draw.choice(evil)}\n    head = ".encode())
+            elif name == chosen:
+                data = spoil_bytes(draw, data)
+            new.writestr(name, data)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_random_torchscript_files(field):
+    draw, loaded = random.Random(12), 0
+    place = field / "scripts"
+    place.mkdir()
+    torch.jit.script(Doubled().eval()).save(str(place / "good.pt"))
+    fields = card(labels=LABELS)
+
+    def load(file: Path) -> None:
+        torch.set_num_threads(1)
+        signal.alarm(LONGEST)
+        try:
+            sx.load_model(file, card=fields)
+        except sx.UserError as error:
+            raise SystemExit(2 if is_one_sentence(str(error)) else str(error)) from None
+
+    for number in range(SCRIPTS):
+        file = place / f"{number}.pt"
+        write_script(draw, place / "good.pt", file)
+        run = Fork(partial(load, file), place / "said")
+        status = run.wait()
+        assert status in (0, 2), f"{number}: {status} {run.said}"
+        loaded += status == 0
+        assert not list(field.rglob("ran")), number
+    assert 0 < loaded < SCRIPTS, loaded
+    names = {path.name for path in place.iterdir()} - {f"{number}.pt" for number in range(SCRIPTS)}
+    assert names == {"good.pt", "said"}
+
+
 def test_random_model_files(field, watch):
     draw, loaded = random.Random(12), 0
     for number in range(MODELS):
@@ -434,3 +515,99 @@ def test_random_model_files(field, watch):
         assert not problem or is_one_sentence(problem), f"{said}\n{problem!r}"
         assert not list(field.rglob("ran")), said
     assert MODELS / 20 < loaded < MODELS / 2, loaded
+
+
+# -- kills ----------------------------------------------------------------------------------------------
+
+KILLED = {
+    "explain": (6, ["--label", "one", "--method", "vanilla-gradient"]),
+    "channels": (4, ["--label", "background", "--how", "mean"]),
+    "sweep": (4, ["--label", "one", "--method", "rise", "--grid", "masks=2,3", "--metrics", "insertion-dice", "-o", "steps=2"]),
+    "compare": (4, ["--label", "one", "--methods", "vanilla-gradient", "--metrics", "insertion-dice", "-o", "steps=2"]),
+    "flow": (4, ["--label", "one", "--layers", "bottleneck", "--tile", "one:bottleneck"]),
+}  # fmt: skip
+"""How often each command is killed, and its words."""
+
+CHANGING = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir")
+
+
+def killed_at(line: list[str], step: int) -> int:
+    """Run a command line until it changes files for the `step`-th time, and kill it there; returns how often it did, at most."""
+    here, there = os.pipe()
+
+    def child() -> None:
+        torch.set_num_threads(1)
+        done = 0
+
+        def count(event: str, arguments: tuple) -> None:
+            nonlocal done
+            if event not in CHANGING or (event == "open" and not (arguments[2] & (os.O_WRONLY | os.O_RDWR))):
+                return
+            done += 1
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            app(line)
+        finally:
+            os.write(there, str(done).encode())
+
+    run = Fork(child, Path("killed.txt"))
+    os.close(there)
+    status = run.wait()
+    assert status in (0, -signal.SIGKILL), run.said
+    return int(os.read(here, 20) or 0)
+
+
+def check_whole(folder: Path, users: dict[str, bytes]) -> bool:
+    """Assert that a folder's record and files belong together, and nothing of the user's is lost; tell if there is a record."""
+    for name, data in users.items():
+        assert (folder / name).read_bytes() == data
+    record = folder / "record.json"
+    if not record.is_file():
+        return False
+    files = json.loads(record.read_text())["files"]
+    there = {
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and saving.STAGE not in p.parts
+    }
+    assert there == {*files, *users, "record.json"}
+    for name, digest in files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    return True
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("command", KILLED)
+def test_a_command_that_is_killed_at_any_step_mixes_nothing(field, command):
+    times, words = KILLED[command]
+    out, users = field / f"killed {command}", {"notes.txt": b"the user's"}
+    line = [
+        command,
+        "grey.png",
+        "--model",
+        "net",
+        "--region",
+        "image",
+        "--out",
+        str(out),
+        "--overwrite",
+        *words,
+    ]
+    out.mkdir()
+    (out / "notes.txt").write_bytes(users["notes.txt"])
+    outside = {path.name for path in field.iterdir()} | {"killed.txt"}
+    steps = killed_at(line, 10**9)
+    assert steps > 5
+    assert check_whole(out, users)
+    draw = random.Random(command)
+    last = [steps - k for k in range(3)]  # where the old record has gone, and the new one comes
+    for step in [*last, *(draw.randrange(1, steps) for _ in range(times - len(last)))]:
+        killed_at(line, step)
+        check_whole(out, users)
+    assert CliRunner().invoke(app, line).exit_code == 0
+    assert check_whole(out, users)
+    assert not (out / saving.STAGE).exists()
+    assert {path.name for path in field.iterdir()} == outside
