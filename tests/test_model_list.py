@@ -158,7 +158,7 @@ def test_a_card_that_cannot_be_loaded_is_tried_once(
 def test_recent_models_outlive_the_session_as_paths(viewer, open_panel, wait, model_folder, monkeypatch):
     asked = []
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
-    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or answers.pop(0))
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2:]) or answers.pop(0))
     viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
     folder, gone = model_folder(), model_folder("gone")
     panel = open_panel()
@@ -188,7 +188,8 @@ def test_recent_models_outlive_the_session_as_paths(viewer, open_panel, wait, mo
     assert box.note.isHidden()
     wait(lambda: panel.run_bar.run.isEnabled())
     assert len(asked) == 2
-    assert str(folder / "net.py") in asked[0]
+    assert str(folder / "net.py") in asked[0][0]
+    assert asked[0][-1] == QMessageBox.StandardButton.No  # who presses Enter without reading has not said yes
     offered["Forget recent models"].trigger()
     box.menu.aboutToShow.emit()
     assert len(box.menu.actions()) == 2

@@ -121,6 +121,7 @@ class CompareResults(QWidget):
     def _on_row(self, name: str) -> None:
         self.curves.set_current(name)
         self.inspector.set_map(name)
+        self.note.setText(self.table.table.first_level(name))
         for layer in self.grid.layers:
             if layer.name == name:
                 self.viewer.layers.selection.active = layer

@@ -123,6 +123,14 @@ class TableModel(QAbstractTableModel):
         """Say what random maps reach beside a number; "" where that was not measured."""
         return words(self._cells.get((name, key), {}))
 
+    def first_level(self, name: str) -> str:
+        """Say what random maps reach by the first metric for which that was measured; "" where there is none."""
+        for column in self.columns:
+            if level := self.level(name, column.key):
+                mark = f" (marked {MARK})" if self._cells[name, column.key]["above_chance"] is False else ""
+                return f"{column.title.rstrip(' ↑↓')}: {level}{mark}"
+        return ""
+
     def text(self, name: str, key: str) -> str:
         """Return what stands in a cell."""
         if key == "map":

@@ -279,6 +279,8 @@ class ModelBox(QWidget):
                 tip(
                     f"This model runs the Python module {code.module}\n\n{plain(str(code.path))}\n\nDo you trust this file?"
                 ),
+                QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
+                QMessageBox.StandardButton.No,  # who presses Enter without reading has not said yes
             )
             entry.trust = answer == QMessageBox.StandardButton.Yes
             return entry.trust
