@@ -56,11 +56,9 @@ def offline() -> Iterator[None]:
         with _refusing("offline"):
             yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        # Emptied, not taken away: models are built beside the window's thread, and who goes through the environment there
+        # would miss what has gone meanwhile. Empty is as good as unset for these libraries.
+        os.environ.update({name: value or "" for name, value in before.items()})
         hub = sys.modules.get("huggingface_hub.constants")
         if hub is not None:
             hub.HF_HUB_OFFLINE = was_offline  # type: ignore[attr-defined]
