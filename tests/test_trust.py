@@ -49,7 +49,14 @@ def method():
             yield question.step("working")
             return Finding(make(question))
 
-        known = {"title": name, "family": "test", "question": "evidence", "summary": "", "source": ""}
+        known = {
+            "title": name,
+            "family": "test",
+            "question": "evidence",
+            "summary": "",
+            "source": "",
+            "unit": "",
+        }
         methods.explainer(name, options=Nothing, passes=lambda o, s: Passes(passes), **known)(run)
         added.append(name)
         return name
