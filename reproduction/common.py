@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from napari_segxai.controls import random_masks
 from napari_segxai.engine.passes import finish
 from napari_segxai.explaining import Job
 from napari_segxai.io.names import file_name
-from napari_segxai.metrics.chance import DRAWS, Chance, random_field, with_values
+from napari_segxai.metrics.chance import DRAWS, Chance, random_field
+from napari_segxai.metrics.copies import ranks
 from napari_segxai.metrics.sufficiency import binarised
 from napari_segxai.resources import resource
 from napari_segxai.triangle import load_glyphs, triangle_sample
@@ -367,6 +368,12 @@ def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row
     return {name: level(found.get(name)) for name in masks}
 
 
+@lru_cache(256)
+def _order(shape: tuple[int, ...], seed: int, number: int) -> torch.Tensor:
+    """Return the ranks of a random map's pixels: dear for a volume, and the same for all maps of a shape."""
+    return ranks(random_field(shape, seed, number), seed + number)
+
+
 def inside_by_chance(map: np.ndarray, region: np.ndarray, draws: int, seed: int = 0) -> Row:
     """Return which share of the positive mass of random maps with a map's values lies in a region.
 
@@ -379,6 +386,5 @@ def inside_by_chance(map: np.ndarray, region: np.ndarray, draws: int, seed: int 
     if not positive.any():
         return level(None)
     values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
-    fields = (random_field(map.shape, seed, k) for k in range(draws))
-    maps = (with_values(field, values, seed + k).numpy() for k, field in enumerate(fields))
+    maps = (values[_order(map.shape, seed, k)].numpy() for k in range(draws))
     return level(Chance.of([float((one * region).sum() / one.sum()) for one in maps]))
