@@ -13,7 +13,9 @@ from qtpy.QtWidgets import QApplication
 from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
+from napari_segxai.comparison import Comparison
 from napari_segxai.explanation import Explanation
+from napari_segxai.flow import Flow
 from napari_segxai.gui import jobs
 
 
@@ -102,6 +104,35 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
     count = len(viewer.layers)
     wait(lambda: jobs._running is None)  # what is raised in a slot meanwhile fails the test
     assert len(viewer.layers) == count
+
+
+@pytest.mark.parametrize("name", ["Information flow", "Compare and evaluate", "Sweep parameters"])
+def test_the_wide_docks_keep_their_last_result_alone(viewer, wait, monkeypatch, name):
+    refs = []
+    for kind in (Flow, Comparison, Explanation):
+
+        def init(self, *args, real=kind.__init__, **kwargs):
+            real(self, *args, **kwargs)
+            refs.append(weakref.ref(self))
+
+        monkeypatch.setattr(kind, "__init__", init)
+    viewer.add_image(planted_image().array, name="planted")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+    network = Slow(patch_of(2))
+    network.delay = 0
+    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
+    if name.startswith("Sweep"):
+        panel.fields.method_box.choose("seg-xres-cam")
+    wait(lambda: panel.run_bar.run.isEnabled())
+    made = []
+    for _ in range(2):
+        panel.run_bar.run.click()
+        wait(lambda: not panel.run_bar.is_running)
+        made.append(len(refs))
+    assert made[1] == 2 * made[0] > 0
+    first, last = refs[: made[0]], refs[made[0] :]
+    wait(lambda: not alive(first))
+    assert alive(last)
 
 
 LEFT_ALONE = """
