@@ -335,6 +335,11 @@ class Job:
         inside = self.method.looks_inside(self.options)
         for name in self.method.layer_parameters if inside else ():  # what "bottleneck" stands for, and why
             layer = self.model.find_layer(getattr(self.options, name))
+            if layer.elsewhere:
+                question.warnings.append(
+                    f"network layer {layer.name} {layer.elsewhere}, so that its map, which is drawn over the whole image, does not "
+                    "lie where it should; choose another, or a method without network layers."
+                )
             if layer.aliases:
                 question.engine[f"network {name}"] = f"{layer.name}: {layer.reason}"
         return question

@@ -114,3 +114,70 @@ def test_weights_of_scripted_parts_are_made_random():
     found = sx.explain(model, IMAGE, TARGET, "vanilla-gradient")
     [verdict] = sx.check(found, model, TARGET, ["randomised-network"])
     assert verdict.number is not None
+
+
+# -- what a network is given and returns ---------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    def __init__(self, change, inputs=lambda x: x, labels=2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.change, self.inputs = nn.Conv2d(1, labels, 1), change, inputs
+
+    def forward(self, x):
+        return self.change(self.net(self.inputs(x)))
+
+
+class Keyword(Wrapped):
+    def forward(self, *, image):
+        return self.net(image)
+
+
+class Two(Wrapped):
+    def forward(self, image, spacing):
+        return self.net(image)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Wrapped(lambda y: y.movedim(1, -1)), r"on the last axis, so let it return `out\.movedim\(-1, 1\)`"),
+        (Wrapped(lambda y: y, labels=1), "write `activation: sigmoid`"),
+        (Wrapped(lambda y: y[:, 0], labels=1), r"`out\.unsqueeze\(1\)`, and write `activation: sigmoid`"),
+        (Wrapped(lambda y: torch.stack([y, y, y], 1)), "stack several outputs"),
+        (Wrapped(lambda y: y.flatten(2)), r"`out\.unflatten\(2, \(64, 64\)\)`"),
+        (Wrapped(lambda y: y, lambda batch: batch["image"]), "given a single tensor, so wrap it"),
+        (Keyword(None), "given a single tensor, so wrap it"),
+        (Two(None), "given a single tensor, so wrap it"),
+        (Wrapped(lambda y: y + 1e-3 * torch.randn_like(y)), "something else every time"),
+    ],
+    ids=range(9),
+)
+def test_what_does_not_fit_is_answered_with_what_would(network, words):
+    with pytest.raises(sx.UserError, match=words):
+        loaded(network)
+
+
+def test_an_auxiliary_output_is_not_taken_before_another():
+    model = loaded(Wrapped(lambda y: {"aux_1": -y, "seg": y}))
+    assert model.place == ("seg",)
+    assert "'seg' was taken" in model.notes[0]
+
+
+def test_noise_that_hardly_counts_is_no_lost_gradient():
+    model = loaded(Wrapped(lambda y: y + 1e-6 * torch.randn_like(y)))
+    found = sx.explain(model, IMAGE, TARGET, "vanilla-gradient", signed=True)
+    np.testing.assert_allclose(found.map, float(model.module.net.weight[1]) / IMAGE.array.size, rtol=1e-4)
+
+
+def test_what_is_no_model_is_named_by_its_kind():
+    class ExportedProgram:
+        def __repr__(self):
+            return "a page of a program\n" * 100
+
+    for source, words in ((ExportedProgram(), "give its .module()."), (3, "give a network (nn.Module)")):
+        with pytest.raises(sx.UserError) as caught:
+            sx.load_model(source, card=card())
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -108,10 +108,18 @@ class ImagePath:
         total, dims = math.prod(self.grid), len(self.grid)
         raw: dict[int, float] = {}  # the logarithm of the stride, as the operations tell it
         own: dict[int, int | None] = {}
+        places: dict[
+            int, tuple[int, ...]
+        ] = {}  # cells per axis of the last map that an operation on maps gave
         told: set[int] = set()  # whether no pooling or interpolation to a given size came before
         for k in self.order:
             read, scale = min((raw[p] for p in self.main[k]), default=0.0), self.nodes[k].scale
             same = cells[k] is None or self._keeps_places(k) or k == self.order[0]
+            before = max((places[p] for p in self.main[k]), key=math.prod, default=self.grid)
+            read -= _unseen_change(before, self.nodes[k].taken)
+            spatial = self.nodes[k].cells is not None or scale is not None
+            maps = spatial and len(self.nodes[k].shape) == dims + 2
+            places[k] = self.nodes[k].shape[2:] if maps else before
             if scale is not None:
                 raw[k] = read + math.log2(scale)
             else:
@@ -201,14 +209,22 @@ class ImagePath:
         return self.calls[chosen[0]].name if chosen else None
 
     def name_at_or_before(self, k: int) -> tuple[str | None, bool]:
-        """Return the nearest name at or before a node, and whether it is of another map (behind a join or a layer)."""
-        exact = True
-        while self.own_name(k) is None:
-            if not self.main[k]:
-                return None, False
+        """Return the nearest name at or before a node, and whether it is of that very map (no join, no layer between).
+
+        Of several branches without a name in between, the one whose layer ran last counts.
+        """
+        exact, found, seen, waiting = True, -1, set(), [k]
+        while waiting:
+            k = waiting.pop()
+            if k in seen:
+                continue
+            seen.add(k)
+            if self.own_name(k) is not None:
+                found = max(found, k)
+                continue
             exact = exact and not self.nodes[k].learned and len(self.main[k]) == 1
-            k = self.furthest(self.main[k])
-        return self.own_name(k), exact
+            waiting += self.main[k]
+        return (None, False) if found < 0 else (self.own_name(found), exact)
 
     def name_behind(self, k: int) -> str:
         """Return the outermost network layer that returns a node or the nearest one after it."""
@@ -223,3 +239,20 @@ class ImagePath:
         while parent is not None:
             count, parent = count + 1, self.calls[parent].parent
         return count
+
+
+def _unseen_change(before: Sequence[int], taken: Sequence[int] | None) -> float:
+    """Return by how many octaves a map was enlarged by what shows no resolution (slices with steps, cells put in order anew).
+
+    Parameters
+    ----------
+    before
+        Cells per axis of the last map that was seen.
+    taken
+        Those that a convolution or pooling reads; None where it cannot be told.
+    """
+    if taken is None or len(taken) != len(before) or not all(before):
+        return 0.0
+    ratios = [b / a for a, b in zip(before, taken, strict=True)]
+    even = max(ratios) <= 1.05 * min(ratios)
+    return math.log2(ratios[0]) if even and not 2 / 3 < ratios[0] < 1.5 else 0.0

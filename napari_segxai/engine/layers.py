@@ -39,6 +39,8 @@ class NetworkLayer:
         "bottleneck" or "last", where the layer is meant by these names.
     convolution
         Whether it is a single convolution or transposed convolution, whatever its class is called.
+    elsewhere
+        In what way its map does not lie as the image does (mirrored, of a part); "" where it does.
     """
 
     name: str
@@ -49,6 +51,18 @@ class NetworkLayer:
     reason: str = ""
     aliases: tuple[str, ...] = ()
     convolution: bool = False
+    elsewhere: str = ""
+
+
+def _upright(name: str | None, roles: Roles) -> str | None:
+    """Return a layer, or another call of the same module that sees the image as it lies, where the layer does not."""
+    if name not in roles.elsewhere:
+        return name
+    module = name.partition("@")[0]
+    others = (
+        one for one, stage in roles.stages.items() if one.partition("@")[0] == module and stage != "unused"
+    )
+    return next((one for one in others if one not in roles.elsewhere), name)
 
 
 def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[NetworkLayer, ...], Roles]:
@@ -72,7 +86,8 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
     roles = find_roles(trace, found)
     # Where nothing lies between image and labels, what makes the labels is the only layer there is to look at.
     last = roles.last or roles.head
-    meant = {BOTTLENECK: roles.bottlenecks[-1] if roles.bottlenecks else roles.middle or last, LAST: last}
+    bottleneck = roles.bottlenecks[-1] if roles.bottlenecks else roles.middle or last
+    meant = {BOTTLENECK: _upright(bottleneck, roles), LAST: _upright(last, roles)}
     layers = []
     for order, k in enumerate(sorted(found, key=lambda k: trace.calls[k].end)):
         call = trace.calls[k]
@@ -87,6 +102,7 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
                 roles.reasons[call.name],
                 aliases,
                 call.convolution,
+                roles.elsewhere.get(call.name, ""),
             )
         )
     return tuple(layers), roles

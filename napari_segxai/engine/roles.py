@@ -17,6 +17,7 @@ from napari_segxai.engine.image_path import ImagePath
 from napari_segxai.engine.skips import Skip, find_skips
 from napari_segxai.engine.trace import Trace
 from napari_segxai.engine.valleys import Valley, dominators_of, find_valleys, middle_of_view
+from napari_segxai.engine.whereabouts import whereabouts
 
 Stage = Literal["encoder", "bottleneck", "decoder", "head", "skip", "side", "unused"]
 
@@ -41,6 +42,8 @@ class Roles:
         The skip connections.
     stages, reasons
         By name of the layer: what it is for, and why, in one phrase.
+    elsewhere
+        By name of the layer: in what way its map does not lie as the image does.
     notes
         What could not be told, and what a user should know.
     """
@@ -53,6 +56,7 @@ class Roles:
     skips: tuple[Skip, ...] = ()
     stages: Mapping[str, Stage] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -84,6 +88,12 @@ def find_roles(trace: Trace, named: Mapping[int, tuple[int, ...]]) -> Roles:
     for skip in skips:
         if skip.source in reasons and "jumps" not in reasons[skip.source]:
             reasons[skip.source] += f"; jumps to {skip.target}"
+    odd = whereabouts(path)
+    elsewhere = {
+        path.calls[call].name: odd[path.calls[call].node] for call in named if path.calls[call].node in odd
+    }
+    for name, how in elsewhere.items():
+        reasons[name] += f"; {how}"
     if last is not None:
         near = "" if exact else "nearest to the "
         reasons[last] += f"; {near}last map before the labels"
@@ -96,6 +106,7 @@ def find_roles(trace: Trace, named: Mapping[int, tuple[int, ...]]) -> Roles:
         skips=skips,
         stages=stages,
         reasons=reasons,
+        elsewhere=elsewhere,
         notes=tuple(dict.fromkeys(path.notes)),
     )
 

@@ -40,6 +40,12 @@ SAME_VALUES = (
 )  # fmt: skip
 """Operations that only lay values out anew."""
 
+ENLARGING = ("upsample", "_upsample", "max_unpool", "pixel_shuffle", "pixel_unshuffle")
+"""Operations that bring a map to another resolution."""
+
+READING = ("grid_sampler", "deform_conv")
+"""Operations that read their first argument at the places that others give."""
+
 SQUASHED = ("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "_softmax", "tanh", "tanh_")
 """Functions behind which a factor is a gate."""
 
@@ -82,6 +88,12 @@ class Node:
     scale
         How many times larger the cells of its result are than those that it reads, per axis and however many there are
         (unpadded convolutions lose some); None where `cells` alone tells: interpolation and pooling to a given size.
+    taken
+        Cells per axis of the map that a convolution or pooling reads; None where that is none of a whole image.
+    kept
+        Share of the cells that a crop keeps.
+    flips
+        The axes of the grid along which it turns a map round.
     reach
         (cells by which it widens the field of view, its stride, whether it enlarges).
     names
@@ -105,6 +117,9 @@ class Node:
     attends: bool = False
     pairs: bool = False
     scale: float | None = None
+    taken: tuple[int, ...] | None = None
+    kept: float = 1.0
+    flips: tuple[int, ...] = ()
     reach: tuple[int, int, bool] | None = None
     names: list[int] = field(default_factory=list)
     handed: list[int] = field(default_factory=list)
@@ -341,7 +356,10 @@ class _Graph(DispatchMode):
         shape = tuple(result.shape)
         node = Node(op, reads, reads, self.open[-1] if self.open else None, shape)
         tracked = [(tensor, found) for tensor, found in zip(given, sources, strict=True) if found]
-        pools, enlarges = "_pool" in op, op.startswith(("upsample", "_upsample"))
+        pools, enlarges = "_pool" in op, op.startswith(ENLARGING)
+        map_given = given[0].ndim == self.dims + 2
+        if map_given and len(given[0]) == 1 and (op == "convolution" or pools):
+            node.taken = tuple(given[0].shape[2:])
         if len(shape) == self.dims + 2 and (op == "convolution" or pools or enlarges):
             node.cells, node.channels = math.prod(shape[2:]), shape[1]
         if op == "convolution" and len(tracked) == 1:
@@ -371,6 +389,16 @@ class _Graph(DispatchMode):
             node.scale = _mean(strides, self.dims)
         elif op in ("constant_pad_nd", "slice") and (op != "slice" or len(args) < 5 or args[4] == 1):
             node.scale = 1.0
+            axis = args[1] % given[0].ndim if op == "slice" and len(args) > 1 else 0
+            if map_given and axis >= 2:
+                node.kept = shape[axis] / given[0].shape[axis]
+        elif op == "flip" and map_given:
+            axes = tuple(sorted(axis % given[0].ndim - 2 for axis in args[1]))
+            node.flips = axes if min(axes, default=-1) >= 0 else ()
+        elif (
+            op.startswith(READING) and tracked[0][0] is given[0]
+        ):  # where it is read is decided by the others
+            node.main = tuple(sorted(set(tracked[0][1])))
         if not node.attends and not node.learned:
             node.pairs = any(self.nodes[found[-1]].pairs for _, found in tracked)
         return node

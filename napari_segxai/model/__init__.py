@@ -72,6 +72,14 @@ def load_model(
         raise UserError(
             "weights alone are no model; give the network itself, or a folder whose card names it."
         )
+    if not isinstance(source, str | Path | nn.Module):
+        kind = type(source).__name__
+        hint = (
+            "its .module()"
+            if kind == "ExportedProgram"
+            else "a network (nn.Module), a model folder or a file"
+        )
+        raise UserError(f"this {kind} is no model; give {hint}.")
     candidates: list[Any] = [source]
     if isinstance(source, str):
         candidates.append(user_path(source))

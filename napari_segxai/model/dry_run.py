@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
 """Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
+
+RANDOM = 1e-4
+"""Difference of two passes on the same input, as a share of the largest output, that rounding does not explain."""
 
 FRAMES = " \t" + "".join(map(chr, range(0x2500, 0x2580)))
 """What libraries draw around the words of an error."""
@@ -46,7 +51,7 @@ def dry_run(model: SegmentationModel) -> None:
                 ) from error
             raise UserError(
                 f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
-                f"allows: {reason_of(error)}."
+                f"allows: {reason_of(error)}{_called_otherwise(model.module, model.example(), error)}."
             ) from error
     model.writes_input = not torch.equal(tensor, before)
     outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(model.labels)
@@ -55,7 +60,7 @@ def dry_run(model: SegmentationModel) -> None:
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
             f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
-            f"expected (1, {labels}, *grid)."
+            f"expected (1, {labels}, *grid){_what_then(model, out, tuple(tensor.shape[2:]))}."
         )
     if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
         raise UserError(
@@ -71,7 +76,7 @@ def dry_run(model: SegmentationModel) -> None:
         )
     if not torch.isfinite(out).all():
         raise UserError(f"{model.name} returns values that are not finite on a random input in [0, 1].")
-    if not torch.allclose(out, again, rtol=1e-3, atol=1e-3 * float(out.abs().max())):
+    if not torch.allclose(out, again, rtol=RANDOM, atol=RANDOM * float(out.abs().max())):
         raise UserError(
             f"{model.name} returns something else every time it runs on the same input; switch off what is random in it "
             "(dropout or noise with training=True)."
@@ -113,6 +118,40 @@ def _first_run(model: SegmentationModel) -> tuple[Tensor, Tensor, Any]:
         return tensor, before, returned
     model.side = None
     raise first
+
+
+def _called_otherwise(module: nn.Module, tensor: Tensor, error: BaseException) -> str:
+    """Say how a network is called, where it seems to want something else."""
+    try:
+        inspect.signature(module.forward).bind(tensor)
+        fits = True
+    except (TypeError, ValueError):
+        fits = False
+    # A tensor that is asked for an entry by its name raises an IndexError.
+    if fits and not (isinstance(error, IndexError | KeyError | AttributeError)):
+        return ""
+    return "; it is given a single tensor, so wrap it in a module that takes one, where it wants more or something else"
+
+
+def _what_then(model: SegmentationModel, out: Tensor, grid: tuple[int, ...]) -> str:
+    """Say what may be meant by an output of another shape."""
+    labels, dims = len(model.labels), model.card.spatial_dims
+    shape = tuple(out.shape)
+    counts = (labels, labels - 1) if model.card.activation == "sigmoid" else (labels,)
+    whole = lambda cells: len(cells) == dims and all(map(covers, grid, cells))  # noqa: E731
+    if whole(shape[1:-1]) and shape[-1] in counts:
+        return "; its labels lie on the last axis, so let it return `out.movedim(-1, 1)`"
+    if whole(shape[2:]) and shape[1] == labels - 1 and model.card.activation == "softmax":
+        return "; if it has no output for the background, write `activation: sigmoid`"
+    if whole(shape[1:]) and labels == 2:
+        return "; it lacks the axis of outputs, so let it return `out.unsqueeze(1)`" + (
+            "" if model.card.activation == "sigmoid" else ", and write `activation: sigmoid`"
+        )
+    if len(shape) == dims + 3 and whole(shape[3:]):
+        return "; it seems to stack several outputs, so let it return one of them"
+    if len(shape) == 3 and shape[1] in counts and shape[2] == math.prod(grid):
+        return f"; its cells lie in a row, so let it return `out.unflatten(2, {grid})`"
+    return ""
 
 
 def other_type(module: nn.Module) -> str | None:

@@ -25,7 +25,8 @@ MAIN = ("out", "logits")
 def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Place, str]:
     """Choose the tensor that holds the segmentation among what a network returned.
 
-    Where several fit the card, the one called "out" or "logits" is taken, else the finest, else the first.
+    Where several fit the card, the one called "out" or "logits" is taken, else the finest, else the first; auxiliary ones
+    ("aux") only where there is no other.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Pla
         # The dry run says what is wrong with it.
         return next(iter(floats)), ""
     main = [place for place in fitting if place and place[-1] in MAIN]
-    finest = max(fitting, key=lambda place: fitting[place][0, 0].numel())
+    others = [place for place in fitting if not any(str(key).lower().startswith("aux") for key in place)]
+    finest = max(others or fitting, key=lambda place: fitting[place][0, 0].numel())
     chosen = main[0] if main else finest
     if len(fitting) == 1:
         return chosen, ""
