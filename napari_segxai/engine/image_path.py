@@ -124,6 +124,8 @@ class ImagePath:
                 raw[k] = read + math.log2(scale)
             else:
                 raw[k] = read if same else math.log2(total / cells[k]) / dims
+            if scale is None and not same and not maps:  # a network layer shows it
+                places[k] = tuple(n / 2 ** raw[k] for n in self.grid)
             if (same or scale is not None) and told.issuperset(self.main[k]):
                 told.add(k)
             own[k] = None if scale is None and cells[k] is None else max(0, round(2 * raw[k]))
@@ -241,7 +243,7 @@ class ImagePath:
         return count
 
 
-def _unseen_change(before: Sequence[int], taken: Sequence[int] | None) -> float:
+def _unseen_change(before: Sequence[float], taken: Sequence[int] | None) -> float:
     """Return by how many octaves a map was enlarged by what shows no resolution (slices with steps, cells put in order anew).
 
     Parameters
