@@ -301,6 +301,12 @@ class Image:
         fits = self.header.get("format") == "nifti" and self.channel_axis is None and self.frames == count > 1
         return self._with(channel_axis=self.time_axis, time_axis=None) if fits else self
 
+    def keep(self) -> None:
+        """Take a copy of the values, as they may be somebody's who changes them in place while a job runs."""
+        if not isinstance(self.stored, Lazy):
+            object.__setattr__(self, "array", self.array.copy())
+            object.__setattr__(self, "stored", self.array)
+
     def _with(self, **changes: Any) -> Image:
         """Return a changed copy that reads nothing."""
         return replace(self, **{"array": self.stored, **changes})

@@ -141,3 +141,9 @@ def test_images_are_joined_only_where_they_lie_on_each_other():
         sx.join_channels([one, sx.Image(two.array, affine=np.diag([1.0, 1, 2, 1]))])
     with pytest.raises(UserError, match="on one grid"):
         sx.join_channels([one, sx.Image(two.array[1:], affine=np.eye(4))])
+
+
+def test_negative_labels_are_labels():
+    values = painted((6, 7), slice(1, 3), slice(2, 4))
+    image = Image(np.zeros((6, 7)))
+    np.testing.assert_array_equal(mask(image, Labels(-values.astype(int))), values > 0)

@@ -107,3 +107,17 @@ def test_another_plane_than_that_of_the_card_is_said(viewer, open_panel, wait):
     assert "the canvas shows coronal slice" in details.note.text()
     details._picked((3, 9, 9))
     assert panel.shown().slice == 3
+
+
+def test_a_result_keeps_the_image_that_was_explained_when_its_layer_is_edited(
+    viewer, open_panel, wait, run_panel
+):
+    values = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    layer = viewer.add_image(values.copy())
+    panel = open_panel()
+    use(panel, sx.load_model(LinearHead(), card=card(name="one")), wait)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    run_panel(panel, "vanilla-gradient")
+    layer.data[:] = 0
+    np.testing.assert_array_equal(panel.explanation.image.array, values)
+    assert panel.explanation.record.image["sha256"] == sx.Image(values).sha256

@@ -316,3 +316,22 @@ def lazy_of(values):
     import dask.array as da
 
     return da.from_array(values)
+
+
+def test_labels_of_a_layer_that_is_gone_do_not_count_for_a_picture():
+    viewer = ViewerModel()
+    viewer.add_layer(ImageLayer(np.zeros((4, 5, 3)), axis_labels=("y", "x", "c")))
+    viewer.layers.clear()
+    layer = viewer.add_layer(ImageLayer(np.zeros((4, 5))))
+    assert shown(layer, viewer, 1).image.shape == (4, 5)
+
+
+def test_what_a_job_has_is_not_changed_by_painting():
+    values = np.ones((4, 5), np.float32)
+    viewer = ViewerModel()
+    image = shown(viewer.add_layer(ImageLayer(values)), viewer, 1).image
+    image.keep()
+    values[:] = 0
+    assert image.array.all()
+    assert image.frame(0).array.all()
+    assert image.across(None).sha256 == sx.Image(np.ones((4, 5), np.float32)).sha256

@@ -172,6 +172,7 @@ class ComparePanel(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
+        plan.job.image.keep()
         maps = fields.methods.maps()
         asked = {
             "source": ref(self.layer),

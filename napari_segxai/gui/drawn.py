@@ -26,7 +26,7 @@ def region_mask(layer: Layer, source: Layer | None, image: Image, viewer: Viewer
     Parameters
     ----------
     layer
-        Labels (all above 0), or Shapes (all that enclose something).
+        Labels (all but 0), or Shapes (all that enclose something).
     source
         The layer that `image` was taken from, by `shown` or `image_of_layer`.
 

@@ -133,6 +133,7 @@ class ExplainPanel(ExplainForm):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
+        job.image.keep()
         self._asked = ref(layer)
 
         evidence: list[str] = []

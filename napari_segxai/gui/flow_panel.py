@@ -144,6 +144,7 @@ class FlowPanel(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
+        next(iter(plan.jobs.values())).image.keep()  # all are of one image
         asked = {
             "source": ref(self.layer),
             "layers": self.fields.layer_picker.chosen(),

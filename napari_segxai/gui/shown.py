@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_segxai.errors import UserError
 from napari_segxai.image import MILLIMETRES, Image
-from napari_segxai.io.axes import Axes, fitting_level
+from napari_segxai.io.axes import WORDS, Axes, fitting_level
 from napari_segxai.io.layers import axes_of, image_from_layer
 from napari_segxai.io.sizes import of_layer
 from napari_segxai.joining import join_channels
@@ -153,7 +153,9 @@ def meta_of(layer: Layer, viewer: ViewerModel | None = None) -> dict[str, Any]:
     meta["multiscale"] = layer.multiscale
     if viewer is not None and all(_is_default(label) for label in layer.axis_labels):
         labels = viewer.dims.axis_labels[viewer.dims.ndim - layer.ndim :]
-        if len(labels) == layer.ndim and not any(map(_is_default, labels)):
+        space = sum(WORDS.get(str(label).lower(), "") not in ("T", "C", "P") for label in labels)
+        # those of another layer, which is there or was there, may be "x" and "c" at the axes of a plain picture
+        if len(labels) == layer.ndim and not any(map(_is_default, labels)) and space >= 2:
             meta["axis_labels"] = tuple(labels)
     return meta
 

@@ -144,6 +144,7 @@ class SweepPanel(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
+        plan.comparing.job.image.keep()
         asked = {
             "source": ref(self.layer),
             "noise_model": self.fields.metrics.noise_model,

@@ -12,7 +12,7 @@ FLAT = 0.25
 
 
 def labels_mask(values: Any, way: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return where an array of labels is above 0, on a grid: at every pixel the nearest label, False outside.
+    """Return where an array of labels is not 0, on a grid: at every pixel the nearest label, False outside.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def labels_mask(values: Any, way: np.ndarray, shape: Sequence[int]) -> np.ndarra
     cut = np.asarray(values[tuple(index)])
     left = [k for k in range(own) if k not in fixed]
     if not left:
-        return np.full(tuple(shape), bool(cut > 0))
+        return np.full(tuple(shape), bool(cut != 0))
     linear, offset = linear[left], offset[left]
     alone = ((linear != 0).sum(0) <= 1).all() and ((linear != 0).sum(1) == 1).all()
     return _straight(cut, linear, offset, out) if alone else _oblique(cut, linear, offset, out)
@@ -57,7 +57,7 @@ def _straight(values: np.ndarray, linear: np.ndarray, offset: np.ndarray, out: n
         where.append(inside)
         found.append(index[inside])
     order = np.argsort(drives)
-    part = values[np.ix_(*found)].transpose(order) > 0
+    part = values[np.ix_(*found)].transpose(order) != 0
     rest = [axis for axis in range(out.ndim) if axis not in drives]
     view = np.moveaxis(out, rest, range(len(rest)))
     view[(..., *np.ix_(*[where[k] for k in order]))] = part
@@ -74,7 +74,7 @@ def _oblique(values: np.ndarray, linear: np.ndarray, offset: np.ndarray, out: np
     for k in range(out.shape[0]):
         index = _nearest(there + k * linear[:, 0])
         inside = ((index >= 0) & (index < size)).all(1)
-        out[k].reshape(-1)[inside] = values[tuple(index[inside].T)] > 0
+        out[k].reshape(-1)[inside] = values[tuple(index[inside].T)] != 0
     return out
 
 
