@@ -120,7 +120,7 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
     shown = [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
     assert shown == ["saliency #2 · seg-grad-cam"]
     assert "against" in panel.run_bar.legend.text()
-    assert panel.results.note.text().startswith("Dice explained: random maps of the same area: ")
+    assert panel.results.note.text().startswith("Random maps, Dice explained: mean ")
     assert "activation × gradient" in viewer.canvas.overlays.text.text
     assert panel.sides.is_folded  # the results have the room, and the form comes back at a click
     panel.run_bar.fold.click()

@@ -10,12 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+from napari_segxai.gui.runs import shortened
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
 MOST = 4
 """Maps that are named."""
+
+LONGEST = 48
+"""Characters of a name: the colour bar stands at the other side of the canvas."""
 
 _said: WeakKeyDictionary[ViewerModel, str] = WeakKeyDictionary()
 """What stands on the canvas of a viewer; another text there is the user's, and stays."""
@@ -36,7 +41,8 @@ def caption(viewer: ViewerModel) -> str:
     """Return a line for the name, and one for the unit, of every map that is seen, the uppermost first."""
     maps = [layer for layer in reversed(viewer.layers) if layer.visible and _is_map(layer)]
     units = {layer: layer.metadata["segxai"]["display"].get("unit", "") for layer in maps}
-    lines = [f"{layer.name}\n    {unit}" if unit else layer.name for layer, unit in units.items()]
+    names = {layer: shortened(layer.name, LONGEST) for layer in maps}
+    lines = [f"{names[layer]}\n    {unit}" if unit else names[layer] for layer, unit in units.items()]
     return "\n".join([*lines[:MOST], *(["…"] if len(lines) > MOST else [])])
 
 

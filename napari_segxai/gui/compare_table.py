@@ -14,7 +14,7 @@ from napari_segxai.comparison import Comparison
 from napari_segxai.gui.compare_curves import map_colors
 from napari_segxai.gui.metric_list import metric_tip, metric_words
 from napari_segxai.gui.trust_box import verdicts
-from napari_segxai.metrics.chance import MARK, columns, words
+from napari_segxai.metrics.chance import MARK, columns, short, words
 from napari_segxai.metrics.ties import tied
 from napari_segxai.trust.registry import told
 
@@ -124,11 +124,11 @@ class TableModel(QAbstractTableModel):
         return words(self._cells.get((name, key), {}))
 
     def first_level(self, name: str) -> str:
-        """Say what random maps reach by the first metric for which that was measured; "" where there is none."""
+        """Say shortly what random maps reach by the first metric for which that was measured; "" where there is none."""
         for column in self.columns:
-            if level := self.level(name, column.key):
-                mark = f" (marked {MARK})" if self._cells[name, column.key]["above_chance"] is False else ""
-                return f"{column.title.rstrip(' ↑↓')}: {level}{mark}"
+            cell = self._cells.get((name, column.key), {})
+            if cell.get("chance") is not None:
+                return f"Random maps, {column.title.rstrip(' ↑↓')}: {short(cell)}"
         return ""
 
     def text(self, name: str, key: str) -> str:

@@ -91,6 +91,12 @@ def words(row: dict[str, Any]) -> str:
     return level_words(row["chance"], row["chance_high"], above=row["above_chance"])
 
 
+def short(row: dict[str, Any]) -> str:
+    """Say the same in a few words, where there is a chance level."""
+    level = f"mean {row['chance']:.3g}, {HIGH} % up to {row['chance_high']:.3g}"
+    return level if row["above_chance"] else f"{level}: no better ({MARK})"
+
+
 def level_words(mean: float, high: float, *, above: bool) -> str:
     """Say what random maps reach, and whether a map is better."""
     text = f"random maps of the same area: {mean:.3g} on average, {HIGH} % of them up to {high:.3g}"
