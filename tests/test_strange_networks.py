@@ -181,3 +181,21 @@ def test_what_is_no_model_is_named_by_its_kind():
             sx.load_model(source, card=card())
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_made_yet_are_told():
+    network = nn.Sequential(nn.LazyConv2d(2, 1))
+    with pytest.raises(sx.UserError, match="weights that are made when it first runs"):
+        loaded(network)
+    network(X)
+    assert loaded(network).labels == ("background", "object")
+
+
+def test_what_guided_backpropagation_hides_is_no_zero_gradient():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1))
+    with torch.no_grad():
+        network[0].weight.fill_(1), network[2].weight.fill_(-1)
+    found = sx.explain(loaded(network), IMAGE, TARGET, "guided-backprop")
+    assert not found.map.any()
+    [warning] = found.record.warnings
+    assert "speaks against the target" in warning

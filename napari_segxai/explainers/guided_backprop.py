@@ -44,6 +44,11 @@ from napari_segxai.options import option
 FEWEST = 4
 """Passes with dropout below which the error is not worth telling."""
 
+HIDDEN = (
+    "the map is zero everywhere: all that reaches an activation function on the way back speaks against the target, which "
+    "guided backpropagation hides, or nothing reaches it; vanilla-gradient hides nothing."
+)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -77,7 +82,12 @@ def guided_backprop(question: Question, options: Options) -> Steps[Finding]:
     if options.dropout_passes:
         return (yield from _monte_carlo(question, options))
     gradient = yield from guided_gradient(question)
-    return Finding(over_channels(gradient, options.signed)[0])
+    hidden = not bool(gradient.any())
+    return Finding(
+        over_channels(gradient, options.signed)[0],
+        numbers={"status": "hidden"} if hidden else {},
+        warnings=[HIDDEN] if hidden else [],
+    )
 
 
 def guided_gradient(question: Question) -> Steps[Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from napari_segxai.errors import UserError, plain
 from napari_segxai.model.background import background_of
@@ -35,6 +36,11 @@ SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
 
 def dry_run(model: SegmentationModel) -> None:
     """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
+    if any(is_lazy(t) for t in (*model.module.parameters(), *model.module.buffers())):
+        raise UserError(
+            f"{model.name} has weights that are made when it first runs (lazy modules), and none yet; run it once, and load what "
+            "it has learnt."
+        )
     with model.in_use(model.device), torch.inference_mode():
         try:
             tensor, before, returned = _first_run(model)
