@@ -73,6 +73,10 @@ REASONS: dict[tuple[str, str], str] = {
         "RISE points at the head, without which this network finds no person (see the figure), and thresholds cut off suit and "
         "helmet. MSR begins with all of the person, which needs no dilation here."
     ),
+    ("s001-sgc-worst", "photograph"): (
+        "the map of this bottleneck lies mostly on the person (see the table of blocks), who fills more than half of the image, while "
+        "a threshold takes suit and helmet from RISE."
+    ),
     ("s001-msr-ratio", "photograph"): (
         "RISE at 0.4 keeps the head and little more, and pays with Dice. MSR keeps a Dice near 1 and prunes little: see the sweeps "
         "for what lambda does to that."
