@@ -359,7 +359,7 @@ class Job:
         if not math.isfinite(high - low):
             question.warnings.append("the map held values that are not finite; they were set to 0.")
             finding = replace(finding, map=torch.nan_to_num(finding.map, 0.0, 0.0, 0.0))
-        elif low == high == 0 and "status" not in finding.numbers:
+        elif low == high == 0 and finding.numbers.get("status") != "hidden":
             why = "nothing that was examined changes the target."
             if "gradients" in self.method.needs:
                 why = (
