@@ -217,3 +217,12 @@ def test_units_that_files_write_are_lengths(tmp_path):
         })  # fmt: skip
         found = sx.read_image(path).spacing_mm
         assert found == (None if size is None else pytest.approx((size, size)))
+
+
+def test_axes_of_a_zarr_array_that_nothing_names_are_asked(tmp_path):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group.create_array("raw", data=np.zeros((2, 3, 4, 5)))
+    path = tmp_path / "a.zarr" / "raw"
+    with pytest.raises(UserError, match=r"does not say what its 4 axes \(2 x 3 x 4 x 5\) are"):
+        sx.read_image(path)
+    assert sx.read_image(path, axes="CZYX").channels == 2

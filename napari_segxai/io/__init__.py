@@ -84,7 +84,8 @@ def read_image(
         from napari_segxai.io.nifti import read_nifti as read
     elif kind in PICTURES:
         from napari_segxai.io.raster import read_raster as read
-    elif kind in ZARR:
+    elif kind in ZARR or (path.is_dir() and any(ending(one) in ZARR for one in path.parents)):
+        kind = ZARR[0]  # an array in a group lies in a folder of its own
         from napari_segxai.io.zarr_files import read_zarr as read
     elif path.is_dir():
         raise UserError(f"{path}: is a folder; name one image file in it{_SERIES}.")

@@ -65,7 +65,13 @@ def read_zarr(
         channel_axis, time_axis = named_axes(axes, shape, path.name)
         letters = axes.strip().upper()
     elif channel_axis is None and time_axis is None:
-        letters = choose(readings(shape, labels, units), path.name).letters
+        found_axes = choose(readings(shape, labels, units), path.name)
+        letters = found_axes.letters
+        if len(shape) > 3 and not found_axes.told:
+            size = " x ".join(map(str, shape))
+            raise UserError(
+                f"{path}: does not say what its {len(shape)} axes ({size}) are; name them all, such as axes={letters!r}."
+            )
     else:
         named = {k % len(shape): c for k, c in ((channel_axis, "C"), (time_axis, "T")) if k is not None}
         rest = [k for k in range(len(shape)) if k not in named]
