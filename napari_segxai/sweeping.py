@@ -274,6 +274,9 @@ def plan_sweep(
         raise UserError(
             f"{count} combinations are too many for one sweep; {MOST_COMBINATIONS} at most are run."
         )
+    for parameter in find_method(name).parameters:
+        if parameter.name in values:
+            _each_once(parameter, values[parameter.name], name)
     methods = [(name, {**fixed, **combination}) for combination in _combinations(values)]
     plan = plan_comparison(model, image, target, methods, controls=0, **options)
     return SweepPlan(name, fixed, values, replace(plan, together=TOGETHER))
@@ -377,13 +380,18 @@ def read_values(parameter: Parameter, text: str, method: str) -> list[Any]:
         parts.pop()  # still typing
     if not parts:
         raise UserError(f"{method}: {parameter.name} needs values, such as {suggested_values(parameter)}.")
-    values = []
-    for part in parts:
-        if part == "":
-            raise UserError(f"{method}: {parameter.name} has two commas with nothing between them.")
-        value = parameter.check(part, method)
+    if "" in parts:
+        raise UserError(f"{method}: {parameter.name} has two commas with nothing between them.")
+    return _each_once(parameter, parts, method)
+
+
+def _each_once(parameter: Parameter, given: Sequence[Any], method: str) -> list[Any]:
+    """Return values in the parameter's type; refuse one that is given twice, however it is written."""
+    values: list[Any] = []
+    for each in given:
+        value = parameter.check(each, method)
         if value in values:
-            raise UserError(f"{method}: {parameter.name} has {part} twice; every value counts once.")
+            raise UserError(f"{method}: {parameter.name} has {each} twice; every value counts once.")
         values.append(value)
     return values
 

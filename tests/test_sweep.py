@@ -246,3 +246,9 @@ def test_random_masks_beside_a_sweep_are_told_beforehand_and_can_be_left_out():
     none = sx.sweep(*asked, metrics=["ips"], chance=0)
     assert not none.own_chance
     assert plan_sweep(*asked, metrics=["ips"], chance=0).passes.forward == plan.comparing.passes.forward
+
+
+@pytest.mark.parametrize("values", [[2, 2], ["2", "2.0"], [3, "3"]])
+def test_a_value_that_is_given_twice_is_refused_however_it_is_written(values):
+    with pytest.raises(sx.UserError, match=r"rise: masks has .* twice; every value counts once"):
+        sx.sweep(planted_model(), planted_image(), "object", "rise", {"masks": values})
