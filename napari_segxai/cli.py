@@ -208,8 +208,8 @@ def layers(
         print(
             f"{layer.order:4d}  {layer.stage:10s}  {layer.name:40s}  {layer.type:20s}  {shape:18s}  {layer.reason}{also}"
         )
-    for note in loaded.roles.notes:
-        print(f"note: {note}.")
+    for note in (*loaded.notes, *loaded.roles.notes):
+        print(f"note: {note.removesuffix('.')}.")
 
 
 @app.command()
