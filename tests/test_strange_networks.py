@@ -199,3 +199,23 @@ def test_what_guided_backpropagation_hides_is_no_zero_gradient():
     assert not found.map.any()
     [warning] = found.record.warnings
     assert "speaks against the target" in warning
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_windows_of_saturated_probabilities_are_parts_of_whole_passes(score):
+    class Sure(Small):
+        def forward(self, x):
+            return (40 * super().forward(x)).sigmoid()
+
+    model = loaded(Sure(nn.Conv2d(4, 1, 1)), activation="sigmoid", values="probabilities")
+    target = sx.Target("object", region="image", score=score)
+    found = sx.explain(model, IMAGE, target, "occlusion", patch=4, stride=4)
+    assert "window" in found.record.engine
+    hidden = X.repeat(64, 1, 1, 1)
+    for k in range(64):
+        i, j = 4 * (k // 8), 4 * (k % 8)
+        hidden[k, 0, i : i + 4, j : j + 4] = 0
+    with torch.no_grad():
+        read = lambda x: (model.logits(x) if score == "logit" else model.probabilities(model.logits(x)))[:, 1]
+        want = (read(X).mean() - read(hidden).flatten(1).mean(1)).view(8, 8).numpy()
+    np.testing.assert_allclose(found.map[::4, ::4], want, atol=1e-4 * np.abs(want).max())
