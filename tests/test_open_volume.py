@@ -16,7 +16,7 @@ from napari_segxai.gui import open_volume
 from napari_segxai.io import VOLUMES
 
 SPACING = (1.0, 2.0, 3.0)
-OURS = "SegXAI: napari-segxai"
+OURS = "SegXAI"
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ def pick(viewer: napari.viewer.Viewer) -> None:
     """Wait for a shift-click on the object to explain, or stop waiting."""
     panel = dock_in_use(viewer)
     if panel is None:
-        show_info("Open a dock of napari-segxai first: Plugins > SegXAI: napari-segxai.")
+        show_info("Open a dock of napari-segxai first: Plugins > SegXAI.")
         return
     box = getattr(panel, "fields", panel)
     if hasattr(box, "region_box"):

@@ -1,4 +1,4 @@
-"""The images in File > Open Sample > SegXAI: napari-segxai."""
+"""The images in File > Open Sample > SegXAI."""
 
 from __future__ import annotations
 
