@@ -62,6 +62,10 @@ Axes = Annotated[
         "as TCYX of a TIFF or XYZC of a volume.",
     ),
 ]
+Frame = Annotated[
+    int | None,
+    typer.Option("--frame", help="Time point of an image with a time axis; the first by default."),
+]
 Level = Annotated[
     int | None,
     typer.Option("--level", help="Level of a pyramid (OME-Zarr, OME-TIFF); 0, the finest, by default."),
@@ -90,6 +94,11 @@ def read_frame(
     for path, image in zip(paths, found, strict=True):
         if frame is not None and image.time_axis is None:
             raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
+    for path, image in zip(paths, found, strict=True):
+        if frame is None and image.frames > 1:
+            typer.echo(
+                f"{path}: time point 0 of 0 to {image.frames - 1}; choose another with --frame.", err=True
+            )
     frames = [image.frame(frame or 0) for image in found]
     return (frames[0] if len(frames) == 1 else join_channels(frames)).across(axis)
 

@@ -189,7 +189,7 @@ def explain_all_steps(
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     given = list(image) if isinstance(image, list | tuple) else [image]
-    images = [one if isinstance(one, Image) else Image(one) for one in given]
+    images = [Image.of(one) for one in given]
     count = max(len(images), len(targets))
     if not images or len(images) not in (1, count) or len(targets) not in (1, count):
         raise UserError(
@@ -258,10 +258,8 @@ class Job:
             image.channels_first()  # raises, saying how to choose a time point
         job = cls(model, image, target, found, options, seed, choose_device(device), slice, precision)
         placements = job.slices
-        if slice is not None and placements == [None]:
-            raise UserError(
-                f"slice is for 2D models on volumes; {model.name} takes {image.name} whole, leave it out."
-            )
+        if placements == [None]:
+            model.refuse_slice(image, slice)
         model.prepare_check(image, placements[0])
         for one in (options, *getattr(options, "wrapped", ())[1:]):
             check_baseline(getattr(one, "baseline", "zero"), model, image)
@@ -380,8 +378,7 @@ def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | No
     UserError
         If it is no image, or `axis` is none of its axes.
     """
-    image = image if isinstance(image, Image) else Image(image)
-    return image.with_channels(len(model.card.channels)).across(axis)
+    return Image.of(image).with_channels(len(model.card.channels)).across(axis)
 
 
 def _first(make: Callable[[], list[Explanation]]) -> Explanation:

@@ -235,6 +235,11 @@ class Image:
         factor = 1.0 if self.affine is not None else MILLIMETRES.get(str(self.units))
         return None if factor is None else tuple(size * factor for size in self.spacing)
 
+    @classmethod
+    def of(cls, image: Image | np.ndarray) -> Image:
+        """Return an image, made from an array where one is given."""
+        return image if isinstance(image, cls) else cls(image)
+
     @property
     def channels(self) -> int:
         """Number of channels, 1 when there is no channel axis."""

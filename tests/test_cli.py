@@ -44,7 +44,17 @@ def test_listings_are_a_list_of_objects():
     for model in models:
         assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(model)
     layers = json.loads(run("layers", "triangle", "--json").stdout)
-    assert {"name", "type", "stage", "shape", "order", "reason", "aliases", "convolution"} == set(layers[0])
+    assert {
+        "name",
+        "type",
+        "stage",
+        "shape",
+        "order",
+        "reason",
+        "aliases",
+        "convolution",
+        "elsewhere",
+    } == set(layers[0])
     for listing in (["models"], ["layers", "triangle"]):
         assert run(*listing).stdout.strip()
     text = run("methods").stdout

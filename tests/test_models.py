@@ -225,6 +225,13 @@ def test_names_that_are_no_model(tmp_path):
         sx.load_model(tmp_path / "empty")
 
 
+def test_arrays_are_images_and_only_models_are_registered():
+    model = planted_model()
+    np.testing.assert_array_equal(model.predict(gray().array), model.predict(gray()))
+    with pytest.raises(sx.UserError, match="takes a model"):
+        sx.register_model("mine", model)
+
+
 def test_register_model(monkeypatch):
     monkeypatch.setattr(model_room, "_registered", {})
     model = sx.load_model(LinearHead(), card=card())
@@ -683,7 +690,10 @@ def test_channels():
     predicted = model.predict(sx.Image(rgb, channel_axis=-1))
     assert predicted.shape == (16, 20)
     np.testing.assert_array_equal(model.predict(sx.Image(np.moveaxis(rgb, -1, 0), channel_axis=0)), predicted)
-    expected = "planted needs 3 channel(s) (red, green, blue), but gray has 1."
+    expected = (
+        "planted needs 3 channel(s) (red, green, blue), but gray has 1; join images of one channel each "
+        "(sx.join_channels, or name a file per channel)."
+    )
     for attempt in (
         lambda image: model.predict(image),
         lambda image: sx.explain(model, image, "object", "rise"),
@@ -691,7 +701,9 @@ def test_channels():
         with pytest.raises(sx.UserError) as caught:
             attempt(sx.Image(gray().array, name="gray"))
         assert str(caught.value) == expected
-    with pytest.raises(sx.UserError, match=r"needs 1 channel\(s\) \(intensity\), but image has 3"):
+    with pytest.raises(sx.UserError, match=r"if its axis 0 holds channels, say so with channel_axis=0\."):
+        model.predict(np.moveaxis(rgb, -1, 0))
+    with pytest.raises(sx.UserError, match=r"needs 1 channel\(s\) \(intensity\), but image has 3\."):
         planted_model().predict(sx.Image(rgb, channel_axis=2))
 
 

@@ -183,6 +183,9 @@ def test_axes_on_the_command_line(tmp_path, two_channels):
     assert said.exit_code == 0, said.output
     record = json.loads((tmp_path / "o" / "record.json").read_text())
     assert record["image"]["at"] == {"T": 1}
+    assert "time point" not in said.stderr
+    said = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "first"), "--axes", "TZCYX"])
+    assert "time point 0 of 0 to 1; choose another with --frame." in said.stderr
     assert record["image"]["sha256"] == sx.read_image(tmp_path / "a.tif", axes="TZCYX").frame(1).sha256
 
 

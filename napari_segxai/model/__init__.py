@@ -100,7 +100,17 @@ def load_model(
 
 
 def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:
-    """Make a model known by name to this session, so that the widgets offer it; returns the model."""
+    """Make a model known by name to this session, so that the widgets offer it; returns the model.
+
+    Raises
+    ------
+    UserError
+        If it is no model, or the name no text.
+    """
+    if not hasattr(model, "card") or not isinstance(name, str | None):
+        raise UserError(
+            "register_model takes a model, as load_model returns it, and then, if wanted, its name."
+        )
     _registered[name or model.name] = model
     for tell in tuple(_told):
         tell()

@@ -24,6 +24,7 @@ from napari_segxai.engine.resample import resize
 from napari_segxai.engine.roles import Roles
 from napari_segxai.engine.trace import Call, trace_pass
 from napari_segxai.errors import UserError, nearest
+from napari_segxai.image import Image
 from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.background import contradicted
@@ -35,7 +36,6 @@ from napari_segxai.model.sizes import find_multiples, padding_note, refusing_siz
 from napari_segxai.orientation import DISPLAY
 
 if TYPE_CHECKING:
-    from napari_segxai.image import Image
     from napari_segxai.model.card import ModelCard
 
 
@@ -229,8 +229,18 @@ class SegmentationModel:
         if image.channels != len(self.card.channels):
             raise UserError(
                 f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "
-                f"but {image.name} has {image.channels}."
+                f"but {image.name} has {image.channels}{self._where_channels_may_be(image)}."
             )
+
+    def _where_channels_may_be(self, image: Image) -> str:
+        """Return what to do about an image of one channel for a model of several."""
+        count = len(self.card.channels)
+        if image.channel_axis is not None or count == 1:
+            return ""
+        found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
+        if image.ndim > self.card.spatial_dims and found:
+            return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
+        return "; join images of one channel each (sx.join_channels, or name a file per channel)"
 
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
@@ -302,12 +312,14 @@ class SegmentationModel:
         return logits.softmax(1)[:, label]
 
     def predict(
-        self, image: Image, *, slice: int | None = None, device: str | torch.device = "auto"
+        self, image: Image | np.ndarray, *, slice: int | None = None, device: str | torch.device = "auto"
     ) -> np.ndarray:
         """Segment an image.
 
         Parameters
         ----------
+        image
+            An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
         slice
             For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
 
@@ -317,13 +329,11 @@ class SegmentationModel:
             Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
             background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
         """
-        image = image.with_channels(len(self.card.channels))
+        image = Image.of(image).with_channels(len(self.card.channels))
         out = self.labelling.blank(len(self.labels), image.spatial_shape)
         many = self.slices(image)
-        if many is None and slice is not None:
-            raise UserError(
-                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out."
-            )
+        if many is None:
+            self.refuse_slice(image, slice)
         which = [None] if many is None else range(many) if slice is None else [slice]
         with self.in_use(device) as use, torch.inference_mode():
             for k in which:
@@ -334,6 +344,14 @@ class SegmentationModel:
                     logits = self.logits(tensor)
                 out = self.labelling.on_image(logits[0], prepared.placement, out)
         return out
+
+    def refuse_slice(self, image: Image, slice: int | None) -> None:
+        """Refuse a slice of an image that the model takes whole."""
+        if slice is not None:
+            series = " (frame chooses a time point)" if "T" in image.at else ""
+            raise UserError(
+                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out{series}."
+            )
 
     # -- the network ------------------------------------------------------------------------------
 
