@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.advice import advise
+from napari_segxai.engine.cancelling import cancels, few
 from napari_segxai.engine.layers import NetworkLayer
 from napari_segxai.engine.lesion import Fill, lesions
 from napari_segxai.engine.memory import guarded
@@ -322,9 +323,14 @@ def _one_label(
     maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
     norms = [torch.zeros((), device=question.device) for _ in layers]
     combine = METHODS[flow.method]
+    noise: dict[int, bool] = {}
 
     def take(k: int, gradient: Tensor) -> None:
-        maps[k] += combine(tape.activations[k], gradient, options)
+        activation = tape.activations[k]
+        one = combine(activation, gradient, options)
+        maps[k] += one
+        if k not in noise and bool(one.any()):
+            noise[k] = cancels(one, combine(activation.abs(), gradient.abs(), options))
         norms[k] += torch.linalg.vector_norm(gradient, 1) / gradient.numel()
 
     try:
@@ -343,6 +349,13 @@ def _one_label(
                 values /= len(places)
         else:
             tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
+    if any(noise.values()):
+        names = few([layer.name for k, layer in enumerate(layers) if noise.get(k)])
+        said = (
+            f"activations and gradients of {names} cancel, as they do before a normalisation: the maps of {flow.method} there "
+            "are numerical noise; look at another method or at the network layer after the normalisation."
+        )
+        flow.warnings += [said] * (said not in flow.warnings)
     # Layers of one resolution have their cells in common.
     inside = cache(lambda shape: shares(question.predicted, shape))
     true = cache(lambda shape: None if truth is None else shares(truth, shape))

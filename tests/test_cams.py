@@ -131,6 +131,61 @@ def test_pooled_gradients_that_cancel_are_told():
     assert not ex.record.warnings
 
 
+class Normalised(LinearHead):
+    """What `features` returns is normalised cell by cell (over channels) or channel by channel."""
+
+    def __init__(self, norm: str):
+        super().__init__()
+        self.norm, self.bottom = norm, torch.nn.Conv2d(1, 1, 1)
+
+    def forward(self, x):
+        low = self.bottom(torch.nn.functional.max_pool2d(x, 2))  # so that `features` are a decoder
+        f = self.features(torch.nn.functional.interpolate(low, scale_factor=2))
+        if self.norm == "channels":
+            f = torch.nn.functional.layer_norm(f.movedim(1, -1), (6,), eps=1e-12).movedim(-1, 1)
+        if self.norm == "cells":
+            f = torch.nn.functional.instance_norm(f, eps=1e-12)
+        return self.head(f**3 + f)
+
+
+@pytest.mark.parametrize(
+    ("norm", "method", "params"),
+    [
+        ("channels", "seg-hires-grad-cam", {}),
+        ("channels", "seg-xres-cam", {"window": 1}),
+        ("channels", "grad-pam", {"pixels": 2}),
+        ("cells", "seg-grad-cam", {}),
+        ("cells", "improved-grad-cam", {"threshold": 0}),
+        ("cells", "adapted-seg-grad-cam", {}),
+        ("cells", "seg-xgrad-cam", {}),
+    ],
+)
+def test_maps_of_rounding_errors_before_a_normalisation_are_told(norm, method, params):
+    image, target = setup(2)[1], sx.Target("object", region="image")
+    layer = {} if method.startswith("adapted") else {"layer": "features"}
+    for where, told in [(norm, True), ("nowhere", False)]:
+        model = sx.load_model(Normalised(where), card=card())
+        ex = sx.explain(model, image, target, method, **params, **layer)
+        assert any("numerical noise" in warning for warning in ex.record.warnings) is told
+
+
+@pytest.mark.parametrize(
+    ("norm", "method"),
+    [("channels", "seg-hires-grad-cam"), ("cells", "seg-grad-cam"), ("cells", "layer-cam")],
+)
+def test_an_information_flow_names_the_layers_whose_maps_are_rounding_errors(norm, method):
+    flow = sx.information_flow(
+        sx.load_model(Normalised(norm), card=card()),
+        setup(2)[1],
+        method=method,
+        layers=["features", "head"],
+        region="image",
+    )
+    told = [warning for warning in flow.warnings if "numerical noise" in warning]
+    assert len(told) == (method != "layer-cam")
+    assert all("features" in warning and "head" not in warning for warning in told)
+
+
 def test_depth_one_in_3d_equals_2d():
     flat, volume = LinearHead(2), LinearHead(3)
     with torch.no_grad():

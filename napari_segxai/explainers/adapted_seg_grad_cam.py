@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_segxai.engine.cancelling import pooled_noise
 from napari_segxai.engine.merging import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.explainers.seg_grad_cam import cam
+from napari_segxai.explainers.seg_grad_cam import weighted_sum
 from napari_segxai.options import option
 
 
@@ -45,5 +46,8 @@ def adapted_seg_grad_cam(question: Question, options: Options) -> Steps[Finding]
     """Merge the maps of all decoder convolutions."""
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
     recorded = yield from record(question, [layer.name for layer in layers])
-    maps = [cam(activation, gradient) for activation, gradient in recorded]
+    gradients = [gradient for _, gradient in recorded]
+    weights = [gradient.flatten(2).mean(2)[0] for gradient in gradients]
+    question.warnings += pooled_noise([layer.name for layer in layers], weights, gradients)
+    maps = [weighted_sum(activation, one) for (activation, _), one in zip(recorded, weights, strict=True)]
     return Finding(merge_maps(maps, options.merge), numbers={"network_layers": len(layers)})

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import product_noise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import Tape
@@ -62,6 +63,9 @@ def grad_pam(question: Question, options: Options) -> Steps[Finding]:
     for place in places:
         [gradient] = tape.gradients(scores[place], keep=asked + 1 < len(places))
         total += cam(tape.activations[0], gradient, options.aggregate)
+        if not asked:  # a normalisation does it to every pixel
+            one = cam(tape.activations[0], gradient, "before ReLU")
+            question.warnings += product_noise(options.layer, one, gradient, tape.activations[0])
         asked += 1
         yield question.step(f"pixel {asked} of {len(places)}", finding)
     return finding()

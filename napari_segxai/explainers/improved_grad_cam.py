@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import pooled_noise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import EmptyRegion, Finding, Question
 from napari_segxai.engine.record import record
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.explainers.seg_grad_cam import cam
+from napari_segxai.explainers.seg_grad_cam import weighted_sum
 from napari_segxai.options import LayerName, option
 from napari_segxai.targets import reduce_scores
 
@@ -58,4 +59,6 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
         return reduce_scores(question.scores(logits), sure.float(), question.target.reduction)
 
     [(activation, gradient)] = yield from record(question, [options.layer], score)
-    return Finding(cam(activation, gradient))
+    weights = gradient.flatten(2).mean(2)[0]
+    question.warnings += pooled_noise([options.layer], [weights], [gradient])
+    return Finding(weighted_sum(activation, weights))

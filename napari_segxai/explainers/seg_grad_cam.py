@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import pooled_noise
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
@@ -23,9 +24,6 @@ from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
 from napari_segxai.explainers.registry import explainer
 from napari_segxai.options import LayerName, option
-
-CANCELS = 1e-4
-"""Pooled gradients below this share of the gradients themselves are rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,7 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
     [(activation, gradient)] = yield from record(question, [options.layer])
     weights = gradient.flatten(2).mean(2)
-    if weights.abs().max() < CANCELS * gradient.abs().mean():
-        question.warnings.append(
-            f"the gradients of {options.layer} cancel when they are pooled, as they do before an instance "
-            "normalisation: the map is numerical noise; use seg-hires-grad-cam."
-        )
+    question.warnings += pooled_noise([options.layer], [weights], [gradient])
     map = weighted_sum(activation, weights[0])
     spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
     return Finding(map, maps=intermediates(activation, spread, map, options.intermediates))

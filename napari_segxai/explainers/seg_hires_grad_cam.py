@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import product_noise
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
@@ -46,6 +47,7 @@ def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and gradient."""
     [(activation, gradient)] = yield from record(question, [options.layer])
     map = cam(activation, gradient)
+    question.warnings += product_noise(options.layer, map, gradient, activation)
     return Finding(map, maps=intermediates(activation, gradient, map, options.intermediates))
 
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import CANCELS, cancels
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.record import record
 from napari_segxai.explainers.registry import explainer
-from napari_segxai.explainers.seg_grad_cam import CANCELS, weighted_sum
+from napari_segxai.explainers.seg_grad_cam import weighted_sum
 from napari_segxai.options import LayerName, option
 
 
@@ -49,6 +50,12 @@ def seg_xgrad_cam(question: Question, options: Options) -> Steps[Finding]:
         question.warnings.append(
             f"{cancelling} of {len(weights)} channels of {options.layer} hold values that cancel and count for nothing; "
             "take the layer after the activation function."
+        )
+    products = (activation * gradient)[0].flatten(1)
+    if cancels(products.sum(1), products.abs().sum(1)):
+        question.warnings.append(
+            f"activation and gradient of {options.layer} cancel in every channel, as they do before an instance normalisation: "
+            "the map is numerical noise; choose the network layer after the normalisation, or use seg-hires-grad-cam."
         )
     return Finding(weighted_sum(activation, weights))
 

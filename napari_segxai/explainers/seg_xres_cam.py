@@ -15,6 +15,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_segxai.engine.cancelling import product_noise
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.passes import Passes, Steps
@@ -53,6 +54,7 @@ def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     [(activation, gradient)] = yield from record(question, [options.layer])
     weights = pool_windows(gradient, options.window, options.pooling)
     map = (weights * activation).sum(1)[0]
+    question.warnings += product_noise(options.layer, map, weights, activation)
     return Finding(map, maps=intermediates(activation, weights, map, options.intermediates))
 
 

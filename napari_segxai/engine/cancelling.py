@@ -1,0 +1,59 @@
+"""Sums of activations and gradients that come to nothing: before a normalisation, a map is made of rounding errors alone.
+
+What an instance normalisation reads can be shifted, channel by channel, without any effect: there the gradients of a channel
+add up to zero. What a normalisation over channels reads can be stretched, cell by cell: there activation times gradient
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+CANCELS = 1e-4
+"""Sums below this share of what is summed are rounding errors."""
+
+
+def cancels(sums: Tensor, sizes: Tensor) -> bool:
+    """Tell whether sums are rounding errors beside the sums of the sizes of their terms."""
+    return float(sums.abs().max()) < CANCELS * float(sizes.mean())
+
+
+def pooled_noise(layers: Sequence[str], weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[str]:
+    """Return what should be said where mean gradients, (channels,) per layer, are noise: a sentence or none."""
+    noise = [
+        layer
+        for layer, one, gradient in zip(layers, weights, gradients, strict=True)
+        if cancels(one, gradient.abs())
+    ]
+    if not noise:
+        return []
+    what = "the map is" if len(layers) == 1 else "what they add to the map is"
+    said = (
+        f"the gradients of {few(noise)} cancel when they are pooled, as they do before an instance normalisation: {what} "
+        "numerical noise; use seg-hires-grad-cam."
+    )
+    return [said]
+
+
+def product_noise(layer: str, map: Tensor, weights: Tensor, activation: Tensor) -> list[str]:
+    """Return what should be said where a map (*cells), the sum of weights times activation over channels, is noise.
+
+    Parameters
+    ----------
+    weights, activation
+        (1, channels, *cells).
+    """
+    if not cancels(map, (weights * activation).abs().sum(1)):
+        return []
+    said = (
+        f"activation and gradient of {layer} cancel in every cell, as they do before a normalisation over channels (a layer "
+        "normalisation): the map is numerical noise; choose the network layer after the normalisation, or use seg-grad-cam."
+    )
+    return [said]
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names, and how many there are besides."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
