@@ -315,6 +315,32 @@ def test_a_weight_that_stays_much_the_same_is_told():
     assert "such as 0." in verdict.sentence
 
 
+@pytest.mark.parametrize(("draws", "passed"), [("edges", None), ("answer", True)])
+def test_weights_held_as_buffers_are_not_said_to_be_random(method, draws, passed):
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer(
+                "kernel", torch.randn(8, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+            )
+            self.bias = nn.Parameter(torch.ones(8))
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, self.kernel, self.bias, padding=1).relu()
+
+    net = nn.Sequential(Held(), nn.Conv2d(8, 2, 1))
+    with torch.no_grad():
+        net[1].weight.fill_(0.1)
+    model, image = sx.load_model(net, card=card()), planted_image()
+    name = method(edge_filter, passes=1) if draws == "edges" else "vanilla-gradient"
+    found = sx.explain(model, image, whole(), name)
+    options = {"layers": 1, "networks": 1, "threshold": 0.5 if draws == "edges" else 1.0}
+    [verdict] = sx.check(found, model, checks={"randomised-network": options})
+    assert verdict.passed is passed
+    assert "all weights" not in verdict.sentence
+    assert "such as 0.kernel, stayed as it was" in verdict.sentence
+
+
 class MadeOnce(nn.Module):
     """Computes with weights that were made of its parameter when it was built."""
 

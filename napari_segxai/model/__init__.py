@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_segxai.errors import UserError, nearest
 from napari_segxai.model import formats
-from napari_segxai.model.card import ModelCard, make_card, read_card
+from napari_segxai.model.card import ModelCard, as_card, read_card
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.model.trust import UntrustedCode
 from napari_segxai.paths import user_path
@@ -56,12 +56,7 @@ def load_model(
     UntrustedCode
         If the model would run such a module and `trust` is False; the sentence names the module and its file.
     """
-    if isinstance(card, str | Path):
-        card = read_card(user_path(card))
-    elif isinstance(card, Mapping):
-        card = make_card(dict(card))
-    elif card is not None and not isinstance(card, ModelCard):
-        raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")
+    card = None if card is None else as_card(card)
     if isinstance(source, str) and source in _registered:
         source = _registered[source]
     if isinstance(source, SegmentationModel):

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
 
 from napari_segxai.errors import UserError, nearest, number
 from napari_segxai.model.yaml_file import read_mapping
+from napari_segxai.paths import user_path
 
 LARGEST = 2**28
 """Numbers of an input that a card can ask for by itself: 1 GB."""
@@ -401,6 +403,23 @@ def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
         message = first["msg"].removeprefix("Value error, ").removesuffix(".")
         message = _IN_YAML.get(first["type"], message)
         raise UserError(f"{where}: {key}: {message}." if key else f"{where}: {message}.") from None
+
+
+def as_card(card: object) -> ModelCard:
+    """Return a card from a `ModelCard`, a mapping, or the path of a YAML file.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or no valid card.
+    """
+    if isinstance(card, ModelCard):
+        return card
+    if isinstance(card, Mapping):
+        return make_card(dict(card))
+    if isinstance(card, str | Path):
+        return read_card(user_path(card))
+    raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")
 
 
 def read_card(path: str | Path) -> ModelCard:

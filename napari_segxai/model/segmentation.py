@@ -6,11 +6,11 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +28,13 @@ from napari_segxai.image import Image
 from napari_segxai.labelling import Labelling
 from napari_segxai.model import intensity
 from napari_segxai.model.background import contradicted
+from napari_segxai.model.card import ModelCard, as_card
 from napari_segxai.model.dry_run import dry_run
 from napari_segxai.model.outputs import Place, check_values, follow
 from napari_segxai.model.placement import place, slice_count
 from napari_segxai.model.prepared import Prepared
 from napari_segxai.model.sizes import find_multiples, padding_note, refusing_sizes
 from napari_segxai.orientation import DISPLAY
-
-if TYPE_CHECKING:
-    from napari_segxai.model.card import ModelCard
-
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
@@ -52,7 +49,7 @@ class SegmentationModel:
         The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
         kept, not copied; its mode and its parameters' requires_grad are restored after every use.
     card
-        What the network needs and returns.
+        What the network needs and returns: a `ModelCard`, a mapping, or the path of a YAML file.
     source
         Where it came from, in words, for the record.
     path
@@ -61,19 +58,24 @@ class SegmentationModel:
     Raises
     ------
     UserError
-        If one dry run shows that the network and the card do not fit, with the shapes.
+        If one dry run shows that the network and the card do not fit, with the shapes; for no network, or no card.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        card: ModelCard,
+        card: ModelCard | Mapping[str, Any] | str | Path,
         *,
         source: str = "nn.Module given in a script",
         path: Path | None = None,
     ):
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                f"a SegmentationModel is made of a network (nn.Module), not of a {type(module).__name__}; load_model takes "
+                "names, folders and files."
+            )
         self.module = module
-        self.card = card
+        self.card = as_card(card)
         self.source = source
         self.path = path
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))

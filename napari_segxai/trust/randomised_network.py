@@ -80,6 +80,7 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
         return Verdict(None, None, options.threshold, why)
     seed, every = subject.job.seed, [name for group in groups for name in group]
     twin.randomise(every, seed)
+    kept = twin.kept()
     yield tally.step("do the random weights count?")
     with subject.question(tally) as question:
         same, unreached = twin.stays(question)
@@ -129,24 +130,28 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
     if number is None:
         why = f"With random weights there is nothing of {subject.label!r} to explain, and no map to compare with."
         return Verdict(None, None, options.threshold, why, details)
-    return _verdict(number, alone, unreached, len(every), options, details)
+    return _verdict(number, alone, unreached, kept, len(every), options, details)
 
 
 def _verdict(
     number: float,
     alone: float,
     unreached: Sequence[str],
+    kept: Sequence[str],
     layers: int,
     options: Options,
     details: dict[str, float],
 ) -> Verdict:
     measured = f"rank correlation {number:.2f}"
     passed: bool | None = number < options.threshold
+    which = "random parameters" if kept else "all weights random"
     if passed:
-        words = f"With all weights random the map is another one ({measured}): it depends on what the network has learnt."
-    elif unreached:
+        words = (
+            f"With {which} the map is another one ({measured}): it depends on what the network has learnt."
+        )
+    elif unreached or kept:
         passed = None
-        words = f"With random weights the map is still much the same ({measured}), which says nothing here."
+        words = f"With random {'parameters' if kept else 'weights'} the map is still much the same ({measured}), which says nothing here."
     else:
         words = (
             f"With all weights random the map is still much the same ({measured}): it shows the image rather than what the "
@@ -156,6 +161,8 @@ def _verdict(
         words += (
             f" Much of it comes of the method alone, whatever the network (rank correlation {alone:.2f})."
         )
+    if kept:
+        words += f" What the network holds as buffers, such as {kept[0]}, stayed as it was: weights among them were not made random."
     if unreached:
         words += (
             f" Random weights do not reach what {len(unreached)} of {layers} layers compute with, such as "

@@ -146,6 +146,23 @@ class Twin:
         alike = [name for name in inside if not same.get(name) and self._made_alike(name)]
         return as_before, [name for name in changed if same.get(name, False)] + alike
 
+    def kept(self) -> list[str]:
+        """Return the buffers in which a network may keep its weights, and which are as before.
+
+        They are those of two axes or more, such as the weights of a convolution; none where they hold fewer numbers than the
+        parameters, as masks and tables of positions do.
+        """
+        found = {
+            f"{name}.{key}".lstrip("."): value.numel()
+            for name, module in self._own.items()
+            for key, value in module.named_buffers(recurse=False)
+            if value.is_floating_point()
+            and value.ndim > 1
+            and torch.equal(value, dict(self._copied[name].named_buffers(recurse=False))[key])
+        }
+        drawn = sum(value.numel() for value in self.model.module.parameters())
+        return list(found) if sum(found.values()) > drawn else []
+
     def _made_alike(self, name: str) -> bool:
         """Tell whether a weight that a layer makes of others is nearly what it was."""
         own, copied = _made_weights(self._own[name]), _made_weights(self._copied[name])
