@@ -324,3 +324,27 @@ def test_every_job_runs_inside_them(mode):
         assert not torch.is_grad_enabled()
         steps.close()
     assert not any(p.is_inference() for p in loaded.module.parameters())
+
+
+def test_a_saturated_output_is_called_that():
+    saturated = lambda net, x: (1e9 * (net.head(torch.cat([net.enc(x), x], 1)) + x - 0.5)).sigmoid()
+    fields = {"activation": "sigmoid", "values": "probabilities", "background_output": True}
+    model = sx.load_model(Net(saturated).eval(), card=card(**fields))
+    with pytest.raises(sx.UserError, match=r"only zeros .* saturated"):
+        sx.explain(model, IMAGE, WHOLE, "vanilla-gradient")
+
+
+def test_a_network_that_does_not_run_with_gradients_is_told_why():
+    """A full backward hook that somebody left, before an operation in place."""
+    kept = lambda net, x: net.head(torch.cat([net.enc(x).add_(1), x], 1))
+    model = model_of(kept)
+    model.module.enc.register_full_backward_hook(lambda *_: None)
+    for method in ("vanilla-gradient", "seg-grad-cam"):
+        with pytest.raises(
+            sx.UserError, match=r"while gradients are kept \(Output 0 of BackwardHook"
+        ) as caught:
+            sx.explain(
+                model, IMAGE, WHOLE, method, **({"layer": "enc.0"} if method == "seg-grad-cam" else {})
+            )
+        assert "You can" not in str(caught.value)
+    assert np.isfinite(sx.explain(model, IMAGE, WHOLE, "rise", masks=2).map).all()

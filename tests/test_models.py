@@ -247,6 +247,20 @@ def test_register_model(monkeypatch):
     assert sum(entry["name"] == "triangle" for entry in sx.models()) == 1
 
 
+def test_a_model_is_made_of_a_network_and_any_form_of_a_card(tmp_path):
+    fields = {"name": "planted", "labels": ["background", "object"], "spatial_dims": 2}
+    (tmp_path / "card.yaml").write_text("name: planted\nlabels: [background, object]\nspatial_dims: 2\n")
+    for given in (fields, tmp_path / "card.yaml", str(tmp_path / "card.yaml"), card()):
+        model = sx.SegmentationModel(LinearHead(), given)
+        assert model.labels == sx.load_model(LinearHead(), card=given).labels == ("background", "object")
+    with pytest.raises(sx.UserError, match="unknown key 'lables'"):
+        sx.SegmentationModel(LinearHead(), {**fields, "lables": ["a"]})
+    with pytest.raises(sx.UserError, match="a card is a mapping, a YAML file or a ModelCard, not a NoneType"):
+        sx.SegmentationModel(LinearHead(), None)
+    with pytest.raises(sx.UserError, match=r"a network \(nn.Module\), not of a str; load_model"):
+        sx.SegmentationModel("triangle", fields)
+
+
 # ---------------------------------------------------------------- misfits
 
 
@@ -277,6 +291,18 @@ def raiser(error: Exception):
         (Fixed(lambda x: x.flatten(1)), {}, ["(1, 4096)"]),
         (Fixed(lambda x: torch.cat([x, x], 1).mean((2, 3), keepdim=True)), {}, ["(1, 2, 1, 1)", "cover"]),
         (Fixed(lambda x: torch.cat([x, x], 1)[:, :, 1:-1, 1:-1]), {}, ["(62, 62)", "cover"]),
+        (
+            Fixed(lambda x: torch.cat([x, x], 1).repeat(1, 1, 2, 2)),
+            {},
+            ["(1, 2, 128, 128)", "more pixels than"],
+        ),
+        (
+            Fixed(
+                lambda x: {"classes": x[:, 0, :8, :3], "masks": x[:, 0, :8, :1, None].expand(-1, -1, 16, 16)}
+            ),
+            {"output": "classes"},
+            ["(1, 8, 3)", "classes and masks of 8 queries"],
+        ),
         (Fixed(lambda x: x.argmax(1)), {}, ["floating-point tensor", "`output`"]),
         (Fixed(lambda x: "text"), {}, ["a str", "`output`"]),
         (Fixed(lambda x: {"a": x}), {"output": "b"}, ["no output 'b' but ['a']", "`output`"]),

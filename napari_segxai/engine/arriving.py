@@ -132,7 +132,15 @@ def _find_loss(model: SegmentationModel, layers: Sequence[str]) -> str:
     x = model.example().to(model.device)
     other = x.flip(-1) + 0.1 * torch.rand(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
     run = _Run(model, layers)
-    first = run(x)
+    try:
+        first = run(x)
+    except RuntimeError as error:  # it runs without gradients, as the dry run showed
+        if is_out_of_memory(error):
+            raise
+        return (
+            f"{model.name} cannot run while gradients are kept ({_first_sentence(error)}); let it run without that, or use a "
+            "method without gradients, such as rise."
+        )
     out = first.output
     inexact = [s for s in first.suspects if s.digest is not None]
     if inexact:
@@ -163,7 +171,7 @@ def _nothing_arrives(
             if is_out_of_memory(error):
                 raise
             return (
-                f"{model.name} passes no gradient on: its backward pass fails ({str(error).splitlines()[0].rstrip('.')}); "
+                f"{model.name} passes no gradient on: its backward pass fails ({_first_sentence(error)}); "
                 "use a method without gradients, such as rise."
             )
     for k, gradient in enumerate(gradients):
@@ -179,11 +187,22 @@ def _nothing_arrives(
         if found is not None:
             return _lost(model, found, layers)
         where = f"network layer {layers[k]!r}" if layers else "its input"
+        if gradient is not None:
+            return (
+                f"{model.name} passes only zeros from its output to {where} as gradient on a random example, though the output "
+                "changes with it (it is saturated, as probabilities of exactly 0 and 1 are, clamped, or a function of its own says "
+                "so); let it return its logits, or use a method without gradients, such as rise."
+            )
         return (
             f"{model.name} passes no gradient from its output to {where} (it is detached, rounded, constant or computed by "
             "what torch does not follow); use a method without gradients, such as rise."
         )
     return ""
+
+
+def _first_sentence(error: BaseException) -> str:
+    """Return what torch says, without its advice to programmers."""
+    return (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def _lost(model: SegmentationModel, suspect: Suspect, layers: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,7 +67,7 @@ def dry_run(model: SegmentationModel) -> None:
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
             f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
-            f"expected (1, {labels}, *grid){_what_then(model, out, tuple(tensor.shape[2:]))}."
+            f"expected (1, {labels}, *grid){_queries(model, returned, out) or _what_then(model, out, tuple(tensor.shape[2:]))}."
         )
     if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
         raise UserError(
@@ -76,6 +77,11 @@ def dry_run(model: SegmentationModel) -> None:
     model.with_note(background_of(model, outputs))
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
     if not all(covers(n, m) for n, m in zip(grid, size, strict=True)):
+        if all(m % n == 0 for n, m in zip(grid, size, strict=True)):
+            raise UserError(
+                f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, more pixels than it "
+                "is given; wrap it in a module that brings its output to the size of its input."
+            )
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
             "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
@@ -158,6 +164,22 @@ def _what_then(model: SegmentationModel, out: Tensor, grid: tuple[int, ...]) -> 
     if len(shape) == 3 and shape[1] in counts and shape[2] == math.prod(grid):
         return f"; its cells lie in a row, so let it return `out.unflatten(2, {grid})`"
     return ""
+
+
+def _queries(model: SegmentationModel, returned: Any, out: Tensor) -> str:
+    """Say what is missing where a network returns the classes of queries beside their masks (MaskFormer and its kin)."""
+    dims, of_queries = model.card.spatial_dims, tuple(out.shape[:2])
+    values = returned.values() if isinstance(returned, Mapping) else returned
+    parts = values if isinstance(returned, Mapping | tuple | list) else ()
+    masks = [
+        t for t in parts if isinstance(t, Tensor) and t.ndim == dims + 2 and tuple(t.shape[:2]) == of_queries
+    ]
+    if out.ndim != 3 or not masks:
+        return ""
+    return (
+        f"; it returns classes and masks of {out.shape[1]} queries, so wrap it in a module that joins them to one map per "
+        "label, torch.einsum('bqc,bq...->bc...', classes.softmax(-1)[..., :-1], masks.sigmoid())"
+    )
 
 
 def other_type(module: nn.Module) -> str | None:
