@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any
 
-from qtpy.QtCore import QPropertyAnimation, Qt
+from qtpy.QtCore import QPropertyAnimation, QSize, Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QComboBox,
@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QSpinBox,
     QWidget,
 )
@@ -68,23 +69,25 @@ def beside(*parts: QWidget) -> QWidget:
 
 
 class Words(QScrollArea):
-    """Text that takes the lines that it needs, and scrolls beyond a few: it never pushes anything out of sight.
+    """Text that takes the lines that it needs, and scrolls where there is no room: it never pushes anything out of sight.
 
     Parameters
     ----------
     lines
-        How many it may take.
+        How many it takes at least, if it has them; more only of room that nothing else needs.
     """
 
     def __init__(self, lines: int, parent: QWidget | None = None):
         super().__init__(parent)
         self.lines = lines
+        self._needed = 0
         self.label = plain_label()
         self.label.setWordWrap(True)
         self.label.setMinimumWidth(60)
         self.label.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(60)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -105,17 +108,23 @@ class Words(QScrollArea):
         self.lines = lines
         self._fit()
 
+    def sizeHint(self) -> QSize:
+        """The whole text."""
+        return QSize(super().sizeHint().width(), self._needed)
+
     def resizeEvent(self, event: Any) -> None:
         """A narrower text takes more lines."""
         super().resizeEvent(event)
         self._fit()
 
     def _fit(self) -> None:
-        needed = self.label.heightForWidth(max(60, self.width() - 4)) + 6
+        needed = self._needed = max(0, self.label.heightForWidth(max(60, self.width() - 4)) + 6)
         most = self.lines * self.label.fontMetrics().lineSpacing() + 8
         always, never = Qt.ScrollBarPolicy.ScrollBarAsNeeded, Qt.ScrollBarPolicy.ScrollBarAlwaysOff
-        self.setVerticalScrollBarPolicy(always if needed > most else never)
-        self.setFixedHeight(max(0, min(needed, most)))
+        self.setVerticalScrollBarPolicy(always if needed > max(most, self.height()) else never)
+        self.setMinimumHeight(min(needed, most))
+        self.setMaximumHeight(needed)
+        self.updateGeometry()
 
 
 def section(title: str, content: QWidget) -> QCollapsible:

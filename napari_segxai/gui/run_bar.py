@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES, LEGEND_LINES = 3, 6, 3, 3
-"""That the texts may take before they scroll: Run has to stay in sight."""
+"""That the texts take where room is scarce, before they scroll: Run has to stay in sight."""
 
 
 class RunBar(QWidget):
@@ -175,11 +175,13 @@ class RunBar(QWidget):
         self.status.setStyleSheet("color: #ff6b6b;" if error else "")
         self.status.setText(text)
         self.status.setVisible(bool(text))
+        self._settle()
 
     def show_legend(self, words: str) -> None:
         """Say what the colours of the last result mean."""
         self.legend.setText(words)
         self.legend.setVisible(bool(words))
+        self._settle()
 
     def add_button(self, button: QPushButton) -> None:
         """Add a button that works on a result."""
@@ -215,6 +217,12 @@ class RunBar(QWidget):
             self.cancel()
         else:
             self.run_clicked.emit()
+
+    def _settle(self) -> None:
+        """Give the texts their room now: what comes next, such as adding layers, may hold up the window."""
+        for widget in (self, self.parentWidget()):
+            if widget is not None and widget.layout() is not None:
+                widget.layout().activate()
 
     def _lay_out_buttons(self) -> None:
         for column in range(3):
