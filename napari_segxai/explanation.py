@@ -202,16 +202,6 @@ class Explanation:
                 visible=visible,
                 features=_by_label({"label": self.record.model["labels"]}),
             )
-        for name, mask in self.masks.items():
-            color = MASK_COLORS.get(name, OTHER_MASK)
-            add(
-                mask.astype(np.uint8),
-                name,
-                SHORT.get(name, name.replace("_", " ")) + suffix,
-                "labels",
-                colormap={None: "transparent", 0: "transparent", 1: color},
-                opacity=1.0,
-            )
         if self.stages is not None:
             columns = {key: [row[key] for row in self.stage_table] for key in self.stage_table[0]}
             count = len(self.stage_table)
@@ -252,6 +242,16 @@ class Explanation:
             opacity=0.75,
             **IN_3D,
         )
+        for name, mask in self.masks.items():
+            color = MASK_COLORS.get(name, OTHER_MASK)
+            add(
+                mask.astype(np.uint8),
+                name,
+                SHORT.get(name, name.replace("_", " ")) + suffix,
+                "labels",
+                colormap={None: "transparent", 0: "transparent", 1: color},
+                opacity=1.0,
+            )
         return layers
 
     def _predicted(self) -> Iterator[tuple[list[str], np.ndarray, bool]]:
@@ -304,7 +304,9 @@ class Explanation:
 SHORT = {"minimally_sufficient_region": "minimal region"}
 """What a mask is called in a list of layers, where long names are cut in the middle."""
 
-MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#f9f871"}
+MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#3df56b"}
+"""Of outlines, which lie on top: colours that neither the stages nor a map without signs have."""
+
 OTHER_MASK = "#f0f0f0"
 
 IN_3D = {"rendering": "attenuated_mip", "attenuation": 0.05}

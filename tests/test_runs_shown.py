@@ -26,16 +26,16 @@ def test_the_newest_run_is_on_top_and_older_ones_step_back(viewer, triangle_pane
     panel.image_box.setCurrentText("triangle_1")
     drawn = viewer.add_points([[3, 3]], name="mine")
     run_panel(panel, "misure", iterations=2)
-    assert names(viewer)[-2:] == ["saliency #1 · misure", "mine"]
+    assert names(viewer)[-2:] == ["minimal region #1 · misure", "mine"]
     first = [layer for layer in viewer.layers if layer.metadata.get("segxai_number") == 1]
     assert all(layer.visible for layer in first)
     run_panel(panel, "seg-grad-cam", layer="decoder3")
     assert names(viewer)[-2:] == ["saliency #2 · seg-grad-cam", "mine"]
     assert [n for n in names(viewer) if "#" in n][:4] == [  # a run stays together, the prediction below
-        "sufficient region #1 · misure",
-        "minimal region #1 · misure",
         "stages #1 · misure",
         "saliency #1 · misure",
+        "sufficient region #1 · misure",
+        "minimal region #1 · misure",
     ]
     assert seen(viewer) == ["triangle_1", "another image above", "prediction · Triangle", *names(viewer)[-2:]]
     assert above.visible

@@ -10,10 +10,12 @@ import numpy as np
 from napari_segxai.explanation import MASK_COLORS, OTHER_MASK, SHORT, stage_colors
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from napari_segxai.explanation import Explanation
 
-STEPS = 4
-"""Of the colours of the stages, as many as are drawn."""
+STEPS = 6
+"""Stages whose colours are all drawn; of more, those of the first and the last."""
 
 
 def legend(explanation: Explanation, roles: Collection[str] | None = None) -> str:
@@ -32,9 +34,12 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
     if explanation.stages is not None and (roles is None or "dilation_stages" in roles):
         count = len(explanation.stage_table)
         colors = stage_colors(count)
-        shown = sorted({round(k) for k in np.linspace(1, count, min(count, STEPS))})
-        boxes = "".join(_box("■", _hex(colors[k])) for k in shown)
-        parts.append(f"{boxes} stages 1 to {count}" if count > 1 else f"{boxes} stage 1")
+        boxes = [_box("■", _hex(colors[k + 1])) for k in range(count)]
+        if count <= STEPS:
+            words = f"{''.join(boxes)} {'stage 1' if count == 1 else f'stages 1 to {count}'}"
+        else:
+            words = f"{boxes[0]} stage 1 to {boxes[-1]} stage {count}"
+        parts.append(f'<span style="white-space: nowrap">{words}</span>')
     if explanation.record.display["signed"]:
         parts.append(f"{_box('■', '#4da6ff')} against, {_box('■', '#ffbf33')} for the label")
     return " &nbsp; ".join(parts)
