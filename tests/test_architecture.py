@@ -171,6 +171,16 @@ def test_a_package_is_allowed_for_this_process(tmp_path, library):
             sx.allow_package(wrong)
 
 
+def test_a_file_beside_the_card_is_not_the_package_that_was_allowed(tmp_path, library):
+    sx.allow_package("segxai_nets")
+    folder = write(tmp_path / "m", "segxai_nets:Net")
+    (folder / "segxai_nets.py").write_text("raise SystemExit")
+    with pytest.raises(
+        UntrustedCode, match=r"came with the card: allowing a package .* trust=True \(--trust"
+    ):
+        sx.load_model(folder)
+
+
 def test_a_package_is_allowed_in_the_settings(tmp_path, library):
     folder, settings = write(tmp_path / "m"), trust.settings_file()
     assert settings.name == "settings.yaml"

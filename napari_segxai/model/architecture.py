@@ -64,7 +64,7 @@ def check_trust(place: str, card: Path) -> None:
     if is_private(place):
         raise UserError(f"{where} is private: no part of it may begin with an underscore.")
     if (local := _beside(module, card)) is not None:
-        raise UntrustedCode(where, module, local)
+        raise UntrustedCode(where, module, local, beside=True)
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         raise UserError(f"{where} is part of Python, which has no networks.")

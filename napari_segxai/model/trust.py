@@ -56,11 +56,14 @@ class UntrustedCode(UserError):
         The module that would be imported.
     """
 
-    def __init__(self, where: str, module: str, path: Path):
+    def __init__(self, where: str, module: str, path: Path, *, beside: bool = False):
         self.module, self.path = module, path
+        why = "which is not known to hold networks"
+        if beside:
+            why = "which came with the card: allowing a package allows what is installed, not a file of that name"
         super().__init__(
-            f"{where} would run the module {module!r} ({path}), which is not known to hold networks; if you trust it, "
-            "load the model with trust=True (--trust on the command line)."
+            f"{where} would run the module {module!r} ({path}), {why}; if you trust it, load the model with trust=True "
+            "(--trust on the command line)."
         )
 
 
@@ -72,7 +75,8 @@ def allow_package(name: str) -> None:
     Parameters
     ----------
     name
-        Of a package or module, such as "mynets" or "mynets.nets"; what is below it is allowed as well.
+        Of an installed package or module, such as "mynets" or "mynets.nets"; what is below it is allowed as well. Code
+        that lies beside a card is not: it comes from whoever wrote the card, under any name. Load that model with trust.
 
     Raises
     ------
