@@ -52,7 +52,7 @@ def copy_script(
             if not folder:
                 run_bar.show_status(f"Nothing was copied: the script needs a file of {needs}.")
                 return ""
-            files.save_in(folder, image.name)
+            files.save_in(folder, next(iter(image.header.get("joined", ())), image).name)
             text = make(files)
     except (UserError, OSError) as error:
         run_bar.show_status(f"Nothing was copied: {error}", error=True)

@@ -15,9 +15,13 @@ from napari_segxai.image import Image
 from napari_segxai.io import read_image, write_volume
 from napari_segxai.io.names import file_name
 from napari_segxai.io.results import read_region
+from napari_segxai.joining import join_channels
 
 SAMPLES = 1000
 """Values that are compared before all are."""
+
+LONGEST = 32
+"""Characters of an image's name in that of a folder."""
 
 
 class ScriptFiles:
@@ -46,7 +50,7 @@ class ScriptFiles:
         UserError
             If it cannot be made.
         """
-        stem = Path(folder).expanduser().absolute() / file_name(f"script {name}")
+        stem = Path(folder).expanduser().absolute() / file_name(f"script {name[:LONGEST].strip()}")
         number = 1
         while (own := stem.with_name(f"{stem.name}-{number}")).exists():
             number += 1
@@ -83,10 +87,7 @@ class ScriptFiles:
         """
         key = id(image)
         if key not in self._found:
-            paths = dict.fromkeys([image.path, *self.paths])
-            self._found[key] = next(
-                (found for path in paths if path and (found := _in_file(path, image))), None
-            )
+            self._found[key] = self._stored(image) or self._joined(image)
         if (found := self._found[key]) is not None:
             return found
         if not self._may_write(words):
@@ -122,6 +123,38 @@ class ScriptFiles:
             pass  # these formats cannot hold it; numpy's can
         path.unlink(missing_ok=True)
         return self._write_numpy(values, stem)
+
+    def _stored(self, image: Image) -> tuple[str, Image] | None:
+        """Return code that reads an image from one file that holds just that; None without such a file."""
+        paths = (path for one in (image, *image.header.get("joined", ())) for path in _named(one))
+        for path in dict.fromkeys([*paths, *self.paths]):
+            if (found := _in_file(path, image)) is not None:
+                return found
+        return None
+
+    def _joined(self, image: Image) -> tuple[str, Image] | None:
+        """Return code that joins files which hold a channel each; None where one of them is nowhere."""
+        found = []
+        for k, part in enumerate(image.header.get("joined", ())):
+            own = replace(
+                part, array=image.channels_first()[k], channel_axis=None
+            )  # the layer may have changed
+            stored = next((one for path in _named(part) if (one := _in_file(path, own))), None)
+            if stored is None:
+                return None
+            found.append(stored)
+        if not found:
+            return None
+        try:
+            seen = join_channels([one for _, one in found])
+        except UserError:  # the layers lie at one place, their files do not
+            return None
+        if not (_equal_values(seen, image) and _equal_geometry(seen, image)):
+            return None
+        plain = all(code == f"sx.read_image({one.path!r})" for code, one in found)
+        if plain:
+            return f"sx.read_image({[one.path for _, one in found]!r})", seen
+        return f"sx.join_channels([{', '.join(code for code, _ in found)}])", seen
 
     def _may_write(self, words: str) -> bool:
         if words not in self.wanted:
@@ -196,15 +229,15 @@ def explicit(array: str, image: Image) -> str:
     return f"sx.Image({', '.join([array, *(f'{k}={v!r}' for k, v in told.items() if v is not None)])})"
 
 
+def _named(image: Image) -> list[str]:
+    """Return the files that an image names, or that the layer came from of which it was taken."""
+    return [path for path in (image.path, image.layer.get("source")) if path]
+
+
 def _in_file(path: str, image: Image) -> tuple[str, Image] | None:
     """Return code that reads an image from a file, if the file holds just that."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what is left out of a file: then it is not what was explained
-            file = read_image(path)
-    except UserError:
+    file = _read(path)
+    if file is None:
         return None
     for code, one in _readings(f"sx.read_image({str(path)!r}", file, image):
         if _equal_values(one, image):
@@ -217,15 +250,33 @@ def _in_file(path: str, image: Image) -> tuple[str, Image] | None:
 
 
 def _readings(call: str, file: Image, image: Image) -> Iterator[tuple[str, Image]]:
-    """Go through what a file can be read as."""
+    """Go through what a file can be read as; at last with the axes that the layer has been read with."""
     if file.time_axis is None:
         yield f"{call})", file
+    else:
+        axis = file.time_axis
+        if file.channel_axis is None and file.frames == image.channels:
+            yield f"{call}, channel_axis={axis})", replace(file, channel_axis=axis, time_axis=None)
+        for index in range(file.frames):
+            yield f"{call}).frame({index})", file.frame(index)
+    if "letters" not in image.layer:
         return
-    axis = file.time_axis
-    if file.channel_axis is None and file.frames == image.channels:
-        yield f"{call}, channel_axis={axis})", replace(file, channel_axis=axis, time_axis=None)
-    for index in range(file.frames):
-        yield f"{call}).frame({index})", file.frame(index)
+    picked = image.layer.get("at", {})
+    letters = "".join("T" if k in picked else c for k, c in enumerate(image.layer["letters"]))
+    read = _read(file.path, axes=letters)
+    if read is not None:
+        frame = "".join(f".frame({index})" for index in picked.values())
+        yield f"{call}, axes={letters!r}){frame}", read.frame(*picked.values()) if picked else read
+
+
+def _read(path: str, **asked: str) -> Image | None:
+    """Read a file in silence: what is left out of it, and would be said, makes another image of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read_image(path, **asked)
+    except UserError:
+        return None
 
 
 def _equal_values(file: Image, image: Image) -> bool:

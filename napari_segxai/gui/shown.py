@@ -114,11 +114,15 @@ def _frame(
     if found.one_channel:
         k = found.letters.index("C")
         notes.append(f"The model takes one channel: channel {at[k]}, which is shown.")
+    if (k := found.letters.find("T")) in at:
+        notes.append(f"Frame t = {at[k]}, which is shown.")
     if meta["rgb"] and (shape[-1], channels) == (4, 3):
         notes.append("The alpha channel is left out.")
     image = image_from_layer(layer.data, meta, axes=found.letters, channels=channels, at=at, level=level)
     if (known := _size_in_file(layer, image)) is not None:
         image = replace(image, array=image.stored, spacing=known[0], units=known[1])
+    if layer.source is not None and layer.source.path:
+        image.layer["source"] = str(layer.source.path)  # type: ignore[index]
     return image, notes
 
 
@@ -248,26 +252,33 @@ def _with_slice(
     if layer.multiscale:
         own = layer.data[image.layer["level"]].shape
         index = min(int(index * own[axis] / layer.data.shape[axis]), own[axis] - 1)
-    word = _plane_word(image, plane)
+    labels = meta_of(layer, viewer)["axis_labels"]
+
+    def words(k: int, at: int) -> str:
+        named = image.layer.get("chosen", False) or str(labels[spatial[k]]).lower() in WORDS
+        return _plane_words(image, k, at, named=named)
+
+    word = words(plane, index)
     other = seen != plane
     if not other:
-        notes.append(f"2D model: {word} {index}, which is shown.")
+        notes.append(f"2D model: {word}, which is shown.")
     elif seen is None:
-        notes.append(f"2D model: {word} {index}; the canvas shows no slice across that axis.")
+        notes.append(f"2D model: {word}; the canvas shows no slice across that axis.")
     else:
         notes.append(
-            f"⚠ {word} {index} is explained, as {card.name} sees such slices; the canvas shows "
-            f"{_plane_word(image, seen)} {_rounded(place[spatial[seen]])}."
+            f"⚠ {word} is explained, as {card.name} sees such slices; the canvas shows "
+            f"{words(seen, _rounded(place[spatial[seen]]))}."
         )
     return Shown(image.across(plane), index, tuple(notes), other)
 
 
-def _plane_word(image: Image, plane: int) -> str:
-    """Return what to call a slice: "axial slice", or by its axis."""
+def _plane_words(image: Image, plane: int, index: int, *, named: bool) -> str:
+    """Return what to call a slice: "axial slice 4", or by its axis, which may be time where nobody has named it."""
     if image.affine is not None:
-        return f"{PLANES[plane]} slice"
-    letters = [image.layer["letters"][k] for k in image.layer["spatial"]]
-    return f"slice {letters[plane].lower()} ="
+        return f"{PLANES[plane]} slice {index}"
+    axis = image.layer["spatial"][plane]
+    letter = image.layer["letters"][axis].lower()
+    return f"slice {letter} = {index}" if named else f"plane {index} of axis {axis}"
 
 
 def _inside(layer: Layer, axis: int, place: float, what: str) -> int:
