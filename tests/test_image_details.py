@@ -9,6 +9,7 @@ from networks import LinearHead, card
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
+from napari_segxai.io import write_volume
 
 
 def use(panel, model, wait):
@@ -121,3 +122,26 @@ def test_a_result_keeps_the_image_that_was_explained_when_its_layer_is_edited(
     layer.data[:] = 0
     np.testing.assert_array_equal(panel.explanation.image.array, values)
     assert panel.explanation.record.image["sha256"] == sx.Image(values).sha256
+
+
+def test_saved_results_are_not_taken_for_the_image(tmp_path, viewer, open_panel, wait):
+    """What a record lists among its files is a result, whatever it is called; the user may choose it all the same."""
+    values = np.random.default_rng(0).random((9, 8, 7), np.float32)
+    scan = sx.Image(values, affine=np.eye(4))
+    write_volume(tmp_path / "saliency.nii.gz", values, scan)  # a name decides nothing
+    model = sx.load_model(LinearHead(3), card=card(3))
+    target = sx.Target("object", "image")
+    sx.explain(model, scan, target, "vanilla-gradient", device="cpu").save(tmp_path / "out")
+    [image] = viewer.open(tmp_path / "saliency.nii.gz", plugin="napari-segxai")
+    [result] = viewer.open(tmp_path / "out" / "saliency.nii.gz", plugin="napari-segxai")
+    panel = open_panel()
+    box = panel.image_box
+    assert box.layer is image
+    wait(lambda: panel.run_bar.run.isEnabled())
+    viewer.layers.selection.active = image
+    viewer.layers.selection.active = result
+    assert box.layer is image
+    box.setCurrentIndex(box.findText(result.name))
+    assert box.layer is result
+    viewer.layers.remove(image)
+    assert box.layer is result

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal
@@ -14,6 +15,7 @@ from napari_segxai.errors import UserError
 from napari_segxai.gui.closing import connect_until_gone
 from napari_segxai.gui.image_details import ImageDetails
 from napari_segxai.gui.shown import Shown
+from napari_segxai.io import saving
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -127,16 +129,39 @@ class ImageBox(QComboBox):
             tip = f"{' x '.join(map(str, layer.data.shape))}, spacing {spacing}"
             self.setItemData(self.count() - 1, tip, 3)
         known = [weak() for weak in self._layers]
-        self.setCurrentIndex(known.index(chosen) if chosen in known else len(known) - 1)
+        if chosen not in known:
+            chosen = next(
+                (layer for layer in reversed(known) if not _was_saved(layer)), (known or [None])[-1]
+            )
+        self.setCurrentIndex(known.index(chosen) if chosen is not None else -1)
         self.blockSignals(False)
         self.changed.emit()
 
     def _follow_active(self) -> None:
         active = self.viewer.layers.selection.active
         known = [weak() for weak in self._layers]
-        if active in known and active is not self.layer:
+        if (
+            active in known
+            and active is not self.layer
+            and not (self.layer is not None and _was_saved(active))
+        ):
             self.setCurrentIndex(known.index(active))
 
 
 def _is_source(layer: Any) -> bool:
     return isinstance(layer, ImageLayer) and "segxai_role" not in layer.metadata
+
+
+_saved: WeakKeyDictionary[ImageLayer, bool] = WeakKeyDictionary()
+"""Which layers were opened from results: a file is looked for once."""
+
+
+def _was_saved(layer: ImageLayer) -> bool:
+    """Tell whether a layer was opened from a file that a record beside it lists among its results."""
+    if layer not in _saved:
+        path = Path(str(getattr(layer.source, "path", None) or ""))
+        try:
+            _saved[layer] = path.name in saving.look(path.parent).files
+        except UserError:  # a record of another program
+            _saved[layer] = False
+    return _saved[layer]
