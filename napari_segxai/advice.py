@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_segxai.engine.question import OF_A_MISS
+
 if TYPE_CHECKING:
     from napari_segxai.flow import Flow, Tile
 
@@ -39,7 +41,7 @@ def advise(flow: Flow) -> None:
 def _no_pixels(flow: Flow, tile: Tile) -> str:
     question = flow.questions[tile.label]
     if bool(question.predicted.any()):
-        return ""
+        return f"{question.nothing_drawn}: {OF_A_MISS}" if question.is_missed else ""
     return f"no pixel is predicted as {tile.label}: there is nothing to explain."
 
 
@@ -85,9 +87,13 @@ def _cancelling(flow: Flow, tile: Tile) -> str:
 
 
 def _against(_flow: Flow, tile: Tile) -> str:
-    if -tile.negative <= tile.positive or tile.negative == 0:
-        return ""
-    return "more of the map speaks against the label than for it; a ReLU would hide that."
+    said = against(tile.positive, tile.negative)
+    return f"{said}; a ReLU would hide that." if said else ""
+
+
+def against(positive: float, negative: float) -> str:
+    """Say that a map speaks against its label, by the sums of its positive and of its negative values; "" if not."""
+    return "more of the map speaks against the label than for it" if -negative > positive else ""
 
 
 def _tokens(flow: Flow, tile: Tile) -> str:

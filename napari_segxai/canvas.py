@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_segxai import orientation
+from napari_segxai.advice import against
 from napari_segxai.engine.passes import Passes
 from napari_segxai.engine.question import Finding, Question
 from napari_segxai.engine.resample import resize
@@ -45,6 +46,7 @@ class Canvas:
         self.results: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.engine: dict[str, Any] = {}
+        self.without = 0
 
     def add(self, question: Question, finding: Finding, index: int | None) -> None:
         """Bring a finding from the model grid to the image grid."""
@@ -83,6 +85,10 @@ class Canvas:
         else:
             self.results = dict(finding.numbers)
         notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
+        if question.nothing and many:
+            self.without += 1  # told once for all slices
+        elif question.nothing:
+            notes.append(question.nothing)
         if coarse:
             cells = " x ".join(map(str, finding.map.shape))
             notes.append(f"the network layer has {cells} cells only; a later layer shows more detail.")
@@ -122,14 +128,6 @@ class Canvas:
 
     def explanation(self, *, partial: bool) -> Explanation:
         """Put everything together."""
-        if len(self.job.slices) > 1:
-            empty = sum(1 for r in self.results.values() if r.get("status") == "empty")
-            if empty:
-                label = self.job.model.labels[self.job.model.label_index(self.job.target.label)]
-                self.warnings = [w for w in self.warnings if "nothing to explain" not in w]
-                self.warnings.insert(
-                    0, f"{label!r} is not predicted in {empty} of {len(self.results)} slices."
-                )
         return Explanation(
             map=self.map,
             image=self.job.image,
@@ -143,6 +141,21 @@ class Canvas:
             stage_table=self.stage_table,
             curves=self.curves,
         )
+
+    def _warnings(self, partial: bool) -> list[str]:
+        out = list(self.warnings)
+        if self.without:
+            label = self.job.model.labels[self.job.model.label_index(self.job.target.label)]
+            where = "" if self.job.target.region is None else "in the region "
+            out.insert(
+                0, f"{label!r} is not predicted {where}in {self.without} of {len(self.results)} slices."
+            )
+        method = self.job.method  # activation x gradient: what is below 0 speaks against the label
+        if method.question == "layer" and "gradients" in method.needs and not partial:
+            values = self.map.astype(np.float64)
+            said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
+            out += [f"{said}; try another network layer."] if said else []
+        return out
 
     def _record(self, partial: bool) -> Record:
         job, image = self.job, self.job.image
@@ -169,7 +182,7 @@ class Canvas:
             passes=self.passes.as_dict(),
             seconds=round(self.seconds, 3),
             results=dict(self.results),
-            warnings=list(self.warnings),
+            warnings=self._warnings(partial),
             display={
                 "values": "raw",
                 "unit": job.unit,

@@ -14,9 +14,9 @@ from torch import nn
 from napari_segxai.engine.memory import guarded
 from napari_segxai.engine.modes import in_usual_modes
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
-from napari_segxai.engine.question import EmptyRegion
+from napari_segxai.engine.question import NotDrawn
 from napari_segxai.errors import UserError
-from napari_segxai.explaining import Job
+from napari_segxai.explaining import Job, ask_of_misses
 from napari_segxai.image import Image
 from napari_segxai.metrics import channels as measured
 from napari_segxai.metrics.channels import How
@@ -24,6 +24,7 @@ from napari_segxai.model.placement import plane_of
 from napari_segxai.model.segmentation import SegmentationModel
 from napari_segxai.provenance import facts_of_image, facts_of_model, now, versions
 from napari_segxai.targets import Target
+from napari_segxai.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class ChannelImportance:
     warnings: tuple[str, ...] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """What is lost without each channel, as a table; the channel with the greatest loss of Dice first."""
+        kinds = ("dice", "iou", "probability")
+        heads = ["channel", *(f"{kind} lost" for kind in kinds)]
+        rows = [
+            [row["channel"], *(_lost(row[f"{kind}_drop"], row[f"{kind}_std"]) for kind in kinds)]
+            for row in self.ranked()
+        ]
+        return aligned([heads, *rows])
+
     def ranked(self) -> list[dict[str, Any]]:
         """Return the rows, the channel with the greatest loss of Dice first."""
         return sorted(self.rows, key=lambda row: -row["dice_drop"])
@@ -81,6 +92,10 @@ class ChannelImportance:
         from napari_segxai.io.channel_files import save_channels
 
         return save_channels(self, Path(folder), overwrite=overwrite)
+
+
+def _lost(value: float, deviation: float | None) -> str:
+    return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
 def channel_importance(
@@ -176,9 +191,9 @@ def _steps(job: Job, how: How, count: int) -> Steps[ChannelImportance]:
         question.planned = Passes(1 + count * len(model.card.channels))
         try:
             rows = yield from measured.channel_importance(question, how=how, repeats=count, seed=job.seed)
-        except EmptyRegion as reason:
+        except NotDrawn as reason:
             raise UserError(
-                f"{str(reason).split(', so')[0].rstrip('.')}, so no channel can matter to it."
+                f"{reason.what}, so no channel can matter to it{ask_of_misses(question)}."
             ) from None
     warnings = [*question.warnings]
     if len(rows) == 1:

@@ -307,7 +307,6 @@ def explain(
 
 def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
     from napari_segxai.engine.passes import Passes
-    from napari_segxai.explanation import evidence_in_words
     from napari_segxai.trust.registry import told
 
     record = explanation.record
@@ -324,7 +323,7 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
             if value is None:  # not known, such as the error that too few samples leave
                 continue
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-        evidence = evidence_in_words(explanation.mass_per_label())
+        evidence = explanation.evidence()
         for line in ([evidence] if evidence else []) + told(record.trust):
             print(f"  {line}")
     for warning in record.warnings:

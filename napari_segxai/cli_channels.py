@@ -76,21 +76,6 @@ def channels(
     else:
         for path in written:
             print(path)
-        _print_table(found.ranked())
+        print(found)
     for warning in found.warnings:
         print(f"note: {plain(warning)}", file=sys.stderr)
-
-
-def _print_table(rows: list[dict]) -> None:
-    kinds = ("dice", "iou", "probability")
-    lines = [["channel", *(f"{kind} lost" for kind in kinds)]]
-    for row in rows:
-        lines.append([row["channel"], *(_number(row[f"{kind}_drop"], row[f"{kind}_std"]) for kind in kinds)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for name, *numbers in lines:
-        cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
-        print("  ".join([name.ljust(widths[0]), *cells]))
-
-
-def _number(value: float, deviation: float | None) -> str:
-    return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")

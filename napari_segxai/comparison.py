@@ -12,6 +12,7 @@ from napari_segxai.engine.passes import Passes
 from napari_segxai.metrics.chance import columns
 from napari_segxai.metrics.ties import tied
 from napari_segxai.prediction import label_image
+from napari_segxai.text_table import Rows
 
 if TYPE_CHECKING:
     from napari_segxai.explanation import Explanation
@@ -67,6 +68,9 @@ class Comparison:
     warnings: list[str] = field(default_factory=list)
     partial: bool = False
 
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.names)} of {self.target.label!r} in {self.image.name!r})"
+
     def shown(self, prediction: np.ndarray | None) -> np.ndarray:
         """Return a prediction as one label image; of labels that overlap, the one that was explained."""
         if prediction is None:  # the network has not run yet
@@ -108,7 +112,7 @@ class Comparison:
     @property
     def table(self) -> list[dict[str, Any]]:
         """One row per map: map, method, seconds, a column per metric, and beside it what random maps reach."""
-        out = []
+        out = Rows()
         for name in self.names:
             record = self.explanations[name].record if name in self.explanations else None
             row: dict[str, Any] = {

@@ -40,12 +40,22 @@ def number(value: float) -> str:
         return "a number of more than 300 digits"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean ...?" text: the known names nearest to `name`, or all of them when few."""
+NEAR = 0.65
+"""Likeness of two names from which on one may be meant by the other: that of "lambda" to "lam"."""
+
+
+def nearest(name: str, known: Iterable[str], few: int = 12) -> str:
+    """Return "did you mean ...?" text: the known names near to `name`, or else all of them when they are `few`."""
     known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    given = str(name).lower()
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=NEAR)
+    if len(given) >= 3:  # what is cut short is meant, however long the whole name is
+        cut = [
+            k for k in known if k.lower().startswith(given) or (len(k) >= 3 and given.startswith(k.lower()))
+        ]
+        close = [*close, *(k for k in cut if k not in close)][:3]
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    if len(known) <= 12:
+    if len(known) <= few:
         return "known are " + ", ".join(repr(k) for k in known) + "."
     return f"there are {len(known)} to choose from, such as {known[0]!r}."

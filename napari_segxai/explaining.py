@@ -18,16 +18,16 @@ from napari_segxai.engine.baselines import check_baseline
 from napari_segxai.engine.device import choose_device
 from napari_segxai.engine.passes import Passes, Step, Steps, finish
 from napari_segxai.engine.precision import Setting
-from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.question import OF_A_MISS, EmptyRegion, Finding, NotDrawn, Question
 from napari_segxai.engine.sharing import Shared
 from napari_segxai.errors import UserError, number
-from napari_segxai.explainers.registry import Method, Size, all_methods, find_method
+from napari_segxai.explainers.registry import Method, Size, all_methods, find_method, for_misses
 from napari_segxai.explanation import Explanation
 from napari_segxai.image import Image
 from napari_segxai.model import load_model
 from napari_segxai.model.segmentation import Prepared, SegmentationModel
 from napari_segxai.running import steps_of
-from napari_segxai.targets import Target
+from napari_segxai.targets import Component, Target
 
 T = TypeVar("T")
 
@@ -349,23 +349,42 @@ class Job:
             names = [getattr(self.options, name) for name in self.method.layer_parameters] if inside else []
             check_gradients(question.model, names)
         try:
+            if self.method.answers_drawn_alone(self.options):
+                question.drawn_object()
             finding = yield from self.method.run(question, self.options)
         except EmptyRegion as reason:
-            question.warnings.append(str(reason))
+            if isinstance(reason, NotDrawn):
+                question.nothing = f"{str(reason)[:-1]}{ask_of_misses(question)}."
+            else:
+                question.warnings.append(str(reason))
             return Finding(torch.zeros(question.grid), numbers={"status": "empty"})
         low, high = (float(value) for value in finding.map.aminmax())
         if not math.isfinite(high - low):
             question.warnings.append("the map held values that are not finite; they were set to 0.")
             finding = replace(finding, map=torch.nan_to_num(finding.map, 0.0, 0.0, 0.0))
         elif low == high == 0 and finding.numbers.get("status") != "hidden":
-            why = "nothing that was examined changes the target."
-            if "gradients" in self.method.needs:
+            why = finding.why_zero or "nothing that was examined changes the target."
+            if not finding.why_zero and "gradients" in self.method.needs:
                 why = (
                     "the gradient of the target is zero here, as behind saturated, clamped or rounded values, or "
                     "where nothing that was examined matters."
                 )
             question.warnings.append(f"the map is zero everywhere: {why}")
+        if question.is_missed:
+            told = f"{ask_of_misses(question)}." if low == high == 0 else f": {OF_A_MISS}"
+            question.warnings.append(question.nothing_drawn + told)
         return finding
+
+
+def ask_of_misses(question: Question) -> str:
+    """Say which methods answer where the label is not drawn: the end of a sentence, or "" where none would."""
+    if question.is_elsewhere:
+        return ""
+    *others, last = for_misses(question.model.has_layers)
+    # Without a region, or with one that is found in the prediction, nobody has said where the label should be.
+    unsaid = question.target.region is None or isinstance(question.target.region, Component)
+    where = "choose the region where it should be and " if unsaid else ""
+    return f"; to ask why it is missed, {where}use {', '.join(others)} or {last}"
 
 
 def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | None = None) -> Image:

@@ -157,6 +157,10 @@ class Explanation:
         )
         return {} if found is None else {label: row["share"] for label, row in found.items()}
 
+    def evidence(self) -> str:
+        """Say on which labels the evidence for the label lies; "" for a map without positive values."""
+        return evidence_in_words(self.mass_per_label(), overlapping=self.overlapping)
+
     def to_layers(
         self, number: int | None = None, *, prediction: bool = True, about: str | None = None
     ) -> list[tuple[Any, dict, str]]:
@@ -247,12 +251,22 @@ class Explanation:
             add(
                 mask.astype(np.uint8),
                 name,
-                SHORT.get(name, name.replace("_", " ")) + suffix,
+                self.name_of(name) + suffix,
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: color},
                 opacity=1.0,
             )
         return layers
+
+    def name_of(self, mask: str) -> str:
+        """Return what a mask is called in a list of layers; of a region that is not sufficient by its own tau, that too."""
+        shown = SHORT.get(mask, mask.replace("_", " "))
+        results, tau = self.record.results, self.record.parameters.get("tau")
+        rows = [row for row in results.values() if isinstance(row, dict)] or [results]
+        reached = [
+            row[SUFFICES[mask]] for row in rows if mask in SUFFICES and row.get(SUFFICES[mask]) is not None
+        ]
+        return f"{shown}, below tau" if tau is not None and any(dice < tau for dice in reached) else shown
 
     def _predicted(self) -> Iterator[tuple[list[str], np.ndarray, bool]]:
         """Label images that show the prediction: what to call each, its values, whether it is shown at first."""
@@ -304,6 +318,9 @@ class Explanation:
 SHORT = {"minimally_sufficient_region": "minimal region"}
 """What a mask is called in a list of layers, where long names are cut in the middle."""
 
+SUFFICES = {"sufficient_region": "dice_sufficient", "minimally_sufficient_region": "dice_explained"}
+"""Where the results say what Dice a mask reaches that is to be above tau."""
+
 MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#3df56b"}
 """Of outlines, which lie on top: colours that neither the stages nor a map without signs have."""
 
@@ -341,11 +358,13 @@ SIGNED = {
 """Blue speaks against the label, red for it; it fades out towards 0."""
 
 
-def evidence_in_words(shares: Mapping[str, float]) -> str:
+def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False) -> str:
     """Say on which labels most of the evidence lies, as `Explanation.mass_per_label` has it; "" without evidence."""
     ordered = sorted(shares.items(), key=lambda item: -item[1])[:3]
     told = [f"{share:.0%} on {label}" for label, share in ordered if share >= 0.01]
-    return f"evidence: {', '.join(told)}" if told else ""
+    if not told:
+        return ""
+    return f"evidence for the label: {', '.join(told)}" + (" (labels overlap)" if overlapping else "")
 
 
 def stage_colors(count: int) -> dict[int | None, Any]:

@@ -212,6 +212,6 @@ def make_options(options: type[T], values: Mapping[str, Any], where: str) -> T:
     known = {parameter.name: parameter for parameter in parameters(options)}
     for name in values:
         if name not in known:
-            hint = nearest(name, known) if known else "it has none."
+            hint = nearest(name, known, few=len(known)) if known else "it has none."
             raise UserError(f"{where} has no parameter {name!r}; {hint}")
     return options(**{name: known[name].check(value, where) for name, value in values.items()})

@@ -55,6 +55,9 @@ def test_the_channel_that_the_network_reads_most_loses_most(how, ndim):
     assert red["dice_drop"] == red["probability_drop"] == 0
     assert green["dice_drop"] > 0.5 > 0.3 > blue["probability_drop"] > 0
     assert found.ranked()[0]["channel"] == "green"
+    heads, *lines = str(found).splitlines()
+    assert heads.split() == ["channel", "dice", "lost", "iou", "lost", "probability", "lost"]
+    assert [line.split()[:2] for line in lines[:1]] == [["green", f"{green['dice_drop']:.3f}"]]
     assert found.passes.forward == 1 + 3 * (3 if how == "permutation" else 1)
     assert notes
     assert all(isinstance(step, Step) and step.total == found.passes.forward for step in notes)

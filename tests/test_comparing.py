@@ -46,6 +46,12 @@ def test_a_table_of_methods_and_metrics(comparison):
     assert comparison.names == ["seg-grad-cam", "rise masks=40", "rise masks=20", "random order"]
     table = comparison.table
     assert [row["method"] for row in table] == ["seg-grad-cam", "rise", "rise", ""]
+    heads, *lines = str(table).splitlines()
+    assert heads.split()[:3] == ["map", "method", "seconds"]
+    assert [line.split("  ")[0] for line in lines] == comparison.names
+    assert len({len(line) for line in lines}) == 1
+    assert json.loads(json.dumps(table)) == table
+    assert repr(comparison) == f"Comparison({', '.join(comparison.names)} of 'object' in 'planted')"
     names = [metric.name for metric in comparison.metrics]
     assert {"dice-explained", "insertion-dice", "pointing-game-mask"} <= set(names)
     for row in table[:3]:

@@ -147,7 +147,7 @@ def test_what_cannot_be_done_is_told():
     assert not there.map.any()
     assert "there already" in there.record.warnings[0]
     nothing = ask(target=sx.Target("object", region=((28, 28), (30, 30))))
-    assert "nothing of 'object' in the region" in nothing.record.warnings[0]
+    assert "predicts no pixel as 'object' in the region" in nothing.record.warnings[0]
     dark = sx.Image(np.zeros((32, 32), np.float32))
     target = sx.Target("object", region=((2, 2), (9, 9)))
     with pytest.raises(sx.UserError, match="filling"):

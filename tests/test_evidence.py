@@ -58,8 +58,12 @@ def test_labels_need_not_begin_at_0():
 
 def test_in_words_the_largest_come_first():
     shares = {"background": 0.3, "brain": 0.62, "T1 eye": 0.075, "skull": 0.004, "ear": 0.001}
-    assert evidence_in_words(shares) == "evidence: 62% on brain, 30% on background, 8% on T1 eye"
-    assert evidence_in_words({"background": 1, "brain": 0}) == "evidence: 100% on background"
+    assert (
+        evidence_in_words(shares) == "evidence for the label: 62% on brain, 30% on background, 8% on T1 eye"
+    )
+    assert evidence_in_words({"background": 1, "brain": 0}) == "evidence for the label: 100% on background"
+    both = evidence_in_words({"core": 0.9, "tumour": 1.0}, overlapping=True)
+    assert both == "evidence for the label: 100% on tumour, 90% on core (labels overlap)"
     assert evidence_in_words({}) == ""
 
 
@@ -75,7 +79,7 @@ def test_the_command_line_says_it(tmp_path):
 def test_the_dock_says_it_below_the_result(triangle_panel, run_panel):
     run_panel(triangle_panel, "seg-hires-grad-cam")
     words = evidence_in_words(triangle_panel.explanation.mass_per_label())
-    assert words.startswith("evidence: ")
+    assert words.startswith("evidence for the label: ")
     first, second = triangle_panel.run_bar.status.text().splitlines()[:2]
     assert first.startswith("Done in")
     assert second == f"E{words[1:]}"

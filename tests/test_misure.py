@@ -14,6 +14,7 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.engine.morphology import ball, dilate
 from napari_segxai.engine.penalties import SizeAndVariation
+from napari_segxai.gui.legend import legend
 
 
 class Neighbourhood(nn.Module):
@@ -98,6 +99,25 @@ def test_full_and_capped_are_told_apart(context):
     assert ex.record.results["status"] == "capped"
     assert ex.record.results["n_dilations"] == 2
     assert "sufficient" in ex.record.warnings[0]
+
+
+def test_a_region_below_tau_is_not_called_sufficient(context):
+    model, image = context
+
+    def named(ex):
+        names = [layer[1]["name"].split(" · ")[0] for layer in ex.to_layers(prediction=False)]
+        return [name for name in names if "region" in name]
+
+    ex = sx.explain(model, image, "object", "misure", kernel=3, lr=0.3, lam=100, iterations=30)
+    assert ex.record.results["dice_explained"] < 0.9 < ex.record.results["dice_sufficient"]
+    assert ex.record.results["status"] == "pruned below tau"
+    assert named(ex) == ["sufficient region", "minimal region, below tau"]
+    assert "minimal region, below tau" in legend(ex)
+    ex = sx.explain(model, image, "object", "misure", kernel=3, max_dilations=2, iterations=0)
+    assert named(ex)[0] == "sufficient region, below tau"
+    ex = sx.explain(model, image, "object", "misure", kernel=3, iterations=5)
+    assert ex.record.results["status"] == "reached"
+    assert named(ex) == ["sufficient region", "minimal region"]
 
 
 @pytest.mark.parametrize("lam", [0.001, 0.01, 0.1])

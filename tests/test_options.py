@@ -174,6 +174,16 @@ def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(sx.UserError, match=r"method has no parameter 'cuont'; did you mean 'count'"):
         make(cuont=3)
 
+    find = find_method("counterfactual").make_options
+    for wrong in ("direction", "xyz"):  # far from all of them: all are named
+        with pytest.raises(sx.UserError, match=r"known are 'goal', 'search', .*'baseline'\."):
+            find({wrong: 1})
+    for wrong, right in (("iter", "iterations"), ("segment", "segments"), ("filing", "filling")):
+        with pytest.raises(sx.UserError, match=f"did you mean '{right}'\\?"):
+            find({wrong: 1})
+    with pytest.raises(sx.UserError, match=r"did you mean 'lam'\?"):
+        find_method("misure").make_options({"lambda": 1})
+
     @dataclass(frozen=True)
     class Nothing:
         pass

@@ -21,7 +21,7 @@ from napari_segxai.engine.passes import Passes, Step
 from napari_segxai.engine.precision import Setting
 from napari_segxai.engine.quick import KERNELS, fast_layout
 from napari_segxai.engine.sharing import Shared
-from napari_segxai.targets import Target, read_scores, reduce_scores
+from napari_segxai.targets import Component, Target, read_scores, reduce_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,18 @@ if TYPE_CHECKING:
 
 class EmptyRegion(Exception):
     """There is no pixel to explain; the message says why. Caught where explanations are made."""
+
+
+class NotDrawn(EmptyRegion):
+    """The label is drawn nowhere that is asked about; `what` says so, as the beginning of a sentence."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}, so there is nothing to explain and the map is zero.")
+        self.what = what
+
+
+OF_A_MISS = "the map shows what moves the label's score there, not why the label is drawn."
+"""How to read a map where the label is not drawn: the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,8 @@ class Finding:
         Results in one number or word each.
     warnings
         What a user should know before believing the map.
+    why_zero
+        Why the map is zero everywhere, where it is and the method knows.
     """
 
     map: Tensor
@@ -66,6 +80,7 @@ class Finding:
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    why_zero: str = ""
 
 
 class Question:
@@ -92,6 +107,8 @@ class Question:
         How it was computed, for the record.
     count
         How many pixels M has, once M is known.
+    nothing
+        Why there is nothing to explain, where the label is not drawn and the method needs it.
     """
 
     def __init__(
@@ -122,6 +139,7 @@ class Question:
         with model.refusing_sizes(self.input):
             model.check_values(self.input)
         self.warnings: list[str] = []
+        self.nothing = ""
         self.engine: dict[str, Any] = {"precision": "float32"}
         self._logits: Tensor | None = None
         self.count: Tensor | None = None
@@ -158,7 +176,7 @@ class Question:
 
         Raises
         ------
-        EmptyRegion
+        NotDrawn
             If it holds no pixel.
         """
         pixels = self.target.pixels(self.image, self.prepared.placement, self.predicted)
@@ -166,13 +184,42 @@ class Question:
         self.warnings.extend([doubt] * (doubt != "" and doubt not in self.warnings))
         self.count = torch.count_nonzero(pixels)
         if self.count == 0:
-            name = self.model.labels[self.label]
-            raise EmptyRegion(
-                f"{self.model.name} predicts no pixel as {name!r}"
-                + (" in the region" if self.target.region is not None else "")
-                + ", so there is nothing to explain and the map is zero."
-            )
+            raise NotDrawn(self.nothing_drawn)
         return pixels
+
+    @property
+    def nothing_drawn(self) -> str:
+        """The beginning of the sentence that says so, where the label is not drawn in M."""
+        if self.is_elsewhere:
+            return "no pixel of the region lies in this slice"
+        where = " in the region" if self.target.region is not None and bool(self.predicted.any()) else ""
+        return f"{self.model.name} predicts no pixel as {self.model.labels[self.label]!r}{where}"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a region was chosen that does not reach the slice that is explained; M is known then."""
+        chosen = self.target.region is not None and not isinstance(self.target.region, Component)
+        return chosen and self.count is not None and int(self.count) == 0
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the label is predicted at no pixel of M."""
+        try:
+            return not bool((self.predicted & self.pixels).any())
+        except NotDrawn:  # M is found in the prediction, and empty
+            return True
+
+    def drawn_object(self) -> Tensor:
+        """Return the pixels of M that are predicted as the label: boolean (*grid).
+
+        Raises
+        ------
+        NotDrawn
+            If there are none.
+        """
+        if self.is_missed:
+            raise NotDrawn(self.nothing_drawn)
+        return self.predicted & self.pixels
 
     @cached_property
     def weights(self) -> Tensor:

@@ -109,6 +109,7 @@ def _passes(options: Options, size: Size) -> Passes:
     source="after Singh et al., ISBI 2022; Zemni et al. (OCTET), CVPR 2023",
     options=Options,
     passes=_passes,
+    needs_drawn=lambda options: options.goal == "vanish",
     presets={
         "context only": {"where": "outside M"},
         "appear": {"goal": "appear", "filling": "the label's mean"},
@@ -131,15 +132,11 @@ class _Goal:
         self.question = question
         self.vanish = options.goal == "vanish"
         predicted, pixels = question.predicted, question.pixels
-        self.pixels = predicted & pixels if self.vanish else pixels
+        self.pixels = question.drawn_object() if self.vanish else pixels
         others = predicted & ~pixels
         self.within = ~others if bool(others.any()) else None
         self.bound = options.bound if options.bound is not None else 0.1 if self.vanish else 0.5
         name = question.model.labels[question.label]
-        if not bool(self.pixels.any()):
-            raise EmptyRegion(
-                f"{question.model.name} draws nothing of {name!r} in the region, so nothing can vanish and the map is zero."
-            )
         self.dice_before = float(self.dice(question.logits))
         if not self.vanish and self.reached(self.dice_before):
             raise EmptyRegion(

@@ -88,6 +88,7 @@ def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
     found: list[Tensor] = []
     losses: list[list[float]] = []
     kept = False
+    rest = "the surroundings of the region" if options.mode == "context" else "the image"
 
     def finding(masks: Sequence[Tensor]) -> Finding:
         mask = torch.stack(list(masks)).mean(0)
@@ -95,7 +96,12 @@ def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
         if options.mode == "context":
             mask = context  # the object was never asked about
         numbers = shares(context, question)
-        return Finding(mask, masks={"kept": mask > GONE}, numbers={"kept": float(mask.mean()), **numbers})
+        return Finding(
+            mask,
+            masks={"kept": mask > GONE},
+            numbers={"kept": float(mask.mean()), **numbers},
+            why_zero=f"what the label's probability loses without {rest} costs less than keeping it; lower lam.",
+        )
 
     for baseline in FOUR if options.unbiased else (options.baseline,):
         mask, loss, improved = yield from _one(

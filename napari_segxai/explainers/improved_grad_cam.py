@@ -52,6 +52,8 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
         if question.target.region is not None:
             sure &= question.pixels
         if not bool(sure.any()):
+            question.remember_logits(logits)
+            question.drawn_object()  # raises where the label is not drawn, which says more
             raise EmptyRegion(
                 f"{question.model.name} gives no pixel a probability of {question.model.labels[question.label]!r} above "
                 f"{options.threshold:g}, so there is nothing to explain and the map is zero."

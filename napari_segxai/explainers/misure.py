@@ -11,7 +11,8 @@ segmentation", 2026, algorithm 1 and eq. 1. Cost: (dilations + 1) + iterations +
 
 What the paper leaves open, and what is done here: total variation is a mean over neighbours (a sum would
 dwarf the Dice term), gamma 0.01 and beta 2; weight decay 0; dilation ends at the latest with the full image
-(status "full") or at `max_dilations` ("capped"); the size of a region is counted both on the mask and on the
+(status "full") or at `max_dilations` ("capped"), else a sufficient region is "reached"; nothing in eq. 1 holds the
+pruned region above tau, so that its Dice is looked at once more (status "pruned below tau"); the size of a region is counted both on the mask and on the
 masked image, where pixels equal to the baseline do not count. With a region within the label, other objects
 of the label are left out of every Dice.
 
@@ -37,13 +38,17 @@ from napari_segxai.engine.optimise import optimise
 from napari_segxai.engine.passes import Passes, Steps
 from napari_segxai.engine.penalties import SizeAndVariation, sum_of_ratios
 from napari_segxai.engine.perturb import perturb
-from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.question import Finding, Question
 from napari_segxai.explainers.registry import Size, explainer
 from napari_segxai.metrics.arrays import ROUNDING
 from napari_segxai.metrics.overlap import dice
 from napari_segxai.options import option
 
 AHEAD = 8  # dilations that are tried in one batch; the stage chosen is the same as one by one
+
+
+BELOW_TAU = "pruned below tau"
+"""Status of a run that ends with a region which is not sufficient by its own tau."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def _passes(options: Options, size: Size) -> Passes:
     source="Hasany, Mériaudeau, Petitjean 2026",
     options=Options,
     passes=_passes,
+    needs_drawn=True,
     presets={
         "paper": {},
         "fast look": {"iterations": 40},
@@ -189,6 +195,8 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         explained = float(seen.dice(question.forward(hide_more(result.map[None, None]))))
     yield question.step("checked")
     result.numbers["dice_explained"] = explained
+    if explained < options.tau:
+        result.numbers["status"] = BELOW_TAU
     result.curves["pruning"] = {"iteration": list(range(1, options.iterations + 1)), "loss": losses.tolist()}
     if options.iterations * options.lr < 1 - options.clamp:
         result.warnings.append(
@@ -199,8 +207,8 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         result.warnings.append("pruning removed the whole mask; lower lr or lam.")
     elif explained < options.tau:
         result.warnings.append(
-            f"the minimally sufficient region explains a Dice of {explained:.3f} only, below tau {options.tau:g}; lower "
-            "lr or lam, or trust the sufficient region."
+            f"the minimal region explains a Dice of {explained:.3f} only, below tau {options.tau:g}, so that it is not "
+            "sufficient; lower lr or lam, or trust the sufficient region."
         )
     return result
 
@@ -210,12 +218,7 @@ class _Object:
 
     def __init__(self, question: Question):
         self.question = question
-        self.pixels = question.predicted & question.pixels
-        if not bool(self.pixels.any()):
-            raise EmptyRegion(
-                f"{question.model.name} draws nothing of {question.model.labels[question.label]!r} in the region, so "
-                "there is no object to explain and the map is zero."
-            )
+        self.pixels = question.drawn_object()
         others = question.predicted & ~self.pixels
         self.within = ~others if bool(others.any()) else None
         model, label = question.model, question.label

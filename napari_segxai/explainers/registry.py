@@ -109,6 +109,8 @@ class Method:
         The generator that answers a question.
     passes
         The passes it is expected to need: (options, `Size`) -> `Passes`.
+    needs_drawn
+        Whether it has an answer only where the label is drawn, or what says so of its options.
     doc
         Documentation of its module.
     """
@@ -127,6 +129,7 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]]
     spatial_dims: tuple[int, ...] = (2, 3)
     doc: str = ""
+    needs_drawn: bool | Callable[[Any], bool] = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -143,6 +146,10 @@ class Method:
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)
         worth = getattr(options, "score", "target")
         return unit.replace("{worth}", {"target": "{score}", "dice": "Dice"}.get(worth, worth))
+
+    def answers_drawn_alone(self, options: Any) -> bool:
+        """Tell whether it has an answer only where the label is drawn."""
+        return self.needs_drawn if isinstance(self.needs_drawn, bool) else self.needs_drawn(options)
 
     def looks_inside(self, options: Any) -> bool:
         """Tell whether it looks at what single layers of the network return; its options may know better."""
@@ -200,6 +207,7 @@ def explainer(
     passes: Callable[[Any, Size], Passes],
     needs: Sequence[str] = (),
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    needs_drawn: bool | Callable[[Any], bool] = False,
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
     if question not in QUESTIONS:
@@ -220,6 +228,7 @@ def explainer(
             run=run,
             passes=passes,
             presets=presets or {},
+            needs_drawn=needs_drawn,
             doc=module.__doc__ or "",
         )
         return run
@@ -252,6 +261,30 @@ def find_method(name: str) -> Method:
     if name not in _methods:
         raise UserError(f"there is no method {name!r}; {nearest(name, sorted(_methods))}")
     return _methods[name]
+
+
+def for_misses(layers: bool) -> list[str]:
+    """Name methods for a first look where the label is not drawn: made for it first, by what they say of themselves.
+
+    Parameters
+    ----------
+    layers
+        Whether the network's layers can be looked at.
+    """
+    made = [
+        f"{method.name} with preset {name}"
+        for method in all_methods()
+        if method.answers_drawn_alone(method.options())
+        for name in method.presets
+        if not method.answers_drawn_alone(method.make_options({"preset": name}))
+    ]
+    first = [find_method(name) for name in START_HERE]
+    return made + [
+        method.name
+        for method in first
+        if not method.answers_drawn_alone(method.options())
+        and (layers or "network layers" not in method.needs)
+    ]
 
 
 def options_as_dict(options: Any) -> dict[str, Any]:

@@ -131,6 +131,7 @@ def _passes(options: Options, size: Size) -> Passes:
     source="Gan et al., CCS 2022 (MeTFA)",
     options=Options,
     passes=_passes,
+    needs_drawn=lambda options: options.wrapped[0].answers_drawn_alone(options.wrapped[1]),
     presets={"paper": {"copies": 10, "noise": "uniform", "level": 0.1, "alpha": 0.05, "threshold": 0.2}},
 )
 def stable_explanation(question: Question, options: Options) -> Steps[Finding]:

@@ -17,7 +17,7 @@ from napari_segxai.engine.passes import Passes, Step, Steps
 from napari_segxai.errors import UserError
 from napari_segxai.explainers.registry import Method
 from napari_segxai.explaining import Job
-from napari_segxai.explanation import Explanation, evidence_in_words
+from napari_segxai.explanation import Explanation
 from napari_segxai.gui import jobs, script, watching
 from napari_segxai.gui.closing import connect_until_gone, stop_when_gone
 from napari_segxai.gui.copying import copy_script
@@ -140,7 +140,7 @@ class ExplainPanel(ExplainForm):
 
         def make() -> Steps[Explanation]:
             explanation = yield from job.steps()
-            evidence.append(evidence_in_words(explanation.mass_per_label()))  # in the thread: it may be large
+            evidence.append(explanation.evidence())  # in the thread: it may be large
             return explanation
 
         self._live.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_segxai.explanation import MASK_COLORS, OTHER_MASK, SHORT, stage_colors
+from napari_segxai.explanation import MASK_COLORS, OTHER_MASK, stage_colors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
         Which of its layers are drawn; all by default.
     """
     parts = [
-        f"{_box('▢', MASK_COLORS.get(name, OTHER_MASK))} {SHORT.get(name, name.replace('_', ' '))}"
+        f"{_box('▢', MASK_COLORS.get(name, OTHER_MASK))} {explanation.name_of(name)}"
         for name in explanation.masks
         if roles is None or name in roles
     ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_segxai.engine.baselines import Hide
 from napari_segxai.engine.passes import Steps
 from napari_segxai.engine.perturb import stream
-from napari_segxai.engine.question import EmptyRegion, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.engine.resample import resize
 from napari_segxai.metrics.arrays import Box
 from napari_segxai.metrics.chain import box_slices
@@ -82,18 +82,13 @@ class Reader:
 
     Raises
     ------
-    EmptyRegion
+    NotDrawn
         If there is no such pixel.
     """
 
     def __init__(self, question: Question):
         self.question = question
-        name = question.model.labels[question.label]
-        if not bool(question.predicted.any()):
-            raise EmptyRegion(f"{question.model.name} predicts no pixel as {name!r}.")
-        self.object = question.predicted & question.pixels
-        if not bool(self.object.any()):
-            raise EmptyRegion(f"{question.model.name} predicts no pixel as {name!r} in the region.")
+        self.object = question.drawn_object()
         others = question.predicted & ~self.object
         self.within = ~others if bool(others.any()) else None
         self.places = self.object.flatten().nonzero()[:, 0]

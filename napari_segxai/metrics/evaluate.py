@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.engine.passes import Passes, Steps
-from napari_segxai.engine.question import EmptyRegion, Question
+from napari_segxai.engine.question import EmptyRegion, NotDrawn, Question
 from napari_segxai.errors import UserError
 from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, is_even
 from napari_segxai.metrics.chance import Chance, chance_copies, chance_of, chance_on_image, passes_of
@@ -140,8 +140,8 @@ def reader_of(question: Question) -> tuple[Reader | None, str]:
     """Return what reads the object, or why there is none."""
     try:
         return Reader(question), ""
-    except EmptyRegion as reason:
-        return None, str(reason)
+    except NotDrawn as reason:
+        return None, f"{reason.what}."
 
 
 def object_on_image(question: Question) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""Rows as text, in columns that are as wide as they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class Rows(list[dict[str, Any]]):
+    """A list of mappings that is printed as a table: a column for every key of the first row."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "[]"
+        heads = list(self[0])
+        return aligned([heads, *([_cell(row.get(head)) for head in heads] for row in self)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text, the first column to the left and all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]
+        ).rstrip()
+        for name, *cells in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
