@@ -201,6 +201,19 @@ def test_a_list_of_recent_models_that_cannot_be_read_is_empty(text):
     assert recent.recent_models() == []
 
 
+def test_what_a_user_should_know_of_a_model_is_said_when_it_is_loaded(viewer, open_panel):
+    viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
+    panel = open_panel()
+    box = panel.model_box
+    fields = card(name="doubtful", labels=["background", "left", "right"], activation="sigmoid")
+    sx.register_model(sx.load_model(LinearHead(labels=3), card=fields))
+    box.combo.setCurrentText("doubtful")
+    assert box.note.isVisibleTo(panel)
+    assert "taken for the background" in box.note.text()
+    box.combo.setCurrentIndex(0)
+    assert "background" not in box.note.text()
+
+
 def test_what_cannot_be_opened_leaves_the_choice(viewer, open_panel, wait, tmp_path, monkeypatch):
     viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
     panel = open_panel()

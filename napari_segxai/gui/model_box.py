@@ -204,7 +204,7 @@ class ModelBox(QWidget):
     def _tell(self) -> None:
         """Say what the chosen model is, and what does not fit."""
         entry = self._entry
-        note = self._refused
+        said = [self._refused]
         if entry is None:
             self.facts.setText("")
         else:
@@ -216,9 +216,9 @@ class ModelBox(QWidget):
             about = _about(card)
             self.facts.setToolTip(about)
             self.combo.setToolTip(about or "The network that is explained.")
-            note = note or self._misfit(card)[0]
-        self.note.setText(f"⚠ {note}" if note else "")
-        self.note.setVisible(bool(note))
+            said = [self._refused or self._misfit(card)[0], *(entry.model.notes if entry.model else ())]
+        self.note.setText("\n".join(f"⚠ {note}" for note in said if note))
+        self.note.setVisible(any(said))
 
     # -- loading ------------------------------------------------------------------------------------------
 
