@@ -373,6 +373,27 @@ def test_a_network_without_a_decoder_says_so():
     assert "last map before the labels" in layer.reason
 
 
+class BranchesThenBlock(nn.Module):
+    """What joins the branches at the lowest resolution is a block, as in the heads of DeepLab."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.left, self.right = conv(1, 4, 4), conv(4, 4), nn.Conv2d(4, 4, 1)
+        self.project = nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        y = self.stem(x).relu()
+        y = self.project(torch.cat([self.left(y), self.right(y)], 1))
+        return F.interpolate(self.head(y), scale_factor=4)
+
+
+def test_a_bottleneck_that_joins_branches_is_the_block_and_not_its_first_convolution():
+    roles = loaded(BranchesThenBlock()).roles
+    assert roles.bottlenecks == ("project",)
+    assert roles.last == "project"
+
+
 class Nested(nn.Module):
     """As in U2-Net every block is a small U-Net; the network falls and rises once."""
 

@@ -161,6 +161,10 @@ def _bottom(path: ImagePath, last: int, level: int, nodes: Sequence[int]) -> tup
             break
         k = min(onward)
     if path.own_name(k) is not None:
+        around = _blocks_around(path, k, stop, level) if k != mixing else []  # a block whose first part it is
+        if around:
+            _, node, call = min(around)
+            return -node, path.calls[call].name
         return k, path.own_name(k)
     name, exact = path.name_at_or_before(mixing)
     if not exact and name is not None:

@@ -361,6 +361,12 @@ ARCHITECTURES = {
     "transformers MobileViT": Architecture(
         _transformers("MobileViTForSemanticSegmentation", "MobileViTConfig", image_size=128), (3, 128, 128)
     ),
+    "transformers MobileNetV2": Architecture(
+        _transformers(
+            "MobileNetV2ForSemanticSegmentation", "MobileNetV2Config", depth_multiplier=0.35, image_size=64
+        ),
+        (3, 64, 64),
+    ),
     "transformers BEiT": Architecture(
         _transformers(
             "BeitForSemanticSegmentation",

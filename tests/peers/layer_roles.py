@@ -93,6 +93,9 @@ CHECKED = {
         "all tokens have one resolution; the lowest one is made after them, in the decoder",
     ),
     "transformers MobileViT": Checked(("segmentation_head.aspp",), "segmentation_head.aspp", 0, DEEP),
+    "transformers MobileNetV2": Checked(
+        ("segmentation_head.conv_projection",), "segmentation_head.conv_projection", 0, DEEP
+    ),
     "transformers BEiT": Checked(("decode_head.psp_bottleneck",), "decode_head.fpn_bottleneck", 3),
     "W-Net": Checked(("first.bottleneck", "second.bottleneck"), "second.dec1", 5),
     "U-Net called twice": Checked(("u.bottleneck", "u.bottleneck@2"), "u.dec1@2", 5),
