@@ -436,8 +436,13 @@ def test_two_programs_do_not_save_to_one_folder(tmp_path, results):
 def test_a_single_file_is_replaced_when_the_new_one_is_whole(tmp_path):
     path = tmp_path / "table.csv"
     write_csv(path, [{"a": 1}])
-    with pytest.raises(ValueError, match="fields"):
-        write_csv(path, [{"a": 2}, {"b": 3}])
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    with pytest.raises(ValueError, match="no text"):
+        write_csv(path, [{"a": 2}, {"a": Broken()}])
     assert list(csv.DictReader(path.open())) == [{"a": "1"}]
     assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
     with pytest.raises(UserError, match="cannot be written"):
