@@ -14,15 +14,22 @@ import pytest
 
 # Threads that wait for work in a loop stall a machine on which anything else runs; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Processes side by side share the cores between them; numba, which sets OpenMP's number, has to agree with torch.
-if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 # napari's settings, and what we keep beside them, are not those of whoever runs the tests; read at napari's import.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml")
 
 collect_ignore = ["peers"]  # these need an environment of their own: `make test-peers`
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list) -> None:
+    """Share the cores between processes; numba, which sets OpenMP's number of threads, has to agree with torch.
+
+    Both read it when they are loaded, which in these processes is before this file.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // len(specs)))
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
 
 
 def pytest_collection_finish() -> None:

@@ -134,9 +134,11 @@ def _find_loss(model: SegmentationModel, layers: Sequence[str]) -> str:
     run = _Run(model, layers)
     try:
         first = run(x)
-    except RuntimeError as error:  # it runs without gradients, as the dry run showed
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise
+        with torch.no_grad():
+            model.logits(x)  # a network that fails in any case says so itself
         return (
             f"{model.name} cannot run while gradients are kept ({_first_sentence(error)}); let it run without that, or use a "
             "method without gradients, such as rise."
