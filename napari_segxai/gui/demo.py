@@ -66,7 +66,7 @@ def run(out: Path, *, headless: bool = False) -> None:
                 print(panel.model_box.problem, file=sys.stderr)
                 viewer.close()
             return
-        if not any(layer.metadata.get("segxai_role") == "saliency" for layer in viewer.layers):
+        if not panel._all_shown():  # outlines come last
             return
         timer.stop()
         picture = viewer.screenshot(canvas_only=False, flash=False)
