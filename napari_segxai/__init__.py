@@ -39,15 +39,15 @@ _PLACES = {
     "explain_steps": "napari_segxai.explaining",
     "check": "napari_segxai.trust.checking",
     "check_steps": "napari_segxai.trust.checking",
-    "checks": "napari_segxai.trust.checking",
+    "list_checks": "napari_segxai.trust.checking",
     "causal_check": "napari_segxai.flowing",
     "causal_check_steps": "napari_segxai.flowing",
     "information_flow": "napari_segxai.flowing",
     "information_flow_steps": "napari_segxai.flowing",
     "join_channels": "napari_segxai.joining",
     "load_model": "napari_segxai.model",
-    "methods": "napari_segxai.explaining",
-    "models": "napari_segxai.model",
+    "list_methods": "napari_segxai.explaining",
+    "list_models": "napari_segxai.model",
     "read_image": "napari_segxai.io",
     "read_region": "napari_segxai.io.results",
     "register_model": "napari_segxai.model",
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from napari_segxai.explaining import explain_all as explain_all
     from napari_segxai.explaining import explain_all_steps as explain_all_steps
     from napari_segxai.explaining import explain_steps as explain_steps
-    from napari_segxai.explaining import methods as methods
+    from napari_segxai.explaining import list_methods as list_methods
     from napari_segxai.explanation import Explanation as Explanation
     from napari_segxai.flow import Flow as Flow
     from napari_segxai.flowing import causal_check as causal_check
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
     from napari_segxai.io.results import read_region as read_region
     from napari_segxai.metrics.topology import residual_picture as residual_picture
     from napari_segxai.model import SegmentationModel as SegmentationModel
+    from napari_segxai.model import list_models as list_models
     from napari_segxai.model import load_model as load_model
-    from napari_segxai.model import models as models
     from napari_segxai.model import register_model as register_model
     from napari_segxai.model.trust import allow_package as allow_package
     from napari_segxai.sweeping import Sweep as Sweep
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from napari_segxai.targets import Target as Target
     from napari_segxai.trust.checking import check as check
     from napari_segxai.trust.checking import check_steps as check_steps
-    from napari_segxai.trust.checking import checks as checks
+    from napari_segxai.trust.checking import list_checks as list_checks
 
 
 def __getattr__(name: str) -> Any:

@@ -146,10 +146,10 @@ def demo(
 @app.command("methods")
 def methods_(as_json: AsJson = False) -> None:
     """List the methods and their parameters, by the question that they answer."""
-    from napari_segxai import methods
+    from napari_segxai import list_methods
     from napari_segxai.explainers.registry import QUESTIONS, START_HERE
 
-    found = methods()
+    found = list_methods()
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -170,9 +170,9 @@ def methods_(as_json: AsJson = False) -> None:
 @app.command("models")
 def models_(as_json: AsJson = False) -> None:
     """List the built-in models."""
-    from napari_segxai.model import models
+    from napari_segxai.model import list_models
 
-    found = models()
+    found = list_models()
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -12,9 +12,9 @@ from napari_segxai.errors import UserError
 
 def checks(as_json: AsJson = False) -> None:
     """List the trust checks, what they cost and their parameters."""
-    from napari_segxai import checks as listed
+    from napari_segxai import list_checks
 
-    found = listed()
+    found = list_checks()
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -38,7 +38,7 @@ MANY_PASSES = 32
 """Forward passes from which on a quicker twin of the network is worth making."""
 
 
-def methods() -> list[dict[str, Any]]:
+def list_methods() -> list[dict[str, Any]]:
     """List the methods.
 
     Returns
@@ -75,7 +75,7 @@ def explain(
     target
         A `Target`, or a label for the target of its predicted pixels.
     method
-        Name of the method; see `methods`.
+        Name of the method; see `list_methods`.
     seed
         Seed of everything random. The same seed gives the same result, on the CPU bit for bit.
     device

@@ -15,11 +15,11 @@ from napari_segxai.explainers.registry import all_methods, find_method
 from napari_segxai.explainers.score_maps import rank_regions
 
 ALL = sorted(
-    m["name"] for m in sx.methods() if m["family"] == "intermediate features" and m["name"] != "score-maps"
+    m["name"] for m in sx.list_methods() if m["family"] == "intermediate features" and m["name"] != "score-maps"
 )
 ONE_LAYER = [
     m["name"]
-    for m in sx.methods()
+    for m in sx.list_methods()
     if "layer" in {p["name"] for p in m["parameters"]} and m["name"] != "kernel-weighted"
 ]
 

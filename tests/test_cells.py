@@ -269,7 +269,7 @@ PASSES = ("masks", "samples", "steps", "iterations", "copies", "designs", "dropo
 
 def test_zero_passes_are_refused_by_every_method():
     asked = 0
-    for method in sx.methods():
+    for method in sx.list_methods():
         for parameter in method["parameters"]:
             name = parameter["name"]
             if name not in PASSES or (method["name"], name) in MAY_BE_ZERO:

@@ -59,8 +59,8 @@ def test_every_public_name_is_there():
     for name in sx.__all__:
         assert getattr(sx, name) is not None
     assert callable(sx.explain)
-    assert callable(sx.models)
-    assert callable(sx.methods)
+    assert callable(sx.list_models)
+    assert callable(sx.list_methods)
     assert "explain" in dir(sx)
 
 

@@ -86,14 +86,14 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize("name", ["brain-extraction", "selfie", "triangle"])
 def test_built_in_models(name):
     model = sx.load_model(name)
-    listed = next(entry for entry in sx.models() if entry["name"] == name)
+    listed = next(entry for entry in sx.list_models() if entry["name"] == name)
     assert listed["labels"] == list(model.labels)
     assert model.source == f"built-in {name}"
 
 
 def test_the_listing_has_the_keys_of_the_contract(monkeypatch):
     monkeypatch.setattr(model_room, "_registered", {})  # what other tests registered has no licence
-    for entry in sx.models():
+    for entry in sx.list_models():
         assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(entry)
         assert entry["spatial_dims"] in (2, 3)
         assert entry["licence"]
@@ -238,13 +238,13 @@ def test_register_model(monkeypatch):
     assert sx.register_model(model) is model
     sx.register_model(model, "mine")
     assert sx.load_model("planted") is sx.load_model("mine") is model
-    assert [entry["name"] for entry in sx.models()][-2:] == ["planted", "mine"]
+    assert [entry["name"] for entry in sx.list_models()][-2:] == ["planted", "mine"]
     with pytest.raises(sx.UserError, match="did you mean 'planted'"):
         sx.load_model("plantde")
     sx.register_model(model, "triangle")
     assert sx.load_model("triangle") is model
     assert model_room.model_names().count("triangle") == 1
-    assert sum(entry["name"] == "triangle" for entry in sx.models()) == 1
+    assert sum(entry["name"] == "triangle" for entry in sx.list_models()) == 1
 
 
 def test_a_model_is_made_of_a_network_and_any_form_of_a_card(tmp_path):

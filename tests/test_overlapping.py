@@ -345,7 +345,7 @@ def test_metrics_say_of_one_label_what_they_say_of_it_alone():
 
 
 def test_checks_judge_one_label_as_they_judge_it_alone():
-    names = [check["name"] for check in sx.checks() if check["name"] != "randomised-network"]
+    names = [check["name"] for check in sx.list_checks() if check["name"] != "randomised-network"]
     verdicts = []
     for model in (both(), alone("core")):
         found = sx.explain(model, scene(), "core", "seg-hires-grad-cam")

@@ -764,7 +764,7 @@ OBJECT_MASK[OBJECT] = True
 
 
 def test_the_list_of_checks_says_what_each_asks():
-    listed = sx.checks()
+    listed = sx.list_checks()
     assert [row["name"] for row in listed] == EVERY
     for row in listed:
         assert row["question"].endswith("?")
@@ -868,10 +868,10 @@ def test_the_command_line_sets_parameters_of_checks(tmp_path):
 
 
 def test_the_command_line_lists_the_checks():
-    assert json.loads(run("checks", "--json").stdout) == sx.checks()
+    assert json.loads(run("checks", "--json").stdout) == sx.list_checks()
     blocks = run("checks").stdout.strip().split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == EVERY
-    for block, row in zip(blocks, sx.checks(), strict=True):
+    for block, row in zip(blocks, sx.list_checks(), strict=True):
         assert row["question"] in block
         assert f"cost: {row['cost']}" in block
         for parameter in row["parameters"]:

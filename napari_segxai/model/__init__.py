@@ -130,7 +130,7 @@ def model_names() -> list[str]:
     return list(dict.fromkeys([*builtin.names(), *_registered]))
 
 
-def models() -> list[dict[str, Any]]:
+def list_models() -> list[dict[str, Any]]:
     """List the built-in and registered models.
 
     Returns

@@ -27,7 +27,7 @@ Wanted = None | str | Sequence[str] | Mapping[str, Mapping[str, Any]]
 """Names of checks, or parameters by name of a check; None or "all" for all checks."""
 
 
-def checks() -> list[dict[str, Any]]:
+def list_checks() -> list[dict[str, Any]]:
     """List the trust checks.
 
     Returns
@@ -59,7 +59,7 @@ def check(
     target
         What was asked; can be left out for the predicted pixels of a label and for the whole image.
     checks
-        Names, or a mapping from names to parameters; all by default. See `napari_segxai.checks`.
+        Names, or a mapping from names to parameters; all by default. See `napari_segxai.list_checks`.
     device
         Where to compute; by default where the explanation was made.
     progress
@@ -68,7 +68,7 @@ def check(
     Returns
     -------
     list of Verdict
-        In the order of `checks`.
+        In the order of `list_checks`.
 
     Raises
     ------
