@@ -1,0 +1,63 @@
+"""What others write down: public names, commands and their options."""
+
+from __future__ import annotations
+
+import typer.main
+from click import Group
+
+import napari_segxai as sx
+
+NAMES = """
+Box Comparison Component Explanation Flow Image Interrupted OutOfMemory Point SegmentationModel Sweep Target UserError
+allow_package causal_check causal_check_steps channel_importance channel_importance_steps check check_steps compare
+compare_steps evaluate explain explain_all explain_all_steps explain_steps image_of_layer information_flow
+information_flow_steps join_channels list_checks list_methods list_metrics list_models load_model read_image read_region
+register_model residual_picture save_picture sweep __version__
+"""
+
+COMMANDS = {
+    "compare": """
+        --axes --axis --card --controls --device --frame --json --label --level --methods --metrics
+        --model --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o
+        image
+    """,
+    "sweep": """
+        --axes --axis --card --device --frame --grid --label --level --method --metrics --model
+        --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o image
+    """,
+    "metrics": "--json",
+    "channels": """
+        --axes --axis --card --device --frame --how --json --label --level --model --out --overwrite
+        --region --repeats --seed --slice --trust image
+    """,
+    "checks": "--json",
+    "demo": "--headless --out",
+    "methods": "--json",
+    "models": "--json",
+    "layers": "--card --image --json --trust model",
+    "explain": """
+        --axes --axis --card --check --device --frame --json --label --level --method --model --out
+        --overwrite --param --precision --reduction --region --score --seed --slice --trust -p image
+    """,
+    "flow": """
+        --ablation --axes --axis --card --causal --device --frame --json --label --layers --level
+        --method --model --out --overwrite --param --reduction --region --score --slice --tile --trust
+        --truth -p image
+    """,
+}
+
+
+def test_public_names():
+    assert sorted(sx.__all__) == sorted(NAMES.split())
+
+
+def test_commands_and_their_options():
+    from napari_segxai.cli import app
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, Group)
+    found = {
+        name: sorted(o for p in command.params for o in (p.opts if p.opts[0].startswith("-") else [p.name]))
+        for name, command in group.commands.items()
+    }
+    assert found == {name: sorted(options.split()) for name, options in COMMANDS.items()}
