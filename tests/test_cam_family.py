@@ -15,7 +15,9 @@ from napari_segxai.explainers.registry import all_methods, find_method
 from napari_segxai.explainers.score_maps import rank_regions
 
 ALL = sorted(
-    m["name"] for m in sx.list_methods() if m["family"] == "intermediate features" and m["name"] != "score-maps"
+    m["name"]
+    for m in sx.list_methods()
+    if m["family"] == "intermediate features" and m["name"] != "score-maps"
 )
 ONE_LAYER = [
     m["name"]
