@@ -33,13 +33,13 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.engine.cells import honeycomb
-from napari_segxai.engine.passes import finish
-from napari_segxai.errors import UserError
-from napari_segxai.explainers.rise import MaskSampler
-from napari_segxai.explaining import Job
-from napari_segxai.model.zoo.unet import UNet
-from napari_segxai.resources import resource
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
+from napari_segxai.engine.masking.superpixels import honeycomb
+from napari_segxai.methods.perturbation.rise import MaskSampler
+from napari_segxai.models.zoo.unet import UNet
 
 Theirs = Callable[[], Tensor]
 """Returns a map on the model grid."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.engine.modules import named_modules
+from napari_segxai.models.introspection.modules import named_modules
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) -> float:

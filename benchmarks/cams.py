@@ -26,8 +26,8 @@ from bare import paired, seconds
 from peers import Compared, quiet
 
 import napari_segxai as sx
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
-from napari_segxai.resources import resource
+from napari_segxai.datasets.resources import resource
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 
 CPU = torch.device("cpu")
 BATCHES = (1, 2, 4, 8, 16, 32)

@@ -26,10 +26,10 @@ from run import cases, versions
 from torch import Tensor
 
 import napari_segxai as sx
-from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.passes import Passes, finish
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.progress import Passes, finish
 from napari_segxai.engine.question import Question
-from napari_segxai.explaining import Job
+from napari_segxai.models.inference.device import choose_device
 
 METHODS: dict[str, dict[str, object]] = {
     "rise": {"masks": 64},

@@ -24,12 +24,12 @@ from bare import best_forward, forwards, seconds, synchronize
 from scipy.ndimage import gaussian_filter
 
 import napari_segxai as sx
-from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.passes import Passes, finish
+from napari_segxai.core.progress import Passes, finish
+from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.evaluate import evaluate_steps
+from napari_segxai.metrics.table import evaluate_steps
 from napari_segxai.metrics.topology import warping_error
-from napari_segxai.resources import resource
+from napari_segxai.models.inference.device import choose_device
 
 MAPS, STEPS = 6, 28
 

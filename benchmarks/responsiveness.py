@@ -13,7 +13,7 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.gui.demo import open_viewer
+from napari_segxai.gui.manifest.demo import open_viewer
 
 
 def main() -> None:

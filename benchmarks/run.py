@@ -21,12 +21,12 @@ import torch
 from bare import best_forward, forwards, often, paired, to_input, to_layer
 
 import napari_segxai as sx
-from napari_segxai.engine.device import choose_device
-from napari_segxai.engine.passes import finish
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Finding
-from napari_segxai.explaining import Job
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
-from napari_segxai.resources import resource
+from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 
 
 def cases() -> list[tuple[str, sx.SegmentationModel, sx.Image, str]]:

@@ -7,6 +7,6 @@ import sys
 if sys.path and sys.path[0] in ("", os.getcwd()):
     del sys.path[0]
 
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
 
 app()

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 import napari_segxai as sx
-from napari_segxai.controls import random_masks
-from napari_segxai.engine.passes import finish
-from napari_segxai.explaining import Job
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.sweep.controls import random_masks
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
+from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
 from napari_segxai.io.names import file_name
 from napari_segxai.metrics.chance import DRAWS, Chance, random_field
-from napari_segxai.metrics.copies import ranks
+from napari_segxai.metrics.perturbed_copies import ranks
 from napari_segxai.metrics.sufficiency import binarised
-from napari_segxai.resources import resource
-from napari_segxai.triangle import load_glyphs, triangle_sample
 
 Row = dict[str, Any]
 
@@ -111,7 +111,7 @@ class Settings:
 def _code() -> str:
     """Digest of the code that makes numbers: a result of other code is not used again."""
     package = Path(sx.__file__).parent
-    rooms = [package / room for room in ("engine", "explainers", "metrics")]
+    rooms = [package / room for room in ("engine", "methods", "metrics")]
     digest = hashlib.sha256()
     for file in sorted(file for room in rooms for file in room.rglob("*.py")):
         digest.update(file.name.encode() + file.read_bytes())

@@ -6,7 +6,7 @@ import numpy as np
 from common import Case, Row, Settings, Store, cases, dice_by_chance, masked
 from s001_table1 import as_row, misure_job
 
-from napari_segxai.engine.passes import finish
+from napari_segxai.core.progress import finish
 
 NAME = "diagnostics"
 STRONG = (1.0, 10.0)

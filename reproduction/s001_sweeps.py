@@ -7,8 +7,8 @@ import itertools
 from common import Case, Row, Settings, Store, cases, dice_by_chance
 from s001_table1 import as_row, misure_job
 
-from napari_segxai.engine.passes import finish
-from napari_segxai.running import steps_of
+from napari_segxai.analyses.explain.run import steps_of
+from napari_segxai.core.progress import finish
 
 NAME = "s001_sweeps"
 RATES = (0.001, 0.01, 0.1)

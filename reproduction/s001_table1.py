@@ -10,8 +10,8 @@ import s002_table1
 from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, dice_by_chance, firsts
 from paper import S001_TRIANGLE
 
-from napari_segxai.engine.passes import finish
-from napari_segxai.explaining import Job
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.progress import finish
 
 NAME = "s001_table1"
 MSR = "MiSuRe (MSR)"

@@ -11,7 +11,7 @@ import time
 from common import BASELINE, Case, Row, Settings, Store, cases, firsts, masked
 
 from napari_segxai.metrics.arrays import unit
-from napari_segxai.metrics.localisation import energy_inside
+from napari_segxai.metrics.localization import energy_inside
 
 NAME = "s002_table1"
 CAMS = {

@@ -38,10 +38,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as pack
 from torch import nn
 
-from napari_segxai.model.card import read_card
-from napari_segxai.model.zoo.linknet3d import LinkNet3d, from_deepbet
-from napari_segxai.model.zoo.selfie import SelfieSegmenter
-from napari_segxai.triangle import CLASSES, load_glyphs, read_idx_folder, triangle_sample
+from napari_segxai.datasets.triangle import CLASSES, load_glyphs, read_idx_folder, triangle_sample
+from napari_segxai.models.card import read_card
+from napari_segxai.models.zoo.linknet3d import LinkNet3d, from_deepbet
+from napari_segxai.models.zoo.selfie import SelfieSegmenter
 
 ROOT = Path(__file__).resolve().parent.parent
 GLYPHS = {"train": 150, "held-out": 40}
@@ -179,7 +179,7 @@ intensity:
   - scale_shift: [0.226, 0.449]
 background_value: 0
 activation: softmax
-architecture: napari_segxai.model.zoo.linknet3d:LinkNet3d
+architecture: napari_segxai.models.zoo.linknet3d:LinkNet3d
 trained_on: >-
   T1-weighted MRI of healthy adults, by the authors of deepbet, who run it at 128x128x128. Here it is run at
   96x96x96, with 2.4 times fewer voxels.
@@ -212,7 +212,7 @@ grid:
 intensity:
   - divide: 255
 activation: sigmoid
-architecture: napari_segxai.model.zoo.selfie:SelfieSegmenter
+architecture: napari_segxai.models.zoo.selfie:SelfieSegmenter
 trained_on: >-
   Photographs of people near to the camera, by Google; the package does not say which.
 not_for: >-
@@ -364,7 +364,7 @@ def build_triangles(builder: Builder) -> None:
     for number, seed in SEEDS.items():
         image, truth = triangle_sample(glyphs, np.random.default_rng(seed))
         made_of = ("test images", "test labels")
-        what = f"napari_segxai.triangle, seed {seed}, held-out items of glyphs.npz"
+        what = f"napari_segxai.datasets.triangle, seed {seed}, held-out items of glyphs.npz"
         builder.write(f"images/triangle_{number}.png", png(image), made_of, what, *credit)
         what = "the same; 1 at the object's pixels, else 0"
         builder.write(

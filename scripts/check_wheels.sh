@@ -25,7 +25,7 @@ import napari_segxai as sx
 
 site = Path(sys.argv[1])
 assert Path(sx.__file__).is_relative_to(site), sx.__file__
-from napari_segxai.resources import resource
+from napari_segxai.datasets.resources import resource
 
 for name in ("napari.yaml", "sample_data/PROVENANCE.md", "sample_data/models/triangle/model.yaml"):
     assert resource(name).is_relative_to(site), resource(name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_segxai.explainers.registry import QUESTIONS, START_HERE, all_methods
-from napari_segxai.method_page import section
+from napari_segxai.methods.page import section
+from napari_segxai.methods.registry import QUESTIONS, START_HERE, all_methods
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 HEAD = """# Methods

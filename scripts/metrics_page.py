@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from napari_segxai import Image, load_model
-from napari_segxai.engine.passes import finish
-from napari_segxai.explaining import Job
-from napari_segxai.method_page import parameter_table
-from napari_segxai.metrics.evaluate import evaluate_steps
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.options import parameters
+from napari_segxai.core.progress import finish
+from napari_segxai.methods.page import parameter_table
 from napari_segxai.metrics.evaluation import Options
 from napari_segxai.metrics.registry import Metric, all_metrics
-from napari_segxai.options import parameters
+from napari_segxai.metrics.table import evaluate_steps
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 HEAD = """# Metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 import napari
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.gui.demo import PARAMETERS, SIZE
+from napari_segxai.gui.manifest.demo import PARAMETERS, SIZE
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -139,8 +139,8 @@ def draw_flow(name: str) -> None:
     import PIL.Image
 
     import napari_segxai as sx
-    from napari_segxai.io.flow_files import save_figure
-    from napari_segxai.resources import resource
+    from napari_segxai.analyses.flow.files import save_figure
+    from napari_segxai.datasets.resources import resource
 
     image = sx.read_image(resource("sample_data/images/mni_t1.nii.gz"))
     path = save_figure(sx.information_flow("brain-tissue", image, causal=True), IMAGES / f"{name}.png")

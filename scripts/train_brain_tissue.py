@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import napari_segxai as sx
-from napari_segxai.model.card import read_card
-from napari_segxai.model.zoo.unet import UNet
+from napari_segxai.models.card import read_card
+from napari_segxai.models.zoo.unet import UNet
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
 MAPS = {key: f"mni_icbm152_{key}_tal_nlin_sym_09a_converted.nii.gz" for key in ("t1", "gm", "wm")}
@@ -63,7 +63,7 @@ intensity:
   - rescale: [0, 1]
 background_value: 0
 activation: softmax
-architecture: napari_segxai.model.zoo.unet:UNet
+architecture: napari_segxai.models.zoo.unet:UNet
 arguments: {{in_channels: 1, out_channels: {outputs}, features: {features}, spatial_dims: 3}}
 trained_on: >-
   One brain: the symmetric ICBM 152 2009a average of 152 healthy young adults, skull-stripped, with its maps of

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from napari_segxai.model.card import read_card
-from napari_segxai.model.zoo.unet import UNet
-from napari_segxai.triangle import load_glyphs, triangle_sample
+from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
+from napari_segxai.models.card import read_card
+from napari_segxai.models.zoo.unet import UNet
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
 FEATURES = (8, 16, 32, 64, 64)
@@ -41,10 +41,10 @@ intensity:
   - divide: 255
 background_value: 0
 activation: softmax
-architecture: napari_segxai.model.zoo.unet:UNet
+architecture: napari_segxai.models.zoo.unet:UNet
 arguments: {{in_channels: 1, out_channels: 2, features: {features}}}
 trained_on: >-
-  {images} images of 112x112 pixels, generated on the fly (napari_segxai.triangle) from {glyphs} items of
+  {images} images of 112x112 pixels, generated on the fly (napari_segxai.datasets.triangle) from {glyphs} items of
   Fashion-MNIST's training part (T-shirts, trousers, bags) at 14x14 pixels; {broken:.0%} of the images hold an
   incomplete triangle and no object. Seed {seed}. The brightness was scaled by a random 0.6 to 1 per image.
 not_for: >-

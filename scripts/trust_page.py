@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_segxai.method_page import parameter_table
-from napari_segxai.trust.registry import Check, all_checks
+from napari_segxai.checks.registry import Check, all_checks
+from napari_segxai.methods.page import parameter_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "trust.md"
 HEAD = """# Trust checks

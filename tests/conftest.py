@@ -42,13 +42,13 @@ def pytest_collection_finish() -> None:
 def _no_models_of_other_tests():
     """Models that a test registered, or opened in a dock, are forgotten."""
     yield
-    from napari_segxai import model
+    from napari_segxai import models
 
-    model._registered.clear()
-    if "napari_segxai.gui.model_store" in sys.modules:
+    models._registered.clear()
+    if "napari_segxai.gui.models.store" in sys.modules:
         from qtpy.QtWidgets import QApplication
 
-        from napari_segxai.gui.model_store import ModelStore
+        from napari_segxai.gui.models.store import ModelStore
 
         if (app := QApplication.instance()) is not None and (store := app.findChild(ModelStore)) is not None:
             store.setParent(None)
@@ -68,14 +68,14 @@ def wait(qtbot) -> Callable[..., None]:
 @pytest.fixture
 def viewer(make_napari_viewer):
     """A real napari window; jobs that a test left running are stopped."""
-    from napari_segxai.gui import jobs
+    from napari_segxai.gui import worker
 
     viewer = make_napari_viewer(show=True)
     yield viewer
     end = time.monotonic() + 30
-    if jobs._running is not None:
-        jobs._running.cancel()
-    while jobs._running is not None and time.monotonic() < end:
+    if worker._running is not None:
+        worker._running.cancel()
+    while worker._running is not None and time.monotonic() < end:
         from qtpy.QtWidgets import QApplication
 
         QApplication.processEvents()

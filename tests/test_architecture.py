@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.model import UntrustedCode, architecture, trust
-from napari_segxai.model.offline import offline
+from napari_segxai.models import UntrustedCode
+from napari_segxai.models.loading import architecture, untrusted_code
+from napari_segxai.models.loading.offline import offline
 
 NETS = """\
 import os
@@ -69,12 +70,12 @@ class Outer:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_allowed(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(trust, "_allowed", set())
+    monkeypatch.setattr(untrusted_code, "_allowed", set())
     settings = tmp_path_factory.mktemp("config")
     monkeypatch.setattr("platformdirs.user_config_path", lambda name, **kwargs: settings / name)
-    trust._announced.cache_clear()
+    untrusted_code._announced.cache_clear()
     yield
-    trust._announced.cache_clear()
+    untrusted_code._announced.cache_clear()
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_private_modules_and_those_of_python_are_never_imported(tmp_path, place,
         ("torch.utils.collect_env", "torch/utils/collect_env.py"),
         ("torch.testing", "torch/testing/__init__.py"),
         ("torch", "torch/__init__.py"),
-        ("napari_segxai.gui.demo", "napari_segxai/gui/demo.py"),
+        ("napari_segxai.gui.manifest.demo", "napari_segxai/gui/demo.py"),
         ("segxai_nets.nets", "segxai_nets/nets.py"),
     ],
 )
@@ -182,7 +183,7 @@ def test_a_file_beside_the_card_is_not_the_package_that_was_allowed(tmp_path, li
 
 
 def test_a_package_is_allowed_in_the_settings(tmp_path, library):
-    folder, settings = write(tmp_path / "m"), trust.settings_file()
+    folder, settings = write(tmp_path / "m"), untrusted_code.settings_file()
     assert settings.name == "settings.yaml"
     assert settings.parent.name == "napari-segxai"
     settings.parent.mkdir(parents=True)
@@ -210,7 +211,7 @@ def test_a_package_announces_its_networks(tmp_path, library, monkeypatch):
             "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".replace("{name}", name)
         )
         (facts / "entry_points.txt").write_text("[napari_segxai.networks]\nmine = segxai_nets.nets\n")
-        trust._announced.cache_clear()
+        untrusted_code._announced.cache_clear()
 
     folder = write(tmp_path / "m")
     elsewhere = tmp_path / "working folder"
@@ -330,7 +331,7 @@ def test_a_file_of_weights_that_claims_more_than_the_machine_holds_allows_no_mor
     tmp_path, library, monkeypatch
 ):
     monkeypatch.setattr(architecture, "_room", lambda: 10_000)
-    folder = write(tmp_path / "m", "napari_segxai.model.zoo.unet:UNet", features=[8, 8])
+    folder = write(tmp_path / "m", "napari_segxai.models.zoo.unet:UNet", features=[8, 8])
     with (folder / "weights.safetensors").open("ab") as file:
         file.truncate(1 << 40)
     with pytest.raises(sx.UserError, match=r"this machine, can hold"):
@@ -338,7 +339,7 @@ def test_a_file_of_weights_that_claims_more_than_the_machine_holds_allows_no_mor
 
 
 def test_other_threads_stay_online_meanwhile():
-    from napari_segxai.model.offline import Offline, offline
+    from napari_segxai.models.loading.offline import Offline, offline
 
     found = []
 
@@ -359,7 +360,7 @@ def test_a_network_that_is_far_larger_than_its_weights_is_not_built(tmp_path, li
     sx.allow_package("segxai_nets")
     with pytest.raises(sx.UserError, match=r"more than its file of weights"):
         sx.load_model(write(tmp_path / "m", "segxai_nets.nets:Endless"))
-    place = "napari_segxai.model.zoo.unet:UNet"
+    place = "napari_segxai.models.zoo.unet:UNet"
     for features in ([2**20, 2**20], [2] * 10_000):
         with pytest.raises(sx.UserError, match=r"more than its file of weights"):
             sx.load_model(write(tmp_path / "m", place, features=features))

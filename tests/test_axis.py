@@ -11,8 +11,8 @@ from networks import PatchSwitch, card, patch_of, planted_image
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.resources import resource
+from napari_segxai.cli.app import app
+from napari_segxai.datasets.resources import resource
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -10,8 +10,8 @@ from networks import PATCH, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.baselines import Baseline, blurred, inpainted
-from napari_segxai.engine.passes import Passes
+from napari_segxai.core.progress import Passes
+from napari_segxai.engine.masking.baselines import Baseline, blurred, inpainted
 from napari_segxai.engine.question import Question
 
 NAMES = ("background", "zero", "minimum", "mean", "blur", "noise", "inpaint", 0.25)

@@ -10,9 +10,9 @@ from test_cams import setup
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.explainers.grad_pam import sample
-from napari_segxai.explainers.registry import all_methods, find_method
-from napari_segxai.explainers.score_maps import rank_regions
+from napari_segxai.methods.activation.grad_pam import sample
+from napari_segxai.methods.activation.score_maps import rank_regions
+from napari_segxai.methods.registry import all_methods, find_method
 
 ALL = sorted(
     m["name"]
@@ -259,7 +259,7 @@ def test_kernel_weighted_written_out_by_editing_kernels():
 
 
 def test_adapted_methods_merge_the_decoder():
-    from napari_segxai.resources import resource
+    from napari_segxai.datasets.resources import resource
 
     model = sx.load_model("triangle")
     image = sx.read_image(resource("sample_data/images/triangle_1.png"))
@@ -284,7 +284,7 @@ def test_adapted_methods_merge_the_decoder():
 
 
 def test_adapted_score_cam_on_a_small_decoder():
-    from napari_segxai.model.zoo.unet import UNet
+    from napari_segxai.models.zoo.unet import UNet
 
     torch.manual_seed(0)
     model = sx.load_model(UNet(1, 2, (4, 6)).eval(), card=card(grid={"multiple": 2}))

@@ -8,7 +8,7 @@ import torch
 from networks import OBJECT, PATCH, LinearHead, card, located_model, patch_of, planted_image
 
 import napari_segxai as sx
-from napari_segxai.explainers.seg_xres_cam import pool_windows
+from napari_segxai.methods.activation.seg_xres_cam import pool_windows
 
 
 def setup(ndim: int, **changes):
@@ -224,7 +224,7 @@ def test_permuting_channels_does_not_change_the_map():
 
 def test_map_is_on_the_image_grid_and_native_keeps_the_layers_resolution():
     model = sx.load_model("triangle")
-    from napari_segxai.resources import resource
+    from napari_segxai.datasets.resources import resource
 
     image = sx.read_image(resource("sample_data/images/triangle_1.png"))
     ex = sx.explain(model, image, "triangle", "seg-grad-cam")

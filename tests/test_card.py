@@ -10,7 +10,7 @@ import pytest
 from networks import card
 
 import napari_segxai as sx
-from napari_segxai.model.card import ModelCard, make_card, read_card
+from napari_segxai.models.card import ModelCard, make_card, read_card
 
 FULL = """\
 name: Everything

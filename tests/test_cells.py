@@ -12,10 +12,10 @@ from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_mod
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.cells import honeycomb, shown, superpixels
-from napari_segxai.explainers.kernel_shap import coalitions, fit
-from napari_segxai.explainers.lime import ridge_fit
-from napari_segxai.explainers.seg_sobol import total_indices
+from napari_segxai.engine.masking.superpixels import honeycomb, shown, superpixels
+from napari_segxai.methods.perturbation.kernel_shap import coalitions, fit
+from napari_segxai.methods.perturbation.lime import ridge_fit
+from napari_segxai.methods.perturbation.seg_sobol import total_indices
 
 
 def game(members: np.ndarray) -> np.ndarray:

@@ -12,13 +12,13 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
+from napari_segxai.core.target import is_label
+from napari_segxai.datasets.resources import resource
+from napari_segxai.engine.overlap import dice
 from napari_segxai.metrics.chance import DRAWS, MARK, highest, random_field, with_values
-from napari_segxai.metrics.localisation import pointing_game
-from napari_segxai.metrics.overlap import dice
+from napari_segxai.metrics.localization import pointing_game
 from napari_segxai.metrics.ties import above, tied
-from napari_segxai.resources import resource
-from napari_segxai.targets import is_label
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 NAMES = ("dice-explained", "pps", "pps-binarised", "pointing-game-mask", "energy-pointing-game-mask")
@@ -95,8 +95,8 @@ def test_the_cause_is_better_than_chance_and_a_random_map_is_marked(ndim):
 
 
 def test_the_level_can_be_left_out_and_its_cost_is_known_beforehand():
-    from napari_segxai.comparing import plan_comparison
-    from napari_segxai.engine.passes import finish
+    from napari_segxai.analyses.compare.run import plan_comparison
+    from napari_segxai.core.progress import finish
 
     asked = {"maps": {"a": cause(), "b": 2 * cause()}, "metrics": ["dice-explained", "dice-over-threshold"]}
     plan = plan_comparison(planted_model(), planted_image(), "object", controls=0, **asked)
@@ -238,7 +238,7 @@ class Divides(nn.Module):
 
 
 def test_values_that_are_not_finite_are_refused_before_the_work_or_told():
-    from napari_segxai.comparing import plan_comparison
+    from napari_segxai.analyses.compare.run import plan_comparison
 
     for bad in (np.nan, np.inf):
         maps = {"mine": np.where(cause() > 0, bad, 0)}

@@ -14,10 +14,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.engine import perturb
-from napari_segxai.engine.passes import Step
-from napari_segxai.resources import resource
+from napari_segxai.cli.app import app
+from napari_segxai.core.progress import Step
+from napari_segxai.datasets.resources import resource
+from napari_segxai.engine.primitives import perturb
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 

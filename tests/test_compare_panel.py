@@ -13,9 +13,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.gui import jobs
-from napari_segxai.gui.compare_table import UNDEFINED, number
-from napari_segxai.io.compare_files import curve_points
+from napari_segxai.analyses.compare.files import curve_points
+from napari_segxai.gui import worker
+from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.metrics.chance import MARK
 from napari_segxai.metrics.ties import above
 
@@ -559,7 +559,7 @@ def test_a_noise_model_is_a_file(compare_panel, run_compare, tmp_path):
 
 
 def test_presets(compare_panel):
-    from napari_segxai.explainers.registry import find_method
+    from napari_segxai.methods.registry import find_method
 
     methods, rise = compare_panel.fields.methods, find_method("rise")
     methods.tick(["rise"])
@@ -805,11 +805,11 @@ def test_closing_the_dock_stops_the_job_and_keeps_the_maps(compare_panel, viewer
     panel.fields.methods.tick(["vanilla-gradient", "occlusion"])
     panel.run_bar.run.click()
     wait(lambda: panel.run_bar.status.text().startswith("occlusion"))
-    job = jobs._running
+    job = worker._running
     viewer.window.remove_dock_widget(panel)
     panel.deleteLater()
     gc.collect()
-    wait(lambda: job.stop.is_set() and jobs._running is None)
+    wait(lambda: job.stop.is_set() and worker._running is None)
     assert any(layer.name.startswith("saliency #1 · vanilla-gradient") for layer in viewer.layers)
     viewer.add_image(np.zeros((4, 4)))  # nothing is connected to what is gone
     viewer.theme = "light"
@@ -825,7 +825,7 @@ def test_closing_the_dock_leaves_the_grid(compare_panel, viewer, wait, run_compa
     panel.deleteLater()
     wait(lambda: not viewer.canvas.grid.enabled)
     assert [(layer.name, layer.visible) for layer in viewer.layers] == before
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
 
 
 @pytest.mark.parametrize("shown", ["grid", "steps", "running"])
@@ -842,13 +842,13 @@ def test_closing_the_viewer(make_napari_viewer, wait, run_compare, shown):
     network.delay = 0.05
     if shown == "running":
         panel.run_bar.run.click()
-        wait(lambda: jobs._running is not None)
+        wait(lambda: worker._running is not None)
     else:
         button = panel.results.grid_button if shown == "grid" else panel.results.inspector.steps
         button.click()
         panel.results.inspector.set_threshold(0.3)
     viewer.close()
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
 
 
 def test_it_is_usable_at_1280_by_800_and_follows_the_theme(compare_panel, viewer, run_compare, wait):

@@ -14,18 +14,18 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.comparing import plan_comparison, read_method
-from napari_segxai.engine.passes import finish
-from napari_segxai.evaluating import evaluate_maps_steps
-from napari_segxai.explainers.u_noise import NoiseNet
-from napari_segxai.explaining import Job
-from napari_segxai.gui.script import python_of_sweep
-from napari_segxai.gui.script_files import ScriptFiles
-from napari_segxai.inspecting import inspect_steps
-from napari_segxai.io.compare_files import picture
-from napari_segxai.resources import resource
-from napari_segxai.sweeping import plan_sweep
+from napari_segxai.analyses.compare.evaluate import evaluate_maps_steps
+from napari_segxai.analyses.compare.files import picture
+from napari_segxai.analyses.compare.inspection import inspect_steps
+from napari_segxai.analyses.compare.run import plan_comparison, read_method
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.sweep.run import plan_sweep
+from napari_segxai.cli.app import app
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
+from napari_segxai.gui.script.files import ScriptFiles
+from napari_segxai.gui.script.write import python_of_sweep
+from napari_segxai.methods.perturbation.u_noise import NoiseNet
 
 METHODS = ["seg-grad-cam:layer=mix", "rise:masks=40", ("rise", {"masks": 20})]
 

@@ -21,15 +21,15 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from safetensors.torch import save_file
 
 import napari_segxai as sx
-from napari_segxai import orientation
-from napari_segxai.engine.passes import finish
-from napari_segxai.explaining import Job
-from napari_segxai.gui.reader import read_volumes
-from napari_segxai.gui.script import model_lines, python_of
-from napari_segxai.gui.script_files import ScriptFiles
-from napari_segxai.gui.shown import joined, shown
-from napari_segxai.model import ModelCard
-from napari_segxai.resources import resource
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core import orientation
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
+from napari_segxai.gui.manifest.reader import read_volumes
+from napari_segxai.gui.script.files import ScriptFiles
+from napari_segxai.gui.script.write import model_lines, python_of
+from napari_segxai.gui.viewer.shown import joined, shown
+from napari_segxai.models import ModelCard
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 PLACES = np.array([[0, 0, -2.0, 9], [1.5, 0, 0, -8], [0, -3.1, 0, 7], [0, 0, 0, 1]])  # stored as A, I, L

@@ -11,7 +11,7 @@ from networks import OBJECT, PATCH, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.explainers.counterfactual import cut
+from napari_segxai.methods.counterfactual.counterfactual import cut
 
 AT_OBJECT = sx.Component((20, 10))
 

@@ -12,8 +12,8 @@ from test_explain_panel import use_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.gui import jobs
-from napari_segxai.present import present_labels
+from napari_segxai.gui import worker
+from napari_segxai.models.present import present_labels
 
 DOCKS = ["Explain", "Information flow", "Compare and evaluate", "Sweep parameters"]
 LABELS = [
@@ -62,7 +62,7 @@ def crowded(viewer, wait, crowded_model):
     def open_(name: str):
         _dock, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
         use_model(panel, crowded_model)
-        wait(lambda: panel.run_bar.run.isEnabled() and jobs._running is None)
+        wait(lambda: panel.run_bar.run.isEnabled() and worker._running is None)
         return panel
 
     return open_

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.descent import AdamW, Momentum
+from napari_segxai.engine.primitives.optimizers import AdamW, Momentum
 
 
 def path(make, step, steps=30):

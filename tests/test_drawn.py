@@ -8,11 +8,11 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
 
 import napari_segxai as sx
-from napari_segxai.errors import UserError
-from napari_segxai.gui.drawn import region_mask
-from napari_segxai.gui.image_details import match_channels
-from napari_segxai.gui.shown import shown
-from napari_segxai.model.card import ModelCard
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.drawn import region_mask
+from napari_segxai.gui.viewer.shown import shown
+from napari_segxai.gui.widgets.image_details import match_channels
+from napari_segxai.models.card import ModelCard
 
 
 def scene(image, drawn, steps=()):

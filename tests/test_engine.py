@@ -9,10 +9,10 @@ from networks import LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine import perturb
-from napari_segxai.engine.modules import first_tensor, named_modules, replace_first_tensor
-from napari_segxai.engine.passes import Passes
-from napari_segxai.explainers.registry import NOMINAL, all_methods, find_method
+from napari_segxai.core.progress import Passes
+from napari_segxai.engine.primitives import perturb
+from napari_segxai.methods.registry import NOMINAL, all_methods, find_method
+from napari_segxai.models.introspection.modules import first_tensor, named_modules, replace_first_tensor
 
 METHODS = [method.name for method in all_methods()]
 SMALL = {
@@ -181,7 +181,7 @@ def test_no_more_masks_are_held_than_one_batch(monkeypatch):
     import gc
     import weakref
 
-    from napari_segxai.explainers import rise
+    from napari_segxai.methods.perturbation import rise
 
     alive: list[weakref.ref] = []
     most = 0

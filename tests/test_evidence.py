@@ -10,10 +10,10 @@ from networks import OBJECT, PATCH, planted_image, planted_model
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.explanation import Explanation, evidence_in_words
-from napari_segxai.metrics.shares import mass_per_label
-from napari_segxai.resources import resource
+from napari_segxai.analyses.explain.result import Explanation, evidence_in_words
+from napari_segxai.cli.app import app
+from napari_segxai.datasets.resources import resource
+from napari_segxai.metrics.mass import mass_per_label
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 

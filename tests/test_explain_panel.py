@@ -13,9 +13,9 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.gui import jobs
-from napari_segxai.gui.explain_panel import ExplainPanel
-from napari_segxai.resources import resource
+from napari_segxai.datasets.resources import resource
+from napari_segxai.gui import worker
+from napari_segxai.gui.explain.dock import ExplainPanel
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
@@ -324,8 +324,8 @@ def test_a_second_job_waits_for_the_first(slow_panel, wait):
         yield from ()
         return "second"
 
-    job = jobs.start(jobs.Job(quick, lambda _: None, done.append))
-    assert jobs.is_waiting(job)
+    job = worker.start(worker.Job(quick, lambda _: None, done.append))
+    assert worker.is_waiting(job)
     assert slow_panel.run_bar.is_running
     wait(lambda: bool(done))
     assert done[0].result == "second"
@@ -395,11 +395,11 @@ def test_closing_the_dock_stops_the_job(slow_panel, viewer, wait):
     choose(slow_panel, "rise", masks=3000)
     slow_panel.run_bar.run.click()
     wait(lambda: slow_panel.run_bar.progress.value() > 0)
-    job = jobs._running
+    job = worker._running
     viewer.window.remove_dock_widget(slow_panel)
     slow_panel.deleteLater()
     gc.collect()
-    wait(lambda: job.stop.is_set() and jobs._running is None)
+    wait(lambda: job.stop.is_set() and worker._running is None)
     assert any(layer.name.endswith("(partial)") for layer in viewer.layers)  # nothing is lost
     viewer.add_image(np.zeros((4, 4)))  # nothing is connected to what is gone
 
@@ -415,9 +415,9 @@ def test_closing_the_viewer_while_a_job_runs(make_napari_viewer, wait):
     wait(lambda: panel.run_bar.run.isEnabled())
     choose(panel, "rise", masks=3000)
     panel.run_bar.run.click()
-    wait(lambda: jobs._running is not None)
+    wait(lambda: worker._running is not None)
     viewer.close()
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
 
 
 def test_two_viewers_do_not_mix(make_napari_viewer, wait, run_panel):

@@ -14,11 +14,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai import flow_words
-from napari_segxai.cli import app
-from napari_segxai.flowing import METHODS
+from napari_segxai.analyses.flow import wording
+from napari_segxai.analyses.flow.run import METHODS
+from napari_segxai.cli.app import app
+from napari_segxai.datasets.resources import resource
 from napari_segxai.metrics.layer_maps import Features, describe_map, shares
-from napari_segxai.resources import resource
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
@@ -92,7 +92,7 @@ def test_emergence_is_the_layer_from_which_the_dice_stays_above_half():
             short.tiles["triangle", layer.name] = tile
         assert short.emergence("triangle") == (None if start is None else layers[start])
         assert short.emergence_margin("triangle") == pytest.approx(margin)
-        assert f"{margin:.2f}" in flow_words.emergence(short, "triangle")
+        assert f"{margin:.2f}" in wording.emergence(short, "triangle")
 
 
 class TwoPaths(nn.Module):
@@ -203,12 +203,12 @@ def test_what_is_lost_has_a_control_and_zero_ablation_is_another():
     said = " ".join(tile.advice)
     assert "as much as where the label is drawn everywhere (0.14)" in said
     assert "mean 0.14, zero 1.00" in said
-    assert {"lost 0.14 of 0.14", "lost 1.00 (zero)"} <= set(flow_words.captions(tile))
+    assert {"lost 0.14 of 0.14", "lost 1.00 (zero)"} <= set(wording.captions(tile))
     row = flow.rows[0]
     assert (row["lost_zero"], row["lost_at_most"], row["ablation"]) == (1, tile.lost_at_most, "mean and zero")
     zero = sx.information_flow(model, sx.Image(array), layers=["inner"], causal=True, ablation="zero")
     assert (zero.rows[0]["lost"], zero.rows[0]["lost_zero"], zero.rows[0]["ablation"]) == (None, 1, "zero")
-    assert "zero ablation" in " ".join(flow_words.describe(zero.tiles["object", "inner"]))
+    assert "zero ablation" in " ".join(wording.describe(zero.tiles["object", "inner"]))
     with pytest.raises(sx.UserError, match="choose mean, zero, both"):
         sx.causal_check(zero, "none")
     with pytest.raises(sx.UserError, match="choose mean, zero, both"):
@@ -346,7 +346,7 @@ def test_cli_and_python_give_the_same_numbers(tmp_path):
 
 @pytest.mark.parametrize("common", [False, True])
 def test_the_figure_shows_every_tile(common):
-    from napari_segxai.io.flow_files import flow_figure
+    from napari_segxai.analyses.flow.files import flow_figure
 
     flow = triangle()
     figure = flow_figure(flow, common=common)
@@ -359,7 +359,7 @@ def test_the_figure_shows_every_tile(common):
 
 
 def test_tiles_of_a_volume_are_upright():
-    from napari_segxai import flow_view
+    from napari_segxai.analyses.flow import tiles
 
     model = sx.load_model("brain-tissue")
     image = sx.read_image(resource("sample_data/images/mni_t1.nii.gz"))
@@ -368,7 +368,7 @@ def test_tiles_of_a_volume_are_upright():
     assert (flow.passes.forward, flow.passes.backward) == (1, 3)
     label = "white matter"
     predicted = flow.questions[label].predicted.cpu().numpy()
-    shown = flow_view.upright(flow, label, predicted)
+    shown = tiles.upright(flow, label, predicted)
     [(expected, _, _)] = [
         layer
         for layer in flow.explanation(label, "decoder1").to_layers()

@@ -16,11 +16,11 @@ from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QDockWidget
 
 import napari_segxai as sx
-from napari_segxai import flow_view, flow_words
-from napari_segxai.engine.record import Tape
-from napari_segxai.gui import jobs
-from napari_segxai.gui.layer_picker import ALL
-from napari_segxai.resources import resource
+from napari_segxai.analyses.flow import tiles, wording
+from napari_segxai.datasets.resources import resource
+from napari_segxai.engine.primitives.activations import Tape
+from napari_segxai.gui import worker
+from napari_segxai.gui.flow.layer_picker import ALL
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
@@ -110,7 +110,9 @@ def drawn(view) -> np.ndarray:
 
 
 def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow, monkeypatch):
-    monkeypatch.setattr("napari_segxai.flow.EMERGED", 0.4)  # at 0.5 it does not stay drawn in the head
+    monkeypatch.setattr(
+        "napari_segxai.analyses.flow.result.EMERGED", 0.4
+    )  # at 0.5 it does not stay drawn in the head
     panel = flow_panel
     assert panel.fields.label_list.ticked() == ["triangle"]
     assert panel.run_bar.estimate.text().startswith("1 forward, 1 backward, ")
@@ -120,7 +122,7 @@ def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow, monkey
     assert list(panel.results.grid.views) == list(flow.tiles)
     for key, view in panel.results.grid.views.items():
         np.testing.assert_array_equal(view.values(), flow.tiles[key].map)
-        assert all(line in view.toolTip() for line in flow_words.describe(flow.tiles[key]))
+        assert all(line in view.toolTip() for line in wording.describe(flow.tiles[key]))
     view = panel.results.grid.views["triangle", "encoder3"]
     tile = flow.tiles["triangle", "encoder3"]
     assert "32 channels of 28 x 28" in view.toolTip()
@@ -140,14 +142,14 @@ def test_the_scale_switch_changes_colours_but_no_number(flow_panel, run_flow):
     ends = {view.end for view in results.grid.views.values()}
     strongest = max(max(abs(t.maximum), abs(t.minimum)) for t in flow_panel.flow.tiles.values())
     assert ends == {strongest}
-    assert flow_words.number(strongest) in results.range.text()
+    assert wording.number(strongest) in results.range.text()
     results.scale_box.setCurrentIndex(1)
     own = drawn(faint)
     assert len({view.end for view in results.grid.views.values()}) == len(results.grid.views)
     assert np.ptp(own.astype(int)) > 5 * np.ptp(common.astype(int))
     assert faint.toolTip() == tip
     end = max(abs(faint.tile.maximum), abs(faint.tile.minimum))
-    np.testing.assert_array_equal(own, flow_view.colors(faint.tile.map, end))
+    np.testing.assert_array_equal(own, tiles.colors(faint.tile.map, end))
 
 
 def test_facing_puts_equal_resolutions_side_by_side(flow_panel, run_flow, wait):
@@ -193,7 +195,7 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
 
 
 def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait, monkeypatch):
-    monkeypatch.setattr("napari_segxai.flow.EMERGED", 0.4)
+    monkeypatch.setattr("napari_segxai.analyses.flow.result.EMERGED", 0.4)
     run_flow(flow_panel)
     curves = flow_panel.results.curves
     curves.set_quantity("maximum")
@@ -223,7 +225,7 @@ def test_tiles_of_a_volume_follow_the_slice(viewer, open_flow, wait, run_flow):
     for step in (1, 6):
         viewer.dims.set_current_step(0, step)
         np.testing.assert_array_equal(view.values(), view.tile.map[step])
-        np.testing.assert_array_equal(drawn(view), flow_view.colors(view.tile.map[step], view.end))
+        np.testing.assert_array_equal(drawn(view), tiles.colors(view.tile.map[step], view.end))
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_current_step(1, 3)
     np.testing.assert_array_equal(view.values(), view.tile.map[:, 3])
@@ -267,7 +269,7 @@ def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
     run_flow(flow_panel)
     results = flow_panel.results
     view = results.grid.views["triangle", "bottleneck"]
-    assert "lost" not in flow_words.captions(view.tile)[-1]
+    assert "lost" not in wording.captions(view.tile)[-1]
     assert results.curves.quantity_box.findData("lost") < 0
     assert flow_panel.fields.causal.isEnabled()
     flow_panel.fields.causal.click()
@@ -276,7 +278,7 @@ def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
     flow = flow_panel.flow
     other = sx.information_flow(sx.load_model("triangle"), sx.read_image(TRIANGLE), causal=True)
     assert view.tile.lost == pytest.approx(other.tiles["triangle", "bottleneck"].lost, abs=1e-6)
-    assert f"lost {view.tile.lost:.2f}" in flow_words.captions(view.tile)
+    assert f"lost {view.tile.lost:.2f}" in wording.captions(view.tile)
     assert "of the Dice is lost" in view.toolTip()
     assert other.route("triangle")
     assert other.route("triangle") in results.advice.text()
@@ -289,7 +291,7 @@ def test_advice_is_summed_up_and_in_full_for_a_tile(flow_panel, run_flow):
     run_flow(flow_panel)
     results, flow = flow_panel.results, flow_panel.flow
     text = results.advice.text()
-    summed = flow_words.summary(flow)
+    summed = wording.summary(flow)
     assert summed
     for sentence, where in summed:
         assert sentence in text
@@ -318,7 +320,7 @@ def test_many_labels_say_the_same_advice_once(viewer, open_flow, wait, run_flow)
     assert panel.flow.labels == ("liver", "left kidney")
     assert len(panel.results.grid.views) == 2 * len(panel.flow.model.example_layers)
     assert set(panel.results.curves.points) == {"liver", "left kidney"}
-    sentences = [sentence for sentence, _ in flow_words.summary(panel.flow)]
+    sentences = [sentence for sentence, _ in wording.summary(panel.flow)]
     assert len(sentences) == len(set(sentences))
     assert all("spleen" not in view.toolTip() for view in panel.results.grid.views.values())
 
@@ -329,8 +331,8 @@ def test_numbers_in_summed_up_advice_become_ranges():
         "layer restates (Dice 0.91): little.",
         "layer restates (Dice 0.88): little.",
     ]
-    assert flow_words.merge(sentences) == "layer restates (Dice 0.85–0.91): little."
-    assert flow_words.merge(["3 x 3 cells only."] * 2) == "3 x 3 cells only."
+    assert wording.merge(sentences) == "layer restates (Dice 0.85–0.91): little."
+    assert wording.merge(["3 x 3 cells only."] * 2) == "3 x 3 cells only."
 
 
 def test_ticked_layers_are_looked_at(flow_panel, run_flow):
@@ -427,7 +429,9 @@ def test_exports(flow_panel, run_flow, wait, tmp_path, monkeypatch):
     assert np.ptp(own) > 0
     assert saved.max() == pytest.approx(float(own.max()), rel=1e-5)
     asked = []
-    monkeypatch.setattr("napari_segxai.gui.saving.QMessageBox.question", lambda *args: asked.append(args[2]))
+    monkeypatch.setattr(
+        "napari_segxai.gui.widgets.saving.QMessageBox.question", lambda *args: asked.append(args[2])
+    )
     export.tiles(tmp_path / "tiles")
     assert "triangle at encoder2, triangle at bottleneck" in asked[0]
     export.table(tmp_path / "no" / "such" / "flow.csv")
@@ -542,12 +546,12 @@ def test_running_out_of_memory_is_said_and_the_next_run_works(slow_panel, monkey
 def test_closing_the_dock_stops_the_job(slow_panel, viewer, wait, run_flow):
     run_flow(slow_panel)
     slow_panel.fields.causal.click()
-    wait(lambda: jobs._running is not None)
-    job = jobs._running
+    wait(lambda: worker._running is not None)
+    job = worker._running
     viewer.window.remove_dock_widget(slow_panel)
     slow_panel.deleteLater()
     gc.collect()
-    wait(lambda: job.stop.is_set() and jobs._running is None)
+    wait(lambda: job.stop.is_set() and worker._running is None)
     viewer.add_image(np.zeros((4, 4)))  # nothing is connected to what is gone
     viewer.theme = "light"
     viewer.dims.ndisplay = 3
@@ -559,9 +563,9 @@ def test_closing_the_viewer_while_a_job_runs(make_napari_viewer, wait):
     _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Information flow")
     use_model(panel, Slow(patch_of(2)), wait, grid={"size": [32, 32]})
     panel.run_bar.run.click()
-    wait(lambda: jobs._running is not None)
+    wait(lambda: worker._running is not None)
     viewer.close()
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
 
 
 def test_two_viewers_do_not_mix(make_napari_viewer, wait, run_flow):

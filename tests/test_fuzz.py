@@ -28,16 +28,16 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
 from napari_segxai.io import saving
-from napari_segxai.model.zoo.unet import UNet
+from napari_segxai.models.zoo.unet import UNet
 
 COMMANDS = 500
 MODELS = 300
 LONGEST = 20
 """Seconds for one of them, on any machine: what takes longer runs for ever."""
 
-ZOO = "napari_segxai.model.zoo.unet:UNet"
+ZOO = "napari_segxai.models.zoo.unet:UNet"
 UNET = {"features": [2, 2], "out_channels": 3}
 LABELS = ["background", "one", "two words"]
 
@@ -69,7 +69,7 @@ PLACES = [
     "IPython.__main__:X", "pygments.__main__:X", "pygments.cmdline:X", "this:X", "antigravity:X", "os:system", "builtins:exec",
     "__main__:X", "torch.nn:Module", "torch.nn:Conv2d", "torch.nn:Sequential", "torch.utils.bottleneck.__main__:X",
     "torch.testing._internal:X", "torch.hub:load", "evil:Net", "evil.net:Net", "beside:Net", "nothing:Net", "a:b:c", "torch.nn:",
-    ":X", "x", "napari_segxai.cli:app", "napari_segxai.model.zoo:UNet", "xml.sax.expatreader:X", "pip.__main__:X", "setuptools:X",
+    ":X", "x", "napari_segxai.cli.app:app", "napari_segxai.models.zoo:UNet", "xml.sax.expatreader:X", "pip.__main__:X", "setuptools:X",
 ]  # fmt: skip
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
 

@@ -55,7 +55,7 @@ FORWARD = {
 
 def some(names: dict) -> list:
     """Of each method, what its options allow of the parameters above."""
-    from napari_segxai.explainers.registry import find_method
+    from napari_segxai.methods.registry import find_method
 
     known = {name: {p.name for p in find_method(name).parameters} for name in names}
     return [(name, {k: v for k, v in given.items() if k in known[name]}) for name, given in names.items()]

@@ -12,7 +12,7 @@ from test_input_space import ask, bent, close, of_function, random_image, tensor
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.dropout import draw_seed
+from napari_segxai.engine.backward_rules.mc_dropout import draw_seed
 
 
 class Deep(nn.Module):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.model.card import make_card
+from napari_segxai.models.card import make_card
 
 CONVOLUTION = {"in_channels": 1, "out_channels": 2, "kernel_size": 1}
 
@@ -181,7 +181,7 @@ def test_a_key_that_is_given_twice_is_said_with_its_line(tmp_path):
 
 def test_the_name_of_a_folder_never_becomes_code_of_a_copied_script(tmp_path):
     pytest.importorskip("qtpy")
-    from napari_segxai.gui.script import model_lines
+    from napari_segxai.gui.script.write import model_lines
 
     place = tmp_path / "a\nimport os; os.abort()\n'''\"\"\"\\"
     folder(place)

@@ -86,7 +86,7 @@ def test_a_lazy_series_is_read_by_the_job_alone(viewer, open_panel, wait, run_pa
 
 
 def test_another_plane_than_that_of_the_card_is_said(viewer, open_panel, wait):
-    from napari_segxai.io.layers import layers_from_image
+    from napari_segxai.io.layer_data import layers_from_image
 
     image = sx.Image(
         np.random.default_rng(0).random((16, 18, 20)).astype(np.float32), affine=np.eye(4), name="head"

@@ -39,13 +39,13 @@ def test_engine_and_explainers_need_torch_numpy_and_scikit_image_alone():
 
         sys.meta_path.insert(0, Blocked())
         import pkgutil, importlib
-        from napari_segxai import engine, explainers, metrics
-        for package in (engine, explainers, metrics):
-            for info in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{package.__name__}.{info.name}")
-        from napari_segxai.explainers.registry import all_methods
+        from napari_segxai import engine, methods, metrics
+        for package in (engine, methods, metrics):
+            for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+                importlib.import_module(info.name)
+        from napari_segxai.methods.registry import all_methods
         from napari_segxai import Image, Target
-        import napari_segxai.explanation
+        import napari_segxai.analyses.explain.result
         print(len(all_methods()))
         """
     )

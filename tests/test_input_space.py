@@ -10,9 +10,9 @@ from test_engine import assert_same_state, state_of
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine import perturb
-from napari_segxai.explainers.guided_integrated_gradients import advance
-from napari_segxai.explaining import Job
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.engine.primitives import perturb
+from napari_segxai.methods.gradient.guided_integrated_gradients import advance
 
 FEW = {
     "vanilla-gradient": {},

@@ -7,9 +7,9 @@ import pytest
 from networks import PATCH, PatchSwitch, card, planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai.engine.passes import finish
-from napari_segxai.explaining import Job
-from napari_segxai.inspecting import Inspection, inspect_steps
+from napari_segxai.analyses.compare.inspection import Inspection, inspect_steps
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.progress import finish
 
 RATIOS = ["saliency-ratio", "perturbation-ratio", "perturbation-ratio-image"]
 

@@ -8,8 +8,8 @@ import torch
 from networks import LinearHead, card
 
 import napari_segxai as sx
-from napari_segxai.model.card import Intensity
-from napari_segxai.model.intensity import fit, quantiles
+from napari_segxai.models.card import Intensity
+from napari_segxai.models.preprocessing.intensity import fit, quantiles
 
 
 def values(channels: int = 2, seed: int = 0) -> np.ndarray:

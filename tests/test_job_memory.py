@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QApplication
 from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
-from napari_segxai.comparison import Comparison
-from napari_segxai.explanation import Explanation
-from napari_segxai.flow import Flow
-from napari_segxai.gui import jobs
+from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.gui import worker
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
             QApplication.processEvents()
     viewer.close()
     count = len(viewer.layers)
-    wait(lambda: jobs._running is None)  # what is raised in a slot meanwhile fails the test
+    wait(lambda: worker._running is None)  # what is raised in a slot meanwhile fails the test
     assert len(viewer.layers) == count
 
 
@@ -140,7 +140,7 @@ import time
 from qtpy.QtCore import QCoreApplication
 
 app = QCoreApplication([])
-from napari_segxai.gui import jobs
+from napari_segxai.gui import worker as jobs
 
 began = []
 

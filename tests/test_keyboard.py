@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 from test_explain_panel import Slow, use_model
 
 import napari_segxai as sx
-from napari_segxai.gui.commands import TILT
+from napari_segxai.gui.manifest.commands import TILT
 
 
 @pytest.fixture

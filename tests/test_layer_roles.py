@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import napari_segxai as sx
-from napari_segxai.engine.modules import find_module
+from napari_segxai.models.introspection.modules import find_module
 
 IMAGE = sx.Image(np.random.default_rng(0).random((32, 32), np.float32))
 TARGET = sx.Target("object", region="image")
@@ -125,7 +125,7 @@ def test_a_layer_of_the_first_network_is_cut_off_at_its_own_bottleneck():
     """What the skip connection of the first U-Net carries is asked of the first U-Net alone."""
     model = loaded(Cascade())
     flow = sx.information_flow(model, IMAGE, layers=["first.a", "second.a"], causal=True)
-    from napari_segxai.engine.lesion import _deeper
+    from napari_segxai.engine.primitives.mean_ablation import _deeper
 
     calls = model.example_calls
     answered = [calls[k].name for k in _deeper(calls, "first.a", model.roles.bottlenecks)]
@@ -259,7 +259,7 @@ def test_a_convolution_is_what_convolves(normed):
 
 
 def test_random_kernels_of_a_standardised_convolution_are_those_of_a_plain_one():
-    from napari_segxai.explainers.kernel_weighted import _RandomKernels
+    from napari_segxai.methods.activation.kernel_weighted import _RandomKernels
 
     x = torch.rand(1, 3, 8, 8)
     plain, own = nn.Conv2d(3, 4, 3, padding=1, bias=False), Kernel(3, 4)
@@ -671,8 +671,8 @@ def test_memory_that_is_given_out_again_brings_no_false_ways():
 def test_the_picker_and_the_listing_say_why(qtbot):
     from typer.testing import CliRunner
 
-    from napari_segxai.cli import app
-    from napari_segxai.gui.layer_picker import LayerPicker
+    from napari_segxai.cli.app import app
+    from napari_segxai.gui.flow.layer_picker import LayerPicker
 
     model = sx.load_model("triangle")
     picker = LayerPicker()

@@ -9,7 +9,7 @@ from networks import card
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.layout import Layout, infer_layout
+from napari_segxai.models.introspection.layout import Layout, infer_layout
 
 
 @pytest.mark.parametrize(

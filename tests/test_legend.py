@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 import napari_segxai as sx
-from napari_segxai.explanation import MASK_COLORS, UNSIGNED, stage_colors
-from napari_segxai.gui.legend import legend
-from napari_segxai.gui.run_bar import RunBar
+from napari_segxai.analyses.explain.result import MASK_COLORS, UNSIGNED, stage_colors
+from napari_segxai.gui.viewer.legend import legend
+from napari_segxai.gui.widgets.run_bar import RunBar
 
 APART = 20
 """Of CIEDE2000: one is a difference that can just be seen; 20 lie between colours with names of their own."""

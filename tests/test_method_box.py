@@ -9,8 +9,8 @@ from networks import card, planted_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.explainers.registry import QUESTIONS, START_HERE, all_methods
-from napari_segxai.gui.method_box import START, MethodBox
+from napari_segxai.gui.widgets.method_box import START, MethodBox
+from napari_segxai.methods.registry import QUESTIONS, START_HERE, all_methods
 
 
 @pytest.fixture

@@ -13,25 +13,20 @@ from networks import OBJECT, PATCH, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine import perturb
-from napari_segxai.engine.passes import Passes, finish
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes, finish
+from napari_segxai.engine.primitives import perturb
 from napari_segxai.engine.question import EmptyRegion, Question
-from napari_segxai.errors import UserError
-from napari_segxai.metrics import evaluate, sufficiency
-from napari_segxai.metrics.chain import boxed, region
+from napari_segxai.metrics import sufficiency
+from napari_segxai.metrics import table as evaluate
 from napari_segxai.metrics.channels import channel_importance
-from napari_segxai.metrics.copies import Reader, crop, in_order, look, ranks
-from napari_segxai.metrics.evaluate import (
-    _evaluations,
-    choose,
-    evaluate_steps,
-    object_on_image,
-    planned_passes,
-)
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
-from napari_segxai.metrics.localisation import f_score
+from napari_segxai.metrics.localization import f_score
+from napari_segxai.metrics.perturbed_copies import Reader, crop, in_order, look, ranks
 from napari_segxai.metrics.registry import all_metrics, find_metric
+from napari_segxai.metrics.table import _evaluations, choose, evaluate_steps, object_on_image, planned_passes
+from napari_segxai.metrics.thresholding import boxed, region
 
 
 @contextmanager

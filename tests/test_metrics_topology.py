@@ -7,11 +7,11 @@ import pytest
 from scipy import ndimage
 from skimage.filters import gaussian
 
-from napari_segxai.errors import UserError
-from napari_segxai.metrics.chain import boxed
+from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.registry import all_metrics, find_metric
 from napari_segxai.metrics.simple_points import codes, is_simple, offsets, topological_numbers
+from napari_segxai.metrics.thresholding import boxed
 from napari_segxai.metrics.topology import (
     KINDS,
     RESIDUAL_LABELS,

@@ -12,8 +12,8 @@ from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_mod
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.explainers.registry import find_method, for_misses
+from napari_segxai.cli.app import app
+from napari_segxai.methods.registry import find_method, for_misses
 
 WHERE = "planted predicts no pixel as 'object' in the region"
 ASK = "to ask why it is missed, use counterfactual with preset appear, seg-hires-grad-cam or occlusion."

@@ -12,9 +12,9 @@ from skimage.morphology import dilation, disk
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.morphology import ball, dilate
-from napari_segxai.engine.penalties import SizeAndVariation
-from napari_segxai.gui.legend import legend
+from napari_segxai.engine.masking.morphology import ball, dilate
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation
+from napari_segxai.gui.viewer.legend import legend
 
 
 class Neighbourhood(nn.Module):
@@ -248,10 +248,10 @@ def test_depth_one_in_3d_equals_2d():
 @pytest.mark.parametrize("region", [None, (20, 10)])
 def test_the_dice_term_equals_equation_1_written_out(labels, region):
     """sum_i alpha_i softDice_i over background and label, with other objects of the label left out."""
-    from napari_segxai.engine.passes import Passes
+    from napari_segxai.core.progress import Passes
+    from napari_segxai.engine.overlap import soft_dice
     from napari_segxai.engine.question import Question
-    from napari_segxai.explainers.misure import _Object
-    from napari_segxai.metrics.overlap import soft_dice
+    from napari_segxai.methods.perturbation.misure import _Object
 
     class Three(PatchSwitch):
         def forward(self, x):
@@ -280,7 +280,7 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
 
 @pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])
 def test_enlarging_equals_interpolation(small, grid):
-    from napari_segxai.explainers.misure import _Enlarge
+    from napari_segxai.methods.perturbation.misure import _Enlarge
 
     mask = torch.rand(1, 1, *small)
     mode = "bilinear" if len(grid) == 2 else "trilinear"

@@ -13,9 +13,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from safetensors.torch import save_file
 
 import napari_segxai as sx
-from napari_segxai import model as model_room
-from napari_segxai.gui import jobs, model_store, recent
-from napari_segxai.gui.model_store import ModelStore
+from napari_segxai import models as model_room
+from napari_segxai.gui import worker
+from napari_segxai.gui.models import recent, store
+from napari_segxai.gui.models.store import ModelStore
 
 FOUR = ["T1", "T1c", "T2", "FLAIR"]
 
@@ -100,9 +101,9 @@ def test_only_a_model_that_nobody_chose_follows_the_image(viewer, open_panel):
 
 def test_all_docks_have_one_list(viewer, open_panel, wait, model_folder, monkeypatch):
     loaded = []
-    load_model = model_store.load_model
+    load_model = store.load_model
     monkeypatch.setattr(
-        model_store, "load_model", lambda source, **kw: loaded.append(source) or load_model(source, **kw)
+        store, "load_model", lambda source, **kw: loaded.append(source) or load_model(source, **kw)
     )
     viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
     first = open_panel()
@@ -131,9 +132,9 @@ def test_a_card_that_cannot_be_loaded_is_tried_once(
     viewer, open_panel, wait, qtbot, model_folder, monkeypatch
 ):
     tried = []
-    load_model = model_store.load_model
+    load_model = store.load_model
     monkeypatch.setattr(
-        model_store, "load_model", lambda source, **kw: tried.append(source) or load_model(source, **kw)
+        store, "load_model", lambda source, **kw: tried.append(source) or load_model(source, **kw)
     )
     folder = model_folder()
     weights = folder / "weights.safetensors"
@@ -145,7 +146,7 @@ def test_a_card_that_cannot_be_loaded_is_tried_once(
     for k in range(5):
         viewer.add_image(np.zeros((20, 30), np.float32), name=f"more {k}")
         qtbot.wait(20)
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
     assert tried.count(folder) == 1
     assert "the weights are missing" in panel.run_bar.estimate.text()
     assert name_of(panel) == "Own"
@@ -245,9 +246,9 @@ def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():
     from napari.components import ViewerModel
     from napari.layers import Image as ImageLayer
 
-    from napari_segxai.gui.model_box import misfit
-    from napari_segxai.gui.shown import shown
-    from napari_segxai.model.card import ModelCard
+    from napari_segxai.gui.viewer.shown import shown
+    from napari_segxai.gui.widgets.model_box import misfit
+    from napari_segxai.models.card import ModelCard
 
     viewer = ViewerModel()
     layer = viewer.add_layer(ImageLayer(np.zeros((2, 8, 8)), axis_labels=("c", "y", "x")))

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai import model as model_room
-from napari_segxai.engine.device import choose_device
-from napari_segxai.model import UntrustedCode
-from napari_segxai.model.zoo.unet import UNet
+from napari_segxai import models as model_room
+from napari_segxai.models import UntrustedCode
+from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.zoo.unet import UNet
 
 UNET = {"features": [2, 4], "out_channels": 2}
 NET_CODE = """\
@@ -54,7 +54,7 @@ def unet() -> UNet:
 def write_folder(folder: Path, state=None, **fields) -> Path:
     """A model folder; the weights are those of `unet` unless given."""
     folder.mkdir(exist_ok=True)
-    place = "napari_segxai.model.zoo.unet:UNet"
+    place = "napari_segxai.models.zoo.unet:UNet"
     fields = card(**{"architecture": place, "arguments": UNET, "grid": {"multiple": 2}, **fields})
     (folder / "model.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     state = unet().state_dict() if state is None else state
@@ -483,8 +483,8 @@ def test_a_pickle_with_code_is_never_executed(tmp_path, write):
         "torch.hub:load",
         "torch:Tensor",
         "torch.nn:functional",
-        "napari_segxai.model.zoo.unet:UNt",
-        "napari_segxai.model.zoo.unet:UNet.forward",
+        "napari_segxai.models.zoo.unet:UNt",
+        "napari_segxai.models.zoo.unet:UNet.forward",
         "napari_segxai.nothing:Net",
         "nothing_of_the_kind:Net",
         "__main__:Net",

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
 from napari_segxai.io.names import LONGEST, file_name, file_names
-from napari_segxai.model.zoo.unet import UNet
+from napari_segxai.models.zoo.unet import UNet
 
 HOSTILE = [
     "../../x",
@@ -136,7 +136,7 @@ def hostile(tmp_path_factory):
     fields = card(
         labels=list(LABELS),
         channels=["../../../T1", "../../../t1", "t2"],
-        architecture="napari_segxai.model.zoo.unet:UNet",
+        architecture="napari_segxai.models.zoo.unet:UNet",
         arguments=arguments,
         grid={"size": [8, 8]},
     )

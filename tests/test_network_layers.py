@@ -9,8 +9,8 @@ from networks import LinearHead, card
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.layers import find_layer
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
+from napari_segxai.models.introspection.layers import find_layer
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 
 CHILDREN = {
     "brain-extraction": (

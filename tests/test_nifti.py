@@ -17,18 +17,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_segxai import orientation
-from napari_segxai.errors import UserError
-from napari_segxai.image import Image
+from napari_segxai.core import orientation
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
-from napari_segxai.io.layers import (
+from napari_segxai.io.layer_data import (
     WORLD,
     image_from_layer,
     index_to_world,
     layer_from_image,
     layers_from_image,
 )
-from napari_segxai.io.nifti import is_label_volume, read_nifti, write_nifti
+from napari_segxai.io.nifti.read import is_label_volume, read_nifti, write_nifti
 
 DATA = Path(nib.__file__).parent / "tests" / "data"
 SHAPE = (4, 5, 6)
@@ -680,7 +680,7 @@ def test_a_bad_file_is_named_in_one_sentence(tmp_path, name):
 
 def test_more_than_the_memory(tmp_path, monkeypatch):
     save(tmp_path / "a.nii", volume(), np.eye(4))
-    monkeypatch.setattr("napari_segxai.io.nifti_checks._memory", lambda: 100)
+    monkeypatch.setattr("napari_segxai.io.nifti.checks._memory", lambda: 100)
     with pytest.raises(UserError, match=r"a\.nii.*memory"):
         read_image(tmp_path / "a.nii")
 
@@ -753,7 +753,7 @@ def test_label_rule_counts_every_voxel():
 
 def test_importing_io_is_cheap():
     code = (
-        "import sys, napari_segxai.io.layers, napari_segxai.gui.reader, napari_segxai.gui.writer\n"
+        "import sys, napari_segxai.io.layer_data, napari_segxai.gui.manifest.reader, napari_segxai.gui.manifest.writer\n"
         "print([m for m in ('nibabel', 'napari', 'qtpy', 'torch', 'tifffile', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_mod
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.footprint import find_footprint
-from napari_segxai.engine.passes import Passes
+from napari_segxai.core.progress import Passes
+from napari_segxai.engine.primitives.receptive_field import find_footprint
 from napari_segxai.engine.question import Question
 
 

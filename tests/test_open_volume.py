@@ -12,7 +12,7 @@ from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog
 
-from napari_segxai.gui import open_volume
+from napari_segxai.gui.manifest import open_volume
 from napari_segxai.io import VOLUMES
 
 SPACING = (1.0, 2.0, 3.0)

@@ -11,7 +11,7 @@ from networks import OBJECT, PATCH, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.explainers.grid_saliency import shares
+from napari_segxai.methods.perturbation.grid_saliency import shares
 
 AROUND = tuple(slice(p.start - 3, p.stop + 3) for p in PATCH)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import napari_segxai as sx
-from napari_segxai.explainers.registry import all_methods, find_method
-from napari_segxai.options import LayerName, make_options, option, parameters
+from napari_segxai.core.options import LayerName, make_options, option, parameters
+from napari_segxai.methods.registry import all_methods, find_method
 
 
 @dataclass(frozen=True)

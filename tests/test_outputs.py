@@ -13,7 +13,7 @@ from networks import LinearHead, card
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.engine.modules import first_tensor, map_tensors
+from napari_segxai.models.introspection.modules import first_tensor, map_tensors
 
 IMAGE = np.random.default_rng(0).random((16, 16), np.float32)
 WHOLE = sx.Target("object", region="image")

@@ -12,9 +12,9 @@ from networks import PATCH, card, conv
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.explainers.registry import all_methods
+from napari_segxai.methods.registry import all_methods
+from napari_segxai.metrics.mass import mass_per_label
 from napari_segxai.metrics.registry import all_metrics
-from napari_segxai.metrics.shares import mass_per_label
 
 REGIONS = ["background", "whole", "core", "enhancing"]
 """Nested as in BraTS, each within the one before."""

@@ -14,10 +14,10 @@ from test_overlapping import REGIONS, Steps, nested, regions
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.model.zoo.unet import UNet
-from napari_segxai.prediction import painted
-from napari_segxai.truth import truth_labels, truth_of
+from napari_segxai.cli.app import app
+from napari_segxai.core.prediction import painted
+from napari_segxai.models.ground_truth import truth_labels, truth_of
+from napari_segxai.models.zoo.unet import UNet
 
 NAMES = REGIONS[1:]
 LEVELS = (0.5, 1.5, 2.5)
@@ -264,7 +264,7 @@ def test_a_flow_on_the_command_line_takes_the_same_truths(files):
     torch.manual_seed(0)
     network = UNet(1, 3, (2, 4), spatial_dims=3)
     save_file(network.state_dict(), files / "model" / "weights.safetensors")
-    own = CARD.replace("torch.nn:Conv3d", "napari_segxai.model.zoo.unet:UNet").replace(
+    own = CARD.replace("torch.nn:Conv3d", "napari_segxai.models.zoo.unet:UNet").replace(
         "kernel_size: 1", "features: [2, 4]"
     )
     (files / "model" / "model.yaml").write_text(

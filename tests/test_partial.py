@@ -18,7 +18,7 @@ from skimage.io import imsave as save_image
 from test_engine import METHODS, SMALL, Mixed, assert_same_state, state_of
 
 import napari_segxai as sx
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
 from napari_segxai.engine.question import Question
 
 MORE = {

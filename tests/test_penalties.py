@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.penalties import SizeAndVariation, mix, sum_of_ratios
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation, mix, sum_of_ratios
 
 
 def plain(mask, size, variation, beta):

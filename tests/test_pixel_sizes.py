@@ -10,11 +10,11 @@ import pytest
 import tifffile
 
 import napari_segxai as sx
-from napari_segxai.errors import UserError
-from napari_segxai.gui.reader import get_reader
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.manifest.reader import get_reader
 from napari_segxai.io import write_volume
-from napari_segxai.model.card import ModelCard
-from napari_segxai.model.placement import place
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.preprocessing.spatial import place
 
 zarr = pytest.importorskip("zarr")
 
@@ -184,7 +184,7 @@ def test_sizes_of_a_tiff_that_napari_opened_by_itself(tmp_path):
     from napari.layers import Image as ImageLayer
     from napari.layers._source import layer_source
 
-    from napari_segxai.gui.shown import shown
+    from napari_segxai.gui.viewer.shown import shown
 
     path = str(tmp_path / "stack.tif")
     values = np.zeros((3, 5, 6), np.uint16)

@@ -11,10 +11,10 @@ from networks import LinearHead, card
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai import orientation
-from napari_segxai.engine.resample import resize
-from napari_segxai.model.card import make_card
-from napari_segxai.model.placement import place
+from napari_segxai.core import orientation
+from napari_segxai.models.card import make_card
+from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.preprocessing.spatial import place
 
 ORDERS = [
     "".join(codes)

@@ -12,10 +12,10 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
 import napari_segxai as sx
-from napari_segxai.gui import runs
-from napari_segxai.gui.method_list import map_values
-from napari_segxai.gui.shown import shown
-from napari_segxai.model.card import ModelCard
+from napari_segxai.gui.viewer import runs
+from napari_segxai.gui.viewer.shown import shown
+from napari_segxai.gui.widgets.method_list import map_values
+from napari_segxai.models.card import ModelCard
 
 SIZES = {"T": 3, "C": 2, "Z": 4, "Y": 6, "X": 5, "P": 3}
 

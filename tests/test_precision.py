@@ -10,15 +10,15 @@ from scipy import stats
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine import precision
+from napari_segxai.engine.execution import mixed_precision
 
-ENOUGH = precision.WORTH * precision.SAMPLES
+ENOUGH = mixed_precision.WORTH * mixed_precision.SAMPLES
 
 
 @pytest.fixture(autouse=True)
 def _the_device_computes_in_bfloat16(monkeypatch):
     """Every CPU can, if slowly."""
-    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(mixed_precision, "computes_bfloat16", lambda device: True)
 
 
 class Delicate(nn.Module):
@@ -43,7 +43,7 @@ def test_half_the_digits_where_the_ranking_stays():
     rough = explained(planted_model(), masks=ENOUGH)
     exact = explained(planted_model(), masks=ENOUGH, precision="float32")
     assert rough.record.engine["precision"] == "bfloat16"
-    assert rough.record.engine["rank_correlation_bfloat16"] >= precision.RANKING
+    assert rough.record.engine["rank_correlation_bfloat16"] >= mixed_precision.RANKING
     assert exact.record.engine["precision"] == "float32"
     assert "rank_correlation_bfloat16" not in exact.record.engine
     assert not np.array_equal(rough.map, exact.map)
@@ -57,7 +57,7 @@ def test_all_digits_where_the_ranking_would_change():
     )
     careful = explained(model, masks=ENOUGH)
     assert careful.record.engine["precision"] == "float32"
-    assert careful.record.engine["rank_correlation_bfloat16"] < precision.RANKING
+    assert careful.record.engine["rank_correlation_bfloat16"] < mixed_precision.RANKING
     np.testing.assert_array_equal(careful.map, explained(model, masks=ENOUGH, precision="float32").map)
 
 
@@ -76,6 +76,6 @@ def test_a_precision_that_is_unknown():
 def test_rank_correlation_is_spearmans(levels):
     random = np.random.default_rng(0)
     a, b = random.integers(0, levels, 40), random.integers(0, levels, 40) + np.arange(40) // 8
-    found = precision.rank_correlation(torch.tensor(a, dtype=torch.float32), torch.tensor(b))
+    found = mixed_precision.rank_correlation(torch.tensor(a, dtype=torch.float32), torch.tensor(b))
     assert found == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert precision.rank_correlation(torch.ones(5), torch.arange(5.0)) == 0
+    assert mixed_precision.rank_correlation(torch.ones(5), torch.arange(5.0)) == 0

@@ -51,7 +51,7 @@ def test_public_names():
 
 
 def test_commands_and_their_options():
-    from napari_segxai.cli import app
+    from napari_segxai.cli.app import app
 
     group = typer.main.get_command(app)
     found = {

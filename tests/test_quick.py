@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import napari_segxai as sx
-from napari_segxai import explaining
-from napari_segxai.engine.quick import SMALL, quick_twin, state
-from napari_segxai.resources import resource
+from napari_segxai.analyses.explain import plan as explaining
+from napari_segxai.datasets.resources import resource
+from napari_segxai.models.inference.fused import SMALL, quick_twin, state
 
 DIRECT = "modules called directly"
 

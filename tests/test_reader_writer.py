@@ -11,12 +11,12 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from npe2 import DynamicPlugin, PluginManager, PluginManifest
 
-from napari_segxai.errors import UserError
-from napari_segxai.gui.reader import get_reader, read_volumes
-from napari_segxai.gui.writer import write_image, write_labels
+from napari_segxai.core.errors import UserError
+from napari_segxai.datasets.resources import resource
+from napari_segxai.gui.manifest.reader import get_reader, read_volumes
+from napari_segxai.gui.manifest.writer import write_image, write_labels
 from napari_segxai.io import read_image
-from napari_segxai.io.layers import image_from_layer, layer_from_image, layer_metadata, layer_transform
-from napari_segxai.resources import resource
+from napari_segxai.io.layer_data import image_from_layer, layer_from_image, layer_metadata, layer_transform
 
 SHAPE = (5, 6, 7)
 PLUGIN = "napari-segxai"

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
+from napari_segxai.cli.app import app
 
 GREY = np.random.default_rng(0).integers(0, 255, (8, 11), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 255, (8, 11, 3), np.uint8)
@@ -225,7 +225,7 @@ def test_numbers_that_are_not_known_are_not_printed(tmp_path, two_channels):
 
 
 def test_an_orientation_in_three_letters():
-    from napari_segxai.model.card import ModelCard
+    from napari_segxai.models.card import ModelCard
 
     same = {"name": "net", "labels": ("no", "yes"), "spatial_dims": 3}
     assert ModelCard(**same, orientation=["R", "A", "S"]).orientation == "RAS"

@@ -11,7 +11,7 @@ from networks import LinearHead, card
 from test_replay import InPlace, ask
 
 import napari_segxai as sx
-from napari_segxai.engine.record import Tape
+from napari_segxai.engine.primitives.activations import Tape
 
 
 def test_values_are_those_before_they_are_overwritten():

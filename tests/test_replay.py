@@ -10,12 +10,12 @@ from test_layout import Transformer
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.modules import find_module, replace_first_tensor
-from napari_segxai.engine.passes import Passes
+from napari_segxai.core.progress import Passes
+from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.replay import Replay
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
-from napari_segxai.model.zoo.unet import UNet
+from napari_segxai.models.introspection.modules import find_module, replace_first_tensor
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
+from napari_segxai.models.zoo.unet import UNet
 
 
 class InPlace(nn.Module):

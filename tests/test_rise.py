@@ -9,8 +9,8 @@ from networks import OBJECT, PATCH, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine import perturb
-from napari_segxai.explainers.rise import MaskSampler
+from napari_segxai.engine.primitives import perturb
+from napari_segxai.methods.perturbation.rise import MaskSampler
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ from networks import LinearHead, card
 from test_explain_panel import use_model
 
 import napari_segxai as sx
-from napari_segxai.explainers.registry import all_methods, find_method
-from napari_segxai.gui.runs import told
+from napari_segxai.gui.viewer.runs import told
+from napari_segxai.methods.registry import all_methods, find_method
 
 
 def names(viewer) -> list[str]:

@@ -16,14 +16,14 @@ from skimage.io import imread
 from skimage.transform import resize
 
 import napari_segxai as sx
-from napari_segxai.errors import UserError
-from napari_segxai.gui.samples import mni_t1
-from napari_segxai.model.card import read_card
-from napari_segxai.model.zoo.linknet3d import LinkNet3d
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
-from napari_segxai.model.zoo.selfie import SelfieSegmenter
-from napari_segxai.model.zoo.unet import UNet
-from napari_segxai.triangle import load_glyphs, triangle_layout, triangle_sample
+from napari_segxai.core.errors import UserError
+from napari_segxai.datasets.triangle import load_glyphs, triangle_layout, triangle_sample
+from napari_segxai.gui.manifest.samples import mni_t1
+from napari_segxai.models.card import read_card
+from napari_segxai.models.zoo.linknet3d import LinkNet3d
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
+from napari_segxai.models.zoo.selfie import SelfieSegmenter
+from napari_segxai.models.zoo.unet import UNet
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
 NETWORKS = {

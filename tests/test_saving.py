@@ -19,12 +19,12 @@ from networks import planted_image, planted_model
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.errors import UserError
+from napari_segxai.analyses.explain.files import write_csv
+from napari_segxai.cli.app import app
+from napari_segxai.core.errors import UserError
+from napari_segxai.datasets.resources import resource
 from napari_segxai.io import saving
-from napari_segxai.io.results import write_csv
 from napari_segxai.io.saving import PLAN, RECORD, STAGE, check_folder, look, save_folder
-from napari_segxai.resources import resource
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 
@@ -350,8 +350,8 @@ def no_work(monkeypatch):
     def never(*_, **__):
         pytest.fail("the work has begun")
 
-    monkeypatch.setattr("napari_segxai.model.segmentation.SegmentationModel.logits", never)
-    monkeypatch.setattr("napari_segxai.model.segmentation.SegmentationModel.prepare", never)
+    monkeypatch.setattr("napari_segxai.models.network.SegmentationModel.logits", never)
+    monkeypatch.setattr("napari_segxai.models.network.SegmentationModel.prepare", never)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -416,7 +416,7 @@ def test_a_check_that_fails_does_not_cost_the_result(tmp_path, monkeypatch):
     def fails(*_, **__):
         raise UserError("this check cannot be made.")
 
-    monkeypatch.setattr("napari_segxai.trust.checking.check", fails)
+    monkeypatch.setattr("napari_segxai.checks.run.check", fails)
     done = run("explain", "--check", "other-seed", "--out", str(tmp_path / "out"))
     assert done.exit_code == 2
     assert "this check cannot be made." in done.stderr

@@ -11,11 +11,11 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 import napari_segxai as sx
-from napari_segxai.errors import UserError
-from napari_segxai.gui.shown import frame_of, shown
-from napari_segxai.io.layers import index_to_world, layers_from_image
-from napari_segxai.model.card import ModelCard
-from napari_segxai.model.placement import place
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.shown import frame_of, shown
+from napari_segxai.io.layer_data import index_to_world, layers_from_image
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.preprocessing.spatial import place
 
 SIZES = {"T": 5, "C": 2, "Z": 4, "Y": 9, "X": 7, "P": 3}
 

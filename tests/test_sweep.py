@@ -10,11 +10,8 @@ import pytest
 from networks import planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai.explainers.registry import all_methods, find_method
-from napari_segxai.io.sweep_files import cell_colors, heat_figure, numbers_shown, table
-from napari_segxai.metrics.chance import DRAWS, MARK, Chance
-from napari_segxai.resources import resource
-from napari_segxai.sweeping import (
+from napari_segxai.analyses.sweep.files import cell_colors, heat_figure, numbers_shown, table
+from napari_segxai.analyses.sweep.run import (
     best_cells,
     can_be_swept,
     plan_sweep,
@@ -22,6 +19,9 @@ from napari_segxai.sweeping import (
     suggested_values,
     sweep_steps,
 )
+from napari_segxai.datasets.resources import resource
+from napari_segxai.methods.registry import all_methods, find_method
+from napari_segxai.metrics.chance import DRAWS, MARK, Chance
 
 GRID = {"lr": [0.001, 0.3], "lam": [0.01, 0.1, 1]}
 METRICS = ["dice-explained", "context-share"]

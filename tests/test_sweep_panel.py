@@ -15,10 +15,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.gui import jobs
-from napari_segxai.gui.compare_table import number
-from napari_segxai.gui.sweep_results import BEST
-from napari_segxai.sweeping import best_cells
+from napari_segxai.analyses.sweep.run import best_cells
+from napari_segxai.gui import worker
+from napari_segxai.gui.compare.table import number
+from napari_segxai.gui.sweep.results import BEST
 
 METRICS = ["dice-explained", "context-share"]
 
@@ -159,7 +159,7 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
 WARM = """
 import threading
 import torch
-from napari_segxai.gui.layers import warm_up
+from napari_segxai.gui.viewer.layers import warm_up
 found = []
 thread = threading.Thread(target=lambda: found.extend([warm_up(), torch.get_num_threads()]))
 thread.start()
@@ -292,7 +292,7 @@ def test_closing_while_running_is_safe(slow_panel, wait, viewer):
     job, layers = panel._job, list(viewer.layers)
     viewer.window.remove_dock_widget(panel)
     panel.deleteLater()
-    wait(lambda: jobs._running is None)
+    wait(lambda: worker._running is None)
     assert job.stop.is_set()
     assert list(viewer.layers) == layers
     assert panel.network.training == training

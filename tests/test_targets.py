@@ -9,9 +9,9 @@ from networks import LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.model.card import make_card
-from napari_segxai.model.placement import place
-from napari_segxai.targets import read_scores, reduce_scores
+from napari_segxai.core.target import read_scores, reduce_scores
+from napari_segxai.models.card import make_card
+from napari_segxai.models.preprocessing.spatial import place
 
 SHAPE = (12, 14)
 IMAGE = sx.Image(np.zeros(SHAPE), name="scan")

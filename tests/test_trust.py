@@ -17,15 +17,15 @@ from torch import nn
 from torch.nn.utils import prune
 
 import napari_segxai as sx
-from napari_segxai.engine.passes import Passes
+from napari_segxai.checks import run as checking
+from napari_segxai.checks.noised_image import noised
+from napari_segxai.checks.randomize_weights import Twin, layers_of
+from napari_segxai.checks.registry import all_checks
+from napari_segxai.core.progress import Passes
+from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Finding
-from napari_segxai.explainers import registry as methods
-from napari_segxai.resources import resource
-from napari_segxai.trust import checking
-from napari_segxai.trust.noised_image import noised
-from napari_segxai.trust.registry import all_checks
-from napari_segxai.trust.similarity import rank_correlation
-from napari_segxai.trust.weights import Twin, layers_of
+from napari_segxai.methods import registry as methods
+from napari_segxai.metrics.similarity import rank_correlation
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 CPU = torch.device("cpu")
@@ -553,7 +553,7 @@ def test_of_an_even_map_no_check_says_that_it_passed(method, ndim):
 
 
 def test_a_correlation_that_random_maps_reach_is_no_agreement():
-    from napari_segxai.trust.similarity import chance_correlation
+    from napari_segxai.metrics.similarity import chance_correlation
 
     model, image = deep_model(), planted_image()
     ramp = np.linspace(0, 1, 32) + np.linspace(0, 1, 32)[:, None]
@@ -808,7 +808,7 @@ def test_rank_correlation_is_spearmans(seed):
 def test_the_command_line_prints_and_keeps_the_verdicts(tmp_path):
     from typer.testing import CliRunner
 
-    from napari_segxai.cli import app
+    from napari_segxai.cli.app import app
 
     def explain(out, *more):
         base = ["explain", str(TRIANGLE), "--model", "triangle", "--label", "triangle", "--out", str(out)]
@@ -830,7 +830,7 @@ def test_the_command_line_prints_and_keeps_the_verdicts(tmp_path):
 def run(*args):
     from typer.testing import CliRunner
 
-    from napari_segxai.cli import app
+    from napari_segxai.cli.app import app
 
     return CliRunner().invoke(app, list(args))
 

@@ -9,8 +9,8 @@ from networks import card, patch_of, planted_image
 from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
-from napari_segxai.gui.explain_panel import ExplainPanel
-from napari_segxai.trust.registry import all_checks
+from napari_segxai.checks.registry import all_checks
+from napari_segxai.gui.explain.dock import ExplainPanel
 
 EVERY = [check.name for check in all_checks()]
 

@@ -7,9 +7,9 @@ import pytest
 from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai import orientation
-from napari_segxai.io.layers import image_from_layer, layers_from_image
-from napari_segxai.truth import truth_labels, truth_of
+from napari_segxai.core import orientation
+from napari_segxai.io.layer_data import image_from_layer, layers_from_image
+from napari_segxai.models.ground_truth import truth_labels, truth_of
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.cli import app
-from napari_segxai.model.dry_run import reason_of
-from napari_segxai.model.weights import fitting_state, load_weights
+from napari_segxai.cli.app import app
+from napari_segxai.models.dry_run import reason_of
+from napari_segxai.models.loading.weights import fitting_state, load_weights
 
 
 def network(seed: int = 0) -> nn.Sequential:

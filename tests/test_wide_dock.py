@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.gui.wide_dock import HEIGHT
+from napari_segxai.gui.viewer.dock_layout import HEIGHT
 
 DOCKS = ["Information flow", "Compare and evaluate", "Sweep parameters"]
 

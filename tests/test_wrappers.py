@@ -12,9 +12,8 @@ from scipy.stats import binom
 from skimage.filters import threshold_otsu
 
 import napari_segxai as sx
-from napari_segxai.engine.passes import Passes
-from napari_segxai.explainers.registry import NOMINAL, find_method
-from napari_segxai.explainers.stable_explanation import (
+from napari_segxai.core.progress import Passes
+from napari_segxai.methods.perturbation.stable_explanation import (
     needed,
     noisy,
     order_bounds,
@@ -22,6 +21,7 @@ from napari_segxai.explainers.stable_explanation import (
     tail,
     two_classes,
 )
+from napari_segxai.methods.registry import NOMINAL, find_method
 
 
 def stable(wraps: str = "rise", parameters: str = "masks=20", ndim: int = 2, **params):

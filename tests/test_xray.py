@@ -8,7 +8,7 @@ import torch
 from networks import PATCH, LinearHead, card, planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai.explainers.x_ray import Node, nodes_of, spread, statistics, thinned, variation
+from napari_segxai.methods.gradient.x_ray import Node, nodes_of, spread, statistics, thinned, variation
 
 # A plus of four arms, 5 cells each, in an image with the planted patch.
 CENTRE = (20, 12)
@@ -109,7 +109,7 @@ def test_integrated_gradients_of_a_node_written_out():
 
 
 def test_the_map_is_the_sum_over_the_nodes_whatever_the_batch(monkeypatch):
-    from napari_segxai.engine import perturb
+    from napari_segxai.engine.primitives import perturb
 
     ex = ask(node_maps=True, nodes=5)
     np.testing.assert_allclose(ex.map, sum(ex.maps[f"node_{k}"] for k in range(1, 6)), rtol=1e-5)

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
-from napari_segxai.engine.passes import Passes, Step
-from napari_segxai.engine.precision import Setting
-from napari_segxai.engine.quick import KERNELS, fast_layout
-from napari_segxai.engine.sharing import Shared
-from napari_segxai.targets import Component, Target, read_scores, reduce_scores
+from napari_segxai.core.progress import Passes, Step
+from napari_segxai.core.target import Component, Target, read_scores, reduce_scores
+from napari_segxai.engine.execution.forward_cache import Shared
+from napari_segxai.engine.execution.mixed_precision import Setting
+from napari_segxai.engine.masking.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
+from napari_segxai.models.inference.fused import KERNELS, fast_layout
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from napari_segxai.image import Image
-    from napari_segxai.model.segmentation import Prepared, SegmentationModel
+    from napari_segxai.core.image import Image
+    from napari_segxai.models.network import Prepared, SegmentationModel
 
 
 class EmptyRegion(Exception):

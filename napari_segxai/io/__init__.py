@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_segxai.errors import UserError
-from napari_segxai.image import Image
-from napari_segxai.paths import user_path
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 
 VOLUMES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
 """Endings that are read as volumes in the world."""
@@ -72,7 +72,7 @@ def read_image(
         If the file cannot be read as an image; the message names the file and the reason.
     """
     if not isinstance(path, (str, os.PathLike)):
-        from napari_segxai.joining import join_channels
+        from napari_segxai.io.joining import join_channels
 
         more = {"channel_axis": channel_axis, "time_axis": time_axis, "axes": axes, "level": level}
         images = [read_image(one, **more) for one in path]  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def read_image(
     kind = ending(path)
     own: dict[str, Any] = {}
     if kind in VOLUMES:
-        from napari_segxai.io.nifti import read_nifti as read
+        from napari_segxai.io.nifti.read import read_nifti as read
     elif kind in PICTURES:
         from napari_segxai.io.raster import read_raster as read
     elif kind in ZARR or (path.is_dir() and any(ending(one) in ZARR for one in path.parents)):
@@ -138,7 +138,7 @@ def write_volume(
     """
     target = ending(path)
     if target in (".nii", ".nii.gz"):
-        from napari_segxai.io.nifti import write_nifti
+        from napari_segxai.io.nifti.read import write_nifti
 
         return write_nifti(path, array, image, kind=kind, description=description)
     if target in (".png", ".tif", ".tiff"):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from napari_segxai.errors import UserError
+from napari_segxai.core.errors import UserError
 
 SECONDS = {
     "s", "sec", "second", "ms", "msec", "millisecond", "us", "µs", "usec", "microsecond", "minute", "hour",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.errors import UserError
-from napari_segxai.image import MILLIMETRES, Image
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import MILLIMETRES, Image
 from napari_segxai.io import sizes
 from napari_segxai.io.axes import named_axes
 from napari_segxai.io.saving import replacing

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from napari_segxai.errors import UserError
-from napari_segxai.explanation import as_json
+from napari_segxai.analyses.explain.result import as_json
+from napari_segxai.core.errors import UserError
 
 try:
     import fcntl

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from napari_segxai.image import MILLIMETRES
+from napari_segxai.core.image import MILLIMETRES
 
 if TYPE_CHECKING:
     import tifffile

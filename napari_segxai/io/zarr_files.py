@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.errors import UserError
-from napari_segxai.image import Image, Lazy
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image, Lazy
 from napari_segxai.io import sizes
 from napari_segxai.io.axes import choose, named_axes, readings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.errors import UserError
+from napari_segxai.core.errors import UserError
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
 """Lowest and highest index, both inside."""

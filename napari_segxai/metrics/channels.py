@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.passes import Steps
+from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.options import MOST
+from napari_segxai.core.progress import Steps
 from napari_segxai.engine.question import Question
-from napari_segxai.errors import UserError, number
-from napari_segxai.metrics.copies import Copies, Reader, look
-from napari_segxai.options import MOST
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, look
 
 How = Literal["permutation", "mean"]
 

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import HELP, Baseline, Hide
+from napari_segxai.core.options import option
+from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics.arrays import is_even, unit
-from napari_segxai.metrics.chain import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.chance import DRAWS
-from napari_segxai.metrics.copies import Copies, Reader, Readings, crop, kept, ranks
 from napari_segxai.metrics.faithfulness import Direction, between, canvas, shares_of, whole_way
-from napari_segxai.metrics.localisation import Form, Ties
+from napari_segxai.metrics.localization import Form, Ties
 from napari_segxai.metrics.noise import NoiseModel, noise_behind
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, crop, kept, ranks
+from napari_segxai.metrics.thresholding import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.topology import Direction as Warped
 from napari_segxai.metrics.topology import Warping, warping_error
-from napari_segxai.options import option
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline, Hide
-from napari_segxai.engine.passes import Steps
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
-from napari_segxai.errors import UserError
-from napari_segxai.metrics.copies import Copies, Reader, Readings, in_order, kept, look, ranks
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, in_order, kept, look, ranks
 from napari_segxai.metrics.registry import SEED_1, metric
 
 if TYPE_CHECKING:

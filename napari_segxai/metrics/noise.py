@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from napari_segxai.errors import UserError
+from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.arrays import as_map
 from napari_segxai.metrics.registry import metric
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_segxai import metrics
-from napari_segxai.errors import UserError, nearest
+from napari_segxai.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation

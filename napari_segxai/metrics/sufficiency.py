@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.baselines import Baseline, Hide
-from napari_segxai.engine.passes import Steps
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
-from napari_segxai.metrics.chain import boxed
-from napari_segxai.metrics.copies import Reader, kept, look
+from napari_segxai.metrics.perturbed_copies import Reader, kept, look
 from napari_segxai.metrics.registry import SEED_1, SEED_2, SEED_4, metric
+from napari_segxai.metrics.thresholding import boxed
 from napari_segxai.metrics.ties import above, tied
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.engine.passes import finish
+from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.core.progress import finish
+from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Question
-from napari_segxai.explaining import Job
-from napari_segxai.model.zoo.resnet_unet import ResNetUNet
-from napari_segxai.model.zoo.unet import UNet
-from napari_segxai.resources import resource
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
+from napari_segxai.models.zoo.unet import UNet
 
 MOST_CHANNELS = 64
 

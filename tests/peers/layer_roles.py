@@ -12,9 +12,9 @@ import torch
 from architectures import ARCHITECTURES
 from torch import Tensor, nn
 
-from napari_segxai.engine.layers import NetworkLayer, list_layers
-from napari_segxai.engine.roles import Roles
-from napari_segxai.engine.trace import trace_pass
+from napari_segxai.models.introspection.layers import NetworkLayer, list_layers
+from napari_segxai.models.introspection.roles import Roles
+from napari_segxai.models.introspection.trace import trace_pass
 
 PAGE = Path(__file__).parents[2] / "docs" / "network_layers.md"
 

@@ -19,7 +19,7 @@ from test_same_maps import SAME
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.explainers import seg_score_cam
+from napari_segxai.methods.activation import seg_score_cam
 
 
 def test_the_sign_of_eigen_cam_agrees_with_the_label(any_subject):

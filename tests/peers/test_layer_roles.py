@@ -7,7 +7,7 @@ import torch
 from architectures import ARCHITECTURES
 from layer_roles import CHECKED, find_roles_of
 
-from napari_segxai.engine.modules import find_module, replace_first_tensor
+from napari_segxai.models.introspection.modules import find_module, replace_first_tensor
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

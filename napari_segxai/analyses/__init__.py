@@ -1,0 +1,1 @@
+"""What can be asked: one folder for every command and dock."""

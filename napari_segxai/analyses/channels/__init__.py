@@ -1,0 +1,1 @@
+"""How much a prediction depends on every channel of the image."""

@@ -1,0 +1,83 @@
+"""The metric inspector: from a map to the number, one picture per step (Hasany et al. 2025, figure 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.engine.execution.modes import in_usual_modes
+from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
+from napari_segxai.metrics.table import object_on_image, reader_of
+from napari_segxai.models.inference.memory import guarded
+
+if TYPE_CHECKING:
+    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.engine.masking.baselines import Baseline
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What becomes of a prediction when only the salient part of the image is left.
+
+    The numbers are those of the table: `dice-explained` and `saliency-ratio` at this threshold.
+
+    Attributes
+    ----------
+    threshold
+        Of the map, scaled to [0, 1].
+    kept
+        Boolean, on the image grid: the map at or above the threshold; only in the slice that a 2D model sees.
+    masked
+        The image as it is shown to the network, each channel; on the image grid, as the network sees intensities.
+    prediction
+        Of the masked image, as `SegmentationModel.predict` returns it.
+    dice_explained
+        Dice of the label's prediction with the original one over the target, on the model grid; None where nothing
+        was predicted, or where the map has no positive value.
+    ratio
+        Pixels kept per pixel predicted, on the image grid; None in the same cases.
+    """
+
+    threshold: float
+    kept: np.ndarray
+    masked: np.ndarray
+    prediction: np.ndarray
+    dice_explained: float | None
+    ratio: float | None
+
+
+@in_usual_modes
+def inspect_steps(
+    job: Job, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
+) -> Steps[Inspection]:
+    """Binarise a map, mask the image with it and predict again: one forward pass, and one for the original.
+
+    Parameters
+    ----------
+    job
+        The model, the image and the target, as for an explanation.
+    map
+        On the image grid, raw and signed.
+    """
+    yield Step(0, 2, "masking")
+    with job.model.in_use(job.device), guarded(job.device), torch.inference_mode():
+        question = job.question(job.model.prepare(job.image, job.slices[0]))
+        place = question.prepared.placement
+        salient = binarised(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
+        kept = place.to_image(salient)
+        inputs = question.hide(baseline)(question.from_image(kept).float()[None, None])
+        logits = question.forward(inputs)
+        reader, _ = reader_of(question)
+        dice = ratio = None
+        if salient.any():
+            ratio = perturbation_ratio(salient, object_on_image(question))
+            dice = None if reader is None else float(reader.read(logits)[0])
+        prediction = job.model.labelling.on_image(logits[0], place)
+        masked = np.zeros((inputs.shape[1], *job.image.spatial_shape), np.float32)
+        for channel, out in zip(inputs[0], masked, strict=True):
+            place.to_image(place.from_grid(channel, linear=True), out)
+    return Inspection(threshold, kept, masked, prediction, dice, ratio)

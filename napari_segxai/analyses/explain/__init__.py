@@ -1,0 +1,1 @@
+"""Explain one prediction with one method."""

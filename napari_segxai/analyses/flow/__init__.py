@@ -1,0 +1,1 @@
+"""Information flow: all network layers and labels at once."""

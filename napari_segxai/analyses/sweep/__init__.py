@@ -1,0 +1,1 @@
+"""One method over a grid of its parameters."""

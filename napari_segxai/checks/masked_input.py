@@ -1,0 +1,169 @@
+"""Masked input: is an image with parts hidden far outside what the network has seen?
+
+Methods and metrics that hide pixels take the network's answer to a masked image at face value. If it draws the label on
+the baseline alone, where there is nothing, or no longer knows what to draw when half of the image is hidden, that answer
+comes from the hiding. The number is how many pixels of the label the network draws on the baseline alone, as a share of
+those that it draws in the image. The mean uncertainty (entropy, as a share of the largest possible) of images of which half
+the blocks are hidden counts as well: how far it rises above that of the image, less the rise where the same blocks show
+other blocks of the image instead. That is the control: as much is lost there, but nothing is filled with what no image holds.
+
+Hooker et al., NeurIPS 2019 (ROAR), on inputs outside the distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
+from napari_segxai.engine.primitives.perturb import perturb
+from napari_segxai.engine.question import Question
+
+BLOCKS = 8
+"""Blocks along the longest side."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of masked-input."""
+
+    baseline: Baseline | None = option(None, help="by default that of the method, else background. " + HELP)
+    masks: int = option(4, ge=1, le=1000, help="images of which half is hidden")
+    threshold: float = option(0.1, ge=0, le=1, help="share of the label's pixels drawn on the baseline alone")
+    uncertainty: float = option(
+        0.2, ge=0, le=1, help="rise of the mean uncertainty, above that of the control, that is too much"
+    )
+
+
+@check(
+    "masked-input",
+    title="Masked input",
+    question="Is a masked image far outside what the network has seen?",
+    source="Hooker et al., NeurIPS 2019",
+    cost="3 + 2 x masks forward passes",
+    options=Options,
+    passes=lambda subject, options: Passes(3 + 2 * options.masks),
+)
+def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+    """Show the network the baseline alone, and half-masked images."""
+    if not subject.drawn.any():
+        why = f"No pixel is predicted as {subject.label!r}: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
+    baseline = options.baseline
+    if baseline is None:
+        baseline = subject.explanation.record.parameters.get("baseline", "background")
+    drawn: list[float] = []
+    unsure: list[float] = []
+    with subject.question(tally) as question:
+        yield tally.step("the image")
+        masks = torch.cat(
+            [question.input.new_zeros((1, 1, *question.grid)), half_masks(question, options.masks)]
+        )
+
+        def consume(_start: int, _masks: Tensor, logits: Tensor) -> None:
+            drawn.extend(question.drawn(logits).flatten(1).sum(1).tolist())
+            unsure.extend(uncertainty(question, logits).tolist())
+
+        consume(0, masks, question.logits)
+        for hide, note in (
+            (question.hide(baseline), "masked image"),
+            (_filling(question.input, mixed(question)), "mixed image"),
+        ):
+            yield from perturb(
+                question,
+                len(masks),
+                lambda start, n: masks[start : start + n],
+                consume,
+                hide=hide,
+                note=note,
+            )
+    if not np.isfinite(unsure[: 2 + options.masks]).all():
+        where = (
+            "On the baseline alone"
+            if np.isfinite(unsure[2 : 2 + options.masks]).all()
+            else "With half of the image hidden"
+        )
+        why = f"{where} ({_name(baseline)}) the network returns values that are not finite: what hiding tells comes from the "
+        return Verdict(False, None, options.threshold, f"{why}hiding; try another baseline.")
+    whole, empty, *rest = drawn
+    half, other = rest[: options.masks], rest[-options.masks :]
+    if not whole:
+        why = f"On the model's grid no pixel is predicted as {subject.label!r}: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
+    number = empty / whole
+    hidden, control = (
+        float(np.mean(part)) for part in (unsure[2 : 2 + options.masks], unsure[-options.masks :])
+    )
+    rise = hidden - max(unsure[0], control)
+    details = {
+        "label on the baseline": number,
+        "label when half is hidden": float(np.mean(half)) / whole,
+        "uncertainty of the image": unsure[0],
+        "uncertainty on the baseline": unsure[1],
+        "uncertainty when half is hidden": hidden,
+        "label when half is mixed": float(np.mean(other)) / whole,
+        "uncertainty when half is mixed": control,
+    }
+    measured = (
+        f"On the baseline alone ({_name(baseline)}) the network draws {number:.0%} of the pixels of {subject.label!r}, and with half "
+        f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} (to {control:.2f} with other blocks of "
+        "the image there)"
+    )
+    passed = number <= options.threshold and rise <= options.uncertainty
+    end = (
+        "hiding is safe here"
+        if passed
+        else "what hiding tells may come from the hiding; try another baseline"
+    )
+    return Verdict(passed, number, options.threshold, f"{measured}: {end}.", details)
+
+
+def _name(baseline: Baseline) -> str:
+    return f"{baseline:g}" if isinstance(baseline, float | int) else baseline
+
+
+def mixed(question: Question) -> Tensor:
+    """Return the input with its blocks in another order: (1, channels, *grid)."""
+    rng, out = np.random.default_rng(question.seed), question.input
+    side = max(1, max(question.grid) // BLOCKS)
+    for axis, n in enumerate(question.grid):
+        blocks = [np.arange(start, min(start + side, n)) for start in range(0, n, side)]
+        order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
+        out = out.index_select(2 + axis, torch.from_numpy(order).to(out.device))
+    return out
+
+
+def _filling(image: Tensor, other: Tensor) -> Hide:
+    """Return what shows another image wherever a mask hides the first."""
+    return lambda masks: torch.where(masks > 0, image, other)
+
+
+def half_masks(question: Question, count: int) -> Tensor:
+    """Return masks (count, 1, *grid) that hide half of the blocks at random: 1 keeps a pixel."""
+    grid, rng = question.grid, np.random.default_rng(question.seed)
+    side = max(1, max(grid) // BLOCKS)
+    blocks = tuple(-(-n // side) for n in grid)
+    total = math.prod(blocks)
+    out = np.zeros((count, 1, *grid), np.float32)
+    for mask in out:
+        kept = rng.permutation(total).reshape(blocks) < total / 2
+        for axis in range(len(grid)):
+            kept = kept.repeat(side, axis)
+        mask[0] = kept[tuple(slice(n) for n in grid)]
+    return torch.from_numpy(out).to(question.device)
+
+
+def uncertainty(question: Question, logits: Tensor) -> Tensor:
+    """Mean entropy over the pixels of (n, labels, *grid), as a share of the largest possible: (n,)."""
+    p = question.model.probabilities(logits)
+    if question.model.card.activation == "sigmoid":  # one label against the rest
+        p = torch.stack([p[:, question.label], 1 - p[:, question.label]], 1)
+    return torch.special.entr(p).sum(1).flatten(1).mean(1) / math.log(p.shape[1])

@@ -1,0 +1,193 @@
+"""The registry of trust checks: a check is added by adding one file to this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from napari_segxai import checks
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.options import Parameter, parameters
+from napari_segxai.core.progress import Passes, Steps
+
+if TYPE_CHECKING:
+    from napari_segxai.checks.context import Subject, Tally
+
+
+WORDS = {True: "pass", False: "warn", None: "undecided"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of an explanation.
+
+    Attributes
+    ----------
+    passed
+        False is a warning; None where it cannot be decided, and the sentence says why.
+    number
+        What was measured; None where it is undefined.
+    threshold
+        What the number was held against.
+    sentence
+        In words, with the number: what it means for who reads the map.
+    details
+        Further numbers by name, e.g. one per network layer.
+    check
+        Name of the check.
+    parameters
+        Of the check, defaults included.
+    passes
+        Forward and backward passes that were run.
+    seconds
+        Wall-clock time.
+    """
+
+    passed: bool | None
+    number: float | None
+    threshold: float
+    sentence: str
+    details: Mapping[str, float] = field(default_factory=dict)
+    check: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    passes: Passes = field(default_factory=Passes)
+    seconds: float = 0.0
+
+    @property
+    def word(self) -> str:
+        """Pass, warn or undecided."""
+        return WORDS[self.passed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain dicts and numbers, for the record."""
+        return {
+            "check": self.check,
+            "passed": self.passed,
+            "number": self.number,
+            "threshold": self.threshold,
+            "sentence": self.sentence,
+            "details": dict(self.details),
+            "parameters": dict(self.parameters),
+            "passes": self.passes.as_dict(),
+            "seconds": self.seconds,
+        }
+
+
+Run = Callable[["Subject", Any, "Tally"], Steps[Verdict]]
+Cost = Callable[["Subject", Any], Passes]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check as the registry knows it.
+
+    Attributes
+    ----------
+    name
+        Lower-case with hyphens.
+    title
+        For people.
+    question
+        What it asks, in one sentence.
+    source
+        The paper, or where the idea comes from.
+    cost
+        The passes that it needs, in words, with its parameters by name.
+    options
+        Dataclass of its parameters.
+    run
+        The generator that answers the question: (subject, options, tally).
+    passes
+        The passes that it will need: (subject, options) -> `Passes`; fewer where nothing can be decided.
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str
+    cost: str
+    options: type
+    run: Run
+    passes: Cost
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters, described."""
+        return parameters(self.options)
+
+    @property
+    def doc(self) -> str:
+        """What its file says of it."""
+        return sys.modules[self.run.__module__].__doc__ or ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the check for a listing."""
+        words = ("name", "title", "question", "source", "cost")
+        own = [parameter.as_json() for parameter in self.parameters]
+        return {**{word: getattr(self, word) for word in words}, "parameters": own}
+
+
+_checks: dict[str, Check] = {}
+
+
+def check(
+    name: str, *, title: str, question: str, source: str, cost: str, options: type, passes: Cost
+) -> Callable[[Run], Run]:
+    """Register the decorated generator function as the check `name`; see `Check` for the arguments."""
+
+    def register(run: Run) -> Run:
+        _checks[name] = Check(name, title, question, source, cost, options, run, passes)
+        return run
+
+    return register
+
+
+@cache
+def _load_all() -> None:
+    for info in pkgutil.iter_modules(checks.__path__):
+        importlib.import_module(f"{checks.__name__}.{info.name}")
+
+
+ORDER = (
+    "randomised-network",
+    "other-seed",
+    "noised-image",
+    "better-than-chance",
+    "methods-agree",
+    "restates-prediction",
+    "masked-input",
+)
+"""As they are told; a check that is not named here comes last."""
+
+
+def all_checks() -> tuple[Check, ...]:
+    """Return all checks, in the order in which they are told."""
+    _load_all()
+    places = {name: place for place, name in enumerate(ORDER)}
+    return tuple(sorted(_checks.values(), key=lambda c: (places.get(c.name, len(places)), c.name)))
+
+
+def find_check(name: str) -> Check:
+    """Return the check called `name`.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest names.
+    """
+    _load_all()
+    if name not in _checks:
+        raise UserError(f"there is no check {name!r}; {nearest(name, sorted(_checks))}")
+    return _checks[name]
+
+
+def told(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each of the verdicts of a record."""
+    return [
+        f"{WORDS[row['passed']]}: {find_check(row['check']).title}: {row['sentence']}" for row in verdicts
+    ]

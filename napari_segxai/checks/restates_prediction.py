@@ -1,0 +1,96 @@
+"""Restates the prediction: does the map merely show where the object is?
+
+A map that has the shape of the prediction answers "what", not "why". The number is the Dice of the map, where it is at
+least half its maximum, with the predicted pixels (of the label, or of the object asked about, whichever is higher);
+the share of the map's positive sum inside the label's pixels counts as well. Where coarse random maps with the same values
+reach as much (their 95th percentile), because the label fills the image, nothing is held against the map.
+
+Hasany, Petitjean, Meriaudeau 2025.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_segxai.analyses.flow.advice import RESTATES, WITHIN
+from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.metrics.chance import DRAWS, HIGH, random_field, with_values
+from napari_segxai.metrics.similarity import dice, is_even
+from napari_segxai.metrics.ties import above
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of restates-prediction."""
+
+    threshold: float = option(RESTATES, ge=0, le=1, help="Dice from which on the map restates the prediction")
+    within: float = option(WITHIN, ge=0, le=1, help="share of the map inside the prediction, likewise")
+
+
+@check(
+    "restates-prediction",
+    title="More than the prediction",
+    question="Does the map merely restate the prediction?",
+    source="Hasany et al. 2025",
+    cost="no passes",
+    options=Options,
+    passes=lambda subject, options: Passes(),
+)
+def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+    """Compare the map's strongest part with the prediction."""
+    yield tally.step("comparing with the prediction")
+    if is_even(subject.map) and subject.map.any():
+        why = "The map is the same everywhere: there is nothing to compare."
+        return Verdict(None, None, options.threshold, why)
+    positive = subject.map.clip(min=0).astype(np.float64)
+    if not positive.any() or not subject.drawn.any():
+        lack = "no positive value" if subject.drawn.any() else f"no predicted pixel of {subject.label!r}"
+        return Verdict(None, None, options.threshold, f"There is {lack} to compare.")
+    strong = positive >= positive.max() / 2
+    with_label, with_object = dice(strong, subject.drawn), dice(strong, subject.object)
+    inside = float(positive[subject.drawn].sum() / positive.sum())
+    number = max(with_label, with_object)
+    chance, chance_inside = _chance(subject, positive)
+    details = {
+        "dice with the label": with_label,
+        "dice with the object": with_object,
+        "share inside": inside,
+        "dice of random maps": chance,
+        "share inside of random maps": chance_inside,
+    }
+    measured = f"Dice with the prediction {number:.2f}, {inside:.0%} of it inside"
+    restates, within = number >= options.threshold, inside >= options.within
+    beyond = (restates and above(number, chance)) or (within and above(inside, chance_inside))
+    if (restates or within) and not beyond:
+        words = (
+            f"The label fills so much of the image that random maps restate it as well ({measured}; random maps "
+            f"{chance:.2f} and {chance_inside:.0%}): nothing can be said."
+        )
+        return Verdict(None, None, options.threshold, words, details)
+    if restates:
+        words = f"The map restates the prediction ({measured}): it says where the object is, and little about why."
+    elif within:
+        words = f"Nearly all of the map lies inside the prediction ({measured}): it says little about why."
+    else:
+        words = f"The map shows something else than the prediction ({measured})."
+    return Verdict(not restates and not within, number, options.threshold, words, details)
+
+
+def _chance(subject: Subject, positive: np.ndarray) -> tuple[float, float]:
+    """Return what random maps with these values reach: Dice with the prediction, share inside; 95th percentiles."""
+    values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
+    found = []
+    for number in range(DRAWS):
+        field = random_field(positive.shape, subject.job.seed, number)
+        map = with_values(field, values, number).numpy()
+        strong = map >= map.max() / 2
+        inside = map[subject.drawn].sum() / map.sum()
+        found.append((max(dice(strong, subject.drawn), dice(strong, subject.object)), inside))
+    high = np.percentile(found, HIGH, axis=0)
+    return float(high[0]), float(high[1])

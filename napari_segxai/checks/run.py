@@ -1,0 +1,183 @@
+"""Checking an explanation: the one way for scripts, the command line and the widgets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.registry import Check, Verdict, all_checks, find_check
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.options import make_options
+from napari_segxai.core.progress import Passes, Step, Steps, finish
+from napari_segxai.core.target import Target
+from napari_segxai.engine.execution.modes import in_usual_modes
+from napari_segxai.methods.registry import options_as_dict
+from napari_segxai.models import load_model
+from napari_segxai.models.network import SegmentationModel
+
+Wanted = None | str | Sequence[str] | Mapping[str, Mapping[str, Any]]
+"""Names of checks, or parameters by name of a check; None or "all" for all checks."""
+
+
+def list_checks() -> list[dict[str, Any]]:
+    """List the trust checks.
+
+    Returns
+    -------
+    list of dict
+        With the keys name, title, question, source, cost (in words), parameters.
+    """
+    return [check.as_json() for check in all_checks()]
+
+
+def check(
+    explanation: Explanation,
+    model: SegmentationModel | nn.Module | str | Path,
+    target: Target | None = None,
+    checks: Wanted = None,
+    *,
+    device: str | None = None,
+    progress: Callable[[Step], None] | bool | None = None,
+) -> list[Verdict]:
+    """Check how far an explanation can be trusted.
+
+    The verdicts are also kept in ``explanation.record.trust``, and so in saved results; a later verdict of the same
+    check takes the place of an earlier one.
+
+    Parameters
+    ----------
+    model
+        The network that was explained.
+    target
+        What was asked; can be left out for the predicted pixels of a label and for the whole image.
+    checks
+        Names, or a mapping from names to parameters; all by default. See `napari_segxai.list_checks`.
+    device
+        Where to compute; by default where the explanation was made.
+    progress
+        Called with every `Step`; True shows a progress bar in the terminal.
+
+    Returns
+    -------
+    list of Verdict
+        In the order of `list_checks`.
+
+    Raises
+    ------
+    UserError
+        If the model or the target is not the one that was explained, or there is no such check.
+    OutOfMemory
+        If the device has too little memory even for a single image.
+
+    Examples
+    --------
+    >>> import napari_segxai as sx
+    >>> model, image = sx.load_model("triangle"), sx.read_image("triangle_1.png")  # doctest: +SKIP
+    >>> found = sx.explain(model, image, "triangle", "seg-grad-cam")  # doctest: +SKIP
+    >>> for verdict in sx.check(found, model):  # doctest: +SKIP
+    ...     print(verdict.word, verdict.check, verdict.sentence)
+    """
+    steps = check_steps(explanation, model, target, checks, device=device)
+    return finish(steps, progress)
+
+
+def check_steps(
+    explanation: Explanation,
+    model: SegmentationModel | nn.Module | str | Path,
+    target: Target | None = None,
+    checks: Wanted = None,
+    *,
+    device: str | None = None,
+) -> Steps[list[Verdict]]:
+    """`check`, one step at a time: yields `Step` and returns the verdicts.
+
+    What is wrong with the question is raised at the call, before the first step. Closing the generator stops the work;
+    ``step.partial()`` gives the verdicts so far, which are kept in the record all the same.
+    """
+    subject, chosen = _asked(explanation, model, target, checks, device)
+    return _run(subject, chosen)
+
+
+def planned_passes(
+    explanation: Explanation,
+    model: SegmentationModel | nn.Module | str | Path,
+    target: Target | None = None,
+    checks: Wanted = None,
+    *,
+    device: str | None = None,
+) -> dict[str, Passes]:
+    """Return the passes that checks are expected to need, by name; the arguments are those of `check`."""
+    subject, chosen = _asked(explanation, model, target, checks, device)
+    return {found.name: found.passes(subject, options) for found, options in chosen}
+
+
+def _asked(
+    explanation: Explanation, model: Any, target: Target | None, checks: Wanted, device: str | None
+) -> tuple[Subject, list[tuple[Check, Any]]]:
+    chosen = choose(checks)
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    return Subject.make(explanation, model, target, device), chosen
+
+
+def choose(checks: Wanted) -> list[tuple[Check, Any]]:
+    """Return checks and their options, in the order in which they are told.
+
+    Raises
+    ------
+    UserError
+        For a name that no check has, or a parameter that does not fit.
+    """
+    names = [checks] if isinstance(checks, str) else list(checks) if checks is not None else ["all"]
+    if not names:
+        raise UserError("checks is empty; name some, or leave it out for all.")
+    given = checks if isinstance(checks, Mapping) else {}
+    if given.get("all"):
+        raise UserError("all stands for every check and has no parameters; name the check that they are for.")
+    found = all_checks() if "all" in names else [find_check(name) for name in names]
+    order = [check for check in all_checks() if check in found]
+    return [(c, make_options(c.options, given.get(c.name, {}), c.name)) for c in order]
+
+
+@in_usual_modes
+def _run(subject: Subject, chosen: Sequence[tuple[Check, Any]]) -> Steps[list[Verdict]]:
+    verdicts: list[Verdict] = []
+    left = sum((found.passes(subject, options) for found, options in chosen), Passes()).cost
+    done = 0
+    for found, options in chosen:
+        start, tally = time.perf_counter(), Tally(found.passes(subject, options))
+        left -= tally.planned.cost
+        with closing(found.run(subject, options, tally)) as steps:
+            yield Step(done, done + tally.planned.cost + left, found.title, lambda: list(verdicts))
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    verdict = replace(
+                        end.value,
+                        check=found.name,
+                        parameters=options_as_dict(options),
+                        passes=tally.passes,
+                        seconds=round(time.perf_counter() - start, 3),
+                    )
+                    break
+                note = f"{found.title}: {step.note}"
+                yield Step(done + step.done, done + step.total + left, note, lambda: list(verdicts))
+        done += tally.passes.cost
+        verdicts.append(verdict)
+        keep(subject.explanation, verdict)
+    return verdicts
+
+
+def keep(explanation: Explanation, verdict: Verdict) -> None:
+    """Write a verdict into the record, in the place of an earlier one of the same check."""
+    others = [row for row in explanation.record.trust if row["check"] != verdict.check]
+    explanation.record.trust = [*others, verdict.as_dict()]

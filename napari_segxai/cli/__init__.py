@@ -1,0 +1,1 @@
+"""The command line: the same names, defaults and numbers as in Python."""

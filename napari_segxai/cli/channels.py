@@ -1,0 +1,81 @@
+"""The command that spoils channels: `channels`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_segxai.cli.common import (
+    AsJson,
+    Axes,
+    Axis,
+    Card,
+    Frame,
+    Images,
+    Level,
+    Trust,
+    load,
+    read_frame,
+    read_region_option,
+    save,
+)
+from napari_segxai.core.errors import plain
+
+
+def channels(
+    image: Images,
+    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for channels.csv and the record.")] = None,
+    how: Annotated[
+        str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
+    ] = "permutation",
+    repeats: Annotated[int, typer.Option(help="Permutations to average.")] = 5,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+    ] = None,
+    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    axis: Axis = None,
+    frame: Frame = None,
+    axes: Axes = None,
+    level: Level = None,
+    seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Spoil one channel of the image after the other and say what the prediction loses."""
+    from napari_segxai import Target, channel_importance
+    from napari_segxai.analyses.channels.files import SURE
+    from napari_segxai.analyses.explain.result import as_json as to_json
+    from napari_segxai.io.saving import check_folder
+
+    if out is not None:
+        check_folder(out, overwrite=overwrite, names=SURE, size=4096)
+    network = load(model, card, trust)
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
+    found = channel_importance(
+        network,
+        volume,
+        Target(label, region=read_region_option(region, volume)),
+        how,
+        repeats=repeats,
+        seed=seed,
+        device=device,
+        slice=slice,
+        progress=True if sys.stderr.isatty() else None,
+    )
+    written = [] if out is None else save(found, out, overwrite=overwrite)
+    if as_json:
+        print(to_json(found.as_dict()))
+    else:
+        for path in written:
+            print(path)
+        print(found)
+    for warning in found.warnings:
+        print(f"note: {plain(warning)}", file=sys.stderr)

@@ -1,0 +1,242 @@
+"""What the commands share: kinds of arguments, and reading them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from napari_segxai.core.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.core.image import Image
+    from napari_segxai.models import SegmentationModel
+
+Result = TypeVar("Result")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
+]
+Truth = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE or LABEL=FILE",
+        help="True label values; of labels that may overlap a mask each, as channels or as LABEL=FILE several times.",
+    ),
+]
+Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
+
+
+Axis = Annotated[
+    int | None,
+    typer.Option(
+        "--axis",
+        help="2D model on a volume: the axis across which slices lie, as napari shows it (0 axial, 1 coronal, 2 sagittal "
+        "where the file knows its orientation).",
+    ),
+]
+
+
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="NIfTI, MGZ, PNG, JPEG, TIFF or Zarr. Several files, one after the other or with commas between, hold a "
+        "channel each, in the order of the model's channels.",
+    ),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        help="What the axes of the array in the file are, where it does not say so: T time, C channels, Z Y X space, such "
+        "as TCYX of a TIFF or XYZC of a volume.",
+    ),
+]
+Frame = Annotated[
+    int | None,
+    typer.Option("--frame", help="Time point of an image with a time axis; the first by default."),
+]
+Level = Annotated[
+    int | None,
+    typer.Option("--level", help="Level of a pyramid (OME-Zarr, OME-TIFF); 0, the finest, by default."),
+]
+
+
+def read_frame(
+    images: Sequence[str],
+    frame: int | None,
+    axis: int | None = None,
+    channels: int | None = None,
+    *,
+    axes: str | None = None,
+    level: int | None = None,
+) -> Any:
+    """Read an image, of a 4D one the time point, unless the model has as many channels; slices lie across `axis`.
+
+    Several files are joined as channels.
+    """
+    from napari_segxai import join_channels, read_image
+
+    paths = _paths(images)
+    found = [read_image(path, axes=axes, level=level) for path in paths]
+    if len(found) == 1 and frame is None and axes is None and channels is not None:
+        found = [found[0].with_channels(channels)]
+    for path, image in zip(paths, found, strict=True):
+        if frame is not None and image.time_axis is None:
+            raise UserError(f"--frame is for images with a time axis; {path} has none, leave it out.")
+    for path, image in zip(paths, found, strict=True):
+        if frame is None and image.frames > 1:
+            typer.echo(
+                f"{path}: time point 0 of 0 to {image.frames - 1}; choose another with --frame.", err=True
+            )
+    frames = [image.frame(frame or 0) for image in found]
+    return (frames[0] if len(frames) == 1 else join_channels(frames)).across(axis)
+
+
+def _paths(images: Sequence[str]) -> list[str]:
+    """Return the files that are named one after the other, or with commas between where no file has the whole name."""
+    out: list[str] = []
+    for text in images:
+        parts = [part.strip() for part in text.split(",")]
+        out += (
+            [text] if len(parts) == 1 or os.path.exists(text) else [part for part in parts if part] or [text]
+        )
+    return out
+
+
+def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
+    """Load a model."""
+    from napari_segxai.models import load_model
+
+    return load_model(model, card=card, trust=trust)
+
+
+def read_parameters(
+    texts: Sequence[str] | None, flag: str = "-p", *, of: Sequence[Callable[..., Any]] = ()
+) -> dict[str, Any]:
+    """Read NAME=VALUE pairs.
+
+    Parameters
+    ----------
+    of
+        The functions that get them: what these take by themselves is no parameter.
+    """
+    pairs = [text.partition("=") for text in texts or ()]
+    for text, (name, equals, _) in zip(texts or (), pairs, strict=True):
+        if not equals or not name.strip():
+            raise UserError(f"{flag} {text!r} is no NAME=VALUE pair; write for example {flag} masks=500.")
+    names = [name.strip() for name, _, _ in pairs]
+    each_once(names, flag)
+    own = {p.name for each in of for p in signature(each).parameters.values() if p.kind != p.VAR_KEYWORD}
+    for name in names:
+        if name in own:
+            raise UserError(
+                f"{flag} {name}=...: {name} is no parameter; what is asked has options of its own, see --help."
+            )
+    return dict(zip(names, (value.strip() for _, _, value in pairs), strict=True))
+
+
+def each_once(names: Sequence[str], flag: str) -> None:
+    """Refuse a name that is given twice: two results would want one place."""
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"{flag} {twice[0]!r} is given twice; once is enough.")
+
+
+def save(result: Any, out: Path, *, overwrite: bool, **more: Any) -> list[Path]:
+    """Save a result; where that is refused after the work, it is saved beside `out`, and said: nothing is lost."""
+    try:
+        return result.save(out, overwrite=overwrite, **more)
+    except UserError as error:
+        beside = free_folder(out)
+        try:
+            written = result.save(beside, **more)
+        except UserError:
+            raise error from None
+        print(f"note: {error} The results are in {beside}.", file=sys.stderr)
+        return written
+
+
+def as_far_as_it_came(
+    run: Callable[[], Result], is_there: Callable[[Result], Any] = bool
+) -> tuple[Result, bool]:
+    """Run a job; on Ctrl-C return what there is of its result, and True.
+
+    Parameters
+    ----------
+    is_there
+        Tells whether a result that was stopped holds anything.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C, if there is nothing yet.
+    """
+    from napari_segxai import Interrupted
+
+    try:
+        return run(), False
+    except Interrupted as stop:
+        if stop.partial is None or not is_there(stop.partial):
+            raise
+        return stop.partial, True
+
+
+def end_as_stopped(stopped: bool) -> None:
+    """End with the status of a program that was stopped by Ctrl-C, if it was."""
+    if stopped:
+        print("note: stopped before the end; what was written is partial.", file=sys.stderr)
+        raise typer.Exit(130)
+
+
+def free_folder(folder: Path) -> Path:
+    """Return a name beside a folder that is not taken."""
+    folder = folder.absolute()
+    names = (folder.with_name(f"{folder.name}-{k}") for k in itertools.count(2))
+    return next(path for path in names if not os.path.lexists(path))
+
+
+def parameter_line(parameter: dict[str, Any]) -> str:
+    """Return a line about a parameter, as a listing describes it."""
+    choices = " | ".join(map(str, parameter["choices"])) or parameter["type"]
+    default = "auto" if parameter["default"] is None else parameter["default"]
+    extra = "".join(f", {fact}" for fact in (parameter["unit"], parameter["bounds"]) if fact)
+    return f"      {parameter['name']}={default}  [{choices}{extra}]  {parameter['help']}"
+
+
+def read_region_option(text: str | None, image: Any) -> Any:
+    """Read a region: a word, a pixel or a mask file."""
+    if text is None or text == "image":
+        return text
+    parts = text.split(",")
+    if len(parts) > 1 and all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", part) for part in parts):
+        from napari_segxai import Point
+
+        return Point(tuple(int(part) for part in parts))
+    from napari_segxai.analyses.explain.files import read_region
+
+    return read_region(text, image)
+
+
+def read_truth_option(texts: list[str] | None) -> Image | dict[str, Image] | None:
+    """Read a file of true labels, which knows where it lies, or a mask for every LABEL=FILE."""
+    from napari_segxai import read_image
+
+    if not texts:
+        return None
+    if len(texts) == 1 and ("=" not in texts[0] or Path(texts[0]).exists()):
+        return read_image(texts[0])
+    pairs = [text.partition("=") for text in texts]
+    names = [name.strip() for name, _, _ in pairs]
+    if any(not equals or not name for name, equals, _ in pairs) or len(set(names)) < len(names):
+        raise UserError("--truth is one file of label values, or LABEL=FILE once for every label.")
+    return {name: read_image(path.strip()) for name, (_, _, path) in zip(names, pairs, strict=True)}

@@ -1,0 +1,1 @@
+"""Words and pure functions that every room uses; numpy alone."""

@@ -1,0 +1,33 @@
+"""Paths as users write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that the system can look at, with ``~`` written out; there need not be anything.
+
+    Raises
+    ------
+    UserError
+        If no file can have this path: a user that does not exist, a name that is too long, a null character, or a
+        folder that may not be looked into.
+    """
+    try:
+        found = Path(path).expanduser()
+        found.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except RuntimeError:  # of expanduser
+        raise UserError(f"{path}: there is no user of this name; write the whole path.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be a file ({error.strerror}); check the path.") from None
+    except ValueError:
+        raise UserError(
+            f"{str(path)!r}: cannot be a file (it holds a null character); check the path."
+        ) from None
+    return found

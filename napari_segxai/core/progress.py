@@ -1,0 +1,159 @@
+"""Counting passes, and the steps that a running method reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from napari_segxai.core.errors import UserError, number
+
+T = TypeVar("T")
+
+BACKWARD_COST = 2
+"""A backward pass costs about two forward passes."""
+
+SUFFIX_COST = 0.5
+"""A forward pass from a network layer on costs from nothing to a whole one."""
+
+MOST_PASSES = 10_000_000
+"""What a job may cost at most, in forward passes: nothing runs for ever by a slip of the keyboard."""
+
+
+@dataclass
+class Passes:
+    """Forward and backward passes, counted per image of a batch.
+
+    Attributes
+    ----------
+    forward, backward
+        How many.
+    suffix
+        Forward passes from a network layer on, with what comes before it taken from an earlier pass.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    suffix: int = 0
+
+    @property
+    def cost(self) -> int:
+        """In forward passes; a backward pass counts as two, one from a layer on as half."""
+        return round(self.forward + BACKWARD_COST * self.backward + SUFFIX_COST * self.suffix)
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(
+            self.forward + other.forward, self.backward + other.backward, self.suffix + other.suffix
+        )
+
+    def __mul__(self, times: int) -> Passes:
+        return Passes(self.forward * times, self.backward * times, self.suffix * times)
+
+    def bounded(self, what: str) -> Passes:
+        """Return these passes, if they are not more than `MOST_PASSES`.
+
+        Raises
+        ------
+        UserError
+            If they are; `what` is what would take them.
+        """
+        most = max(self.forward, self.backward, self.suffix)
+        if most > MOST_PASSES or self.cost > MOST_PASSES:
+            raise UserError(
+                f"{what} would take {number(most)} passes of the network or more; {MOST_PASSES} at most are run: ask for less."
+            )
+        return self
+
+    def __str__(self) -> str:
+        parts = [f"{self.forward} forward"] if self.forward else []
+        parts += [f"{self.backward} backward"] if self.backward else []
+        parts += [f"{self.suffix} from the layer on"] if self.suffix else []
+        return ", ".join(parts) or "no passes"
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name; `suffix` only where there are any."""
+        suffix = {"suffix": self.suffix} if self.suffix else {}
+        return {"forward": self.forward, "backward": self.backward, **suffix}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A report from a running method. Between two steps it can be stopped by closing the generator.
+
+    Attributes
+    ----------
+    done, total
+        Cost so far and cost expected, in forward passes.
+    note
+        What is going on, in words.
+    partial
+        Makes what can be shown of the result so far; None where nothing can.
+    """
+
+    done: int
+    total: int
+    note: str
+    partial: Callable[[], Any] | None = None
+
+
+Steps = Generator[Step, None, T]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A job was stopped from the keyboard.
+
+    Attributes
+    ----------
+    partial
+        What there is of the result; None where that is nothing.
+    """
+
+    def __init__(self, partial: Any):
+        super().__init__("stopped")
+        self.partial = partial
+
+
+def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = None) -> T:
+    """Run a job to its end and return its result.
+
+    Parameters
+    ----------
+    progress
+        Called with every step; True shows a progress bar in the terminal.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C, with what there is of the result.
+    """
+    if progress is True:
+        with _bar() as report:
+            return finish(steps, report)
+    step: Step | None = None
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as done:
+                return done.value
+            if progress:
+                progress(step)
+    except KeyboardInterrupt:
+        steps.close()
+        partial = step.partial() if step is not None and step.partial is not None else None
+        raise Interrupted(partial) from None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Step], None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=1, unit="pass", leave=False) as bar:
+
+        def report(step: Step) -> None:
+            bar.total = step.total
+            bar.set_description(step.note, refresh=False)
+            bar.update(step.done - bar.n)
+
+        yield report

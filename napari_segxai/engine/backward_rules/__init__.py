@@ -1,0 +1,1 @@
+"""Other rules for the backward pass, which hold for a while."""

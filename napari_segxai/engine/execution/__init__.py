@@ -1,0 +1,1 @@
+"""How passes are run: in batches, side by side, with fewer digits."""

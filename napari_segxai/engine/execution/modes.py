@@ -1,0 +1,43 @@
+"""Jobs run in torch's usual modes, whatever their caller has switched on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from napari_segxai.core.progress import Steps
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def usual_modes() -> Iterator[None]:
+    """While open, gradients are on and tensors ordinary ones, also inside ``torch.no_grad`` or ``inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def in_usual_modes(job: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """Let every step of a job run in the usual modes; between two steps the caller has its own."""
+
+    @wraps(job)
+    def guarded_job(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+        steps = job(*args, **kwargs)
+        try:
+            while True:
+                with usual_modes():
+                    try:
+                        step = next(steps)
+                    except StopIteration as done:
+                        return done.value
+                yield step
+        finally:
+            with usual_modes():
+                steps.close()
+
+    return guarded_job

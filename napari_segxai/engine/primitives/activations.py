@@ -1,0 +1,241 @@
+"""P2: activations and gradients of network layers, from one forward and any number of backward passes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.primitives.gradient_check import beginning, check_gradients
+from napari_segxai.engine.question import Question
+from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.layers import not_run, token_stride
+from napari_segxai.models.introspection.layout import Layout, infer_layout
+from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
+
+if TYPE_CHECKING:
+    from napari_segxai.models.network import SegmentationModel
+
+
+def record(
+    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None = None
+) -> Steps[list[tuple[Tensor, Tensor]]]:
+    """Record activation and gradient of the target for every named network layer.
+
+    Parameters
+    ----------
+    names
+        Network layers; ``name@2`` is the second call of a module.
+    score
+        Logits (1, labels, *grid) -> the one number that is differentiated; the target's score by default.
+
+    Yields
+    ------
+    Step
+        After the forward and after the backward pass.
+
+    Returns
+    -------
+    list of (activation, gradient)
+        Each (1, channels, *layer grid). A layer that does not influence the target has a zero gradient
+        and leaves a warning.
+    """
+    tape = Tape(question, names)
+    yield question.step("forward pass")
+    gradients = tape.gradients((score or question.score)(tape.logits))
+    yield question.step("backward pass")
+    return list(zip(tape.activations, gradients, strict=True))
+
+
+class Tape:
+    """A forward pass with the graph from the network layers to the logits, for any number of backward passes.
+
+    The graph begins at the earliest of the layers and reaches the logits alone: parameters are frozen and the input
+    takes no gradient. What is recorded is kept from in-place operations further on.
+
+    Parameters
+    ----------
+    question
+        Its model and input; passes and warnings go there.
+    names
+        Network layers.
+    graph
+        Whether there will be backward passes.
+
+    Attributes
+    ----------
+    logits
+        (1, labels, *grid), with the graph.
+    activations
+        (1, channels, *layer grid) per layer, without a graph.
+    """
+
+    def __init__(self, question: Question, names: Sequence[str], *, graph: bool = True):
+        self.question = question
+        self._graph = graph
+        model = question.model
+        self.layers = [model.find_layer(name) for name in names]
+        if graph:
+            check_gradients(model, [layer.name for layer in self.layers])
+        overwritten = {call.name for call in model.example_calls if call.overwritten}
+        try:
+            self._tensors, self.logits = self._forward(overwritten)
+            intact = all(tensor._version == version for tensor, version in self._tensors.values())
+        except RuntimeError:  # autograd refuses to overwrite what a graph begins with
+            intact = False
+        if not intact:  # what a network overwrites may depend on its input: then all is copied
+            self._tensors, self.logits = self._forward({layer.name for layer in self.layers})
+        question.remember_logits(self.logits)
+        self.layouts = [self._layout(layer.name) for layer in self.layers]
+        self.activations = [
+            layout.to_maps(self._tensors[layer.name][0].detach())
+            for layer, layout in zip(self.layers, self.layouts, strict=True)
+        ]
+
+    def _forward(self, copied: set[str]) -> tuple[dict[str, tuple[Tensor, int]], Tensor]:
+        captured: dict[str, tuple[Tensor, int]] = {}
+        wanted: dict[str, set[str]] = {}
+        for layer in self.layers:
+            wanted.setdefault(layer.name.partition("@")[0], set()).add(layer.name)
+        handles = []
+        try:
+            for name, calls in wanted.items():
+                module = find_module(self.question.model.module, name)
+                handles.append(
+                    module.register_forward_hook(_capture(name, calls, copied, captured, self._graph))
+                )
+            with torch.set_grad_enabled(self._graph), guarded(self.question.device):
+                logits = self.question.forward(self.question.input)
+        finally:
+            for handle in handles:
+                handle.remove()
+        missing = [layer.name for layer in self.layers if layer.name not in captured]
+        if missing:
+            raise not_run(self.question.model.name, missing[0])
+        return captured, logits
+
+    def _layout(self, name: str) -> Layout:
+        shape = tuple(self._tensors[name][0].shape)
+        strides = self.question.model.card.tokens
+        layout = infer_layout(shape, self.question.grid, token_stride(name, strides))
+        if layout is None:
+            raise UserError(
+                f"{self.question.model.name}: network layer {name!r} returns shape {shape} for this image, in which the "
+                "place of a value cannot be told; write the stride of its tokens under `tokens` in the model card."
+            )
+        if layout.kind == "windows":
+            self.question.warnings.append(
+                f"network layer {name} works in windows of {layout.window} cells; if it shifts them, its map is shifted."
+            )
+        return layout
+
+    def gradients(self, score: Tensor, *, keep: bool = False) -> list[Tensor]:
+        """Return the gradient of a scalar for every layer: (1, channels, *layer grid).
+
+        Parameters
+        ----------
+        score
+            One number, computed from `logits`.
+        keep
+            Whether the graph is kept for another backward pass.
+        """
+        found: dict[int, Tensor] = {}
+        self.each_gradient(score, lambda k, gradient: found.__setitem__(k, gradient), keep=keep)
+        return [found[k] for k in range(len(self.layers))]
+
+    def each_gradient(
+        self, score: Tensor, take: Callable[[int, Tensor], None], *, keep: bool = False
+    ) -> None:
+        """Hand every layer's gradient to `take` while the backward pass runs, so that it need not be kept.
+
+        Layers that do not influence the score get zeros and leave a warning.
+        """
+        seen: set[int] = set()
+        tensors = [self._tensors[layer.name][0] for layer in self.layers]
+
+        def listen(k: int) -> Callable[[Tensor], None]:
+            def hook(gradient: Tensor) -> None:
+                seen.add(k)
+                with torch.no_grad():
+                    take(k, self.layouts[k].to_maps(gradient))
+
+            return hook
+
+        leaves = [tensor for tensor in tensors if tensor.is_leaf]
+        handles = [tensor.register_hook(listen(k)) for k, tensor in enumerate(tensors)]
+        try:
+            with guarded(self.question.device):
+                if score.requires_grad:
+                    torch.autograd.grad(score, leaves, retain_graph=keep, allow_unused=True)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.question.passes.backward += 1
+        for k, layer in enumerate(self.layers):
+            if k not in seen:
+                warning = f"network layer {layer.name} does not influence the target; its map is zero."
+                if warning not in self.question.warnings:
+                    self.question.warnings.append(warning)
+                take(k, torch.zeros_like(self.activations[k]))
+
+
+def _capture(
+    name: str,
+    wanted: set[str],
+    copied: set[str],
+    captured: dict[str, tuple[Tensor, int]],
+    graph: bool,
+) -> Callable[..., Any]:
+    calls = 0
+
+    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        call = name if calls == 1 else f"{name}@{calls}"
+        found = first_tensor(out)
+        if found is None or call not in wanted:
+            return None
+        leaf = beginning(found, graph=graph)
+        captured[call] = leaf, leaf._version
+        if call in copied:  # the network goes on with a copy, which it may overwrite
+            return replace_first_tensor(out, lambda _: leaf.clone())
+        return replace_first_tensor(out, lambda _: leaf)
+
+    return hook
+
+
+def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]:
+    """Record the activation of every named network layer: (1, channels, *layer grid) each, from one forward pass."""
+    tape = Tape(question, names, graph=False)
+    yield question.step("forward pass")
+    return tape.activations
+
+
+@contextmanager
+def entering(model: SegmentationModel, name: str) -> Iterator[list[Tensor]]:
+    """While open, collect what enters a network layer: the first entry is that of its first forward pass.
+
+    Parameters
+    ----------
+    name
+        The layer; for ``name@2`` the second call in a pass counts.
+    """
+    path, _, number = name.partition("@")
+    found: list[Tensor] = []
+    calls = itertools.count(1)
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if next(calls) == int(number or 1):
+            found.append(first_tensor((args, kwargs)).detach())
+
+    handle = find_module(model.module, path).register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield found
+    finally:
+        handle.remove()

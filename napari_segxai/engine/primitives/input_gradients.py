@@ -1,0 +1,109 @@
+"""P2, for the input itself: the gradient of the target with respect to whole inputs, streamed in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.primitives.perturb import stream
+from napari_segxai.engine.question import Finding, Question
+
+Around = Callable[[int], AbstractContextManager[Any]]
+"""(number of a batch's first input) -> a context in which that batch runs forward and backward."""
+
+
+def input_gradients(
+    question: Question,
+    count: int,
+    make_inputs: Callable[[int, int], Tensor],
+    consume: Callable[[int, Tensor, Tensor], bool | None],
+    *,
+    note: str,
+    partial: Callable[[], Finding] | None = None,
+    largest: int | None = None,
+    around: Around = lambda start: nullcontext(),
+    score: Callable[[Tensor], Tensor] | None = None,
+) -> Steps[None]:
+    """Differentiate the target's score at `count` inputs.
+
+    The graph of a batch lives only while the batch runs: modes, hooks and memory are as before at every step.
+
+    Parameters
+    ----------
+    make_inputs
+        (start, n) -> inputs (n, channels, *grid) on the question's device. Called again with a smaller n when memory
+        runs out.
+    consume
+        (start, gradients (n, channels, *grid), scores (n,)); ends the loop by returning True.
+    around
+        What has to hold while a batch runs, such as another rule for the backward pass.
+    score
+        Logits (n, labels, *grid) -> (n,): what is differentiated; the target's score by default.
+    note, partial, largest
+        See `stream`.
+
+    Raises
+    ------
+    OutOfMemory
+        If not even one input fits.
+    UserError
+        If the network passes no gradient on.
+    """
+    check_gradients(question.model)
+    if score is None:
+        _ = question.weights  # M is that of the original prediction, found before the first gradient
+        score = question.score
+
+    def run(start: int, n: int) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode(False), torch.enable_grad(), around(start):
+            leaf = make_inputs(start, n).detach().clone().requires_grad_(True)
+            scores = score(question.forward(leaf))
+            if not scores.requires_grad:
+                raise UserError(
+                    f"{question.model.name} passes no gradient from its output to its input (its output is detached, "
+                    "rounded or constant); use a method without gradients, such as rise."
+                )
+            (gradients,) = torch.autograd.grad(scores.sum(), [leaf])
+        question.passes.backward += n
+        return gradients, scores.detach()
+
+    yield from stream(
+        question,
+        count,
+        run,
+        lambda start, result: consume(start, *result),
+        note=note,
+        partial=partial,
+        largest=largest,
+        gradients=True,
+    )
+
+
+def input_gradient(question: Question, *, around: Around = lambda start: nullcontext()) -> Steps[Tensor]:
+    """Differentiate the target's score at the question's own input: (1, channels, *grid).
+
+    The forward pass is also the one that finds M. Cost: 1 forward, 1 backward.
+    """
+    found: list[Tensor] = []
+
+    def score(logits: Tensor) -> Tensor:
+        question.remember_logits(logits)
+        return question.score(logits)
+
+    yield from input_gradients(
+        question,
+        1,
+        lambda start, n: question.input,
+        lambda start, gradients, scores: found.append(gradients),
+        note="gradient",
+        around=around,
+        score=score,
+    )
+    return found[0]

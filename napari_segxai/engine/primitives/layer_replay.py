@@ -1,0 +1,281 @@
+"""P4: the network from one of its layers on, with everything before it computed once.
+
+Python runs the network's own code again, so that any structure works; but a module that had returned before the
+layer began cannot depend on the layer, and answers with what it returned the first time. Whole blocks are answered
+for at once, so that little more than what follows the layer is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.primitives.perturb import stream
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.layers import not_run, token_stride
+from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.modules import find_module, map_tensors, replace_first_tensor
+from napari_segxai.models.introspection.trace import Call
+
+TOLERANCE = 1e-5
+"""Largest difference between replayed and full logits, as a share of the largest logit."""
+
+
+class Replay:
+    """Recomputes what follows a network layer for changed outputs of that layer.
+
+    Parameters
+    ----------
+    question
+        Its model and input. The one full pass counts there, and gives its logits.
+    name
+        The network layer.
+    frozen
+        Calls after the layer that also keep what they returned: see `around_bottleneck`.
+
+    Attributes
+    ----------
+    activation
+        What the layer returned: (1, channels, *layer grid).
+    exact
+        Whether only what follows is computed. Where replaying does not give the same logits, which a network can
+        cause that counts its calls or changes what it is given, full passes are run instead.
+    """
+
+    def __init__(self, question: Question, name: str, frozen: Sequence[str] = ()):
+        self.question = question
+        model = question.model
+        self.layer = model.find_layer(name)
+        calls = model.example_calls
+        own = next(k for k, call in enumerate(calls) if call.name == self.layer.name)
+        self._answered = _answered(calls, own, set(frozen))
+        self._numbers = happening(calls, {own, *self._answered})
+        self._names = {k: calls[k].name for k in (own, *self._answered)}
+        self._own = own
+        self._kept: dict[int, Any] = {}
+        self._spread: dict[int, tuple[int, Any]] = {}
+        self._copied: set[int] = set()
+        self._reached = False
+        self.exact = True
+        with torch.inference_mode(False), torch.no_grad(), guarded(question.device):
+            logits = self._capture()
+            question.remember_logits(logits)
+            strides = model.card.tokens
+            found = self._value
+            self.layout = infer_layout(
+                tuple(found.shape), question.grid, token_stride(self.layer.name, strides)
+            )
+            if self.layout is None:
+                raise UserError(
+                    f"{model.name}: network layer {name!r} returns shape {tuple(found.shape)} for this image, in which "
+                    "the place of a value cannot be told; write the stride of its tokens under `tokens` in the card."
+                )
+            self.activation = self.layout.to_maps(found)
+            self.exact = self._check(logits)
+        if not self.exact:
+            self._kept = {own: self._kept[own]}
+            self._answered = []
+            self._names = {own: calls[own].name}
+            self._numbers = happening(calls, {own})
+            question.warnings.append(
+                f"{model.name} cannot be split at {name}; every change runs the whole network, which takes longer."
+            )
+
+    @property
+    def _value(self) -> Tensor:
+        if self._own not in self._kept:
+            raise not_run(self.question.model.name, self.layer.name)
+        found: list[Tensor] = []
+        replace_first_tensor(self._kept[self._own], lambda t: found.append(t) or t)
+        return found[0]
+
+    def logits(self, maps: Tensor) -> Tensor:
+        """Return the logits for changed outputs of the layer: (n, channels, *layer grid) -> (n, labels, *grid)."""
+        n = len(maps)
+        if n > 1 and self.question.model.one_at_a_time:
+            return torch.cat([self.logits(one) for one in maps.split(1)])
+        value = self.layout.from_maps(maps, self._value)
+
+        def answer(k: int) -> Any:
+            if k == self._own:
+                self._reached = True
+                kept = self._kept[k]
+                return replace_first_tensor(map_tensors(kept, lambda t: _repeat(t, n)), lambda _: value)
+            if k in self._copied or self._spread.get(k, (0,))[0] != n:
+                self._spread[k] = n, map_tensors(self._kept[k], lambda t: _repeat(t, n))
+            return self._spread[k][1]
+
+        x = _repeat(self.question.input, n)
+        with Stubs(self.question.model.module, self._names, self._numbers, answer):
+            out = self.question.model.logits(x)
+        if self.exact:
+            self.question.passes.suffix += n
+        else:
+            self.question.passes.forward += n
+        return out
+
+    def _capture(self) -> Tensor:
+        """Run the network once and keep what the answered calls and the layer return."""
+        wanted = {name: k for k, name in self._names.items()}
+        count: dict[str, int] = {}
+        handles = []
+
+        def listen(path: str) -> Callable[..., None]:
+            def hook(_module: nn.Module, _args: Any, out: Any) -> None:
+                count[path] = count.get(path, 0) + 1
+                call = path if count[path] == 1 else f"{path}@{count[path]}"
+                if call in wanted:
+                    # A copy, where the network goes on to write into what it got.
+                    copied = wanted[call] in self._overwritten
+                    self._kept[wanted[call]] = map_tensors(out, Tensor.clone) if copied else out
+
+            return hook
+
+        calls = self.question.model.example_calls
+        self._overwritten = {k for k in self._names if calls[k].overwritten}
+        self._copied = set(self._overwritten)
+        for path in {name.partition("@")[0] for name in wanted}:
+            module = find_module(self.question.model.module, path)
+            handles.append(module.register_forward_hook(listen(path)))
+        try:
+            return self.question.forward(self.question.input)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _check(self, logits: Tensor) -> bool:
+        """Tell whether replaying the unchanged layer, for two images, gives the logits."""
+        if len(self._kept) < len(self._names):
+            return False
+        try:
+            replayed = self.logits(self.activation.repeat(2, *(1,) * (self.activation.ndim - 1)))
+        except (RuntimeError, KeyError, IndexError, TypeError, AttributeError):
+            return False
+        for k, (_, value) in self._spread.items():
+            changed: list[bool] = []
+            map_tensors(value, lambda t, changed=changed: changed.append(t._version > 0) or t)
+            if any(changed):  # what the network writes into is handed out as a fresh copy from now on
+                self._copied.add(k)
+        self._spread.clear()
+        if not self._reached:
+            return False
+        if replayed.shape[1:] != logits.shape[1:]:
+            return False
+        replayed, logits = (self.question.model.as_returned(one) for one in (replayed, logits))
+        close = TOLERANCE * logits.abs().max().clamp(min=1e-12)
+        return bool((replayed - logits).abs().max() <= close)
+
+
+def intervene(
+    replay: Replay,
+    count: int,
+    change: Callable[[int, int], Tensor],
+    consume: Callable[[int, Tensor], None],
+    *,
+    note: str,
+    partial: Callable[[], Finding] | None = None,
+) -> Steps[None]:
+    """Recompute the logits for `count` changed outputs of a network layer, in batches.
+
+    Parameters
+    ----------
+    change
+        (start, n) -> outputs (n, channels, *layer grid).
+    consume
+        (start, logits (n, labels, *grid)).
+
+    Raises
+    ------
+    OutOfMemory
+        If not even one fits.
+    """
+    yield from stream(
+        replay.question,
+        count,
+        lambda start, n: replay.logits(change(start, n)),
+        consume,
+        note=note,
+        partial=partial,
+    )
+
+
+class Stubs:
+    """While open, some calls of some modules are answered instead of run; each is found by its number."""
+
+    def __init__(
+        self,
+        root: nn.Module,
+        names: dict[int, str],
+        numbers: dict[str, list[int]],
+        answer: Callable[[int], Any],
+    ):
+        self.modules = {
+            path: find_module(root, path) for path in {n.partition("@")[0] for n in names.values()}
+        }
+        self.names, self.numbers, self.answer = names, numbers, answer
+
+        self.own = {path: module.__dict__.get("forward") for path, module in self.modules.items()}
+
+    def __enter__(self) -> None:
+        # Hooks that do nothing: some modules of torch call their parts only where these have hooks.
+        self.handles = [m.register_forward_hook(lambda *_: None) for m in self.modules.values()]
+        for path, module in self.modules.items():
+            module.__dict__["forward"] = self._stub(module, self.numbers[path])
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+        for path, module in self.modules.items():
+            del module.__dict__["forward"]
+            if self.own[path] is not None:
+                module.__dict__["forward"] = self.own[path]
+
+    def _stub(self, module: nn.Module, numbers: list[int]) -> Callable[..., Any]:
+        run, turn = module.forward, iter(numbers)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            k = next(turn, None)
+            return self.answer(k) if k in self.names else run(*args, **kwargs)
+
+        return forward
+
+
+def _answered(calls: Sequence[Call], own: int, frozen: set[str]) -> list[int]:
+    """Return the calls that are answered: outermost ones that had returned before `own` began, or are frozen."""
+    begin = calls[own].start
+    done = {k for k, call in enumerate(calls) if call.end < begin or call.name in frozen}
+    return [k for k in sorted(done) if not has_ancestor(calls, k, {*done, own})]
+
+
+def happening(calls: Sequence[Call], answered: set[int]) -> dict[str, list[int]]:
+    """Return, by module, the calls that still happen when those in `answered` do not run, in their order."""
+    found = [k for k in range(len(calls)) if not has_ancestor(calls, k, answered)]
+    out: dict[str, list[int]] = {}
+    for k in sorted(found, key=lambda k: calls[k].start):
+        out.setdefault(calls[k].name.partition("@")[0], []).append(k)
+    return out
+
+
+def has_ancestor(calls: Sequence[Call], k: int, among: set[int]) -> bool:
+    """Tell whether a call was made inside one of the calls in `among`."""
+    parent = calls[k].parent
+    while parent is not None:
+        if parent in among:
+            return True
+        parent = calls[parent].parent
+    return False
+
+
+def _repeat(tensor: Tensor, n: int) -> Tensor:
+    """Repeat the sample along the batch axis, in the memory layout that it has."""
+    if tensor.ndim == 0:
+        return tensor
+    spread = tensor.repeat(n, *(1,) * (tensor.ndim - 1))
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return spread.contiguous(memory_format=torch.channels_last) if last else spread

@@ -1,0 +1,148 @@
+"""What a prediction loses without a network layer: ablation.
+
+Mean ablation fills the layer's output with its channel means, so that it tells nothing of where; zero ablation fills it
+with zeros, so that it tells nothing at all. Zeros may be far from anything that the next layer has seen; means may by
+themselves draw a label everywhere.
+
+For a layer of the encoder, its skip connection can be filled alone: the network runs with the filled output, but
+everything deeper, down to the bottleneck, answers with what it returned for the true one. What is lost then was
+carried past the bottleneck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor
+from napari_segxai.engine.question import Question
+from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.layers import NetworkLayer, token_stride
+from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.modules import (
+    find_module,
+    first_tensor,
+    map_tensors,
+    replace_first_tensor,
+)
+from napari_segxai.models.introspection.trace import Call
+
+Fill = Literal["mean", "zero"]
+
+
+def lesions(
+    question: Question, layers: Sequence[NetworkLayer], fill: Fill = "mean"
+) -> Steps[dict[str, tuple[Tensor, Tensor | None]]]:
+    """Return the logits (1, labels, *grid) without each layer's output, and without its skip connection alone.
+
+    Returns
+    -------
+    dict
+        By name of the layer; the second entry is None where nothing deeper than the layer precedes the bottleneck.
+        One forward pass for all, then one or two per layer.
+    """
+    model = question.model
+    calls = model.example_calls
+    deeper = {layer.name: _deeper(calls, layer.name, model.roles.bottlenecks) for layer in layers}
+    kept = _capture(question, calls, {k for found in deeper.values() for k in found})
+    yield question.step("forward pass")
+    out: dict[str, tuple[Tensor, Tensor | None]] = {}
+    for layer in layers:
+        whole = _filled(question, layer.name, calls, {}, fill)
+        yield question.step(f"without {layer.name}")
+        skip = None
+        if deeper[layer.name]:
+            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, fill)
+            yield question.step(f"without the skip of {layer.name}")
+        out[layer.name] = whole, skip
+    return out
+
+
+def _deeper(calls: Sequence[Call], name: str, bottlenecks: Sequence[str]) -> list[int]:
+    """Return the outermost calls between a layer and the next bottleneck, it included, with smaller maps than the layer.
+
+    In a cascade of networks the next bottleneck is that of the layer's own stage.
+    """
+    own = next(call for call in calls if call.name == name)
+    after = [call for call in calls if call.name in bottlenecks and call.end > own.end]
+    if not after:
+        return []
+    last = min(after, key=lambda call: call.end)
+    found = {
+        k
+        for k, call in enumerate(calls)
+        if call.start > own.end
+        and call.end <= last.end
+        and call.shape is not None
+        and _cells(call) < _cells(own)
+    }
+    return [k for k in sorted(found) if not has_ancestor(calls, k, found)]
+
+
+def _cells(call: Call) -> int:
+    if len(call.shape) == 3:  # tokens
+        return call.shape[0] * call.shape[1]
+    return int(torch.Size(call.shape[2:]).numel())
+
+
+def _capture(question: Question, calls: Sequence[Call], wanted: set[int]) -> dict[int, Any]:
+    """Run the network once and keep what some of its calls return."""
+    by_name = {calls[k].name: k for k in wanted}
+    kept: dict[int, Any] = {}
+    count: dict[str, int] = {}
+
+    def listen(path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, out: Any) -> None:
+            count[path] = count.get(path, 0) + 1
+            k = by_name.get(path if count[path] == 1 else f"{path}@{count[path]}")
+            if k is not None:
+                kept[k] = map_tensors(out, Tensor.clone) if calls[k].overwritten else out
+
+        return hook
+
+    handles = [
+        find_module(question.model.module, path).register_forward_hook(listen(path))
+        for path in {name.partition("@")[0] for name in by_name}
+    ]
+    try:
+        with torch.inference_mode(), guarded(question.device):
+            question.remember_logits(question.forward(question.input).clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return kept
+
+
+def _filled(
+    question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any], fill: Fill
+) -> Tensor:
+    """Run the network with a layer's output filled by its channel means, or zeros; calls in `answers` return those."""
+    model = question.model
+    path, _, number = name.partition("@")
+    count = 0
+
+    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count != int(number or 1):
+            return None
+        found = first_tensor(out)
+        layout = infer_layout(tuple(found.shape), question.grid, token_stride(name, model.card.tokens))
+        maps = layout.to_maps(found)
+        mean = maps.mean(tuple(range(2, maps.ndim)), keepdim=True).expand_as(maps).contiguous()
+        mean = torch.zeros_like(mean) if fill == "zero" else mean
+        return replace_first_tensor(out, lambda _: layout.from_maps(mean, found))
+
+    handle = find_module(model.module, path).register_forward_hook(hook)
+    names = {k: calls[k].name for k in answers}
+    answer = lambda k: map_tensors(answers[k], Tensor.clone)  # noqa: E731
+    try:
+        stubs = Stubs(model.module, names, happening(calls, set(answers)), answer)
+        with stubs, torch.inference_mode(), guarded(question.device):
+            return question.forward(question.input)
+    finally:
+        handle.remove()

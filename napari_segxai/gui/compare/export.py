@@ -1,0 +1,150 @@
+"""Writing a comparison to files, in the worker, and to the clipboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QFileDialog, QMenu
+
+from napari_segxai.analyses.compare.files import Drawn, curve_points, save_picture
+from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.explain.files import write_csv
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.gui import worker
+from napari_segxai.gui.compare.results import CompareResults
+from napari_segxai.gui.widgets.run_bar import RunBar
+from napari_segxai.gui.widgets.saving import may_write
+
+
+def table_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:
+    """Write the table."""
+    yield Step(0, 1, "writing the table")
+    return [write_csv(path, comparison.table)]
+
+
+def curve_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:
+    """Write the points of all curves."""
+    yield Step(0, 1, "writing the curves")
+    points = curve_points(comparison)
+    if not points:
+        raise UserError(
+            "no metric of this comparison has a curve; tick insertion, deletion or Dice over threshold."
+        )
+    return [write_csv(path, points)]
+
+
+def picture_steps(cases: Sequence[Comparison | Drawn], path: Path) -> Steps[list[Path]]:
+    """Draw the picture; PNG, PDF or SVG by the ending of `path`."""
+    yield Step(0, 1, "drawing the picture")
+    return [save_picture(cases, path)]
+
+
+def folder_steps(comparison: Comparison, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
+    """Write everything to a folder."""
+    yield Step(0, 1, "writing")
+    return comparison.save(folder, overwrite=overwrite)
+
+
+class CompareExport(QMenu):
+    """What can be written of a comparison.
+
+    Parameters
+    ----------
+    results
+        Shows the comparison.
+    run_bar
+        Says what was written.
+    cases
+        What is drawn of the comparisons of this session, the shown one among them; each is a row of the picture.
+    in_background
+        Starts a job, and calls back with its outcome.
+    """
+
+    def __init__(
+        self,
+        results: CompareResults,
+        run_bar: RunBar,
+        cases: Mapping[Any, Drawn],
+        in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+    ):
+        super().__init__(run_bar)
+        self.results, self.run_bar, self.cases, self.in_background = results, run_bar, cases, in_background
+        self.addAction("Copy the table", self.copy)
+        self.addAction("Table as CSV…", lambda: self.table())
+        self.addAction("Curves as CSV…", lambda: self.curves())
+        self.addSeparator()
+        self.addAction("Picture as PNG…", lambda: self.picture(ending=".png"))
+        self.addAction("Picture as PDF…", lambda: self.picture(ending=".pdf"))
+        self.all_cases = self.addAction("")
+        self.all_cases.setCheckable(True)
+        self.all_cases.setToolTip("A row for every image and label that was compared in this session.")
+        self.addSeparator()
+        self.addAction("Everything in a folder…", lambda: self.folder())
+        self.setToolTipsVisible(True)
+        self.aboutToShow.connect(self.count)
+        self.count()
+
+    def count(self) -> None:
+        """Say how many rows a picture of all cases would have."""
+        rows = len(self.cases)
+        self.all_cases.setText(
+            f"In the picture: all {rows} cases as rows" if rows > 1 else "In the picture: one case"
+        )
+        self.all_cases.setEnabled(rows > 1)
+        if rows < 2:
+            self.all_cases.setChecked(False)
+
+    def copy(self) -> None:
+        """Put the table on the clipboard, as it is sorted."""
+        if self.results.comparison is not None:
+            self.results.table.copy()
+            self.run_bar.show_status("The table is on the clipboard.")
+
+    def table(self, path: str | Path | None = None) -> None:
+        """Write the table; where is asked for when not given."""
+        file = self._file(path, "Save the table", "comparison.csv", "CSV (*.csv)")
+        if file is not None:
+            make = partial(table_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
+            self.in_background(make, self._on_written)
+
+    def curves(self, path: str | Path | None = None) -> None:
+        """Write the points of all curves; where is asked for when not given."""
+        file = self._file(path, "Save the curves", "curves.csv", "CSV (*.csv)")
+        if file is not None:
+            make = partial(curve_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
+            self.in_background(make, self._on_written)
+
+    def picture(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
+        """Draw image, prediction and maps side by side; where is asked for when not given."""
+        kind = f"{ending[1:].upper()} (*{ending})"
+        file = self._file(path, "Save the picture", f"comparison{ending}", kind)
+        if file is not None:
+            chosen = list(self.cases.values()) if self.all_cases.isChecked() else [self.results.comparison]
+            make = partial(picture_steps, chosen, file.with_suffix(file.suffix or ending))
+            self.in_background(make, self._on_written)
+
+    def folder(self, folder: str | Path | None = None) -> None:
+        """Write the table, the curves, the picture and every explanation; where is asked for when not given."""
+        if self.results.comparison is None:
+            return
+        folder = folder or QFileDialog.getExistingDirectory(self, "Save the comparison in a folder")
+        if not folder:
+            return
+        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
+        if overwrite is None:
+            return
+        make = partial(folder_steps, self.results.comparison, Path(folder), overwrite=overwrite)
+        self.in_background(make, self._on_written)
+
+    def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:
+        if self.results.comparison is None:
+            return None
+        path = path or QFileDialog.getSaveFileName(self, title, name, kind)[0]
+        return Path(path) if path else None
+
+    def _on_written(self, outcome: worker.Outcome) -> None:
+        self.run_bar.show_written(outcome)

@@ -1,0 +1,1 @@
+"""The Information flow dock."""

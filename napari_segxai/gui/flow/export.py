@@ -1,0 +1,119 @@
+"""Writing an information flow to files, in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QFileDialog, QMenu
+
+from napari_segxai.analyses.flow.files import save_figure, save_table, tile_folder
+from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.gui import worker
+from napari_segxai.gui.flow.results import FlowResults
+from napari_segxai.gui.widgets.run_bar import RunBar
+from napari_segxai.gui.widgets.saving import may_write
+
+
+def figure_steps(flow: Flow, path: Path, *, common: bool, position: float | None) -> Steps[list[Path]]:
+    """Draw the figure; PNG or SVG by the ending of `path`."""
+    yield Step(0, 1, "drawing the figure")
+    return [save_figure(flow, path, common=common, position=position)]
+
+
+def table_steps(flow: Flow, path: Path) -> Steps[list[Path]]:
+    """Write the table."""
+    yield Step(0, 1, "writing the table")
+    return [save_table(flow, path)]
+
+
+def tile_steps(
+    flow: Flow, keys: Sequence[tuple[str, str]], folder: Path, *, overwrite: bool
+) -> Steps[list[Path]]:
+    """Write tiles as explanations, each to a folder of its own."""
+    written: list[Path] = []
+    for number, (label, layer) in enumerate(keys):
+        yield Step(number, len(keys), f"writing {label} at {layer}")
+        written += flow.explanation(label, layer).save(
+            tile_folder(flow, folder, label, layer), overwrite=overwrite
+        )
+    return written
+
+
+class ExportMenu(QMenu):
+    """What can be written of a flow.
+
+    Parameters
+    ----------
+    results
+        Shows the flow, and knows which tiles are marked.
+    run_bar
+        Says what was written.
+    in_background
+        Starts a job, and calls back with its outcome.
+    """
+
+    def __init__(
+        self,
+        results: FlowResults,
+        run_bar: RunBar,
+        in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+    ):
+        super().__init__(run_bar)
+        self.results, self.run_bar, self.in_background = results, run_bar, in_background
+        self.addAction("Figure as PNG…", lambda: self.figure(ending=".png"))
+        self.addAction("Figure as SVG…", lambda: self.figure(ending=".svg"))
+        self.addAction("Table as CSV…", lambda: self.table())
+        tiles = self.addAction("Marked tiles as NIfTI…", lambda: self.tiles())
+        tiles.setToolTip("Ctrl-click marks several tiles.")
+        self.setToolTipsVisible(True)
+
+    def figure(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
+        """Write the figure at the slice that is shown; the file is asked for when not given."""
+        file = self._file(path, "Save the figure", f"flow{ending}", f"Figure (*{ending})")
+        if file is not None:
+            axis, position, _ = self.results.grid.plane
+            make = partial(
+                figure_steps,
+                self.results.flow,
+                file.with_suffix(file.suffix or ending),
+                common=self.results.common,
+                position=position if axis == 0 else None,
+            )
+            self.in_background(make, self._on_written)
+
+    def table(self, path: str | Path | None = None) -> None:
+        """Write the table as CSV; the file is asked for when not given."""
+        file = self._file(path, "Save the table", "flow.csv", "Table (*.csv)")
+        if file is not None:
+            make = partial(table_steps, self.results.flow, file.with_suffix(file.suffix or ".csv"))
+            self.in_background(make, self._on_written)
+
+    def tiles(self, folder: str | Path | None = None) -> None:
+        """Write the marked tiles, each in a folder of its own; where is asked for when not given."""
+        keys = list(self.results.grid.selected)
+        if not keys:
+            self.run_bar.show_status("Mark tiles first: click one, or Ctrl-click several.", error=True)
+            return
+        folder = folder or QFileDialog.getExistingDirectory(self, "Save the marked tiles in a folder")
+        if not folder:
+            return
+        flow = self.results.flow
+        own = {tile_folder(flow, Path(folder), *key): f"{key[0]} at {key[1]}" for key in keys}
+        overwrite = may_write(self, self.run_bar, own)
+        if overwrite is None:
+            return
+        make = partial(tile_steps, flow, keys, Path(folder), overwrite=overwrite)
+        self.in_background(make, self._on_written)
+
+    def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:
+        if self.results.flow is None:
+            return None
+        path = path or QFileDialog.getSaveFileName(self, title, name, kind)[0]
+        return Path(path) if path else None
+
+    def _on_written(self, outcome: worker.Outcome) -> None:
+        self.run_bar.show_written(outcome)

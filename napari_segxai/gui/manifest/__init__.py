@@ -1,0 +1,1 @@
+"""What the plugin manifest names: reader, writers, samples, commands, the demonstration."""

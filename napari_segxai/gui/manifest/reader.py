@@ -1,0 +1,68 @@
+"""The napari reader of NIfTI and FreeSurfer volumes, and of pictures that say how large their pixels are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_segxai import io
+
+LayerData = tuple[Any, dict[str, Any], str]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
+    """Return the reader for one path or a list of them, or None if one of them is not ours."""
+    paths = _as_list(path)
+    return read_volumes if paths and all(_ours(one) for one in paths) else None
+
+
+def read_volumes(path: Paths) -> list[LayerData]:
+    """Read volumes as napari layers: images, labels (see `io.is_label_volume`), colours or channels.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read; napari shows its one sentence.
+    """
+    from napari_segxai.io.layer_data import layers_from_image
+    from napari_segxai.io.nifti.read import is_label_volume, read_nifti
+
+    layers: list[LayerData] = []
+    for one in _as_list(path):
+        if io.ending(one) not in io.VOLUMES:
+            layers += layers_from_image(io.read_image(one))
+            continue
+        image = read_nifti(one)
+        labels = image.channel_axis is None and is_label_volume(
+            image.array, name=Path(one).name, intent=image.header["intent"]
+        )
+        layers += layers_from_image(image, "labels" if labels else "image")
+    return layers
+
+
+def _as_list(path: Paths) -> list[str]:
+    if isinstance(path, (str, os.PathLike)):
+        return [os.fspath(path)]
+    return [os.fspath(one) for one in path]
+
+
+def _ours(path: str) -> bool:
+    """Tell whether a file is for this reader. Other formats are named .hdr and .img too: look into these."""
+    kind = io.ending(path)
+    if kind in io.ZARR or kind in (".tif", ".tiff"):
+        return True
+    if kind not in io.VOLUMES or os.path.isdir(path):
+        return False
+    if kind not in (".hdr", ".img"):
+        return True
+    from napari_segxai.io.nifti.checks import pair
+
+    try:
+        with open(pair(Path(path))[0], "rb") as file:
+            size = file.read(4)
+    except OSError:
+        return False
+    return not {int.from_bytes(size, "little"), int.from_bytes(size, "big")}.isdisjoint({348, 540})

@@ -1,0 +1,1 @@
+"""The models that all docks offer, and which labels they draw."""

@@ -1,0 +1,76 @@
+"""Looking, in the background, which labels a model draws in an image: with forty labels most are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.gui import worker
+from napari_segxai.models.present import present_labels
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_segxai.models import SegmentationModel
+
+FEW = 2
+"""Labels, the background among them, with which there is nothing to look for."""
+
+_known: WeakKeyDictionary[SegmentationModel, list[tuple[ref[Layer], tuple[int, ...], tuple[str, ...]]]]
+_known = WeakKeyDictionary()
+"""What was found, for all docks: the layer, its data and time point, and the labels."""
+
+
+class LabelLook:
+    """Tells a dock which labels are drawn, as soon as that is known.
+
+    Parameters
+    ----------
+    dock
+        Who asks: has `shown`, `layer` and `model_box`. With it the look ends.
+    told
+        Called with the labels that are drawn.
+    """
+
+    def __init__(self, dock: Any, told: Callable[[tuple[str, ...]], None]):
+        self._dock, self._told = ref(dock), told
+        self._asked: tuple[Any, ...] = ()
+
+    def ask(self) -> None:
+        """Look at what the chosen model draws in the chosen image, once; a 2D model in the slice that is shown."""
+        dock = self._dock()
+        entry, layer = dock.model_box.entry, dock.layer
+        model = entry.model if entry is not None else None
+        if model is None or layer is None or len(model.labels) <= FEW:
+            return
+        try:
+            shown = dock.shown()
+        except UserError:
+            return  # said by the dock
+        what = (id(layer.data), *shown.image.layer.get("at", {}).values())
+        if (id(model), what) == self._asked:
+            return
+        self._asked = asked = (id(model), what)
+        for known, of, names in _known.get(model, []):
+            if known() is layer and of == what:
+                self._told(names)
+                return
+
+        def make() -> Steps[tuple[str, ...]]:
+            yield Step(0, 1, "looking which labels are drawn")
+            prediction = model.predict(shown.image, slice=shown.slice)
+            return present_labels(prediction, model.labels, overlapping=model.overlapping)
+
+        def done(outcome: worker.Outcome) -> None:
+            if outcome.result is None:
+                return  # a run says better what is wrong
+            _known.setdefault(model, []).append((ref(layer), what, outcome.result))
+            if asked == self._asked:
+                self._told(outcome.result)
+
+        job = worker.Job(make, lambda _: None, done)
+        dock.destroyed.connect(job.abandon)
+        worker.start(job)

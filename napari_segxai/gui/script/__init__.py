@@ -1,0 +1,1 @@
+"""Copy as Python: a result as a script that makes it again."""

@@ -1,0 +1,69 @@
+"""Putting a script on the clipboard, after the files that it needs have been written where the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.script.files import ScriptFiles
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_segxai.core.image import Image
+    from napari_segxai.gui.widgets.run_bar import RunBar
+
+
+def copy_script(
+    parent: QWidget,
+    run_bar: RunBar,
+    make: Callable[[ScriptFiles], str],
+    image: Image,
+    source: Layer | None,
+    folder: str | Path | None = None,
+) -> str:
+    """Put a script on the clipboard; returns it, or "" if nothing was copied.
+
+    Parameters
+    ----------
+    run_bar
+        Says what was done.
+    make
+        Returns the script; see `ScriptFiles`.
+    image, source
+        What was explained, and the layer that it was, if that is still there.
+    folder
+        Where to write what the script reads and no file holds; asked for when not given.
+    """
+    path = getattr(source.source, "path", None) if source is not None else None
+    files = ScriptFiles([path])
+    try:
+        text = make(files)
+        if files.wanted:
+            needs = _listed(files.wanted)
+            near = next((str(Path(one).parent) for one in (image.path, path) if one), "")
+            folder = folder or QFileDialog.getExistingDirectory(
+                parent, f"The script needs a file of {needs}: in which folder?", near
+            )
+            if not folder:
+                run_bar.show_status(f"Nothing was copied: the script needs a file of {needs}.")
+                return ""
+            files.save_in(folder, next(iter(image.header.get("joined", ())), image).name)
+            text = make(files)
+    except (UserError, OSError) as error:
+        run_bar.show_status(f"Nothing was copied: {error}", error=True)
+        return ""
+    QApplication.clipboard().setText(text)
+    said = "The script is on the clipboard."
+    if files.written:
+        said += f" It reads {_listed([path.name for path in files.written])}, saved in {files.folder}."
+    run_bar.show_status(said)
+    return text
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

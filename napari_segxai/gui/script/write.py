@@ -1,0 +1,260 @@
+"""A result as a Python script that makes it again in a process of its own."""
+
+from __future__ import annotations
+
+import pprint
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_segxai.checks.registry import all_checks
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.target import Box, Component, Point
+from napari_segxai.gui.script.files import ScriptFiles, at_index
+from napari_segxai.methods.registry import find_method, options_as_dict
+from napari_segxai.models import UntrustedCode
+from napari_segxai.models.card import read_card
+from napari_segxai.models.formats import builtin, folder
+from napari_segxai.models.loading.architecture import check_trust
+from napari_segxai.models.preprocessing.spatial import plane_of
+
+if TYPE_CHECKING:
+    from napari_segxai.analyses.compare.run import Plan
+    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.analyses.explain.result import Explanation
+    from napari_segxai.analyses.flow.result import Flow
+    from napari_segxai.analyses.sweep.run import SweepPlan
+    from napari_segxai.models import SegmentationModel
+
+BUILT_IN = "built-in "
+
+
+def python_of(explanation: Explanation, job: Job, files: ScriptFiles) -> str:
+    """Return Python code that makes an explanation again, and its trust checks.
+
+    Parameters
+    ----------
+    explanation, job
+        The result, and what was asked.
+    files
+        Where the script gets from what it cannot say in words; see there.
+    """
+    question = _Question(job, files)
+    defaults = {p.name: p.default for p in find_method(job.method.name).parameters}
+    changed = {
+        name: value for name, value in options_as_dict(job.options).items() if value != defaults.get(name)
+    }
+    call = [
+        "model",
+        "image",
+        "target",
+        f"method={job.method.name!r}",
+        *question.place(),
+        *([f"precision={job.precision!r}"] if job.precision != "auto" else []),
+        *_keywords(changed),
+    ]
+    lines = [f"explanation = sx.explain({', '.join(call)})"]
+    if asked := [row["check"] for row in explanation.record.trust]:
+        every = set(asked) == {check.name for check in all_checks()}
+        names = "" if every else f", checks={asked!r}"
+        lines += [
+            f"for verdict in sx.check(explanation, model, target{names}):",
+            "    print(verdict.word, verdict.check, verdict.sentence)",
+        ]
+    return question.script(*lines, 'explanation.save("explanation")')
+
+
+def python_of_flow(
+    flow: Flow,
+    files: ScriptFiles,
+    *,
+    layers: Sequence[str] | str | None = None,
+    truth: np.ndarray | None = None,
+) -> str:
+    """Return Python code that makes an information flow again.
+
+    Parameters
+    ----------
+    layers
+        The network layers that were asked for, as `information_flow` takes them.
+    truth
+        The true labels on the grid of the image, if they were given.
+    """
+    job = next(iter(flow.jobs.values()))
+    question = _Question(job, files, with_target=False)
+    call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
+    if layers is not None:
+        call.append(f"layers={layers!r}")
+    call += [f"{name}={code}" for name, code in question.target.items() if name != "label"]
+    call += question.truth(truth)
+    call += question.place()
+    tiles = flow.tiles.values()
+    kinds = [
+        k
+        for k, name in (("mean", "lost"), ("zero", "lost_zero"))
+        if any(getattr(t, name) is not None for t in tiles)
+    ]
+    if kinds:
+        call.append("causal=True")
+    if "zero" in kinds:
+        call.append(f"ablation={'both' if len(kinds) > 1 else 'zero'!r}")
+    defaults = {p.name: p.default for p in job.method.parameters}
+    own = {name: value for name, value in options_as_dict(job.options).items() if name != "layer"}
+    call += _keywords({name: value for name, value in own.items() if value != defaults.get(name)})
+    return question.script(f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")')
+
+
+def python_of_comparison(
+    plan: Plan,
+    files: ScriptFiles,
+    *,
+    methods: Sequence[tuple[str, Mapping[str, Any]]],
+    noise_model: str | None = None,
+) -> str:
+    """Return Python code that makes a comparison again.
+
+    Parameters
+    ----------
+    methods
+        Names, and parameters that are not the default.
+    noise_model
+        The file of the noise model, or None.
+    """
+    question = _Question(plan.job, files)
+    call = [
+        "model",
+        "image",
+        "target",
+        repr([(name, dict(values)) if values else name for name, values in methods]),
+    ]
+    given = []
+    for name, map in plan.maps.items():
+        values = map if isinstance(map, np.ndarray) else map.map
+        given.append(f"{name!r}: {question.array(values, f'the map {name}', 'map')}")
+    if given:
+        call.append(f"maps={{{', '.join(given)}}}")
+    call += question.truth(plan.truth)
+    call += _noise_model(noise_model)
+    call += [f"metrics={[metric.name for metric in plan.metrics]!r}", f"controls={plan.controls}"]
+    call += [*question.place(), *_keywords(plan.options)]
+    return question.script(f"comparison = sx.compare({', '.join(call)})", 'comparison.save("comparison")')
+
+
+def python_of_sweep(plan: SweepPlan, files: ScriptFiles, *, noise_model: str | None = None) -> str:
+    """Return Python code that makes a sweep again; see `python_of_comparison`."""
+    comparing = plan.comparing
+    question = _Question(comparing.job, files)
+    method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
+    call = ["model", "image", "target", repr(method), repr(dict(plan.grid)), *_noise_model(noise_model)]
+    call.append(f"metrics={[metric.name for metric in comparing.metrics]!r}")
+    call += [*question.place(), *_keywords(comparing.options)]
+    return question.script(f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")')
+
+
+class _Question:
+    """What all scripts have in common: the image, the model, and what is asked of them."""
+
+    def __init__(self, job: Job, files: ScriptFiles, *, with_target: bool = True):
+        self.job, self.files = job, files
+        code, self.seen = files.image(job.image, f"the image {job.image.name}")
+        self.lines = [f"image = {code}", *model_lines(job.model)]
+        self.target = {"label": repr(job.model.labels[job.model.label_index(job.target.label)])}
+        if (region := self._region(job.target.region)) is not None:
+            self.target["region"] = region
+        for name, default in (("score", "logit"), ("reduction", "mean")):
+            if (value := getattr(job.target, name)) != default:
+                self.target[name] = repr(value)
+        if with_target:
+            given = [self.target["label"], *(f"{k}={v}" for k, v in self.target.items() if k != "label")]
+            self.lines.append(f"target = sx.Target({', '.join(given)})")
+
+    def place(self) -> list[str]:
+        """Return where in the image, and with what, the question is answered."""
+        job = self.job
+        where = [f"slice={job.slice}"] if job.slice is not None else []
+        if axis := plane_of(job.model.card, job.image):
+            where.append(f"axis={axis}")
+        return [*where, f"seed={job.seed}", f"device={str(job.device)!r}"]
+
+    def array(self, values: np.ndarray, words: str, stem: str) -> str:
+        """Return code that gives an array on the grid of the image."""
+        return self.files.array(values, self.job.image, self.seen, words, stem)
+
+    def truth(self, truth: np.ndarray | None) -> list[str]:
+        """Return the argument that gives the truth, if there is one."""
+        return [] if truth is None else [f"truth={self.array(truth, 'the truth', 'truth')}"]
+
+    def script(self, *lines: str) -> str:
+        """Return the whole script."""
+        return "\n".join([*self.files.opening(), *self.lines, *lines, ""])
+
+    def _region(self, region: Any) -> str | None:
+        image, seen = self.job.image, self.seen
+        if region is None or isinstance(region, str):
+            return None if region is None else repr(region)
+        if isinstance(region, Point | Component):
+            return f"sx.{type(region).__name__}({at_index(region.at, image, seen)})"
+        if isinstance(region, Box):
+            corners = np.sort([at_index(corner, image, seen) for corner in (region.low, region.high)], axis=0)
+            low, high = (tuple(corner.tolist()) for corner in corners)
+            return f"sx.Box({low}, {high})"
+        return self.array(region, "the drawn region", "region")
+
+
+def model_lines(model: SegmentationModel) -> list[str]:
+    """Return the lines that get a model, and what has to be done by hand before they can."""
+    if model.source.startswith(BUILT_IN):
+        name = model.source.removeprefix(BUILT_IN)
+        stored = builtin.names().get(name)
+        return _loading(name, model, None if stored is None else read_card(stored / folder.CARD))
+    if model.path is not None:
+        card = model.path / folder.CARD if model.path.is_dir() else model.path.with_suffix(".yaml")
+        try:
+            stored = read_card(card)
+        except UserError:
+            stored = None  # it was loaded with a card of its own, or the file has gone
+        lines = _loading(str(model.path), model, stored)
+        if model.card.architecture is None or not model.path.is_dir():
+            return lines
+        try:
+            check_trust(model.card.architecture, model.path / folder.CARD)
+        except UntrustedCode as code:
+            trusting = lines[-1].removesuffix(")") + ", trust=True)"
+            return [
+                *lines[:-1],
+                f"# This model runs the Python module {code.module} in {str(code.path)!r}.",
+                "# If you trust it, take the second of these two lines instead of the first.",
+                lines[-1],
+                f"# {trusting}",
+            ]
+        except UserError:
+            pass  # said when the script runs
+        return lines
+    kind = type(model.module).__name__
+    return [
+        f"# The network, a {kind}, was made in a script or in the console, and no file holds it:",
+        "# write here how it is made, with its weights, in the place of make_network().",
+        "network = make_network()",
+        *_card_lines(model),
+        "model = sx.load_model(network, card=card)",
+    ]
+
+
+def _loading(source: str, model: SegmentationModel, stored: Any) -> list[str]:
+    if stored == model.card:
+        return [f"model = sx.load_model({source!r})"]
+    return [*_card_lines(model), f"model = sx.load_model({source!r}, card=card)"]
+
+
+def _card_lines(model: SegmentationModel) -> list[str]:
+    fields = model.card.model_dump(exclude_defaults=True)
+    return f"card = {pprint.pformat(fields, sort_dicts=False, width=100)}".splitlines()
+
+
+def _noise_model(path: str | None) -> list[str]:
+    return [] if path is None else [f"noise_model={path!r}"]
+
+
+def _keywords(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in values.items()]

@@ -1,0 +1,1 @@
+"""Between the docks and the viewer: layers, frames, picking, what is seen."""

@@ -1,0 +1,301 @@
+"""What has to be asked or said about the chosen image: its axes, a layer per channel, the slice that a 2D model sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.picking import Picker
+from napari_segxai.gui.viewer.shown import Shown, joined, meta_of, shown, world_matrix
+from napari_segxai.gui.widgets.fields import combo, plain_label
+from napari_segxai.io.axes import alternatives
+from napari_segxai.io.joining import join_channels
+from napari_segxai.io.layer_data import file_geometry, readings_of
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image as ImageLayer
+
+    from napari_segxai.models.card import ModelCard
+
+ASK = "choose…"
+
+_told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""What users said the axes of layers are; known to all docks."""
+
+
+class ImageDetails(QWidget):
+    """The rows below the image; those that have nothing to ask or to say are hidden.
+
+    Attributes
+    ----------
+    changed
+        Emitted when something else is chosen here.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.viewer = viewer
+        self.axes_box = combo(
+            "What the axes of the layer are: T time, C channels, Z Y X space, P another of which one place is taken. "
+            "Asked because neither its axis labels nor its units tell."
+        )
+        self.rows = QFormLayout()
+        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows.setVerticalSpacing(2)
+        self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.rows.addRow("Axes", self.axes_box)
+        self.note = plain_label()
+        self.note.setWordWrap(True)
+        self.note.setMinimumWidth(190)  # its least height is that at its least width
+        self.at_click = QPushButton()
+        self.at_click.setText("Slice at a click")
+        self.at_click.setCheckable(True)
+        self.at_click.setToolTip(
+            "Shift-click in the canvas: the model then sees its slice through that point."
+        )
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(self.rows)
+        column.addWidget(self.note)
+        column.addWidget(self.at_click)
+        self.channel_boxes: list[QComboBox] = []
+        self._layer: ref[ImageLayer] | None = None
+        self._sources: list[ref[ImageLayer]] = []
+        self._names: tuple[str, ...] = ()
+        self._offered: list[str] = []
+        self._plane = 0
+        self.picker = Picker(
+            viewer,
+            self._source,
+            self._picked,
+            lambda: self.at_click.setChecked(False),
+            "where the slice lies",
+        )
+        self.at_click.toggled.connect(lambda on: self.picker.enter() if on else self.picker.leave())
+        self.axes_box.activated.connect(lambda _: self._on_axes())
+        self._tell("", False)
+        self.rows.setRowVisible(self.axes_box, False)
+        self._fit()
+
+    def could_be(self, layer: ImageLayer, sources: Sequence[ImageLayer], channels: int | None) -> Shown:
+        """Return what a layer could be for a model with so many channels; of layers with one, any are joined.
+
+        Raises
+        ------
+        UserError
+            If the layer is no image, or its axes can be read in several ways.
+        """
+        found = shown(layer, self.viewer, channels, axes=_told.get(layer))
+        others = [own for own in sources if own is not layer and _may_join(own, layer)]
+        if channels is None or found.image.channels == channels or len(others) < channels - 1:
+            return found
+        if found.image.channels > 1 or "C" in found.image.layer["letters"]:
+            return found
+        one = [found.image, *[shown(own, self.viewer, 1).image for own in others[: channels - 1]]]
+        return Shown(join_channels(one), None, found.notes)
+
+    def shown(self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard) -> Shown:
+        """Return what is explained of a layer, and ask and say here what has to be.
+
+        Parameters
+        ----------
+        sources
+            All image layers, of which channels may be joined.
+
+        Raises
+        ------
+        UserError
+            If the layer is no image for the model, or a choice has to be made here first.
+        """
+        self._layer = ref(layer)
+        try:
+            self._offer_axes(layer, wanted)
+            if self._offer_channels(layer, sources, wanted):
+                chosen = self._chosen_channels(wanted)
+                found = joined(chosen, self.viewer, wanted, [_told.get(one) for one in chosen])
+            else:
+                found = shown(layer, self.viewer, wanted, axes=_told.get(layer))
+        except UserError:
+            self._tell("", False)
+            raise
+        if found.slice is not None:
+            self._plane = found.image.layer["spatial"][found.image.plane]
+        self._tell("\n".join(found.notes), found.other_plane)
+        return found
+
+    # -- axes ---------------------------------------------------------------------------------------------
+
+    def _offer_axes(self, layer: ImageLayer, card: ModelCard) -> None:
+        """Offer what the axes may be, where it is not told by the layer."""
+        shape, meta = layer.data.shape, meta_of(layer, self.viewer)
+        found = readings_of(shape, meta, channels=len(card.channels), dims=card.spatial_dims)
+        fitting = [axes for axes in found if axes.fits]
+        ask = len(fitting) > 1 or not found[0].told or layer in _told
+        if ask:
+            rgb = bool(meta["rgb"])
+            volume = file_geometry(meta["metadata"], shape[: layer.ndim]) is not None
+            texts = [axes.letters for axes in fitting or found[:1]]
+            texts += alternatives(layer.ndim, volume=volume, rgb=rgb)
+            offered = [ASK, *dict.fromkeys(texts)] if len(fitting) > 1 else list(dict.fromkeys(texts))
+            if [self.axes_box.itemText(k) for k in range(self.axes_box.count())] != offered:
+                self.axes_box.clear()
+                self.axes_box.addItems(offered)
+            self.axes_box.setCurrentText(_told.get(layer, offered[0]))
+        self.rows.setRowVisible(self.axes_box, ask)
+        self._fit()
+
+    def _on_axes(self) -> None:
+        layer = self._source()
+        if layer is None:
+            return
+        if self.axes_box.currentText() == ASK:
+            _told.pop(layer, None)
+        else:
+            _told[layer] = self.axes_box.currentText()
+        self.changed.emit()
+
+    # -- channels -----------------------------------------------------------------------------------------
+
+    def _offer_channels(self, layer: ImageLayer, sources: Sequence[ImageLayer], card: ModelCard) -> bool:
+        """Offer a layer for every channel, where the model takes several and the layer has one."""
+        count, meta = len(card.channels), meta_of(layer, self.viewer)
+        found = readings_of(layer.data.shape, meta, channels=count, dims=card.spatial_dims)
+        alone = not meta["rgb"] and not any(axes.channel is not None for axes in found)
+        if (text := _told.get(layer)) is not None:
+            alone = alone and "C" not in text
+        others = [own for own in sources if _may_join(own, layer)]
+        wanted = count > 1 and alone and len(others) > 1
+        names = card.channels if wanted else ()
+        offered = [own.name for own in others] if wanted else []
+        if (names, offered) == (self._names, self._offered) and [weak() for weak in self._sources] == others:
+            return wanted
+        kept = {box.property("channel"): self._at(box) for box in self.channel_boxes}
+        for box in self.channel_boxes:
+            self.rows.removeRow(box)
+        self.channel_boxes, self._sources = [], [ref(own) for own in others]
+        self._names, self._offered = names, offered
+        guess = match_channels(names, [own.name for own in others], layer.name)
+        for name in names:
+            box = combo(f"The layer that holds the channel {name}.")
+            box.setProperty("channel", name)
+            box.addItems([ASK, *[own.name for own in others]])
+            before = kept.get(name)
+            index = others.index(before) if before in others else guess.get(name)
+            box.setCurrentIndex(0 if index is None else index + 1)
+            box.currentIndexChanged.connect(lambda _: self.changed.emit())
+            self.rows.addRow(name, box)
+            self.channel_boxes.append(box)
+        self._fit()
+        return wanted
+
+    def _at(self, box: QComboBox) -> ImageLayer | None:
+        index = box.currentIndex() - 1
+        return self._sources[index]() if 0 <= index < len(self._sources) else None
+
+    def _chosen_channels(self, card: ModelCard) -> list[ImageLayer]:
+        chosen = [self._at(box) for box in self.channel_boxes]
+        for name, layer in zip(card.channels, chosen, strict=True):
+            if layer is None:
+                raise UserError(
+                    f"{card.name} takes {len(card.channels)} channels: choose the layer of {name!r}."
+                )
+        for layer in chosen:
+            if chosen.count(layer) > 1:
+                raise UserError(
+                    f"the layer {layer.name!r} is chosen for two channels; choose one layer for each."
+                )
+        return chosen
+
+    # -- slices -------------------------------------------------------------------------------------------
+
+    def _source(self) -> ImageLayer | None:
+        layer = self._layer() if self._layer is not None else None
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def _picked(self, index: tuple[int, ...]) -> None:
+        """Move the slider of the model's slices to a point of the layer."""
+        layer = self._source()
+        if layer is None:
+            return
+        n, matrix = layer.ndim, world_matrix(layer, self.viewer)
+        place = matrix[:n, :n] @ np.asarray(index, float) + matrix[:n, n]
+        self.viewer.dims.set_point(self.viewer.dims.ndim - n + self._plane, float(place[self._plane]))
+        self.changed.emit()
+
+    def _tell(self, words: str, other_plane: bool) -> None:
+        self.note.setText(words)
+        self.note.setVisible(bool(words))
+        self.at_click.setVisible(other_plane)
+        if not other_plane and self.picker.active:
+            self.picker.leave()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Take no room where there is nothing to ask or to say."""
+        parts = (self.note, self.at_click)
+        asked = self.rows.isRowVisible(self.axes_box) or bool(self.channel_boxes)
+        if self.parent() is not None:
+            self.setVisible(asked or any(not part.isHidden() for part in parts))
+
+
+def _may_join(one: ImageLayer, other: ImageLayer) -> bool:
+    """Tell whether two layers can hold channels of one image: one grid, one place."""
+    same = one.data.shape == other.data.shape and not one.rgb and not other.rgb
+    if not same or one.ndim != other.ndim:
+        return False
+    there, here = world_matrix(one, None), world_matrix(other, None)
+    far = np.array([*other.data.shape[: other.ndim], 1.0])
+    return bool((np.abs(there - here) @ far < 0.05 * np.abs(here[:-1, :-1]).max(0).min()).all())
+
+
+def match_channels(names: Sequence[str], layers: Sequence[str], first: str) -> dict[str, int]:
+    """Return which layer holds which channel, by name, or by their numbers where they are one family.
+
+    Parameters
+    ----------
+    names
+        Of the channels of a model, e.g. "T1", "T2", "FLAIR".
+    layers
+        Names of layers, e.g. "BRATS_001_t1"; of one layer's split channels "cells", "cells [1]", ...
+    first
+        The layer that was chosen as the image.
+
+    Returns
+    -------
+    dict
+        Positions in `layers` by channel, for the channels that are told.
+    """
+    tokens = [[token for token in re.split(r"[^a-z0-9]+", name.lower()) if token] for name in layers]
+    out: dict[str, int] = {}
+    for test in (_whole, _within):
+        for name in names:
+            free = [k for k in range(len(layers)) if k not in out.values()]
+            fits = [k for k in free if test(re.sub(r"[^a-z0-9]+", "", name.lower()), tokens[k])]
+            if name not in out and len(fits) == 1:
+                out[name] = fits[0]
+    if not out:
+        base = re.sub(r" \[\d+\]$", "", first)
+        family = [k for k, name in enumerate(layers) if re.fullmatch(re.escape(base) + r"( \[\d+\])?", name)]
+        if len(family) == len(names):
+            number = lambda k: int((re.findall(r" \[(\d+)\]$", layers[k]) or [0])[0])  # noqa: E731
+            out = dict(zip(names, sorted(family, key=number), strict=True))
+    return out
+
+
+def _whole(name: str, tokens: Sequence[str]) -> bool:
+    return name in tokens or name == "".join(tokens)
+
+
+def _within(name: str, tokens: Sequence[str]) -> bool:
+    return name in "".join(tokens)

@@ -1,0 +1,328 @@
+"""Choosing a model: built-in, registered in this session, or from a folder or file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_segxai.core.errors import UserError, plain
+from napari_segxai.core.image import Image
+from napari_segxai.gui.models import recent
+from napari_segxai.gui.models.store import Entry, ModelStore
+from napari_segxai.gui.widgets.fields import plain_label, tip
+from napari_segxai.models import UntrustedCode
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.formats import folder, torchscript
+from napari_segxai.models.loading.architecture import check_trust
+
+
+class ModelBox(QWidget):
+    """The list of models with a button to load one, a line of facts, and what does not fit.
+
+    The list is the same in all docks; what is chosen is not. Until somebody chooses, a model that takes the image is
+    chosen; afterwards only the user chooses, and what does not fit is said.
+
+    Attributes
+    ----------
+    changed
+        Emitted when another model is chosen, and when the chosen one has been loaded.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.store = ModelStore.shared()
+        self.combo = QComboBox()
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.browse = QPushButton("Load model…")
+        self.browse.setToolTip("Load a model folder (model.yaml), a TorchScript file, or a model of late.")
+        self.menu = QMenu(self.browse)
+        self.menu.setToolTipsVisible(True)
+        self.menu.aboutToShow.connect(self._offer)
+        self.browse.setMenu(self.menu)
+        self.facts = _text()
+        self.note = _text()
+        self.note.setStyleSheet("color: #ffb454;")
+        self.note.hide()
+        row = QHBoxLayout()
+        row.addWidget(self.facts, 1)
+        row.addWidget(self.browse, 0, Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.combo)
+        layout.addLayout(row)
+        layout.addWidget(self.note)
+        self._entry: Entry | None = None
+        self._by_user = False
+        self._refused = ""  # why what was to be loaded is not in the list
+        self._read: Callable[[int], Image] | None = None
+        self._fill()
+        self.combo.currentIndexChanged.connect(lambda _: self._on_chosen())
+        self.combo.activated.connect(lambda _: self._on_again())
+        self.store.listed.connect(self._fill)
+        self.store.changed.connect(self._on_loaded)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The models, in the order of the list."""
+        return self.store.entries
+
+    @property
+    def entry(self) -> Entry | None:
+        """The chosen entry."""
+        return self._entry
+
+    @property
+    def problem(self) -> str:
+        """Why the chosen model could not be loaded; "" while nothing is known against it."""
+        return self._entry.problem if self._entry is not None else ""
+
+    def refresh_registered(self) -> None:
+        """Add models that were registered in the console since."""
+        self.store.refresh_registered()
+
+    def prefer(self, read: Callable[[int], Image]) -> None:
+        """Grey out the models that cannot take an image; as long as nobody has chosen one, choose one that can.
+
+        Parameters
+        ----------
+        read
+            Returns the image for a model with this many channels; raises a UserError where it cannot be told.
+        """
+        self._read = read
+        scores = self._grey()
+        current = self.combo.currentIndex()
+        if not self._by_user and max(scores, default=0) and not (current >= 0 and scores[current]):
+            self.combo.setCurrentIndex(scores.index(max(scores)))
+            self._by_user = False
+        self._tell()
+
+    def ensure_loaded(self) -> None:
+        """Load the chosen model in the background if it is not loaded yet, and was not found to be unloadable."""
+        if self._entry is not None:
+            self.store.load(self._entry)
+
+    def open(self, path: str | Path, *, trust: bool = False) -> None:
+        """Add the model folder or file at `path` to the list of all docks and choose it here.
+
+        Raises
+        ------
+        UserError
+            If it is no model.
+        """
+        entry = self.store.read(path)
+        if trust:
+            entry.trust, entry.failed = True, ()
+        self._choose(entry)
+
+    def _choose(self, entry: Entry) -> None:
+        self.store.add(entry)
+        self.combo.setCurrentIndex(self.entries.index(entry))
+        self._by_user, self._refused = True, ""
+        self._tell()
+        self.changed.emit()  # also where it was chosen before: it may have been loaded in vain
+
+    # -- keeping the list true ----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Show the list; keep the chosen entry, or what took its place."""
+        index = self.combo.currentIndex()
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        for entry in self.entries:
+            self.combo.addItem(self.store.title(entry))
+            self.combo.setItemData(self.combo.count() - 1, str(entry.path or ""), Qt.ItemDataRole.ToolTipRole)
+        if self._entry in self.entries:
+            index = self.entries.index(self._entry)
+        self.combo.setCurrentIndex(max(0, min(index, len(self.entries) - 1)))
+        self.combo.blockSignals(False)
+        self._grey()
+        if self._at() is not self._entry:
+            self._entry = self._at()
+            self._tell()
+            self.changed.emit()
+
+    def _at(self) -> Entry | None:
+        index = self.combo.currentIndex()
+        return self.entries[index] if 0 <= index < len(self.entries) else None
+
+    def _grey(self) -> list[int]:
+        """Grey out what cannot take the image; returns how well every model fits it, 0 for not at all."""
+        if self._read is None:
+            return []
+        scores = []
+        for index, entry in enumerate(self.entries):
+            reason, score = self._misfit(entry.card)
+            scores.append(score)
+            item = self.combo.model().item(index)
+            item.setEnabled(not reason)
+            item.setToolTip(tip(reason or str(entry.path or "")))
+        return scores
+
+    def _misfit(self, card: ModelCard) -> tuple[str, int]:
+        """Say why a model cannot take the image ("" if it can), and how well it fits; see `misfit`."""
+        if self._read is None:
+            return "", 0
+        try:
+            image = self._read(len(card.channels))
+        except UserError:
+            return "", 0  # there is no image, or nobody knows yet what its axes are
+        return misfit(card, image)
+
+    def _on_chosen(self) -> None:
+        self._entry, self._by_user, self._refused = self._at(), True, ""
+        self._tell()
+        self.changed.emit()
+
+    def _on_again(self) -> None:
+        """Somebody looked at the list and took what was chosen already: that is a choice, too."""
+        self._by_user, self._refused = True, ""
+        self._tell()
+        self.ensure_loaded()
+
+    def _on_loaded(self, entry: Entry) -> None:
+        if entry is self._entry:
+            self._tell()
+            self.changed.emit()
+
+    def _tell(self) -> None:
+        """Say what the chosen model is, and what does not fit."""
+        entry = self._entry
+        said = [self._refused]
+        if entry is None:
+            self.facts.setText("")
+        else:
+            card = entry.card
+            seen = ", ".join(card.channels) if len(card.channels) <= 4 else f"{len(card.channels)} channels"
+            several = "labels may overlap" if card.overlapping else ""
+            facts = [f"{card.spatial_dims}D", seen, several, card.licence.partition(" (")[0]]
+            self.facts.setText(" · ".join(fact for fact in facts if fact))
+            about = _about(card)
+            self.facts.setToolTip(about)
+            self.combo.setToolTip(about or "The network that is explained.")
+            said = [self._refused or self._misfit(card)[0], *(entry.model.notes if entry.model else ())]
+        self.note.setText("\n".join(f"⚠ {note}" for note in said if note))
+        self.note.setVisible(any(said))
+
+    # -- loading ------------------------------------------------------------------------------------------
+
+    def _offer(self) -> None:
+        """Fill the menu with the ways to a model."""
+        self.menu.clear()
+        self.menu.addAction("Model folder…", self._browse_folder)
+        self.menu.addAction("TorchScript file…", self._browse_file)
+        models = recent.recent_models()
+        if not models:
+            return
+        self.menu.addSection("Recent")
+        for model in models:
+            path = Path(model.path)
+            action = self.menu.addAction(f"{model.name}  ({path.name})".replace("&", "&&"))
+            action.setToolTip(tip(str(path)))
+            action.triggered.connect(lambda *_, path=path: self.open_asking(path))
+        self.menu.addSeparator()
+        self.menu.addAction("Forget recent models", recent.forget_all)
+
+    def _browse_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a model folder")
+        if path:
+            self.open_asking(Path(path))
+
+    def _browse_file(self) -> None:
+        pattern = " ".join(f"*{suffix}" for suffix in torchscript.SUFFIXES)
+        path, _ = QFileDialog.getOpenFileName(self, "Open a TorchScript file", "", f"TorchScript ({pattern})")
+        if path:
+            self.open_asking(Path(path))
+
+    def open_asking(self, path: Path) -> None:
+        """Add the model at `path` and choose it, after a yes to the code that comes with it.
+
+        What is wrong with it is said below the list; the chosen model stays.
+        """
+        try:
+            entry = self.store.read(path)
+            if not self._is_trusted(entry):
+                raise UserError(f"{path} was not loaded: its code was not trusted.")
+        except UserError as error:
+            self._refused = str(error)
+            self._tell()
+            return
+        self._choose(entry)
+
+    def _is_trusted(self, entry: Entry) -> bool:
+        """Ask before code that comes with a model is run; once in a session."""
+        place = entry.card.architecture
+        if place is None or entry.trust or entry.model is not None or entry.path is None:
+            return True
+        try:
+            check_trust(place, entry.path / folder.CARD)
+        except UntrustedCode as code:
+            answer = QMessageBox.question(
+                self,
+                "Run code of this model?",
+                tip(
+                    f"This model runs the Python module {code.module}\n\n{plain(str(code.path))}\n\nDo you trust this file?"
+                ),
+                QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
+                QMessageBox.StandardButton.No,  # who presses Enter without reading has not said yes
+            )
+            entry.trust = answer == QMessageBox.StandardButton.Yes
+            return entry.trust
+        return True
+
+
+def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
+    """Say why a model cannot take an image, "" if it can; and how well it fits: 0 not, 3 as a whole.
+
+    Less, 1 or 2, where the model gets it slice by slice, or one of its channels alone.
+    """
+    if card.spatial_dims > image.spatial_dims:
+        return f"This model works on volumes; {image.name} is 2D.", 0
+    wanted = len(card.channels)
+    if wanted != image.channels:
+        names = f" ({', '.join(card.channels)})" if wanted <= 6 else ""
+        need = f"{wanted} channel{'s' if wanted > 1 else ''}{names}"
+        return f"This model needs {need}; {image.name} has {image.channels}.", 0
+    whole = card.spatial_dims == image.spatial_dims
+    one_of_several = image.channel_axis is None and "C" in image.at
+    return "", 1 + whole + (not one_of_several)
+
+
+def _about(card: ModelCard) -> str:
+    about = {
+        "": card.description,
+        "Trained on": card.trained_on,
+        "Not for": card.not_for,
+        "Measured": card.validation,
+        "Credit": card.credit,
+        "Licence": card.licence,
+    }
+    lines = [
+        f"{title}: {escape(text, quote=False)}" if title else escape(text, quote=False)
+        for title, text in about.items()
+        if text
+    ]
+    return "".join(f"<p>{line}</p>" for line in lines)
+
+
+def _text() -> QLabel:
+    label = plain_label()
+    label.setWordWrap(True)
+    label.setMinimumWidth(60)
+    return label

@@ -1,0 +1,217 @@
+"""Jobs in a worker thread: one at a time in the process, cancelled within one forward pass.
+
+Every error becomes part of the outcome: napari's generator workers swallow a RuntimeError, and most of torch's
+errors are RuntimeErrors.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import ref
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QThreadPool
+
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.gui.viewer.layers import is_open
+
+INTERVAL = 0.1
+"""Seconds between two reports to the window."""
+
+LOOK = 0.7
+"""Seconds between two looks at what there is so far, at least."""
+
+LOOKING = 0.1
+"""Share of the time that looking may take."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes
+    ----------
+    result
+        What it returned; after a cancel or an error what there was until then, or None.
+    error
+        What it raised, without the frames that would keep tensors alive.
+    trace
+        The traceback as text.
+    cancelled
+        Whether it was stopped on request.
+    seconds
+        Wall-clock time.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    trace: str = ""
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a running job has found so far, made in its own thread while it waits."""
+
+    result: Any
+
+
+@dataclass(eq=False)
+class Job:
+    """A job that waits, runs or has ended. The callbacks are called in the GUI thread.
+
+    They are not called any more once the viewer is closed, if there is one: then nobody is there to be told.
+    """
+
+    make: Callable[[], Steps[Any]]
+    on_step: Callable[[Step], None]
+    on_done: Callable[[Outcome], None]
+    on_look: Callable[[Any], None] | None = None
+    viewer: ref[Any] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    steps: Steps[Any] | None = None
+    step: Step | None = None
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it ends before its next pass."""
+        self.stop.set()
+
+    def abandon(self, *_: object) -> None:
+        """Stop without telling anyone: who asked is gone."""
+        self.on_step = self.on_done = lambda _: None
+        self.on_look = None
+        self.stop.set()
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the viewer, for which it is done, is closed."""
+        if self.viewer is None:
+            return False
+        viewer = self.viewer()
+        return viewer is None or not is_open(viewer)
+
+    def forget(self) -> None:
+        """Let go of everything: napari keeps every worker as long as its window, and so everything that it leads to."""
+        if self.steps is not None:
+            self.steps.close()
+        self.make = self.on_step = self.on_done = _nothing
+        self.on_look = self.steps = self.step = None
+
+    def report(self, news: Step | Look) -> None:
+        """Pass on what the worker says."""
+        if self.is_orphaned:
+            self.abandon()
+        if isinstance(news, Step):
+            self.on_step(news)
+        elif self.on_look is not None:
+            self.on_look(news.result)
+
+
+_waiting: deque[Job] = deque()
+_running: Job | None = None
+
+
+def start(job: Job) -> Job:
+    """Run `job` as soon as no other one runs."""
+    _waiting.append(job)
+    _next()
+    return job
+
+
+def is_waiting(job: Job) -> bool:
+    """Tell whether another job has to end first."""
+    return job in _waiting
+
+
+def _next() -> None:
+    global _running
+    if _running is not None or not _waiting:
+        return
+    job = _running = _waiting.popleft()
+    # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
+    worker = create_worker(_work, job, _start_thread=False, _ignore_errors=True)
+    outcomes: list[Outcome] = []
+    worker.yielded.connect(lambda news: job.report(news))
+    worker.returned.connect(outcomes.append)
+
+    def finished() -> None:
+        global _running
+        _running = None
+        # A worker that napari itself aborted (the window closes) returns nothing.
+        outcome = outcomes.pop() if outcomes else Outcome(cancelled=True)
+        on_done = _nothing if job.is_orphaned else job.on_done
+        job.forget()
+        try:
+            on_done(outcome)
+        finally:
+            _next()
+
+    worker.finished.connect(finished)
+    worker.aborted.connect(job.cancel)
+    worker.start()
+
+
+@atexit.register
+def end() -> None:
+    """Stop what runs, and wait for it: Qt's objects go with the process, and a worker that misses them aborts it.
+
+    napari does so when its event loop ends, which a script that turns no loop, or a console, never does.
+    """
+    _waiting.clear()
+    if _running is not None:
+        _running.cancel()
+        QThreadPool.globalInstance().waitForDone()
+
+
+def _work(job: Job) -> Iterator[Step | Look]:
+    start_time = time.perf_counter()
+    reported = 0.0
+    next_look = start_time + LOOK
+    try:
+        job.steps = job.make()
+        while True:
+            if job.stop.is_set():
+                return Outcome(_partial(job.step), cancelled=True, seconds=time.perf_counter() - start_time)
+            try:
+                job.step = next(job.steps)
+            except StopIteration as done:
+                return Outcome(done.value, seconds=time.perf_counter() - start_time)
+            now = time.perf_counter()
+            if now - reported > INTERVAL:
+                reported = now
+                yield job.step
+            if job.on_look is not None and job.step.partial is not None and now > next_look:
+                look = Look(_partial(job.step))
+                after = time.perf_counter()
+                next_look = after + max(LOOK, (after - now) / LOOKING)
+                if look.result is not None:
+                    yield look
+                del look
+    except Exception as error:
+        trace = traceback.format_exc()
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        return Outcome(_partial(job.step), error, trace, seconds=time.perf_counter() - start_time)
+    finally:
+        if job.steps is not None:
+            job.steps.close()
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _partial(step: Step | None) -> Any:
+    if step is None or step.partial is None:
+        return None
+    try:
+        return step.partial()
+    except Exception:  # what is left of an out-of-memory error may not be showable
+        return None

@@ -1,0 +1,91 @@
+"""Several images of one channel each, joined into one image with channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image, Lazy
+
+
+def join_channels(images: Sequence[Image]) -> Image:
+    """Join images that lie on one grid at one place, such as the sequences of an MR examination, as channels.
+
+    Parameters
+    ----------
+    images
+        One per channel, in the order of the model's channels, each without a channel axis.
+
+    Returns
+    -------
+    Image
+        With the channels in front, and the place of the first. Nothing is read before its values are needed.
+
+    Raises
+    ------
+    UserError
+        If they do not lie on one grid, or have channels already.
+
+    Examples
+    --------
+    >>> import napari_segxai as sx
+    >>> names = ["t1.nii.gz", "t2.nii.gz"]
+    >>> image = sx.join_channels([sx.read_image(name) for name in names])  # doctest: +SKIP
+    """
+    images = list(images)
+    if not images:
+        raise UserError("name one image at least to join.")
+    first = images[0]
+    for image in images:
+        if image.channels > 1:
+            raise UserError(
+                f"{image.name} has {image.channels} channels already; join images of one channel each."
+            )
+        if image.time_axis is not None:
+            raise UserError(
+                f"{image.name} has {image.frames} time points; choose one with image.frame(index)."
+            )
+        if image.spatial_shape != first.spatial_shape:
+            raise UserError(
+                f"{image.name} has shape {image.spatial_shape}, but {first.name} has {first.spatial_shape}; channels lie "
+                "on one grid: resample one of them."
+            )
+        if not same_place(image, first):
+            raise UserError(
+                f"{image.name} and {first.name} lie at different places, so their pixels do not belong together; align "
+                "and resample one of them."
+            )
+    dtype = np.result_type(*(image.dtype for image in images))
+
+    def read() -> np.ndarray:
+        return np.stack([np.asarray(image.channels_first()[0], dtype) for image in images])
+
+    shape = (len(images), *first.spatial_shape)
+    header = {**first.header, "joined": tuple(images), "rgb": False}
+    return replace(
+        first,
+        array=Lazy(read, shape, dtype),
+        channel_axis=0,
+        time_axis=None,
+        path=None,
+        name=" + ".join(image.name for image in images),
+        header=header,
+    )
+
+
+def same_place(one: Image, other: Image) -> bool:
+    """Tell whether two images of one shape lie at one place, as far as both know."""
+    from napari_segxai.io.layer_data import index_to_world
+
+    n = one.spatial_dims
+    far = np.array([*(size - 1 for size in one.spatial_shape), 1.0])
+    if one.affine is not None and other.affine is not None:
+        step = min(one.spacing)
+        return bool((np.abs(one.affine - other.affine)[:3] @ far < 0.05 * step).all())
+    if one.layer and other.layer:
+        mine, theirs = index_to_world(one.layer, n), index_to_world(other.layer, n)
+        return bool((np.abs(mine - theirs)[:n] @ far < 0.05 * min(one.spacing)).all())
+    return bool(np.allclose(one.spacing, other.spacing, rtol=1e-3) or "pixel" in (one.units, other.units))

@@ -1,0 +1,1 @@
+"""NIfTI and FreeSurfer volumes, in and out."""

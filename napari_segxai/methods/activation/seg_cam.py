@@ -1,0 +1,92 @@
+"""Seg-CAM: the evidence map of a 1x1 head, straight from its weights.
+
+    L = sum_k W[label, k] A^k,   A = what enters the 1x1 convolution that ends the network
+
+Zhou, Khosla, Lapedriza, Oliva, Torralba, CVPR 2016, carried over to segmentation networks that end in a 1x1
+convolution. No gradient and no choice of a network layer; over the whole image, the map adds up to the label's
+logits minus the bias. As the last decoder layer decides but does not see far, the map restates the logit map: it
+shows what the network says, not why. For a one-logit network, the background's map is minus the object's. Cost: 1
+forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.primitives.activations import entering
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.methods.registry import explainer
+from napari_segxai.models.introspection.dispatch import DispatchMode
+from napari_segxai.models.introspection.layers import NetworkLayer, not_run
+from napari_segxai.models.introspection.modules import as_weights, find_module
+
+if TYPE_CHECKING:
+    from napari_segxai.models.network import SegmentationModel
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of seg-cam: none."""
+
+
+@explainer(
+    "seg-cam",
+    title="Seg-CAM",
+    family="intermediate features",
+    question="layer",
+    needs=("network layers",),
+    summary="how the last features add up to the label, from the weights of a 1x1 head",
+    unit="part of the logit",
+    source="Zhou et al., CVPR 2016",
+    options=Options,
+    passes=lambda options, size: Passes(1, 0),
+)
+def seg_cam(question: Question, options: Options) -> Steps[Finding]:
+    """Sum the features that enter the head with the head's weights."""
+    model = question.model
+    head = _head(model)
+    with entering(model, head.name) as entered, torch.inference_mode():
+        logits = question.forward(question.input)
+    question.remember_logits(logits.clone())
+    question.pixels  # noqa: B018 - an empty region is told
+    yield question.step("forward pass")
+    if not entered:
+        raise not_run(model.name, head.name)
+    module = find_module(model.module, head.name)
+    with torch.no_grad(), _WithoutBias():
+        sums = module(as_weights(entered[0], module))[0].float()  # one per output of the head
+    if len(sums) == len(model.labels):
+        return Finding(sums[question.label])
+    if len(model.labels) == 2 or question.label > 0:  # no output for the background
+        return Finding(sums[question.label - 1] if question.label else -sums[0])
+    raise UserError(
+        f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
+    )
+
+
+class _WithoutBias(DispatchMode):
+    """While open, convolutions add no bias: what is left is the sum of the features with the weights that are used,
+    however a module keeps them (grouped, transposed, normalised).
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            args = (*args[:2], None, *args[3:])
+        return func(*args, **(kwargs or {}))
+
+
+def _head(model: SegmentationModel) -> NetworkLayer:
+    name = model.roles.linear_head
+    if name is not None:
+        head = next(layer for layer in model.example_layers if layer.name == name)
+        if head.convolution and "@" not in name:
+            return head
+    raise UserError(
+        f"{model.name} does not end in a 1x1 convolution, which seg-cam needs; use seg-hires-grad-cam at its last network "
+        "layer, which is the same for such a head."
+    )

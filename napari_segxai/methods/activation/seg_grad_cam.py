@@ -1,0 +1,66 @@
+"""Seg-Grad-CAM: channels of one network layer, each weighted by its mean gradient.
+
+    L = sum_k alpha_k A^k,   alpha_k = mean over positions of d y / d A^k,   y = score of the label over M
+
+Vinogradova, Dibrov, Myers, AAAI 2020 (student abstract), after Selvaraju et al. 2017. The map is kept raw and
+signed; the paper's ReLU is a matter of display. Cost: 1 forward, 1 backward.
+
+Pooling the gradient forgets where it was: for a region within a label use Seg-HiRes-Grad-CAM. A single
+network layer never tells the whole story: the bottleneck summarises the image but skip connections pass it
+by, the last layer decides but sees little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from napari_segxai.core.options import LayerName, option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
+from napari_segxai.engine.intermediates import intermediates
+from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.cancellation import pooled_noise
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.methods.registry import explainer
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of seg-grad-cam."""
+
+    layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
+    intermediates: int = option(0, ge=0, unit="channels", help=INTERMEDIATES, advanced=True)
+
+
+@explainer(
+    "seg-grad-cam",
+    title="Seg-Grad-CAM",
+    family="intermediate features",
+    question="layer",
+    needs=("network layers", "gradients"),
+    summary="which feature channels of a network layer speak for the label, wherever they are active",
+    unit="activation × gradient of the {score}",
+    source="Vinogradova et al., AAAI 2020",
+    options=Options,
+    passes=lambda options, size: Passes(1, 1),
+)
+def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
+    """Weight every channel by its mean gradient."""
+    [(activation, gradient)] = yield from record(question, [options.layer])
+    weights = gradient.flatten(2).mean(2)
+    question.warnings += pooled_noise([options.layer], [weights], [gradient])
+    map = weighted_sum(activation, weights[0])
+    spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
+    return Finding(map, maps=intermediates(activation, spread, map, options.intermediates))
+
+
+def cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Return the map of a network layer from (1, channels, *cells): (*cells)."""
+    return weighted_sum(activation, gradient.flatten(2).mean(2)[0])
+
+
+def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:
+    """Sum the channels of (1, channels, *cells) with (channels,) weights: (*cells)."""
+    return (weights @ activation[0].flatten(1)).unflatten(0, activation.shape[2:])

@@ -1,0 +1,441 @@
+"""Adversarial attack: how far an explanation, or the segmentation, moves when the image is changed on purpose.
+
+    explanation    min over delta of  |S(x + delta) - T|^2 / |S(x) - T|^2  +  gamma |f(x + delta) - f(x)|^2 / var f(x)
+    segmentation   min over delta of  mean over M of max(0, margin),   margin = logit of the label - largest other logit
+    both with      |delta| <= epsilon x range of the channel, and the image within its own range
+
+S is |map| divided by its mean, f are the logits, T a pattern that has nothing to do with the image; the margin of a
+sigmoid output s with the threshold t is 2 (s - logit t). *explanation*
+(Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019) keeps the prediction and moves the map
+of a gradient method, by Adam: if it succeeds, that map is not a fingerprint of the prediction. It differentiates
+twice; a ReLU has no second derivative, so ReLUs and other activations with a kink (PReLU, ReLU6, hardswish, ELU, a clamp
+at 0, ...) are built from softplus(beta) while the image is changed; smooth ones (SiLU, GELU, ...) stay. *segmentation*
+(Goodfellow et al., ICLR 2015 with one step: FGSM; Madry et al., ICLR 2018) makes the object vanish and shows how far
+the map follows, by steps of 2.5 epsilon / steps along the sign of the gradient. Everything that is reported is
+measured on the network as it is. Cost per step: 1 forward and 2 backward passes, or 1 and 1; around it 2 forward, 2
+backward.
+
+It looks for no cause: it asks how far an explanation can be moved. The map shown is map after minus map before.
+Trust a success: the changed image is there to be looked at. A failure proves nothing: more steps, another gamma or
+beta may do better, and a deep network layer can hardly be moved. The paper's own loss weights were not to be had;
+the terms here are relative, so that gamma means the same for every network. Changes are made to what enters the
+network, after resampling and intensity steps. Inside TorchScript ReLUs stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.options import LayerName, option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.backward_rules.smooth_relu import Softened
+from napari_segxai.engine.overlap import dice
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.methods.activation.seg_grad_cam import cam
+from napari_segxai.methods.registry import Size, explainer
+from napari_segxai.models.introspection.layers import token_stride
+from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
+
+RATE = 0.03
+"""Learning rate of Adam, as a share of epsilon."""
+KEPT = 0.9
+"""Dice of the predictions above which an attack on the explanation has kept the prediction."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of adversarial-attack."""
+
+    attack: Literal["explanation", "segmentation"] = option(
+        "explanation", help="move the map and keep the prediction, or make the object vanish"
+    )
+    explanation: Literal["vanilla gradient", "input x gradient", "seg-grad-cam"] = option(
+        "vanilla gradient", help="the method whose map is watched"
+    )
+    layer: LayerName = option("bottleneck", help="network layer, for seg-grad-cam")
+    epsilon: float = option(
+        0.0314,
+        gt=0,
+        le=1,
+        unit="of the range",
+        help="largest change of a pixel; 0.0314 is 8 of 255 grey values",
+    )
+    steps: int = option(40, ge=1, help="steps of the attack; 1 is FGSM")
+    pattern: Literal["corner", "mirrored"] = option(
+        "corner", help="what the map is moved to: a box far from M, or its own mirror image"
+    )
+    gamma: float = option(10.0, ge=0, advanced=True, help="weight of keeping the logits")
+    beta: float = option(30.0, gt=0, advanced=True, help="softplus(beta) stands for a ReLU during the attack")
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the map is one of a network layer."""
+        return self.explanation == "seg-grad-cam"
+
+
+def _passes(options: Options, size: Size) -> Passes:
+    return Passes(options.steps + 2, options.steps * (2 if options.attack == "explanation" else 1) + 2)
+
+
+@explainer(
+    "adversarial-attack",
+    title="Adversarial attack",
+    family="adversarial and counterfactual",
+    question="trust",
+    needs=("gradients",),
+    summary="how far a gradient map, or the segmentation, moves under a change that can hardly be seen",
+    unit="change of the map",
+    source="Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019; Goodfellow et al., ICLR 2015",
+    options=Options,
+    passes=_passes,
+    presets={
+        "gipiskis": {"attack": "explanation", "steps": 100},
+        "fgsm": {"attack": "segmentation", "steps": 1},
+        "pgd": {"attack": "segmentation", "steps": 40},
+    },
+)
+def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
+    """Change the image within the budget, and measure what moved."""
+    x = question.input
+    before = _Map(question, options).of(x, question.remember_logits)
+    yield question.step("map before")
+    pixels, moving = question.pixels, options.attack == "explanation"
+    low, high = budget(x, options.epsilon)
+    target = _pattern(question, before, options.pattern) if moving else None
+    map_of = _Map(question, options, graph=True)
+    soft = Softened(options.beta)
+    scale = question.logits.var(unbiased=False).clamp(min=1e-12)
+    reference: list[Tensor] = []
+
+    def explanation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        logits: list[Tensor] = []
+        values = share(map_of.of(tensor, logits.append))
+        away = (values - target).square().mean() / (share(before) - target).square().mean().clamp(min=1e-12)
+        reference.append(logits[0].detach())  # the first is that of the image itself, in the softened network
+        kept = (logits[0] - reference[0]).square().mean() / scale
+        return away + options.gamma * kept, (away.detach(), kept.detach())
+
+    def segmentation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        wins = question.margin(question.forward(tensor))[0][pixels]
+        value = wins.clamp(min=0).mean()
+        return value, ((wins > 0).float().mean(),)
+
+    loss = explanation_loss if moving else segmentation_loss
+    columns: list[Sequence[Tensor]] = []
+    walk = _adam if moving else _signs
+    move = walk(options.epsilon * _range(x), options.steps)
+
+    def so_far() -> Finding:
+        """What the change does to the image is known in the end; until then, the change itself."""
+        return _changes(question, x)
+
+    for k in range(options.steps):
+        # The fused attentions of torch have no second derivative, the plain one has.
+        twice = sdpa_kernel(SDPBackend.MATH) if moving else nullcontext()
+        with torch.enable_grad(), twice, soft if moving else nullcontext():
+            leaf = x.detach().clone().requires_grad_(True)
+            value, parts = loss(leaf)
+            gradient = _gradient(question, value, leaf)
+        question.passes.backward += 1
+        columns.append((value.detach(), *parts))
+        x = torch.minimum(torch.maximum(leaf.detach() - move(gradient), low), high)
+        del leaf, value, gradient
+        yield question.step(f"step {k + 1} of {options.steps}", so_far)
+
+    changed = question.about(x)
+    after = _Map(question, options).of(x, changed.remember_logits)
+    finding = _compare(question, changed, before, after, target)
+    names = ("loss", "distance_to_pattern", "change_of_logits") if moving else ("loss", "share_predicted")
+    rows = torch.stack([torch.stack(list(row)) for row in columns]).tolist()
+    finding.curves["attack"] = {
+        "step": list(range(options.steps)),
+        **{name: [row[i] for row in rows] for i, name in enumerate(names)},
+    }
+    if moving:
+        finding.numbers["relus_softened"] = soft.count // options.steps
+        finding.warnings.extend(
+            _what_stays(question, soft, moved=bool((changed.input != question.input).any()))
+        )
+    else:
+        finding.numbers["relus_softened"] = None
+    yield question.step("map after")
+    return finding
+
+
+def _what_stays(question: Question, soft: Softened, *, moved: bool) -> list[str]:
+    """Say which activation functions were not made smooth."""
+    said = []
+    if soft.jumps:
+        said.append(
+            f"{', '.join(sorted(soft.jumps))} has jumps and was not made smooth, so that the attack does not see through it."
+        )
+    if not moved and not question.model.has_layers:
+        said.append(
+            "the ReLUs of a TorchScript model are not made smooth, and their gradient has no gradient of its own; load it "
+            "as an nn.Module."
+        )
+    elif soft.comparisons:
+        said.append(
+            f"the network computes with {', '.join(sorted(soft.comparisons))}; an activation function that is written so was "
+            "not made smooth, and where a network is linear by pieces, its gradient does not move with the image."
+        )
+    return said
+
+
+Move = Callable[[Tensor], Tensor]
+"""Gradient -> what is taken off the image in this step."""
+
+
+def _signs(room: Tensor, steps: int) -> Move:
+    """Steps of one size along the sign of the gradient."""
+    size = min(1.0, 2.5 / steps) * room
+    return lambda gradient: size * gradient.sign()
+
+
+def _adam(room: Tensor, steps: int) -> Move:
+    """Steps of Adam, which become smaller where the gradient's sign changes."""
+    size = RATE * room
+    mean, square, count = torch.zeros_like(room), torch.zeros_like(room), 0
+
+    def move(gradient: Tensor) -> Tensor:
+        nonlocal mean, square, count
+        count += 1
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient.square()
+        step = (mean / (1 - 0.9**count)) / ((square / (1 - 0.999**count)).sqrt() + 1e-30)
+        return size * step
+
+    return move
+
+
+def budget(tensor: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the least and largest values that each pixel may take, as float32.
+
+    Parameters
+    ----------
+    tensor
+        (1, channels, *grid).
+    epsilon
+        As a share of every channel's range. It is kept exactly: a bound that rounding would push outside is moved
+        to the next number inside.
+    """
+    exact = tensor.detach().cpu().double()
+    dims = tuple(range(2, tensor.ndim))
+    least, largest = exact.amin(dims, keepdim=True), exact.amax(dims, keepdim=True)
+    room = epsilon * (largest - least)
+    infinity = torch.tensor(float("inf"))
+    low, high = (exact - room).float(), (exact + room).float()
+    low = torch.where(exact - low.double() > room, torch.nextafter(low, infinity), low)
+    high = torch.where(high.double() - exact > room, torch.nextafter(high, -infinity), high)
+    low, high = torch.maximum(low, least.float()), torch.minimum(high, largest.float())
+    return low.to(tensor.device), high.to(tensor.device)
+
+
+def share(values: Tensor) -> Tensor:
+    """Return |map| divided by its mean; zero where the map is zero."""
+    size = values.abs()
+    return size / size.mean().clamp(min=1e-30)
+
+
+def _range(tensor: Tensor) -> Tensor:
+    dims = tuple(range(2, tensor.ndim))
+    return tensor.amax(dims, keepdim=True) - tensor.amin(dims, keepdim=True)
+
+
+def _gradient(question: Question, value: Tensor, leaf: Tensor, **kwargs: Any) -> Tensor:
+    if not value.requires_grad:
+        raise UserError(
+            f"{question.model.name} passes no gradient from its output to its input (its output is detached, rounded or "
+            "constant), so it cannot be attacked."
+        )
+    try:
+        (gradient,) = torch.autograd.grad(value, [leaf], allow_unused=True, **kwargs)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise _only_once(question, str(error).splitlines()[0].rstrip(".")) from error
+    return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def _only_once(question: Question, why: str) -> UserError:
+    return UserError(
+        f"{question.model.name} cannot be differentiated twice ({why}), which an attack on the explanation needs; use "
+        "attack=segmentation."
+    )
+
+
+def _breaks_off(gradient: Tensor) -> bool:
+    """Tell whether a part of a gradient has no gradient of its own: torch puts a node "Error" there and says nothing."""
+    seen, waiting = set(), [gradient.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("Error"):
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
+
+
+class _Map:
+    """The map of a gradient method for any input, with or without a graph back to that input."""
+
+    def __init__(self, question: Question, options: Options, *, graph: bool = False):
+        self.question, self.kind, self.graph = question, options.explanation, graph
+        self.layer = question.model.find_layer(options.layer).name if self.kind == "seg-grad-cam" else None
+        self.whole = False  # whether the gradient is known to have a gradient of its own
+
+    def of(self, tensor: Tensor, take_logits: Callable[[Tensor], object]) -> Tensor:
+        """Return the map (*grid, or *cells of the layer) of (1, channels, *grid)."""
+        question = self.question
+        with torch.enable_grad():
+            leaf = tensor if tensor.requires_grad else tensor.detach().clone().requires_grad_(True)
+            if self.layer is None:
+                logits = question.forward(leaf)
+            else:
+                with _watching(question.model.module, self.layer) as seen:
+                    logits = question.forward(leaf)
+            take_logits(logits if self.graph else logits.detach())
+            score = question.score(logits).sum()
+            watched = leaf if self.layer is None else seen[0]
+            gradient = _gradient(question, score, watched, create_graph=self.graph)
+            if self.graph and not self.whole:
+                if _breaks_off(gradient):
+                    raise _only_once(question, "a function of it has a backward pass of its own, for once")
+                self.whole = True
+            question.passes.backward += 1
+            if self.kind == "vanilla gradient":
+                values = gradient.abs().amax(1)[0]
+            elif self.kind == "input x gradient":
+                values = (gradient * leaf).sum(1)[0]
+            else:
+                layout = infer_layout(
+                    tuple(watched.shape),
+                    question.grid,
+                    token_stride(self.layer, question.model.card.tokens),
+                )
+                if layout is None:
+                    raise UserError(
+                        f"{question.model.name}: network layer {self.layer!r} returns shape {tuple(watched.shape)}, in "
+                        "which the place of a value cannot be told; choose another."
+                    )
+                values = cam(layout.to_maps(watched), layout.to_maps(gradient))
+        return values if self.graph else values.detach()
+
+
+@contextmanager
+def _watching(root: nn.Module, name: str) -> Iterator[list[Tensor]]:
+    """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
+    path, _, number = name.partition("@")
+    seen: list[Tensor] = []
+    calls = 0
+
+    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = first_tensor(out)
+        if calls != int(number or 1) or found is None:
+            return None
+        seen.append(found)
+        return replace_first_tensor(out, lambda tensor: tensor.clone())
+
+    handle = find_module(root, path).register_forward_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _pattern(question: Question, before: Tensor, kind: str) -> Tensor:
+    """Return what the map is moved to, of mean 1, on the grid of the map."""
+    if kind == "mirrored":
+        return share(before).flip(-1)
+    where = question.pixels.nonzero().float().mean(0).tolist()
+    target = torch.zeros_like(before)
+    box = []
+    for centre, size, cells in zip(where, question.grid, before.shape, strict=True):
+        width = max(1, cells // 4)
+        box.append(slice(0, width) if centre >= (size - 1) / 2 else slice(cells - width, cells))
+    target[tuple(box)] = 1
+    return share(target)
+
+
+def _compare(
+    question: Question, changed: Question, before: Tensor, after: Tensor, target: Tensor | None
+) -> Finding:
+    predicted, now = question.predicted, changed.predicted
+    change = _changes(question, changed.input)
+    delta = (changed.input - question.input)[0]
+    numbers = {
+        "dice_prediction": float(dice(question.drawn(changed.logits), predicted)),
+        "share_of_M_predicted": float((now & question.pixels).sum() / question.pixels.sum()),
+        "pearson_maps": pearson(before, after),
+        "ssim_maps": ssim(before, after),
+        "largest_change": float(delta.abs().max()),
+    }
+    maps = {"map_before": before, "map_after": after, **change.maps}
+    warnings = []
+    if not bool(predicted.any()):
+        warnings.append("nothing is predicted as the label, so that no prediction can be kept or lost.")
+    elif target is not None and numbers["dice_prediction"] < KEPT:
+        warnings.append(
+            f"the prediction moved too (Dice {numbers['dice_prediction']:.2f}); with a higher gamma or a lower epsilon the "
+            "attack is on the explanation alone."
+        )
+    if target is not None:
+        maps["pattern"] = target
+        numbers["pearson_pattern_before"] = pearson(before, target)
+        numbers["pearson_pattern_after"] = pearson(after, target)
+    if not bool(delta.any()):
+        warnings.append("the gradient of the attack is zero everywhere, so that nothing was changed.")
+    return Finding(
+        after - before,
+        maps=maps,
+        masks={"prediction_before": predicted, "prediction_after": now},
+        numbers=numbers,
+        curves={},
+        warnings=warnings,
+    )
+
+
+def _changes(question: Question, tensor: Tensor) -> Finding:
+    """Return the changed image and the change, channel by channel; the map is the largest change of a pixel."""
+    delta = (tensor - question.input)[0]
+    channels = [""] if len(delta) == 1 else [f"_{name}" for name in question.model.card.channels]
+    maps = {}
+    for k, name in enumerate(channels):
+        maps[f"changed_image{name}"] = tensor[0, k]
+        maps[f"change{name}"] = delta[k]
+    return Finding(delta.abs().amax(0), maps=maps, numbers={"largest_change": float(delta.abs().max())})
+
+
+def pearson(first: Tensor, second: Tensor) -> float | None:
+    """Correlation of two maps' absolute values; None where one of them is constant."""
+    a, b = (values.abs().cpu().double().flatten() for values in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    size = float(a.norm() * b.norm())
+    return float(a @ b) / size if size > 0 else None
+
+
+def ssim(first: Tensor, second: Tensor) -> float | None:
+    """Structural similarity of two maps' absolute values, each divided by its largest; None below 3 cells a side."""
+    from skimage.metrics import structural_similarity
+
+    window = min(7, *first.shape)
+    window -= 1 - window % 2
+    if window < 3:
+        return None
+    a, b = (values.abs().cpu().double().numpy() for values in (first, second))
+    a, b = (values / (values.max() or 1.0) for values in (a, b))
+    return float(structural_similarity(np.asarray(a), np.asarray(b), win_size=window, data_range=1.0))

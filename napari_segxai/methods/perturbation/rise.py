@@ -1,0 +1,201 @@
+"""RISE: the score of many randomly masked copies, spread over the pixels that each mask kept.
+
+    S(u) = 1 / (N p) sum_i f(x * M_i) M_i(u)
+
+Petsiuk, Das, Saenko, BMVC 2018; for segmentation Dardouillet et al., ICPR Workshops 2022 (mean probability of
+the label over M) and the variant behind the tables of Hasany et al. (Dice of the hard prediction, blocky
+masks, plain sum). A mask is a coarse random grid, enlarged and shifted at random; mask number i depends on the
+seed and on i alone, whatever the batch size or the device. Cost: N forward passes.
+
+With scores from 0 to 1 the map is never negative, and it has a floor where the object survives anything: read
+differences, not levels. The error that is told comes from two halves of the masks; above four million cells there is
+one sum only, and no error. Memory does not grow with N: for 256 x 256 x 256 cells, less than eight float32 copies of
+the image beyond what a pass of the network takes (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.execution.batch_size import LARGE
+from napari_segxai.engine.masking.baselines import HELP, Baseline
+from napari_segxai.engine.masking.sampling_error import TOLERANCE, Halves
+from napari_segxai.engine.primitives.perturb import perturb
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.scores import HELP as WORTH
+from napari_segxai.engine.scores import Worth, worth
+from napari_segxai.methods.registry import Size, explainer
+
+AHEAD = 64
+"""Masks whose random numbers are drawn at once: between two passes, a few at a time, that takes four times as long."""
+
+AHEAD_CELLS = 2**20
+"""Cells that these masks may have together, already as wide as the grid; with many cells fewer masks are drawn at once."""
+
+CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of rise."""
+
+    masks: int = option(500, ge=1, help="number of random masks; more are smoother and slower")
+    cells: int = option(7, ge=1, unit="per axis", help="cells of the coarse random grid")
+    keep: float = option(0.5, gt=0, le=1, help="probability that a cell is kept")
+    score: Worth = option("probability", help=WORTH)
+    upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
+    normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
+    checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
+    tolerance: float | None = option(None, gt=0, help=TOLERANCE, advanced=True)
+    baseline: Baseline = option("zero", help=HELP, advanced=True)
+
+
+PRESETS = {
+    "petsiuk": {"masks": 4000, "cells": 7, "keep": 0.5, "score": "probability", "upsampling": "linear"},
+    "dardouillet": {"masks": 2000, "cells": 7, "keep": 0.5, "score": "probability", "upsampling": "linear"},
+    "hasany": {
+        "masks": 2000,
+        "cells": 7,
+        "keep": 0.5398278372770290,  # the code draws from a normal distribution: P(z < 0.1)
+        "score": "dice",
+        "upsampling": "nearest",
+        "normalise": False,
+        "baseline": "zero",
+    },
+}
+
+
+def _passes(options: Options, size: Size) -> Passes:
+    size.check("rise", "cells", options.cells, max(size.grid))
+    return Passes(options.masks + 1, 0)
+
+
+@explainer(
+    "rise",
+    title="RISE",
+    family="perturbation",
+    question="need",
+    summary="which parts of the image, when kept, keep the object in the segmentation",
+    unit=lambda options: ("mean" if options.normalise else "sum") + " {worth} of copies that show the pixel",
+    source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
+    options=Options,
+    passes=_passes,
+    presets=PRESETS,
+)
+def rise(question: Question, options: Options) -> Steps[Finding]:
+    """Average random masks, weighted by what the network still makes of the image behind them."""
+    grid, _ = question.grid, question.weights  # an empty M ends it here
+    draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
+    # Two halves differ by the error that their sum has left; in a large volume a second one is dear.
+    several = math.prod(grid) <= LARGE or options.tolerance is not None
+    halves = Halves(grid, question.device, several=several)
+    checkpoints: dict[str, Tensor] = {}
+
+    def finding() -> Finding:
+        return Finding(scaled(), maps=checkpoints, numbers={"masks": halves.done, "error": halves.error()})
+
+    def scaled() -> Tensor:
+        return halves.total / (halves.done * options.keep if options.normalise else 1)
+
+    def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
+        values = worth(question, options.score, logits)
+        stops = (
+            [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
+        )
+        for first, last in itertools.pairwise([0, *stops, len(masks)]):
+            halves.add(torch.tensordot(values[first:last], masks[first:last, 0], dims=1), last - first)
+            if options.checkpoints and halves.done in CHECKPOINTS:
+                checkpoints[f"map_{halves.done}"] = scaled()
+        return halves.below(options.tolerance)
+
+    yield from perturb(
+        question,
+        options.masks,
+        lambda start, n: draw(range(start, start + n)),
+        consume,
+        hide=question.hide(options.baseline),
+        note="mask",
+        partial=finding,
+        rough=lambda logits: worth(question, options.score, logits),
+    )
+    return finding()
+
+
+class MaskSampler:
+    """Random masks of RISE, in 2D or 3D, made one batch at a time.
+
+    A mask is a random grid of `cells` per axis, enlarged to (cells + 1) cells' size and cropped at a random
+    shift. Linear enlargement is separable, so that the crop costs one small matrix per axis.
+
+    Parameters
+    ----------
+    grid
+        Shape of the masks.
+    cells, keep, upsampling
+        See `Options`.
+    """
+
+    def __init__(
+        self, grid: Sequence[int], cells: int, keep: float, upsampling: str, seed: int, device: torch.device
+    ):
+        self.grid, self.cells, self.keep, self.seed = tuple(grid), cells, keep, seed
+        self.steps = [-(-n // cells) for n in grid]  # size of a cell, rounded up
+        mode = "linear" if upsampling == "linear" else "nearest-exact"
+        align = {"align_corners": False} if upsampling == "linear" else {}
+        eye = torch.eye(cells)[None]
+        self.enlarge = [
+            F.interpolate(eye, (cells + 1) * step, mode=mode, **align)[0].T.contiguous().to(device)
+            for step in self.steps
+        ]
+        self._drawn = range(0)
+
+    def __call__(self, numbers: range) -> Tensor:
+        """Return the masks with these numbers: (n, 1, *grid) in [0, 1]."""
+        if not (numbers.start in self._drawn and numbers[-1] in self._drawn):
+            cells = self.cells ** (len(self.grid) - 1) * self.grid[-1]
+            ahead = min(AHEAD, AHEAD_CELLS // cells)
+            self._draw(range(numbers.start, max(numbers.stop, numbers.start + ahead)))
+        which = slice(numbers.start - self._drawn.start, numbers.stop - self._drawn.start)
+        masks = self._coarse[which]
+        for axis in reversed(range(len(self.grid) - 1)):  # the first axis last: the result is contiguous
+            masks = _along(masks, self._rows[axis][which], axis + 1)
+        return masks[:, None]
+
+    def _draw(self, numbers: range) -> None:
+        """Draw coarse masks and their shifts; what is drawn for a number does not depend on the other ones."""
+        source = np.random.Philox(key=self.seed)
+        random, state = np.random.Generator(source), source.state
+        coarse, shifts = [], []
+        for number in numbers:
+            state["state"]["counter"][-1] = number
+            source.state = state  # another source per number would take three times as long
+            coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
+            shifts.append([int(random.integers(0, step)) for step in self.steps])
+        device = self.enlarge[0].device
+        places = torch.tensor(shifts, device=device).T[:, :, None]
+        self._rows = [
+            matrix[place + torch.arange(n, device=device)]
+            for matrix, place, n in zip(self.enlarge, places, self.grid, strict=True)
+        ]
+        masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
+        # Small still: enlarged along the last axis only.
+        self._coarse = _along(masks, self._rows[-1], len(self.grid))
+        self._drawn = numbers
+
+
+def _along(tensor: Tensor, matrices: Tensor, axis: int) -> Tensor:
+    """Multiply one axis of (n, ...) by a matrix per sample (n, out, in)."""
+    moved = tensor.movedim(axis, 1)
+    product = torch.bmm(matrices, moved.flatten(2))
+    return product.unflatten(2, moved.shape[2:]).movedim(1, axis)

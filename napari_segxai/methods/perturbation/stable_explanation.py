@@ -1,0 +1,313 @@
+"""Stable explanation (MeTFA): what of a map stays when the image is disturbed, for any other method.
+
+The wrapped method answers the same question for R noisy copies of the image, with M of the original. At every cell
+the R values are sorted, X(1) <= ... <= X(R). With B ~ Binomial(R, 1/2):
+
+    bounds of the median   X(k) and X(R + 1 - k),   k the largest whole number with P(B < k) <= alpha / 2
+    smoothed map           mean of X(k) ... X(R + 1 - k)
+    significant            at least c of the R values lie above the threshold, c the smallest with P(B >= c) <= alpha
+    insignificant          at least c of them lie below it; the remaining cells are undecided
+
+Gan et al., Is your explanation stable?, CCS 2022: a sign test for the median, so nothing is assumed about the
+distribution of the values. For the test, as in the paper, every copy's map is scaled to [0, 1] and compared with a
+threshold: a number, or the best split of the values of all copies into two classes (Jenks, the same as Otsu's). The
+maps themselves stay raw. The authors' code averages the list before it is sorted; here it is sorted. P(B >= c) is
+that of a fair coin, whatever the share of values above the threshold; noise is a share of the range of what enters
+the network. Cost: R times the wrapped method; R maps are held at once, on the CPU.
+
+Trust a detail that is significant and whose bounds are on one side of 0. The noise decides what is asked: a level so
+high that the prediction changes (see dice of the copies in the numbers) tests the network, not the explanation.
+Stable does not mean right: a method that always draws the edges of the image is very stable. R copies below 6 give
+no bounds at alpha 0.05; the least and the largest value are shown then, and their confidence is told. Every cell is
+tested by itself: of many cells that have nothing to say, a share of alpha comes out significant all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Step, Steps
+from napari_segxai.engine.overlap import dice
+from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.methods.registry import Method, Size, explainer, find_method
+from napari_segxai.models.introspection.layers import find_layer
+from napari_segxai.models.preprocessing.resample import resize
+
+NAME = "stable-explanation"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of stable-explanation.
+
+    Raises
+    ------
+    UserError
+        If the wrapped method or one of its parameters is unknown.
+    """
+
+    wraps: str = option("seg-grad-cam", help="the method that explains every copy, by its name")
+    parameters: str = option("", help="its parameters, such as layer=decoder1, masks=100")
+    copies: int = option(10, ge=2, help="noisy copies; fewer than 6 give no bounds at alpha 0.05")
+    noise: Literal["uniform", "normal", "laplace", "darken"] = option(
+        "uniform",
+        help="what is added to a pixel; darken takes a uniform share of its height above the minimum",
+    )
+    level: float = option(
+        0.1,
+        gt=0,
+        le=1,
+        unit="of the range",
+        help="half-width, standard deviation, or largest share to darken",
+    )
+    alpha: float = option(0.05, gt=0, le=0.5, help="probability of a false alarm, per cell")
+    threshold: float | None = option(
+        None, ge=0, le=1, help="of the map scaled to [0, 1]; by default the best split into two classes"
+    )
+
+    def __post_init__(self) -> None:
+        _ = self.wrapped
+
+    @cached_property
+    def wrapped(self) -> tuple[Method, Any]:
+        """The wrapped method and its options."""
+        if self.wraps == NAME:
+            raise UserError(f"{NAME} cannot wrap itself; name another method.")
+        method = find_method(self.wraps)
+        return method, method.make_options(read_parameters(self.parameters))
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the wrapped method does."""
+        method, own = self.wrapped
+        return method.looks_inside(own)
+
+
+def read_parameters(text: str) -> dict[str, str]:
+    """Read "name=value, name=value".
+
+    Raises
+    ------
+    UserError
+        If a part has no "=" or no name.
+    """
+    values: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not equals or not name:
+            raise UserError(
+                f"{NAME}: parameters are written name=value, separated by commas; {part!r} is not."
+            )
+        values[name] = value
+    return values
+
+
+def _passes(options: Options, size: Size) -> Passes:
+    method, own = options.wrapped
+    if "network layers" in method.needs:  # a wrong name is told before the work begins
+        for name in method.layer_parameters:
+            find_layer(getattr(own, name), size.network_layers(), "the model")
+    return method.passes(own, size) * options.copies + Passes(1)
+
+
+@explainer(
+    NAME,
+    title="Stable explanation (MeTFA)",
+    family="perturbation",
+    question="trust",
+    summary="which parts of another method's map stay when the image is disturbed a little",
+    unit=lambda options: options.wrapped[0].unit_of(options.wrapped[1]),
+    source="Gan et al., CCS 2022 (MeTFA)",
+    options=Options,
+    passes=_passes,
+    needs_drawn=lambda options: options.wrapped[0].answers_drawn_alone(options.wrapped[1]),
+    presets={"paper": {"copies": 10, "noise": "uniform", "level": 0.1, "alpha": 0.05, "threshold": 0.2}},
+)
+def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
+    """Explain noisy copies, sort the values at every cell, and test them."""
+    method, own = options.wrapped
+    _ = question.pixels  # of the original, before any copy is made
+    yield question.step("prediction")
+    maps: list[Tensor] = []
+    overlaps: list[float] = []
+
+    def finding() -> Finding:
+        return _judge(question, torch.stack(maps), overlaps, options)
+
+    for number in range(options.copies):
+        copy = question.about(noisy(question.input, options.noise, options.level, question.seed, number))
+        prefix = f"copy {number + 1} of {options.copies}"
+        try:
+            work = method.run(copy, own)
+            while True:
+                try:
+                    step = next(work)
+                except StopIteration as done:
+                    found = done.value.map.float().cpu()
+                    break
+                partial = finding if len(maps) > 1 else None
+                yield Step(step.done, step.total, f"{prefix}: {step.note}", partial)
+        except EmptyRegion as reason:
+            question.warnings.append(f"{prefix}: {reason}")
+            found = torch.zeros_like(maps[0]) if maps else torch.zeros(question.grid)
+        maps.append(torch.nan_to_num(found, 0.0, 0.0, 0.0))
+        overlaps.append(_overlap(question, copy))
+        yield question.step(f"{prefix} done", finding if len(maps) > 1 else None)
+    # What the copies told in the same words, numbers aside, is told once.
+    question.warnings[:] = {re.sub(r"[\d.]+", "", w): w for w in reversed(question.warnings)}.values()
+    question.warnings.reverse()
+    return finding()
+
+
+def noisy(tensor: Tensor, noise: str, level: float, seed: int, number: int) -> Tensor:
+    """Return the noisy copy with this number; the same on every device.
+
+    Parameters
+    ----------
+    tensor
+        (1, channels, *grid).
+    level
+        As a share of every channel's range.
+    """
+    dims = tuple(range(2, tensor.ndim))
+    low, high = tensor.amin(dims, keepdim=True), tensor.amax(dims, keepdim=True)
+    random = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
+    shape = tuple(tensor.shape)
+    if noise == "darken":
+        share = torch.from_numpy(random.random(shape, np.float32)).to(tensor)
+        return tensor - level * share * (tensor - low)
+    drawn = {
+        "uniform": lambda: 2 * random.random(shape, np.float32) - 1,
+        "normal": lambda: random.standard_normal(shape, np.float32),
+        "laplace": lambda: random.laplace(0, math.sqrt(0.5), shape),  # of standard deviation 1
+    }[noise]()
+    return tensor + level * (high - low) * torch.from_numpy(drawn).to(tensor)
+
+
+def tail(count: int, least: int) -> float:
+    """P(B >= least) for B ~ Binomial(count, 1/2), exactly."""
+    return sum(math.comb(count, k) for k in range(max(least, 0), count + 1)) / 2**count
+
+
+def needed(count: int, alpha: float) -> int | None:
+    """Return the smallest c with P(B >= c) <= alpha; None where even all of them are too few."""
+    return next((c for c in range(count + 1) if tail(count, c) <= alpha), None)
+
+
+def order_bounds(count: int, alpha: float) -> tuple[int, int, float]:
+    """Return the ranks (from 1) of the bounds of the median, and how likely they enclose it.
+
+    Where there are too few values for `alpha`, these are the least and the largest.
+    """
+    k = 1
+    while (
+        2 * (k + 1) <= count + 1 and tail(count, count - k) <= alpha / 2
+    ):  # P(B < k + 1) = P(B >= count - k)
+        k += 1
+    return k, count + 1 - k, 1 - 2 * tail(count, count + 1 - k)
+
+
+def two_classes(values: Tensor) -> float:
+    """Return the threshold that splits values into two classes of least variance within (Jenks, Otsu).
+
+    Half-way between the two values on either side; the value itself where all are equal.
+    """
+    ordered = np.sort(values.cpu().numpy(), axis=None)
+    if ordered[0] == ordered[-1]:
+        return float(ordered[0])
+    n = len(ordered)
+    sums = np.cumsum(ordered, dtype=np.float64)
+    left = np.arange(1, n, dtype=np.float64)
+    between = n * sums[:-1] - sums[-1] * left
+    between *= between
+    between /= left * (n - left)  # n squared times the variance between the classes
+    between[ordered[:-1] == ordered[1:]] = -1  # equal values belong together
+    at = int(between.argmax())
+    return (float(ordered[at]) + float(ordered[at + 1])) / 2
+
+
+def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options: Options) -> Finding:
+    """Sort and test (copies, *cells)."""
+    count = len(maps)
+    ordered = torch.from_numpy(np.sort(maps.flatten(1).T.numpy().copy(), axis=1)).T.reshape(maps.shape)
+    first, last, confidence = order_bounds(count, options.alpha)
+    low, high = maps.flatten(1).amin(1), maps.flatten(1).amax(1)
+    shape = (-1,) + (1,) * (maps.ndim - 1)
+    scaled = (maps - low.view(shape)) / torch.where(high > low, high - low, 1.0).view(shape)
+    threshold = two_classes(scaled) if options.threshold is None else options.threshold
+    c = needed(count, options.alpha)
+    above = (scaled > threshold).sum(0)
+    enough = c is not None and bool((high > low).any())
+    significant = above >= c if enough else torch.zeros_like(above, dtype=torch.bool)
+    insignificant = count - above >= c if enough else torch.zeros_like(significant)
+    warnings = []
+    if confidence < 1 - options.alpha - 1e-12:
+        warnings.append(
+            f"{count} copies are too few for bounds at alpha {options.alpha:g}: the least and the largest value "
+            f"enclose the median with probability {confidence:.3f} only."
+        )
+    if c is None:
+        warnings.append(
+            f"{count} copies are too few for the test at alpha {options.alpha:g}: nothing is significant."
+        )
+    if np.mean(overlaps) < 0.9:
+        warnings.append(
+            f"the noise changes the prediction itself (mean Dice {np.mean(overlaps):.2f}); a lower level asks about "
+            "the explanation alone."
+        )
+    deviation = maps.std(0, unbiased=False)
+    smooth = ordered[first - 1 : last].mean(0)
+    return Finding(
+        smooth,
+        maps={
+            "lower_bound": ordered[first - 1],
+            "upper_bound": ordered[last - 1],
+            "deviation": deviation,
+            "share_above_threshold": above.float() / count,
+        },
+        masks={
+            "significant": _on_grid(significant, question.grid),
+            "insignificant": _on_grid(insignificant, question.grid),
+        },
+        numbers={
+            "copies": count,
+            "rank_lower": first,
+            "rank_upper": last,
+            "confidence": confidence,
+            "needed": c,
+            "threshold": threshold,
+            "share_significant": float(significant.float().mean()),
+            "share_insignificant": float(insignificant.float().mean()),
+            "relative_deviation": _relative(deviation, smooth),
+            "dice_of_copies": float(np.mean(overlaps)),
+        },
+        warnings=warnings,
+    )
+
+
+def _relative(deviation: Tensor, smooth: Tensor) -> float | None:
+    """Mean deviation over the mean absolute value of the smoothed map; None where that is 0."""
+    size = float(smooth.abs().mean())
+    return float(deviation.mean()) / size if size > 0 else None
+
+
+def _on_grid(mask: Tensor, grid: tuple[int, ...]) -> Tensor:
+    return resize(mask.float()[None, None], grid, linear=False)[0, 0] > 0.5
+
+
+def _overlap(question: Question, copy: Question) -> float:
+    """Dice of a copy's prediction with the original; two empty predictions agree."""
+    if not bool((copy.predicted | question.predicted).any()):
+        return 1.0
+    return float(dice(question.drawn(copy.logits), question.predicted))

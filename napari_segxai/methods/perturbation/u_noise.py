@@ -1,0 +1,495 @@
+"""U-Noise: a small network learns how much noise each pixel of an image can bear.
+
+    B = sigmoid(noise network(x))      x' = x + sd (B (max - min) + min) e,   e ~ N(0, 1)
+    minimise   BCE(label in f(x'), reference) - reward * mean(log B)          map = 1 - B
+
+with f the network to explain, frozen, and sd the deviation of every channel. Koker, Mireshghallah, Titcombe,
+Kaissis, ICIP 2021; smoothing B with a bilateral filter follows Okamoto et al. 2023. The reference is the network's
+own prediction, or the truth from a folder; images come from one folder, or are the current one, flipped and
+brightened. The noise network is a U-Net of `depth` levels, trained with Adam; it can be saved (safetensors,
+hyper-parameters in the metadata) and trained further, with the result that one long training would have given. Cost:
+steps x batch forward and backward passes; without a folder as many forward passes again; one per image of the
+folder; 22 at the end. With a trained file and no further steps, only those 22.
+
+The map is the model's of all images it was trained on, not a search on this one: it is as good as its training.
+Compare `dice_with_noise` with 1: if it is low, B has not learnt yet what must be spared, or `noise_min` is too much
+already. The curve "visible" says how well the pixels of least noise alone carry the prediction. Trained on one image
+it shows what this image bears, and generalises to no other; with a 2D model on a volume and a file, the first slice
+trains for all. M only decides whether there is something to explain; B is learnt for the label in the whole image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.options import option
+from napari_segxai.core.paths import user_path
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.masking.baselines import HELP, Baseline
+from napari_segxai.engine.overlap import dice
+from napari_segxai.engine.primitives.perturb import perturb
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.methods.registry import Size, explainer
+
+NAME = "u-noise"
+LEVELS = 21
+"""Thresholds at which the least noisy pixels alone are shown to the network, as in the authors' evaluation."""
+SLICES = 8
+"""Slices of a volume that a 2D model is trained on, evenly spread."""
+RANGE = 0.1
+"""Deviation of the bilateral filter along the values of B."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of u-noise.
+
+    Raises
+    ------
+    UserError
+        If a folder or a file cannot be used, or the noise range is empty.
+    """
+
+    folder: str = option(
+        "", help="folder of images to train on; empty: the current image, flipped and brightened"
+    )
+    truth: str = option(
+        "", help="folder of label files of the same names; empty: the network's own predictions"
+    )
+    weights: str = option("", help="file.safetensors to go on from, if it exists, and to save to")
+    steps: int = option(
+        100, ge=0, help="steps of training, those of the file included; the paper takes thousands"
+    )
+    batch: int = option(2, ge=1, unit="images", help="images per step; 8 in the paper")
+    depth: int = option(2, ge=1, le=5, help="levels of the noise network")
+    channels: int = option(8, ge=1, le=1024, help="its channels at the first level; 16 in the paper")
+    noise_min: float = option(1.0, ge=0, unit="deviations", help="noise where B is 0")
+    noise_max: float = option(5.0, gt=0, unit="deviations", help="noise where B is 1")
+    reward: float = option(0.001, ge=0, help="weight of noise: higher leaves fewer pixels in peace")
+    bilateral: float = option(
+        0.0, ge=0, le=100, unit="cells", help="width of a bilateral filter over B; 0: none"
+    )
+    lr: float = option(3e-3, gt=0, advanced=True, help="learning rate of Adam")
+    images: int = option(40, ge=1, advanced=True, help="read so many images of the folder at most")
+    baseline: Baseline = option("zero", help=HELP, advanced=True)
+
+    def __post_init__(self) -> None:
+        if self.noise_max <= self.noise_min:
+            raise UserError(f"{NAME}: noise_max has to be above noise_min ({self.noise_min:g}).")
+        if self.truth and not self.folder:
+            raise UserError(f"{NAME}: truth needs the folder of the images that it belongs to.")
+        for name in ("folder", "truth"):
+            value = getattr(self, name)
+            if value and not user_path(value).is_dir():
+                raise UserError(
+                    f"{NAME}: {name} {value!r} is no folder; give an existing one, or leave it empty."
+                )
+        if self.weights:
+            from napari_segxai.io.saving import check_file
+
+            path = user_path(self.weights)
+            if path.suffix != ".safetensors" or not path.parent.is_dir():
+                raise UserError(
+                    f"{NAME}: weights {self.weights!r} has to be a file ending in .safetensors in an existing folder."
+                )
+            check_file(path)
+        if self.steps == 0 and not (self.weights and user_path(self.weights).exists()):
+            raise UserError(
+                f"{NAME}: steps 0 needs weights that are trained already; name their file, or train."
+            )
+        if self.folder and not self.files:
+            raise UserError(f"{NAME}: folder {self.folder!r} holds no image.")
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The images of the folder, in order of their names."""
+        from napari_segxai.io import PICTURES, VOLUMES, ending
+
+        if not self.folder:
+            return ()
+        known = set(PICTURES + VOLUMES) - {".img"}  # the other half of .hdr
+        found = sorted(p for p in user_path(self.folder).iterdir() if ending(p) in known)
+        return tuple(found[: self.images])
+
+
+def _passes(options: Options, size: Size) -> Passes:
+    steps = options.steps * options.batch
+    own = 0 if options.truth else len(options.files) if options.folder else steps
+    return Passes(1 + own + steps + LEVELS + 1, steps)
+
+
+@explainer(
+    NAME,
+    title="U-Noise",
+    family="perturbation",
+    question="need",
+    needs=("gradients", "training"),
+    summary="where a trained noise network must not disturb the image, if the prediction is to stay",
+    unit="1 − noise that the pixel bears",
+    source="Koker et al., ICIP 2021; Okamoto et al. 2023",
+    options=Options,
+    passes=_passes,
+    presets={"koker": {"steps": 2000, "batch": 8, "channels": 16}, "okamoto": {"bilateral": 1.0}},
+)
+def u_noise(question: Question, options: Options) -> Steps[Finding]:
+    """Train the noise network, or go on training it, and look at what it spares."""
+    _ = question.pixels
+    yield question.step("prediction")
+    training = _Training(question, options)
+    losses: list[tuple[int, Tensor]] = []
+
+    def finding() -> Finding:
+        with torch.inference_mode():
+            noise = training.noise_of(question.input)[0, 0]
+        rows = [(k, float(value)) for k, value in losses]
+        return Finding(
+            1 - noise,
+            numbers={
+                "steps_trained": training.done,
+                "loss": rows[-1][1] if rows else None,
+                "mean_noise": float(noise.mean()),
+                "weights_of_noise_network": sum(p.numel() for p in training.net.parameters()),
+            },
+            curves={"training": {"step": [k for k, _ in rows], "loss": [value for _, value in rows]}},
+            warnings=[],
+        )
+
+    if training.done < options.steps:
+        samples = yield from _samples(question, options)
+        before = training.done
+        try:
+            while training.done < options.steps:
+                losses.append((training.done, training.step(samples)))
+                yield question.step(f"training {training.done} of {options.steps}", finding)
+        finally:  # a stopped training is kept as well
+            if options.weights and training.done > before:
+                training.save()
+    result = finding()
+    yield from _judge(question, options, training, 1 - result.map, result)
+    return result
+
+
+# -- the noise network -------------------------------------------------------------------------------
+
+
+class NoiseNet(nn.Module):
+    """A small U-Net: image (N, channels, *grid) -> how much noise each pixel bears, before the sigmoid (N, 1, *grid).
+
+    Any grid will do: it is padded to a multiple of 2^depth and cropped again. Every image is brought to mean 0 and
+    deviation 1 first.
+    """
+
+    def __init__(self, dims: int, inputs: int, depth: int, channels: int):
+        super().__init__()
+        self.depth = depth
+        self.pool = {2: F.max_pool2d, 3: F.max_pool3d}[dims]
+        conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        widths = [channels * 2**k for k in range(depth + 1)]
+        pair = lambda a, b: nn.Sequential(  # noqa: E731
+            conv(a, b, 3, padding=1), nn.ReLU(), conv(b, b, 3, padding=1), nn.ReLU()
+        )
+        self.down = nn.ModuleList(pair(a, b) for a, b in itertools.pairwise([inputs, *widths]))
+        self.up = nn.ModuleList(pair(a + b, a) for a, b in itertools.pairwise(widths))
+        self.head = conv(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, *grid) -> (N, 1, *grid)."""
+        grid, dims = x.shape[2:], tuple(range(2, x.ndim))
+        x = (x - x.mean(dims, keepdim=True)) / _deviation(x)
+        missing = [-n % 2**self.depth for n in grid]
+        if any(missing):
+            x = F.pad(x, [v for n in reversed(missing) for v in (0, n)], mode="replicate")
+        kept: list[Tensor] = []
+        for k, block in enumerate(self.down):
+            x = block(x if k == 0 else self.pool(x, 2))
+            kept.append(x)
+        for block, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
+            x = block(torch.cat([skip, F.interpolate(x, skip.shape[2:], mode="nearest")], 1))
+        return self.head(x)[(..., *(slice(n) for n in grid))]
+
+
+def _deviation(x: Tensor) -> Tensor:
+    return x.std(tuple(range(2, x.ndim)), keepdim=True, unbiased=False).clamp(min=1e-6)
+
+
+def bilateral(values: Tensor, width: float) -> Tensor:
+    """Smooth (N, 1, *grid) where neighbours are alike; the weights take no gradient.
+
+    Parameters
+    ----------
+    width
+        Standard deviation in cells; along the values it is 0.1.
+    """
+    radius, grid = math.ceil(1.5 * width), values.shape[2:]
+    padded = F.pad(values, [radius] * 2 * len(grid), mode="replicate")
+    fixed = values.detach()
+    total, weights = torch.zeros_like(values), torch.zeros_like(values)
+    for offset in itertools.product(range(2 * radius + 1), repeat=len(grid)):
+        near = padded[(..., *(slice(o, o + n) for o, n in zip(offset, grid, strict=True)))]
+        distance = sum((o - radius) ** 2 for o in offset)
+        weight = torch.exp(-distance / (2 * width**2) - (near.detach() - fixed).square() / (2 * RANGE**2))
+        total, weights = total + weight * near, weights + weight
+    return total / weights
+
+
+class _Training:
+    """The noise network, its optimiser, and the file that they come from and go to."""
+
+    def __init__(self, question: Question, options: Options):
+        self.question, self.options = question, options
+        self.done = 0
+        dims, inputs = len(question.grid), question.input.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(question.seed)
+            net = NoiseNet(dims, inputs, options.depth, options.channels)
+        self.net = net.to(question.device)
+        self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr)
+        self.path = user_path(options.weights) if options.weights else None
+        self.facts = {
+            "method": NAME,
+            "model": question.model.sha256,
+            "label": question.model.labels[question.label],
+            "spatial_dims": dims,
+            "inputs": inputs,
+            **{
+                name: getattr(options, name)
+                for name in ("depth", "channels", "noise_min", "noise_max", "reward", "bilateral")
+            },
+        }
+        if self.path is not None and self.path.exists():
+            self._load()
+
+    def noise_of(self, tensor: Tensor) -> Tensor:
+        """Return B: (N, 1, *grid) in [0, 1]."""
+        return self._smooth(self.net(tensor).sigmoid())
+
+    def _smooth(self, noise: Tensor) -> Tensor:
+        return bilateral(noise, self.options.bilateral) if self.options.bilateral else noise
+
+    def disturb(self, tensor: Tensor, noise: Tensor, drawn: Tensor) -> Tensor:
+        """Add noise of the given amount."""
+        low, high = self.options.noise_min, self.options.noise_max
+        return tensor + _deviation(tensor) * (noise * (high - low) + low) * drawn
+
+    def random(self, number: int) -> np.random.Generator:
+        """Return the random numbers of a step: the same on every device, and in a resumed training."""
+        return np.random.Generator(np.random.Philox(key=self.question.seed, counter=[0, 0, 0, number]))
+
+    def step(self, samples: Samples) -> Tensor:
+        """Take one step and return the loss before it."""
+        random = self.random(self.done)
+        x, reference = samples.draw(random, self.options.batch)
+        drawn = torch.from_numpy(random.standard_normal(x.shape, np.float32)).to(x.device)
+        parameters = list(self.net.parameters())
+        with torch.enable_grad():
+            raw = self.net(x)
+            noise = self._smooth(raw.sigmoid())
+            logits = self.question.forward(self.disturb(x, noise, drawn))
+            kept = F.binary_cross_entropy_with_logits(_against_rest(self.question, logits), reference)
+            # The logarithm of B before the filter, in a form that has a gradient even where B has gone to 0.
+            loss = kept - self.options.reward * F.logsigmoid(raw).mean()
+            if not kept.requires_grad:
+                raise UserError(
+                    f"{self.question.model.name} passes no gradient from its output to its input, so that {NAME} cannot "
+                    "be trained; use a method without gradients, such as rise."
+                )
+            gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
+        self.question.passes.backward += len(x)
+        self.done += 1
+        return loss.detach()
+
+    def save(self) -> None:
+        """Write weights, state of the optimiser and hyper-parameters; an older file is replaced at once."""
+        from safetensors.torch import save_file
+
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            for key in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{key}.{name}"] = self.adam.state[parameter][key]
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        metadata = {"u-noise": json.dumps({**self.facts, "steps": self.done})}
+        unfinished = self.path.with_name(self.path.name + ".part")
+        try:
+            save_file(tensors, unfinished, metadata=metadata)
+            os.replace(unfinished, self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror or error}.") from None
+
+    def _load(self) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {}).get("u-noise", "null"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{self.path} is no safetensors file that can be read ({error}).") from None
+        if not isinstance(facts, Mapping):
+            raise UserError(f"{self.path} holds no noise network of {NAME}; name another file.")
+        for name, value in self.facts.items():
+            if facts.get(name) != value:
+                told = "another model" if name == "model" else f"{name} {facts.get(name)!r}, not {value!r}"
+                raise UserError(
+                    f"{self.path} was trained for {told}; name another file, or ask for the same."
+                )
+        own = {name.removeprefix("net."): v for name, v in tensors.items() if name.startswith("net.")}
+        self.net.load_state_dict(own)
+        self.done = int(facts["steps"])
+        for name, parameter in self.net.named_parameters():
+            moments = {key: tensors[f"{key}.{name}"].to(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            self.adam.state[parameter] = {"step": torch.tensor(float(self.done)), **moments}
+
+
+def _against_rest(question: Question, logits: Tensor) -> Tensor:
+    """Return the logit of the label's probability: (N, labels, *grid) -> (N, *grid)."""
+    own = logits[:, question.label]
+    if question.model.card.activation == "sigmoid":
+        return own
+    others = [logits[:, k] for k in range(logits.shape[1]) if k != question.label]
+    return own - torch.stack(others).logsumexp(0)
+
+
+# -- what it is trained on ---------------------------------------------------------------------------
+
+
+class Samples:
+    """Images with the reference that has to stay; without images, the question's own, changed at random."""
+
+    def __init__(self, question: Question, pairs: Sequence[tuple[Tensor, Tensor]] = ()):
+        self.question = question
+        self.groups: list[list[tuple[Tensor, Tensor]]] = [
+            list(group)
+            for _, group in itertools.groupby(
+                sorted(pairs, key=lambda pair: tuple(pair[0].shape)), key=lambda pair: tuple(pair[0].shape)
+            )
+        ]
+
+    def draw(self, random: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Return (n, channels, *grid) and the reference (n, *grid), 0 or 1: images of one shape."""
+        device = self.question.device
+        if not self.groups:
+            return self._changed(random, count)
+        sizes = np.array([len(group) for group in self.groups])
+        group = self.groups[int(random.choice(len(sizes), p=sizes / sizes.sum()))]
+        chosen = [group[int(k)] for k in random.choice(len(group), min(count, len(group)), replace=False)]
+        return tuple(torch.cat(parts).to(device) for parts in zip(*chosen, strict=True))
+
+    def _changed(self, random: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        x, out = self.question.input, []
+        for _ in range(count):
+            axes = [axis for axis in range(2, x.ndim) if random.random() < 0.5]
+            gain, shift = random.uniform(0.9, 1.1), random.uniform(-0.1, 0.1)
+            mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)
+            out.append((mean + gain * (x - mean) + shift * _deviation(x)).flip(axes))
+        changed = torch.cat(out)
+        with torch.no_grad():
+            return changed, self.question.drawn(self.question.forward(changed)).float()
+
+
+def _samples(question: Question, options: Options) -> Steps[Samples]:
+    """Read the folder; the references are the network's own predictions, or the truth."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for file in options.files:
+        for tensor, truth in _read(question, options, file):
+            if truth is None:
+                with torch.no_grad():
+                    truth = question.drawn(question.forward(tensor.to(question.device)))[0]
+                yield question.step(f"prediction of {file.name}")
+            pairs.append((tensor, truth[None].float().cpu()))
+    return Samples(question, pairs)
+
+
+def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield the network's input (1, channels, *grid) and the truth (*grid) for every slice that is used."""
+    # Reading files is the business of io/, which is imported only when there is a folder.
+    from napari_segxai.analyses.explain.files import read_truth
+    from napari_segxai.io import ending, read_image
+    from napari_segxai.models.ground_truth import truth_of
+
+    image = read_image(file)
+    model = question.model
+    try:
+        count = model.slices(image)
+        slices = [None]
+        if count is not None:
+            slices = sorted({int(k) for k in np.linspace(0, count - 1, min(SLICES, count)).round()})
+        prepared = [model.prepare(image, k) for k in slices]
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    labels = None
+    if options.truth:
+        stem = lambda path: path.name.lower().removesuffix(ending(path))  # noqa: E731
+        folder = user_path(options.truth)
+        found = [p for p in sorted(folder.iterdir()) if ending(p) and stem(p) == stem(file)]
+        if not found:
+            raise UserError(f"{NAME}: {folder} holds no truth for {file.name}; it has to have the same name.")
+        if model.overlapping:
+            labels, _ = truth_of(read_image(found[0]), image, model, question.label)
+        else:
+            labels = read_truth(found[0], image) == question.label
+    for each in prepared:
+        yield each.tensor, None if labels is None else each.placement.mask_to_grid(labels)
+
+
+# -- what it has learnt ------------------------------------------------------------------------------
+
+
+def _judge(
+    question: Question, options: Options, training: _Training, noise: Tensor, result: Finding
+) -> Steps[None]:
+    """Add how much of the prediction survives the noise, and how much the least noisy pixels alone carry."""
+    predicted = question.predicted
+    drawn = training.random(2**32).standard_normal(
+        question.input.shape, np.float32
+    )  # no step has this number
+    with torch.inference_mode():
+        disturbed = training.disturb(
+            question.input, noise[None, None], torch.from_numpy(drawn).to(question.device)
+        )
+        result.numbers["dice_with_noise"] = float(
+            dice(question.drawn(question.forward(disturbed)), predicted)
+        )
+    yield question.step("with noise")
+    # Quantiles by sorting: torch.quantile takes no large volumes.
+    ordered = noise.flatten().sort().values
+    last = len(ordered) - 1
+    thresholds = torch.stack([ordered[round(last * k / (LEVELS - 1))] for k in range(LEVELS)])
+    shape = (-1,) + (1,) * (noise.ndim + 1)
+    visible: list[float] = []
+    values: list[float] = []
+
+    def consume(_start: int, masks: Tensor, logits: Tensor) -> None:
+        visible.extend(masks.flatten(1).mean(1).tolist())
+        values.extend(dice(question.drawn(logits), predicted).tolist())
+
+    yield from perturb(
+        question,
+        LEVELS,
+        lambda start, n: (noise <= thresholds[start : start + n].view(shape)).float(),
+        consume,
+        hide=question.hide(options.baseline),
+        note="least noisy pixels",
+    )
+    result.curves["visible"] = {"share_visible": visible, "dice": values}
+    result.numbers["dice_at_median"] = values[LEVELS // 2]
+    if result.numbers["dice_with_noise"] < 0.5:
+        result.warnings.append(
+            f"the noise destroys the prediction (Dice {result.numbers['dice_with_noise']:.2f}): train longer, or lower "
+            "noise_min or reward, before you believe the map."
+        )

@@ -1,0 +1,292 @@
+"""The registry of methods: a method is added by adding one file to this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from napari_segxai import methods
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.question import Finding, Question
+from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
+
+Run = Callable[[Question, Any], Steps[Finding]]
+
+
+QUESTIONS = {
+    "need": "What did it need to see?",
+    "evidence": "Where is the evidence?",
+    "layer": "Which network layer?",
+    "what-if": "What if?",
+    "trust": "Can I trust it?",
+}
+"""What a method answers, by the word that its registration says; methods are listed in this order."""
+
+START_HERE = ("misure", "seg-hires-grad-cam", "occlusion")
+"""Methods for a first look: one that says what was needed, one that takes a single pass, one that hides parts."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the number of passes can depend on.
+
+    Attributes
+    ----------
+    grid
+        Shape of the model grid.
+    network_layers
+        Lists the network layers, which can take a pass; only called by methods that need to know.
+    """
+
+    grid: tuple[int, ...]
+    network_layers: Callable[[], Sequence[NetworkLayer]]
+
+    def check(self, method: str, name: str, value: int | None, most: int) -> None:
+        """Refuse a parameter that asks for more than the model grid holds.
+
+        Raises
+        ------
+        UserError
+            If `value` is above `most`.
+        """
+        if value is not None and value > most:
+            shape = " x ".join(map(str, self.grid))
+            raise UserError(
+                f"{method}: {name} {value} is more than the model grid {shape} holds; choose {most} or less."
+            )
+
+    def channels(self, name: str) -> int:
+        """Return the number of channels of a network layer."""
+        return find_layer(name, self.network_layers(), "the model").shape[0]
+
+
+NOMINAL = Size(
+    (128, 128),
+    lambda: (
+        NetworkLayer("bottleneck", "Conv2d", "bottleneck", (64, 8, 8), 0, convolution=True),
+        NetworkLayer("last", "Conv2d", "decoder", (16, 128, 128), 1, convolution=True),
+    ),
+)
+"""For listings without a model."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """An explainer as the registry knows it.
+
+    Attributes
+    ----------
+    name
+        Lower-case with hyphens.
+    title
+        For people.
+    family
+        What the method works on.
+    question
+        What it answers, one of `QUESTIONS`.
+    needs
+        Of "network layers", "gradients", "folder", "training".
+    summary
+        What its map says, in one sentence.
+    unit
+        What a value of its map is, in a few words, or what says so of its options: {score} stands for the target's score,
+        {worth} for what is read of masked copies.
+    source
+        The paper.
+    spatial_dims
+        The dimensions in which it works.
+    options
+        Dataclass of its parameters.
+    presets
+        Named sets of parameter values.
+    run
+        The generator that answers a question.
+    passes
+        The passes it is expected to need: (options, `Size`) -> `Passes`.
+    needs_drawn
+        Whether it has an answer only where the label is drawn, or what says so of its options.
+    doc
+        Documentation of its module.
+    """
+
+    name: str
+    title: str
+    family: str
+    question: str
+    needs: tuple[str, ...]
+    summary: str
+    unit: str | Callable[[Any], str]
+    source: str
+    options: type
+    run: Run
+    passes: Callable[[Any, Size], Passes]
+    presets: Mapping[str, Mapping[str, Any]]
+    spatial_dims: tuple[int, ...] = (2, 3)
+    doc: str = ""
+    needs_drawn: bool | Callable[[Any], bool] = False
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters, described."""
+        return parameters(self.options)
+
+    @property
+    def layer_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that take a network layer."""
+        return tuple(p.name for p in self.parameters if p.type is LayerName)
+
+    def unit_of(self, options: Any) -> str:
+        """Return what a value of its map is, with {score} for the target's score."""
+        unit = self.unit if isinstance(self.unit, str) else self.unit(options)
+        worth = getattr(options, "score", "target")
+        return unit.replace("{worth}", {"target": "{score}", "dice": "Dice"}.get(worth, worth))
+
+    def answers_drawn_alone(self, options: Any) -> bool:
+        """Tell whether it has an answer only where the label is drawn."""
+        return self.needs_drawn if isinstance(self.needs_drawn, bool) else self.needs_drawn(options)
+
+    def looks_inside(self, options: Any) -> bool:
+        """Tell whether it looks at what single layers of the network return; its options may know better."""
+        layers = "network layers" in self.needs or bool(self.layer_parameters)
+        return getattr(options, "looks_inside", layers)
+
+    def make_options(self, values: Mapping[str, Any]) -> Any:
+        """Build its options; the value "preset" fills in a preset, which the other values override.
+
+        Raises
+        ------
+        UserError
+            For an unknown preset or parameter, or a value that does not fit.
+        """
+        given = dict(values)
+        preset = given.pop("preset", None)
+        if preset is not None:
+            if preset not in self.presets:
+                known = nearest(preset, self.presets) if self.presets else "it has none."
+                raise UserError(f"{self.name} has no preset {preset!r}; {known}")
+            given = {**self.presets[preset], **given}
+        return make_options(self.options, given, self.name)
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the method for a listing."""
+        nominal = self.passes(self.options(), NOMINAL)
+        return {
+            "name": self.name,
+            "title": self.title,
+            "family": self.family,
+            "question": self.question,
+            "needs": list(self.needs),
+            "spatial_dims": list(self.spatial_dims),
+            "summary": self.summary,
+            "source": self.source,
+            "parameters": [parameter.as_json() for parameter in self.parameters],
+            "presets": {name: dict(values) for name, values in self.presets.items()},
+            "passes": {**nominal.as_dict(), "grid": list(NOMINAL.grid)},
+        }
+
+
+_methods: dict[str, Method] = {}
+
+
+def explainer(
+    name: str,
+    *,
+    title: str,
+    family: str,
+    question: str,
+    summary: str,
+    unit: str | Callable[[Any], str],
+    source: str,
+    options: type,
+    passes: Callable[[Any, Size], Passes],
+    needs: Sequence[str] = (),
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    needs_drawn: bool | Callable[[Any], bool] = False,
+) -> Callable[[Run], Run]:
+    """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
+    if question not in QUESTIONS:
+        raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
+
+    def register(run: Run) -> Run:
+        module = importlib.import_module(run.__module__)
+        _methods[name] = Method(
+            name=name,
+            title=title,
+            family=family,
+            question=question,
+            needs=tuple(needs),
+            summary=summary,
+            unit=unit,
+            source=source,
+            options=options,
+            run=run,
+            passes=passes,
+            presets=presets or {},
+            needs_drawn=needs_drawn,
+            doc=module.__doc__ or "",
+        )
+        return run
+
+    return register
+
+
+@cache
+def _load_all() -> None:
+    for info in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}."):
+        importlib.import_module(info.name)
+
+
+def all_methods() -> tuple[Method, ...]:
+    """Return all methods, by question and name."""
+    _load_all()
+    order = list(QUESTIONS)
+    return tuple(sorted(_methods.values(), key=lambda m: (order.index(m.question), m.name)))
+
+
+def find_method(name: str) -> Method:
+    """Return the method called `name`.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest names.
+    """
+    _load_all()
+    if name not in _methods:
+        raise UserError(f"there is no method {name!r}; {nearest(name, sorted(_methods))}")
+    return _methods[name]
+
+
+def for_misses(layers: bool) -> list[str]:
+    """Name methods for a first look where the label is not drawn: made for it first, by what they say of themselves.
+
+    Parameters
+    ----------
+    layers
+        Whether the network's layers can be looked at.
+    """
+    made = [
+        f"{method.name} with preset {name}"
+        for method in all_methods()
+        if method.answers_drawn_alone(method.options())
+        for name in method.presets
+        if not method.answers_drawn_alone(method.make_options({"preset": name}))
+    ]
+    first = [find_method(name) for name in START_HERE]
+    return made + [
+        method.name
+        for method in first
+        if not method.answers_drawn_alone(method.options())
+        and (layers or "network layers" not in method.needs)
+    ]
+
+
+def options_as_dict(options: Any) -> dict[str, Any]:
+    """Return the values of an options dataclass."""
+    return {field.name: getattr(options, field.name) for field in fields(options)}

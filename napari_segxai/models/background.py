@@ -1,0 +1,74 @@
+"""Whether the first of as many sigmoid outputs as labels says "background", or a label that the card has forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_segxai.models.network import SegmentationModel
+
+
+def background_of(model: SegmentationModel, outputs: int) -> str:
+    """Return what should be said of the background; "" where the card or the number of outputs tells it.
+
+    Parameters
+    ----------
+    outputs
+        Number of the network's outputs.
+
+    Raises
+    ------
+    UserError
+        If the card says something else than the network has.
+    """
+    card, labels = model.card, len(model.labels)
+    told = card.background_output
+    if card.activation != "sigmoid" or told is (outputs == labels):
+        return ""
+    if told:
+        raise UserError(
+            f"{model.name} has {outputs} sigmoid output(s), one for each of {', '.join(model.labels[1:])}, and none for the "
+            "background: leave out `background_output`."
+        )
+    if told is False:
+        raise UserError(
+            f"{model.name} has {outputs} sigmoid outputs and none of them for the background, but its card names "
+            f"{labels - 1} label(s) beside it ({', '.join(model.labels[1:])}): name the other one under `labels`."
+        )
+    if outputs < labels:
+        return ""
+    model.background_in_doubt = True
+    return (
+        f"the first of the {outputs} sigmoid outputs of {model.name} is taken for the background, as there are as many as labels: "
+        f"write `background_output: true` in the card if that is right, and name the label that was forgotten, after "
+        f"{model.labels[0]!r}, if it is not."
+    )
+
+
+def contradicted(model: SegmentationModel, logits: Tensor) -> str:
+    """Return what should be said where an image shows that the first output is hardly that of a background, else "".
+
+    A background is where nothing else is; the output of a forgotten label is low there.
+
+    Parameters
+    ----------
+    logits
+        (1, labels, *grid).
+    """
+    if not model.background_in_doubt:
+        return ""
+    nothing = model.labelling.drawn(logits, 0)[0]
+    count = int(torch.count_nonzero(nothing))
+    high = int(torch.count_nonzero(logits[0, 0][nothing] > 0))
+    if not count or 2 * high >= count:
+        return ""
+    return (
+        f"the first output of {model.name} is below one half at {1 - high / count:.0%} of the pixels where nothing else is drawn, "
+        "which is no background's way: a label seems to be missing in the card, so that every label is read from the output of "
+        "another; if not, write `background_output: true`."
+    )

@@ -1,0 +1,434 @@
+"""The model card: what a network needs to see, what its outputs mean, where it comes from."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from napari_segxai.core.errors import UserError, nearest, number
+from napari_segxai.core.paths import user_path
+from napari_segxai.models.loading.yaml_file import read_mapping
+
+LARGEST = 2**28
+"""Numbers of an input that a card can ask for by itself: 1 GB."""
+
+MOST_LABELS = 2**16 - 1
+
+
+LONGEST_NAME = 500
+
+JOINERS = "\u200c\u200d"
+"""Of the characters that are not seen, those that some scripts are written with."""
+
+
+def _one_line(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a name is not empty")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name has {LONGEST_NAME} characters at most")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Cf", "Zl", "Zp") and c not in JOINERS for c in name):
+        raise ValueError(
+            f"{name!r} holds characters that are not seen (control characters, or those that turn the direction of writing); "
+            "a name is plain text in one line"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grid(_Strict):
+    """The grid on which the network works. With nothing given, it is the image's own grid.
+
+    Attributes
+    ----------
+    size
+        Fixed size; the oriented image is resampled to it, whatever its spacing.
+    spacing
+        Spacing in mm to resample to; the size follows from the image.
+    multiple
+        The size is padded at the end of every axis to a multiple of this (for `spacing` or the native grid).
+    interpolation
+        How intensities are resampled.
+    """
+
+    size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    multiple: int = Field(1, ge=1)
+    interpolation: Literal["nearest", "linear"] = "linear"
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Grid:
+        if self.size is not None and self.spacing is not None:
+            raise ValueError("give either a size or a spacing, not both")
+        if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
+            raise ValueError("a fixed size is positive and takes no multiple")
+        if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
+            raise ValueError("spacing is a positive number of millimetres")
+        return self
+
+
+class Intensity(_Strict):
+    """One intensity step; exactly one key is given. Steps run in their order, on the model grid.
+
+    Attributes
+    ----------
+    clip
+        Clip to [low, high], in image units.
+    clip_percentiles
+        Clip to these two percentiles of the image.
+    rescale
+        Map the image's minimum and maximum linearly to [low, high].
+    window
+        Clip to [low, high] in image units and map that range to [0, 1].
+    zscore
+        Subtract the image's mean and divide by its standard deviation (over all channels' own values).
+    divide
+        Divide by a number.
+    normalise
+        Subtract a mean and divide by a standard deviation per channel.
+    scale_shift
+        Multiply by the first number and add the second.
+    """
+
+    clip: tuple[float, float] | None = None
+    clip_percentiles: tuple[float, float] | None = None
+    rescale: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    zscore: Literal[True] | None = None
+    divide: float | None = None
+    normalise: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
+    scale_shift: tuple[float, float] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The key that is given."""
+        return next(iter(self.model_fields_set))
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Intensity:
+        if len(self.model_fields_set) != 1 or getattr(self, self.kind) is None:
+            raise ValueError("an intensity step has exactly one key")
+        for name in ("clip", "clip_percentiles", "rescale", "window"):
+            pair = getattr(self, name)
+            if pair is not None and not pair[0] < pair[1]:
+                raise ValueError(f"{name} needs its lower value first")
+        for name in ("rescale", "window", "scale_shift"):
+            if not all(map(math.isfinite, getattr(self, name) or ())):
+                raise ValueError(f"{name} needs finite numbers")
+        percentiles = self.clip_percentiles
+        if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
+            raise ValueError("clip_percentiles lie between 0 and 100")
+        if self.divide is not None and not 0 < abs(self.divide) < math.inf:
+            raise ValueError("divide needs a finite number other than 0")
+        if self.normalise is not None:
+            known = set(self.normalise) == {"mean", "std"} and all(self.normalise.values())
+            if not known or not all(0 < s < math.inf for s in self.normalise["std"]):
+                raise ValueError("normalise needs a mean and a positive std per channel")
+            if not all(map(math.isfinite, self.normalise["mean"])):
+                raise ValueError("normalise needs finite numbers")
+        return self
+
+
+class ModelCard(_Strict):
+    """What a model folder's ``model.yaml`` says.
+
+    Attributes
+    ----------
+    name
+        What to call the model.
+    labels
+        The labels of the segmentation by name, in the order of the network's output channels. A sigmoid network needs
+        no output for the background, but the background is the first label all the same.
+    spatial_dims
+        2 or 3.
+    channels
+        Names of the input channels.
+    orientation
+        Axis codes to which a volume with an affine is turned before it enters the network, e.g. "RAS";
+        for 2D models the codes of (slice axis, row, column), e.g. "IPL".
+    grid, intensity
+        See `Grid` and `Intensity`.
+    background_value
+        The intensity, in image units, of "nothing there" (air): what hidden pixels become by default.
+        The image's minimum when it is not given.
+    activation
+        What turns the network's outputs into probabilities. "softmax": labels exclude each other. "sigmoid": each label
+        but the background is where its own probability is above its threshold, so that several may overlap.
+    background_output
+        Whether a sigmoid network has an output for the background, its first one. Only needed where there are as many
+        outputs as labels, which could also mean that a label was forgotten.
+    threshold
+        Of sigmoid networks: one probability for all labels but the background, one for each of them in their order, or
+        a mapping of label names to theirs (0.5 for the others).
+    paint_order
+        Labels that may overlap in the order in which they are painted into one label image, where one is wanted: later
+        ones cover earlier ones, and a true label image is read as one in which they lie within them. nnU-Net's
+        ``regions_class_order``.
+    values
+        Whether the network returns logits, or probabilities already.
+    output
+        Which entry of a dict or tuple that the network returns; the first tensor when not given.
+    tokens
+        For layers that return tokens: cells of the model grid per token and axis, by pattern of layer names,
+        e.g. ``{"encoder.*": 16}``. Only needed where it cannot be told from the number of tokens.
+    architecture, arguments
+        "package.module:Class" and the arguments to build the network.
+    weights
+        File of the weights, beside the card.
+    description, trained_on, not_for, credit, licence, provenance, validation
+        For people: what it is, what it is not fit for, who made it, how good it was measured to be.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: Name
+    labels: tuple[Name, ...]
+    spatial_dims: Literal[2, 3]
+    channels: tuple[Name, ...] = Field(("intensity",), min_length=1)
+    orientation: str | None = None
+    grid: Grid = Grid()
+    intensity: tuple[Intensity, ...] = ()
+    background_value: float | None = Field(None, allow_inf_nan=False)
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    background_output: bool | None = None
+    threshold: float | dict[str, float] | tuple[float, ...] = 0.5
+    paint_order: tuple[str, ...] | None = None
+    values: Literal["logits", "probabilities"] = "logits"
+    output: str | Annotated[int, Field(ge=-1000, le=1000)] | None = None
+    tokens: dict[str, Annotated[int, Field(ge=1, le=LARGEST)]] = Field(default_factory=dict)
+    architecture: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: Name = "weights.safetensors"
+    description: str = ""
+    trained_on: str = ""
+    not_for: str = ""
+    credit: str = ""
+    licence: str = ""
+    provenance: str = ""
+    validation: str = ""
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) < 2:
+            raise ValueError("a segmentation has two labels at least, in most cases the background first")
+        if len(labels) > MOST_LABELS:
+            raise ValueError(f"a segmentation has {MOST_LABELS} labels at most")
+        if len(set(labels)) != len(labels):
+            raise ValueError("every label needs a name of its own")
+        return labels
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _probabilities(cls, value: Any) -> Any:
+        each = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
+        if not all(_is_number(one) and 0 < one < 1 for one in each):
+            raise ValueError("a threshold is a probability between 0 and 1; give one, or one per label")
+        return value
+
+    @field_validator("orientation", mode="before")
+    @classmethod
+    def _one_word(cls, codes: Any) -> Any:
+        if isinstance(codes, list | tuple) and all(isinstance(code, str) for code in codes):
+            codes = "".join(codes)  # [R, A, S] can mean nothing else
+        if codes is not None and not isinstance(codes, str):
+            raise ValueError("an orientation is a word of three letters, such as RAS")
+        return codes
+
+    @field_validator("orientation")
+    @classmethod
+    def _codes(cls, codes: str | None) -> str | None:
+        if codes is not None:
+            from napari_segxai.core.orientation import DISPLAY, reorientation
+
+            reorientation(DISPLAY, codes)
+        return codes
+
+    @field_validator("architecture")
+    @classmethod
+    def _place(cls, place: str | None) -> str | None:
+        if place is not None and not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", place):
+            raise ValueError("architecture is written 'package.module:Class'")
+        return place
+
+    @field_validator("weights")
+    @classmethod
+    def _beside(cls, name: str) -> str:
+        if name in ("", ".", "..") or re.search(r"[/\\:\0]", name) or len(os.fsencode(name)) > 255:
+            raise ValueError("weights is the name of a file beside the card, without a folder")
+        return name
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> ModelCard:
+        for what in ("size", "spacing"):
+            value = getattr(self.grid, what)
+            if value is not None and len(value) != self.spatial_dims:
+                raise ValueError(
+                    f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
+                )
+        asked = "size" if self.grid.size is not None else "multiple"
+        least = self.grid.size or (2 * self.grid.multiple,) * self.spatial_dims  # the network is tried on
+        numbers = math.prod(least) * len(self.channels)
+        if numbers > LARGEST:
+            raise ValueError(
+                f"grid {asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
+            )
+        for step in self.intensity:
+            for key, values in (step.normalise or {}).items():
+                if len(values) not in (1, len(self.channels)):
+                    raise ValueError(
+                        f"intensity normalise {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_fit(self) -> ModelCard:
+        drawn = self.labels[1:]
+        if self.background_output is not None and self.activation == "softmax":
+            raise ValueError(
+                "background_output is for sigmoid networks; a softmax has an output for every label"
+            )
+        if "threshold" in self.model_fields_set:
+            if self.activation == "softmax":
+                raise ValueError(
+                    "threshold is for sigmoid networks; of a softmax, the label with the highest probability is drawn"
+                )
+            given = self.threshold
+            unknown = [name for name in given if name not in drawn] if isinstance(given, dict) else []
+            if unknown:
+                raise ValueError(f"threshold names the label {unknown[0]!r}; {nearest(unknown[0], drawn)}")
+            if isinstance(given, tuple) and len(given) != len(drawn):
+                raise ValueError(
+                    f"threshold has {len(given)} numbers for {len(drawn)} label(s) but the background: "
+                    f"{', '.join(drawn)}"
+                )
+        if self.paint_order is not None:
+            if not self.overlapping:
+                raise ValueError(
+                    "paint_order is for labels that may overlap: activation sigmoid, and two labels but the background"
+                )
+            if sorted(self.paint_order) != sorted(drawn):
+                raise ValueError(f"paint_order names each of these labels once: {', '.join(drawn)}")
+        return self
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels: sigmoid outputs of two labels or more beside the background."""
+        return self.activation == "sigmoid" and len(self.labels) > 2
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The threshold of every label but the background; None for a softmax."""
+        if self.activation == "softmax":
+            return None
+        given, drawn = self.threshold, self.labels[1:]
+        if isinstance(given, dict):
+            return tuple(given.get(name, 0.5) for name in drawn)
+        return given if isinstance(given, tuple) else (given,) * len(drawn)
+
+    @property
+    def named_thresholds(self) -> dict[str, float] | None:
+        """`thresholds` by label, as records keep them."""
+        return None if self.thresholds is None else dict(zip(self.labels[1:], self.thresholds, strict=True))
+
+    @property
+    def painting(self) -> tuple[int, ...] | None:
+        """Positions of the labels in the order of painting, where the card gives one."""
+        return None if self.paint_order is None else tuple(map(self.labels.index, self.paint_order))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_IN_YAML = {
+    "tuple_type": "has to be a list",
+    "model_type": "has to be a mapping of keys to values",
+    "dict_type": "has to be a mapping of keys to values",
+}
+
+
+def make_card(fields: dict[str, Any], where: str = "model card") -> ModelCard:
+    """Validate the `fields` of a model card.
+
+    Raises
+    ------
+    UserError
+        Naming `where`, the key and what would be right; an unknown key is answered with the nearest one.
+    """
+    try:
+        return ModelCard.model_validate(fields)
+    except ValidationError as error:
+        found = error.errors()
+        # A misspelt key that is required is both missing and unknown: the latter says what to correct.
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            owner: type[BaseModel] = ModelCard
+            if first["loc"][0] in ("grid", "intensity") and len(first["loc"]) > 1:
+                owner = Grid if first["loc"][0] == "grid" else Intensity
+            hint = nearest(str(first["loc"][-1]), owner.model_fields)
+            raise UserError(f"{where}: unknown key {key!r}; {hint}") from None
+        if first["type"] == "missing":
+            raise UserError(f"{where}: the key {key!r} is missing; every card needs it.") from None
+        if first["type"] == "literal_error":
+            expected = first["ctx"]["expected"].replace("True", "true")
+            raise UserError(f"{where}: {key} is {first['input']!r}; choose {expected}.") from None
+        message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+        message = _IN_YAML.get(first["type"], message)
+        raise UserError(f"{where}: {key}: {message}." if key else f"{where}: {message}.") from None
+
+
+def as_card(card: object) -> ModelCard:
+    """Return a card from a `ModelCard`, a mapping, or the path of a YAML file.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or no valid card.
+    """
+    if isinstance(card, ModelCard):
+        return card
+    if isinstance(card, Mapping):
+        return make_card(dict(card))
+    if isinstance(card, str | Path):
+        return read_card(user_path(card))
+    raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read a model card from a YAML file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no YAML mapping, or is no valid card.
+    """
+    path = Path(path)
+    return make_card(read_mapping(path, "model card"), str(path))

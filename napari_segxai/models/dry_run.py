@@ -1,0 +1,207 @@
+"""One dry run when a model is loaded: what does not fit its card is refused, with the shapes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from napari_segxai.core.errors import UserError, plain
+from napari_segxai.models.background import background_of
+from napari_segxai.models.batch_mixing import needs_one_at_a_time
+from napari_segxai.models.outputs import choose_output, covers, may_be_probabilities
+
+if TYPE_CHECKING:
+    from napari_segxai.models.network import SegmentationModel
+
+
+OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
+"""Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
+
+RANDOM = 1e-4
+"""Difference of two passes on the same input, as a share of the largest output, that rounding does not explain."""
+
+FRAMES = " \t" + "".join(map(chr, range(0x2500, 0x2580)))
+"""What libraries draw around the words of an error."""
+
+SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
+"""Where a sentence ends; what follows in errors of torch is advice to programmers."""
+
+
+def dry_run(model: SegmentationModel) -> None:
+    """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
+    if any(is_lazy(t) for t in (*model.module.parameters(), *model.module.buffers())):
+        raise UserError(
+            f"{model.name} has weights that are made when it first runs (lazy modules), and none yet; run it once, and load what "
+            "it has learnt."
+        )
+    with model.in_use(model.device), torch.inference_mode():
+        try:
+            tensor, before, returned = _first_run(model)
+            model.place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
+            out, again = model.pick(returned), model.network_output(before.clone())
+        except UserError:
+            raise
+        except Exception as error:  # a network can raise anything, an AssertionError above all
+            other = other_type(model.module)
+            if other is not None:
+                right = "make them real" if "complex" in other else "call .float() on the network first"
+                raise UserError(
+                    f"{model.name} has weights of type {other}, but inputs are float32; {right}."
+                ) from error
+            raise UserError(
+                f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
+                f"allows: {reason_of(error)}{_called_otherwise(model.module, model.example(), error)}."
+            ) from error
+    model.writes_input = not torch.equal(tensor, before)
+    outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(model.labels)
+    short = model.card.activation == "sigmoid" and outputs == labels - 1
+    if out.ndim != model.card.spatial_dims + 2 or not (outputs == labels or short):
+        raise UserError(
+            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
+            f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
+            f"expected (1, {labels}, *grid){_queries(model, returned, out) or _what_then(model, out, tuple(tensor.shape[2:]))}."
+        )
+    if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
+        raise UserError(
+            f"{model.name} has a sigmoid output for each of {', '.join(model.labels)}, and a card begins with the "
+            "background: add `background` before them, or call the first so if that is what it says."
+        )
+    model.with_note(background_of(model, outputs))
+    grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
+    if not all(covers(n, m) for n, m in zip(grid, size, strict=True)):
+        if all(m % n == 0 for n, m in zip(grid, size, strict=True)):
+            raise UserError(
+                f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, more pixels than it "
+                "is given; wrap it in a module that brings its output to the size of its input."
+            )
+        raise UserError(
+            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
+            "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+        )
+    if not torch.isfinite(out).all():
+        raise UserError(f"{model.name} returns values that are not finite on a random input in [0, 1].")
+    if not torch.allclose(out, again, rtol=RANDOM, atol=RANDOM * float(out.abs().max())):
+        raise UserError(
+            f"{model.name} returns something else every time it runs on the same input; switch off what is random in it "
+            "(dropout or noise with training=True)."
+        )
+    if model.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
+        raise UserError(
+            f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
+            "write `values: logits` in the card."
+        )
+    with model.in_use(model.device), torch.inference_mode():
+        model.one_at_a_time = needs_one_at_a_time(model, before, out)
+    with model.in_use(model.device):
+        model.in_doubt = may_be_probabilities(model, before, out)
+    model.with_note(note)
+
+
+def _first_run(model: SegmentationModel) -> tuple[Tensor, Tensor, Any]:
+    """Run the network on an example input, of another size where it does not run and the card leaves that open.
+
+    Returns
+    -------
+    tensor, before, returned
+        The input after the network had it, the input, and what the network returned.
+    """
+    grid = model.card.grid
+    tell = grid.size is not None or "multiple" in grid.model_fields_set
+    first: Exception | None = None
+    for side in (None, *(() if tell else OTHER_SIDES[model.card.spatial_dims])):
+        model.side = side
+        tensor = model.example().to(model.device)
+        before = tensor.clone()
+        try:
+            start = time.perf_counter()
+            returned = model.run(tensor)
+        except Exception as error:  # a network can raise anything
+            first = first or error
+            continue
+        model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+        return tensor, before, returned
+    model.side = None
+    raise first
+
+
+def _called_otherwise(module: nn.Module, tensor: Tensor, error: BaseException) -> str:
+    """Say how a network is called, where it seems to want something else."""
+    try:
+        inspect.signature(module.forward).bind(tensor)
+        fits = True
+    except (TypeError, ValueError):
+        fits = False
+    # A tensor that is asked for an entry by its name raises an IndexError.
+    if fits and not (isinstance(error, IndexError | KeyError | AttributeError)):
+        return ""
+    return "; it is given a single tensor, so wrap it in a module that takes one, where it wants more or something else"
+
+
+def _what_then(model: SegmentationModel, out: Tensor, grid: tuple[int, ...]) -> str:
+    """Say what may be meant by an output of another shape."""
+    labels, dims = len(model.labels), model.card.spatial_dims
+    shape = tuple(out.shape)
+    counts = (labels, labels - 1) if model.card.activation == "sigmoid" else (labels,)
+    whole = lambda cells: len(cells) == dims and all(map(covers, grid, cells))  # noqa: E731
+    if whole(shape[1:-1]) and shape[-1] in counts:
+        return "; its labels lie on the last axis, so let it return `out.movedim(-1, 1)`"
+    if whole(shape[2:]) and shape[1] == labels - 1 and model.card.activation == "softmax":
+        return "; if it has no output for the background, write `activation: sigmoid`"
+    if whole(shape[1:]) and labels == 2:
+        return "; it lacks the axis of outputs, so let it return `out.unsqueeze(1)`" + (
+            "" if model.card.activation == "sigmoid" else ", and write `activation: sigmoid`"
+        )
+    if len(shape) == dims + 3 and whole(shape[3:]):
+        return "; it seems to stack several outputs, so let it return one of them"
+    if len(shape) == 3 and shape[1] in counts and shape[2] == math.prod(grid):
+        return f"; its cells lie in a row, so let it return `out.unflatten(2, {grid})`"
+    return ""
+
+
+def _queries(model: SegmentationModel, returned: Any, out: Tensor) -> str:
+    """Say what is missing where a network returns the classes of queries beside their masks (MaskFormer and its kin)."""
+    dims, of_queries = model.card.spatial_dims, tuple(out.shape[:2])
+    values = returned.values() if isinstance(returned, Mapping) else returned
+    parts = values if isinstance(returned, Mapping | tuple | list) else ()
+    masks = [
+        t for t in parts if isinstance(t, Tensor) and t.ndim == dims + 2 and tuple(t.shape[:2]) == of_queries
+    ]
+    if out.ndim != 3 or not masks:
+        return ""
+    return (
+        f"; it returns classes and masks of {out.shape[1]} queries, so wrap it in a module that joins them to one map per "
+        "label, torch.einsum('bqc,bq...->bc...', classes.softmax(-1)[..., :-1], masks.sigmoid())"
+    )
+
+
+def other_type(module: nn.Module) -> str | None:
+    """Return the type of floating-point weights that are not in float32, or of weights that are all complex; else None."""
+    tensors = (*module.parameters(), *module.buffers())
+    types = [tensor.dtype for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    # Networks with a Fourier transform have complex weights beside real ones, and rightly so.
+    complex_alone = bool(types) and all(t.is_complex for t in types)
+    others = (t for t in types if t != torch.float32 and (complex_alone or not t.is_complex))
+    return next((str(t)[6:] for t in others), None)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one sentence, without line breaks, frames and colours, what an error from foreign code says."""
+    lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        return type(error).__name__
+    # TorchScript puts its own traceback before the reason.
+    if "TorchScript interpreter" in lines[0]:
+        return lines[-1].rstrip(".")
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
+    known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
+    return said if known else f"{type(error).__name__}: {said}"

@@ -1,0 +1,43 @@
+"""A model folder: model.yaml, weights.safetensors, and an architecture named in the card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.loading.architecture import build
+from napari_segxai.models.loading.weights import load_weights
+from napari_segxai.models.network import SegmentationModel
+
+CARD = "model.yaml"
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is a folder or the card inside one."""
+    return isinstance(source, Path) and (source.is_dir() or (source.name == CARD and source.is_file()))
+
+
+def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Build the network that the card names and load its weights.
+
+    Raises
+    ------
+    UserError
+        If the card, the architecture or the weights are missing or do not fit each other.
+    UntrustedCode
+        If the architecture is not known to hold networks and `trust` is False.
+    """
+    folder = source if source.is_dir() else source.parent
+    card = card or read_card(folder / CARD)
+    if card.architecture is None:
+        raise UserError(
+            f"{folder / CARD}: a model folder needs an architecture, written 'package.module:Class'."
+        )
+    weights = folder / card.weights
+    numbers = weights.stat().st_size // 2 if weights.is_file() else 0  # of two bytes at least
+    module, emptied = build(card.architecture, card.arguments, folder / CARD, trust=trust, numbers=numbers)
+    said = load_weights(module, weights)
+    module.eval().requires_grad_(False)
+    model = SegmentationModel(module, card, source=f"model folder {folder.name}", path=folder.absolute())
+    return model.with_note(emptied).with_note(said)

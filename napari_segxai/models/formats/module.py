@@ -1,0 +1,31 @@
+"""A torch.nn.Module given in a script or in the napari console, with a card."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.network import SegmentationModel
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is a network."""
+    return isinstance(source, nn.Module)
+
+
+def load(source: nn.Module, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Join a network and its card.
+
+    Raises
+    ------
+    UserError
+        If there is no card.
+    """
+    if card is None:
+        raise UserError(
+            f"a {type(source).__name__} needs a card that names its labels and its input: "
+            "load_model(network, card={'name': ..., 'labels': [...], 'spatial_dims': 2 or 3})."
+        )
+    kind = "TorchScript module" if type(source).__module__.startswith("torch.jit") else type(source).__name__
+    return SegmentationModel(source, card, source=f"{kind} given in a script")

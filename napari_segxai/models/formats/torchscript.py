@@ -1,0 +1,166 @@
+"""A TorchScript file with a card beside it. Network layers cannot be observed in such a model."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.dry_run import reason_of
+from napari_segxai.models.loading.file_kinds import kind_of
+from napari_segxai.models.loading.weights import _Ignored, read_weights
+from napari_segxai.models.network import SegmentationModel
+
+SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+
+FOLDER = "make a model folder with a card that names the architecture"
+
+NO_NETWORKS = {
+    "empty": "the file is empty; save the network again",
+    "safetensors": f"holds weights alone; {FOLDER}",
+    "torch": f"holds weights alone, no TorchScript network; {FOLDER}",
+    "torch.export": f"is a program of torch.export, no TorchScript network; save its state_dict() and {FOLDER}",
+}
+"""Files that are no TorchScript, and what would be right."""
+
+TOUCHES = re.compile(
+    r"\b(?:save|from_file|load_tensor|__setstate__)\b|\btorch\.classes\.(?!quantized\b|rnn\b)\w+|"
+    r"getattr\s*\([^\"']*[\"']+[^\"']*\\"
+)
+"""In the code of a TorchScript file: what writes or reads files, what runs while the file is loaded, classes of other libraries,
+which may do either, and what hides such a name."""
+
+COMPUTES = ("aten", "prim", "torchvision", "quantized", "profiler", "mkldnn", "mkldnn_prepacked", "onednn")
+"""Whose operators compute, and do no more."""
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is a file with a suffix of TorchScript."""
+    return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
+
+
+def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Load a TorchScript file; its card is `card`, or the YAML file of the same name beside it.
+
+    Raises
+    ------
+    UserError
+        If there is no card, or the file is no TorchScript.
+    """
+    beside = source.with_suffix(".yaml")
+    if card is None and not beside.is_file():
+        raise UserError(
+            f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=."
+        )
+    card = card or read_card(beside)
+    kind = kind_of(source)
+    if kind == "torch":
+        read_weights(source, wanted="TorchScript")  # which says what else torch.save may have written
+    if kind in NO_NETWORKS:
+        raise UserError(f"{source}: {NO_NETWORKS[kind]}.")
+    try:
+        if not trust:
+            _check_code(source)
+        module = torch.jit.load(source, map_location="cpu")
+        if not trust:
+            _check_operators(source, module)
+    except UserError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{source}: cannot be read as TorchScript ({reason_of(error)}); for weights alone {FOLDER}."
+        ) from None
+    return SegmentationModel(module, card, source=f"TorchScript file {source.name}", path=source.absolute())
+
+
+def _check_code(source: Path) -> None:
+    """Refuse code that does more than compute; torch's own reader is asked, so that it is the code that would run."""
+    reader = torch._C.PyTorchFileReader(str(source))
+    names = reader.get_all_records()
+    _check_sizes(source, reader)
+    if any(name.lower() == "model.json" for name in names):
+        raise UserError(
+            f"{source}: was saved by a version of torch before 1.4; save it again with a newer one."
+        )
+    for name in names:  # which the reader finds in any case of letters
+        if name.lower().endswith(".py") and (found := TOUCHES.search(reader.get_record(name).decode())):
+            raise _refusal(source, found[0])
+
+
+BYTES = {
+    "ComplexDouble": 16,
+    "ComplexFloat": 8,
+    "Double": 8,
+    "Long": 8,
+    "Float": 4,
+    "Int": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Short": 2,
+}
+
+
+class _Sizes(pickle.Unpickler):
+    """Reads how long the tensors of a TorchScript file say that they are; whatever else it names becomes nothing."""
+
+    def __init__(self, data: bytes):
+        super().__init__(io.BytesIO(data))
+        self.found: dict[str, int] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        return name if name.endswith("Storage") else _Ignored
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, kind, key, _, count = pid
+        self.found[key] = count * BYTES.get(kind.removesuffix("Storage"), 1)
+        return None
+
+
+def _check_sizes(source: Path, reader: Any) -> None:
+    """Refuse tensors that would reach beyond their record, which torch does not look at in TorchScript."""
+    names = set(reader.get_all_records())
+    for folder in ("data", "constants"):
+        if f"{folder}.pkl" not in names:
+            continue
+        sizes = _Sizes(reader.get_record(f"{folder}.pkl"))
+        try:
+            sizes.load()
+            fits = all(len(reader.get_record(f"{folder}/{key}")) >= n for key, n in sizes.found.items())
+        except Exception:  # whatever a damaged pickle makes of itself
+            fits = False
+        if not fits:
+            raise UserError(f"{source}: is damaged: its tensors are not as long as it says; save it again.")
+
+
+def _check_operators(source: Path, module: torch.jit.ScriptModule) -> None:
+    """Refuse operators of other libraries; loading has not run any."""
+    for part in module.modules():
+        for name in part._c._method_names():
+            for kind in _operators(part._c._get_method(name).inlined_graph):
+                # what is called by an interface is not known before it runs
+                if kind.partition("::")[0] not in COMPUTES or kind == "prim::CallMethod":
+                    raise _refusal(source, kind)
+
+
+def _operators(graph: Any) -> Iterator[str]:
+    for node in graph.nodes():
+        yield node.kind()
+        for block in node.blocks():
+            yield from _operators(block)
+        for name in node.attributeNames():
+            if node.kindOf(name) == "g":
+                yield from _operators(node.g(name))
+
+
+def _refusal(source: Path, what: str) -> UserError:
+    return UserError(
+        f"{source}: its code uses {what!r}, with which it could write or read files or run while it is loaded; a network only "
+        "computes. If you trust it, load it with trust=True (--trust on the command line)."
+    )

@@ -1,0 +1,1 @@
+"""Running a network: device, memory, and the fused network for many passes."""

@@ -1,0 +1,44 @@
+"""Choosing where to compute."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from napari_segxai.core.errors import UserError
+
+
+def devices() -> dict[str, str]:
+    """Return the devices of this machine: name for torch -> words for people, the best first."""
+    found = {}
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        found[f"cuda:{index}"] = f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found["cpu"] = f"CPU, {cores} core{'s' if cores != 1 else ''}"
+    return found
+
+
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """Return the torch device called `name`; "auto" takes the first GPU, else the CPU.
+
+    A `torch.device` is taken as it is: it was chosen before.
+
+    Raises
+    ------
+    UserError
+        If this machine has no such device.
+    """
+    if isinstance(name, torch.device):
+        return name
+    known = devices()
+    if name == "auto":
+        return torch.device(next(iter(known)))
+    full = "cuda:0" if name == "cuda" else name
+    if full not in known:
+        raise UserError(f"device {name!r} is not on this machine; choose auto, {', '.join(known)}.")
+    return torch.device(full)

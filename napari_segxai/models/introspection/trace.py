@@ -1,0 +1,440 @@
+"""What happens in one forward pass: every call of a module, and every operation on what depends on the image.
+
+The operations make a graph: each knows whose values it reads. Calls of modules only give names to the values that
+they return. So what a network layer is for can be told from what the network does, not from the names of its classes.
+No tensor is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from napari_segxai.models.introspection.dispatch import DispatchMode
+from napari_segxai.models.introspection.modules import first_tensor, named_modules
+
+NO_DATA = (
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "full_like",
+    "rand_like",
+    "randn_like",
+    "new_",
+    "_local_scalar",
+)
+"""Operations that read the shape of a tensor or hand a number to Python: their results do not carry the image."""
+
+SAME_VALUES = (
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "permute", "transpose", "t", "unsqueeze", "squeeze",
+    "slice", "select", "clone", "_to_copy", "alias", "detach", "upsample_nearest1d", "upsample_nearest2d",
+    "upsample_nearest3d", "upsample_bilinear2d", "upsample_trilinear3d", "native_dropout",
+)  # fmt: skip
+"""Operations that only lay values out anew."""
+
+ENLARGING = ("upsample", "_upsample", "max_unpool", "pixel_shuffle", "pixel_unshuffle")
+"""Operations that bring a map to another resolution."""
+
+READING = ("grid_sampler", "deform_conv")
+"""Operations that read their first argument at the places that others give."""
+
+SQUASHED = ("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "_softmax", "tanh", "tanh_")
+"""Functions behind which a factor is a gate."""
+
+
+@dataclass
+class Node:
+    """One operation on values that depend on the image.
+
+    Attributes
+    ----------
+    op
+        Name of the operation, as torch has it.
+    reads
+        Positions of the operations whose values it reads.
+    main
+        Those of `reads` on which the image comes along: not a gate's factor, nor the keys and values of an attention.
+    call
+        Position of the innermost call of a module in which it ran; None outside of all.
+    shape
+        Of its (first) result.
+    cells
+        Places in its result, where the operation shows them (convolution, pooling, interpolation).
+    channels
+        Of its result, where it shows them.
+    learned
+        Whether weights mix channels: a convolution or a linear layer.
+    pointwise
+        Whether such an operation looks at single places, with all channels.
+    upward
+        Whether it is a transposed convolution.
+    mixes
+        Whether it joins what lies at different places, at the resolution that it reads: a convolution wider than one
+        cell with stride 1, or an attention.
+    wide
+        Whether it is a convolution wider than one cell.
+    attends
+        Whether it is (part of) an attention.
+    pairs
+        Whether its result weighs pairs of places (the matrix of an attention), so that it is no map.
+    scale
+        How many times larger the cells of its result are than those that it reads, per axis and however many there are
+        (unpadded convolutions lose some); None where `cells` alone tells: interpolation and pooling to a given size.
+    taken
+        Cells per axis of the map that a convolution or pooling reads; None where that is none of a whole image.
+    kept
+        Share of the cells that a crop keeps.
+    flips
+        The axes of the grid along which it turns a map round.
+    reach
+        (cells by which it widens the field of view, its stride, whether it enlarges).
+    names
+        Positions of the calls that made it and returned it, the innermost first.
+    handed
+        Positions of the calls that returned it as they got it (an identity, a dropout).
+    """
+
+    op: str
+    reads: tuple[int, ...]
+    main: tuple[int, ...]
+    call: int | None
+    shape: tuple[int, ...]
+    cells: int | None = None
+    channels: int | None = None
+    learned: bool = False
+    pointwise: bool = False
+    upward: bool = False
+    mixes: bool = False
+    wide: bool = False
+    attends: bool = False
+    pairs: bool = False
+    scale: float | None = None
+    taken: tuple[int, ...] | None = None
+    kept: float = 1.0
+    flips: tuple[int, ...] = ()
+    reach: tuple[int, int, bool] | None = None
+    names: list[int] = field(default_factory=list)
+    handed: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module in a forward pass.
+
+    Attributes
+    ----------
+    name
+        Dotted module path; ``name@2`` is the second call.
+    type
+        Class name of the module.
+    parent
+        Position in the list of calls of the call inside which it was made; None for the network itself.
+    start, end
+        Times on one clock: a call that ended before another started cannot depend on it.
+    shape
+        Shape of the first floating-point tensor that it returned; None when it returned none.
+    overwritten
+        Whether the network changed that tensor in place later on.
+    node
+        Position of the operation that made that tensor; None where it does not depend on the image.
+    handed_on
+        Whether that tensor is one that was made before the call (an identity, a dropout).
+    convolution
+        Whether the call is a single convolution (or transposed convolution), whatever its class is called.
+    attention
+        Whether an attention ran in it.
+    """
+
+    name: str
+    type: str
+    parent: int | None
+    start: int
+    end: int
+    shape: tuple[int, ...] | None
+    overwritten: bool
+    node: int | None = None
+    handed_on: bool = False
+    convolution: bool = False
+    attention: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward pass.
+
+    Attributes
+    ----------
+    calls
+        By start.
+    nodes
+        In order of execution; the first is the image.
+    end
+        Position of the operation that made the output; None where the output could not be followed back to the image
+        (a network that leaves torch on its way).
+    grid
+        Shape of the model grid.
+    outputs
+        Channels of the output.
+    """
+
+    calls: tuple[Call, ...]
+    nodes: tuple[Node, ...]
+    end: int | None
+    grid: tuple[int, ...]
+    outputs: int
+
+
+def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tensor) -> Trace:
+    """Run the network once on `tensor` and note what happens.
+
+    Parameters
+    ----------
+    run
+        Runs the network and returns (1, outputs, ...).
+    tensor
+        (1, channels, *grid).
+    """
+    graph = _Graph(tensor.ndim - 2)
+    calls: list[dict[str, Any]] = []
+    count: dict[str, int] = {}
+    clock = itertools.count()
+
+    def enter(name: str, kind: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object) -> None:
+            count[name] = count.get(name, 0) + 1  # also of calls on vectors, as when recording
+            call = name if count[name] == 1 else f"{name}@{count[name]}"
+            parent = graph.open[-1] if graph.open else None
+            graph.open.append(len(calls))
+            calls.append(
+                {
+                    "name": call,
+                    "type": kind,
+                    "parent": parent,
+                    "start": next(clock),
+                    "first": len(graph.nodes),
+                }
+            )
+
+        return hook
+
+    def leave(_module: nn.Module, _args: object, out: object) -> None:
+        own = graph.open.pop()
+        call = calls[own]
+        inside = range(call.pop("first"), len(graph.nodes))
+        found = first_tensor(out)
+        node = None if found is None else graph.latest(found)
+        call.update(
+            end=next(clock),
+            shape=None if found is None else tuple(found.shape),
+            overwritten=False,
+            node=node,
+            handed_on=node is not None and node not in inside,
+            convolution=_is_convolution(graph.nodes, inside, own, node),
+            attention=any(graph.nodes[k].attends for k in inside),
+        )
+        if found is not None:
+            graph.watch(found, call)
+        if node is not None:
+            (graph.nodes[node].names if node in inside else graph.nodes[node].handed).append(own)
+
+    handles = []
+    for name, child in named_modules(module):
+        if not isinstance(child, torch.jit.ScriptModule):  # takes no hooks
+            handles.append(child.register_forward_pre_hook(enter(name, type(child).__name__)))
+            handles.append(child.register_forward_hook(leave))
+    try:
+        with torch.inference_mode(False), torch.no_grad(), graph:
+            start = tensor.clone()
+            graph.begin(start)
+            out = run(start)
+            end = graph.latest(out)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = tuple(Call(**call) for call in calls)
+    return Trace(found, tuple(graph.nodes), end, tuple(tensor.shape[2:]), out.shape[1])
+
+
+def _is_convolution(nodes: Sequence[Node], inside: range, own: int, out: int | None) -> bool:
+    """Tell whether a call is one convolution, with nothing else that learns or that a submodule did."""
+    if out not in inside or any(nodes[k].call != own for k in inside):
+        return False
+    learned = [nodes[k] for k in inside if nodes[k].learned]
+    return len(learned) == 1 and learned[0].op == "convolution" and learned[0].channels == nodes[out].shape[1]
+
+
+class _Graph(DispatchMode):
+    """Notes every operation that reads what depends on the image.
+
+    A tensor is known by itself as long as it lives (weakly), and by the place of its values: who writes into a part of
+    another tensor changes what that one holds.
+    """
+
+    def __init__(self, spatial_dims: int):
+        super().__init__()
+        self.dims = spatial_dims
+        self.nodes: list[Node] = []
+        self.open: list[int] = []
+        self._made_by = WeakTensorKeyDictionary()
+        self._writes: dict[int, list[int]] = {}
+        self._watched: dict[int, list[dict[str, Any]]] = {}
+
+    def begin(self, image: Tensor) -> None:
+        self._forget(image)
+        cells = math.prod(image.shape[2:])
+        self.nodes.append(
+            Node("input", (), (), None, tuple(image.shape), cells=cells, channels=image.shape[1])
+        )
+        self._made_by[image] = 0
+
+    def latest(self, tensor: Tensor) -> int | None:
+        """Return the position of the last operation that the values of a tensor come from."""
+        found = self._sources(tensor)
+        return found[-1] if found else None
+
+    def watch(self, tensor: Tensor, call: dict[str, Any]) -> None:
+        """Have a call told when the tensor that it returned is overwritten."""
+        self._watched.setdefault(_place(tensor), []).append(call)
+
+    def _sources(self, tensor: Tensor) -> list[int]:
+        made = self._made_by.get(tensor)
+        later = [k for k in self._writes.get(_place(tensor), ()) if made is None or k > made]
+        return ([] if made is None else [made]) + later
+
+    def _forget(self, tensor: Tensor) -> None:
+        """Memory that was freed and given out again holds nothing of what was written there before."""
+        self._writes.pop(_place(tensor), None)
+        self._watched.pop(_place(tensor), None)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        places = {_place(tensor) for tensor in given}
+        sources = [self._sources(tensor) for tensor in given]
+        out = func(*args, **kwargs)
+        op = func._schema.name.partition("::")[2]
+        written = _written(func, args, kwargs)
+        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        for tensor in results:
+            if _place(tensor) not in places:
+                self._forget(tensor)
+        for tensor in written:
+            for call in self._watched.get(_place(tensor), ()):
+                call["overwritten"] = True
+        results = [tensor for tensor in results if tensor.is_floating_point() or tensor.is_complex()]
+        if op in ("copy_", "fill_", "zero_") and given and self._made_by.get(given[0]) is None:
+            sources[0] = []  # a part of a fresh tensor: who reads the whole reads all that was written
+        if not results or not any(sources) or op.startswith(NO_DATA):
+            return out
+        node = self._node(op, args, given, sources, results[0])
+        self.nodes.append(node)
+        for tensor in (*results, *written):
+            self._made_by[tensor] = len(self.nodes) - 1
+        for tensor in written:
+            self._writes.setdefault(_place(tensor), []).append(len(self.nodes) - 1)
+        return out
+
+    def _node(
+        self,
+        op: str,
+        args: tuple[Any, ...],
+        given: Sequence[Tensor],
+        sources: Sequence[Sequence[int]],
+        result: Tensor,
+    ) -> Node:
+        reads = tuple(sorted({k for found in sources for k in found}))
+        shape = tuple(result.shape)
+        node = Node(op, reads, reads, self.open[-1] if self.open else None, shape)
+        tracked = [(tensor, found) for tensor, found in zip(given, sources, strict=True) if found]
+        pools, enlarges = "_pool" in op, op.startswith(ENLARGING)
+        map_given = given[0].ndim == self.dims + 2
+        if map_given and len(given[0]) == 1 and (op == "convolution" or pools):
+            node.taken = tuple(given[0].shape[2:])
+        if len(shape) == self.dims + 2 and (op == "convolution" or pools or enlarges):
+            node.cells, node.channels = math.prod(shape[2:]), shape[1]
+        if op == "convolution" and len(tracked) == 1:
+            kernel, stride, dilation = max(args[1].shape[2:]), max(args[3]), max(args[5])
+            larger = _mean(args[3], self.dims)
+            node.scale = 1 / larger if args[6] else larger
+            node.learned, node.upward = True, bool(args[6])
+            node.pointwise = kernel == stride == args[8] == 1
+            node.wide = kernel > 1
+            node.mixes = node.wide and not node.upward and stride == 1
+            node.reach = (kernel - 1) * dilation, stride, node.upward
+        elif op in ("addmm", "mm", "bmm", "baddbmm", "linear") and len(tracked) == 1:
+            node.learned = node.pointwise = True
+            node.channels = shape[-1]
+        elif op in ("bmm", "baddbmm") or "attention" in op or op == "_transformer_encoder_layer_fwd":
+            node.main, node.mixes, node.attends = tuple(sorted(set(tracked[0][1]))), True, True
+            node.pairs = "bmm" in op and not self.nodes[tracked[0][1][-1]].pairs
+        elif op in ("mul", "mul_") and len(tracked) == 2:
+            (a, from_a), (b, from_b) = tracked
+            gates = self._is_gate(a, b, from_a), self._is_gate(b, a, from_b)
+            if gates[0] != gates[1]:
+                node.main = tuple(sorted(set(from_b if gates[0] else from_a)))
+        elif pools and not op.startswith("_adaptive") and len(args) > 1:
+            sizes = args[1] if isinstance(args[1], Sequence) else [args[1]]
+            strides = args[2] if len(args) > 2 and args[2] else sizes
+            node.reach = max(sizes) - 1, max(strides), False
+            node.scale = _mean(strides, self.dims)
+        elif op in ("constant_pad_nd", "slice") and (op != "slice" or len(args) < 5 or args[4] == 1):
+            node.scale = 1.0
+            axis = args[1] % given[0].ndim if op == "slice" and len(args) > 1 else 0
+            if map_given and axis >= 2:
+                node.kept = shape[axis] / given[0].shape[axis]
+        elif op == "flip" and map_given:
+            axes = tuple(sorted(axis % given[0].ndim - 2 for axis in args[1]))
+            node.flips = axes if min(axes, default=-1) >= 0 else ()
+        elif (
+            op.startswith(READING) and tracked[0][0] is given[0]
+        ):  # where it is read is decided by the others
+            node.main = tuple(sorted(set(tracked[0][1])))
+        if not node.attends and not node.learned:
+            node.pairs = any(self.nodes[found[-1]].pairs for _, found in tracked)
+        return node
+
+    def _is_gate(self, factor: Tensor, other: Tensor, source: Sequence[int]) -> bool:
+        """Tell whether a factor weights the other one: it is spread over it, or comes from a squashing function."""
+        if factor.numel() < other.numel():
+            same_cells = factor.shape[2:] == other.shape[2:]
+            if not (factor.ndim == other.ndim and same_cells and 1 < factor.shape[1] != other.shape[1]):
+                return True
+        node = self.nodes[source[-1]]
+        for _ in range(12):
+            if node.op in SQUASHED:
+                return True
+            if len(node.reads) != 1 or node.op not in SAME_VALUES:
+                return False
+            node = self.nodes[node.reads[0]]
+        return False
+
+
+def _mean(strides: Sequence[int], dims: int) -> float:
+    """Return the geometric mean over the axes; one number stands for all."""
+    return math.prod(strides) ** (1 / len(strides)) if len(strides) == dims else float(strides[0])
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the arguments that an operation changes in place."""
+    if not func._schema.is_mutable:
+        return []
+    found = []
+    for k, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[k] if k < len(args) else kwargs.get(argument.name)
+            found += [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return found

@@ -1,0 +1,126 @@
+"""Which labels a pixel has: from a network's logits to a prediction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.prediction import label_dtype
+from napari_segxai.core.target import is_label
+
+if TYPE_CHECKING:
+    from napari_segxai.models.preprocessing.spatial import Placement
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How logits become labels.
+
+    Attributes
+    ----------
+    thresholds
+        Of sigmoid outputs: the probability above which each label but the background is drawn, whatever the others are.
+        None where the label with the highest logit is drawn (softmax).
+    """
+
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels."""
+        return self.thresholds is not None and len(self.thresholds) > 1
+
+    def drawn(self, logits: Tensor, label: int) -> Tensor:
+        """Return where a label is drawn: (N, labels, *grid) -> boolean (N, *grid)."""
+        if self.thresholds is None:
+            return is_label(logits, label)
+        if label:
+            return logits[:, label] > self._cut(label)
+        out = logits[:, 1] <= self._cut(1)
+        for k in range(2, logits.shape[1]):
+            out.logical_and_(logits[:, k] <= self._cut(k))
+        return out
+
+    def margin(self, logits: Tensor, label: int) -> Tensor:
+        """Return by how much a label is drawn: (N, labels, *grid) -> (N, *grid), differentiable.
+
+        Above 0 where the label is drawn: its logit minus the largest other one. A sigmoid output s has one other, its
+        absence with the logit -s; a threshold moves both. Unlike a probability it does not saturate, so that its
+        gradient tells the way even where the network is certain.
+        """
+        if self.thresholds is None:
+            others = [logits[:, k] for k in range(logits.shape[1]) if k != label]
+            return logits[:, label] - torch.stack(others).amax(0)
+        if label:
+            return 2 * (logits[:, label] - self._cut(label))
+        return -torch.stack([self.margin(logits, k) for k in range(1, logits.shape[1])]).amax(0)
+
+    def label_images(self, logits: Tensor) -> list[Tensor]:
+        """Return the segments of a network: (labels, *grid) -> one label image, or one of 0 and 1 per label."""
+        if self.thresholds is None:
+            return [logits.argmax(0)]
+        return [self.drawn(logits[None], k)[0].long() for k in range(1, len(logits))]
+
+    def blank(self, labels: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a prediction in which nothing is drawn; `shape` is that of the image grid."""
+        if self.overlapping:
+            return np.zeros((labels - 1, *shape), bool)
+        return np.zeros(shape, label_dtype(labels))
+
+    def on_image(self, logits: Tensor, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the prediction on the image grid from logits (labels, *model grid).
+
+        How far each label lies above what it has to exceed is resampled linearly, one label at a time, so that only two
+        volumes are held.
+
+        Parameters
+        ----------
+        out
+            A prediction into which a slice is written.
+        """
+        if out is None:
+            out = self.blank(len(logits), placement.image_shape)
+        if self.overlapping:
+            for index, mask in enumerate(out, start=1):
+                placement.to_image(self.drawn_on_grid(logits, index, placement), mask)
+            return out
+        best: np.ndarray | float = 0.0
+        labels = np.zeros(placement.turned_shape, out.dtype)
+        for index in range(1, len(logits)):
+            values = self._above(logits, index, placement)
+            labels[values > best] = index
+            best = np.maximum(best, values)
+        return placement.to_image(labels, out)
+
+    def drawn_on_grid(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:
+        """Return where a label is drawn on the turned image grid (or slice), from logits (labels, *model grid)."""
+        if self.thresholds is not None:
+            if label:
+                return self._above(logits, label, placement) > 0
+            drawn = np.ones(placement.turned_shape, bool)
+            for k in range(1, len(logits)):
+                drawn &= ~(self._above(logits, k, placement) > 0)
+            return drawn
+        own = self._above(logits, label, placement)
+        drawn = np.ones(own.shape, bool)
+        for k in range(
+            len(logits)
+        ):  # one at a time: a volume of every label is too much; the first wins a tie
+            if k != label:
+                other = self._above(logits, k, placement)
+                drawn &= own > other if k < label else own >= other
+        return drawn
+
+    def _above(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:
+        """How far a label lies above the first, or above its threshold, resampled."""
+        values = logits[label] - logits[0] if self.thresholds is None else self.margin(logits[None], label)[0]
+        return placement.from_grid(values, linear=True)
+
+    def _cut(self, label: int) -> float:
+        """The logit of a label's threshold."""
+        return math.log(self.thresholds[label - 1] / (1 - self.thresholds[label - 1]))

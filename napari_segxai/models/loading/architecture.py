@@ -1,0 +1,253 @@
+"""The class that a card names, and building it from the card's arguments."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from napari_segxai.core.errors import UserError, number
+from napari_segxai.models.dry_run import reason_of
+from napari_segxai.models.introspection.dispatch import DispatchMode
+from napari_segxai.models.loading.offline import Offline, Sealed, offline, sealed
+from napari_segxai.models.loading.untrusted_code import UntrustedCode, file_of, is_private, needs_yes, spec_of
+
+FETCHES = re.compile(r"pretrain|download|(^|_)hub(_|$)|(^|_)weights(_|$)|checkpoint|ckpt|(^|_)urls?(_|$)")
+"""Names of arguments with which a constructor fetches or reads weights."""
+
+READS = re.compile(r"(^|_)(path|dir|folder|repo|repo_id|file|filename|cache_dir)(_|$)")
+"""Names of arguments that tell a constructor a place, if their value is text."""
+
+SWITCHES = re.compile(r"^init_weights$|checkpoint")
+"""Of `FETCHES`, names that also stand for something harmless, if their value is true."""
+
+LARGEST = 1 << 20
+"""The largest whole number among the arguments of a network."""
+
+SPARE = 100_000_000
+"""Numbers that a constructor may make beyond `TIMES` those in the file of its weights."""
+
+TIMES = 16
+
+TENSOR = 20_000
+"""Numbers that a tensor counts for beyond its own, as making it takes time."""
+
+
+def check_trust(place: str, card: Path) -> None:
+    """Raise `UntrustedCode` if the architecture needs a yes.
+
+    Parameters
+    ----------
+    place
+        "package.module:Class".
+    card
+        The file of the model card.
+
+    Raises
+    ------
+    UntrustedCode
+        Naming the module and the file that would run.
+    UserError
+        If there is no such package, or it is one from which no network may come.
+    """
+    module, where = place.partition(":")[0], f"{card}: architecture {place!r}"
+    if is_private(place):
+        raise UserError(f"{where} is private: no part of it may begin with an underscore.")
+    if (local := _beside(module, card)) is not None:
+        raise UntrustedCode(where, module, local, beside=True)
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise UserError(f"{where} is part of Python, which has no networks.")
+    if spec_of(module) is None:
+        raise UserError(f"{where}: there is no package {top!r}; install it or correct the name.")
+    if needs_yes(module):
+        raise UntrustedCode(where, module, file_of(module))
+
+
+def build(
+    place: str, arguments: Mapping[str, Any], card: Path, *, trust: bool, numbers: int
+) -> tuple[nn.Module, str]:
+    """Import the class that a card names and make a network of it, without the internet.
+
+    Parameters
+    ----------
+    place
+        "package.module:Class".
+    arguments
+        Of its constructor.
+    card
+        The file of the model card.
+    trust
+        Whether the user said yes to a module that is not known to hold networks.
+    numbers
+        In the file of its weights, about: a network far larger than that is not built.
+
+    Returns
+    -------
+    module
+        The network, with random weights.
+    said
+        What was done to its arguments, in words; empty in most cases.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported, is no network, or does not take the arguments.
+    UntrustedCode
+        If the module needs a yes and `trust` is False.
+    """
+    try:
+        check_trust(place, card)
+    except UntrustedCode:
+        if not trust:
+            raise
+        own_code = True
+    else:
+        own_code = False
+    where = f"{card}: architecture {place!r}"
+    with offline():
+        try:
+            module = _import(place.partition(":")[0], card)
+            found = _walk(module, place.partition(":")[2])
+        except (Exception, SystemExit) as error:  # an ImportError, or whatever the code raises
+            raise UserError(f"{where}: {reason_of(error)}.") from error
+        # Only a network may be built: a card must not be able to call any other function of a package.
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise UserError(f"{where} is no torch.nn.Module class.")
+        emptied = {} if own_code else _harmless_defaults(found)
+        if not own_code:
+            _check_arguments(arguments, card)
+        try:
+            with _Bounded(min(TIMES * numbers + SPARE, _room())), nullcontext() if own_code else sealed():
+                network = found(**{**emptied, **arguments})
+        except UserError as error:
+            raise UserError(f"{card}: {error}") from None
+        except (Offline, Sealed) as error:
+            raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
+        except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
+            raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
+    names = ", ".join(name for name in emptied if name not in arguments)
+    return network, f"{names} left empty, as the weights come from the file beside the card." if names else ""
+
+
+def _import(name: str, card: Path) -> Any:
+    local = _beside(name, card)
+    if local is None:
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{card.parent.name}", local)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def _beside(module: str, card: Path) -> Path | None:
+    """Return the file in the model folder that holds the architecture, if there is one."""
+    place = card.parent / module.replace(".", "/")
+    return next(
+        (path for path in (place.with_name(f"{place.name}.py"), place / "__init__.py") if path.is_file()),
+        None,
+    )
+
+
+def _walk(module: Any, qualname: str) -> Any:
+    """Return the class; on the way to it lie classes alone."""
+    found = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+        if not isinstance(found, type):
+            return None
+    return found
+
+
+def _check_arguments(arguments: Mapping[str, Any], card: Path) -> None:
+    """Refuse arguments that would fetch or read weights, or that no network has."""
+    for name, value in _items(arguments):
+        if _would_fetch(name, value):
+            raise UserError(
+                f"{card}: the argument {name} is {value!r}, with which the network would fetch or read other weights; "
+                f"write `{name}: {'false' if value is True else 'null'}`: its weights come from the file beside the card."
+            )
+        if isinstance(value, str) and re.search(r"[/\\:~]", value):
+            raise UserError(
+                f"{card}: the argument {name} is {value!r}, which names a file or a place in the internet; a network "
+                "is built from numbers and plain names alone."
+            )
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:
+            raise UserError(
+                f"{card}: the argument {name} is {number(value)}; a number of a network is {LARGEST} at most."
+            )
+
+
+def _harmless_defaults(network: type[nn.Module]) -> dict[str, Any]:
+    """Return emptied values for the arguments that would fetch weights if they were left out."""
+    try:
+        parameters = inspect.signature(network).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {
+        p.name: False if p.default is True else None for p in parameters if _would_fetch(p.name, p.default)
+    }
+
+
+def _would_fetch(name: str, value: Any) -> bool:
+    text, name = isinstance(value, str) and value != "", name.lower()
+    if FETCHES.search(name):
+        return text or (value is True and not SWITCHES.search(name))
+    return text and READS.search(name) is not None
+
+
+def _room() -> int:
+    """Return how many numbers half of this machine's memory holds: a file of weights with holes in it can claim any size."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
+    except (AttributeError, ValueError, OSError):  # Windows
+        return sys.maxsize
+
+
+def _items(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of arguments, also of those inside lists and mappings."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _items(inner, str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _items(inner, name)
+    else:
+        yield name, value
+
+
+class _Bounded(DispatchMode):
+    """Refuses tensors that are, all together, larger than a network of these weights can be."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = self.left = most
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        first = args[0] if args else None
+        if isinstance(first, list | tuple) and all(isinstance(n, int) for n in first):
+            self._take(math.prod(first))  # torch.empty and its kind, by their size
+        elif isinstance(first, int | float):
+            self._take(int(max(a for a in args if isinstance(a, int | float))))  # torch.arange and its kind
+        return func(*args, **(kwargs or {}))
+
+    def _take(self, numbers: int) -> None:
+        self.left -= numbers + TENSOR
+        if self.left < 0:
+            raise UserError(
+                f"with these arguments the network would hold more than {self.most:.2g} numbers, more than its file "
+                "of weights, or this machine, can hold."
+            )

@@ -1,0 +1,89 @@
+"""Reading a small YAML file of a stranger: nothing in it may take long, run deep or be endless."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napari_segxai.core.errors import UserError
+
+LARGEST = 256 * 1024
+"""Bytes of a file that is read; reading so much takes some seconds."""
+
+DEEPEST = 16
+"""Lists and mappings in each other."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what a model card has no use for.
+
+    Aliases, which can stand for billions of items, deep nesting, and keys that are given twice, of which one would be forgotten.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not used here; write it out", mark)
+        if self.depth >= DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path, what: str) -> dict[Any, Any]:
+    """Read a mapping from a YAML file.
+
+    Parameters
+    ----------
+    what
+        The kind of file, in words, such as "model card".
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no regular file, is too long, is no YAML or no mapping.
+    """
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise UserError(
+                f"{path}: cannot be read as a {what} (it is a folder, a pipe or a device, not a file)."
+            )
+        if facts.st_size > LARGEST:
+            raise UserError(
+                f"{path}: is {facts.st_size / 1024:.0f} KB long; a {what} has {LARGEST // 1024} KB at most."
+            )
+        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such {what}.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a {what} ({error.strerror}).") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: bad encoding, or a date such as 2024-13-45
+        mark = getattr(error, "problem_mark", None)
+        parts = [getattr(error, "context", None), getattr(error, "problem", None)] if mark else [str(error)]
+        reason = ": ".join(part.splitlines()[0] for part in parts if part)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not a YAML file ({reason}).") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: a {what} is a mapping of keys to values.")
+    return fields

@@ -1,0 +1,506 @@
+"""SegmentationModel: a network together with its card."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.image import Image
+from napari_segxai.core.orientation import DISPLAY
+from napari_segxai.models.background import contradicted
+from napari_segxai.models.card import ModelCard, as_card
+from napari_segxai.models.dry_run import dry_run
+from napari_segxai.models.inference.checkpoints import without_checkpoints
+from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.inference.fused import fast_layout, quick_twin, state
+from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
+from napari_segxai.models.introspection.roles import Roles
+from napari_segxai.models.introspection.trace import Call, trace_pass
+from napari_segxai.models.labelling import Labelling
+from napari_segxai.models.outputs import Place, check_values, follow
+from napari_segxai.models.preprocessing import intensity
+from napari_segxai.models.preprocessing.prepared import Prepared
+from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.preprocessing.spatial import place, slice_count
+from napari_segxai.models.sizes import find_multiples, padding_note, refusing_sizes
+
+TYPICAL_CHANNELS = 16
+"""Channels at full resolution that are assumed of a network that cannot be looked into."""
+
+
+class SegmentationModel:
+    """A segmentation network that knows what its inputs and outputs mean.
+
+    Parameters
+    ----------
+    module
+        The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
+        kept, not copied; its mode and its parameters' requires_grad are restored after every use.
+    card
+        What the network needs and returns: a `ModelCard`, a mapping, or the path of a YAML file.
+    source
+        Where it came from, in words, for the record.
+    path
+        The folder or file that it was loaded from, if any.
+
+    Raises
+    ------
+    UserError
+        If one dry run shows that the network and the card do not fit, with the shapes; for no network, or no card.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        card: ModelCard | Mapping[str, Any] | str | Path,
+        *,
+        source: str = "nn.Module given in a script",
+        path: Path | None = None,
+    ):
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                f"a SegmentationModel is made of a network (nn.Module), not of a {type(module).__name__}; load_model takes "
+                "names, folders and files."
+            )
+        self.module = module
+        self.card = as_card(card)
+        self.source = source
+        self.path = path
+        self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
+        self.fitting_batches: dict[
+            tuple[torch.device, tuple[int, ...], bool], int
+        ] = {}  # after memory ran out
+        self.writes_input = False  # whether the network changes its input; the dry run finds out
+        self.place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
+        self.side: int | None = None  # of the example, where the network does not run on the usual one
+        self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
+        self.one_at_a_time = False  # whether images of one batch change each other; the dry run finds out
+        self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
+        self.in_doubt = False  # whether the dry run gave what looks like probabilities
+        self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
+        self.original: SegmentationModel | None = None  # that of which this is a quick twin
+        self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
+        self.changes = ""  # what is different in a quick twin; see `quick`
+        self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
+        self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
+        dry_run(self)
+        self.multiples = find_multiples(self)
+
+    def __repr__(self) -> str:
+        return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
+
+    def with_note(self, note: str) -> SegmentationModel:
+        """Add what a user should know of the model to every record; returns the model."""
+        self.notes += (note,) * bool(note)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The name on the card."""
+        return self.card.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; their positions are the values in a prediction."""
+        return self.card.labels
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel can have several labels, so that a prediction is a stack of masks; see `predict`."""
+        return self.card.overlapping
+
+    @cached_property
+    def labelling(self) -> Labelling:
+        """How logits become labels."""
+        return Labelling(self.card.thresholds)
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether network layers can be observed: TorchScript modules take no hooks."""
+        return not isinstance(self.module, torch.jit.ScriptModule)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of all parameters and buffers; of the whole module where TorchScript has frozen them."""
+        digest, state = hashlib.sha256(), self.module.state_dict()
+        if not state and not self.has_layers:
+            digest.update(self.module.save_to_buffer())
+        for name, value in state.items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def label_index(self, label: str | int) -> int:
+        """Return the position of a label given by name or position.
+
+        Raises
+        ------
+        UserError
+            If the model has no such label, with the nearest names.
+        """
+        if isinstance(label, str) and label in self.labels:
+            return self.labels.index(label)
+        text = str(label)
+        if text.isdecimal() and int(text) < len(self.labels):
+            return int(text)
+        raise UserError(f"{self.name} has no label {label!r}; {nearest(text, self.labels)}")
+
+    # -- from the image to the network and back -------------------------------------------------
+
+    def slices(self, image: Image) -> int | None:
+        """Number of slices that this 2D model sees in a volume; None when it takes the image whole."""
+        return slice_count(self.card, image)
+
+    def prepare(self, image: Image, slice: int | None = None) -> Prepared:
+        """Bring an image to the network: turn, slice, resample, intensity steps, pad.
+
+        Values that are not finite become the smallest finite one; how many is said in the notes.
+
+        Raises
+        ------
+        UserError
+            If the image does not suit the model.
+        """
+        placement = place(self.card, image, slice, self.multiples)
+        self._check_channels(image)
+        notes = []
+        with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
+            # A copy, so that a network that changes its input in place leaves the image as it is.
+            array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
+        finite = np.isfinite(array)
+        if not finite.all():
+            if not finite.any():
+                raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
+            bad, low = int(finite.size - finite.sum()), array[finite].min()
+            notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
+            array[~finite] = low
+        if image.codes is not None and self.card.orientation is None and self.card.spatial_dims == 3:
+            notes.append(
+                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
+                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
+            )
+        if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
+            notes.append(
+                f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
+            )
+        raw = placement.to_grid(array)
+        if raw.amin() == raw.amax():
+            notes.append(f"all values that the network sees of the image are {float(raw.amin()):g}.")
+        tensor, steps = intensity.fit(self.card.intensity, raw)
+        prepared = Prepared(tensor, placement, steps, tuple(notes))
+        background = self.card.background_value
+        value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
+        if background is not None:
+            value = prepared.network_value(background)
+        notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+
+    def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
+        """Return the shape of the model grid for an image."""
+        return place(self.card, image, slice, self.multiples).shape
+
+    def prepare_check(self, image: Image, slice: int | None = None) -> None:
+        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
+        place(self.card, image, slice, self.multiples)
+        self._check_channels(image)
+        chosen = image.layer.get("chosen", False)
+        colours = (
+            not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
+        )
+        if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
+            raise UserError(
+                f"{image.name} has shape {image.shape}: if its last axis holds colours, say so with "
+                f"channel_axis={image.ndim - 1} (of a layer: axes='YXC', or under Axes); if it is a stack of slices, convert "
+                "it to another type."
+            )
+
+    def _check_channels(self, image: Image) -> None:
+        if image.channels != len(self.card.channels):
+            raise UserError(
+                f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "
+                f"but {image.name} has {image.channels}{self._where_channels_may_be(image)}."
+            )
+
+    def _where_channels_may_be(self, image: Image) -> str:
+        """Return what to do about an image of one channel for a model of several."""
+        count = len(self.card.channels)
+        if image.channel_axis is not None or count == 1:
+            return ""
+        found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
+        if image.ndim > self.card.spatial_dims and found:
+            return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
+        return "; join images of one channel each (sx.join_channels, or name a file per channel)"
+
+    def network_output(self, tensor: Tensor) -> Tensor:
+        """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
+        if self.one_at_a_time and len(tensor) > 1:
+            return torch.cat([self.pick(self.run(one)) for one in tensor.split(1)])
+        return self.pick(self.run(tensor))
+
+    def pick(self, out: Any) -> Tensor:
+        """Return the segmentation among what the network returned, in float32."""
+        try:
+            found = follow(out, self.place)
+        except LookupError:
+            found = None
+        if not isinstance(found, Tensor):
+            raise UserError(
+                f"{self.name} returns something else on this input than on that of its dry run; set `output` in the card."
+            )
+        return found if found.dtype == torch.float32 else found.float()
+
+    def run(self, tensor: Tensor) -> Any:
+        """Run the network and return whatever it returns; checkpointed parts are run as any others."""
+        with without_checkpoints():
+            return self.module(tensor.clone() if self.writes_input else tensor)
+
+    def check_values(self, tensor: Tensor) -> None:
+        """Refuse outputs on (1, channels, *grid) that look like probabilities, while the card tells nothing."""
+        check_values(self, tensor)
+
+    def doubt_of_background(self, logits: Tensor) -> str:
+        """Return what should be said where logits (1, labels, *grid) show that the first output is no background's."""
+        return contradicted(self, logits)
+
+    def refusing_sizes(self, tensor: Tensor) -> AbstractContextManager[None]:
+        """While open, what the network raises on an input of this size becomes a `UserError`."""
+        return refusing_sizes(self, tensor)
+
+    def logits(self, tensor: Tensor) -> Tensor:
+        """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
+
+        One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
+        minus its largest logit as background (which labels are drawn, `labelling` says); probabilities become their
+        (clamped) logits.
+        """
+        out = self.network_output(tensor)
+        if self.card.values == "probabilities":
+            out = out.clamp(1e-6, 1 - 1e-6)
+            out = out.logit() if self.card.activation == "sigmoid" else out.log()
+        if out.shape[1] == len(self.labels) - 1 and self.card.activation == "sigmoid":
+            background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
+            out = torch.cat([background, out], 1)
+        return resize(out, tuple(tensor.shape[2:]), linear=True)
+
+    def as_returned(self, logits: Tensor) -> Tensor:
+        """Undo, value by value, what `logits` does to probabilities, where rounding would count for too much."""
+        if self.card.values == "logits":
+            return logits
+        return logits.sigmoid() if self.card.activation == "sigmoid" else logits.exp()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of every label: (N, labels, *grid) in [0, 1]."""
+        return logits.sigmoid() if self.card.activation == "sigmoid" else logits.softmax(1)
+
+    def probability(self, logits: Tensor, label: int) -> Tensor:
+        """Return the probability of one label: (N, labels, *grid) -> (N, *grid) in [0, 1]."""
+        if self.card.activation == "sigmoid":
+            return logits[:, label].sigmoid()
+        if logits.shape[1] == 2:  # the same as softmax, in one pass
+            return (logits[:, label] - logits[:, 1 - label]).sigmoid()
+        return logits.softmax(1)[:, label]
+
+    def predict(
+        self, image: Image | np.ndarray, *, slice: int | None = None, device: str | torch.device = "auto"
+    ) -> np.ndarray:
+        """Segment an image.
+
+        Parameters
+        ----------
+        image
+            An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
+        slice
+            For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
+
+        Returns
+        -------
+        ndarray
+            Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
+            background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
+        """
+        image = Image.of(image).with_channels(len(self.card.channels))
+        out = self.labelling.blank(len(self.labels), image.spatial_shape)
+        many = self.slices(image)
+        if many is None:
+            self.refuse_slice(image, slice)
+        which = [None] if many is None else range(many) if slice is None else [slice]
+        with self.in_use(device) as use, torch.inference_mode():
+            for k in which:
+                prepared = self.prepare(image, k)
+                tensor = prepared.tensor.to(use)
+                with self.refusing_sizes(tensor):
+                    self.check_values(tensor)
+                    logits = self.logits(tensor)
+                out = self.labelling.on_image(logits[0], prepared.placement, out)
+        return out
+
+    def refuse_slice(self, image: Image, slice: int | None) -> None:
+        """Refuse a slice of an image that the model takes whole."""
+        if slice is not None:
+            series = " (frame chooses a time point)" if "T" in image.at else ""
+            raise UserError(
+                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out{series}."
+            )
+
+    # -- the network ------------------------------------------------------------------------------
+
+    @contextmanager
+    def in_use(self, device: str | torch.device = "auto") -> Iterator[torch.device]:
+        """Evaluation mode, frozen parameters, on `device`; modes and flags are restored afterwards."""
+        target = choose_device(device)
+        # Only what has to change is touched: an explanation should cost little more than its passes.
+        # (A frozen TorchScript module has no mode.)
+        modules = _all_modules(self.module)
+        training = [m for m in modules if getattr(m, "training", False)]
+        own = (p for m in modules for p in m._parameters.values())  # .parameters() takes three times as long
+        trainable = [p for p in own if p is not None and p.requires_grad and not p.is_inference()]
+        try:
+            if target != self.device:
+                self.module.to(target)
+                self.device = target
+            for module in training:
+                module.training = False
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield target
+        finally:
+            for module in training:
+                module.training = True
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+    def quick(self, tensor: Tensor) -> SegmentationModel:
+        """Return a model that computes the same logits in less time, where there is one, else this one.
+
+        It lasts as long as this one is in use, and its network layers are not those of this one. It is made at the
+        cost of two forward passes, remembered, and made anew when weights or hooks have changed.
+
+        Parameters
+        ----------
+        tensor
+            (1, channels, *grid): on which both have to agree.
+        """
+        if not self.has_layers:
+            return self
+        key = state(self.module)
+        if self._quick is None or self._quick[0] != key:
+            with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
+                _ = self.map_bytes_per_cell  # of this network, before it is copied
+                found = quick_twin(self.module, lambda module: self._with(module, "").network_output(tensor))
+            self._quick = key, None if found is None else self._with(*found)
+        return self._quick[1] or self
+
+    def _with(self, module: nn.Module, changes: str) -> SegmentationModel:
+        other = copy.copy(self)
+        other.module, other.changes, other.original = module, changes, self.original or self
+        return other
+
+    @property
+    def example_grid(self) -> tuple[int, ...]:
+        """A shape of the model grid that the card allows."""
+        card, multiple = self.card, self.card.grid.multiple
+        # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
+        side = self.side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
+        return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
+
+    def example(self) -> Tensor:
+        """Return an input on the example grid: (1, channels, *grid), random but fixed."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand((1, len(self.card.channels), *self.example_grid), generator=generator)
+
+    def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
+        """List the network layers in order of execution, with shapes for `image` (or an example input).
+
+        Raises
+        ------
+        UserError
+            For a TorchScript model, which has none that can be observed.
+        """
+        tensor = self.example() if image is None else None
+        if image is not None:
+            image = image.with_channels(len(self.card.channels))
+            tensor = self.prepare(image, slice if self.slices(image) else None).tensor
+        return self.layers_for(tensor)
+
+    def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
+        """`network_layers` for a tensor on the model grid; remembered per shape."""
+        return self._trace(tensor)[0]
+
+    def calls_for(self, tensor: Tensor) -> tuple[Call, ...]:
+        """Every call of a module in a forward pass on a tensor of this shape."""
+        return self._trace(tensor)[1]
+
+    def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]:
+        if not self.has_layers:
+            raise UserError(
+                f"{self.name} is a TorchScript model, whose network layers cannot be observed; use a method "
+                "that needs none, such as misure or rise, or load it as an nn.Module."
+            )
+        key = tuple(tensor.shape[1:])
+        if key not in self._layers:
+            there = tensor.to(self.device)
+            with self.in_use(self.device), torch.inference_mode(False), self.refusing_sizes(there):
+                start = time.perf_counter()
+                trace = trace_pass(self.module, self.network_output, there)
+                seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
+                self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
+            layers, roles = list_layers(trace, self.card.tokens)
+            self._layers[key] = layers, trace.calls, roles
+        return self._layers[key]
+
+    @cached_property
+    def example_layers(self) -> tuple[NetworkLayer, ...]:
+        """The network layers, with the shapes of an example input."""
+        return self.layers_for(self.example())
+
+    @cached_property
+    def example_calls(self) -> tuple[Call, ...]:
+        """Every call of a module in a forward pass on an example input."""
+        return self.calls_for(self.example())
+
+    @cached_property
+    def roles(self) -> Roles:
+        """What the network layers are for: bottlenecks, head, skip connections, and what could not be told."""
+        return self._trace(self.example())[2]
+
+    @cached_property
+    def outline(self) -> tuple[NetworkLayer, ...]:
+        """The main blocks of the network, in order of execution."""
+        return tuple(outline(self.example_calls, self.example_layers))
+
+    @cached_property
+    def map_bytes_per_cell(self) -> float:
+        """Size of the largest feature map of one image, in bytes per cell of the model grid."""
+        if not self.has_layers or not self.example_layers:
+            return 4 * TYPICAL_CHANNELS
+        cells = math.prod(self.example_grid)
+        return max(4 * math.prod(layer.shape) for layer in self.example_layers) / cells
+
+    def find_layer(self, name: str) -> NetworkLayer:
+        """Return the network layer called `name` ("bottleneck" and "last" stand for those).
+
+        Raises
+        ------
+        UserError
+            If there is none, with the nearest names; for a TorchScript model, always.
+        """
+        return find_layer(name, self.example_layers, self.name, self.example_calls)
+
+
+def _all_modules(root: nn.Module) -> list[nn.Module]:
+    from napari_segxai.models.introspection.modules import named_modules
+
+    return [root, *(module for _, module in named_modules(root))]

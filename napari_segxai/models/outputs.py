@@ -1,0 +1,217 @@
+"""Which of the tensors that a network returns holds the segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.introspection.modules import parts_of
+
+if TYPE_CHECKING:
+    from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.network import SegmentationModel
+
+Place = tuple[str | int, ...]
+"""Keys, field names and positions that lead to a tensor."""
+
+MAIN = ("out", "logits")
+"""What libraries call the main output, as torchvision and Transformers do."""
+
+
+def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Place, str]:
+    """Choose the tensor that holds the segmentation among what a network returned.
+
+    Where several fit the card, the one called "out" or "logits" is taken, else the finest, else the first; auxiliary ones
+    ("aux") only where there is no other.
+
+    Parameters
+    ----------
+    out
+        A tensor, or tensors in mappings, tuples, lists, named tuples and objects with fields.
+    card
+        Whose `output` says where to look.
+    grid
+        Shape of the model grid.
+
+    Returns
+    -------
+    place, note
+        Where it lies; and what a user should know, where several fit.
+
+    Raises
+    ------
+    UserError
+        If there is no such output, or none of floating-point numbers.
+    """
+    start: Place = () if card.output is None else (card.output,)
+    try:
+        inside = follow(out, start)
+    except LookupError:
+        names = [key for key, _ in parts_of(out) or ()]
+        known = f"a {type(out).__name__}" + f" of {len(names)}" * bool(names)
+        known = names if names and isinstance(names[0], str) else known
+        raise UserError(
+            f"{card.name} returns no output {card.output!r} but {known}; set `output` in the card."
+        ) from None
+    tensors = dict(_tensors(inside, start))
+    floats = {place: t for place, t in tensors.items() if t.is_floating_point()}
+    if not floats:
+        raise UserError(_no_scores(card, inside, tensors))
+    fitting = {place: t for place, t in floats.items() if fits(t, card, grid)}
+    if not fitting:
+        # The dry run says what is wrong with it.
+        return next(iter(floats)), ""
+    main = [place for place in fitting if place and place[-1] in MAIN]
+    others = [place for place in fitting if not any(str(key).lower().startswith("aux") for key in place)]
+    finest = max(others or fitting, key=lambda place: fitting[place][0, 0].numel())
+    chosen = main[0] if main else finest
+    if len(fitting) == 1:
+        return chosen, ""
+    sizes = ", ".join(f"{_told(place)} {tuple(t.shape[2:])}" for place, t in fitting.items())
+    return chosen, (
+        f"{card.name} returns {len(fitting)} outputs that fit its labels ({sizes}): {_told(chosen)} was taken; "
+        "`output` in the card names another."
+    )
+
+
+def follow(out: Any, place: Place) -> Any:
+    """Return what lies at a place in what a network returned.
+
+    Raises
+    ------
+    LookupError
+        If there is nothing.
+    """
+    for key in place:
+        parts = dict(parts_of(out) or ())
+        if key in parts:
+            out = parts[key]
+        elif isinstance(key, int) and -len(parts) <= key < len(parts):  # also fields by position
+            out = list(parts.values())[key]
+        else:
+            raise LookupError(key)
+    return out
+
+
+def fits(tensor: Tensor, card: ModelCard, grid: tuple[int, ...]) -> bool:
+    """Tell whether an output has a channel per label (of sigmoid networks: but the first) and covers the grid."""
+    outputs, labels = tensor.shape[1] if tensor.ndim > 1 else 0, len(card.labels)
+    return (
+        tensor.ndim == card.spatial_dims + 2
+        and (outputs == labels or (card.activation == "sigmoid" and outputs == labels - 1))
+        and all(covers(n, m) for n, m in zip(grid, tensor.shape[2:], strict=True))
+    )
+
+
+def covers(cells: int, out: int) -> bool:
+    """Tell whether an axis of `out` cells is one of `cells`, as it is or in strides.
+
+    Anything else, such as the output of convolutions without padding, or one value for the whole image, does
+    not cover the same extent and cannot be brought back to the image.
+    """
+    if out < min(cells, 2):
+        return False
+    stride = round(cells / out)
+    return stride > 0 and out in (cells // stride, -(-cells // stride))
+
+
+def may_be_probabilities(model: SegmentationModel, tensor: Tensor, out: Tensor) -> bool:
+    """Tell whether the output of a dry run looks like probabilities, of which the card says nothing.
+
+    All of it lies in 0..1, and that says something: logits in 0..1 of a sigmoid network draw its label everywhere; others
+    add up to 1, or the last thing that was computed is a sigmoid or softmax.
+
+    Parameters
+    ----------
+    tensor, out
+        (1, channels, *grid) and what the network made of it.
+    """
+    card = model.card
+    if card.values == "probabilities" or "values" in card.model_fields_set or not _in_unit_range(out):
+        return False
+    if card.activation == "sigmoid" or bool(((out.sum(1) - 1).abs() <= 1e-3).all()):
+        return True
+    with torch.inference_mode(False), torch.enable_grad():
+        return _ends_in_probabilities(model.network_output(tensor.clone().requires_grad_(True)))
+
+
+def _in_unit_range(out: Tensor) -> bool:
+    low, high = (float(value) for value in out.detach().aminmax())
+    return low >= 0 and high <= 1
+
+
+PLACING = (
+    "Upsample",
+    "View",
+    "Slice",
+    "Select",
+    "Permute",
+    "Clone",
+    "ToCopy",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+)
+"""Operations of torch that leave values as they are, or mix neighbours."""
+
+
+def _ends_in_probabilities(out: Tensor) -> bool:
+    node = out.grad_fn
+    while node is not None and node.name().startswith(PLACING):
+        node = node.next_functions[0][0] if node.next_functions else None
+    return node is not None and node.name().startswith(("Sigmoid", "Softmax", "Hardsigmoid"))
+
+
+def check_values(model: SegmentationModel, tensor: Tensor) -> None:
+    """Refuse a network whose outputs look like probabilities, in the dry run and now, while its card tells nothing.
+
+    It costs a forward pass, and only after such a dry run.
+
+    Parameters
+    ----------
+    tensor
+        An image: (1, channels, *grid). The model is in use.
+
+    Raises
+    ------
+    UserError
+        Naming the key that says what the outputs are.
+    """
+    if not model.in_doubt:
+        return
+    with torch.inference_mode():
+        model.in_doubt = _in_unit_range(model.network_output(tensor))
+    if model.in_doubt:
+        raise UserError(
+            f"{model.name} returns only values from 0 to 1, as a network does that ends in a sigmoid or softmax: write "
+            "`values: probabilities` in the card if they are probabilities, `values: logits` if they are not."
+        )
+
+
+def _tensors(value: Any, place: Place) -> Iterator[tuple[Place, Tensor]]:
+    if isinstance(value, Tensor):
+        yield place, value
+        return
+    for key, item in parts_of(value) or ():
+        yield from _tensors(item, (*place, key))
+
+
+def _no_scores(card: ModelCard, inside: Any, tensors: dict[Place, Tensor]) -> str:
+    whole = next((t for t in tensors.values() if t.ndim > card.spatial_dims), None)
+    if whole is None:
+        return (
+            f"{card.name} returns no floating-point tensor but a {type(inside).__name__}; set `output` in the "
+            "card."
+        )
+    return (
+        f"{card.name} returns no floating-point tensor but labels (whole numbers of type {str(whole.dtype)[6:]}, shape "
+        f"{tuple(whole.shape)}), as an argmax gives; let it return the logits before that, or set `output` in the card."
+    )
+
+
+def _told(place: Place) -> str:
+    return ".".join(repr(key) for key in place)
