@@ -18,7 +18,7 @@ _PLACES = {
     "Image": "napari_segxai.core.image",
     "OutOfMemory": "napari_segxai.models.inference.memory",
     "Point": "napari_segxai.core.target",
-    "SegmentationModel": "napari_segxai.models",
+    "SegmentationModel": "napari_segxai.models.network",
     "Target": "napari_segxai.core.target",
     "UserError": "napari_segxai.core.errors",
     "allow_package": "napari_segxai.models.loading.untrusted_code",
@@ -45,12 +45,12 @@ _PLACES = {
     "information_flow": "napari_segxai.analyses.flow.run",
     "information_flow_steps": "napari_segxai.analyses.flow.run",
     "join_channels": "napari_segxai.io.joining",
-    "load_model": "napari_segxai.models",
+    "load_model": "napari_segxai.models.registry",
     "list_methods": "napari_segxai.analyses.explain.plan",
-    "list_models": "napari_segxai.models",
+    "list_models": "napari_segxai.models.registry",
     "read_image": "napari_segxai.io",
     "read_region": "napari_segxai.analyses.explain.files",
-    "register_model": "napari_segxai.models",
+    "register_model": "napari_segxai.models.registry",
     "residual_picture": "napari_segxai.metrics.topology",
     "save_picture": "napari_segxai.analyses.compare.files",
 }
@@ -92,12 +92,12 @@ if TYPE_CHECKING:
     from napari_segxai.core.target import Target as Target
     from napari_segxai.io import read_image as read_image
     from napari_segxai.metrics.topology import residual_picture as residual_picture
-    from napari_segxai.models import SegmentationModel as SegmentationModel
-    from napari_segxai.models import list_models as list_models
-    from napari_segxai.models import load_model as load_model
-    from napari_segxai.models import register_model as register_model
     from napari_segxai.models.inference.memory import OutOfMemory as OutOfMemory
     from napari_segxai.models.loading.untrusted_code import allow_package as allow_package
+    from napari_segxai.models.network import SegmentationModel as SegmentationModel
+    from napari_segxai.models.registry import list_models as list_models
+    from napari_segxai.models.registry import load_model as load_model
+    from napari_segxai.models.registry import register_model as register_model
 
 
 def __getattr__(name: str) -> Any:

@@ -42,9 +42,9 @@ def pytest_collection_finish() -> None:
 def _no_models_of_other_tests():
     """Models that a test registered, or opened in a dock, are forgotten."""
     yield
-    from napari_segxai import models
+    from napari_segxai.models import registry
 
-    models._registered.clear()
+    registry._registered.clear()
     if "napari_segxai.gui.models.store" in sys.modules:
         from qtpy.QtWidgets import QApplication
 

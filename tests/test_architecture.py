@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.models import UntrustedCode
 from napari_segxai.models.loading import architecture, untrusted_code
 from napari_segxai.models.loading.offline import offline
+from napari_segxai.models.loading.untrusted_code import UntrustedCode
 
 NETS = """\
 import os
@@ -139,7 +139,7 @@ def test_private_modules_and_those_of_python_are_never_imported(tmp_path, place,
         ("torch.utils.collect_env", "torch/utils/collect_env.py"),
         ("torch.testing", "torch/testing/__init__.py"),
         ("torch", "torch/__init__.py"),
-        ("napari_segxai.gui.manifest.demo", "napari_segxai/gui/demo.py"),
+        ("napari_segxai.gui.manifest.demo", "napari_segxai/gui/manifest/demo.py"),
         ("segxai_nets.nets", "segxai_nets/nets.py"),
     ],
 )

@@ -29,7 +29,7 @@ from napari_segxai.gui.manifest.reader import read_volumes
 from napari_segxai.gui.script.files import ScriptFiles
 from napari_segxai.gui.script.write import model_lines, python_of
 from napari_segxai.gui.viewer.shown import joined, shown
-from napari_segxai.models import ModelCard
+from napari_segxai.models.card import ModelCard
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 PLACES = np.array([[0, 0, -2.0, 9], [1.5, 0, 0, -8], [0, -3.1, 0, 7], [0, 0, 0, 1]])  # stored as A, I, L

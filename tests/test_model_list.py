@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from safetensors.torch import save_file
 
 import napari_segxai as sx
-from napari_segxai import models as model_room
 from napari_segxai.gui import worker
 from napari_segxai.gui.models import recent, store
 from napari_segxai.gui.models.store import ModelStore
+from napari_segxai.models import registry as model_room
 
 FOUR = ["T1", "T1c", "T2", "FLAIR"]
 

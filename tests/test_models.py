@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai import models as model_room
-from napari_segxai.models import UntrustedCode
+from napari_segxai.models import registry as model_room
 from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.zoo.unet import UNet
 
 UNET = {"features": [2, 4], "out_channels": 2}

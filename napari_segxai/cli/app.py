@@ -170,7 +170,7 @@ def methods_(as_json: AsJson = False) -> None:
 @app.command("models")
 def models_(as_json: AsJson = False) -> None:
     """List the built-in models."""
-    from napari_segxai.models import list_models
+    from napari_segxai.models.registry import list_models
 
     found = list_models()
     if as_json:

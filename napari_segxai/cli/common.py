@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
-    from napari_segxai.models import SegmentationModel
+    from napari_segxai.models.network import SegmentationModel
 
 Result = TypeVar("Result")
 
@@ -116,7 +116,7 @@ def _paths(images: Sequence[str]) -> list[str]:
 
 def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
     """Load a model."""
-    from napari_segxai.models import load_model
+    from napari_segxai.models.registry import load_model
 
     return load_model(model, card=card, trust=trust)
 

@@ -29,10 +29,10 @@ from napari_segxai.methods.registry import find_method
 from napari_segxai.metrics.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.metrics.table import choose, evaluate_steps, planned_passes
-from napari_segxai.models import load_model
 from napari_segxai.models.ground_truth import Truth, truth_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.registry import load_model
 
 METRICS = (
     "dice-explained",

@@ -25,9 +25,9 @@ from napari_segxai.engine.masking.baselines import check_baseline
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.question import OF_A_MISS, EmptyRegion, Finding, NotDrawn, Question
 from napari_segxai.methods.registry import Method, Size, all_methods, find_method, for_misses
-from napari_segxai.models import load_model
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.network import Prepared, SegmentationModel
+from napari_segxai.models.registry import load_model
 
 T = TypeVar("T")
 

@@ -35,11 +35,11 @@ from napari_segxai.methods.activation import (
     seg_xres_cam,
 )
 from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, shares
-from napari_segxai.models import load_model
 from napari_segxai.models.ground_truth import Truth, truth_labels
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.registry import load_model
 
 Ablation = Literal["mean", "zero", "both"]
 """How a causal check takes a network layer away: see `causal_check`."""

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai import models as model_room
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.viewer import layers
-from napari_segxai.models import load_model
+from napari_segxai.models import registry as model_room
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats import builtin, folder, torchscript
+from napari_segxai.models.registry import load_model
 
 if TYPE_CHECKING:
-    from napari_segxai.models import SegmentationModel
+    from napari_segxai.models.network import SegmentationModel
 
 Stamp = tuple[tuple[str, int, int], ...]
 

@@ -13,10 +13,10 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Box, Component, Point
 from napari_segxai.gui.script.files import ScriptFiles, at_index
 from napari_segxai.methods.registry import find_method, options_as_dict
-from napari_segxai.models import UntrustedCode
 from napari_segxai.models.card import read_card
 from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.architecture import check_trust
+from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_segxai.analyses.explain.result import Explanation
     from napari_segxai.analyses.flow.result import Flow
     from napari_segxai.analyses.sweep.run import SweepPlan
-    from napari_segxai.models import SegmentationModel
+    from napari_segxai.models.network import SegmentationModel
 
 BUILT_IN = "built-in "
 

@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 from napari_segxai.methods.registry import NOMINAL, QUESTIONS, START_HERE, Method
 
 if TYPE_CHECKING:
-    from napari_segxai.models import SegmentationModel
     from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.network import SegmentationModel
 
 SIZE = (600, 420)
 """Of the list, in pixels: a title and most of its summary fit in one line."""

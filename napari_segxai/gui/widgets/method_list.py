@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_segxai.core.image import Image
-    from napari_segxai.models import SegmentationModel
     from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.network import SegmentationModel
 
 MAPS = "maps in the viewer"
 

@@ -24,10 +24,10 @@ from napari_segxai.core.image import Image
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.models.store import Entry, ModelStore
 from napari_segxai.gui.widgets.fields import plain_label, tip
-from napari_segxai.models import UntrustedCode
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder, torchscript
 from napari_segxai.models.loading.architecture import check_trust
+from napari_segxai.models.loading.untrusted_code import UntrustedCode
 
 
 class ModelBox(QWidget):

@@ -1,0 +1,155 @@
+"""Models: loading them from wherever they are stored, and what they need and return."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.paths import user_path
+from napari_segxai.models import formats
+from napari_segxai.models.card import ModelCard, as_card, read_card
+from napari_segxai.models.network import SegmentationModel
+
+_registered: dict[str, SegmentationModel] = {}
+_told: list[Callable[[], None]] = []
+
+
+def _formats() -> list[ModuleType]:
+    names = sorted(info.name for info in pkgutil.iter_modules(formats.__path__))
+    return [importlib.import_module(f"{formats.__name__}.{name}") for name in names]
+
+
+def load_model(
+    source: str | Path | nn.Module | SegmentationModel,
+    *,
+    card: ModelCard | Mapping[str, Any] | str | Path | None = None,
+    trust: bool = False,
+) -> SegmentationModel:
+    """Load a segmentation model.
+
+    Parameters
+    ----------
+    source
+        The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a
+        TorchScript file, or a torch.nn.Module.
+    card
+        The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
+        TorchScript file without a card beside it; otherwise it takes the place of the stored one.
+    trust
+        Allow a module to run that is not known to hold networks; see `allow_package`.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it does not fit its card; the sentence names the file and the reason.
+    UntrustedCode
+        If the model would run such a module and `trust` is False; the sentence names the module and its file.
+    """
+    card = None if card is None else as_card(card)
+    if isinstance(source, str) and source in _registered:
+        source = _registered[source]
+    if isinstance(source, SegmentationModel):
+        if card is None:
+            return source
+        return SegmentationModel(source.module, card, source=source.source, path=source.path)
+    if isinstance(source, Mapping):
+        raise UserError(
+            "weights alone are no model; give the network itself, or a folder whose card names it."
+        )
+    if not isinstance(source, str | Path | nn.Module):
+        kind = type(source).__name__
+        hint = (
+            "its .module()"
+            if kind == "ExportedProgram"
+            else "a network (nn.Module), a model folder or a file"
+        )
+        raise UserError(f"this {kind} is no model; give {hint}.")
+    candidates: list[Any] = [source]
+    if isinstance(source, str):
+        candidates.append(user_path(source))
+    elif isinstance(source, Path):
+        candidates = [user_path(source)]
+    for format_ in _formats():
+        for candidate in candidates:
+            if format_.handles(candidate):
+                with torch.inference_mode(False):  # of which weights would keep that they have no gradients
+                    return format_.load(candidate, card=card, trust=trust)
+    if isinstance(candidates[-1], Path) and candidates[-1].exists():
+        raise UserError(f"{source}: is no model; give a model folder with model.yaml or a TorchScript file.")
+    if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
+        raise UserError(
+            f"{source}: there is no such file or folder; built-in models are {', '.join(model_names())}."
+        )
+    raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
+
+
+def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:
+    """Make a model known by name to this session, so that the widgets offer it; returns the model.
+
+    Raises
+    ------
+    UserError
+        If it is no model, or the name no text.
+    """
+    if not hasattr(model, "card") or not isinstance(name, str | None):
+        raise UserError(
+            "register_model takes a model, as load_model returns it, and then, if wanted, its name."
+        )
+    _registered[name or model.name] = model
+    for tell in tuple(_told):
+        tell()
+    return model
+
+
+def when_registered(tell: Callable[[], None]) -> Callable[[], None]:
+    """Call `tell` whenever `register_model` was called; returns it."""
+    _told.append(tell)
+    return tell
+
+
+def registered() -> dict[str, SegmentationModel]:
+    """Return the models that `register_model` made known to this session, by name."""
+    return dict(_registered)
+
+
+def model_names() -> list[str]:
+    """Names of the built-in and registered models."""
+    from napari_segxai.models.formats import builtin
+
+    return list(dict.fromkeys([*builtin.names(), *_registered]))
+
+
+def list_models() -> list[dict[str, Any]]:
+    """List the built-in and registered models.
+
+    Returns
+    -------
+    list of dict
+        With the keys name, title, labels, overlapping (whether a pixel can have several), spatial_dims, channels, licence, provenance and description.
+    """
+    from napari_segxai.models.formats import builtin, folder
+
+    cards = {name: read_card(path / folder.CARD) for name, path in builtin.names().items()}
+    cards.update({name: model.card for name, model in _registered.items()})
+    return [
+        {
+            "name": name,
+            "title": card.name,
+            "labels": list(card.labels),
+            "overlapping": card.overlapping,
+            "spatial_dims": card.spatial_dims,
+            "channels": list(card.channels),
+            "licence": card.licence,
+            "provenance": card.provenance,
+            "description": card.description,
+        }
+        for name, card in cards.items()
+    ]
