@@ -24,7 +24,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import Job
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
-from napari_segxai.engine.question import Finding
+from napari_segxai.engine.finding import Finding
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 

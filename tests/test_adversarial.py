@@ -11,10 +11,9 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.core.target import is_label
 from napari_segxai.engine.backward_rules.smooth_relu import Softened
 from napari_segxai.methods.counterfactual.adversarial_attack import budget, pearson, share, ssim
-from napari_segxai.models.labelling import Labelling
+from napari_segxai.models.labelling import Labelling, is_label
 
 
 class Curved(nn.Module):

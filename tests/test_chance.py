@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli.app import app
-from napari_segxai.core.target import is_label
 from napari_segxai.datasets.resources import resource
-from napari_segxai.engine.overlap import dice
+from napari_segxai.engine.scores import dice
 from napari_segxai.metrics.chance import DRAWS, MARK, highest, random_field, with_values
 from napari_segxai.metrics.localization import pointing_game
 from napari_segxai.metrics.ties import above, tied
+from napari_segxai.models.labelling import is_label
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 NAMES = ("dice-explained", "pps", "pps-binarised", "pointing-game-mask", "energy-pointing-game-mask")

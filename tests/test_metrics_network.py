@@ -15,8 +15,9 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, finish
+from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives import perturb
-from napari_segxai.engine.question import EmptyRegion, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics import table as evaluate
 from napari_segxai.metrics.channels import channel_importance

@@ -249,8 +249,8 @@ def test_depth_one_in_3d_equals_2d():
 def test_the_dice_term_equals_equation_1_written_out(labels, region):
     """sum_i alpha_i softDice_i over background and label, with other objects of the label left out."""
     from napari_segxai.core.progress import Passes
-    from napari_segxai.engine.overlap import soft_dice
     from napari_segxai.engine.question import Question
+    from napari_segxai.engine.scores import soft_dice
     from napari_segxai.methods.perturbation.misure import _Object
 
     class Three(PatchSwitch):

@@ -350,8 +350,8 @@ def no_work(monkeypatch):
     def never(*_, **__):
         pytest.fail("the work has begun")
 
-    monkeypatch.setattr("napari_segxai.models.network.SegmentationModel.logits", never)
-    monkeypatch.setattr("napari_segxai.models.network.SegmentationModel.prepare", never)
+    monkeypatch.setattr("napari_segxai.models.segmentation.SegmentationModel.logits", never)
+    monkeypatch.setattr("napari_segxai.models.segmentation.SegmentationModel.prepare", never)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,7 +9,8 @@ from networks import LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.core.target import read_scores, reduce_scores
+from napari_segxai.engine.region import pixels_of
+from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.card import make_card
 from napari_segxai.models.preprocessing.spatial import place
 
@@ -26,7 +27,8 @@ def predicted() -> torch.Tensor:
 
 
 def pixels(region, image=IMAGE, placed=PLACED, where=None) -> torch.Tensor:
-    return sx.Target("object", region=region).pixels(image, placed, predicted() if where is None else where)
+    target = sx.Target("object", region=region)
+    return pixels_of(target, image, placed, predicted() if where is None else where)
 
 
 def indices(mask: torch.Tensor) -> list[tuple[int, ...]]:

@@ -23,7 +23,7 @@ from napari_segxai.checks.randomize_weights import Twin, layers_of
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.core.progress import Passes
 from napari_segxai.datasets.resources import resource
-from napari_segxai.engine.question import Finding
+from napari_segxai.engine.finding import Finding
 from napari_segxai.methods import registry as methods
 from napari_segxai.metrics.similarity import rank_correlation
 

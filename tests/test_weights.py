@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.cli.app import app
-from napari_segxai.models.dry_run import reason_of
+from napari_segxai.core.errors import reason_of
 from napari_segxai.models.loading.weights import fitting_state, load_weights
 
 

@@ -12,7 +12,7 @@ import napari_segxai
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 def facts_of_model(model: SegmentationModel) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.core.target import Component, Point, Target
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.preprocessing.spatial import Placement, place
+from napari_segxai.models.segmentation import SegmentationModel
 
 NOT_AGAIN = {("u-noise", "weights"): ""}
 """Parameters of a method that a repetition must not take over: training would go on in the user's file, and change it."""

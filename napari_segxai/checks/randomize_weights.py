@@ -21,8 +21,8 @@ from napari_segxai.engine.question import Question
 from napari_segxai.metrics.arrays import ROUNDING
 from napari_segxai.models.inference.memory import guarded, is_out_of_memory
 from napari_segxai.models.introspection.modules import first_tensor, map_tensors, named_modules
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.segmentation import SegmentationModel
 
 SETTLING = 15
 """Power iterations after which a spectral norm fits weights that it has not seen before."""

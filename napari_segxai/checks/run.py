@@ -20,8 +20,8 @@ from napari_segxai.core.progress import Passes, Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.methods.registry import options_as_dict
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
 
 Wanted = None | str | Sequence[str] | Mapping[str, Mapping[str, Any]]
 """Names of checks, or parameters by name of a check; None or "all" for all checks."""

@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""The one error that a user can cause."""
+"""The one error that a user can cause, and what errors of others say in one sentence."""
 
 from __future__ import annotations
 
@@ -30,6 +30,28 @@ def plain(text: str) -> str:
     text = " ".join(_TERMINAL.sub("", str(text)).split())
     text = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+
+
+FRAMES = " \t" + "".join(map(chr, range(0x2500, 0x2580)))
+"""What libraries draw around the words of an error."""
+
+SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
+"""Where a sentence ends; what follows in errors of torch is advice to programmers."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one sentence, without line breaks, frames and colours, what an error from foreign code says."""
+    lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        return type(error).__name__
+    # TorchScript puts its own traceback before the reason.
+    if "TorchScript interpreter" in lines[0]:
+        return lines[-1].rstrip(".")
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
+    known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
+    return said if known else f"{type(error).__name__}: {said}"
 
 
 def number(value: float) -> str:

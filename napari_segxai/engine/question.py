@@ -8,79 +8,33 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Passes, Step
-from napari_segxai.core.target import Component, Target, read_scores, reduce_scores
-from napari_segxai.engine.execution.forward_cache import Shared
+from napari_segxai.core.target import Component, Target
+from napari_segxai.engine.execution.batched_optimization import StepBatcher
+from napari_segxai.engine.execution.executor import Executor
+from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.mixed_precision import Setting
+from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
-from napari_segxai.models.inference.fused import KERNELS, fast_layout
+from napari_segxai.engine.region import pixels_of
+from napari_segxai.engine.scores import read_scores, reduce_scores
+from napari_segxai.models.background import contradicted
+from napari_segxai.models.inference.fused import fast_layout
+from napari_segxai.models.probabilities import check_values
 
 if TYPE_CHECKING:
     import numpy as np
 
     from napari_segxai.core.image import Image
-    from napari_segxai.models.network import Prepared, SegmentationModel
-
-
-class EmptyRegion(Exception):
-    """There is no pixel to explain; the message says why. Caught where explanations are made."""
-
-
-class NotDrawn(EmptyRegion):
-    """The label is drawn nowhere that is asked about; `what` says so, as the beginning of a sentence."""
-
-    def __init__(self, what: str):
-        super().__init__(f"{what}, so there is nothing to explain and the map is zero.")
-        self.what = what
-
-
-OF_A_MISS = "the map shows what moves the label's score there, not why the label is drawn."
-"""How to read a map where the label is not drawn: the end of a sentence."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a method found, on the model grid.
-
-    Attributes
-    ----------
-    map
-        (*model grid), or coarser for maps of a network layer.
-    maps
-        Further maps by name, such as checkpoints.
-    masks
-        Boolean (*model grid) by name.
-    stages
-        (*model grid), whole numbers: 0 outside, else the stage at which a pixel came in.
-    stage_table
-        One row per stage.
-    curves
-        Columns of numbers by name.
-    numbers
-        Results in one number or word each.
-    warnings
-        What a user should know before believing the map.
-    why_zero
-        Why the map is zero everywhere, where it is and the method knows.
-    """
-
-    map: Tensor
-    maps: Mapping[str, Tensor] = field(default_factory=dict)
-    masks: Mapping[str, Tensor] = field(default_factory=dict)
-    stages: Tensor | None = None
-    stage_table: Sequence[Mapping[str, Any]] = ()
-    curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    why_zero: str = ""
+    from napari_segxai.models.preprocessing.prepared import Prepared
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 class Question:
@@ -95,16 +49,16 @@ class Question:
     planned
         The passes that the method is expected to need.
     precision
-        Whether fewer digits may do; see `engine.precision`.
-    shared
-        The forward passes of questions that are asked at the same time.
+        Whether fewer digits may do; see `execution.mixed_precision`.
+    cache, batcher
+        The forward passes, and where the gradient steps meet, of questions that are asked at the same time.
 
     Attributes
     ----------
     warnings
         What a user should know before believing the map.
-    engine
-        How it was computed, for the record.
+    executor
+        Runs the network, counts passes, and notes how they were run.
     count
         How many pixels M has, once M is known.
     nothing
@@ -122,7 +76,8 @@ class Question:
         seed: int,
         planned: Passes,
         precision: Setting = "auto",
-        shared: Shared | None = None,
+        cache: ForwardCache | None = None,
+        batcher: StepBatcher | None = None,
     ):
         self.model = model
         self.image = image
@@ -131,16 +86,14 @@ class Question:
         self.device = device
         self.seed = seed
         self.planned = planned
-        self.precision = precision
-        self.shared = shared
-        self.passes = Passes()
+        self.batcher = batcher
         self.label = model.label_index(target.label)
         self.input = fast_layout(prepared.tensor.to(device))
         with model.refusing_sizes(self.input):
-            model.check_values(self.input)
+            check_values(model, self.input)
         self.warnings: list[str] = []
         self.nothing = ""
-        self.engine: dict[str, Any] = {"precision": "float32"}
+        self.executor = Executor(model, self.input, device, precision=precision, cache=cache)
         self._logits: Tensor | None = None
         self.count: Tensor | None = None
 
@@ -179,8 +132,8 @@ class Question:
         NotDrawn
             If it holds no pixel.
         """
-        pixels = self.target.pixels(self.image, self.prepared.placement, self.predicted)
-        doubt = self.model.doubt_of_background(self.logits)
+        pixels = pixels_of(self.target, self.image, self.prepared.placement, self.predicted)
+        doubt = contradicted(self.model, self.logits)
         self.warnings.extend([doubt] * (doubt != "" and doubt not in self.warnings))
         self.count = torch.count_nonzero(pixels)
         if self.count == 0:
@@ -299,23 +252,18 @@ class Question:
 
     # -- asking ----------------------------------------------------------------------------------------
 
+    @property
+    def passes(self) -> Passes:
+        """Passes that were run."""
+        return self.executor.passes
+
     def forward(self, tensor: Tensor) -> Tensor:
         """Run the network on (N, channels, *grid) and count the passes."""
-        out = self.run(tensor)
-        self.passes.forward += len(tensor)
-        return out
-
-    def run(self, tensor: Tensor) -> Tensor:
-        """`forward`, for passes that are counted elsewhere."""
-        laid = tensor if KERNELS in self.model.changes else fast_layout(tensor)
-        if tensor.shape[1:] != self.input.shape[1:]:
-            return self.model.logits(laid)
-        with self.model.refusing_sizes(self.input):
-            return self.model.logits(laid)
+        return self.executor.forward(tensor)
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""
-        return self.forward(tensor) if self.shared is None else self.shared.forward(tensor, self.forward)
+        return self.executor.look(tensor)
 
     def step(self, note: str, partial: Callable[[], Finding] | None = None) -> Step:
         """Report where the work stands."""

@@ -1,51 +1,83 @@
-"""What a masked image is still worth to the target: one number per sample, for methods that need no gradient."""
+"""What is read of a network's output: scores of a label, sums over pixels, overlap of regions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from napari_segxai.core.target import reduce_scores
-from napari_segxai.engine.overlap import dice
+from napari_segxai.core.target import Reduction, Score
 
 if TYPE_CHECKING:
-    from napari_segxai.engine.question import Question
-
-Worth = Literal["probability", "dice", "target"]
-
-HELP = "what is read of the network: mean probability of the label over M, Dice of the prediction with M, or the target"
+    from napari_segxai.models.network import Network
 
 
-def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
-    """Return the worth of samples: (n, labels, *grid) -> (n,).
+def read_scores(model: Network, logits: Tensor, label: int, score: Score) -> Tensor:
+    """Return the score of a label at every pixel: (N, labels, *grid) -> (N, *grid), differentiable."""
+    if score == "logit":
+        return logits[:, label]
+    sigmoid = model.card.activation == "sigmoid"
+    if score == "log_probability":
+        logs = torch.nn.functional.logsigmoid(logits) if sigmoid else logits.log_softmax(1)
+        return logs[:, label]
+    return model.probability(logits, label)
 
-    "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
+
+def reduce_scores(
+    values: Tensor, pixels: Tensor, reduction: Reduction, count: Tensor | None = None
+) -> Tensor:
+    """Reduce (N, *grid) over the pixel set M (*grid) to (N,): the sum or mean of eq. 4 in Hasany 2025.
+
+    Parameters
+    ----------
+    count
+        Pixels in M, where that is known.
     """
-    if kind == "dice":
-        within = ~(question.predicted & ~question.pixels)
-        return dice(question.drawn(logits), question.pixels, within)
-    return _reduced(question, kind, _values(question, kind, logits))
+    total = values.flatten(1) @ pixels.flatten().to(values.dtype)
+    if reduction == "sum":
+        return total
+    return total / (pixels.sum().clamp(min=1) if count is None else count)
 
 
-def lost(question: Question, kind: Worth, logits: Tensor) -> Tensor:
-    """Return how much less samples are worth than the image itself: (n, labels, *grid) -> (n,).
+def dice(predicted: Tensor, reference: Tensor, within: Tensor | None = None) -> Tensor:
+    """Dice coefficient of boolean regions, 2 |A n B| / (|A| + |B|), in [0, 1].
 
-    Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
+    Parameters
+    ----------
+    predicted
+        (N, *grid).
+    reference
+        (*grid).
+    within
+        (*grid): pixels that count; all by default.
+
+    Returns
+    -------
+    Tensor
+        (N,). Two empty regions agree about nothing: their Dice is 0, not a hit.
     """
-    if kind == "dice":
-        return worth(question, kind, question.logits) - worth(question, kind, logits)
-    change = _values(question, kind, question.logits) - _values(question, kind, logits)
-    return _reduced(question, kind, change)
+    if within is not None:
+        predicted, reference = predicted & within, reference & within
+    both = (predicted & reference).flatten(1).sum(1)
+    size = predicted.flatten(1).sum(1) + reference.sum()
+    return torch.where(size > 0, 2 * both / size.clamp(min=1), torch.zeros_like(both, dtype=torch.float32))
 
 
-def _values(question: Question, kind: Worth, logits: Tensor) -> Tensor:
-    if kind == "target":
-        return question.scores(logits)
-    return question.model.probability(logits, question.label)
+def soft_dice(probability: Tensor, reference: Tensor, epsilon: float = 1.0) -> Tensor:
+    """Soft Dice of probabilities, (2 sum p r + eps) / (sum p + sum r + eps), in (0, 1]; differentiable.
 
+    Parameters
+    ----------
+    probability
+        (N, *grid) in [0, 1].
+    reference
+        (1, *grid) in [0, 1].
 
-def _reduced(question: Question, kind: Worth, values: Tensor) -> Tensor:
-    reduction = question.target.reduction if kind == "target" else "mean"
-    weights = question.weights
-    return reduce_scores(values, weights, reduction, question.count)
+    References
+    ----------
+    Hasany et al. 2026 (MiSuRe), eq. 1.
+    """
+    flat = probability.flatten(1)
+    both = flat @ reference.flatten()
+    return (2 * both + epsilon) / (flat.sum(1) + reference.sum() + epsilon)

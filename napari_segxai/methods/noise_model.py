@@ -16,7 +16,7 @@ from napari_segxai.methods.perturbation.u_noise import NAME, NoiseNet, Options, 
 from napari_segxai.metrics.noise import NoiseModel
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 SHAPE = ("depth", "channels", "noise_min", "noise_max", "bilateral")
 """What the file says of the network and of the noise that its answer stands for."""

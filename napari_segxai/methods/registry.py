@@ -13,7 +13,8 @@ from napari_segxai import methods
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
 
 Run = Callable[[Question, Any], Steps[Finding]]

@@ -14,7 +14,8 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.question import EmptyRegion, NotDrawn, Question
+from napari_segxai.engine.finding import EmptyRegion, NotDrawn
+from napari_segxai.engine.question import Question
 from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, is_even
 from napari_segxai.metrics.chance import Chance, chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.evaluation import Evaluation, Options

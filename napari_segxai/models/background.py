@@ -10,10 +10,10 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.network import Network
 
 
-def background_of(model: SegmentationModel, outputs: int) -> str:
+def background_of(model: Network, outputs: int) -> str:
     """Return what should be said of the background; "" where the card or the number of outputs tells it.
 
     Parameters
@@ -50,7 +50,7 @@ def background_of(model: SegmentationModel, outputs: int) -> str:
     )
 
 
-def contradicted(model: SegmentationModel, logits: Tensor) -> str:
+def contradicted(model: Network, logits: Tensor) -> str:
     """Return what should be said where an image shows that the first output is hardly that of a background, else "".
 
     A background is where nothing else is; the output of a forgotten label is low there.

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.execution.batch_size import LARGE
-from napari_segxai.models.inference.memory import is_out_of_memory
+from napari_segxai.models.inference.memory import LARGE, is_out_of_memory
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.network import Network
 
 APART = 1e-3
 """Difference, as a share of the largest output, that no other order of adding up explains."""
 
 
-def needs_one_at_a_time(model: SegmentationModel, tensor: Tensor, out: Tensor) -> bool:
+def needs_one_at_a_time(model: Network, tensor: Tensor, out: Tensor) -> bool:
     """Tell whether a network makes something else of an image when another one is beside it, or takes one alone.
 
     Parameters

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from napari_segxai.core.errors import UserError, plain
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.background import background_of
 from napari_segxai.models.batch_mixing import needs_one_at_a_time
-from napari_segxai.models.outputs import choose_output, covers, may_be_probabilities
-
-if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
-
+from napari_segxai.models.network import Network
+from napari_segxai.models.outputs import choose_output, covers
+from napari_segxai.models.probabilities import may_be_probabilities
 
 OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
 """Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
@@ -28,14 +25,8 @@ OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
 RANDOM = 1e-4
 """Difference of two passes on the same input, as a share of the largest output, that rounding does not explain."""
 
-FRAMES = " \t" + "".join(map(chr, range(0x2500, 0x2580)))
-"""What libraries draw around the words of an error."""
 
-SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
-"""Where a sentence ends; what follows in errors of torch is advice to programmers."""
-
-
-def dry_run(model: SegmentationModel) -> None:
+def dry_run(model: Network) -> None:
     """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
     if any(is_lazy(t) for t in (*model.module.parameters(), *model.module.buffers())):
         raise UserError(
@@ -105,7 +96,7 @@ def dry_run(model: SegmentationModel) -> None:
     model.with_note(note)
 
 
-def _first_run(model: SegmentationModel) -> tuple[Tensor, Tensor, Any]:
+def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
     """Run the network on an example input, of another size where it does not run and the card leaves that open.
 
     Returns
@@ -145,7 +136,7 @@ def _called_otherwise(module: nn.Module, tensor: Tensor, error: BaseException) -
     return "; it is given a single tensor, so wrap it in a module that takes one, where it wants more or something else"
 
 
-def _what_then(model: SegmentationModel, out: Tensor, grid: tuple[int, ...]) -> str:
+def _what_then(model: Network, out: Tensor, grid: tuple[int, ...]) -> str:
     """Say what may be meant by an output of another shape."""
     labels, dims = len(model.labels), model.card.spatial_dims
     shape = tuple(out.shape)
@@ -166,7 +157,7 @@ def _what_then(model: SegmentationModel, out: Tensor, grid: tuple[int, ...]) -> 
     return ""
 
 
-def _queries(model: SegmentationModel, returned: Any, out: Tensor) -> str:
+def _queries(model: Network, returned: Any, out: Tensor) -> str:
     """Say what is missing where a network returns the classes of queries beside their masks (MaskFormer and its kin)."""
     dims, of_queries = model.card.spatial_dims, tuple(out.shape[:2])
     values = returned.values() if isinstance(returned, Mapping) else returned
@@ -190,18 +181,3 @@ def other_type(module: nn.Module) -> str | None:
     complex_alone = bool(types) and all(t.is_complex for t in types)
     others = (t for t in types if t != torch.float32 and (complex_alone or not t.is_complex))
     return next((str(t)[6:] for t in others), None)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return in one sentence, without line breaks, frames and colours, what an error from foreign code says."""
-    lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
-    lines = [line for line in lines if line]
-    if not lines:
-        return type(error).__name__
-    # TorchScript puts its own traceback before the reason.
-    if "TorchScript interpreter" in lines[0]:
-        return lines[-1].rstrip(".")
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
-    known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
-    return said if known else f"{type(error).__name__}: {said}"

@@ -13,7 +13,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 OneTruth = np.ndarray | Image
 Truth = OneTruth | Mapping[str, OneTruth]

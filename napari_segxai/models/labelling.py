@@ -11,10 +11,22 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.prediction import label_dtype
-from napari_segxai.core.target import is_label
 
 if TYPE_CHECKING:
     from napari_segxai.models.preprocessing.spatial import Placement
+
+
+def is_label(logits: Tensor, label: int) -> Tensor:
+    """Return where a label has the highest logit: (N, labels, *grid) -> boolean (N, *grid).
+
+    The same as ``logits.argmax(1) == label`` (the first label wins a tie), several times faster on the CPU.
+    """
+    own, out = logits[:, label], None
+    for other in range(logits.shape[1]):
+        if other != label:
+            wins = own > logits[:, other] if other < label else own >= logits[:, other]
+            out = wins if out is None else out.logical_and_(wins)
+    return torch.ones_like(own, dtype=torch.bool) if out is None else out
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SegmentationModel: a network together with its card."""
+"""A network together with its card: inputs on the model grid in, logits out; its layers; its use on a device."""
 
 from __future__ import annotations
 
@@ -6,59 +6,47 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.core.errors import UserError, nearest
-from napari_segxai.core.image import Image
-from napari_segxai.core.orientation import DISPLAY
-from napari_segxai.models.background import contradicted
+from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
-from napari_segxai.models.dry_run import dry_run
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.inference.fused import fast_layout, quick_twin, state
+from napari_segxai.models.inference.fused import quick_twin, state
+from napari_segxai.models.inference.memory import is_out_of_memory
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labelling import Labelling
-from napari_segxai.models.outputs import Place, check_values, follow
-from napari_segxai.models.preprocessing import intensity
-from napari_segxai.models.preprocessing.prepared import Prepared
+from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
-from napari_segxai.models.preprocessing.spatial import place, slice_count
-from napari_segxai.models.sizes import find_multiples, padding_note, refusing_sizes
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
 
 
-class SegmentationModel:
-    """A segmentation network that knows what its inputs and outputs mean.
+class Network:
+    """A network and its card: what it makes of inputs on the model grid, and what it consists of.
+
+    `SegmentationModel` adds images. What a dry run finds out lies in its attributes.
 
     Parameters
     ----------
     module
-        The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
-        kept, not copied; its mode and its parameters' requires_grad are restored after every use.
+        (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that.
     card
-        What the network needs and returns: a `ModelCard`, a mapping, or the path of a YAML file.
+        What the network needs and returns.
     source
-        Where it came from, in words, for the record.
+        Where it came from, in words.
     path
         The folder or file that it was loaded from, if any.
-
-    Raises
-    ------
-    UserError
-        If one dry run shows that the network and the card do not fit, with the shapes; for no network, or no card.
     """
 
     def __init__(
@@ -91,18 +79,16 @@ class SegmentationModel:
         self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
-        self.original: SegmentationModel | None = None  # that of which this is a quick twin
+        self.original: Self | None = None  # that of which this is a quick twin
         self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
         self.changes = ""  # what is different in a quick twin; see `quick`
-        self._quick: tuple[tuple[Any, ...], SegmentationModel | None] | None = None
+        self._quick: tuple[tuple[Any, ...], Self | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
-        dry_run(self)
-        self.multiples = find_multiples(self)
 
     def __repr__(self) -> str:
-        return f"SegmentationModel({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
+        return f"{type(self).__name__}({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
 
-    def with_note(self, note: str) -> SegmentationModel:
+    def with_note(self, note: str) -> Self:
         """Add what a user should know of the model to every record; returns the model."""
         self.notes += (note,) * bool(note)
         return self
@@ -158,92 +144,6 @@ class SegmentationModel:
             return int(text)
         raise UserError(f"{self.name} has no label {label!r}; {nearest(text, self.labels)}")
 
-    # -- from the image to the network and back -------------------------------------------------
-
-    def slices(self, image: Image) -> int | None:
-        """Number of slices that this 2D model sees in a volume; None when it takes the image whole."""
-        return slice_count(self.card, image)
-
-    def prepare(self, image: Image, slice: int | None = None) -> Prepared:
-        """Bring an image to the network: turn, slice, resample, intensity steps, pad.
-
-        Values that are not finite become the smallest finite one; how many is said in the notes.
-
-        Raises
-        ------
-        UserError
-            If the image does not suit the model.
-        """
-        placement = place(self.card, image, slice, self.multiples)
-        self._check_channels(image)
-        notes = []
-        with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
-            # A copy, so that a network that changes its input in place leaves the image as it is.
-            array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
-        finite = np.isfinite(array)
-        if not finite.all():
-            if not finite.any():
-                raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
-            bad, low = int(finite.size - finite.sum()), array[finite].min()
-            notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
-            array[~finite] = low
-        if image.codes is not None and self.card.orientation is None and self.card.spatial_dims == 3:
-            notes.append(
-                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
-                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
-            )
-        if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
-            notes.append(
-                f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
-            )
-        raw = placement.to_grid(array)
-        if raw.amin() == raw.amax():
-            notes.append(f"all values that the network sees of the image are {float(raw.amin()):g}.")
-        tensor, steps = intensity.fit(self.card.intensity, raw)
-        prepared = Prepared(tensor, placement, steps, tuple(notes))
-        background = self.card.background_value
-        value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
-        if background is not None:
-            value = prepared.network_value(background)
-        notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
-        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
-
-    def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
-        """Return the shape of the model grid for an image."""
-        return place(self.card, image, slice, self.multiples).shape
-
-    def prepare_check(self, image: Image, slice: int | None = None) -> None:
-        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
-        place(self.card, image, slice, self.multiples)
-        self._check_channels(image)
-        chosen = image.layer.get("chosen", False)
-        colours = (
-            not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
-        )
-        if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
-            raise UserError(
-                f"{image.name} has shape {image.shape}: if its last axis holds colours, say so with "
-                f"channel_axis={image.ndim - 1} (of a layer: axes='YXC', or under Axes); if it is a stack of slices, convert "
-                "it to another type."
-            )
-
-    def _check_channels(self, image: Image) -> None:
-        if image.channels != len(self.card.channels):
-            raise UserError(
-                f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "
-                f"but {image.name} has {image.channels}{self._where_channels_may_be(image)}."
-            )
-
-    def _where_channels_may_be(self, image: Image) -> str:
-        """Return what to do about an image of one channel for a model of several."""
-        count = len(self.card.channels)
-        if image.channel_axis is not None or count == 1:
-            return ""
-        found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
-        if image.ndim > self.card.spatial_dims and found:
-            return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
-        return "; join images of one channel each (sx.join_channels, or name a file per channel)"
-
     def network_output(self, tensor: Tensor) -> Tensor:
         """Run the network and pick the tensor that holds the segmentation: (N, outputs, *any)."""
         if self.one_at_a_time and len(tensor) > 1:
@@ -267,17 +167,58 @@ class SegmentationModel:
         with without_checkpoints():
             return self.module(tensor.clone() if self.writes_input else tensor)
 
-    def check_values(self, tensor: Tensor) -> None:
-        """Refuse outputs on (1, channels, *grid) that look like probabilities, while the card tells nothing."""
-        check_values(self, tensor)
+    def runs_on(self, grid: Sequence[int]) -> bool:
+        """Tell whether the network runs on a grid of this shape, with an output that covers it."""
+        if min(grid) < 1:
+            return False
+        tensor = torch.zeros((1, len(self.card.channels), *grid), device=self.device)
+        try:
+            with self.in_use(self.device), torch.inference_mode():
+                out = self.network_output(tensor)
+        except Exception as error:  # a network can raise anything
+            if is_out_of_memory(error):
+                raise
+            return False
+        return out.ndim == tensor.ndim and all(map(covers, grid, out.shape[2:]))
 
-    def doubt_of_background(self, logits: Tensor) -> str:
-        """Return what should be said where logits (1, labels, *grid) show that the first output is no background's."""
-        return contradicted(self, logits)
+    @contextmanager
+    def refusing_sizes(self, tensor: Tensor) -> Iterator[None]:
+        """While open, what the network raises because it cannot be run on an input of this size becomes a `UserError`.
 
-    def refusing_sizes(self, tensor: Tensor) -> AbstractContextManager[None]:
-        """While open, what the network raises on an input of this size becomes a `UserError`."""
-        return refusing_sizes(self, tensor)
+        Parameters
+        ----------
+        tensor
+            The unchanged input, (1, channels, *grid), on which it is run once more after an error.
+
+        Raises
+        ------
+        UserError
+            Naming the size and the keys of the card that bring images to another one.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or is_out_of_memory(error):
+                raise
+            reason = self._why_not(tensor)
+            if reason is None:
+                raise
+            grid = " x ".join(map(str, tensor.shape[2:]))
+            raise UserError(
+                f"{self.name} cannot run on a grid of {grid} ({reason}): write `grid: multiple` in the card for sizes that it "
+                "can halve as often as it does, or `grid: size` for the one that it was made for."
+            ) from error
+
+    def _why_not(self, tensor: Tensor) -> str | None:
+        """Return why it does not run on this size; None where it does, or fails on the example of its dry run too."""
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self.network_output(tensor)
+        except Exception as error:  # a network can raise anything
+            size_counts = tuple(tensor.shape[2:]) != self.example_grid and self.runs_on(self.example_grid)
+            known = isinstance(error, UserError) or is_out_of_memory(error)
+            return None if known or not size_counts else reason_of(error)
+        return None
 
     def logits(self, tensor: Tensor) -> Tensor:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
@@ -313,48 +254,6 @@ class SegmentationModel:
             return (logits[:, label] - logits[:, 1 - label]).sigmoid()
         return logits.softmax(1)[:, label]
 
-    def predict(
-        self, image: Image | np.ndarray, *, slice: int | None = None, device: str | torch.device = "auto"
-    ) -> np.ndarray:
-        """Segment an image.
-
-        Parameters
-        ----------
-        image
-            An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
-        slice
-            For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
-
-        Returns
-        -------
-        ndarray
-            Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
-            background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
-        """
-        image = Image.of(image).with_channels(len(self.card.channels))
-        out = self.labelling.blank(len(self.labels), image.spatial_shape)
-        many = self.slices(image)
-        if many is None:
-            self.refuse_slice(image, slice)
-        which = [None] if many is None else range(many) if slice is None else [slice]
-        with self.in_use(device) as use, torch.inference_mode():
-            for k in which:
-                prepared = self.prepare(image, k)
-                tensor = prepared.tensor.to(use)
-                with self.refusing_sizes(tensor):
-                    self.check_values(tensor)
-                    logits = self.logits(tensor)
-                out = self.labelling.on_image(logits[0], prepared.placement, out)
-        return out
-
-    def refuse_slice(self, image: Image, slice: int | None) -> None:
-        """Refuse a slice of an image that the model takes whole."""
-        if slice is not None:
-            series = " (frame chooses a time point)" if "T" in image.at else ""
-            raise UserError(
-                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out{series}."
-            )
-
     # -- the network ------------------------------------------------------------------------------
 
     @contextmanager
@@ -382,7 +281,7 @@ class SegmentationModel:
             for parameter in trainable:
                 parameter.requires_grad_(True)
 
-    def quick(self, tensor: Tensor) -> SegmentationModel:
+    def quick(self, tensor: Tensor) -> Self:
         """Return a model that computes the same logits in less time, where there is one, else this one.
 
         It lasts as long as this one is in use, and its network layers are not those of this one. It is made at the
@@ -403,7 +302,7 @@ class SegmentationModel:
             self._quick = key, None if found is None else self._with(*found)
         return self._quick[1] or self
 
-    def _with(self, module: nn.Module, changes: str) -> SegmentationModel:
+    def _with(self, module: nn.Module, changes: str) -> Self:
         other = copy.copy(self)
         other.module, other.changes, other.original = module, changes, self.original or self
         return other
@@ -420,20 +319,6 @@ class SegmentationModel:
         """Return an input on the example grid: (1, channels, *grid), random but fixed."""
         generator = torch.Generator().manual_seed(0)
         return torch.rand((1, len(self.card.channels), *self.example_grid), generator=generator)
-
-    def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
-        """List the network layers in order of execution, with shapes for `image` (or an example input).
-
-        Raises
-        ------
-        UserError
-            For a TorchScript model, which has none that can be observed.
-        """
-        tensor = self.example() if image is None else None
-        if image is not None:
-            image = image.with_channels(len(self.card.channels))
-            tensor = self.prepare(image, slice if self.slices(image) else None).tensor
-        return self.layers_for(tensor)
 
     def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
         """`network_layers` for a tensor on the model grid; remembered per shape."""

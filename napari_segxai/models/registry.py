@@ -16,7 +16,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
 from napari_segxai.models import formats
 from napari_segxai.models.card import ModelCard, as_card, read_card
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 _registered: dict[str, SegmentationModel] = {}
 _told: list[Callable[[], None]] = []

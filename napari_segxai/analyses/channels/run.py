@@ -19,12 +19,12 @@ from napari_segxai.core.progress import Passes, Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import aligned
 from napari_segxai.engine.execution.modes import in_usual_modes
-from napari_segxai.engine.question import NotDrawn
+from napari_segxai.engine.finding import NotDrawn
 from napari_segxai.metrics import channels as measured
 from napari_segxai.metrics.channels import How
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.preprocessing.spatial import plane_of
+from napari_segxai.models.segmentation import SegmentationModel
 
 
 @dataclass(frozen=True)

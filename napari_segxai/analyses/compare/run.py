@@ -31,8 +31,8 @@ from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.metrics.table import choose, evaluate_steps, planned_passes
 from napari_segxai.models.ground_truth import Truth, truth_of
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
 
 METRICS = (
     "dice-explained",

@@ -13,7 +13,8 @@ from napari_segxai.analyses.flow.advice import against
 from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.progress import Passes
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import options_as_dict
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.preprocessing.spatial import plane_of
@@ -53,7 +54,7 @@ class Canvas:
         place = question.prepared.placement
         many = len(self.job.slices) > 1
         self.passes = self.passes + question.passes
-        self.engine = dict(question.engine)
+        self.engine = dict(question.executor.notes)
         question.model.labelling.on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
         values = finding.map

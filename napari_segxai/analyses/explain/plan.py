@@ -19,15 +19,18 @@ from napari_segxai.core.errors import UserError, number
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes, Step, Steps, finish
 from napari_segxai.core.target import Component, Target
-from napari_segxai.engine.execution.forward_cache import Shared
+from napari_segxai.engine.execution.batched_optimization import StepBatcher
+from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.mixed_precision import Setting
+from napari_segxai.engine.finding import OF_A_MISS, EmptyRegion, Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import check_baseline
 from napari_segxai.engine.primitives.gradient_check import check_gradients
-from napari_segxai.engine.question import OF_A_MISS, EmptyRegion, Finding, NotDrawn, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Method, Size, all_methods, find_method, for_misses
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.network import Prepared, SegmentationModel
+from napari_segxai.models.preprocessing.prepared import Prepared
 from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
 
 T = TypeVar("T")
 
@@ -307,7 +310,9 @@ class Job:
             so_far = None if step.partial is None else partial(_first, step.partial)
             yield Step(step.done, step.total, step.note, so_far)
 
-    def question(self, prepared: Prepared, shared: Shared | None = None) -> Question:
+    def question(
+        self, prepared: Prepared, cache: ForwardCache | None = None, batcher: StepBatcher | None = None
+    ) -> Question:
         """Return what is asked about an image as the network gets it; the model is in use."""
         planned, model = self.planned, self.model
         for one in (
@@ -326,10 +331,11 @@ class Job:
             seed=self.seed,
             planned=planned,
             precision=self.precision,
-            shared=shared,
+            cache=cache,
+            batcher=batcher,
         )
         if model.changes:
-            question.engine["network"] = model.changes
+            question.executor.notes["network"] = model.changes
         inside = self.method.looks_inside(self.options)
         for name in self.method.layer_parameters if inside else ():  # what "bottleneck" stands for, and why
             layer = self.model.find_layer(getattr(self.options, name))
@@ -339,7 +345,7 @@ class Job:
                     "lie where it should; choose another, or a method without network layers."
                 )
             if layer.aliases:
-                question.engine[f"network {name}"] = f"{layer.name}: {layer.reason}"
+                question.executor.notes[f"network {name}"] = f"{layer.name}: {layer.reason}"
         return question
 
     def answer(self, question: Question) -> Steps[Finding]:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from napari_segxai.analyses.explain.assemble import Canvas
 from napari_segxai.core.progress import Step, Steps
-from napari_segxai.engine.execution.forward_cache import Shared
+from napari_segxai.engine.execution.batched_optimization import StepBatcher
+from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.modes import in_usual_modes
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.explain.plan import Job
     from napari_segxai.analyses.explain.result import Explanation
-    from napari_segxai.models.network import Prepared
+    from napari_segxai.models.preprocessing.prepared import Prepared
 
 
 @in_usual_modes
@@ -36,7 +38,7 @@ def steps_of(jobs: Sequence[Job]) -> Steps[list[Explanation]]:
     with first.model.in_use(first.device), guarded(first.device):
         for position in range(many):
             going = [k for k, job in enumerate(jobs) if position < len(job.slices)]
-            shared = Shared() if len(going) > 1 else None
+            cache, batcher = (ForwardCache(), StepBatcher()) if len(going) > 1 else (None, None)
             prepared: dict[tuple[int, int | None], Prepared] = {}
             questions = {}
             for k in going:
@@ -44,8 +46,8 @@ def steps_of(jobs: Sequence[Job]) -> Steps[list[Explanation]]:
                 key = id(job.image), index
                 if key not in prepared:
                     prepared[key] = job.model.prepare(job.image, index)
-                questions[k] = job.question(prepared[key], shared)
-            rounds = _rounds([jobs[k] for k in going], list(questions.values()), shared)
+                questions[k] = job.question(prepared[key], cache, batcher)
+            rounds = _rounds([jobs[k] for k in going], list(questions.values()), cache)
             prefix = f"slice {first.slices[position]}: " if many > 1 and 0 in going else ""
             while True:
                 try:
@@ -75,20 +77,20 @@ def steps_of(jobs: Sequence[Job]) -> Steps[list[Explanation]]:
 
 
 def _rounds(
-    jobs: Sequence[Job], questions: Sequence[Question], shared: Shared | None
+    jobs: Sequence[Job], questions: Sequence[Question], cache: ForwardCache | None
 ) -> Generator[list[Step], None, list[Finding]]:
     """Let every question take a step in turn; yield the last step of each, return what each has found."""
     work = [job.answer(question) for job, question in zip(jobs, questions, strict=True)]
     steps: list[Step] = [question.step("starting") for question in questions]
     found: dict[int, Finding] = {}
     while len(found) < len(jobs):
-        if shared is not None:
-            shared.start_round()
+        if cache is not None:
+            cache.start_round()
         for k, steps_of_one in enumerate(work):
             if k in found:
                 continue
-            if shared is not None:
-                shared.next_question()
+            if cache is not None:
+                cache.next_question()
             try:
                 step = next(steps_of_one)
                 # What could be shown before can be shown still: it is made of what the method holds now.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_segxai.engine.question import OF_A_MISS
+from napari_segxai.engine.finding import OF_A_MISS
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.flow.result import Flow, Tile

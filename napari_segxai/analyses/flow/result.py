@@ -22,9 +22,10 @@ from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.flow.advice import UNIMPORTANT
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 EMERGED = 0.5
 """Dice of a map at half its maximum from which on a label counts as drawn."""

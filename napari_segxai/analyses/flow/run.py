@@ -22,11 +22,12 @@ from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, finish
 from napari_segxai.core.target import Region, Target
 from napari_segxai.engine.execution.modes import in_usual_modes
-from napari_segxai.engine.overlap import dice
+from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives.activations import Tape
 from napari_segxai.engine.primitives.cancellation import cancels, few
 from napari_segxai.engine.primitives.mean_ablation import Fill, lesions
-from napari_segxai.engine.question import EmptyRegion, Question
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.activation import (
     grad_pam,
     layer_cam,
@@ -38,8 +39,8 @@ from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, sh
 from napari_segxai.models.ground_truth import Truth, truth_labels
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.network import SegmentationModel
 from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
 
 Ablation = Literal["mean", "zero", "both"]
 """How a causal check takes a network layer away: see `causal_check`."""
@@ -276,7 +277,7 @@ def _flow(plan: Plan) -> Steps[Flow]:
         }
         first = next(iter(questions.values()))
         for question in questions.values():
-            question.passes = first.passes  # all count together
+            question.executor.passes = first.passes  # all count together
         tape = Tape(first, [layer.name for layer in layers])
         yield first.step("forward pass")
         flow = Flow(

@@ -6,19 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari_segxai.models.inference.memory import LARGE
+
 if TYPE_CHECKING:
-    from napari_segxai.engine.question import Question
+    from napari_segxai.engine.execution.executor import Executor
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
 # CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
 BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 256 * 2**20}
 SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
 LARGEST = {"cpu": 8, "mps": 32, "cuda": 64}
-LARGE = 2**22
-"""Cells beyond which one image at a time is enough."""
 
 
-def batch_size(question: Question, grid: Sequence[int] | None = None, *, gradients: bool = False) -> int:
+def batch_size(executor: Executor, grid: Sequence[int] | None = None, *, gradients: bool = False) -> int:
     """Return how many copies go through the network at once: a power of two.
 
     A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
@@ -31,24 +31,24 @@ def batch_size(question: Question, grid: Sequence[int] | None = None, *, gradien
     gradients
         Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
     """
-    if question.model.one_at_a_time:
+    if executor.network.one_at_a_time:
         return 1
-    kind, shape = question.device.type, _shape(question, grid)
+    kind, shape = executor.device.type, _shape(executor, grid)
     cells = math.prod(shape)
-    fitting = BYTES[kind] / (question.model.map_bytes_per_cell * cells)
+    fitting = BYTES[kind] / (executor.network.map_bytes_per_cell * cells)
     smallest = SMALLEST[kind] if cells <= LARGE else 1
     batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
     if gradients and batch > smallest:
         batch //= 2
-    return min(batch, question.model.fitting_batches.get((question.device, shape, gradients), batch))
+    return min(batch, executor.network.fitting_batches.get((executor.device, shape, gradients), batch))
 
 
 def remember_batch(
-    question: Question, batch: int, grid: Sequence[int] | None = None, *, gradients: bool = False
+    executor: Executor, batch: int, grid: Sequence[int] | None = None, *, gradients: bool = False
 ) -> None:
     """Remember for this network that no more than `batch` copies fitted into memory; see `batch_size`."""
-    question.model.fitting_batches[question.device, _shape(question, grid), gradients] = batch
+    executor.network.fitting_batches[executor.device, _shape(executor, grid), gradients] = batch
 
 
-def _shape(question: Question, grid: Sequence[int] | None) -> tuple[int, ...]:
-    return question.grid if grid is None else tuple(grid)
+def _shape(executor: Executor, grid: Sequence[int] | None) -> tuple[int, ...]:
+    return executor.grid if grid is None else tuple(grid)

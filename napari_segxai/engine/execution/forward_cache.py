@@ -7,19 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.execution.batched_optimization import Joint
 
-
-class Shared:
+class ForwardCache:
     """Remembers the forward passes of one round, in which several questions take one step each.
 
     Methods draw their masks from the seed alone, so that questions about several labels or regions show the network
     the same inputs in the same order. Whether they really are the same is looked at, not assumed: what differs is run.
-    Passes that record something are never shared; those of optimisations go through `joint`.
+    Passes that record something are never shared; those of optimisations go through `StepBatcher`.
     """
 
     def __init__(self) -> None:
-        self.joint = Joint()
         self._known: list[tuple[Tensor, bool, Tensor]] = []
         self._next = 0
 

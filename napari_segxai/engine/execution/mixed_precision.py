@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from napari_segxai.engine.question import Question
+    from napari_segxai.engine.execution.executor import Executor
 
 Setting = Literal["auto", "float32"]
 """auto: bfloat16 for methods that only average many forward passes, where the device computes in it and a check on
@@ -32,14 +32,14 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-class Precision:
+class MixedPrecision:
     """Runs forward passes, in bfloat16 once the first samples have shown that it makes no difference.
 
     A rule of the device and of the scores, not a timing: a result must not depend on how busy the machine was.
 
     Parameters
     ----------
-    question
+    executor
         Its setting, its network, and where the decision is noted.
     count
         Samples to come.
@@ -47,10 +47,10 @@ class Precision:
         What is read of the logits: (n, labels, *grid) -> (n,).
     """
 
-    def __init__(self, question: Question, count: int, score: Callable[[Tensor], Tensor]):
-        self.question, self.score = question, score
-        wanted = question.precision == "auto" and count >= WORTH * SAMPLES
-        self.undecided = wanted and computes_bfloat16(question.device)
+    def __init__(self, executor: Executor, count: int, score: Callable[[Tensor], Tensor]):
+        self.executor, self.score = executor, score
+        wanted = executor.precision == "auto" and count >= WORTH * SAMPLES
+        self.undecided = wanted and computes_bfloat16(executor.device)
         self.half = False
         self._scores: list[tuple[Tensor, Tensor]] = []
 
@@ -58,7 +58,7 @@ class Precision:
         """Return the logits, float32."""
         if self.half:
             return self._in_half(inputs)
-        logits = self.question.look(inputs)
+        logits = self.executor.look(inputs)
         if self.undecided:
             self._scores.append((self.score(logits), self.score(self._in_half(inputs))))
             exact, rough = (torch.cat(scores) for scores in zip(*self._scores, strict=True))
@@ -66,12 +66,12 @@ class Precision:
                 found = rank_correlation(exact, rough)
                 self.half, self.undecided = found >= RANKING, False
                 name = "bfloat16" if self.half else "float32"
-                self.question.engine |= {"precision": name, "rank_correlation_bfloat16": round(found, 4)}
+                self.executor.notes |= {"precision": name, "rank_correlation_bfloat16": round(found, 4)}
         return logits
 
     def _in_half(self, inputs: Tensor) -> Tensor:
-        with torch.autocast(self.question.device.type, torch.bfloat16):
-            return self.question.look(inputs).float()
+        with torch.autocast(self.executor.device.type, torch.bfloat16):
+            return self.executor.look(inputs).float()
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:

@@ -22,7 +22,8 @@ from napari_segxai.models.preprocessing.resample import resize
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
-    from napari_segxai.models.network import Prepared, SegmentationModel
+    from napari_segxai.models.preprocessing.prepared import Prepared
+    from napari_segxai.models.segmentation import SegmentationModel
 
 Baseline = Literal["background", "zero", "minimum", "mean", "blur", "noise", "inpaint"] | float
 """background: "nothing there" (the card's background value, such as air; the image's minimum when the card has

@@ -20,7 +20,7 @@ from napari_segxai.models.introspection.layout import Layout, infer_layout
 from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 def record(

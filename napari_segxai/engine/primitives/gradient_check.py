@@ -28,7 +28,7 @@ from napari_segxai.models.introspection.modules import (
 )
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 STEPS = ("ceil", "floor", "heaviside", "round", "sgn", "sign", "trunc")
 """Functions whose gradient is zero wherever there is one."""

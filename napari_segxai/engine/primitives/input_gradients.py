@@ -11,9 +11,10 @@ from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.perturb import stream
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 
 Around = Callable[[int], AbstractContextManager[Any]]
 """(number of a batch's first input) -> a context in which that batch runs forward and backward."""

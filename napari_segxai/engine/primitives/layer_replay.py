@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.perturb import stream
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb, stream
 from napari_segxai.engine.primitives.receptive_field import Window, find_footprint, window_for
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 
 EXACT = 1e-4
 """Share of the largest logit by which a window may differ from a whole pass: rounding, in another order."""
@@ -50,7 +51,7 @@ def occlude(
         hidden = question.baseline(baseline).expand_as(question.input)
         local = _Local(question, corners, size, windows, hidden)
         if local.is_exact():
-            question.engine["window"] = list(local.shape)
+            question.executor.notes["window"] = list(local.shape)
 
             def consume_each(start: int, outputs: Tensor) -> None:
                 for k, output in enumerate(outputs):

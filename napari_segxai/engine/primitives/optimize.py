@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Steps
-from napari_segxai.engine.execution.batched_optimization import Joint, Turn
+from napari_segxai.engine.execution.batched_optimization import GradientStep, StepBatcher
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.optimizers import Descent
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 
 
 def optimise(
@@ -26,7 +27,7 @@ def optimise(
     note: str,
     price: Callable[[], tuple[Tensor, Tensor]] | None = None,
     partial: Callable[[], Finding] | None = None,
-    joint: Joint | None = None,
+    batcher: StepBatcher | None = None,
 ) -> Steps[Tensor]:
     """Minimise `loss` over `parameter`, which is changed in place.
 
@@ -44,7 +45,7 @@ def optimise(
         Called without gradient after every update, e.g. to clamp.
     price
         Returns a further term of the loss, and its gradient by `parameter`; see `penalties.py`.
-    joint
+    batcher
         Where several optimisations of one question meet; see `side_by_side`.
 
     Returns
@@ -56,24 +57,24 @@ def optimise(
     check_gradients(question.model)
     rule = descent(parameter)
     parameter.requires_grad_(True)
-    if joint is None:
-        joint = Joint() if question.shared is None else question.shared.joint
+    if batcher is None:
+        batcher = question.batcher or StepBatcher()
     losses: list[Tensor] = []
-    turn: Turn | None = None
-    joint.members += 1
+    step: GradientStep | None = None
+    batcher.members += 1
     try:
         for k in range(iterations):
-            turn = Turn(question, parameter, inputs, loss, price)
-            joint.enter(turn)
-            while turn.gradient is None:  # others still have to ask
+            step = GradientStep(question.executor, parameter, inputs, loss, price)
+            batcher.enter(step)
+            while step.gradient is None:  # others still have to ask
                 yield question.step(f"{note} {k + 1} of {iterations}", partial)
-                joint.take()
+                batcher.take()
             with torch.no_grad():
-                rule.step(turn.gradient)
+                rule.step(step.gradient)
                 after(parameter)
-            losses.append(turn.value)
+            losses.append(step.value)
             yield question.step(f"{note} {k + 1} of {iterations}", partial)
     finally:
-        joint.leave(turn)
+        batcher.leave(step)
     parameter.requires_grad_(False)
     return torch.stack(losses) if losses else torch.zeros(0, device=question.device)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.execution.batch_size import batch_size, remember_batch
-from napari_segxai.engine.execution.mixed_precision import Precision
+from napari_segxai.engine.execution.mixed_precision import MixedPrecision
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import Hide
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import OutOfMemory, free, is_out_of_memory
 
 
@@ -54,7 +55,7 @@ def stream(
     OutOfMemory
         If not even one sample fits.
     """
-    start, batch = 0, min(largest or count, batch_size(question, grid, gradients=gradients))
+    start, batch = 0, min(largest or count, batch_size(question.executor, grid, gradients=gradients))
     while start < count:
         n = min(batch, count - start)
         try:
@@ -77,7 +78,7 @@ def stream(
         if smaller < 1:
             raise OutOfMemory(question.device)
         batch = smaller
-        remember_batch(question, smaller, grid, gradients=gradients)
+        remember_batch(question.executor, smaller, grid, gradients=gradients)
 
 
 def perturb(
@@ -107,14 +108,14 @@ def perturb(
         See `stream`.
     rough
         What is read of the logits, (n, labels, *grid) -> (n,), where that is averaged over many masks, so that fewer
-        digits do; see `Precision`.
+        digits do; see `MixedPrecision`.
 
     Raises
     ------
     OutOfMemory
         If not even one copy fits.
     """
-    forward = question.look if rough is None else Precision(question, count, rough).forward
+    forward = question.look if rough is None else MixedPrecision(question.executor, count, rough).forward
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         masks = make_masks(start, n)

@@ -14,7 +14,7 @@ from napari_segxai.models.present import present_labels
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 FEW = 2
 """Labels, the background among them, with which there is nothing to look for."""

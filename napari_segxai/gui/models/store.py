@@ -23,7 +23,7 @@ from napari_segxai.models.formats import builtin, folder, torchscript
 from napari_segxai.models.registry import load_model
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 Stamp = tuple[tuple[str, int, int], ...]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_segxai.analyses.explain.result import Explanation
     from napari_segxai.analyses.flow.result import Flow
     from napari_segxai.analyses.sweep.run import SweepPlan
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 BUILT_IN = "built-in "
 

@@ -23,7 +23,7 @@ from napari_segxai.methods.registry import NOMINAL, QUESTIONS, START_HERE, Metho
 
 if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 SIZE = (600, 420)
 """Of the list, in pixels: a title and most of its summary fit in one line."""

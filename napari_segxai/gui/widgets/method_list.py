@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 MAPS = "maps in the viewer"
 

@@ -19,7 +19,7 @@ from napari_segxai.gui.widgets.fields import Words
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.gui.worker import Outcome
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES, LEGEND_LINES = 3, 6, 3, 3

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.primitives.activations import record
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam_plus_plus import cam
 from napari_segxai.methods.registry import explainer
 

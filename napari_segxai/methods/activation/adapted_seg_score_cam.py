@@ -16,11 +16,12 @@ from typing import Literal
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.primitives.activations import activations
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_score_cam import WEIGHTS, score_cam
 from napari_segxai.methods.registry import Size, explainer
 

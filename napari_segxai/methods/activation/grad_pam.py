@@ -18,9 +18,10 @@ from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.activations import Tape
 from napari_segxai.engine.primitives.cancellation import product_noise
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
 

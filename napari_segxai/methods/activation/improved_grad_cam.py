@@ -16,10 +16,11 @@ from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.core.target import reduce_scores
+from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.primitives.activations import record
 from napari_segxai.engine.primitives.cancellation import pooled_noise
-from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import reduce_scores
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 

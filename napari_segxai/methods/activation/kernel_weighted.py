@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import decoder_convolutions, merge_maps
 from napari_segxai.engine.primitives.activations import entering
 from napari_segxai.engine.primitives.layer_replay import Replay, intervene
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.models.introspection.dispatch import DispatchMode

@@ -20,8 +20,9 @@ import torch
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.core.target import read_scores
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import read_scores
 from napari_segxai.methods.registry import explainer
 
 SCALES = (50, 100, 150, 250, 500, 1200)

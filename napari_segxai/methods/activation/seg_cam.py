@@ -18,15 +18,16 @@ import torch
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.activations import entering
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run
 from napari_segxai.models.introspection.modules import as_weights, find_module
 
 if TYPE_CHECKING:
-    from napari_segxai.models.network import SegmentationModel
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.activations import record
 from napari_segxai.engine.primitives.cancellation import CANCELS, cancels
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 

@@ -38,8 +38,9 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.backward_rules.smooth_relu import Softened
-from napari_segxai.engine.overlap import dice
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.activation.seg_grad_cam import cam
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.models.introspection.layers import token_stride

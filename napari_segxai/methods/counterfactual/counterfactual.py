@@ -37,12 +37,13 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, hide_behind
-from napari_segxai.engine.overlap import dice
 from napari_segxai.engine.primitives.optimize import optimise
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb, stream
-from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
 
 BEYOND = 0.1

@@ -19,7 +19,8 @@ from typing import Literal
 
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation import seg_grad_cam, seg_hires_grad_cam
 from napari_segxai.methods.gradient.guided_backprop import guided_gradient
 from napari_segxai.methods.gradient.vanilla_gradient import SIGNED, over_channels

@@ -33,10 +33,11 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.input_gradients import input_gradients
 from napari_segxai.engine.primitives.path_integral import on_the_line, open_account, warn_of_residual
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
 
 

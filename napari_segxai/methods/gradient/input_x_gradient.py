@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.input_gradients import input_gradient
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
 

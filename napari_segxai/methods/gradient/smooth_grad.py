@@ -26,9 +26,10 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.sampling_error import TOLERANCE, Halves
 from napari_segxai.engine.primitives.input_gradients import input_gradients
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.gradient.vanilla_gradient import SIGNED, over_channels
 from napari_segxai.methods.registry import explainer
 

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.input_gradients import input_gradient
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
 SIGNED = "keep the sign and sum over channels; off: the largest absolute value of the channels"

@@ -28,11 +28,12 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.execution.batched_optimization import Joint, side_by_side
+from napari_segxai.engine.execution.batched_optimization import StepBatcher, side_by_side
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.primitives.optimize import optimise
 from napari_segxai.engine.primitives.optimizers import AdamW
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
 
 GROWTH = 30
@@ -126,10 +127,10 @@ def extremal_perturbation(question: Question, options: Options) -> Steps[Finding
     def finding() -> Finding:
         return Finding(torch.stack(masks()).mean(0))
 
-    joint = Joint() if question.shared is None else question.shared.joint
+    batcher = question.batcher or StepBatcher()
     scores = yield from side_by_side(
         [
-            _one_area(question, options, values, area, enlarge, hide, ends, finding, joint)
+            _one_area(question, options, values, area, enlarge, hide, ends, finding, batcher)
             for values, area in zip(coarse, areas, strict=True)
         ]
     )
@@ -170,7 +171,7 @@ def _one_area(
     hide: Hide,
     ends: Sequence[float],
     finding: Callable[[], Finding],
-    joint: Joint,
+    batcher: StepBatcher,
 ) -> Steps[float]:
     """Optimise the mask of one area, in place; return the score it keeps."""
     count = coarse.numel()
@@ -204,7 +205,7 @@ def _one_area(
         after=after,
         note=f"area {area:g}, iteration",
         partial=finding,
-        joint=joint,
+        batcher=batcher,
     )
     with torch.inference_mode():
         score = float(_mean_probability(question, question.forward(shown(coarse))))

@@ -30,10 +30,11 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.optimize import optimise
 from napari_segxai.engine.primitives.optimizers import Momentum
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
 
 FOUR: tuple[Baseline, ...] = ("zero", "minimum", "mean", "blur")

@@ -33,14 +33,15 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.masking.morphology import ball, dilate
-from napari_segxai.engine.overlap import dice
 from napari_segxai.engine.primitives.optimize import optimise
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.primitives.regularizers import SizeAndVariation, sum_of_ratios
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.metrics.arrays import ROUNDING
 

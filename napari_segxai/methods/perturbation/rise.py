@@ -28,14 +28,15 @@ from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.execution.batch_size import LARGE
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.masking.sampling_error import TOLERANCE, Halves
 from napari_segxai.engine.primitives.perturb import perturb
-from napari_segxai.engine.question import Finding, Question
-from napari_segxai.engine.scores import HELP as WORTH
-from napari_segxai.engine.scores import Worth, worth
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.sample_scores import HELP as WORTH
+from napari_segxai.engine.sample_scores import Worth, worth
 from napari_segxai.methods.registry import Size, explainer
+from napari_segxai.models.inference.memory import LARGE
 
 AHEAD = 64
 """Masks whose random numbers are drawn at once: between two passes, a few at a time, that takes four times as long."""

@@ -24,11 +24,12 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb
-from napari_segxai.engine.question import Finding, Question
-from napari_segxai.engine.scores import HELP, Worth, worth
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.sample_scores import HELP, Worth, worth
 from napari_segxai.methods.registry import Size, explainer
 
 LARGEST = 21201

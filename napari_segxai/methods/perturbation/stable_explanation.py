@@ -38,8 +38,9 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Step, Steps
-from napari_segxai.engine.overlap import dice
-from napari_segxai.engine.question import EmptyRegion, Finding, Question
+from napari_segxai.engine.finding import EmptyRegion, Finding
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Method, Size, explainer, find_method
 from napari_segxai.models.introspection.layers import find_layer
 from napari_segxai.models.preprocessing.resample import resize

@@ -38,10 +38,11 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
-from napari_segxai.engine.overlap import dice
 from napari_segxai.engine.primitives.perturb import perturb
-from napari_segxai.engine.question import Finding, Question
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
 
 NAME = "u-noise"

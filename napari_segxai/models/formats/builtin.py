@@ -7,7 +7,7 @@ from pathlib import Path
 from napari_segxai.datasets.resources import resource
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 
 def names() -> dict[str, Path]:

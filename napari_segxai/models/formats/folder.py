@@ -8,7 +8,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.weights import load_weights
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 CARD = "model.yaml"
 

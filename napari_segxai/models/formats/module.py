@@ -6,7 +6,7 @@ from torch import nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 
 def handles(source: object) -> bool:

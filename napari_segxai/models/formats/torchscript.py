@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.card import ModelCard, read_card
-from napari_segxai.models.dry_run import reason_of
 from napari_segxai.models.loading.file_kinds import kind_of
 from napari_segxai.models.loading.weights import _Ignored, read_weights
-from napari_segxai.models.network import SegmentationModel
+from napari_segxai.models.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 

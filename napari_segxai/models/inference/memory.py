@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
+LARGE = 2**22
+"""Cells of a grid beyond which one image at a time is enough."""
+
 
 class OutOfMemory(MemoryError):
     """The device had too little memory even for one image at a time.

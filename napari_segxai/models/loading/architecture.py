@@ -16,8 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from napari_segxai.core.errors import UserError, number
-from napari_segxai.models.dry_run import reason_of
+from napari_segxai.core.errors import UserError, number, reason_of
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.loading.offline import Offline, Sealed, offline, sealed
 from napari_segxai.models.loading.untrusted_code import UntrustedCode, file_of, is_private, needs_yes, spec_of

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from napari_segxai.core.errors import UserError
-from napari_segxai.models.dry_run import reason_of
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.loading.file_kinds import kind_of
 
 INERT = (

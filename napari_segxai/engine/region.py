@@ -1,0 +1,83 @@
+"""The pixels that are asked about, on the model grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.target import Box, Component, Target, is_index
+
+if TYPE_CHECKING:
+    from napari_segxai.core.image import Image
+    from napari_segxai.models.preprocessing.spatial import Placement
+
+
+def pixels_of(target: Target, image: Image, placement: Placement, predicted: Tensor) -> Tensor:
+    """Return M on the model grid.
+
+    Parameters
+    ----------
+    predicted
+        Boolean (*model grid): where the label is predicted.
+
+    Raises
+    ------
+    UserError
+        If the region does not lie on the image grid.
+    """
+    region = target.region
+    if region is None:
+        return predicted
+    if isinstance(region, str):
+        return placement.inside().to(predicted.device)
+    if isinstance(region, np.ndarray):
+        if region.shape != image.spatial_shape:
+            raise UserError(
+                f"the region has shape {region.shape}, but {image.name} has {image.spatial_shape}; draw it on the "
+                "image's own grid."
+            )
+        inside = region
+    else:
+        inside = np.zeros(image.spatial_shape, bool)
+        if isinstance(region, Box):
+            _check_index(region.low, image)
+            _check_index(region.high, image)
+            if any(low > high for low, high in zip(region.low, region.high, strict=True)):
+                raise UserError(
+                    f"the box {region.low} to {region.high} is empty; its lower corner comes first."
+                )
+            inside[tuple(slice(a, b + 1) for a, b in zip(region.low, region.high, strict=True))] = True
+        else:
+            _check_index(region.at, image)
+            inside[region.at] = True
+    if not inside.any():
+        raise UserError(
+            "the region is empty; draw something in it, or leave it out for the predicted pixels."
+        )
+    grid = placement.mask_to_grid(inside).to(predicted.device)
+    if isinstance(region, Component):
+        return _component(predicted, grid)
+    return grid
+
+
+def _check_index(index: tuple[int, ...], image: Image) -> None:
+    shape = image.spatial_shape
+    if not is_index(index):
+        raise UserError(f"pixel {index!r} is no index: give one whole number for every spatial axis.")
+    if len(index) != len(shape):
+        raise UserError(f"pixel {tuple(index)} needs {len(shape)} numbers: {image.name} has shape {shape}.")
+    if not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
+        raise UserError(f"pixel {tuple(index)} is outside {image.name}, whose shape is {shape}.")
+
+
+def _component(predicted: Tensor, seed: Tensor) -> Tensor:
+    """Return the connected components of `predicted` that touch `seed` (full connectivity)."""
+    from skimage.measure import label
+
+    parts = label(predicted.cpu().numpy())
+    touched = np.unique(parts[seed.cpu().numpy()])
+    return torch.from_numpy(np.isin(parts, touched[touched > 0])).to(predicted.device)

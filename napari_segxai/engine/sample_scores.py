@@ -1,0 +1,50 @@
+"""What a masked image is still worth to the target: one number per sample, for methods that need no gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from napari_segxai.engine.scores import dice, reduce_scores
+
+if TYPE_CHECKING:
+    from napari_segxai.engine.question import Question
+
+Worth = Literal["probability", "dice", "target"]
+
+HELP = "what is read of the network: mean probability of the label over M, Dice of the prediction with M, or the target"
+
+
+def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    """Return the worth of samples: (n, labels, *grid) -> (n,).
+
+    "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
+    """
+    if kind == "dice":
+        within = ~(question.predicted & ~question.pixels)
+        return dice(question.drawn(logits), question.pixels, within)
+    return _reduced(question, kind, _values(question, kind, logits))
+
+
+def lost(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    """Return how much less samples are worth than the image itself: (n, labels, *grid) -> (n,).
+
+    Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
+    """
+    if kind == "dice":
+        return worth(question, kind, question.logits) - worth(question, kind, logits)
+    change = _values(question, kind, question.logits) - _values(question, kind, logits)
+    return _reduced(question, kind, change)
+
+
+def _values(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+    if kind == "target":
+        return question.scores(logits)
+    return question.model.probability(logits, question.label)
+
+
+def _reduced(question: Question, kind: Worth, values: Tensor) -> Tensor:
+    reduction = question.target.reduction if kind == "target" else "mean"
+    weights = question.weights
+    return reduce_scores(values, weights, reduction, question.count)

@@ -1,0 +1,199 @@
+"""SegmentationModel: images in, predictions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.orientation import DISPLAY
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.dry_run import dry_run
+from napari_segxai.models.inference.fused import fast_layout
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.network import Network
+from napari_segxai.models.preprocessing import intensity
+from napari_segxai.models.preprocessing.prepared import Prepared
+from napari_segxai.models.preprocessing.spatial import place, slice_count
+from napari_segxai.models.probabilities import check_values
+from napari_segxai.models.sizes import find_multiples, padding_note
+
+
+class SegmentationModel(Network):
+    """A segmentation network that knows what its inputs and outputs mean.
+
+    Parameters
+    ----------
+    module
+        The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
+        kept, not copied; its mode and its parameters' requires_grad are restored after every use.
+    card
+        What the network needs and returns: a `ModelCard`, a mapping, or the path of a YAML file.
+    source
+        Where it came from, in words, for the record.
+    path
+        The folder or file that it was loaded from, if any.
+
+    Raises
+    ------
+    UserError
+        If one dry run shows that the network and the card do not fit, with the shapes; for no network, or no card.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        card: ModelCard | Mapping[str, Any] | str | Path,
+        *,
+        source: str = "nn.Module given in a script",
+        path: Path | None = None,
+    ):
+        super().__init__(module, card, source=source, path=path)
+        dry_run(self)
+        self.multiples = find_multiples(self)
+
+    def slices(self, image: Image) -> int | None:
+        """Number of slices that this 2D model sees in a volume; None when it takes the image whole."""
+        return slice_count(self.card, image)
+
+    def prepare(self, image: Image, slice: int | None = None) -> Prepared:
+        """Bring an image to the network: turn, slice, resample, intensity steps, pad.
+
+        Values that are not finite become the smallest finite one; how many is said in the notes.
+
+        Raises
+        ------
+        UserError
+            If the image does not suit the model.
+        """
+        placement = place(self.card, image, slice, self.multiples)
+        self._check_channels(image)
+        notes = []
+        with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
+            # A copy, so that a network that changes its input in place leaves the image as it is.
+            array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
+        finite = np.isfinite(array)
+        if not finite.all():
+            if not finite.any():
+                raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
+            bad, low = int(finite.size - finite.sum()), array[finite].min()
+            notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
+            array[~finite] = low
+        if image.codes is not None and self.card.orientation is None and self.card.spatial_dims == 3:
+            notes.append(
+                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
+                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
+            )
+        if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
+            notes.append(
+                f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
+            )
+        raw = placement.to_grid(array)
+        if raw.amin() == raw.amax():
+            notes.append(f"all values that the network sees of the image are {float(raw.amin()):g}.")
+        tensor, steps = intensity.fit(self.card.intensity, raw)
+        prepared = Prepared(tensor, placement, steps, tuple(notes))
+        background = self.card.background_value
+        value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
+        if background is not None:
+            value = prepared.network_value(background)
+        notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+
+    def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
+        """Return the shape of the model grid for an image."""
+        return place(self.card, image, slice, self.multiples).shape
+
+    def prepare_check(self, image: Image, slice: int | None = None) -> None:
+        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
+        place(self.card, image, slice, self.multiples)
+        self._check_channels(image)
+        chosen = image.layer.get("chosen", False)
+        colours = (
+            not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
+        )
+        if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
+            raise UserError(
+                f"{image.name} has shape {image.shape}: if its last axis holds colours, say so with "
+                f"channel_axis={image.ndim - 1} (of a layer: axes='YXC', or under Axes); if it is a stack of slices, convert "
+                "it to another type."
+            )
+
+    def _check_channels(self, image: Image) -> None:
+        if image.channels != len(self.card.channels):
+            raise UserError(
+                f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "
+                f"but {image.name} has {image.channels}{self._where_channels_may_be(image)}."
+            )
+
+    def _where_channels_may_be(self, image: Image) -> str:
+        """Return what to do about an image of one channel for a model of several."""
+        count = len(self.card.channels)
+        if image.channel_axis is not None or count == 1:
+            return ""
+        found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
+        if image.ndim > self.card.spatial_dims and found:
+            return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
+        return "; join images of one channel each (sx.join_channels, or name a file per channel)"
+
+    def predict(
+        self, image: Image | np.ndarray, *, slice: int | None = None, device: str | torch.device = "auto"
+    ) -> np.ndarray:
+        """Segment an image.
+
+        Parameters
+        ----------
+        image
+            An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
+        slice
+            For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
+
+        Returns
+        -------
+        ndarray
+            Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
+            background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
+        """
+        image = Image.of(image).with_channels(len(self.card.channels))
+        out = self.labelling.blank(len(self.labels), image.spatial_shape)
+        many = self.slices(image)
+        if many is None:
+            self.refuse_slice(image, slice)
+        which = [None] if many is None else range(many) if slice is None else [slice]
+        with self.in_use(device) as use, torch.inference_mode():
+            for k in which:
+                prepared = self.prepare(image, k)
+                tensor = prepared.tensor.to(use)
+                with self.refusing_sizes(tensor):
+                    check_values(self, tensor)
+                    logits = self.logits(tensor)
+                out = self.labelling.on_image(logits[0], prepared.placement, out)
+        return out
+
+    def refuse_slice(self, image: Image, slice: int | None) -> None:
+        """Refuse a slice of an image that the model takes whole."""
+        if slice is not None:
+            series = " (frame chooses a time point)" if "T" in image.at else ""
+            raise UserError(
+                f"slice is for 2D models on volumes; {self.name} takes {image.name} whole, leave it out{series}."
+            )
+
+    def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
+        """List the network layers in order of execution, with shapes for `image` (or an example input).
+
+        Raises
+        ------
+        UserError
+            For a TorchScript model, which has none that can be observed.
+        """
+        tensor = self.example() if image is None else None
+        if image is not None:
+            image = image.with_channels(len(self.card.channels))
+            tensor = self.prepare(image, slice if self.slices(image) else None).tensor
+        return self.layers_for(tensor)

@@ -1,0 +1,63 @@
+"""Arrows between rooms and files go one way: every import is read, also those of types and inside functions."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import napari_segxai
+
+ROOT = Path(napari_segxai.__file__).parent
+ROOMS = "core io datasets figures models engine metrics methods analyses checks gui cli".split()  # noqa: SIM905
+"""In this order: a room may import those before it (docs/architecture.md)."""
+
+EXCEPTIONS: set[str] = set()
+
+
+def modules() -> dict[str, Path]:
+    """Return the files by the name of their module."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """Return the modules of this package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inside & set(known)) or {node.module}
+    return found & set(known)
+
+
+def room(module: str) -> int:
+    """Return the place of a module's room; the public names of the package lie above all but the command line."""
+    name = (module.split(".") + [""])[1]
+    return ROOMS.index(name) if name in ROOMS else len(ROOMS) - 2 + (name == "__main__")
+
+
+def test_rooms_import_only_rooms_before_them():
+    known = modules()
+    wrong = {
+        f"{module} -> {target}"
+        for module, path in known.items()
+        for target in imports(path, known)
+        if room(target) > room(module)
+    }
+    assert wrong == EXCEPTIONS
+
+
+def test_no_files_name_each_other_in_a_loop():
+    known = modules()
+    graph = {module: imports(path, known) - {module} for module, path in known.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as loop:
+        raise AssertionError(" -> ".join(loop.args[1])) from None
