@@ -33,7 +33,8 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import answer, explanation_steps, question_of
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
@@ -73,10 +74,10 @@ class Row:
     theirs: Theirs
     params: dict[str, object] = field(default_factory=dict)
 
-    def job(self, precision: str) -> Job:
+    def job(self, precision: str) -> ExplanationPlan:
         """Raises a `UserError` where there is no such method."""
         case, target = self.case, sx.Target(self.case.label)
-        return Job.make(
+        return ExplanationPlan.make(
             case.model, case.image, target, self.method, device="cpu", precision=precision, **self.params
         )
 
@@ -84,8 +85,8 @@ class Row:
         """Our map on the model grid, and the kind of numbers that it was computed with."""
         job, case = self.job(precision), self.case
         with case.model.in_use("cpu"):
-            question = job.question(case.model.prepare(case.image))
-            return finish(job.answer(question)).map.numpy(), question.engine["precision"]
+            question = question_of(job, case.model.prepare(case.image))
+            return finish(answer(job, question)).map.numpy(), question.executor.notes["precision"]
 
     def measured(self, repeats: int, precision: str) -> str:
         """The row of the table."""
@@ -94,7 +95,9 @@ class Row:
         with counted(self.case.module, self.case.tensor) as other:
             their_map = self.theirs().detach().numpy()
         alike = np.corrcoef(map.ravel(), their_map.ravel())[0, 1]
-        quick, slow, ratio = faster(lambda: finish(self.job(precision).steps()), self.theirs, repeats)
+        quick, slow, ratio = faster(
+            lambda: finish(explanation_steps(self.job(precision))), self.theirs, repeats
+        )
         return (
             f"| {self.method}, {self.case.model.card.name} | {self.against} | {own}, {digits} | {other}, float32 "
             f"| {quick:.3f} | {slow:.3f} | {ratio:.2f} | {alike:.4f} |"

@@ -26,7 +26,8 @@ from run import cases, versions
 from torch import Tensor
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import answer, question_of
 from napari_segxai.core.progress import Passes, finish
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.device import choose_device
@@ -119,12 +120,12 @@ def measure(
                 continue
             if model.card.spatial_dims == 3:
                 params = IN_VOLUMES.get(method, params)
-            job = Job.make(model, image, target, method, device=str(device), **params)
+            job = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
             asked: list[Question] = []
 
-            def ours(job: Job = job, asked: list[Question] = asked) -> None:
-                asked.append(job.question(prepared))
-                finish(job.answer(asked[-1]))
+            def ours(job: ExplanationPlan = job, asked: list[Question] = asked) -> None:
+                asked.append(question_of(job, prepared))
+                finish(answer(job, asked[-1]))
 
             start = time.perf_counter()
             ours()

@@ -21,7 +21,8 @@ import torch
 from bare import best_forward, forwards, often, paired, to_input, to_layer
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import answer, question_of
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.finding import Finding
@@ -69,8 +70,8 @@ def measure(
         tensor = prepared.tensor.to(device)
 
         def ask(method: str, **params: object) -> Callable[[], Finding]:
-            job = Job.make(model, image, target, method, device=str(device), **params)
-            return lambda: finish(job.answer(job.question(prepared)))
+            job = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
+            return lambda: finish(answer(job, question_of(job, prepared)))
 
         def explain() -> sx.Explanation:
             return sx.explain(model, image, target, "seg-grad-cam", device=str(device))

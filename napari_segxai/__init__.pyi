@@ -8,12 +8,11 @@ from .analyses.compare.result import Comparison as Comparison
 from .analyses.compare.run import compare as compare
 from .analyses.compare.run import compare_steps as compare_steps
 from .analyses.compare.run import list_metrics as list_metrics
-from .analyses.explain.files import read_region as read_region
-from .analyses.explain.plan import explain as explain
-from .analyses.explain.plan import explain_all as explain_all
-from .analyses.explain.plan import explain_all_steps as explain_all_steps
-from .analyses.explain.plan import explain_steps as explain_steps
-from .analyses.explain.plan import list_methods as list_methods
+from .analyses.explain.api import explain as explain
+from .analyses.explain.api import explain_all as explain_all
+from .analyses.explain.api import explain_all_steps as explain_all_steps
+from .analyses.explain.api import explain_steps as explain_steps
+from .analyses.explain.api import list_methods as list_methods
 from .analyses.explain.result import Explanation as Explanation
 from .analyses.flow.result import Flow as Flow
 from .analyses.flow.run import causal_check as causal_check
@@ -35,6 +34,7 @@ from .core.target import Target as Target
 from .gui.viewer.layers import image_of_layer as image_of_layer
 from .io import read_image as read_image
 from .io.joining import join_channels as join_channels
+from .io.regions import read_region as read_region
 from .metrics.topology import residual_picture as residual_picture
 from .models.inference.memory import OutOfMemory as OutOfMemory
 from .models.loading.untrusted_code import allow_package as allow_package

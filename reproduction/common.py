@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.sweep.controls import random_masks
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
@@ -363,7 +363,7 @@ def level(chance: Chance | tuple[float, float] | None) -> Row:
 
 def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row]:
     """Return what random masks with the values of these explain, by name; `masks` in [0, 1], on the image grid."""
-    job = Job.make(case.model, case.image, case.label, "misure", device=DEVICE)
+    job = ExplanationPlan.make(case.model, case.image, case.label, "misure", device=DEVICE)
     found = finish(random_masks(job, masks, BASELINE, case.draws))
     return {name: level(found.get(name)) for name in masks}
 

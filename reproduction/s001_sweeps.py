@@ -7,7 +7,7 @@ import itertools
 from common import Case, Row, Settings, Store, cases, dice_by_chance
 from s001_table1 import as_row, misure_job
 
-from napari_segxai.analyses.explain.run import steps_of
+from napari_segxai.analyses.explain.run import explanations_steps
 from napari_segxai.core.progress import finish
 
 NAME = "s001_sweeps"
@@ -37,7 +37,7 @@ def _measure(case: Case, iterations: int) -> list[Row]:
     ]
     # Side by side: their steps go through the network in one batch, so their times are not their own.
     jobs = [misure_job(case, iterations, one["lr"], one["lam"], one["mask_size"]) for one in asked]
-    found = finish(steps_of(jobs))
+    found = finish(explanations_steps(jobs))
     levels = dice_by_chance(case, {k: explanation.map for k, explanation in enumerate(found)})
     rows = [{**one, **as_row(found[k]), **levels[k]} for k, one in enumerate(asked)]
     for row in rows:

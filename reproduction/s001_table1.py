@@ -10,7 +10,8 @@ import s002_table1
 from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, dice_by_chance, firsts
 from paper import S001_TRIANGLE
 
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
 
 NAME = "s001_table1"
@@ -59,9 +60,9 @@ def _at_the_papers_areas(case: Case) -> list[Row]:
 
 def misure_job(
     case: Case, iterations: int, lr: float = 0.1, lam: float = 0.01, mask_size: int | None = None
-) -> Job:
+) -> ExplanationPlan:
     """Return MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
-    return Job.make(
+    return ExplanationPlan.make(
         case.model, case.image, case.label, "misure", device=DEVICE, iterations=iterations, lr=lr, lam=lam,
         baseline=BASELINE, mask_size=mask_size or case.mask_size,
     )  # fmt: skip
@@ -84,7 +85,7 @@ def as_row(explanation) -> Row:
 
 
 def _measure(case: Case, iterations: int, store: Store | None) -> Row:
-    explanation = finish(misure_job(case, iterations).steps())
+    explanation = finish(explanation_steps(misure_job(case, iterations)))
     if store is not None:
         store.keep_maps(
             case,

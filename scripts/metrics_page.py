@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from napari_segxai import Image, load_model
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.options import parameters
 from napari_segxai.core.progress import finish
 from napari_segxai.methods.page import parameter_table
@@ -93,11 +94,11 @@ def options_read() -> dict[str, list[str]]:
     truth[7:15, 6:14] = True
     card = {"name": "bright", "labels": ["background", "object"], "spatial_dims": 2}
     model = load_model(Bright(), card=card)
-    job = Job.make(model, Image(array), "object", "vanilla-gradient", device="cpu")
+    job = ExplanationPlan.make(model, Image(array), "object", "vanilla-gradient", device="cpu")
     maps = {"map": array - 0.1}
     out = {}
     with model.in_use(job.device):
-        question = job.question(model.prepare(job.image))
+        question = question_of(job, model.prepare(job.image))
         for metric in all_metrics():
             found: set[str] = set()
             with reading(found):

@@ -39,7 +39,7 @@ def imports(path: Path, known: dict[str, Path]) -> set[str]:
 
 def room(module: str) -> int:
     """Return the place of a module's room; the public names of the package lie above all but the command line."""
-    name = (module.split(".") + [""])[1]
+    name = [*module.split("."), ""][1]
     return ROOMS.index(name) if name in ROOMS else len(ROOMS) - 2 + (name == "__main__")
 
 

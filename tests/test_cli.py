@@ -168,7 +168,7 @@ def test_a_region_stored_in_another_order_is_turned(tmp_path):
     mask[40:60, 50:70, 20:30] = 1
     image = nib.Nifti1Image(mask, source.affine)
     nib.save(nib.as_closest_canonical(image), tmp_path / "mask.nii.gz")
-    from napari_segxai.analyses.explain.files import read_region
+    from napari_segxai.io.regions import read_region
 
     np.testing.assert_array_equal(read_region(tmp_path / "mask.nii.gz", sx.read_image(HEAD)), mask > 0)
     shifted = source.affine.copy()

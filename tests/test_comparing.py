@@ -18,7 +18,7 @@ from napari_segxai.analyses.compare.evaluate import evaluate_maps_steps
 from napari_segxai.analyses.compare.files import picture
 from napari_segxai.analyses.compare.inspection import inspect_steps
 from napari_segxai.analyses.compare.run import plan_comparison, read_method
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.sweep.run import plan_sweep
 from napari_segxai.cli.app import app
 from napari_segxai.core.progress import finish
@@ -296,7 +296,7 @@ def test_a_sweep(tmp_path):
 
 
 def test_the_inspector_says_what_the_table_says(comparison):
-    job = Job.make(planted_model(), planted_image(), sx.Target("object"), "rise")
+    job = ExplanationPlan.make(planted_model(), planted_image(), sx.Target("object"), "rise")
     map = comparison.maps["rise masks=40"]
     found = finish(inspect_steps(job, map, 0.1))
     assert found.dice_explained == pytest.approx(comparison.value("rise masks=40", "dice-explained"))

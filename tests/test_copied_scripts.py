@@ -21,7 +21,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from safetensors.torch import save_file
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core import orientation
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
@@ -108,8 +109,8 @@ def copy(tmp_path):
     """Explain, and return the map and the script; files that it needs lie in tmp_path."""
 
     def make(model, image, target, method="vanilla-gradient", paths=(), **asked):
-        job = Job.make(model, image, target, method, device="cpu", **asked)
-        explanation, files = finish(job.steps()), ScriptFiles(paths)
+        job = ExplanationPlan.make(model, image, target, method, device="cpu", **asked)
+        explanation, files = finish(explanation_steps(job)), ScriptFiles(paths)
         text = python_of(explanation, job, files)
         if files.wanted:
             assert "..." in text

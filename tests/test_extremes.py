@@ -20,8 +20,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.files import write_csv
 from napari_segxai.cli.app import app
+from napari_segxai.io.tables import write_csv
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from test_engine import assert_same_state, state_of
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.engine.primitives import perturb
 from napari_segxai.methods.gradient.guided_integrated_gradients import advance
 
@@ -188,7 +188,9 @@ def test_points_go_where_the_score_changes():
 )
 def test_passes_are_those_announced(method, params, steps):
     model, image = bent()
-    job = Job.make(model, image, sx.Target("object", region="image"), method, **{"steps": steps, **params})
+    job = ExplanationPlan.make(
+        model, image, sx.Target("object", region="image"), method, **{"steps": steps, **params}
+    )
     found = ask(model, image, method, steps=steps, **params)
     assert found.record.passes == job.passes.as_dict()
     assert found.record.results["steps"] >= steps

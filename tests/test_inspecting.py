@@ -8,7 +8,8 @@ from networks import PATCH, PatchSwitch, card, planted_image, planted_model
 
 import napari_segxai as sx
 from napari_segxai.analyses.compare.inspection import Inspection, inspect_steps
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
 
 RATIOS = ["saliency-ratio", "perturbation-ratio", "perturbation-ratio-image"]
@@ -31,15 +32,15 @@ def case(kind: str) -> tuple[sx.SegmentationModel, sx.Image, int | None]:
     return planted_model(3), planted_image(3), None
 
 
-def inspected(job: Job, map: np.ndarray, threshold: float, **options) -> Inspection:
+def inspected(job: ExplanationPlan, map: np.ndarray, threshold: float, **options) -> Inspection:
     return finish(inspect_steps(job, map, threshold, **options))
 
 
 @pytest.mark.parametrize("kind", ["same", "finer image", "coarser image", "padded", "slice", "volume"])
 def test_the_inspector_says_what_the_table_says(kind):
     model, image, slice = case(kind)
-    job = Job.make(model, image, "object", "rise", masks=40, slice=slice)
-    map = finish(job.steps()).map
+    job = ExplanationPlan.make(model, image, "object", "rise", masks=40, slice=slice)
+    map = finish(explanation_steps(job)).map
     for threshold in (0.1, 0.45, 0.8):
         table = sx.evaluate(
             model, {"rise": map}, image, "object", slice=slice, controls=0, baseline="noise",
@@ -55,8 +56,8 @@ def test_the_inspector_says_what_the_table_says(kind):
 
 def test_a_slice_is_scaled_by_itself():
     model, image, slice = case("slice")
-    job = Job.make(model, image, "object", "rise", masks=40, slice=slice)
-    map = finish(job.steps()).map
+    job = ExplanationPlan.make(model, image, "object", "rise", masks=40, slice=slice)
+    map = finish(explanation_steps(job)).map
     own = map[1]
     assert own.min() > 0  # its floor lies above the 0 of the other slices
     scaled = (own - own.min()) / (own.max() - own.min())
@@ -75,7 +76,7 @@ def test_what_is_undefined_in_the_table_is_undefined_here():
         (dark, np.ones((32, 32)), (7, 22)),
     ]
     for image, map, region in cases:
-        job = Job.make(planted_model(), image, sx.Target("object", region=region), "rise")
+        job = ExplanationPlan.make(planted_model(), image, sx.Target("object", region=region), "rise")
         found = inspected(job, map, 0.3)
         assert found.dice_explained is None
         assert found.ratio is None

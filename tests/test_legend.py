@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.result import MASK_COLORS, UNSIGNED, stage_colors
+from napari_segxai.figures.colormaps import MASK_COLORS, UNSIGNED, stage_colors
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.widgets.run_bar import RunBar
 

@@ -19,12 +19,12 @@ from networks import planted_image, planted_model
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.files import write_csv
 from napari_segxai.cli.app import app
 from napari_segxai.core.errors import UserError
 from napari_segxai.datasets.resources import resource
 from napari_segxai.io import saving
 from napari_segxai.io.saving import PLAN, RECORD, STAGE, check_folder, look, save_folder
+from napari_segxai.io.tables import write_csv
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 

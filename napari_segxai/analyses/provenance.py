@@ -7,8 +7,6 @@ import importlib.metadata
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import napari_segxai
-
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
@@ -82,6 +80,5 @@ def versions() -> dict[str, str]:
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
     """Read once, since reading package metadata takes milliseconds."""
-    names = ("torch", "numpy", "scikit-image")
-    own = ("napari-segxai", napari_segxai.__version__)
-    return (own, *((name, importlib.metadata.version(name)) for name in names))
+    names = ("napari-segxai", "torch", "numpy", "scikit-image")
+    return tuple((name, importlib.metadata.version(name)) for name in names)

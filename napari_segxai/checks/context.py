@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
-from napari_segxai.core.progress import Passes, Step, Steps
+from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Component, Point, Target
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
@@ -63,7 +64,7 @@ class Subject:
     explanation: Explanation
     model: SegmentationModel
     target: Target
-    job: Job
+    job: ExplanationPlan
     placement: Placement
 
     @classmethod
@@ -98,7 +99,7 @@ class Subject:
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:
             slice = _fullest_slice(explanation, model, target)
-        job = Job.make(
+        job = ExplanationPlan.make(
             model,
             explanation.image,
             target,
@@ -175,7 +176,7 @@ class Subject:
         seed: int | None = None,
         method: str | None = None,
         **params: Any,
-    ) -> Job:
+    ) -> ExplanationPlan:
         """Return the same question with something changed; of a changed network or image, about the same pixels.
 
         Parameters
@@ -186,7 +187,7 @@ class Subject:
         job = self.job
         if method is not None:
             asked = {"seed": job.seed, "device": job.device, "slice": job.slice}
-            return Job.make(self.model, job.image, self.target, method, **asked, **params)
+            return ExplanationPlan.make(self.model, job.image, self.target, method, **asked, **params)
         return replace(
             job,
             model=model or job.model,
@@ -195,17 +196,12 @@ class Subject:
             seed=job.seed if seed is None else seed,
         )
 
-    def ask(self, job: Job, tally: Tally, note: str) -> Steps[Explanation]:
+    def ask(self, job: ExplanationPlan, tally: Tally, note: str) -> Steps[Explanation]:
         """Run a job, and count it."""
-        with closing(job.steps()) as steps:
-            yield tally.step(note)
-            while True:
-                try:
-                    step = next(steps)
-                except StopIteration as done:
-                    tally.passes += Passes(**done.value.record.passes)
-                    return done.value
-                yield tally.step(note, step.done)
+        yield tally.step(note)
+        found = yield from relay(explanation_steps(job), lambda step: tally.step(note, step.done))
+        tally.passes += Passes(**found.record.passes)
+        return found
 
     @contextmanager
     def question(self, tally: Tally) -> Iterator[Question]:

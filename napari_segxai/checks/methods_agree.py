@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.errors import UserError
@@ -39,7 +39,7 @@ class Options:
     threshold: float = option(0.4, ge=0, le=1, help="median rank correlation below which they disagree")
 
 
-def others_of(subject: Subject, options: Options) -> list[Job]:
+def others_of(subject: Subject, options: Options) -> list[ExplanationPlan]:
     """Return what the other methods are asked; of the usual ones those that the network can be asked by.
 
     Raises
@@ -53,7 +53,7 @@ def others_of(subject: Subject, options: Options) -> list[Job]:
         raise UserError(f"methods-agree: {own.method} made the map; name others.")
     if names:
         return [subject.again(method=name, **_params(own.parameters, name)) for name in names]
-    jobs: list[Job] = []
+    jobs: list[ExplanationPlan] = []
     for name in CHEAP:
         if name != own.method and len(jobs) < 3:
             with suppress(UserError):  # a network without layers that have names, or without gradients

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Check, Verdict, all_checks, find_check
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
-from napari_segxai.core.progress import Passes, Step, Steps, finish
+from napari_segxai.core.progress import Passes, Step, Steps, finish, relay
 from napari_segxai.core.target import Target
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.methods.registry import options_as_dict
@@ -155,22 +154,20 @@ def _run(subject: Subject, chosen: Sequence[tuple[Check, Any]]) -> Steps[list[Ve
     for found, options in chosen:
         start, tally = time.perf_counter(), Tally(found.passes(subject, options))
         left -= tally.planned.cost
-        with closing(found.run(subject, options, tally)) as steps:
-            yield Step(done, done + tally.planned.cost + left, found.title, lambda: list(verdicts))
-            while True:
-                try:
-                    step = next(steps)
-                except StopIteration as end:
-                    verdict = replace(
-                        end.value,
-                        check=found.name,
-                        parameters=options_as_dict(options),
-                        passes=tally.passes,
-                        seconds=round(time.perf_counter() - start, 3),
-                    )
-                    break
-                note = f"{found.title}: {step.note}"
-                yield Step(done + step.done, done + step.total + left, note, lambda: list(verdicts))
+        yield Step(done, done + tally.planned.cost + left, found.title, lambda: list(verdicts))
+
+        def checked(step: Step, title: str = found.title, done: int = done, left: int = left) -> Step:
+            note = f"{title}: {step.note}"
+            return Step(done + step.done, done + step.total + left, note, lambda: list(verdicts))
+
+        verdict = yield from relay(found.run(subject, options, tally), checked)
+        verdict = replace(
+            verdict,
+            check=found.name,
+            parameters=options_as_dict(options),
+            passes=tally.passes,
+            seconds=round(time.perf_counter() - start, 3),
+        )
         done += tally.passes.cost
         verdicts.append(verdict)
         keep(subject.explanation, verdict)

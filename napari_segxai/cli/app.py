@@ -259,10 +259,10 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Target, explain_all
     from napari_segxai import explain as one
-    from napari_segxai.analyses.explain.files import least_size, sure_files
+    from napari_segxai.analyses.explain.result import sure_files
     from napari_segxai.checks import run as checking
     from napari_segxai.io.names import file_names
-    from napari_segxai.io.saving import check_folder
+    from napari_segxai.io.saving import check_folder, least_size
 
     wanted = read_checks(check)  # raises for unknown names before the work
     network = load(model, card, trust)
@@ -376,13 +376,12 @@ def flow(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
-    from napari_segxai.analyses.explain.files import least_size
-    from napari_segxai.analyses.explain.result import as_json as to_json
     from napari_segxai.analyses.flow.files import SURE
     from napari_segxai.analyses.flow.run import plan_flow
     from napari_segxai.analyses.flow.wording import emergence
     from napari_segxai.core.progress import finish
-    from napari_segxai.io.saving import check_folder
+    from napari_segxai.core.record import as_json as to_json
+    from napari_segxai.io.saving import check_folder, least_size
 
     each_once(label or [], "--label")
     each_once(tiles or [], "--tile")

@@ -222,7 +222,7 @@ def read_region_option(text: str | None, image: Any) -> Any:
         from napari_segxai import Point
 
         return Point(tuple(int(part) for part in parts))
-    from napari_segxai.analyses.explain.files import read_region
+    from napari_segxai.io.regions import read_region
 
     return read_region(text, image)
 

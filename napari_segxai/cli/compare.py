@@ -95,9 +95,8 @@ def compare(
     from napari_segxai import Target
     from napari_segxai import compare as run
     from napari_segxai.analyses.compare import files as files
-    from napari_segxai.analyses.explain.files import least_size
-    from napari_segxai.analyses.explain.result import as_json as to_json
-    from napari_segxai.io.saving import check_folder
+    from napari_segxai.core.record import as_json as to_json
+    from napari_segxai.io.saving import check_folder, least_size
 
     chosen = [name for name in methods.split(",") if name.strip()]
     check_folder(out, overwrite=overwrite, names=files.SURE)

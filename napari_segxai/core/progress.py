@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from napari_segxai.core.errors import UserError, number
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 BACKWARD_COST = 2
@@ -143,6 +144,25 @@ def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = Non
         steps.close()
         partial = step.partial() if step is not None and step.partial is not None else None
         raise Interrupted(partial) from None
+
+
+def relay(steps: Generator[S, None, T], change: Callable[[S], Step]) -> Steps[T]:
+    """Pass on the steps of other work, changed, and return its result; to be used with ``yield from``.
+
+    Parameters
+    ----------
+    steps
+        The other work; it is closed when this is.
+    change
+        What is yielded instead of each of its steps.
+    """
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as done:
+                return done.value
+            yield change(step)
 
 
 @contextmanager

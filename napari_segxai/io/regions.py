@@ -1,11 +1,17 @@
-"""Where something drawn lies on the grid of an image: label arrays on other grids, and outlines, as boolean masks."""
+"""Where something drawn lies on the grid of an image: mask files, label arrays on other grids, and outlines, as boolean masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from napari_segxai.core import orientation
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.io import read_image
 
 FLAT = 0.25
 """Vertices that differ by less than this many pixels along an axis lie in one slice."""
@@ -149,3 +155,37 @@ def _nearest(place: Any) -> Any:
     """Return the nearest whole numbers; a half, and what rounding makes of it, goes up."""
     found = np.floor(np.asarray(place, float) + 0.5 + 1e-9).astype(int)
     return found if found.ndim else int(found)
+
+
+def read_region(path: str | Path, image: Image) -> np.ndarray:
+    """Read a mask file that lies on the grid of `image`, in whatever storage order: boolean.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or lies on another grid.
+    """
+    return _read_on_grid(path, image).any(0)
+
+
+def _read_on_grid(path: str | Path, image: Image) -> np.ndarray:
+    """Read a file on the grid of `image`: (channels, *image grid)."""
+    file = read_image(path)
+    array = file.frame(0).channels_first()
+    affine = file.affine
+    if file.codes is not None and image.codes is not None and file.codes != image.codes:
+        turn = orientation.reorientation(file.codes, image.codes)
+        affine = orientation.apply_to_affine(affine, array.shape[1:], turn)
+        array = orientation.apply(array, turn)
+    if array.shape[1:] != image.spatial_shape:
+        raise UserError(
+            f"{path}: the region has shape {array.shape[1:]}, but {image.name} has {image.spatial_shape}; draw it on the "
+            "image's own grid."
+        )
+    if affine is not None and image.affine is not None:
+        corners = np.abs((affine - image.affine)[:3] @ np.array([*array.shape[1:], 1.0]))
+        if corners.max() > 0.5 * min(image.spacing):
+            raise UserError(
+                f"{path}: the region lies {corners.max():.1f} mm away from {image.name}; resample it to the image's grid."
+            )
+    return np.ascontiguousarray(array)

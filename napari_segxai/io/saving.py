@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -21,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from napari_segxai.analyses.explain.result import as_json
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.record import as_json
 
 try:
     import fcntl
@@ -441,3 +443,8 @@ def _is_inside(name: str) -> bool:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.3g} MB"
+
+
+def least_size(image: Image, maps: int = 1) -> int:
+    """Return how many bytes maps of an image take at least: maps compress to a quarter, hardly ever to less."""
+    return math.prod(image.spatial_shape) * maps

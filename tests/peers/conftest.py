@@ -11,7 +11,7 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Question
@@ -48,7 +48,7 @@ class Subject(Compared):
     def ours(self, method: str, reduction: str = "sum", **params: object) -> np.ndarray:
         """Our method's map, raw and on the grid of the network layer."""
         target = sx.Target(self.label, reduction=reduction)
-        job = Job.make(self.model, self.image, target, method, device="cpu", **params)
+        job = ExplanationPlan.make(self.model, self.image, target, method, device="cpu", **params)
         with self.model.in_use("cpu") as device:
             question = Question(
                 self.model,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_segxai.analyses.explain.files import write_csv
 from napari_segxai.io.saving import save_folder
+from napari_segxai.io.tables import write_csv
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.channels.run import ChannelImportance

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.explain.plan import Job, ask_of_misses
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import ask_of_misses, question_of
 from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
@@ -173,7 +174,9 @@ def channel_importance_steps(
     """
     count = measured.times(how, repeats)
     # Any method would do: the job checks model, image, target, seed, device and slice.
-    job = Job.make(model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis)
+    job = ExplanationPlan.make(
+        model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis
+    )
     if len(job.slices) > 1:
         raise UserError(
             f"{job.model.name} sees slices and {job.image.name} is a volume; choose one slice to spoil channels in."
@@ -183,11 +186,11 @@ def channel_importance_steps(
 
 
 @in_usual_modes
-def _steps(job: Job, how: How, count: int) -> Steps[ChannelImportance]:
+def _steps(job: ExplanationPlan, how: How, count: int) -> Steps[ChannelImportance]:
     start = time.perf_counter()
     model, label = job.model, job.model.labels[job.model.label_index(job.target.label)]
     with model.in_use(job.device), guarded(job.device):
-        question = job.question(model.prepare(job.image, job.slices[0]))
+        question = question_of(job, model.prepare(job.image, job.slices[0]))
         question.planned = Passes(1 + count * len(model.card.channels))
         try:
             rows = yield from measured.channel_importance(question, how=how, repeats=count, seed=job.seed)

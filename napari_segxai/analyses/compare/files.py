@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import write_csv, write_explanation
-from napari_segxai.analyses.explain.result import SIGNED
+from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.flow.tiles import cut
 from napari_segxai.analyses.provenance import facts_of_image, now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
+from napari_segxai.figures.colormaps import SIGNED
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
+from napari_segxai.io.tables import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
@@ -15,7 +16,7 @@ from napari_segxai.metrics.table import object_on_image, reader_of
 from napari_segxai.models.inference.memory import guarded
 
 if TYPE_CHECKING:
-    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.engine.masking.baselines import Baseline
 
 
@@ -52,7 +53,7 @@ class Inspection:
 
 @in_usual_modes
 def inspect_steps(
-    job: Job, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
+    job: ExplanationPlan, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
 ) -> Steps[Inspection]:
     """Binarise a map, mask the image with it and predict again: one forward pass, and one for the original.
 
@@ -65,7 +66,7 @@ def inspect_steps(
     """
     yield Step(0, 2, "masking")
     with job.model.in_use(job.device), guarded(job.device), torch.inference_mode():
-        question = job.question(job.model.prepare(job.image, job.slices[0]))
+        question = question_of(job, job.model.prepare(job.image, job.slices[0]))
         place = question.prepared.placement
         salient = binarised(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
         kept = place.to_image(salient)

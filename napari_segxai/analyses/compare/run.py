@@ -14,13 +14,13 @@ from torch import nn
 
 from napari_segxai.analyses.compare.matching import check_map
 from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.analyses.explain.plan import Job, as_image
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.analyses.explain.run import steps_of
+from napari_segxai.analyses.explain.run import explanations_steps, question_of
 from napari_segxai.core.errors import UserError, number
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import MOST
-from napari_segxai.core.progress import Passes, Step, Steps, finish
+from napari_segxai.core.progress import Passes, Step, Steps, finish, relay
 from napari_segxai.core.target import Target
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.question import Question
@@ -161,11 +161,11 @@ def plan_comparison(
     for method, parameters in specs:
         find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
     named = {
-        name: Job.make(model, image, target, method, **asked, **parameters)
+        name: ExplanationPlan.make(model, image, target, method, **asked, **parameters)
         for name, (method, parameters) in zip(names_of(specs, given), specs, strict=True)
     }
     job = next(iter(named.values()), None)
-    job = job or Job.make(model, image, target, "vanilla-gradient", **asked)
+    job = job or ExplanationPlan.make(model, image, target, "vanilla-gradient", **asked)
     return Plan.make(job, named, given, truth, noise_model, metrics, controls, options)
 
 
@@ -225,8 +225,8 @@ class Plan:
         How many jobs run side by side; what they have in common is run once, but their times are not their own.
     """
 
-    job: Job
-    jobs: Mapping[str, Job]
+    job: ExplanationPlan
+    jobs: Mapping[str, ExplanationPlan]
     maps: Mapping[str, Explanation | np.ndarray]
     truth: np.ndarray | None
     noise_model: NoiseModel | None
@@ -239,8 +239,8 @@ class Plan:
     @classmethod
     def make(
         cls,
-        job: Job,
-        jobs: Mapping[str, Job],
+        job: ExplanationPlan,
+        jobs: Mapping[str, ExplanationPlan],
         maps: Mapping[str, Explanation | np.ndarray],
         truth: Truth | None,
         noise_model: NoiseModel | str | Path | None,
@@ -304,14 +304,15 @@ def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
     for names in (listed[k : k + plan.together] for k in range(0, len(listed), plan.together)):
         jobs = [plan.jobs[name] for name in names]
         cost = sum(job.passes.cost for job in jobs)
-        explaining, title = steps_of(jobs), names[0] + (f" to {names[-1]}" if len(names) > 1 else "")
-        while True:
-            try:
-                step = next(explaining)
-            except StopIteration as end:
-                explanations = end.value
-                break
-            yield Step(done + min(step.done, cost), total, f"{title}: {step.note}", partial(_so_far, found))
+        explaining, title = (
+            explanations_steps(jobs),
+            names[0] + (f" to {names[-1]}" if len(names) > 1 else ""),
+        )
+
+        def explained(step: Step, done: int = done, cost: int = cost, title: str = title) -> Step:
+            return Step(done + min(step.done, cost), total, f"{title}: {step.note}", partial(_so_far, found))
+
+        explanations = yield from relay(explaining, explained)
         done += cost
         for name, explanation in zip(names, explanations, strict=True):
             found.explanations[name], found.maps[name] = explanation, explanation.map
@@ -329,13 +330,10 @@ def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
             controls=plan.controls,
             **plan.options,
         )
-        while True:
-            try:
-                step = next(measured)
-            except StopIteration as end:
-                found.rows = end.value
-                break
-            yield Step(min(done + step.done, total), total, step.note, partial(_so_far, found))
+        found.rows = yield from relay(
+            measured,
+            lambda step: Step(min(done + step.done, total), total, step.note, partial(_so_far, found)),
+        )
         found.passes = question.passes
     if found.prediction is None:
         found.prediction = job.model.predict(job.image, slice=job.slices[0], device=job.device)
@@ -343,9 +341,9 @@ def _steps(plan: Plan, found: Comparison) -> Steps[Comparison]:
     return found
 
 
-def _question(job: Job, planned: Passes) -> Question:
+def _question(job: ExplanationPlan, planned: Passes) -> Question:
     """Return the job's question, with the passes that measuring takes."""
-    question = job.question(job.model.prepare(job.image, job.slices[0]))
+    question = question_of(job, job.model.prepare(job.image, job.slices[0]))
     question.planned = planned
     return question
 

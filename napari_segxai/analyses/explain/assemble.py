@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_segxai.analyses.explain.result import Explanation, Record
-from napari_segxai.analyses.flow.advice import against
+from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.progress import Passes
+from napari_segxai.core.record import Record
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import options_as_dict
@@ -20,7 +20,7 @@ from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
-    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
 
 
 COARSE = 6
@@ -30,13 +30,13 @@ COARSE = 6
 class Canvas:
     """The image grid on which the findings of all slices are put together."""
 
-    def __init__(self, job: Job):
-        self.job = job
+    def __init__(self, plan: ExplanationPlan):
+        self.plan = plan
         self.seconds = 0.0
         self.passes = Passes()
-        shape = job.image.spatial_shape
+        shape = plan.image.spatial_shape
         self.map = np.zeros(shape, np.float32)
-        self.prediction = job.model.labelling.blank(len(job.model.labels), shape)
+        self.prediction = plan.model.labelling.blank(len(plan.model.labels), shape)
         self.native: np.ndarray | None = None
         self.native_affine: np.ndarray | None = None
         self.maps: dict[str, np.ndarray] = {}
@@ -52,7 +52,7 @@ class Canvas:
     def add(self, question: Question, finding: Finding, index: int | None) -> None:
         """Bring a finding from the model grid to the image grid."""
         place = question.prepared.placement
-        many = len(self.job.slices) > 1
+        many = len(self.plan.slices) > 1
         self.passes = self.passes + question.passes
         self.engine = dict(question.executor.notes)
         question.model.labelling.on_image(question.logits[0], place, self.prediction)
@@ -96,7 +96,7 @@ class Canvas:
         self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
 
     def _keep_native(self, values: torch.Tensor, question: Question) -> None:
-        place, image = question.prepared.placement, self.job.image
+        place, image = question.prepared.placement, self.plan.image
         if place.slice is not None:
             return  # a volume of slices has no one native grid
         turned = values.float().cpu().numpy()
@@ -112,7 +112,7 @@ class Canvas:
             return None
 
         def make() -> Explanation:
-            canvas = Canvas(self.job)
+            canvas = Canvas(self.plan)
             canvas.__dict__.update(
                 {
                     key: value.copy() if isinstance(value, np.ndarray | dict | list) else value
@@ -131,7 +131,7 @@ class Canvas:
         """Put everything together."""
         return Explanation(
             map=self.map,
-            image=self.job.image,
+            image=self.plan.image,
             record=self._record(partial),
             prediction=self.prediction,
             native=self.native,
@@ -146,12 +146,12 @@ class Canvas:
     def _warnings(self, partial: bool) -> list[str]:
         out = list(self.warnings)
         if self.without:
-            label = self.job.model.labels[self.job.model.label_index(self.job.target.label)]
-            where = "" if self.job.target.region is None else "in the region "
+            label = self.plan.model.labels[self.plan.model.label_index(self.plan.target.label)]
+            where = "" if self.plan.target.region is None else "in the region "
             out.insert(
                 0, f"{label!r} is not predicted {where}in {self.without} of {len(self.results)} slices."
             )
-        method = self.job.method  # activation x gradient: what is below 0 speaks against the label
+        method = self.plan.method  # activation x gradient: what is below 0 speaks against the label
         if method.question == "layer" and "gradients" in method.needs and not partial:
             values = self.map.astype(np.float64)
             said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
@@ -159,34 +159,34 @@ class Canvas:
         return out
 
     def _record(self, partial: bool) -> Record:
-        job, image = self.job, self.job.image
+        plan, image = self.plan, self.plan.image
         low, high = float(self.map.min()), float(self.map.max())
         signed = low < 0
         limit = max(abs(low), abs(high)) or 1.0
         # A map without negative values may have a floor (RISE does): what counts is what rises above it.
         limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
         return Record(
-            method=job.method.name,
-            parameters=options_as_dict(job.options),
+            method=plan.method.name,
+            parameters=options_as_dict(plan.options),
             target={
-                "label": job.model.labels[job.model.label_index(job.target.label)],
-                "region": job.target.describe_region(),
-                "score": job.target.score,
-                "reduction": job.target.reduction,
+                "label": plan.model.labels[plan.model.label_index(plan.target.label)],
+                "region": plan.target.describe_region(),
+                "score": plan.target.score,
+                "reduction": plan.target.reduction,
             },
-            model=facts_of_model(job.model),
+            model=facts_of_model(plan.model),
             image=facts_of_image(image),
-            device=str(job.device),
-            seed=job.seed,
-            slice=job.slice,
-            axis=plane_of(job.model.card, image),
+            device=str(plan.device),
+            seed=plan.seed,
+            slice=plan.slice,
+            axis=plane_of(plan.model.card, image),
             passes=self.passes.as_dict(),
             seconds=round(self.seconds, 3),
             results=dict(self.results),
             warnings=self._warnings(partial),
             display={
                 "values": "raw",
-                "unit": job.unit,
+                "unit": plan.unit,
                 "signed": signed,
                 "range": [low, high],
                 "contrast_limits": limits,
@@ -196,3 +196,8 @@ class Canvas:
             versions=versions(),
             engine=self.engine,
         )
+
+
+def against(positive: float, negative: float) -> str:
+    """Say that a map speaks against its label, by the sums of its positive and of its negative values; "" if not."""
+    return "more of the map speaks against the label than for it" if -negative > positive else ""

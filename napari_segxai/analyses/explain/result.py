@@ -1,81 +1,32 @@
-"""The result of explaining: maps, masks and numbers on the image grid, and the record of how they came about."""
+"""The result of explaining: maps, masks and numbers on the image grid, their record, their layers and their files."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.prediction import label_image, painted, where
+from napari_segxai.core.record import Record
+from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, SIGNED, UNSIGNED, stage_colors
+from napari_segxai.io import Kind, write_volume
+from napari_segxai.io.names import file_names
+from napari_segxai.io.saving import save_folder
+from napari_segxai.io.tables import write_csv
 
+if TYPE_CHECKING:
+    from napari_segxai.models.card import ModelCard
 
-@dataclass
-class Record:
-    """Provenance of one explanation: everything needed to make it again.
+SURE = ("saliency.nii.gz", "prediction.nii.gz")
+"""Files that every explanation has, of labels that exclude each other."""
 
-    Attributes
-    ----------
-    method, parameters, target, model, image, device, seed
-        What was asked, of what, with what. `parameters` holds every parameter, defaults included.
-    slice
-        For a 2D model on a volume: the slice, counted as napari shows it; None for all.
-    passes
-        Forward and backward passes that were run.
-    seconds
-        Wall-clock time.
-    results
-        The method's numbers, e.g. Dice explained; for a 2D model on every slice: one mapping per slice.
-    warnings
-        What a user should know before believing the map.
-    display
-        How the map is meant to be shown; the stored values are raw.
-    partial
-        Whether the run was stopped before its end.
-    created
-        UTC time.
-    versions
-        Of the packages that computed it.
-    engine
-        How it was computed, e.g. with how many digits.
-    axis
-        For a 2D model on a volume: the axis across which its slices lie, counted as napari shows it.
-    trust
-        Verdicts of the trust checks that were run, one mapping each.
-    """
-
-    method: str
-    parameters: dict[str, Any]
-    target: dict[str, Any]
-    model: dict[str, Any]
-    image: dict[str, Any]
-    device: str
-    seed: int
-    slice: int | None
-    passes: dict[str, int]
-    seconds: float
-    results: dict[str, Any]
-    warnings: list[str]
-    display: dict[str, Any]
-    partial: bool
-    created: str
-    versions: dict[str, str]
-    engine: dict[str, Any] = field(default_factory=dict)
-    axis: int | None = None
-    trust: list[dict[str, Any]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the record as plain dicts, lists and numbers."""
-        return asdict(self)
-
-    def as_json(self) -> str:
-        """Return the record as JSON text; numbers that are not finite become null."""
-        return as_json(self.as_dict())
+OWN = ("saliency", "saliency_native", "prediction", "dilation_stages")
+"""Files of every explanation; a method's own maps and masks get other names."""
 
 
 @dataclass
@@ -310,8 +261,6 @@ class Explanation:
             If the folder holds results already and `overwrite` is False, a file that no record lists is in the way, or
             something cannot be written. Then the folder is as it was.
         """
-        from napari_segxai.analyses.explain.files import save_explanation
-
         return save_explanation(self, Path(folder), overwrite=overwrite)
 
 
@@ -321,41 +270,8 @@ SHORT = {"minimally_sufficient_region": "minimal region"}
 SUFFICES = {"sufficient_region": "dice_sufficient", "minimally_sufficient_region": "dice_explained"}
 """Where the results say what Dice a mask reaches that is to be above tau."""
 
-MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#3df56b"}
-"""Of outlines, which lie on top: colours that neither the stages nor a map without signs have."""
-
-OTHER_MASK = "#f0f0f0"
-
 IN_3D = {"rendering": "attenuated_mip", "attenuation": 0.05}
 """How a map is drawn over its volume in 3D: what lies deeper is dimmed, and the image shows through."""
-
-UNSIGNED = {
-    "name": "inferno-fade",
-    "colors": np.array(
-        [
-            [0.00, 0.00, 0.02, 0.0],
-            [0.34, 0.06, 0.43, 0.5],
-            [0.73, 0.21, 0.33, 0.7],
-            [0.98, 0.55, 0.04, 0.85],
-            [0.99, 1.00, 0.64, 1.0],
-        ]
-    ),
-}
-"""Inferno that fades out towards 0, so that the image stays visible where nothing was found."""
-
-SIGNED = {
-    "name": "against-for",
-    "colors": np.array(
-        [
-            [0.30, 0.65, 1.00, 1.0],
-            [0.10, 0.25, 0.80, 0.7],
-            [0.10, 0.10, 0.10, 0.0],
-            [0.85, 0.20, 0.05, 0.7],
-            [1.00, 0.75, 0.20, 1.0],
-        ]
-    ),
-}
-"""Blue speaks against the label, red for it; it fades out towards 0."""
 
 
 def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False) -> str:
@@ -367,32 +283,109 @@ def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False)
     return f"evidence for the label: {', '.join(told)}" + (" (labels overlap)" if overlapping else "")
 
 
-def stage_colors(count: int) -> dict[int | None, Any]:
-    """Return one colour per stage, from the object (bright) to the last dilation (dark)."""
-    steps = np.linspace(0, 1, max(count, 2))[:count]
-    near, far = np.array([0.98, 0.85, 0.35, 1.0]), np.array([0.25, 0.10, 0.55, 1.0])
-    colors: dict[int | None, Any] = {k + 1: near + (far - near) * t for k, t in enumerate(steps)}
-    return {None: "transparent", 0: "transparent", **colors}
-
-
 def _by_label(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return a features table whose row is found by the label, with the column that napari looks for."""
     n = len(next(iter(columns.values())))
     return {"index": list(range(n)), **{key: list(values) for key, values in columns.items()}}
 
 
-def as_json(value: Any) -> str:
-    """Return plain dicts, lists and numbers as JSON text; numbers that are not finite become null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False, default=str)
+def sure_files(card: ModelCard) -> Sequence[str]:
+    """Return the files that every explanation of a model has."""
+    if not card.overlapping:
+        return SURE
+    masks = file_names((("prediction", name) for name in card.labels[1:]), taken=OWN)
+    names = ["saliency", *masks.values(), *(["prediction"] if card.paint_order else [])]
+    return [f"{name}.nii.gz" for name in names]
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+def save_explanation(
+    explanation: Explanation,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    pictures: Mapping[str, np.ndarray] | None = None,
+) -> list[Path]:
+    """Write every array of an explanation and its record; see `Explanation.save`.
+
+    Parameters
+    ----------
+    pictures
+        Further pictures by file name, e.g. a screenshot: (rows, columns, 3 or 4), uint8.
+    """
+
+    def write(new: Path) -> dict[str, Any]:
+        facts = write_explanation(explanation, new)
+        for name, array in (pictures or {}).items():
+            from PIL import Image as Picture
+
+            Picture.fromarray(array).save(new / name)
+        return facts
+
+    return save_folder(folder, write, overwrite=overwrite)
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
+    """Fill an empty folder with the arrays and tables of an explanation; returns what its record says."""
+    image = explanation.image.frame(0)
+
+    def write(name: str, array: np.ndarray, kind: Kind) -> None:
+        endings = [".nii.gz"]
+        if image.spatial_dims == 2:
+            endings.append(".tif" if kind == "image" else ".png")
+        for ending in endings:
+            write_volume(
+                folder / f"{name}{ending}", array, image, kind=kind, description=describe(explanation)
+            )
+
+    write("saliency", explanation.map, "image")
+    labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
+    files = file_names(
+        [*explanation.maps, *explanation.masks, *(("prediction", name) for name in labels)], taken=OWN
+    )
+    for name, values in explanation.maps.items():
+        write(files[name], values, "image")
+    for name, mask in explanation.masks.items():
+        write(files[name], mask.astype(np.uint8), "labels")
+    if explanation.stages is not None:
+        write("dilation_stages", explanation.stages, "labels")
+    one = explanation.painted() if explanation.overlapping else explanation.prediction
+    if one is not None:
+        write("prediction", one, "labels")
+    for name in labels:
+        write(files["prediction", name], explanation.drawn(name).astype(np.uint8), "labels")
+    if explanation.native is not None:
+        _write_native(explanation, folder)
+    if explanation.stage_table:
+        write_csv(folder / "dilation_stages.csv", explanation.stage_table)
+    curves = {name: tuple(name.replace("slice ", "slice").split(": ")) for name in explanation.curves}
+    files = file_names(curves.values())
+    for name, columns in explanation.curves.items():
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        if rows:
+            write_csv(folder / f"curve_{files[curves[name]]}.csv", rows)
+    return {"kind": "explanation", **explanation.record.as_dict()}
+
+
+def describe(explanation: Explanation) -> str:
+    """Return a line for file headers, which hold ASCII alone."""
+    return f"napari-segxai {explanation.record.method} of {explanation.record.target['label']}"
+
+
+def _write_native(explanation: Explanation, folder: Path) -> None:
+    """Write the map at the network layer's own resolution, placed in the world when the image is."""
+    native = explanation.native
+    if native.ndim == 3:
+        path = folder / "saliency_native.nii.gz"
+        spacing = None
+        if explanation.native_affine is None:
+            zoom = np.divide(explanation.map.shape, native.shape)
+            spacing = tuple(float(s * z) for s, z in zip(explanation.image.spacing, zoom, strict=True))
+        source = explanation.image
+        told = {key: source.header[key] for key in ("format", "units") if key in source.header}
+        image = Image(
+            native, affine=explanation.native_affine, spacing=spacing, units=source.units, header=told
+        )
+    else:
+        path = folder / "saliency_native.tif"
+        image = Image(native)
+    write_volume(path, native, image, description=describe(explanation))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_segxai.analyses.explain.assemble import against
 from napari_segxai.engine.finding import OF_A_MISS
 
 if TYPE_CHECKING:
@@ -89,11 +90,6 @@ def _cancelling(flow: Flow, tile: Tile) -> str:
 def _against(_flow: Flow, tile: Tile) -> str:
     said = against(tile.positive, tile.negative)
     return f"{said}; a ReLU would hide that." if said else ""
-
-
-def against(positive: float, negative: float) -> str:
-    """Say that a map speaks against its label, by the sums of its positive and of its negative values; "" if not."""
-    return "more of the map speaks against the label than for it" if -negative > positive else ""
 
 
 def _tokens(flow: Flow, tile: Tile) -> str:

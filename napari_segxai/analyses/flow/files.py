@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import write_csv, write_explanation
-from napari_segxai.analyses.explain.result import SIGNED
+from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.flow import tiles as flow_view
 from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
+from napari_segxai.figures.colormaps import SIGNED
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import complete, replacing, save_folder
+from napari_segxai.io.tables import write_csv
 from napari_segxai.methods.registry import options_as_dict
 
 if TYPE_CHECKING:

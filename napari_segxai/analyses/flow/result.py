@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from napari_segxai.analyses.explain.assemble import Canvas
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.flow.advice import UNIMPORTANT
 from napari_segxai.core.image import Image
@@ -165,7 +165,7 @@ class Flow:
     passes: Passes
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
-    jobs: dict[str, Job] = field(default_factory=dict, repr=False)
+    jobs: dict[str, ExplanationPlan] = field(default_factory=dict, repr=False)
     questions: dict[str, Question] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -233,7 +233,7 @@ class Flow:
     def explanation(self, label: str, layer: str) -> Explanation:
         """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer."""
         tile, job = self.tiles[label, layer], self.jobs[label]
-        job = Job.make(
+        job = ExplanationPlan.make(
             job.model,
             job.image,
             job.target,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.analyses.explain.plan import Job, as_image
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.flow.advice import advise
 from napari_segxai.analyses.flow.result import Flow, Tile
 from napari_segxai.core.errors import UserError, nearest
@@ -131,7 +131,7 @@ class Plan:
         What was done to bring the truth to the image grid.
     """
 
-    jobs: dict[str, Job]
+    jobs: dict[str, ExplanationPlan]
     layers: tuple[NetworkLayer, ...]
     truth: np.ndarray | None = None
     causal: bool = False
@@ -223,7 +223,7 @@ def plan_flow(
             f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
         )
     jobs = {
-        name: Job.make(
+        name: ExplanationPlan.make(
             model,
             image,
             Target(name, region=region, score=score, reduction=reduction),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_segxai.analyses.explain.result import SIGNED
 from napari_segxai.core import orientation
+from napari_segxai.figures.colormaps import SIGNED
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.flow.result import Flow, Tile

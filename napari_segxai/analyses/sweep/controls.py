@@ -7,7 +7,8 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 import torch
 
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.masking.baselines import Baseline
@@ -17,7 +18,7 @@ from napari_segxai.models.inference.memory import guarded
 
 @in_usual_modes
 def random_masks(
-    job: Job, masks: Mapping[Hashable, np.ndarray], baseline: Baseline, draws: int = DRAWS
+    job: ExplanationPlan, masks: Mapping[Hashable, np.ndarray], baseline: Baseline, draws: int = DRAWS
 ) -> Steps[dict[Hashable, Chance]]:
     """Measure the Dice that random masks with the values of these explain: `draws` forward passes for each, and one.
 
@@ -43,7 +44,7 @@ def random_masks(
     digest = {name: np.asarray(mask, np.float32).tobytes() for name, mask in masks.items()}
     first = {value: name for name, value in reversed(digest.items())}
     with job.model.in_use(job.device), guarded(job.device), torch.no_grad():
-        question = job.question(job.model.prepare(job.image, job.slices[0]))
+        question = question_of(job, job.model.prepare(job.image, job.slices[0]))
         question.planned = Passes(1 + draws * len(first))
         place = question.prepared.placement
         on_grid = {}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.analyses.compare.files import ARROWS, facts_of
-from napari_segxai.analyses.explain.files import write_csv
 from napari_segxai.analyses.sweep.run import best_cells
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import save_folder
+from napari_segxai.io.tables import write_csv
 from napari_segxai.metrics.chance import HIGH, MARK
 from napari_segxai.metrics.ties import tied
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.sweep.controls import random_masks
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import Parameter, make_options
-from napari_segxai.core.progress import Passes, Step, Steps, finish
+from napari_segxai.core.progress import Passes, Step, Steps, finish, relay
 from napari_segxai.methods.registry import find_method
 from napari_segxai.metrics.chance import Chance
 from napari_segxai.metrics.evaluation import Options
@@ -317,23 +316,20 @@ class SweepPlan:
     def steps(self) -> Steps[Sweep]:
         """Run; see `sweep_steps`."""
         more = self._control.cost
-        with closing(self.comparing.steps()) as comparing:
-            while True:
-                try:
-                    step = next(comparing)
-                except StopIteration as end:
-                    found = Sweep(self.method, self.grid, end.value)
-                    break
-                so_far = step.partial and partial(self._so_far, step.partial)
-                yield replace(step, total=step.total + more, partial=so_far)
+
+        def swept(step: Step) -> Step:
+            so_far = step.partial and partial(self._so_far, step.partial)
+            return replace(step, total=step.total + more, partial=so_far)
+
+        comparison = yield from relay(self.comparing.steps(), swept)
+        found = Sweep(self.method, self.grid, comparison)
         before = self.comparing.passes.cost
-        with closing(self._own_chance(found.comparison)) as controls:
-            while True:
-                try:
-                    step = next(controls)
-                except StopIteration as end:
-                    return replace(found, own_chance=end.value)
-                yield Step(min(before + step.done, before + more), before + more, step.note, lambda: found)
+
+        def controlled(step: Step) -> Step:
+            return Step(min(before + step.done, before + more), before + more, step.note, lambda: found)
+
+        own_chance = yield from relay(self._own_chance(comparison), controlled)
+        return replace(found, own_chance=own_chance)
 
     def _own_chance(self, comparison: Comparison) -> Steps[dict[tuple[str, str], Chance]]:
         """Measure random masks beside the Dice that the method tells of itself."""

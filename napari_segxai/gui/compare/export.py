@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QFileDialog, QMenu
 
 from napari_segxai.analyses.compare.files import Drawn, curve_points, save_picture
 from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.analyses.explain.files import write_csv
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.results import CompareResults
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.io.tables import write_csv
 
 
 def table_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:

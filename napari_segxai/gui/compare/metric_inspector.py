@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_segxai.analyses.compare.result import Comparison
-    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
 
 STEPS = 1000
 """Of the slider, from threshold 0 to 1."""
@@ -62,7 +62,7 @@ WORDS = (
 class Case:
     """Of what maps are inspected."""
 
-    job: Job
+    job: ExplanationPlan
     comparison: Comparison
     baseline: Baseline
     source: ref[Layer]

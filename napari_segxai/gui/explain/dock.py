@@ -13,8 +13,9 @@ from qtpy.QtWidgets import (
     QFileDialog,
 )
 
-from napari_segxai.analyses.explain.plan import Job
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.checks.registry import Verdict
 from napari_segxai.checks.run import check_steps
 from napari_segxai.core.errors import UserError
@@ -55,7 +56,7 @@ class ExplainPanel(ExplainForm):
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
-        self._explained: Job | None = None
+        self._explained: ExplanationPlan | None = None
         self._evidence = ""
         self._job: worker.Job | None = None
         self._asked: ref[ImageLayer] | None = None
@@ -94,7 +95,7 @@ class ExplainPanel(ExplainForm):
         entry = self.model_box.entry
         return self.image_box.shown(entry.card if entry is not None else None)
 
-    def question(self, region: Any = None) -> Job:
+    def question(self, region: Any = None) -> ExplanationPlan:
         """Return the job that the form describes, checked.
 
         Raises
@@ -114,7 +115,7 @@ class ExplainPanel(ExplainForm):
             score=self.score_box.currentText(),  # type: ignore[arg-type]
             reduction=self.reduction_box.currentText(),  # type: ignore[arg-type]
         )
-        return Job.make(
+        return ExplanationPlan.make(
             entry.model,
             shown.image,
             target,
@@ -141,7 +142,7 @@ class ExplainPanel(ExplainForm):
         evidence: list[str] = []
 
         def make() -> Steps[Explanation]:
-            explanation = yield from job.steps()
+            explanation = yield from explanation_steps(job)
             evidence.append(explanation.evidence())  # in the thread: it may be large
             return explanation
 
@@ -165,7 +166,7 @@ class ExplainPanel(ExplainForm):
         """Show what there is so far."""
         self._live.show(explanation)
 
-    def _on_done(self, job: Job, evidence: list[str], outcome: worker.Outcome) -> None:
+    def _on_done(self, job: ExplanationPlan, evidence: list[str], outcome: worker.Outcome) -> None:
         self._job = None
         explanation, error = outcome.result, outcome.error
         if error is None and explanation is not None and not outcome.cancelled:

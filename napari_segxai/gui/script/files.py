@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import read_region
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
 from napari_segxai.io.joining import join_channels
 from napari_segxai.io.names import file_name
+from napari_segxai.io.regions import read_region
 
 SAMPLES = 1000
 """Values that are compared before all are."""

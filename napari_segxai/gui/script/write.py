@@ -21,7 +21,7 @@ from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.compare.run import Plan
-    from napari_segxai.analyses.explain.plan import Job
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.analyses.explain.result import Explanation
     from napari_segxai.analyses.flow.result import Flow
     from napari_segxai.analyses.sweep.run import SweepPlan
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BUILT_IN = "built-in "
 
 
-def python_of(explanation: Explanation, job: Job, files: ScriptFiles) -> str:
+def python_of(explanation: Explanation, job: ExplanationPlan, files: ScriptFiles) -> str:
     """Return Python code that makes an explanation again, and its trust checks.
 
     Parameters
@@ -155,7 +155,7 @@ def python_of_sweep(plan: SweepPlan, files: ScriptFiles, *, noise_model: str | N
 class _Question:
     """What all scripts have in common: the image, the model, and what is asked of them."""
 
-    def __init__(self, job: Job, files: ScriptFiles, *, with_target: bool = True):
+    def __init__(self, job: ExplanationPlan, files: ScriptFiles, *, with_target: bool = True):
         self.job, self.files = job, files
         code, self.seen = files.image(job.image, f"the image {job.image.name}")
         self.lines = [f"image = {code}", *model_lines(job.model)]

@@ -10,7 +10,7 @@ from weakref import ref
 
 import numpy as np
 
-from napari_segxai.analyses.explain.result import SIGNED, UNSIGNED
+from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.io.layer_data import layer_from_image, layer_transform
 from napari_segxai.io.placing import on_axes_of_layer
 

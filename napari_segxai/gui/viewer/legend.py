@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_segxai.analyses.explain.result import MASK_COLORS, OTHER_MASK, stage_colors
+from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, stage_colors
 
 if TYPE_CHECKING:
     import numpy as np

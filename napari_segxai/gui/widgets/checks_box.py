@@ -19,8 +19,9 @@ from napari_segxai.gui.widgets.run_bar import estimate
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_segxai.analyses.explain.plan import Job
-    from napari_segxai.analyses.explain.result import Explanation, Record
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
+    from napari_segxai.analyses.explain.result import Explanation
+    from napari_segxai.core.record import Record
 
 MARKS = {True: "✓", False: "⚠", None: "○"}
 ALL = "all"
@@ -122,7 +123,7 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
     return "  ".join(f"{marks.count(kind)} {mark}" for kind, mark in MARKS.items() if kind in marks)
 
 
-def check_costs(explanation: Explanation, job: Job) -> dict[str, str]:
+def check_costs(explanation: Explanation, job: ExplanationPlan) -> dict[str, str]:
     """Say what the checks of a result would cost, each and all."""
     try:
         planned = planned_passes(explanation, job.model, job.target)

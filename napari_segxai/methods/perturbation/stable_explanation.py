@@ -37,7 +37,7 @@ from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
-from napari_segxai.core.progress import Passes, Step, Steps
+from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
@@ -149,16 +149,13 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
     for number in range(options.copies):
         copy = question.about(noisy(question.input, options.noise, options.level, question.seed, number))
         prefix = f"copy {number + 1} of {options.copies}"
+
+        def of_copy(step: Step, prefix: str = prefix) -> Step:
+            return Step(step.done, step.total, f"{prefix}: {step.note}", finding if len(maps) > 1 else None)
+
         try:
-            work = method.run(copy, own)
-            while True:
-                try:
-                    step = next(work)
-                except StopIteration as done:
-                    found = done.value.map.float().cpu()
-                    break
-                partial = finding if len(maps) > 1 else None
-                yield Step(step.done, step.total, f"{prefix}: {step.note}", partial)
+            own_finding = yield from relay(method.run(copy, own), of_copy)
+            found = own_finding.map.float().cpu()
         except EmptyRegion as reason:
             question.warnings.append(f"{prefix}: {reason}")
             found = torch.zeros_like(maps[0]) if maps else torch.zeros(question.grid)

@@ -419,7 +419,6 @@ def _samples(question: Question, options: Options) -> Steps[Samples]:
 def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield the network's input (1, channels, *grid) and the truth (*grid) for every slice that is used."""
     # Reading files is the business of io/, which is imported only when there is a folder.
-    from napari_segxai.analyses.explain.files import read_truth
     from napari_segxai.io import ending, read_image
     from napari_segxai.models.ground_truth import truth_of
 
@@ -440,10 +439,7 @@ def _read(question: Question, options: Options, file: Path) -> Iterator[tuple[Te
         found = [p for p in sorted(folder.iterdir()) if ending(p) and stem(p) == stem(file)]
         if not found:
             raise UserError(f"{NAME}: {folder} holds no truth for {file.name}; it has to have the same name.")
-        if model.overlapping:
-            labels, _ = truth_of(read_image(found[0]), image, model, question.label)
-        else:
-            labels = read_truth(found[0], image) == question.label
+        labels, _ = truth_of(read_image(found[0]), image, model, question.label)
     for each in prepared:
         yield each.tensor, None if labels is None else each.placement.mask_to_grid(labels)
 

@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import napari_segxai
 from napari_segxai.core.errors import UserError, nearest
 
 KNOWN = (
@@ -185,7 +184,7 @@ def _checked(name: Any, where: str) -> str:
 def _installed(spec: ModuleSpec) -> bool:
     """Tell whether a top-level package lies where packages are installed, and not in the working folder."""
     places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
-    own = Path(napari_segxai.__file__).parent
+    own = Path(__file__).parents[2]
     return bool(places) and all(_in_site(Path(p)) or Path(p).resolve().is_relative_to(own) for p in places)
 
 

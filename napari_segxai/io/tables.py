@@ -1,0 +1,49 @@
+"""Tables as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.io.saving import replacing
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of all rows; one that an earlier row has not lies behind what it follows in its own row."""
+    out: list[str] = []
+    for row in rows:
+        place = 0
+        for key in row:
+            if key not in out:
+                out.insert(place, key)
+            place = out.index(key) + 1
+    return out
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a table; a column that a row has not stays empty there.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; then an older file is as it was.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer.writeheader()
+        writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+    return path
+
+
+def _no_formula(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(("=", "+", "-", "@"))):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
