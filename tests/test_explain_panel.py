@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication
 import napari_segxai as sx
 from napari_segxai.datasets.resources import resource
 from napari_segxai.gui import worker
-from napari_segxai.gui.explain.dock import ExplainPanel
+from napari_segxai.gui.explain.dock import ExplainDock
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
@@ -509,7 +509,7 @@ def test_the_theme_reaches_the_run_button(viewer, open_panel):
 
 
 def test_a_panel_needs_no_image_to_open(viewer):
-    panel = ExplainPanel(viewer)
+    panel = ExplainDock(viewer)
     assert not panel.run_bar.run.isEnabled()
     panel.close()
     panel.deleteLater()

@@ -10,7 +10,7 @@ from test_explain_panel import Slow, choose, use_model
 
 import napari_segxai as sx
 from napari_segxai.checks.registry import all_checks
-from napari_segxai.gui.explain.dock import ExplainPanel
+from napari_segxai.gui.explain.dock import ExplainDock
 
 EVERY = [check.name for check in all_checks()]
 
@@ -172,7 +172,7 @@ def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, r
         select(other)
         assert len(shown()) == 1
         assert "selected" not in box.fold.text()
-    again = ExplainPanel(viewer)  # one that has run nothing itself
+    again = ExplainDock(viewer)  # one that has run nothing itself
     qtbot.addWidget(again)
     select(new)
     assert len(again.trust_box.lines) == 1

@@ -58,7 +58,7 @@ NAME = "Compare and evaluate (napari-segxai)"
 """What napari calls the dock."""
 
 
-class ComparePanel(QWidget):
+class CompareDock(QWidget):
     """Compare methods, or maps that are there, on one prediction.
 
     Parameters

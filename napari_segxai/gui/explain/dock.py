@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_segxai.core.image import Image
 
 
-class ExplainPanel(ExplainForm):
+class ExplainDock(ExplainForm):
     """Explain why a network drew a label.
 
     Parameters

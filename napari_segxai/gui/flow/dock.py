@@ -46,7 +46,7 @@ NAME = "Information flow (napari-segxai)"
 """What napari calls the dock."""
 
 
-class FlowPanel(QWidget):
+class FlowDock(QWidget):
     """Show where in a network, layer by layer, the evidence for each label lies.
 
     Parameters

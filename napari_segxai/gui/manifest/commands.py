@@ -9,12 +9,12 @@ import napari.viewer
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.gui.compare.dock import ComparePanel
-from napari_segxai.gui.explain.dock import ExplainPanel
-from napari_segxai.gui.flow.dock import FlowPanel
-from napari_segxai.gui.sweep.dock import SweepPanel
+from napari_segxai.gui.compare.dock import CompareDock
+from napari_segxai.gui.explain.dock import ExplainDock
+from napari_segxai.gui.flow.dock import FlowDock
+from napari_segxai.gui.sweep.dock import SweepDock
 
-DOCKS = (ExplainPanel, FlowPanel, ComparePanel, SweepPanel)
+DOCKS = (ExplainDock, FlowDock, CompareDock, SweepDock)
 TILT = (10.0, -30.0, 70.0)
 """Angles of the camera from which a volume is seen to be one."""
 

@@ -15,7 +15,7 @@ from napari_segxai.io.saving import check_folder
 if TYPE_CHECKING:
     from napari import Viewer
 
-    from napari_segxai.gui.explain.dock import ExplainPanel
+    from napari_segxai.gui.explain.dock import ExplainDock
 
 SIZE = (1280, 800)
 # The brain alone gives back 96 % of itself: asking for 98 % shows how much of the head around it is needed,
@@ -91,7 +91,7 @@ def run(out: Path, *, headless: bool = False) -> None:
         raise failed[0]
 
 
-def open_viewer() -> tuple[Viewer, ExplainPanel]:
+def open_viewer() -> tuple[Viewer, ExplainDock]:
     """Open a napari window with the T1 head and the Explain panel."""
     import napari
 

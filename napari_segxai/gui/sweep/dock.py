@@ -45,7 +45,7 @@ NAME = "Sweep parameters (napari-segxai)"
 """What napari calls the dock."""
 
 
-class SweepPanel(QWidget):
+class SweepDock(QWidget):
     """Run one method with every combination of the values of one or two of its parameters.
 
     Parameters
