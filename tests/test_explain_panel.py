@@ -324,7 +324,7 @@ def test_a_second_job_waits_for_the_first(slow_panel, wait):
         yield from ()
         return "second"
 
-    job = worker.start(worker.Job(quick, lambda _: None, done.append))
+    job = worker.start(worker.WorkerTask(quick, lambda _: None, done.append))
     assert worker.is_waiting(job)
     assert slow_panel.run_bar.is_running
     wait(lambda: bool(done))

@@ -140,7 +140,7 @@ import time
 from qtpy.QtCore import QCoreApplication
 
 app = QCoreApplication([])
-from napari_segxai.gui import worker as jobs
+from napari_segxai.gui import worker
 
 began = []
 
@@ -149,7 +149,7 @@ def loads_a_model():
     began.append(True)
     time.sleep(0.5)
 
-jobs.start(jobs.Job(loads_a_model, print, print))
+worker.start(worker.WorkerTask(loads_a_model, print, print))
 while not began:
     app.processEvents()
 """

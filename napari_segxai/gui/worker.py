@@ -65,8 +65,8 @@ class Look:
 
 
 @dataclass(eq=False)
-class Job:
-    """A job that waits, runs or has ended. The callbacks are called in the GUI thread.
+class WorkerTask:
+    """A task that waits, runs or has ended. The callbacks are called in the GUI thread.
 
     They are not called any more once the viewer is closed, if there is one: then nobody is there to be told.
     """
@@ -115,18 +115,18 @@ class Job:
             self.on_look(news.result)
 
 
-_waiting: deque[Job] = deque()
-_running: Job | None = None
+_waiting: deque[WorkerTask] = deque()
+_running: WorkerTask | None = None
 
 
-def start(job: Job) -> Job:
+def start(job: WorkerTask) -> WorkerTask:
     """Run `job` as soon as no other one runs."""
     _waiting.append(job)
     _next()
     return job
 
 
-def is_waiting(job: Job) -> bool:
+def is_waiting(job: WorkerTask) -> bool:
     """Tell whether another job has to end first."""
     return job in _waiting
 
@@ -171,7 +171,7 @@ def end() -> None:
         QThreadPool.globalInstance().waitForDone()
 
 
-def _work(job: Job) -> Iterator[Step | Look]:
+def _work(job: WorkerTask) -> Iterator[Step | Look]:
     start_time = time.perf_counter()
     reported = 0.0
     next_look = start_time + LOOK

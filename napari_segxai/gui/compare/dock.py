@@ -75,11 +75,11 @@ class CompareDock(QWidget):
         self.run_bar = self.fields.run_bar
         self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
         self.cases: dict[Any, Drawn] = {}
-        self._jobs: set[worker.Job] = set()
+        self._jobs: set[worker.WorkerTask] = set()
         self.results = CompareResults(napari_viewer, self._in_background)
         self.export = CompareExport(self.results, self.run_bar, self.cases, self._in_background)
         self.run_bar.save.setMenu(self.export)
-        self._job: worker.Job | None = None
+        self._job: worker.WorkerTask | None = None
         self._plan: Plan | None = None
         self._asked: dict[str, Any] = {}
         self._shown: dict[str, ref[Layer]] = {}
@@ -183,7 +183,7 @@ class CompareDock(QWidget):
             "noise_model": fields.metrics.noise_model,
         }
         done = partial(self._on_done, plan, asked)
-        self._job = worker.Job(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
+        self._job = worker.WorkerTask(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
         self.run_bar.set_running("starting")
         worker.start(self._job)
         if worker.is_waiting(self._job):
@@ -272,7 +272,7 @@ class CompareDock(QWidget):
             self._jobs.discard(job)
             done(outcome)
 
-        job = worker.Job(make, _nothing, ended, viewer=ref(self.viewer))
+        job = worker.WorkerTask(make, _nothing, ended, viewer=ref(self.viewer))
         self._jobs.add(job)
         worker.start(job)
 
@@ -285,7 +285,7 @@ class CompareDock(QWidget):
             self.run_bar.show_status("Choose a row whose map was made here: checks need its record.")
             return
         job = self._plan.job
-        self._job = worker.Job(
+        self._job = worker.WorkerTask(
             lambda: check_steps(explanation, job.model, job.target, name),
             self.run_bar.report,
             partial(self._on_checked, explanation),
@@ -429,7 +429,7 @@ class CompareDock(QWidget):
         grids = [self.results.grid, self.results.inspector.grid]
         self.destroyed.connect(partial(_leave, self._running, self._jobs, grids, ref(self.viewer)))
 
-    def _running(self) -> worker.Job | None:
+    def _running(self) -> worker.WorkerTask | None:
         return self._job
 
     def _on_moved(self) -> None:
@@ -482,8 +482,8 @@ def _nothing(_: object) -> None:
 
 
 def _leave(
-    running: Callable[[], worker.Job | None],
-    others: set[worker.Job],
+    running: Callable[[], worker.WorkerTask | None],
+    others: set[worker.WorkerTask],
     grids: Sequence[GridView],
     viewer: ref[Any],
     *_: object,

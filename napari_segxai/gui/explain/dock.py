@@ -58,7 +58,7 @@ class ExplainDock(ExplainForm):
         self.explanation: Explanation | None = None
         self._explained: ExplanationPlan | None = None
         self._evidence = ""
-        self._job: worker.Job | None = None
+        self._job: worker.WorkerTask | None = None
         self._asked: ref[ImageLayer] | None = None
         self._to_show: list[Any] = []
         self._live = Live(napari_viewer)
@@ -148,7 +148,7 @@ class ExplainDock(ExplainForm):
 
         self._live.clear()
         done = partial(self._on_done, job, evidence)
-        self._job = worker.Job(make, self._on_step, done, self._on_look, ref(self.viewer))
+        self._job = worker.WorkerTask(make, self._on_step, done, self._on_look, ref(self.viewer))
         self.run_bar.set_running("starting")
         worker.start(self._job)
         if worker.is_waiting(self._job):
@@ -219,7 +219,7 @@ class ExplainDock(ExplainForm):
         def make() -> Steps[list[Verdict]]:
             return check_steps(explanation, job.model, job.target, name)
 
-        self._job = worker.Job(
+        self._job = worker.WorkerTask(
             make, self._on_step, partial(self._on_checked, explanation), viewer=ref(self.viewer)
         )
         self.run_bar.set_running("starting")
@@ -394,7 +394,7 @@ class ExplainDock(ExplainForm):
     def _on_theme(self) -> None:
         self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())
 
-    def _running(self) -> worker.Job | None:
+    def _running(self) -> worker.WorkerTask | None:
         return self._job
 
     def showEvent(self, event: Any) -> None:

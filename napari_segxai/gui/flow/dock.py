@@ -65,7 +65,7 @@ class FlowDock(QWidget):
         self.run_bar = self.fields.run_bar
         self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
         self.form = self.fields.form
-        self._job: worker.Job | None = None
+        self._job: worker.WorkerTask | None = None
         self._asked: dict[str, Any] = {}
         self._to_show: list[Any] = []
         self._making = 0
@@ -169,7 +169,7 @@ class FlowDock(QWidget):
     def _start(
         self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None], note: str
     ) -> None:
-        self._job = worker.Job(make, self._on_step, done, viewer=ref(self.viewer))
+        self._job = worker.WorkerTask(make, self._on_step, done, viewer=ref(self.viewer))
         self.run_bar.set_running(note)
         self.fields.causal.setEnabled(False)
         worker.start(self._job)
@@ -249,7 +249,7 @@ class FlowDock(QWidget):
         return not self._making and not self._to_show
 
     def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]) -> None:
-        job = worker.Job(make, lambda _: None, done, viewer=ref(self.viewer))
+        job = worker.WorkerTask(make, lambda _: None, done, viewer=ref(self.viewer))
         self.destroyed.connect(job.abandon)
         worker.start(job)
         if worker.is_waiting(job) and not self.run_bar.is_running:
@@ -337,7 +337,7 @@ class FlowDock(QWidget):
         self._closed = {"closed": False}
         stop_when_gone(self, self._closed, self._running, self.viewer)
 
-    def _running(self) -> worker.Job | None:
+    def _running(self) -> worker.WorkerTask | None:
         return self._job
 
     def _follow(self) -> None:

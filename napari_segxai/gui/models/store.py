@@ -107,7 +107,7 @@ class ModelStore(QObject):
     def __init__(self, parent: QObject | None = None):
         super().__init__(parent)
         self.entries = [Entry(name, read_card(path / folder.CARD)) for name, path in builtin.names().items()]
-        self._loading: dict[Entry, worker.Job] = {}
+        self._loading: dict[Entry, worker.WorkerTask] = {}
         self._news.connect(self.refresh_registered)
         self.refresh_registered()
 
@@ -199,7 +199,7 @@ class ModelStore(QObject):
                     recent.remember(entry.path, entry.card.name)
             self.changed.emit(entry)
 
-        job = self._loading[entry] = worker.Job(make, lambda _: None, done)
+        job = self._loading[entry] = worker.WorkerTask(make, lambda _: None, done)
         self.destroyed.connect(job.abandon)
         worker.start(job)
 

@@ -62,7 +62,7 @@ class SweepDock(QWidget):
         self.results = SweepResults()
         self.run_bar = self.fields.run_bar
         self.image_box, self.model_box = self.fields.image_box, self.fields.model_box
-        self._job: worker.Job | None = None
+        self._job: worker.WorkerTask | None = None
         self._plan: SweepPlan | None = None
         self._asked: dict[str, Any] = {}
         self._shown: dict[int, ref[Layer]] = {}
@@ -152,7 +152,7 @@ class SweepDock(QWidget):
             "noise_model": self.fields.metrics.noise_model,
         }
         done = partial(self._on_done, plan, asked)
-        self._job = worker.Job(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
+        self._job = worker.WorkerTask(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
         self.run_bar.set_running("starting")
         worker.start(self._job)
         if worker.is_waiting(self._job):
@@ -232,7 +232,7 @@ class SweepDock(QWidget):
         if overwrite is None:
             return
         make = partial(folder_steps, self.sweep, Path(folder), overwrite=overwrite)
-        job = worker.Job(make, lambda _: None, self.run_bar.show_written, viewer=ref(self.viewer))
+        job = worker.WorkerTask(make, lambda _: None, self.run_bar.show_written, viewer=ref(self.viewer))
         self.destroyed.connect(job.abandon)
         worker.start(job)
 
@@ -314,7 +314,7 @@ class SweepDock(QWidget):
         )
         stop_when_gone(self, {"closed": False}, self._running, self.viewer)
 
-    def _running(self) -> worker.Job | None:
+    def _running(self) -> worker.WorkerTask | None:
         return self._job
 
     def _on_theme(self) -> None:

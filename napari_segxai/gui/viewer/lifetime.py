@@ -55,7 +55,7 @@ def _disconnect(
 def stop_when_gone(
     widget: QWidget,
     closed: dict[str, bool],
-    running: Callable[[], worker.Job | None],
+    running: Callable[[], worker.WorkerTask | None],
     viewer: napari.viewer.Viewer,
 ) -> None:
     """Stop the job of a widget that is gone; what it found until then is shown."""
@@ -63,7 +63,7 @@ def stop_when_gone(
 
 
 def _stop(
-    closed: dict[str, bool], running: Callable[[], worker.Job | None], viewer: ref[Any], *_: object
+    closed: dict[str, bool], running: Callable[[], worker.WorkerTask | None], viewer: ref[Any], *_: object
 ) -> None:
     closed["closed"] = True
     if (job := running()) is not None:
