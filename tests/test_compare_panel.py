@@ -139,7 +139,7 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
 
 def test_the_map_of_a_row_is_checked(compare_panel, run_compare, viewer, wait):
     panel = compare_panel
-    trust = panel.fields.trust_box
+    trust = panel.fields.checks_box
     assert not trust.button.isEnabled()
     run_compare(panel)
     assert trust.button.isEnabled()

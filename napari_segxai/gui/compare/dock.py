@@ -418,7 +418,7 @@ class CompareDock(QWidget):
         self.run_bar.cancel_clicked.connect(self.cancel)
         self.run_bar.copy_clicked.connect(self.copy_as_python)
         self.results.wanted.connect(self.show_map)
-        fields.trust_box.chosen.connect(self.check)
+        fields.checks_box.chosen.connect(self.check)
         connect_until_gone(
             self,
             [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QWidget
 
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
-from napari_segxai.gui.widgets.checks_box import TrustBox
+from napari_segxai.gui.widgets.checks_box import ChecksBox
 from napari_segxai.gui.widgets.fields import TargetFields, combo, device_box, plain_label, section
 from napari_segxai.gui.widgets.image_box import ImageBox
 from napari_segxai.gui.widgets.method_list import MethodList
@@ -51,8 +51,8 @@ class CompareForm(QWidget):
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Copy or write the table, the curves, the picture, or everything.")
         self.run_bar.save.clicked.disconnect()
-        self.trust_box = TrustBox(check_costs, "the map of the chosen row")
-        self.run_bar.add_button(self.trust_box.button)
+        self.checks_box = ChecksBox(check_costs, "the map of the chosen row")
+        self.run_bar.add_button(self.checks_box.button)
         rows = {
             "Image": self.image_box,
             "": self.image_box.details,

@@ -176,7 +176,7 @@ class ExplainDock(ExplainForm):
             self._live.clear()
             self.explanation, self._explained = explanation, job
             self._evidence = "".join(evidence)
-            self.trust_box.tell([])
+            self.checks_box.tell([])
             self.run_bar.show_legend(legend(explanation))
             self._show(explanation)
         if error is not None:
@@ -201,7 +201,7 @@ class ExplainDock(ExplainForm):
             return
         if not is_shown(self.viewer, self.explanation):
             self.explanation = self._explained = None
-            self.trust_box.tell([])
+            self.checks_box.tell([])
             self.run_bar.set_forgotten("The layers of the result were removed.")
 
     def _all_shown(self) -> bool:
@@ -230,7 +230,7 @@ class ExplainDock(ExplainForm):
     def _on_checked(self, explanation: Explanation, outcome: worker.Outcome) -> None:
         self._job = None
         keep_with_layers(self.viewer, explanation.record)
-        self.trust_box.tell(explanation.record.trust)
+        self.checks_box.tell(explanation.record.trust)
         if outcome.error is not None:
             self.run_bar.set_failed(outcome, result=True)
         elif outcome.cancelled:
@@ -368,7 +368,7 @@ class ExplainDock(ExplainForm):
         self.run_bar.copy_clicked.connect(self.copy_as_python)
         self.run_bar.again_clicked.connect(self.run_again)
         self.run_bar.save_clicked.connect(lambda: self.save())
-        self.trust_box.chosen.connect(self.check)
+        self.checks_box.chosen.connect(self.check)
         # The viewer outlives the dock, and a closing viewer outlives neither: everything is undone at the end.
         links = [
             (self.viewer.events.theme, lambda _: self._on_theme()),
@@ -387,9 +387,9 @@ class ExplainDock(ExplainForm):
         held = active.metadata.get("segxai") if active is not None else None
         of_a_result = held is not None and active.metadata.get("segxai_role") not in ("prediction", "so far")
         if of_a_result and (last is None or not is_of(held, last)):
-            self.trust_box.tell(held.get("trust", []), of=active.name)
+            self.checks_box.tell(held.get("trust", []), of=active.name)
         else:
-            self.trust_box.tell(last.trust if last is not None else [])
+            self.checks_box.tell(last.trust if last is not None else [])
 
     def _on_theme(self) -> None:
         self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.gui.widgets.checks_box import TrustBox
+from napari_segxai.gui.widgets.checks_box import ChecksBox
 from napari_segxai.gui.widgets.fields import TargetFields, combo, device_box, plain_label, section
 from napari_segxai.gui.widgets.image_box import ImageBox
 from napari_segxai.gui.widgets.method_box import MethodBox
@@ -103,11 +103,11 @@ class ExplainForm(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)
         self.run_bar = RunBar()
-        self.trust_box = TrustBox(self._check_costs)
-        self.run_bar.add_button(self.trust_box.button)
+        self.checks_box = ChecksBox(self._check_costs)
+        self.run_bar.add_button(self.checks_box.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(scroll, 1)
         layout.addWidget(self.run_bar)
-        layout.addWidget(self.trust_box)
+        layout.addWidget(self.checks_box)
         self.setMinimumWidth(300)

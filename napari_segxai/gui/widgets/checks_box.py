@@ -29,7 +29,7 @@ HEIGHT = 190
 """Pixels that the lines may take before they scroll: the form above has to stay in sight."""
 
 
-class TrustBox(QWidget):
+class ChecksBox(QWidget):
     """The verdicts, in a list that can be folded; hidden while there are none.
 
     Attributes
