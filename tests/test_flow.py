@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.analyses.flow import wording
-from napari_segxai.analyses.flow.run import METHODS
+from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 from napari_segxai.metrics.layer_maps import Features, describe_map, shares

@@ -377,7 +377,8 @@ def flow(
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.analyses.flow.files import SURE
-    from napari_segxai.analyses.flow.run import plan_flow
+    from napari_segxai.analyses.flow.plan import FlowPlan
+    from napari_segxai.analyses.flow.run import flow_steps
     from napari_segxai.analyses.flow.wording import emergence
     from napari_segxai.core.progress import finish
     from napari_segxai.core.record import as_json as to_json
@@ -388,7 +389,7 @@ def flow(
     check_folder(out, overwrite=overwrite, names=SURE)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
-    plan = plan_flow(
+    plan = FlowPlan.make(
         network,
         volume,
         label,
@@ -402,11 +403,11 @@ def flow(
         device=device,
         causal=causal,
         ablation=ablation,
-        **read_parameters(param, of=[plan_flow]),
+        **read_parameters(param, of=[FlowPlan.make]),
     )
     chosen = [_tile(text, plan) for text in tiles or []]
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
-    found = finish(plan.steps())
+    found = finish(flow_steps(plan))
     written = save(found, out, overwrite=overwrite, tiles=chosen)
     if as_json:
         print(to_json(found.rows))
@@ -424,8 +425,8 @@ def flow(
 
 def _tile(text: str, plan: Any) -> tuple[str, str]:
     layers = [each.name for each in plan.layers]
-    for label in plan.jobs:  # whose name may hold a colon itself
+    for label in plan.plans:  # whose name may hold a colon itself
         if text.startswith(f"{label}:") and text[len(label) + 1 :] in layers:
             return label, text[len(label) + 1 :]
-    known = f"labels {', '.join(plan.jobs)}; layers {', '.join(layers)}"
+    known = f"labels {', '.join(plan.plans)}; layers {', '.join(layers)}"
     raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")

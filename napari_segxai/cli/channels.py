@@ -51,7 +51,7 @@ def channels(
 ) -> None:
     """Spoil one channel of the image after the other and say what the prediction loses."""
     from napari_segxai import Target, channel_importance
-    from napari_segxai.analyses.channels.files import SURE
+    from napari_segxai.analyses.channels.result import SURE
     from napari_segxai.core.record import as_json as to_json
     from napari_segxai.io.saving import check_folder
 

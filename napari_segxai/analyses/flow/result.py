@@ -165,7 +165,7 @@ class Flow:
     passes: Passes
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
-    jobs: dict[str, ExplanationPlan] = field(default_factory=dict, repr=False)
+    plans: dict[str, ExplanationPlan] = field(default_factory=dict, repr=False)
     questions: dict[str, Question] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -232,21 +232,21 @@ class Flow:
 
     def explanation(self, label: str, layer: str) -> Explanation:
         """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer."""
-        tile, job = self.tiles[label, layer], self.jobs[label]
-        job = ExplanationPlan.make(
-            job.model,
-            job.image,
-            job.target,
-            job.method.name,
-            seed=job.seed,
-            device=str(job.device),
-            slice=job.slice,
-            **{**vars(job.options), "layer": layer},
+        tile, plan = self.tiles[label, layer], self.plans[label]
+        plan = ExplanationPlan.make(
+            plan.model,
+            plan.image,
+            plan.target,
+            plan.method.name,
+            seed=plan.seed,
+            device=str(plan.device),
+            slice=plan.slice,
+            **{**vars(plan.options), "layer": layer},
         )
-        canvas = Canvas(job)
+        canvas = Canvas(plan)
         numbers = {key: value for key, value in tile.as_row().items() if isinstance(value, int | float)}
         finding = Finding(torch.from_numpy(tile.map), numbers=numbers, warnings=tile.advice)
-        canvas.add(self.questions[label], finding, job.slices[0])
+        canvas.add(self.questions[label], finding, plan.slices[0])
         canvas.passes, canvas.seconds = self.passes, self.seconds
         return canvas.explanation(partial=False)
 

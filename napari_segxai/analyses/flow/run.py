@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.flow.advice import advise
+from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fills
 from napari_segxai.analyses.flow.result import Flow, Tile
-from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, finish
-from napari_segxai.core.target import Region, Target
+from napari_segxai.core.target import Region
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives.activations import Tape
 from napari_segxai.engine.primitives.cancellation import cancels, few
-from napari_segxai.engine.primitives.mean_ablation import Fill, lesions
+from napari_segxai.engine.primitives.mean_ablation import lesions
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.activation import (
-    grad_pam,
-    layer_cam,
-    seg_grad_cam,
-    seg_hires_grad_cam,
-    seg_xres_cam,
-)
+from napari_segxai.methods.activation import grad_pam
 from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, shares
-from napari_segxai.models.ground_truth import Truth, truth_labels
+from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
-
-Ablation = Literal["mean", "zero", "both"]
-"""How a causal check takes a network layer away: see `causal_check`."""
-
-METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
-    "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
-    "seg-hires-grad-cam": lambda a, g, options: seg_hires_grad_cam.cam(a, g),
-    "seg-xres-cam": lambda a, g, options: seg_xres_cam.cam(a, g, options.window, options.pooling),
-    "layer-cam": lambda a, g, options: layer_cam.cam(a, g),
-    "grad-pam": lambda a, g, options: grad_pam.cam(a, g, options.aggregate),
-}
-"""The methods whose maps can be made for all layers from the same passes."""
 
 
 def information_flow(
@@ -113,62 +93,6 @@ def information_flow(
     return finish(information_flow_steps(**asked, **params), progress)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An information flow that has been checked and can be run.
-
-    Attributes
-    ----------
-    jobs
-        By label: what `explain` would be asked.
-    layers
-        The network layers, in order of execution.
-    truth
-        In the form of a prediction, or None.
-    causal, ablation
-        Whether `causal_check` is run as well, and how.
-    warnings
-        What was done to bring the truth to the image grid.
-    """
-
-    jobs: dict[str, ExplanationPlan]
-    layers: tuple[NetworkLayer, ...]
-    truth: np.ndarray | None = None
-    causal: bool = False
-    ablation: Ablation = "mean"
-    warnings: Sequence[str] = ()
-
-    @property
-    def passes(self) -> Passes:
-        """The passes that are expected."""
-        job = next(iter(self.jobs.values()))
-        each = job.options.pixels if job.method.name == "grad-pam" else 1
-        forward = 1 + (lesion_passes(self.layers, self.ablation) if self.causal else 0)
-        return Passes(forward, len(self.jobs) * each)
-
-    def steps(self) -> Steps[Flow]:
-        """Run; see `information_flow_steps`."""
-        return _flow(self)
-
-
-def lesion_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:
-    """Return how many forward passes `causal_check` needs at most."""
-    return (1 + 2 * len(layers)) * len(_fills(ablation))
-
-
-def _fills(ablation: str) -> tuple[Fill, ...]:
-    """Return the kinds of ablation to run.
-
-    Raises
-    ------
-    UserError
-        For another word.
-    """
-    if ablation not in get_args(Ablation):
-        raise UserError(f"ablation {ablation!r} is unknown; choose {', '.join(get_args(Ablation))}.")
-    return ("mean", "zero") if ablation == "both" else (ablation,)
-
-
 def information_flow_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -176,104 +100,24 @@ def information_flow_steps(
     **asked: Any,
 ) -> Steps[Flow]:
     """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
-    return plan_flow(model, image, labels, **asked).steps()
-
-
-def plan_flow(
-    model: SegmentationModel | nn.Module | str | Path,
-    image: Image | np.ndarray,
-    labels: Sequence[str | int] | None = None,
-    *,
-    method: str = "seg-grad-cam",
-    layers: Sequence[str] | str | None = None,
-    region: Region = None,
-    truth: Truth | None = None,
-    score: str = "logit",
-    reduction: str = "mean",
-    slice: int | None = None,
-    axis: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    causal: bool = False,
-    ablation: Ablation = "mean",
-    **params: Any,
-) -> Plan:
-    """Check everything about an `information_flow` that can be checked without running the network.
-
-    Raises
-    ------
-    UserError
-        For anything that was asked wrongly.
-    """
-    _fills(ablation)  # raises
-    if method not in METHODS:
-        raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
-    if not isinstance(model, SegmentationModel):
-        model = load_model(model)
-    image = as_image(image, model, axis)
-    if isinstance(labels, str | int):
-        labels = [labels]
-    chosen = labels if labels is not None else model.labels[1:]
-    names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
-    if not names:
-        raise UserError(f"choose a label at least; {model.name} has {', '.join(model.labels)}.")
-    found = _chosen_layers(model, layers)
-    if model.slices(image) is not None and slice is None:
-        raise UserError(
-            f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
-        )
-    jobs = {
-        name: ExplanationPlan.make(
-            model,
-            image,
-            Target(name, region=region, score=score, reduction=reduction),
-            method,
-            seed=seed,
-            device=device,
-            slice=slice,
-            layer=found[0].name,
-            **params,
-        )
-        for name in names
-    }
-    values, notes = (
-        (None, [])
-        if truth is None
-        else truth_labels(truth, image, model, [model.label_index(name) for name in names])
-    )
-    return Plan(jobs, found, values, causal, ablation, notes)
-
-
-def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
-    if not model.has_layers:
-        model.find_layer("bottleneck")  # raises, saying why and what to use
-    if layers is None:
-        found = model.outline
-    elif layers == "all":
-        found = model.example_layers
-    else:
-        named = {model.find_layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
-        found = tuple(layer for layer in model.example_layers if layer.name in named)
-    if not found:
-        raise UserError(f"{model.name} has no network layers that can be named.")
-    return found
+    return flow_steps(FlowPlan.make(model, image, labels, **asked))
 
 
 @in_usual_modes
-def _flow(plan: Plan) -> Steps[Flow]:
+def flow_steps(plan: FlowPlan) -> Steps[Flow]:
+    """Run a plan; see `information_flow_steps`."""
     start = time.perf_counter()
-    jobs, layers, truth = plan.jobs, plan.layers, plan.truth
-    job = next(iter(jobs.values()))
-    model, index = job.model, job.slices[0]
+    asked, layers, truth = plan.first, plan.layers, plan.truth
+    model, index = asked.model, asked.slices[0]
     known = partial(where, overlapping=model.overlapping)
-    with model.in_use(job.device), guarded(job.device):
-        prepared = model.prepare(job.image, index)
+    with model.in_use(asked.device), guarded(asked.device):
+        prepared = model.prepare(asked.image, index)
         planned = plan.passes
         questions = {
             name: Question(
-                model, job.image, prepared, j.target, device=job.device, seed=job.seed, planned=planned
+                model, asked.image, prepared, one.target, device=one.device, seed=one.seed, planned=planned
             )
-            for name, j in jobs.items()
+            for name, one in plan.plans.items()
         }
         first = next(iter(questions.values()))
         for question in questions.values():
@@ -282,15 +126,15 @@ def _flow(plan: Plan) -> Steps[Flow]:
         yield first.step("forward pass")
         flow = Flow(
             model,
-            job.image,
-            job.method.name,
-            job.options,
+            asked.image,
+            asked.method.name,
+            asked.options,
             tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
-            tuple(jobs),
+            tuple(plan.plans),
             {},
             first.passes,
             warnings=[*plan.warnings, *prepared.notes],
-            jobs=jobs,
+            plans=plan.plans,
             questions=questions,
         )
         with torch.no_grad():
@@ -298,7 +142,9 @@ def _flow(plan: Plan) -> Steps[Flow]:
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(tape.logits)
             place = prepared.placement
-            true = None if truth is None else place.mask_to_grid(known(truth, question.label)).to(job.device)
+            true = (
+                None if truth is None else place.mask_to_grid(known(truth, question.label)).to(asked.device)
+            )
             yield from _one_label(flow, tape, features, question, true, last=position + 1 == len(questions))
             yield question.step(f"backward pass of {name}")
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
@@ -326,7 +172,7 @@ def _one_label(
 ) -> Steps[None]:
     """Fill in the tiles of one label; passes counted and reported."""
     label = flow.model.labels[question.label]
-    layers, options = flow.layers, flow.jobs[label].options
+    layers, options = flow.layers, flow.options
     maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
     norms = [torch.zeros((), device=question.device) for _ in layers]
     combine = METHODS[flow.method]
@@ -402,7 +248,7 @@ def causal_check(
 
 def causal_check_steps(flow: Flow, ablation: Ablation = "mean") -> Steps[Flow]:
     """`causal_check`, one step at a time; another kind of ablation is refused at the call."""
-    _fills(ablation)
+    fills(ablation)
     return _checked(flow, ablation)
 
 
@@ -410,7 +256,7 @@ def causal_check_steps(flow: Flow, ablation: Ablation = "mean") -> Steps[Flow]:
 def _checked(flow: Flow, ablation: Ablation) -> Steps[Flow]:
     first = flow.questions[flow.labels[0]]
     done = flow.passes.cost
-    first.planned = Passes(done + lesion_passes(flow.layers, ablation))
+    first.planned = Passes(done + ablation_passes(flow.layers, ablation))
     with flow.model.in_use(first.device), guarded(first.device):
         yield from _causal(flow, ablation)
     advise(flow)
@@ -419,7 +265,7 @@ def _checked(flow: Flow, ablation: Ablation) -> Steps[Flow]:
 
 def _causal(flow: Flow, ablation: Ablation) -> Steps[None]:
     first = flow.questions[flow.labels[0]]
-    for fill in _fills(ablation):
+    for fill in fills(ablation):
         end = "_zero" if fill == "zero" else ""
         found = yield from lesions(first, flow.layers, fill)
         for label, question in flow.questions.items():

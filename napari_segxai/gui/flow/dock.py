@@ -14,8 +14,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_segxai.analyses.flow.plan import FlowPlan, ablation_passes
 from napari_segxai.analyses.flow.result import Flow
-from napari_segxai.analyses.flow.run import Plan, causal_check_steps, lesion_passes, plan_flow
+from napari_segxai.analyses.flow.run import causal_check_steps, flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.gui import worker
@@ -99,7 +100,7 @@ class FlowDock(QWidget):
         entry = self.model_box.entry
         return self.image_box.shown(entry.card if entry is not None else None)
 
-    def plan(self) -> Plan:
+    def plan(self) -> FlowPlan:
         """Return the flow that the form describes, checked.
 
         Raises
@@ -121,7 +122,7 @@ class FlowDock(QWidget):
         if chosen == []:
             raise UserError("Tick a network layer at least.")
         target = fields.target_fields
-        return plan_flow(
+        return FlowPlan.make(
             entry.model,
             image,
             fields.label_list.ticked(),
@@ -146,13 +147,13 @@ class FlowDock(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        next(iter(plan.jobs.values())).image.keep()  # all are of one image
+        plan.first.image.keep()
         asked = {
             "source": ref(self.layer),
             "layers": self.fields.layer_picker.chosen(),
             "truth": plan.truth,
         }
-        self._start(plan.steps, partial(self._on_done, plan, asked), "starting")
+        self._start(partial(flow_steps, plan), partial(self._on_done, plan, asked), "starting")
 
     def causal_check(self) -> None:
         """Start measuring what the prediction loses without each network layer."""
@@ -179,11 +180,11 @@ class FlowDock(QWidget):
     def _on_step(self, step: Step) -> None:
         self.run_bar.report(step)
 
-    def _on_done(self, plan: Plan, asked: dict[str, Any], outcome: worker.Outcome) -> None:
+    def _on_done(self, plan: FlowPlan, asked: dict[str, Any], outcome: worker.Outcome) -> None:
         flow = outcome.result
         if self._ended(outcome, "; there is nothing to show" if self.flow is None else ""):
-            job = next(iter(plan.jobs.values()))
-            learn_speed(job.model, job.image, job.slices[0], flow.passes, flow.seconds)
+            first = plan.first
+            learn_speed(first.model, first.image, first.slices[0], flow.passes, flow.seconds)
             self.flow, self._asked = flow, asked
             self.results.set_flow(flow)
             self.sides.fold()
@@ -192,8 +193,8 @@ class FlowDock(QWidget):
             self.run_bar.set_ended(
                 f"Done in {duration(flow.seconds)} · {labels} at {len(flow.layers)} network layers"
             )
-            passes = Passes(lesion_passes(flow.layers))
-            cost = estimate(job.model, job.image, job.slices[0], passes)
+            passes = Passes(ablation_passes(flow.layers))
+            cost = estimate(first.model, first.image, first.slices[0], passes)
             self.fields.causal.setToolTip(
                 "What does the prediction lose when a network layer, or its skip connection alone, is taken away?\n"
                 f"At most {cost} for each kind of ablation."
@@ -304,8 +305,8 @@ class FlowDock(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        job = next(iter(plan.jobs.values()))
-        self.run_bar.set_ready(estimate(job.model, job.image, job.slices[0], plan.passes))
+        first = plan.first
+        self.run_bar.set_ready(estimate(first.model, first.image, first.slices[0], plan.passes))
 
     def _connect(self) -> None:
         fields, target = self.fields, self.fields.target_fields

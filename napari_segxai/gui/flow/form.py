@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_segxai.analyses.flow.run import METHODS
+from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.gui.flow.label_list import LabelList
 from napari_segxai.gui.flow.layer_picker import LayerPicker
 from napari_segxai.gui.viewer.dock_layout import lay_out_form

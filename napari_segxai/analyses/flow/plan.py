@@ -1,0 +1,178 @@
+"""Planning an information flow: what is asked is checked, and what it will cost is known, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from torch import Tensor, nn
+
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.image import Image
+from napari_segxai.core.progress import Passes
+from napari_segxai.core.target import Region, Target
+from napari_segxai.engine.primitives.mean_ablation import Fill
+from napari_segxai.methods.activation import (
+    grad_pam,
+    layer_cam,
+    seg_grad_cam,
+    seg_hires_grad_cam,
+    seg_xres_cam,
+)
+from napari_segxai.models.ground_truth import Truth, truth_labels
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
+
+Ablation = Literal["mean", "zero", "both"]
+"""How a causal check takes a network layer away: see `causal_check`."""
+
+METHODS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+    "seg-grad-cam": lambda a, g, options: seg_grad_cam.cam(a, g),
+    "seg-hires-grad-cam": lambda a, g, options: seg_hires_grad_cam.cam(a, g),
+    "seg-xres-cam": lambda a, g, options: seg_xres_cam.cam(a, g, options.window, options.pooling),
+    "layer-cam": lambda a, g, options: layer_cam.cam(a, g),
+    "grad-pam": lambda a, g, options: grad_pam.cam(a, g, options.aggregate),
+}
+"""The methods whose maps can be made for all layers from the same passes."""
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """What has been checked and can be run as an information flow; it runs nothing.
+
+    Attributes
+    ----------
+    plans
+        By label: what `explain` would be asked; all are of one model and one image.
+    layers
+        The network layers, in order of execution.
+    truth
+        In the form of a prediction, or None.
+    causal, ablation
+        Whether `causal_check` is run as well, and how.
+    warnings
+        What was done to bring the truth to the image grid.
+    """
+
+    plans: dict[str, ExplanationPlan]
+    layers: tuple[NetworkLayer, ...]
+    truth: np.ndarray | None = None
+    causal: bool = False
+    ablation: Ablation = "mean"
+    warnings: Sequence[str] = ()
+
+    @property
+    def first(self) -> ExplanationPlan:
+        """The plan of the first label: model, image, method, slice, seed and device are those of all."""
+        return next(iter(self.plans.values()))
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected."""
+        each = self.first.options.pixels if self.first.method.name == "grad-pam" else 1
+        forward = 1 + (ablation_passes(self.layers, self.ablation) if self.causal else 0)
+        return Passes(forward, len(self.plans) * each)
+
+    @classmethod
+    def make(
+        cls,
+        model: SegmentationModel | nn.Module | str | Path,
+        image: Image | np.ndarray,
+        labels: Sequence[str | int] | None = None,
+        *,
+        method: str = "seg-grad-cam",
+        layers: Sequence[str] | str | None = None,
+        region: Region = None,
+        truth: Truth | None = None,
+        score: str = "logit",
+        reduction: str = "mean",
+        slice: int | None = None,
+        axis: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        causal: bool = False,
+        ablation: Ablation = "mean",
+        **params: Any,
+    ) -> FlowPlan:
+        """Check everything about an `information_flow` that can be checked without running the network.
+
+        Raises
+        ------
+        UserError
+            For anything that was asked wrongly.
+        """
+        fills(ablation)  # raises
+        if method not in METHODS:
+            raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
+        if not isinstance(model, SegmentationModel):
+            model = load_model(model)
+        image = as_image(image, model, axis)
+        if isinstance(labels, str | int):
+            labels = [labels]
+        chosen = labels if labels is not None else model.labels[1:]
+        names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
+        if not names:
+            raise UserError(f"choose a label at least; {model.name} has {', '.join(model.labels)}.")
+        found = _chosen_layers(model, layers)
+        if model.slices(image) is not None and slice is None:
+            raise UserError(
+                f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
+            )
+        plans = {
+            name: ExplanationPlan.make(
+                model,
+                image,
+                Target(name, region=region, score=score, reduction=reduction),
+                method,
+                seed=seed,
+                device=device,
+                slice=slice,
+                layer=found[0].name,
+                **params,
+            )
+            for name in names
+        }
+        values, notes = (
+            (None, [])
+            if truth is None
+            else truth_labels(truth, image, model, [model.label_index(name) for name in names])
+        )
+        return cls(plans, found, values, causal, ablation, notes)
+
+
+def ablation_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:
+    """Return how many forward passes `causal_check` needs at most."""
+    return (1 + 2 * len(layers)) * len(fills(ablation))
+
+
+def fills(ablation: str) -> tuple[Fill, ...]:
+    """Return the kinds of ablation to run.
+
+    Raises
+    ------
+    UserError
+        For another word.
+    """
+    if ablation not in get_args(Ablation):
+        raise UserError(f"ablation {ablation!r} is unknown; choose {', '.join(get_args(Ablation))}.")
+    return ("mean", "zero") if ablation == "both" else (ablation,)
+
+
+def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
+    if not model.has_layers:
+        model.find_layer("bottleneck")  # raises, saying why and what to use
+    if layers is None:
+        found = model.outline
+    elif layers == "all":
+        found = model.example_layers
+    else:
+        named = {model.find_layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
+        found = tuple(layer for layer in model.example_layers if layer.name in named)
+    if not found:
+        raise UserError(f"{model.name} has no network layers that can be named.")
+    return found
