@@ -51,7 +51,6 @@ def method():
 
         known = {
             "title": name,
-            "family": "test",
             "question": "evidence",
             "summary": "",
             "source": "",
@@ -64,7 +63,7 @@ def method():
     methods.all_methods()
     yield add
     for name in added:
-        methods._methods.pop(name)
+        methods._known._things.pop(name)
 
 
 def edge_filter(question):

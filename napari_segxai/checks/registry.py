@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from napari_segxai import checks
-from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import Parameter, parameters
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.registry import Registry
 
 if TYPE_CHECKING:
     from napari_segxai.checks.context import Subject, Tally
@@ -123,7 +119,7 @@ class Check:
     @property
     def doc(self) -> str:
         """What its file says of it."""
-        return sys.modules[self.run.__module__].__doc__ or ""
+        return getattr(sys.modules.get(self.run.__module__), "__doc__", None) or self.run.__doc__ or ""
 
     def as_json(self) -> dict[str, Any]:
         """Describe the check for a listing."""
@@ -132,7 +128,7 @@ class Check:
         return {**{word: getattr(self, word) for word in words}, "parameters": own}
 
 
-_checks: dict[str, Check] = {}
+_known: Registry[Check] = Registry("check", "napari_segxai.checks", "napari_segxai.checks")
 
 
 def check(
@@ -141,16 +137,10 @@ def check(
     """Register the decorated generator function as the check `name`; see `Check` for the arguments."""
 
     def register(run: Run) -> Run:
-        _checks[name] = Check(name, title, question, source, cost, options, run, passes)
+        _known.add(name, Check(name, title, question, source, cost, options, run, passes), run)
         return run
 
     return register
-
-
-@cache
-def _load_all() -> None:
-    for info in pkgutil.iter_modules(checks.__path__):
-        importlib.import_module(f"{checks.__name__}.{info.name}")
 
 
 ORDER = (
@@ -167,9 +157,8 @@ ORDER = (
 
 def all_checks() -> tuple[Check, ...]:
     """Return all checks, in the order in which they are told."""
-    _load_all()
     places = {name: place for place, name in enumerate(ORDER)}
-    return tuple(sorted(_checks.values(), key=lambda c: (places.get(c.name, len(places)), c.name)))
+    return tuple(sorted(_known.all(), key=lambda c: (places.get(c.name, len(places)), c.name)))
 
 
 def find_check(name: str) -> Check:
@@ -180,10 +169,7 @@ def find_check(name: str) -> Check:
     UserError
         If there is none, with the nearest names.
     """
-    _load_all()
-    if name not in _checks:
-        raise UserError(f"there is no check {name!r}; {nearest(name, sorted(_checks))}")
-    return _checks[name]
+    return _known.find(name)
 
 
 def told(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -29,6 +29,7 @@ from napari_segxai.cli.common import (
     end_as_stopped,
     load,
     parameter_line,
+    plugin_notes,
     read_frame,
     read_parameters,
     read_region_option,
@@ -62,7 +63,7 @@ class _Group(typer.core.TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with _one_line(ctx):
+        with _one_line(ctx), plugin_notes():
             result = super().invoke(ctx)
             _flush()
             return result

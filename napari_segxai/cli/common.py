@@ -6,7 +6,9 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.registry import PluginWarning
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -240,3 +243,19 @@ def read_truth_option(texts: list[str] | None) -> Image | dict[str, Image] | Non
     if any(not equals or not name for name, equals, _ in pairs) or len(set(names)) < len(names):
         raise UserError("--truth is one file of label values, or LABEL=FILE once for every label.")
     return {name: read_image(path.strip()) for name, (_, _, path) in zip(names, pairs, strict=True)}
+
+
+@contextmanager
+def plugin_notes() -> Iterator[None]:
+    """While open, what is said of another package's plug-in is a line like any other note."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, PluginWarning):
+                print(f"note: {message}", file=sys.stderr)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = told
+        yield

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
-from napari_segxai import methods
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.registry import Registry
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
@@ -28,6 +26,14 @@ QUESTIONS = {
     "trust": "Can I trust it?",
 }
 """What a method answers, by the word that its registration says; methods are listed in this order."""
+
+FAMILIES = {
+    "activation": "intermediate features",
+    "gradient": "input space",
+    "perturbation": "perturbation",
+    "counterfactual": "adversarial and counterfactual",
+}
+"""What the methods of a folder work on."""
 
 START_HERE = ("misure", "seg-hires-grad-cam", "occlusion")
 """Methods for a first look: one that says what was needed, one that takes a single pass, one that hides parts."""
@@ -88,7 +94,7 @@ class Method:
     title
         For people.
     family
-        What the method works on.
+        What the method works on, by its folder (`FAMILIES`); of a method from elsewhere, where it comes from.
     question
         What it answers, one of `QUESTIONS`.
     needs
@@ -192,14 +198,13 @@ class Method:
         }
 
 
-_methods: dict[str, Method] = {}
+_known: Registry[Method] = Registry("method", "napari_segxai.methods", "napari_segxai.methods")
 
 
 def explainer(
     name: str,
     *,
     title: str,
-    family: str,
     question: str,
     summary: str,
     unit: str | Callable[[Any], str],
@@ -215,11 +220,11 @@ def explainer(
         raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
 
     def register(run: Run) -> Run:
-        module = importlib.import_module(run.__module__)
-        _methods[name] = Method(
+        module = sys.modules.get(run.__module__)
+        method = Method(
             name=name,
             title=title,
-            family=family,
+            family=_family(run.__module__),
             question=question,
             needs=tuple(needs),
             summary=summary,
@@ -230,24 +235,26 @@ def explainer(
             passes=passes,
             presets=presets or {},
             needs_drawn=needs_drawn,
-            doc=module.__doc__ or "",
+            doc=getattr(module, "__doc__", None) or run.__doc__ or "",
         )
+        _known.add(name, method, run)
         return run
 
     return register
 
 
-@cache
-def _load_all() -> None:
-    for info in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}."):
-        importlib.import_module(info.name)
+def _family(module: str) -> str:
+    """Return what the methods of a module work on; where they come from, if they are none of this package's."""
+    if module.startswith("napari_segxai.methods."):
+        folder = module.split(".")[2]
+        return FAMILIES.get(folder, folder)
+    return "own script" if module == "__main__" else module.partition(".")[0]
 
 
 def all_methods() -> tuple[Method, ...]:
     """Return all methods, by question and name."""
-    _load_all()
     order = list(QUESTIONS)
-    return tuple(sorted(_methods.values(), key=lambda m: (order.index(m.question), m.name)))
+    return tuple(sorted(_known.all(), key=lambda m: (order.index(m.question), m.name)))
 
 
 def find_method(name: str) -> Method:
@@ -258,10 +265,7 @@ def find_method(name: str) -> Method:
     UserError
         If there is none, with the nearest names.
     """
-    _load_all()
-    if name not in _methods:
-        raise UserError(f"there is no method {name!r}; {nearest(name, sorted(_methods))}")
-    return _methods[name]
+    return _known.find(name)
 
 
 def for_misses(layers: bool) -> list[str]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_segxai import metrics
-from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.registry import Registry
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation
@@ -75,7 +71,7 @@ class Metric:
         return {**{word: getattr(self, word) for word in words}, "needs": list(self.needs)}
 
 
-_metrics: dict[str, Metric] = {}
+_known: Registry[Metric] = Registry("metric", "napari_segxai.metrics", "napari_segxai.metrics")
 
 
 def metric(
@@ -95,7 +91,7 @@ def metric(
     """Register the decorated function as the metric `name`; see `Metric` for the arguments."""
 
     def register(measure: Measure) -> Measure:
-        _metrics[name] = Metric(
+        found = Metric(
             name=name,
             title=title,
             unit=unit,
@@ -109,21 +105,15 @@ def metric(
             measure=measure,
             chance=chance,
         )
+        _known.add(name, found, measure)
         return measure
 
     return register
 
 
-@cache
-def _load_all() -> None:
-    for info in pkgutil.iter_modules(metrics.__path__):
-        importlib.import_module(f"{metrics.__name__}.{info.name}")
-
-
 def all_metrics() -> tuple[Metric, ...]:
     """Return all metrics, by family and name."""
-    _load_all()
-    return tuple(sorted(_metrics.values(), key=lambda m: (m.family, m.name)))
+    return tuple(sorted(_known.all(), key=lambda m: (m.family, m.name)))
 
 
 def find_metric(name: str) -> Metric:
@@ -134,7 +124,4 @@ def find_metric(name: str) -> Metric:
     UserError
         If there is none, with the nearest names.
     """
-    _load_all()
-    if name not in _metrics:
-        raise UserError(f"there is no metric {name!r}; {nearest(name, sorted(_metrics))}")
-    return _metrics[name]
+    return _known.find(name)

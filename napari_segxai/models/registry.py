@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,17 +11,12 @@ from torch import nn
 
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
-from napari_segxai.models import formats
 from napari_segxai.models.card import ModelCard, as_card, read_card
+from napari_segxai.models.formats.registry import all_formats
 from napari_segxai.models.segmentation import SegmentationModel
 
 _registered: dict[str, SegmentationModel] = {}
 _told: list[Callable[[], None]] = []
-
-
-def _formats() -> list[ModuleType]:
-    names = sorted(info.name for info in pkgutil.iter_modules(formats.__path__))
-    return [importlib.import_module(f"{formats.__name__}.{name}") for name in names]
 
 
 def load_model(
@@ -77,7 +69,7 @@ def load_model(
         candidates.append(user_path(source))
     elif isinstance(source, Path):
         candidates = [user_path(source)]
-    for format_ in _formats():
+    for format_ in all_formats():
         for candidate in candidates:
             if format_.handles(candidate):
                 with torch.inference_mode(False):  # of which weights would keep that they have no gradients

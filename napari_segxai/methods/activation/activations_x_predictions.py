@@ -37,7 +37,6 @@ class Options:
 @explainer(
     "activations-x-predictions",
     title="Activations x predictions",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="which features are active where the label is predicted, and where else they are",

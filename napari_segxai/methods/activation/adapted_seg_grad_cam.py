@@ -34,7 +34,6 @@ class Options:
 @explainer(
     "adapted-seg-grad-cam",
     title="Adapted Seg-Grad-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="what the whole decoder attends to, channel by channel",

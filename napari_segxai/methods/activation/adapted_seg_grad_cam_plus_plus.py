@@ -33,7 +33,6 @@ class Options:
 @explainer(
     "adapted-seg-grad-cam-plus-plus",
     title="Adapted Seg-Grad-CAM++",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="what the whole decoder attends to, weighting strong gradients more",

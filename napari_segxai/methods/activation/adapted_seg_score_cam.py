@@ -44,7 +44,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "adapted-seg-score-cam",
     title="Adapted Seg-Score-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="what the whole decoder attends to, tried out with masks instead of gradients",

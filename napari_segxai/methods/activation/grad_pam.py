@@ -39,7 +39,6 @@ class Options:
 @explainer(
     "grad-pam",
     title="Grad-PAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer the evidence for single pixels lies",

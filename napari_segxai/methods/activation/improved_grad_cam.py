@@ -36,7 +36,6 @@ class Options:
 @explainer(
     "improved-grad-cam",
     title="Improved Grad-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels of a network layer speak for the pixels that the network is sure of",

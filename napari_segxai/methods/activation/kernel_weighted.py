@@ -67,7 +67,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "kernel-weighted",
     title="Kernel-weighted contribution",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="which kernels of a convolution the label depends on, and which bring it about alone",

@@ -32,7 +32,6 @@ class Options:
 @explainer(
     "layer-cam",
     title="Layer-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer active features push the label, counting only pushes upwards",

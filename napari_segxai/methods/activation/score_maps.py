@@ -42,7 +42,6 @@ class Options:
 @explainer(
     "score-maps",
     title="Score maps",
-    family="intermediate features",
     question="evidence",
     summary="what the network says about each region of the image, best regions first",
     unit="mean {score} of the region",

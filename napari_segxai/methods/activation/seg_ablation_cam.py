@@ -45,7 +45,6 @@ class Options:
 @explainer(
     "seg-ablation-cam",
     title="Seg-Ablation-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="which feature channels the label would miss if they were gone",

@@ -38,7 +38,6 @@ class Options:
 @explainer(
     "seg-cam",
     title="Seg-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="how the last features add up to the label, from the weights of a 1x1 head",

@@ -42,7 +42,6 @@ class Options:
 @explainer(
     "seg-eigen-cam",
     title="Seg-Eigen-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="the pattern that dominates a network layer; without gradients the same for every label",

@@ -38,7 +38,6 @@ class Options:
 @explainer(
     "seg-grad-cam",
     title="Seg-Grad-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels of a network layer speak for the label, wherever they are active",

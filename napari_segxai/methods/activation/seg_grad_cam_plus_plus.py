@@ -36,7 +36,6 @@ class Options:
 @explainer(
     "seg-grad-cam-plus-plus",
     title="Seg-Grad-CAM++",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels speak for the label, weighting places with a strong gradient more",

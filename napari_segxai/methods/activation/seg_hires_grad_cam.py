@@ -35,7 +35,6 @@ class Options:
 @explainer(
     "seg-hires-grad-cam",
     title="Seg-HiRes-Grad-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer the activations push the label's score up or down",

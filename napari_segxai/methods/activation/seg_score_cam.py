@@ -43,7 +43,6 @@ class Options:
 @explainer(
     "seg-score-cam",
     title="Seg-Score-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers",),
     summary="which feature channels keep the label in the segmentation when only what they see is shown",

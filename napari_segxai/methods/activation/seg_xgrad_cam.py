@@ -34,7 +34,6 @@ class Options:
 @explainer(
     "seg-xgrad-cam",
     title="Seg-XGrad-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="which feature channels speak for the label, where they are active",

@@ -41,7 +41,6 @@ class Options:
 @explainer(
     "seg-xres-cam",
     title="Seg-XRes-CAM",
-    family="intermediate features",
     question="layer",
     needs=("network layers", "gradients"),
     summary="where in a network layer evidence for the label lies, at a resolution of your choice",

@@ -91,7 +91,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "adversarial-attack",
     title="Adversarial attack",
-    family="adversarial and counterfactual",
     question="trust",
     needs=("gradients",),
     summary="how far a gradient map, or the segmentation, moves under a change that can hardly be seen",

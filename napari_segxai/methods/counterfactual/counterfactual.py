@@ -101,7 +101,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "counterfactual",
     title="Counterfactual",
-    family="adversarial and counterfactual",
     question="what-if",
     summary="a small change of the image that makes the object vanish from the segmentation, or appear in it",
     unit=lambda options: (

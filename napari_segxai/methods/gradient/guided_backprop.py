@@ -68,7 +68,6 @@ class Options:
 @explainer(
     "guided-backprop",
     title="Guided backpropagation",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="which structures of the image early layers saw on the way to the label",

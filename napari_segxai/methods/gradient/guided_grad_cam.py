@@ -47,7 +47,6 @@ class Options:
 @explainer(
     "guided-grad-cam",
     title="Guided Grad-CAM",
-    family="input space",
     question="layer",
     needs=("network layers", "gradients"),
     summary="which structures early layers saw, where a network layer speaks for the label",

@@ -80,7 +80,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "guided-integrated-gradients",
     title="Guided integrated gradients",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on a path through what matters least first",

@@ -35,7 +35,6 @@ class Options:
 @explainer(
     "input-x-gradient",
     title="Input x gradient",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="what every pixel adds to the score, as far as the network is linear",

@@ -57,7 +57,6 @@ class Options:
 @explainer(
     "integrated-gradients",
     title="Integrated gradients",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="how much every pixel adds to the score on the way from a baseline to the image",

@@ -53,7 +53,6 @@ class Options:
 @explainer(
     "smooth-grad",
     title="SmoothGrad",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="where a small change of brightness would change the score most, whatever the noise in the image",

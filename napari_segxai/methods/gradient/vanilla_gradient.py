@@ -38,7 +38,6 @@ class Options:
 @explainer(
     "vanilla-gradient",
     title="Vanilla gradient",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="where a small change of brightness would change the score most",

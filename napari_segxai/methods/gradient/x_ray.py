@@ -90,7 +90,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "x-ray",
     title="X-ray of a thin object",
-    family="input space",
     question="evidence",
     needs=("gradients",),
     summary="what the network looks at along a thin object, and how far from each end, junction and middle",

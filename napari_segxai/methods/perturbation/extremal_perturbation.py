@@ -95,7 +95,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "extremal-perturbation",
     title="Extremal perturbation",
-    family="perturbation",
     question="need",
     needs=("gradients",),
     summary="the smooth mask of a given area that keeps the most of the object, for several areas",

@@ -74,7 +74,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "grid-saliency",
     title="Grid saliency",
-    family="perturbation",
     question="need",
     needs=("gradients",),
     summary="the least of an object's surroundings that the network needs to see the object as it does",

@@ -60,7 +60,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "kernel-shap",
     title="Kernel SHAP",
-    family="perturbation",
     question="evidence",
     summary="how much of the score each part of the image contributes; the shares add up",
     unit="part of the {worth}, by cell",

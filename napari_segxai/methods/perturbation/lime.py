@@ -59,7 +59,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "lime",
     title="LIME",
-    family="perturbation",
     question="evidence",
     summary="a linear model of what the network does near this image, superpixel by superpixel",
     unit="{worth} that the superpixel adds",

@@ -106,7 +106,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "misure",
     title="MiSuRe",
-    family="perturbation",
     question="need",
     needs=("gradients",),
     summary="what the network needed to see: the smallest part of the image that still gives this segmentation",

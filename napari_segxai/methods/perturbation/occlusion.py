@@ -85,7 +85,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "occlusion",
     title="Occlusion",
-    family="perturbation",
     question="what-if",
     summary="what the target loses when a part of the image is hidden",
     unit="{worth} lost when hidden",

@@ -85,7 +85,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "rise",
     title="RISE",
-    family="perturbation",
     question="need",
     summary="which parts of the image, when kept, keep the object in the segmentation",
     unit=lambda options: ("mean" if options.normalise else "sum") + " {worth} of copies that show the pixel",

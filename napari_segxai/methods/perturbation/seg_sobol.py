@@ -79,7 +79,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     "seg-sobol",
     title="Seg-Sobol",
-    family="perturbation",
     question="evidence",
     summary="in how much of the score's variance each part of the image has a hand, alone and with others",
     unit="share of the variance of the {worth}",

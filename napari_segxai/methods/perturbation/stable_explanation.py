@@ -125,7 +125,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     NAME,
     title="Stable explanation (MeTFA)",
-    family="perturbation",
     question="trust",
     summary="which parts of another method's map stay when the image is disturbed a little",
     unit=lambda options: options.wrapped[0].unit_of(options.wrapped[1]),

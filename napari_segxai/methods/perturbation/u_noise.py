@@ -135,7 +135,6 @@ def _passes(options: Options, size: Size) -> Passes:
 @explainer(
     NAME,
     title="U-Noise",
-    family="perturbation",
     question="need",
     needs=("gradients", "training"),
     summary="where a trained noise network must not disturb the image, if the prediction is to stay",

@@ -7,6 +7,7 @@ from pathlib import Path
 from napari_segxai.datasets.resources import resource
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder
+from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -21,6 +22,7 @@ def handles(source: object) -> bool:
     return isinstance(source, str) and source in names()
 
 
+@model_format("builtin", handles=handles)
 def load(source: str, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Load a built-in model."""
     model = folder.load(names()[source], card=card, trust=trust)

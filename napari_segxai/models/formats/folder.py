@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.weights import load_weights
 from napari_segxai.models.segmentation import SegmentationModel
@@ -18,6 +19,7 @@ def handles(source: object) -> bool:
     return isinstance(source, Path) and (source.is_dir() or (source.name == CARD and source.is_file()))
 
 
+@model_format("folder", handles=handles)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Build the network that the card names and load its weights.
 

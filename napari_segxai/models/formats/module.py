@@ -6,6 +6,7 @@ from torch import nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard
+from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -14,6 +15,7 @@ def handles(source: object) -> bool:
     return isinstance(source, nn.Module)
 
 
+@model_format("module", handles=handles)
 def load(source: nn.Module, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Join a network and its card.
 

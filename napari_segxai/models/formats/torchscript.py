@@ -13,6 +13,7 @@ import torch
 
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.card import ModelCard, read_card
+from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import kind_of
 from napari_segxai.models.loading.weights import _Ignored, read_weights
 from napari_segxai.models.segmentation import SegmentationModel
@@ -45,6 +46,7 @@ def handles(source: object) -> bool:
     return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
 
 
+@model_format("torchscript", handles=handles)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Load a TorchScript file; its card is `card`, or the YAML file of the same name beside it.
 
