@@ -27,8 +27,8 @@ import napari_segxai as sx
 from napari_segxai.core.progress import Passes, finish
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.question import Question
+from napari_segxai.metrics.functional.topology import warping_error
 from napari_segxai.metrics.table import evaluate_steps
-from napari_segxai.metrics.topology import warping_error
 from napari_segxai.models.inference.device import choose_device
 
 MAPS, STEPS = 6, 28

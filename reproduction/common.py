@@ -22,9 +22,9 @@ from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
 from napari_segxai.io.names import file_name
-from napari_segxai.metrics.chance import DRAWS, Chance, random_field
+from napari_segxai.metrics.functional.chance import DRAWS, Chance, random_field
+from napari_segxai.metrics.functional.sufficiency import binarised
 from napari_segxai.metrics.perturbed_copies import ranks
-from napari_segxai.metrics.sufficiency import binarised
 
 Row = dict[str, Any]
 

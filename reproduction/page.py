@@ -21,7 +21,7 @@ from figures import draw
 from reasons import REASONS
 from summary import Line, Verdict, grouped, line, mean, number
 
-from napari_segxai.metrics.chance import CELLS, MARK
+from napari_segxai.metrics.functional.chance import CELLS, MARK
 
 SAYS = {True: "holds", False: "**does not hold**", None: "cannot be told"}
 

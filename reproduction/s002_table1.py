@@ -10,8 +10,8 @@ import time
 
 from common import BASELINE, Case, Row, Settings, Store, cases, firsts, masked
 
-from napari_segxai.metrics.arrays import unit
-from napari_segxai.metrics.localization import energy_inside
+from napari_segxai.metrics.functional.arrays import unit
+from napari_segxai.metrics.functional.localization import energy_inside
 
 NAME = "s002_table1"
 CAMS = {

@@ -10,8 +10,8 @@ import numpy as np
 from common import DEVICE, Case, Row, Settings, Store, cases, firsts, inside_by_chance
 
 import napari_segxai as sx
-from napari_segxai.metrics.layer_maps import shares
-from napari_segxai.metrics.localization import energy_inside, f_score, iou
+from napari_segxai.metrics.functional.layer_maps import shares
+from napari_segxai.metrics.functional.localization import energy_inside, f_score, iou
 
 NAME = "s003_figures"
 METHODS = {"Seg-Grad-CAM": "seg-grad-cam", "Seg-HiRes-Grad-CAM": "seg-hires-grad-cam"}

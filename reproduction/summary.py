@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from common import Row
 
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.ties import above
 
 
 @dataclass(frozen=True)

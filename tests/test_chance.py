@@ -15,9 +15,9 @@ import napari_segxai as sx
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.scores import dice
-from napari_segxai.metrics.chance import DRAWS, MARK, highest, random_field, with_values
-from napari_segxai.metrics.localization import pointing_game
-from napari_segxai.metrics.ties import above, tied
+from napari_segxai.metrics.functional.chance import DRAWS, MARK, highest, random_field, with_values
+from napari_segxai.metrics.functional.localization import pointing_game
+from napari_segxai.metrics.functional.ties import above, tied
 from napari_segxai.models.labelling import is_label
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")

@@ -16,8 +16,8 @@ import napari_segxai as sx
 from napari_segxai.analyses.compare.files import curve_points
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.table import UNDEFINED, number
-from napari_segxai.metrics.chance import MARK
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.chance import MARK
+from napari_segxai.metrics.functional.ties import above
 
 
 class Slow(PatchSwitch):

@@ -13,7 +13,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.explain.result import Explanation, evidence_in_words
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
-from napari_segxai.metrics.mass import mass_per_label
+from napari_segxai.metrics.functional.mass import mass_per_label
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 

@@ -18,7 +18,7 @@ from napari_segxai.analyses.flow import wording
 from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
-from napari_segxai.metrics.layer_maps import Features, describe_map, shares
+from napari_segxai.metrics.functional.layer_maps import Features, describe_map, shares
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 

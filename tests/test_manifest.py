@@ -14,9 +14,9 @@ from napari_segxai.core.options import parameters
 from napari_segxai.datasets.resources import resource
 from napari_segxai.methods.registry import QUESTIONS, START_HERE, all_methods, find_method
 from napari_segxai.metrics.evaluation import Options
-from napari_segxai.metrics.localization import f_score, iou, localisation_error, recall
+from napari_segxai.metrics.functional.localization import f_score, iou, localisation_error, recall
+from napari_segxai.metrics.functional.thresholding import boxed, components
 from napari_segxai.metrics.registry import all_metrics
-from napari_segxai.metrics.thresholding import boxed, components
 
 
 @pytest.fixture(scope="module")

@@ -18,16 +18,16 @@ from napari_segxai.core.progress import Passes, finish
 from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics import sufficiency
 from napari_segxai.metrics import table as evaluate
-from napari_segxai.metrics.channels import channel_importance
 from napari_segxai.metrics.evaluation import Evaluation, Options
-from napari_segxai.metrics.faithfulness import aopc, insertion_deletion, part_sizes
-from napari_segxai.metrics.localization import f_score
+from napari_segxai.metrics.functional import sufficiency
+from napari_segxai.metrics.functional.channel_importance import channel_importance
+from napari_segxai.metrics.functional.faithfulness import aopc, insertion_deletion, part_sizes
+from napari_segxai.metrics.functional.localization import f_score
+from napari_segxai.metrics.functional.thresholding import boxed, region
 from napari_segxai.metrics.perturbed_copies import Reader, crop, in_order, look, ranks
 from napari_segxai.metrics.registry import all_metrics, find_metric
 from napari_segxai.metrics.table import _evaluations, choose, evaluate_steps, object_on_image, planned_passes
-from napari_segxai.metrics.thresholding import boxed, region
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def test_the_curves_equal_a_loop_written_out():
 
 
 def test_area_and_aopc_by_hand():
-    from napari_segxai.metrics.faithfulness import Curve
+    from napari_segxai.metrics.functional.faithfulness import Curve
 
     assert Curve(np.array([0, 0.5, 1]), np.array([1.0, 0.5, 0])).area == 0.5
     assert Curve(np.array([0, 0.25, 1]), np.array([0.0, 1, 1])).area == pytest.approx(0.125 + 0.75)

@@ -9,10 +9,9 @@ from skimage.filters import gaussian
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.evaluation import Evaluation, Options
-from napari_segxai.metrics.registry import all_metrics, find_metric
-from napari_segxai.metrics.simple_points import codes, is_simple, offsets, topological_numbers
-from napari_segxai.metrics.thresholding import boxed
-from napari_segxai.metrics.topology import (
+from napari_segxai.metrics.functional.simple_points import codes, is_simple, offsets, topological_numbers
+from napari_segxai.metrics.functional.thresholding import boxed
+from napari_segxai.metrics.functional.topology import (
     KINDS,
     RESIDUAL_LABELS,
     count_errors,
@@ -20,6 +19,7 @@ from napari_segxai.metrics.topology import (
     residual_picture,
     warping_error,
 )
+from napari_segxai.metrics.registry import all_metrics, find_metric
 
 
 def block(shape, *boxes):
@@ -358,7 +358,7 @@ def test_boxes_that_touch_can_become_one_another(ndim, direction):
 
 
 def test_the_least_of_several_orders_counts():
-    from napari_segxai.metrics.topology import _warp
+    from napari_segxai.metrics.functional.topology import _warp
 
     better = 0
     for seed in range(8):

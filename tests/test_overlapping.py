@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import napari_segxai as sx
 from napari_segxai.methods.registry import all_methods
-from napari_segxai.metrics.mass import mass_per_label
+from napari_segxai.metrics.functional.mass import mass_per_label
 from napari_segxai.metrics.registry import all_metrics
 
 REGIONS = ["background", "whole", "core", "enhancing"]

@@ -21,7 +21,7 @@ from napari_segxai.analyses.sweep.run import (
 )
 from napari_segxai.datasets.resources import resource
 from napari_segxai.methods.registry import all_methods, find_method
-from napari_segxai.metrics.chance import DRAWS, MARK, Chance
+from napari_segxai.metrics.functional.chance import DRAWS, MARK, Chance
 
 GRID = {"lr": [0.001, 0.3], "lam": [0.01, 0.1, 1]}
 METRICS = ["dice-explained", "context-share"]

@@ -25,7 +25,7 @@ from napari_segxai.core.progress import Passes
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.finding import Finding
 from napari_segxai.methods import registry as methods
-from napari_segxai.metrics.similarity import rank_correlation
+from napari_segxai.metrics.functional.similarity import rank_correlation
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 CPU = torch.device("cpu")
@@ -552,7 +552,7 @@ def test_of_an_even_map_no_check_says_that_it_passed(method, ndim):
 
 
 def test_a_correlation_that_random_maps_reach_is_no_agreement():
-    from napari_segxai.metrics.similarity import chance_correlation
+    from napari_segxai.metrics.functional.similarity import chance_correlation
 
     model, image = deep_model(), planted_image()
     ramp = np.linspace(0, 1, 32) + np.linspace(0, 1, 32)[:, None]

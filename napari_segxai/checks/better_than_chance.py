@@ -20,11 +20,11 @@ from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.masking.baselines import HELP, Baseline
-from napari_segxai.metrics.chance import random_field
-from napari_segxai.metrics.faithfulness import RANDOM
-from napari_segxai.metrics.similarity import is_even, mean
+from napari_segxai.metrics.functional.chance import random_field
+from napari_segxai.metrics.functional.faithfulness import RANDOM
+from napari_segxai.metrics.functional.similarity import is_even, mean
+from napari_segxai.metrics.functional.ties import above
 from napari_segxai.metrics.table import choose, evaluate_steps, planned_passes
-from napari_segxai.metrics.ties import above
 
 METRICS = ("insertion-dice", "deletion-dice")
 MAP, EDGES, PREDICTION = "map", "an edge filter", "the prediction itself"

@@ -22,8 +22,8 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.methods.registry import find_method
-from napari_segxai.metrics.similarity import chance_correlation, is_even, rank_correlation
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.similarity import chance_correlation, is_even, rank_correlation
+from napari_segxai.metrics.functional.ties import above
 
 CHEAP = ("seg-grad-cam", "seg-hires-grad-cam", "input-x-gradient", "smooth-grad")
 """In the order in which they are taken, without the method that is checked."""

@@ -15,8 +15,8 @@ from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Steps
-from napari_segxai.metrics.similarity import chance_correlation, is_even, rank_correlation
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.similarity import chance_correlation, is_even, rank_correlation
+from napari_segxai.metrics.functional.ties import above
 
 
 @dataclass(frozen=True)

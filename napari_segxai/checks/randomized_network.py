@@ -29,7 +29,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.metrics.similarity import is_even, mean, partial_correlation, rank_correlation
+from napari_segxai.metrics.functional.similarity import is_even, mean, partial_correlation, rank_correlation
 from napari_segxai.models.segmentation import SegmentationModel
 
 ALIKE = 0.9

@@ -20,9 +20,9 @@ from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.metrics.chance import DRAWS, HIGH, random_field, with_values
-from napari_segxai.metrics.similarity import dice, is_even
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.chance import DRAWS, HIGH, random_field, with_values
+from napari_segxai.metrics.functional.similarity import dice, is_even
+from napari_segxai.metrics.functional.ties import above
 
 
 @dataclass(frozen=True)

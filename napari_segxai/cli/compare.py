@@ -137,7 +137,7 @@ def compare(
 def _print_table(found: Any) -> None:
     """Print a row per map, then why numbers are missing, one line for each reason, and the warnings."""
     from napari_segxai.analyses.compare.files import ARROWS
-    from napari_segxai.metrics.chance import MARK
+    from napari_segxai.metrics.functional.chance import MARK
 
     heads = ["map", *(m.name + ARROWS[m.better] for m in found.metrics), "seconds"]
     rows = [
@@ -164,7 +164,7 @@ def _print_table(found: Any) -> None:
 
 def _levels(found: Any) -> list[str]:
     """Say what random maps reach: a line per metric whose chance level was measured."""
-    from napari_segxai.metrics.chance import HIGH
+    from napari_segxai.metrics.functional.chance import HIGH
 
     lines = []
     for metric in found.metrics:

@@ -13,7 +13,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.paths import user_path
 from napari_segxai.methods.perturbation.u_noise import NAME, NoiseNet, Options, bilateral
-from napari_segxai.metrics.noise import NoiseModel
+from napari_segxai.metrics.functional.noise import NoiseModel
 
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel

@@ -14,16 +14,16 @@ from torch import Tensor
 from napari_segxai.core.options import option
 from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics import sufficiency
-from napari_segxai.metrics.arrays import is_even, unit
-from napari_segxai.metrics.chance import DRAWS
-from napari_segxai.metrics.faithfulness import Direction, between, canvas, shares_of, whole_way
-from napari_segxai.metrics.localization import Form, Ties
-from napari_segxai.metrics.noise import NoiseModel, noise_behind
+from napari_segxai.metrics.functional import sufficiency
+from napari_segxai.metrics.functional.arrays import is_even, unit
+from napari_segxai.metrics.functional.chance import DRAWS
+from napari_segxai.metrics.functional.faithfulness import Direction, between, canvas, shares_of, whole_way
+from napari_segxai.metrics.functional.localization import Form, Ties
+from napari_segxai.metrics.functional.noise import NoiseModel, noise_behind
+from napari_segxai.metrics.functional.thresholding import Keep, Kind, boxed, region, tight_box
+from napari_segxai.metrics.functional.topology import Direction as Warped
+from napari_segxai.metrics.functional.topology import Warping, warping_error
 from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, crop, kept, ranks
-from napari_segxai.metrics.thresholding import Keep, Kind, boxed, region, tight_box
-from napari_segxai.metrics.topology import Direction as Warped
-from napari_segxai.metrics.topology import Warping, warping_error
 
 
 @dataclass(frozen=True)

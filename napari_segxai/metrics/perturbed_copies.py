@@ -19,8 +19,8 @@ from napari_segxai.engine.masking.baselines import Hide
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
-from napari_segxai.metrics.arrays import Box
-from napari_segxai.metrics.thresholding import box_slices
+from napari_segxai.metrics.functional.arrays import Box
+from napari_segxai.metrics.functional.thresholding import box_slices
 from napari_segxai.models.preprocessing.resample import resize
 
 NOWHERE = -1e4

@@ -10,7 +10,7 @@ from napari_segxai.core.registry import Registry
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation
-    from napari_segxai.metrics.faithfulness import Curve
+    from napari_segxai.metrics.functional.faithfulness import Curve
 
 SEED_1 = "Hasany et al., MiSuRe, 2026"
 SEED_2 = "Hasany et al., A guided tour of post-hoc XAI techniques in image segmentation, 2025"

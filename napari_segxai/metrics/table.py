@@ -16,14 +16,20 @@ from napari_segxai.core.options import make_options
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, NotDrawn
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, is_even
-from napari_segxai.metrics.chance import Chance, chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.evaluation import Evaluation, Options
-from napari_segxai.metrics.faithfulness import Curve, control_name, random_map
-from napari_segxai.metrics.noise import NoiseModel
+from napari_segxai.metrics.functional.arrays import ROUNDING, as_map, as_mask, is_even
+from napari_segxai.metrics.functional.chance import (
+    Chance,
+    chance_copies,
+    chance_of,
+    chance_on_image,
+    passes_of,
+)
+from napari_segxai.metrics.functional.faithfulness import Curve, control_name, random_map
+from napari_segxai.metrics.functional.noise import NoiseModel
+from napari_segxai.metrics.functional.sufficiency import THRESHOLDS
 from napari_segxai.metrics.perturbed_copies import Reader, look
 from napari_segxai.metrics.registry import Metric, all_metrics, find_metric
-from napari_segxai.metrics.sufficiency import THRESHOLDS
 
 Row = dict[str, Any]
 

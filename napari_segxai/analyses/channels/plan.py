@@ -13,8 +13,8 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
-from napari_segxai.metrics import channels as measured
-from napari_segxai.metrics.channels import How
+from napari_segxai.metrics.functional import channel_importance as measured
+from napari_segxai.metrics.functional.channel_importance import How
 from napari_segxai.models.segmentation import SegmentationModel
 
 

@@ -11,7 +11,7 @@ from napari_segxai.core.progress import Passes
 from napari_segxai.core.text_table import aligned
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
-from napari_segxai.metrics.channels import How
+from napari_segxai.metrics.functional.channel_importance import How
 
 TABLE = "channels.csv"
 SURE = (TABLE,)

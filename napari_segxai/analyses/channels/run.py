@@ -19,8 +19,8 @@ from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import NotDrawn
-from napari_segxai.metrics import channels as measured
-from napari_segxai.metrics.channels import How
+from napari_segxai.metrics.functional import channel_importance as measured
+from napari_segxai.metrics.functional.channel_importance import How
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.segmentation import SegmentationModel

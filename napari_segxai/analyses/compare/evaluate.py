@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
-from napari_segxai.metrics.noise import NoiseModel
+from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.segmentation import SegmentationModel
 

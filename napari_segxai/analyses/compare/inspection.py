@@ -11,7 +11,7 @@ import torch
 from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
-from napari_segxai.metrics.sufficiency import binarised, perturbation_ratio
+from napari_segxai.metrics.functional.sufficiency import binarised, perturbation_ratio
 from napari_segxai.metrics.table import object_on_image, reader_of
 from napari_segxai.models.inference.memory import guarded
 

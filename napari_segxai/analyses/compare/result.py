@@ -11,8 +11,8 @@ import numpy as np
 from napari_segxai.core.prediction import label_image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.text_table import Rows
-from napari_segxai.metrics.chance import columns
-from napari_segxai.metrics.ties import tied
+from napari_segxai.metrics.functional.chance import columns
+from napari_segxai.metrics.functional.ties import tied
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.explain.result import Explanation

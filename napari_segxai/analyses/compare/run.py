@@ -26,7 +26,7 @@ from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.noise_model import read_noise_model
 from napari_segxai.methods.registry import find_method
-from napari_segxai.metrics.noise import NoiseModel
+from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric, all_metrics
 from napari_segxai.metrics.table import choose, evaluate_steps, planned_passes
 from napari_segxai.models.ground_truth import Truth, truth_of

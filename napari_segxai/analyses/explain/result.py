@@ -101,7 +101,7 @@ class Explanation:
             For every label of the model, by name, in its order: a share in [0, 1], together 1 (unless labels overlap:
             what lies on several counts for each). Empty for a map without positive values. See `metrics.shares.mass_per_label` for other labels than the predicted ones.
         """
-        from napari_segxai.metrics.mass import mass_per_label
+        from napari_segxai.metrics.functional.mass import mass_per_label
 
         found = mass_per_label(
             self.map, self.prediction, self.record.model["labels"], overlapping=self.overlapping

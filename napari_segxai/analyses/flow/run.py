@@ -28,7 +28,7 @@ from napari_segxai.engine.primitives.mean_ablation import lesions
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.activation import grad_pam
-from napari_segxai.metrics.layer_maps import NUMBERS, Features, describe_map, shares
+from napari_segxai.metrics.functional.layer_maps import NUMBERS, Features, describe_map, shares
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer

@@ -14,8 +14,8 @@ from napari_segxai.analyses.sweep.run import best_cells
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
-from napari_segxai.metrics.chance import HIGH, MARK
-from napari_segxai.metrics.ties import tied
+from napari_segxai.metrics.functional.chance import HIGH, MARK
+from napari_segxai.metrics.functional.ties import tied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

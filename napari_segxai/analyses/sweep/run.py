@@ -20,9 +20,9 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import Parameter, make_options
 from napari_segxai.core.progress import Passes, Step, Steps, finish, relay
 from napari_segxai.methods.registry import find_method
-from napari_segxai.metrics.chance import Chance
 from napari_segxai.metrics.evaluation import Options
-from napari_segxai.metrics.ties import above, tied
+from napari_segxai.metrics.functional.chance import Chance
+from napari_segxai.metrics.functional.ties import above, tied
 
 TOGETHER = 8
 """Combinations that are explained side by side: each keeps its masks and maps in memory."""

@@ -31,8 +31,8 @@ from napari_segxai.gui import worker
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.viewer.grid_mode import GridView, layer_of, map_layer, redraw
 from napari_segxai.gui.widgets.fields import plain_label
-from napari_segxai.metrics.chance import MARK, level_words
-from napari_segxai.metrics.ties import above
+from napari_segxai.metrics.functional.chance import MARK, level_words
+from napari_segxai.metrics.functional.ties import above
 
 if TYPE_CHECKING:
     from napari.layers import Layer

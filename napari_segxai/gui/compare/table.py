@@ -15,8 +15,8 @@ from napari_segxai.checks.registry import told
 from napari_segxai.gui.compare.curves import map_colors
 from napari_segxai.gui.widgets.checks_box import verdicts
 from napari_segxai.gui.widgets.metric_list import metric_tip, metric_words
-from napari_segxai.metrics.chance import MARK, columns, short, words
-from napari_segxai.metrics.ties import tied
+from napari_segxai.metrics.functional.chance import MARK, columns, short, words
+from napari_segxai.metrics.functional.ties import tied
 
 UNDEFINED = "–"
 

@@ -26,7 +26,7 @@ from napari_segxai.analyses.sweep.run import Number, Sweep, best_cells
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.gui.widgets.metric_list import metric_tip
-from napari_segxai.metrics.chance import MARK, level_words
+from napari_segxai.metrics.functional.chance import MARK, level_words
 
 BEST = Qt.ItemDataRole.UserRole
 """Whether a cell is framed."""

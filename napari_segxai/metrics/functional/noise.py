@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.arrays import as_map
+from napari_segxai.metrics.functional.arrays import as_map
 from napari_segxai.metrics.registry import metric
 
 if TYPE_CHECKING:

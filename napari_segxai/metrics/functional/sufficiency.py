@@ -20,15 +20,15 @@ from torch import Tensor
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
+from napari_segxai.metrics.functional.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
+from napari_segxai.metrics.functional.thresholding import boxed
+from napari_segxai.metrics.functional.ties import above, tied
 from napari_segxai.metrics.perturbed_copies import Reader, kept, look
 from napari_segxai.metrics.registry import SEED_1, SEED_2, SEED_4, metric
-from napari_segxai.metrics.thresholding import boxed
-from napari_segxai.metrics.ties import above, tied
 
 if TYPE_CHECKING:
     from napari_segxai.metrics.evaluation import Evaluation
-    from napari_segxai.metrics.faithfulness import Curve
+    from napari_segxai.metrics.functional.faithfulness import Curve
 
 SMALLEST_AREA = 0.05
 """Share of the image below which a crop gains nothing in the saliency metric."""
@@ -132,7 +132,7 @@ def dice_explained(
     EmptyRegion
         If there is no object.
     """
-    from napari_segxai.metrics.faithfulness import on_device
+    from napari_segxai.metrics.functional.faithfulness import on_device
 
     reader, hide = Reader(question), question.hide(baseline)
     masks = {
@@ -201,7 +201,7 @@ metric(
     **_RUNS,
 )
 def _over_threshold(e: Evaluation) -> Curve | None:
-    from napari_segxai.metrics.faithfulness import Curve
+    from napari_segxai.metrics.functional.faithfulness import Curve
 
     readings = e.reading("thresholds")
     return None if readings is None else Curve(np.array(THRESHOLDS), readings.dice)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_segxai.metrics.arrays import ROUNDING, is_even
-from napari_segxai.metrics.chance import DRAWS, HIGH, random_field
+from napari_segxai.metrics.functional.arrays import ROUNDING, is_even
+from napari_segxai.metrics.functional.chance import DRAWS, HIGH, random_field
 
 ENOUGH = 2**14
 """Pixels on which the chance level of a rank correlation is measured."""

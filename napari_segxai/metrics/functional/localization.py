@@ -17,9 +17,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.arrays import ROUNDING, as_map, as_mask, check_same_grid, is_even, positive, unit
+from napari_segxai.metrics.functional.arrays import (
+    ROUNDING,
+    as_map,
+    as_mask,
+    check_same_grid,
+    is_even,
+    positive,
+    unit,
+)
+from napari_segxai.metrics.functional.thresholding import Keep, boxed, components
 from napari_segxai.metrics.registry import SEED_4, metric
-from napari_segxai.metrics.thresholding import Keep, boxed, components
 
 Form = Literal["box", "mask"]
 Ties = Literal["any", "all", "share"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.prediction import where
-from napari_segxai.metrics.arrays import as_array, as_mask, check_same_grid, positive
+from napari_segxai.metrics.functional.arrays import as_array, as_mask, check_same_grid, positive
 from napari_segxai.metrics.registry import SEED_1, SEED_2, metric
 
 ZONES = ("boundary", "interior", "context")

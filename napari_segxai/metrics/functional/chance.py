@@ -22,9 +22,9 @@ from torch import Tensor
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
+from napari_segxai.metrics.functional.sufficiency import THRESHOLDS
+from napari_segxai.metrics.functional.ties import above
 from napari_segxai.metrics.perturbed_copies import Copies, Reader, look, ranks
-from napari_segxai.metrics.sufficiency import THRESHOLDS
-from napari_segxai.metrics.ties import above
 from napari_segxai.models.preprocessing.resample import resize
 
 if TYPE_CHECKING:
