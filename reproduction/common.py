@@ -23,8 +23,8 @@ from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
 from napari_segxai.io.names import file_name
 from napari_segxai.metrics.functional.chance import DRAWS, Chance, random_field
+from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.sufficiency import binarised
-from napari_segxai.metrics.perturbed_copies import ranks
 
 Row = dict[str, Any]
 

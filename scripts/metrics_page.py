@@ -129,7 +129,7 @@ def row(metric: Metric, options: list[str]) -> str:
 def section(family: str, metrics: list[Metric], options: dict[str, list[str]]) -> str:
     """Return what the files of a family say, and a table of its metrics."""
     files = dict.fromkeys(metric.measure.__module__ for metric in sorted(metrics, key=lambda m: m.name))
-    own = f"napari_segxai.metrics.functional.{family}"
+    own = f"napari_segxai.metrics.measures.{family}"
     files = sorted(files, key=lambda name: (name != own, name))
     lines = [f"## {family.capitalize()}", ""]
     for file in files:

@@ -24,8 +24,9 @@ from napari_segxai.metrics.functional import sufficiency
 from napari_segxai.metrics.functional.channel_importance import channel_importance
 from napari_segxai.metrics.functional.faithfulness import aopc, insertion_deletion, part_sizes
 from napari_segxai.metrics.functional.localization import f_score
+from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.thresholding import boxed, region
-from napari_segxai.metrics.perturbed_copies import Reader, crop, in_order, look, ranks
+from napari_segxai.metrics.perturbed_copies import Reader, crop, in_order, look
 from napari_segxai.metrics.registry import all_metrics, find_metric
 from napari_segxai.metrics.table import _evaluations, choose, evaluate_steps, object_on_image, planned_passes
 
@@ -108,7 +109,7 @@ def test_the_curves_equal_a_loop_written_out():
 
 
 def test_area_and_aopc_by_hand():
-    from napari_segxai.metrics.functional.faithfulness import Curve
+    from napari_segxai.metrics.functional.curve import Curve
 
     assert Curve(np.array([0, 0.5, 1]), np.array([1.0, 0.5, 0])).area == 0.5
     assert Curve(np.array([0, 0.25, 1]), np.array([0.0, 1, 1])).area == pytest.approx(0.125 + 0.75)
@@ -119,8 +120,8 @@ def test_all_maps_share_their_batches(monkeypatch):
     monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     sizes = []
     with asked() as question:
-        forward = question.forward
-        monkeypatch.setattr(question, "forward", lambda x: sizes.append(len(x)) or forward(x))
+        forward = question.executor.forward
+        monkeypatch.setattr(question.executor, "forward", lambda x: sizes.append(len(x)) or forward(x))
         maps = {f"map {k}": np.random.default_rng(k).random((32, 32)) for k in range(6)}
         finish(insertion_deletion(question, maps, steps=28))
     copies = 6 * 2 * 27 + 1  # between none and all; the empty canvas is one for all
@@ -144,14 +145,14 @@ def test_running_out_of_memory_costs_a_batch_not_the_result(monkeypatch):
         expected = finish(insertion_deletion(question, {"cause": cause()}))["cause"]
     monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     with asked() as question:
-        forward = question.forward
+        forward = question.executor.forward
 
         def scarce(x):
             if len(x) > 2:
                 raise torch.OutOfMemoryError("no memory")
             return forward(x)
 
-        monkeypatch.setattr(question, "forward", scarce)
+        monkeypatch.setattr(question.executor, "forward", scarce)
         found = finish(insertion_deletion(question, {"cause": cause()}))["cause"]
     np.testing.assert_allclose(found.insertion.dice, expected.insertion.dice, atol=1e-6)
     np.testing.assert_allclose(found.deletion.dice, expected.deletion.dice, atol=1e-6)

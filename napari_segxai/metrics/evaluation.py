@@ -20,10 +20,11 @@ from napari_segxai.metrics.functional.chance import DRAWS
 from napari_segxai.metrics.functional.faithfulness import Direction, between, canvas, shares_of, whole_way
 from napari_segxai.metrics.functional.localization import Form, Ties
 from napari_segxai.metrics.functional.noise import NoiseModel, noise_behind
+from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.thresholding import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.functional.topology import Direction as Warped
 from napari_segxai.metrics.functional.topology import Warping, warping_error
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, crop, kept, ranks
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, crop, kept
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
-"""The registry of metrics: a metric, or a family, is added by adding one file to this folder."""
+"""The registry of metrics: a metric, or a family, is added by adding one file to `measures/`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from napari_segxai.core.registry import Registry
+from napari_segxai.metrics.evaluation import Evaluation
+from napari_segxai.metrics.functional.curve import Curve
 
-if TYPE_CHECKING:
-    from napari_segxai.metrics.evaluation import Evaluation
-    from napari_segxai.metrics.functional.faithfulness import Curve
+HASANY_2026 = "Hasany et al., MiSuRe, 2026"
+HASANY_2025 = "Hasany et al., A guided tour of post-hoc XAI techniques in image segmentation, 2025"
+AABID_SICRE = "Aabid and Sicre, Foreground segmentation to measure deep neural networks interpretability"
 
-SEED_1 = "Hasany et al., MiSuRe, 2026"
-SEED_2 = "Hasany et al., A guided tour of post-hoc XAI techniques in image segmentation, 2025"
-SEED_4 = "Aabid and Sicre, Foreground segmentation to measure deep neural networks interpretability"
-
-Measure = Callable[["Evaluation"], "float | Curve | None"]
+Measure = Callable[[Evaluation], float | Curve | None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Metric:
     measure
         What computes it from an `Evaluation`: a number, None where it is undefined, or a `Curve`, whose area counts.
     chance
-        Whether random maps are measured beside it (`metrics.chance`): the field of `copies.Readings` that it reads of
+        Whether random maps are measured beside it (`chance_level`): the field of `perturbed_copies.Readings` that it reads of
         its one series, "map" where it needs no network, else "".
     """
 
@@ -71,7 +69,7 @@ class Metric:
         return {**{word: getattr(self, word) for word in words}, "needs": list(self.needs)}
 
 
-_known: Registry[Metric] = Registry("metric", "napari_segxai.metrics", "napari_segxai.metrics")
+_known: Registry[Metric] = Registry("metric", "napari_segxai.metrics.measures", "napari_segxai.metrics")
 
 
 def metric(

@@ -16,16 +16,12 @@ from napari_segxai.core.options import make_options
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, NotDrawn
 from napari_segxai.engine.question import Question
+from napari_segxai.metrics.chance_level import chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.evaluation import Evaluation, Options
 from napari_segxai.metrics.functional.arrays import ROUNDING, as_map, as_mask, is_even
-from napari_segxai.metrics.functional.chance import (
-    Chance,
-    chance_copies,
-    chance_of,
-    chance_on_image,
-    passes_of,
-)
-from napari_segxai.metrics.functional.faithfulness import Curve, control_name, random_map
+from napari_segxai.metrics.functional.chance import Chance
+from napari_segxai.metrics.functional.curve import Curve
+from napari_segxai.metrics.functional.faithfulness import control_name, random_map
 from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.metrics.functional.sufficiency import THRESHOLDS
 from napari_segxai.metrics.perturbed_copies import Reader, look
@@ -71,7 +67,7 @@ def evaluate_steps(
     list of dict
         A row for every map and metric: map, metric, title, unit, better, family, form, value (None where undefined),
         reason (why it is undefined, else ""), curve (share and score, for areas under curves, else None), and of Dice
-        explained, PPS and pointing numbers what random maps reach (see `metrics.chance`), else None: chance (their mean),
+        explained, PPS and pointing numbers what random maps reach (see `metrics.chance_level`), else None: chance (their mean),
         chance_high (their 95th percentile), above_chance (whether the value is higher) and chance_curve.
 
     Raises

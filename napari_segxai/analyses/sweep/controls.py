@@ -12,7 +12,8 @@ from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.masking.baselines import Baseline
-from napari_segxai.metrics.functional.chance import DRAWS, Chance, dice_of_masks
+from napari_segxai.metrics.chance_level import dice_of_masks
+from napari_segxai.metrics.functional.chance import DRAWS, Chance
 from napari_segxai.models.inference.memory import guarded
 
 

@@ -1,22 +1,11 @@
-"""Does the network depend on what a map says it depends on? Insertion, deletion, AOPC.
-
-Pixels are shown (insertion) or hidden (deletion) from the most to the least salient in even steps; negative values come
-last, and equal ones in random order. At every step the prediction is compared with that of the whole image. The area
-under the curve (trapezoids, from none to all pixels) should be high for insertion, low for deletion, and differ from
-that of a random order: always ask for the control.
-
-    AOPC of removing = 1 / (L + 1) sum_k f(x) - f(x without the first k parts)
-    AOPC of adding   = 1 / (L + 1) sum_k f(x with the first k parts alone) - f(nothing)
-
-Petsiuk et al., BMVC 2018; Samek et al., TNNLS 2017; Hasany et al. 2026, section 2.3.
-"""
+"""Showing and hiding pixels in the order of a map: what insertion, deletion and AOPC are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,38 +15,15 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, in_order, kept, look, ranks
-from napari_segxai.metrics.registry import SEED_1, metric
-
-if TYPE_CHECKING:
-    from napari_segxai.metrics.evaluation import Evaluation
+from napari_segxai.metrics.functional.curve import Curve
+from napari_segxai.metrics.functional.order import ranks
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, in_order, kept, look
 
 Score = Literal["dice", "iou", "probability"]
 Direction = Literal["insertion", "deletion"]
 
 RANDOM = "random order"
 """Name of the control among the maps."""
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A score against the share of pixels that were shown or hidden.
-
-    Attributes
-    ----------
-    share
-        From 0 to 1.
-    score
-        Of the same length.
-    """
-
-    share: np.ndarray
-    score: np.ndarray
-
-    @property
-    def area(self) -> float:
-        """Area under the curve, by trapezoids."""
-        return float((np.diff(self.share) * (self.score[1:] + self.score[:-1]) / 2).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,78 +176,3 @@ def on_device(question: Question, name: str, values: Any) -> Tensor:
             f"the map {name!r} has shape {tuple(tensor.shape)}, but the model grid has {question.grid}; bring it there."
         )
     return tensor
-
-
-# -- in tables -----------------------------------------------------------------------------------------
-
-_WORDS = {"dice": "Dice", "iou": "IoU", "probability": "mean probability"}
-
-
-def _register(score: Score) -> None:
-    on = {"family": "faithfulness", "needs": ("network",)}
-    adding = {"series": ("insertion", "insertion canvas"), **on}
-    removing = {"series": ("deletion", "deletion canvas"), **on}
-    word = _WORDS[score]
-
-    def curve(which: Direction) -> Any:
-        def measure(e: Evaluation) -> Curve | None:
-            readings = e.way(which)
-            return None if readings is None else Curve(e.shares, getattr(readings, score))
-
-        return measure
-
-    def distance(which: Direction, end: int, sign: int) -> Any:
-        def measure(e: Evaluation) -> float | None:
-            readings = e.way(which)
-            if readings is None:
-                return None
-            scores = getattr(readings, score)
-            return sign * aopc(scores, scores[end])
-
-        return measure
-
-    petsiuk, samek = "Petsiuk et al., BMVC 2018", "Samek et al., TNNLS 2017"
-    metric(
-        f"insertion-{score}",
-        title=f"Insertion, {word}",
-        better="higher",
-        source=petsiuk,
-        summary=f"area under the curve of the {word} while the most salient pixels are shown first",
-        **adding,
-    )(curve("insertion"))
-    metric(
-        f"deletion-{score}",
-        title=f"Deletion, {word}",
-        better="lower",
-        source=petsiuk,
-        summary=f"area under the curve of the {word} while the most salient pixels are hidden first",
-        **removing,
-    )(curve("deletion"))
-    metric(
-        f"aopc-removing-{score}",
-        title=f"AOPC, most salient removed first, {word}",
-        better="higher",
-        source=samek,
-        summary=f"mean loss of {word} while the most salient pixels are removed first",
-        **removing,
-    )(distance("deletion", 0, 1))
-    metric(
-        f"aopc-removing-least-{score}",
-        title=f"AOPC, least salient removed first, {word}",
-        better="lower",
-        source=samek,
-        summary=f"mean loss of {word} while the least salient pixels are removed first",
-        **adding,
-    )(distance("insertion", -1, 1))
-    metric(
-        f"aopc-adding-{score}",
-        title=f"AOPC, most salient added first, {word}",
-        better="higher",
-        source=f"{SEED_1}, section 2.3",
-        summary=f"mean gain of {word} while the most salient pixels are added first",
-        **adding,
-    )(distance("insertion", 0, -1))
-
-
-for _score in get_args(Score):
-    _register(_score)

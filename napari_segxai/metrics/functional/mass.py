@@ -1,4 +1,4 @@
-"""Where the mass of a map lies: at the outline, inside or around the object, and on which labels."""
+"""Shares of the positive mass of a map: by the distance to an outline, and by label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.prediction import where
 from napari_segxai.metrics.functional.arrays import as_array, as_mask, check_same_grid, positive
-from napari_segxai.metrics.registry import SEED_1, SEED_2, metric
 
 ZONES = ("boundary", "interior", "context")
 
@@ -116,25 +115,3 @@ def mass_per_label(
     if unnamed:
         raise UserError(f"label {unnamed[0]} has no name; {len(names)} are given, for 0 to {len(names) - 1}.")
     return {name: given.get(k, {"share": 0.0, "density": None}) for k, name in enumerate(names)}
-
-
-# -- in tables -----------------------------------------------------------------------------------------
-
-
-def _register(zone: str, words: str) -> None:
-    @metric(
-        f"{zone}-share",
-        title=f"Share of mass {words}",
-        family="shares",
-        better=None,
-        source=SEED_1 if zone != "context" else SEED_2,
-        summary=f"share of the map's positive mass {words} of the prediction; the boundary has a width in mm",
-    )
-    def share(e) -> float | None:
-        shares = zone_shares(e.map, e.prediction, e.options.boundary, e.spacing)
-        return None if shares is None else shares[zone]
-
-
-_register("boundary", "at the boundary")
-_register("interior", "in the interior")
-_register("context", "in the context")
