@@ -94,7 +94,7 @@ class Image:
     channel_axis, time_axis
         Index of these axes in `array`; None where there is none.
     spacing
-        Size of a pixel along each spatial axis, in `units`; taken from `affine` when there is one.
+        Size of a pixel along each spatial axis, in `units`; taken from `affine` when there is one, 1 where it is left out.
     units
         Unit of the spatial axes: ``"mm"`` with an affine, else ``"pixel"`` unless given.
     name
@@ -120,7 +120,7 @@ class Image:
     affine: np.ndarray | None = None
     channel_axis: int | None = None
     time_axis: int | None = None
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] = ()
     units: str | None = None
     name: str = "image"
     path: str | None = None
@@ -170,7 +170,7 @@ class Image:
                 )
             set_("affine", affine)
             set_("spacing", tuple(float(v) for v in lengths))
-        elif self.spacing is None:
+        elif self.spacing is None or len(self.spacing) == 0:
             set_("spacing", (1.0,) * len(self.spatial_axes))
         if len(self.spacing) != len(self.spatial_axes):
             raise UserError(
@@ -238,7 +238,7 @@ class Image:
     @classmethod
     def of(cls, image: Image | np.ndarray) -> Image:
         """Return an image, made from an array where one is given."""
-        return image if isinstance(image, cls) else cls(image)
+        return image if isinstance(image, Image) else cls(image)
 
     @property
     def channels(self) -> int:

@@ -172,7 +172,7 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 @cache
-def parameters(options: type) -> tuple[Parameter, ...]:
+def parameters(options: type[Any]) -> tuple[Parameter, ...]:
     """Describe the fields of an options dataclass."""
     hints = typing.get_type_hints(options)
     out = []

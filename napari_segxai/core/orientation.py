@@ -30,7 +30,8 @@ def axis_codes(affine: np.ndarray) -> tuple[str, str, str]:
     cosines = matrix / np.where(lengths > 0, lengths, 1)
     permutations = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
     best = max(permutations, key=lambda p: sum(abs(cosines[p[k], k]) for k in range(3)))
-    return tuple(WORLD[best[k]][int(cosines[best[k], k] > 0)] for k in range(3))  # type: ignore[return-value]
+    first, second, third = (WORLD[best[k]][int(cosines[best[k], k] > 0)] for k in range(3))
+    return first, second, third
 
 
 def _world_axis(code: str) -> tuple[int, bool]:

@@ -21,7 +21,7 @@ def where(prediction: np.ndarray, label: int, *, overlapping: bool) -> np.ndarra
     """Return where a label is in a prediction (or in a truth of the same form): boolean, on the image grid."""
     if not overlapping:
         return prediction == label
-    return prediction[label - 1] if label else ~prediction.any(0)
+    return np.asarray(prediction[label - 1] if label else ~prediction.any(0))
 
 
 def label_image(prediction: np.ndarray, label: int, *, overlapping: bool) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -166,7 +166,7 @@ def relay(steps: Generator[S, None, T], change: Callable[[S], Step]) -> Steps[T]
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[Step], None]]:
+def _bar() -> Generator[Callable[[Step], None]]:
     from tqdm import tqdm
 
     with tqdm(total=1, unit="pass", leave=False) as bar:

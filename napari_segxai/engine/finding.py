@@ -52,11 +52,11 @@ class Finding:
     """
 
     map: Tensor
-    maps: Mapping[str, Tensor] = field(default_factory=dict)
-    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
     stages: Tensor | None = None
     stage_table: Sequence[Mapping[str, Any]] = ()
-    curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
+    curves: dict[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     why_zero: str = ""

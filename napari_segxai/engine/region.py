@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.core.target import Box, Component, Target, is_index
+from napari_segxai.core.target import Box, Component, Point, Target, is_index
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -51,7 +51,7 @@ def pixels_of(target: Target, image: Image, placement: Placement, predicted: Ten
                     f"the box {region.low} to {region.high} is empty; its lower corner comes first."
                 )
             inside[tuple(slice(a, b + 1) for a, b in zip(region.low, region.high, strict=True))] = True
-        else:
+        elif isinstance(region, Point | Component):
             _check_index(region.at, image)
             inside[region.at] = True
     if not inside.any():

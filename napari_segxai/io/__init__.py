@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,8 +75,8 @@ def read_image(
     if not isinstance(path, (str, os.PathLike)):
         from napari_segxai.io.joining import join_channels
 
-        more = {"channel_axis": channel_axis, "time_axis": time_axis, "axes": axes, "level": level}
-        images = [read_image(one, **more) for one in path]  # type: ignore[arg-type]
+        read_one = partial(read_image, channel_axis=channel_axis, time_axis=time_axis, axes=axes, level=level)
+        images = [read_one(one) for one in path]
         return images[0] if len(images) == 1 else join_channels(images)
     path = user_path(path)
     kind = ending(path)

@@ -204,8 +204,8 @@ def image_from_layer(
         affine = _affine_of(nifti, transform, [shape[k] for k in spatial], level or 0)
     time = found.letters.find("T")
     if time >= 0:
-        scale = np.ravel(meta.get("scale") if meta.get("scale") is not None else np.ones(ndim))
-        start = np.ravel(meta.get("translate") if meta.get("translate") is not None else np.zeros(ndim))
+        scale = np.ravel(np.ones(ndim) if meta.get("scale") is None else meta["scale"])
+        start = np.ravel(np.zeros(ndim) if meta.get("translate") is None else meta["translate"])
         header["time"] = (float(scale[time]), TIME_UNITS.get(units[time], units[time]), float(start[time]))
     opaque = rgb and shape[-1] == 4 and channels == 3
     stored, channel, time = _picked(data, found, dict(at or {}), rgb, name, transform, opaque=opaque)
@@ -216,7 +216,7 @@ def image_from_layer(
         affine=affine,
         channel_axis=channel,
         time_axis=time,
-        spacing=None if affine is not None else tuple(float(s) for s in transform["scale"]),
+        spacing=() if affine is not None else tuple(float(s) for s in transform["scale"]),
         units=None if affine is not None else (same.pop() if len(same) == 1 else "pixel"),
         name=name,
         path=None if path is None else os.fspath(path),

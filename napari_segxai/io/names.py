@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TypeVar
 
-Name = TypeVar("Name", str, tuple[str, ...])
+Name = TypeVar("Name", bound=str | tuple[str, ...])
 
 LONGEST = 100
 """Bytes of a file name, without digest and ending: file systems end at 255, some encrypted ones at 143."""

@@ -165,7 +165,7 @@ def read_region(path: str | Path, image: Image) -> np.ndarray:
     UserError
         If the file cannot be read or lies on another grid.
     """
-    return _read_on_grid(path, image).any(0)
+    return np.asarray(_read_on_grid(path, image).any(0))
 
 
 def _read_on_grid(path: str | Path, image: Image) -> np.ndarray:
@@ -175,7 +175,8 @@ def _read_on_grid(path: str | Path, image: Image) -> np.ndarray:
     affine = file.affine
     if file.codes is not None and image.codes is not None and file.codes != image.codes:
         turn = orientation.reorientation(file.codes, image.codes)
-        affine = orientation.apply_to_affine(affine, array.shape[1:], turn)
+        if affine is not None:
+            affine = orientation.apply_to_affine(affine, array.shape[1:], turn)
         array = orientation.apply(array, turn)
     if array.shape[1:] != image.spatial_shape:
         raise UserError(

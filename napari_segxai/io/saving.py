@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -229,7 +229,7 @@ def look(folder: str | Path) -> Held:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path]:
     """Give a path beside `path` to write to; only when all is written does it take the place of `path`.
 
     Raises
@@ -363,7 +363,7 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 @contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(path: Path) -> Generator[None]:
     """Say in a sentence what the file system refuses."""
     try:
         yield
@@ -375,7 +375,7 @@ def _errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _made(folder: Path, *, keep: bool = True) -> Iterator[None]:
+def _made(folder: Path, *, keep: bool = True) -> Generator[None]:
     """Make a folder and those above it; those that were made are removed again unless they are to stay."""
     made: list[Path] = []
     try:
@@ -395,7 +395,7 @@ def _made(folder: Path, *, keep: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Generator[None]:
     """Hold a folder while it is saved to; the hold ends with the process, however that ends."""
     if fcntl is None:
         yield

@@ -104,7 +104,7 @@ def _of_ome(text: str) -> dict[str, Size]:
 
 
 def _of_imagej(file: tifffile.TiffFile) -> dict[str, Size]:
-    meta, tags = file.imagej_metadata or {}, file.pages[0].tags
+    meta, tags = file.imagej_metadata or {}, file.pages.first.tags
     unit = _name(str(meta.get("unit", "")).strip('"'))
     unit = {"inch": "inch", "pixel": "pixel"}.get(unit, unit)
     out = {}

@@ -47,7 +47,7 @@ def read_zarr(
         ) from None
     try:
         found = zarr.open(str(path), mode="r")
-        attributes = dict(found.attrs)
+        attributes: dict[str, Any] = dict(found.attrs)
         scales = (attributes.get("ome") or attributes).get("multiscales")
         if isinstance(found, zarr.Array):
             if level:
@@ -88,11 +88,12 @@ def read_zarr(
     if "T" in by_letter:
         step, time_unit = by_letter["T"]
         header["time"] = (step, time_unit, start.get(letters.index("T"), 0.0))
+    values: Any = Lazy(lambda: np.asarray(array[...]), shape, array.dtype, array)
     return Image(
-        Lazy(lambda: np.asarray(array[...]), shape, array.dtype, array),
+        values,
         channel_axis=letters.find("C") if "C" in letters else None,
         time_axis=letters.find("T") if "T" in letters else None,
-        spacing=spacing,
+        spacing=spacing or (),
         units=unit,
         name=path.name.removesuffix(".zarr").removesuffix(".ome"),
         path=str(path),

@@ -145,7 +145,8 @@ def _each(truth: OneTruth, image: Image, model: SegmentationModel) -> list[OneTr
             f"the background: {', '.join(model.labels[1:])}; give a channel for each, in this order."
         )
     rest = truth if axis == truth.time_axis else truth.frame(0)
-    arrays = np.moveaxis(rest.array, axis if rest is truth else rest.channel_axis, 0)
+    along = axis if rest is truth or rest.channel_axis is None else rest.channel_axis
+    arrays = np.moveaxis(rest.array, along, 0)
     spacing = truth.spacing[-n:]
     return [replace(truth, array=a, channel_axis=None, time_axis=None, spacing=spacing) for a in arrays]
 
@@ -306,7 +307,7 @@ def _within(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Tell which of the indices, (axes, n), lie in a grid: a pixel reaches half a pixel around its centre."""
     edge = 0.5 + 1e-3
     size = np.asarray(shape)[:, None]
-    return ((index >= -edge) & (index <= size - 1 + edge)).all(0)
+    return np.all((index >= -edge) & (index <= size - 1 + edge), axis=0)
 
 
 def _percent(share: float) -> str:

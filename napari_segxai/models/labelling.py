@@ -135,4 +135,5 @@ class Labelling:
 
     def _cut(self, label: int) -> float:
         """The logit of a label's threshold."""
+        assert self.thresholds is not None
         return math.log(self.thresholds[label - 1] / (1 - self.thresholds[label - 1]))

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -122,7 +122,7 @@ class Network:
     def sha256(self) -> str:
         """Digest of all parameters and buffers; of the whole module where TorchScript has frozen them."""
         digest, state = hashlib.sha256(), self.module.state_dict()
-        if not state and not self.has_layers:
+        if not state and isinstance(self.module, torch.jit.ScriptModule):
             digest.update(self.module.save_to_buffer())
         for name, value in state.items():
             digest.update(name.encode())
@@ -182,7 +182,7 @@ class Network:
         return out.ndim == tensor.ndim and all(map(covers, grid, out.shape[2:]))
 
     @contextmanager
-    def refusing_sizes(self, tensor: Tensor) -> Iterator[None]:
+    def refusing_sizes(self, tensor: Tensor) -> Generator[None]:
         """While open, what the network raises because it cannot be run on an input of this size becomes a `UserError`.
 
         Parameters
@@ -257,7 +257,7 @@ class Network:
     # -- the network ------------------------------------------------------------------------------
 
     @contextmanager
-    def in_use(self, device: str | torch.device = "auto") -> Iterator[torch.device]:
+    def in_use(self, device: str | torch.device = "auto") -> Generator[torch.device]:
         """Evaluation mode, frozen parameters, on `device`; modes and flags are restored afterwards."""
         target = choose_device(device)
         # Only what has to change is touched: an explanation should cost little more than its passes.

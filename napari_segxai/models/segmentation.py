@@ -192,8 +192,7 @@ class SegmentationModel(Network):
         UserError
             For a TorchScript model, which has none that can be observed.
         """
-        tensor = self.example() if image is None else None
-        if image is not None:
-            image = image.with_channels(len(self.card.channels))
-            tensor = self.prepare(image, slice if self.slices(image) else None).tensor
-        return self.layers_for(tensor)
+        if image is None:
+            return self.layers_for(self.example())
+        image = image.with_channels(len(self.card.channels))
+        return self.layers_for(self.prepare(image, slice if self.slices(image) else None).tensor)

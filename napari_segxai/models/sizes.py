@@ -52,7 +52,7 @@ def padding_note(model: Network, before: Sequence[int], after: Sequence[int]) ->
     """Say that an image was padded though its card does not ask for it."""
     if tuple(before) == tuple(after) or model.card.grid.multiple != 1:
         return []
-    sizes = [" x ".join(map(str, shape)) for shape in (before, after, model.multiples)]
+    sizes = [" x ".join(map(str, shape)) for shape in (before, after, model.multiples or ())]
     said = (
         f"{model.name} was found to take multiples of {sizes[2]} alone (`grid: multiple` in the card), so the image was "
         f"padded from {sizes[0]} to {sizes[1]}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,7 +20,7 @@ def dropout_layers(root: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def dropping(layers: Sequence[nn.Module], device: torch.device, seed: int, number: int) -> Iterator[None]:
+def dropping(layers: Sequence[nn.Module], device: torch.device, seed: int, number: int) -> Generator[None]:
     """While open, these modules drop at random; modes and the state of torch's generator are restored.
 
     Parameters

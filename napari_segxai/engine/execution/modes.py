@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def usual_modes() -> Iterator[None]:
+def usual_modes() -> Generator[None]:
     """While open, gradients are on and tensors ordinary ones, also inside ``torch.no_grad`` or ``inference_mode``."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

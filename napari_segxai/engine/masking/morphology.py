@@ -10,8 +10,8 @@ from torch import Tensor
 def ball(radius: int, ndim: int) -> Tensor:
     """Return a disk or ball of a radius in cells as a boolean footprint of width 2 radius + 1."""
     axis = torch.arange(-radius, radius + 1)
-    distance = sum(g.square() for g in torch.meshgrid(*[axis] * ndim, indexing="ij"))
-    return distance <= radius**2
+    squares = [g.square() for g in torch.meshgrid(*[axis] * ndim, indexing="ij")]
+    return torch.stack(squares).sum(0) <= radius**2
 
 
 def dilate(mask: Tensor, footprint: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def cut(question: Question, shape: Shape, count: int) -> Tensor:
 
 def honeycomb(grid: Sequence[int], count: int) -> np.ndarray:
     """Return the nearest point of a lattice for every place: hexagons in 2D, rhombic dodecahedra in 3D."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     area = float(np.prod(grid)) / count
     # The plane's hexagonal and space's face-centred lattice, by their rectangular cell and the points in it.
@@ -55,11 +55,11 @@ def honeycomb(grid: Sequence[int], count: int) -> np.ndarray:
     corners = np.array(list(itertools.product(*axes)))
     lattice = np.concatenate([(corners + point + 0.25) * sides for point in np.array(points)])
     places = np.stack(np.meshgrid(*[np.arange(n) + 0.5 for n in grid], indexing="ij"), -1)
-    _, nearest = cKDTree(lattice).query(places.reshape(-1, len(grid)))
+    _, nearest = KDTree(lattice).query(places.reshape(-1, len(grid)))
     # Of cells that the border leaves little of, the neighbours take what is left.
     large = np.bincount(nearest, minlength=len(lattice)) >= SLIVER * area
     if large.any():
-        _, nearest = cKDTree(lattice[large]).query(places.reshape(-1, len(grid)))
+        _, nearest = KDTree(lattice[large]).query(places.reshape(-1, len(grid)))
     return np.unique(nearest, return_inverse=True)[1].reshape(grid)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +218,7 @@ def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]
 
 
 @contextmanager
-def entering(model: SegmentationModel, name: str) -> Iterator[list[Tensor]]:
+def entering(model: SegmentationModel, name: str) -> Generator[list[Tensor]]:
     """While open, collect what enters a network layer: the first entry is that of its first forward pass.
 
     Parameters
@@ -232,7 +232,9 @@ def entering(model: SegmentationModel, name: str) -> Iterator[list[Tensor]]:
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if next(calls) == int(number or 1):
-            found.append(first_tensor((args, kwargs)).detach())
+            entered = first_tensor((args, kwargs))
+            assert entered is not None  # a network layer reads a tensor
+            found.append(entered.detach())
 
     handle = find_module(model.module, path).register_forward_pre_hook(hook, with_kwargs=True)
     try:

@@ -8,7 +8,7 @@ are refused, with the place. What does not depend on the input, or what nothing 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -284,7 +284,7 @@ def beginning(found: Tensor, *, graph: bool) -> Tensor:
 @contextmanager
 def _opened(
     model: SegmentationModel, watch: _Watch, layers: set[str], starts: dict[str, Tensor], changed: str | None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Tell `watch` which module runs, and begin the graph at `layers`."""
     count: dict[str, int] = {}
 

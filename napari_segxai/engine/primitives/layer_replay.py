@@ -69,15 +69,13 @@ class Replay:
             question.remember_logits(logits)
             strides = model.card.tokens
             found = self._value
-            self.layout = infer_layout(
-                tuple(found.shape), question.grid, token_stride(self.layer.name, strides)
-            )
-            if self.layout is None:
+            layout = infer_layout(tuple(found.shape), question.grid, token_stride(self.layer.name, strides))
+            if layout is None:
                 raise UserError(
                     f"{model.name}: network layer {name!r} returns shape {tuple(found.shape)} for this image, in which "
                     "the place of a value cannot be told; write the stride of its tokens under `tokens` in the card."
                 )
-            self.activation = self.layout.to_maps(found)
+            self.layout, self.activation = layout, layout.to_maps(found)
             self.exact = self._check(logits)
         if not self.exact:
             self._kept = {own: self._kept[own]}

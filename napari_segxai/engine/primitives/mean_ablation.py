@@ -84,6 +84,7 @@ def _deeper(calls: Sequence[Call], name: str, bottlenecks: Sequence[str]) -> lis
 
 
 def _cells(call: Call) -> int:
+    assert call.shape is not None
     if len(call.shape) == 3:  # tokens
         return call.shape[0] * call.shape[1]
     return int(torch.Size(call.shape[2:]).numel())
@@ -131,7 +132,9 @@ def _filled(
         if count != int(number or 1):
             return None
         found = first_tensor(out)
+        assert found is not None  # it is a network layer: it returns a map
         layout = infer_layout(tuple(found.shape), question.grid, token_stride(name, model.card.tokens))
+        assert layout is not None
         maps = layout.to_maps(found)
         mean = maps.mean(tuple(range(2, maps.ndim)), keepdim=True).expand_as(maps).contiguous()
         mean = torch.zeros_like(mean) if fill == "zero" else mean

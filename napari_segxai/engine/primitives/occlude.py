@@ -97,7 +97,8 @@ def _windows(question: Question, corners: Sequence[Corner], size: tuple[int, ...
     if print is None:
         return None
     windows = [window_for(corner, size, question.grid, print) for corner in corners]
-    return None if None in windows else windows
+    whole = [window for window in windows if window is not None]
+    return whole if len(whole) == len(windows) else None
 
 
 class _Local:

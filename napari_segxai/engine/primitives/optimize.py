@@ -72,6 +72,7 @@ def optimise(
             with torch.no_grad():
                 rule.step(step.gradient)
                 after(parameter)
+            assert step.value is not None  # it comes with the gradient
             losses.append(step.value)
             yield question.step(f"{note} {k + 1} of {iterations}", partial)
     finally:

@@ -121,8 +121,8 @@ class _Mix(torch.autograd.Function):
         return torch.lerp(baseline, image, mask)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
-        (difference,) = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[None, None, Tensor, None]:
+        (upstream,), (difference,) = grad_outputs, ctx.saved_tensors
         # One channel after the other: a sum over so short an axis is slow.
         first, *others = zip(upstream.split(1, 1), difference.split(1, 1), strict=True)
         out = torch.mul(*first)

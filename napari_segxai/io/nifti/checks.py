@@ -11,12 +11,14 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
@@ -43,7 +45,7 @@ DAMAGE = (
     zlib.error,
     ValueError,
     OverflowError,
-    nib.filebasedimages.ImageFileError,
+    ImageFileError,
     HeaderDataError,
 )
 """What reading a damaged file can raise."""
@@ -82,7 +84,7 @@ def check_exists(file: Path, *, asked: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(file: Path) -> Iterator[IO[bytes]]:
+def opened(file: Path) -> Generator[BufferedIOBase]:
     """Open a file for reading, through gzip when its name says so."""
     packed = file.suffix.lower() in (".gz", ".mgz")
     with open(file, "rb") as raw:
@@ -101,10 +103,10 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
             yield raw
         else:
             with gzip.GzipFile(fileobj=raw) as stream:
-                yield stream  # type: ignore[misc]
+                yield stream
 
 
-def nifti_class(path: Path, head: bytes, *, paired: bool) -> type:
+def nifti_class(path: Path, head: bytes, *, paired: bool) -> Any:
     """Return nibabel's class for the header that the first bytes of a file hold."""
     sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
     if 348 in sizes and len(head) >= 348:
@@ -134,7 +136,7 @@ def nifti_class(path: Path, head: bytes, *, paired: bool) -> type:
     )
 
 
-def parse_header(path: Path, klass: type, head: bytes) -> Any:
+def parse_header(path: Path, klass: Any, head: bytes) -> Any:
     """Return nibabel's header of the first bytes of a file, just as it is."""
     if klass is nib.MGHImage:
         if len(head) < 284 or int.from_bytes(head[:4], "big") != 1:
@@ -311,7 +313,7 @@ def corner_distance(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) ->
     return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
 
 
-def read_to_end(stream: IO[bytes]) -> None:
+def read_to_end(stream: BufferedIOBase) -> None:
     """Read what follows the data, so that gzip compares its checksum; at most 64 MiB."""
     if isinstance(stream, gzip.GzipFile):
         for _ in range(64):

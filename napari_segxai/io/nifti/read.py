@@ -77,7 +77,7 @@ def read_nifti(
     except DAMAGE as error:
         raise damaged(path, header_file, error) from error
     freesurfer = path.suffix.lower() in (".mgz", ".mgh")
-    klass = nib.MGHImage if freesurfer else nifti_class(path, head, paired=header_file != data_file)
+    klass: Any = nib.MGHImage if freesurfer else nifti_class(path, head, paired=header_file != data_file)
     header = parse_header(path, klass, head)
     shape = check_sizes(path, header, data_file)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def write_nifti(
     header, inherited = _new_header(source, data, facts.get("units", 2), whole=itself)
     if not (exact and inherited):
         _set_geometry(header, affine, facts, inherited=inherited)
-    if data.ndim > 3 and not (inherited and int(source["dim"][0]) > 3):
+    if data.ndim > 3 and not (inherited and source is not None and int(source["dim"][0]) > 3):
         _set_time(header, image)
     if kind == "labels":
         if int(header["intent_code"]) != LABEL_INTENT:
@@ -130,7 +131,7 @@ def _file_axes(path: Path, array: np.ndarray, image: Image) -> np.ndarray:
 
 
 def _file_orientation(
-    data: np.ndarray, image: Image, facts: dict[str, Any]
+    data: np.ndarray, image: Image, facts: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Return the data in storage order, their affine in mm, and whether that is the file's own affine."""
     if image.affine is None:
@@ -248,7 +249,7 @@ def _new_header(source: Any, data: np.ndarray, units: int, *, whole: bool) -> tu
     return header, inherited
 
 
-def _set_geometry(header: Any, affine: np.ndarray, facts: dict[str, Any], *, inherited: bool) -> None:
+def _set_geometry(header: Any, affine: np.ndarray, facts: Mapping[str, Any], *, inherited: bool) -> None:
     """Write an affine in mm into the header, with the codes and the unit of the source."""
     code = max(facts.get("sform_code", 0), facts.get("qform_code", 0)) if inherited else 0
     code = code or (1 if "affine" in facts else 2)

@@ -24,7 +24,7 @@ network, after resampling and intensity steps. Inside TorchScript ReLUs stay as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,6 +118,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     reference: list[Tensor] = []
 
     def explanation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        assert target is not None
         logits: list[Tensor] = []
         values = share(map_of.of(tensor, logits.append))
         away = (values - target).square().mean() / (share(before) - target).square().mean().clamp(min=1e-12)
@@ -320,6 +321,7 @@ class _Map:
             elif self.kind == "input x gradient":
                 values = (gradient * leaf).sum(1)[0]
             else:
+                assert self.layer is not None  # the map of a network layer is asked for
                 layout = infer_layout(
                     tuple(watched.shape),
                     question.grid,
@@ -335,7 +337,7 @@ class _Map:
 
 
 @contextmanager
-def _watching(root: nn.Module, name: str) -> Iterator[list[Tensor]]:
+def _watching(root: nn.Module, name: str) -> Generator[list[Tensor]]:
     """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
     path, _, number = name.partition("@")
     seen: list[Tensor] = []

@@ -128,7 +128,9 @@ def _monte_carlo(question: Question, options: Options) -> Steps[Finding]:
         away = map - mean
         mean.add_(away / done)
         spread.add_(away * (map - mean))
-        left = error() if options.tolerance is not None else None
+        if options.tolerance is None:
+            return False
+        left = error()
         return left is not None and left < options.tolerance
 
     def error() -> float | None:

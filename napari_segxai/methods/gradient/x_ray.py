@@ -272,7 +272,7 @@ def _report(
 ) -> Finding:
     from scipy.ndimage import distance_transform_edt
 
-    units, spacing = question.image.units, question.cell_size
+    units, spacing = str(question.image.units), question.cell_size
     depth = distance_transform_edt(np.pad(pixels, 1), sampling=spacing)[(slice(1, -1),) * pixels.ndim]
     scores = question.scores(question.logits)[0]
     rows: list[dict[str, Any]] = []

@@ -173,7 +173,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     below = math.nextafter(options.clamp, -1)  # what equals the clamp stays
 
     def after(values: Tensor) -> None:
-        F.threshold_(values.clamp_(max=1), below, 0.0)
+        F.threshold(values.clamp_(max=1), below, 0.0, inplace=True)
 
     def pruned() -> Finding:
         return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], nothing)

@@ -324,6 +324,7 @@ class _Training:
                 tensors[f"{key}.{name}"] = self.adam.state[parameter][key]
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         metadata = {"u-noise": json.dumps({**self.facts, "steps": self.done})}
+        assert self.path is not None  # `save` is for a training that has a file
         unfinished = self.path.with_name(self.path.name + ".part")
         try:
             save_file(tensors, unfinished, metadata=metadata)
@@ -388,7 +389,8 @@ class Samples:
         sizes = np.array([len(group) for group in self.groups])
         group = self.groups[int(random.choice(len(sizes), p=sizes / sizes.sum()))]
         chosen = [group[int(k)] for k in random.choice(len(group), min(count, len(group)), replace=False)]
-        return tuple(torch.cat(parts).to(device) for parts in zip(*chosen, strict=True))
+        inputs, references = (torch.cat(parts).to(device) for parts in zip(*chosen, strict=True))
+        return inputs, references
 
     def _changed(self, random: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         x, out = self.question.input, []

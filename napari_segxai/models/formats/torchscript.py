@@ -143,8 +143,9 @@ def _check_sizes(source: Path, reader: Any) -> None:
 def _check_operators(source: Path, module: torch.jit.ScriptModule) -> None:
     """Refuse operators of other libraries; loading has not run any."""
     for part in module.modules():
-        for name in part._c._method_names():
-            for kind in _operators(part._c._get_method(name).inlined_graph):
+        script: Any = part._c
+        for name in script._method_names():
+            for kind in _operators(script._get_method(name).inlined_graph):
                 # what is called by an interface is not known before it runs
                 if kind.partition("::")[0] not in COMPUTES or kind == "prim::CallMethod":
                     raise _refusal(source, kind)

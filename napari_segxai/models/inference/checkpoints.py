@@ -8,7 +8,7 @@ in training. Hooks then see a part twice, or see it without gradients, and the r
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -24,7 +24,7 @@ _own: dict[str, Any] = {}
 
 
 @contextmanager
-def without_checkpoints() -> Iterator[None]:
+def without_checkpoints() -> Generator[None]:
     """While open, checkpointed functions are just called in this thread; others go on as ever.
 
     ``checkpoint`` itself is imported by name into networks' files, so what it looks up when it runs is exchanged.

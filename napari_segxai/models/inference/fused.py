@@ -147,7 +147,7 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
     def called(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, out: Tensor) -> None:
             calls[name] += 1
-            out._returned_by = name
+            vars(out)["_returned_by"] = name
 
         return hook
 
@@ -181,7 +181,8 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
 def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, str]:
     twin = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
     for convolution, normalisation in pairs:
-        before, after = find_module(twin, convolution), find_module(twin, normalisation)
+        before: Any = find_module(twin, convolution)
+        after: Any = find_module(twin, normalisation)
         weight, bias = fuse_conv_bn_weights(
             before.weight,
             before.bias,

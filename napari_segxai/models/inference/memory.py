@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -43,7 +43,7 @@ def free(device: torch.device) -> None:
 
 
 @contextmanager
-def guarded(device: torch.device) -> Iterator[None]:
+def guarded(device: torch.device) -> Generator[None]:
     """Turn the device's out-of-memory error into `OutOfMemory`, once its memory is freed."""
     try:
         yield

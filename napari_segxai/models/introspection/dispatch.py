@@ -16,6 +16,8 @@ class DispatchMode(TorchDispatchMode):
     else, such as a compiled network, has loaded it.
     """
 
+    _disabled: bool
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False

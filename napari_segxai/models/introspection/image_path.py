@@ -45,7 +45,8 @@ class ImagePath:
 
     def __init__(self, trace: Trace, named: Mapping[int, tuple[int, ...]]):
         self.calls, self.nodes, self.named = trace.calls, trace.nodes, named
-        self.end: int = trace.end  # type: ignore[assignment]
+        assert trace.end is not None
+        self.end = trace.end
         self.grid, self.outputs = trace.grid, trace.outputs
         self.notes: list[str] = []
         self.alive = self._behind(lambda node: node.reads)
@@ -108,13 +109,13 @@ class ImagePath:
         total, dims = math.prod(self.grid), len(self.grid)
         raw: dict[int, float] = {}  # the logarithm of the stride, as the operations tell it
         own: dict[int, int | None] = {}
-        places: dict[
-            int, tuple[int, ...]
-        ] = {}  # cells per axis of the last map that an operation on maps gave
+        # cells per axis of the last map that an operation on maps gave
+        places: dict[int, tuple[float, ...]] = {}
         told: set[int] = set()  # whether no pooling or interpolation to a given size came before
         for k in self.order:
             read, scale = min((raw[p] for p in self.main[k]), default=0.0), self.nodes[k].scale
-            same = cells[k] is None or self._keeps_places(k) or k == self.order[0]
+            shown = cells[k]
+            same = shown is None or self._keeps_places(k) or k == self.order[0]
             before = max((places[p] for p in self.main[k]), key=math.prod, default=self.grid)
             read -= _unseen_change(before, self.nodes[k].taken)
             spatial = self.nodes[k].cells is not None or scale is not None
@@ -123,12 +124,12 @@ class ImagePath:
             if scale is not None:
                 raw[k] = read + math.log2(scale)
             else:
-                raw[k] = read if same else math.log2(total / cells[k]) / dims
+                raw[k] = read if shown is None or same else math.log2(total / shown) / dims
             if scale is None and not same and not maps:  # a network layer shows it
                 places[k] = tuple(n / 2 ** raw[k] for n in self.grid)
             if (same or scale is not None) and told.issuperset(self.main[k]):
                 told.add(k)
-            own[k] = None if scale is None and cells[k] is None else max(0, round(2 * raw[k]))
+            own[k] = None if scale is None and shown is None else max(0, round(2 * raw[k]))
 
         def fill(known: set[int] | None) -> dict[int, int | None]:
             out: dict[int, int | None] = {}
@@ -136,18 +137,18 @@ class ImagePath:
                 if own[k] is not None and (known is None or own[k] in known):
                     out[k] = own[k]
                 else:
-                    out[k] = min((out[p] for p in self.main[k] if out[p] is not None), default=None)
+                    out[k] = min((read for p in self.main[k] if (read := out[p]) is not None), default=None)
             return out
 
         level = fill(None)
         known = {0}
         for k in self.order:
-            node = self.nodes[k]
+            node, own_level, own_cells = self.nodes[k], level[k], cells[k]
             works = node.wide or node.mixes or (node.learned and k in told)
-            if works and (cells[k] is None or cells[k] > 1) and level[k] is not None:
-                known.add(level[k])
+            if works and (own_cells is None or own_cells > 1) and own_level is not None:
+                known.add(own_level)
             if node.upward and k in told:  # it mixes what it reads, at that resolution
-                known |= {level[p] for p in self.main[k] if level[p] is not None}
+                known |= {read for p in self.main[k] if (read := level[p]) is not None}
         return fill(known)
 
     def _keeps_places(self, k: int) -> bool:
@@ -165,7 +166,8 @@ class ImagePath:
         for call in node.names:
             if cells is not None:
                 break
-            layout = None if call not in self.named else infer_layout(self.calls[call].shape, self.grid)
+            shape = self.calls[call].shape
+            layout = None if shape is None or call not in self.named else infer_layout(shape, self.grid)
             if layout is None or not 1 < math.prod(layout.cells) <= 4 * total:
                 continue
             if layout.kind == "tokens" and any(n % c for n, c in zip(self.grid, layout.cells, strict=True)):

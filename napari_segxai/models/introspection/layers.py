@@ -56,7 +56,7 @@ class NetworkLayer:
 
 def _upright(name: str | None, roles: Roles) -> str | None:
     """Return a layer, or another call of the same module that sees the image as it lies, where the layer does not."""
-    if name not in roles.elsewhere:
+    if name is None or name not in roles.elsewhere:
         return name
     module = name.partition("@")[0]
     others = (
@@ -79,7 +79,9 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
     for k, call in enumerate(trace.calls):
         pairs = call.node is not None and trace.nodes[call.node].pairs
         stride = token_stride(call.name, strides)
-        layout = None if call.shape is None or pairs else infer_layout(call.shape, trace.grid, stride)
+        if call.shape is None or pairs:
+            continue
+        layout = infer_layout(call.shape, trace.grid, stride)
         if layout is not None:
             channels = call.shape[1] if layout.kind == "maps" else call.shape[-1]
             found[k] = (channels, *layout.cells)

@@ -38,7 +38,10 @@ def find_module(root: nn.Module, name: str) -> nn.Module:
         If there is none.
     """
     for part in name.split("."):
-        root = root._modules[part]
+        child = root._modules[part]
+        if child is None:
+            raise KeyError(name)
+        root = child
     return root
 
 
@@ -92,7 +95,7 @@ def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(item for _, item in pairs)
     changed = copy.copy(value)
     for key, item in pairs:
-        object.__setattr__(changed, key, item)  # also where the class is frozen
+        object.__setattr__(changed, str(key), item)  # also where the class is frozen
     return changed
 
 

@@ -89,9 +89,7 @@ def find_roles(trace: Trace, named: Mapping[int, tuple[int, ...]]) -> Roles:
         if skip.source in reasons and "jumps" not in reasons[skip.source]:
             reasons[skip.source] += f"; jumps to {skip.target}"
     odd = whereabouts(path)
-    elsewhere = {
-        path.calls[call].name: odd[path.calls[call].node] for call in named if path.calls[call].node in odd
-    }
+    elsewhere = {path.calls[call].name: odd[node] for call in named if (node := path.calls[call].node) in odd}
     for name, how in elsewhere.items():
         reasons[name] += f"; {how}"
     if last is not None:

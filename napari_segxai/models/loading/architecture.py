@@ -144,9 +144,11 @@ def _import(name: str, card: Path) -> Any:
     if local is None:
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{card.parent.name}", local)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{local} is no module")
+    module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    spec.loader.exec_module(module)
     return module
 
 

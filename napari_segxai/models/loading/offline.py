@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -44,14 +44,14 @@ class Sealed(OSError):
 
 
 @contextmanager
-def offline() -> Iterator[None]:
+def offline() -> Generator[None]:
     """Tell hub libraries that there is no network, and refuse every connection of this thread."""
     before = {name: os.environ.get(name) for name in HUBS}
     os.environ.update(dict.fromkeys(HUBS, "1"))
     hub = sys.modules.get("huggingface_hub.constants")
     was_offline = bool(getattr(hub, "HF_HUB_OFFLINE", before["HF_HUB_OFFLINE"] in ("1", "ON", "YES", "TRUE")))
     if hub is not None:
-        hub.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]  # it read the environment when it was imported
+        vars(hub)["HF_HUB_OFFLINE"] = True  # it read the environment when it was imported
     try:
         with _refusing("offline"):
             yield
@@ -61,11 +61,11 @@ def offline() -> Iterator[None]:
         os.environ.update({name: value or "" for name, value in before.items()})
         hub = sys.modules.get("huggingface_hub.constants")
         if hub is not None:
-            hub.HF_HUB_OFFLINE = was_offline  # type: ignore[attr-defined]
+            vars(hub)["HF_HUB_OFFLINE"] = was_offline
 
 
 @contextmanager
-def sealed() -> Iterator[None]:
+def sealed() -> Generator[None]:
     """Refuse this thread to write files, to read files of the working folder, and to start programs.
 
     Modules of libraries that are imported meanwhile may do so.
@@ -75,7 +75,7 @@ def sealed() -> Iterator[None]:
 
 
 @contextmanager
-def _refusing(what: str) -> Iterator[None]:
+def _refusing(what: str) -> Generator[None]:
     _watch()
     before = getattr(_closed, what, False)
     setattr(_closed, what, True)

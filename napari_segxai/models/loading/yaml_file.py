@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from napari_segxai.core.errors import UserError
 
@@ -28,9 +30,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not used here; write it out", mark)
+            raise ComposerError(None, None, "aliases are not used here; write it out", mark)
         if self.depth >= DEEPEST:
-            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
+            raise ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -43,7 +45,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key.value in seen:
                 problem = f"the key {key.value!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                raise ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ def conv_norm(
     return OrderedDict(conv=conv, norm=nn.InstanceNorm3d(out_channels))
 
 
-def conv_norm_act(*args: int, **kwargs: bool) -> nn.Sequential:
+def conv_norm_act(*args: Any, **kwargs: Any) -> nn.Sequential:
     """As `conv_norm`, with a ReLU behind it."""
     return nn.Sequential(OrderedDict(**conv_norm(*args, **kwargs), act=nn.ReLU()))
 

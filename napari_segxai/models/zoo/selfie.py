@@ -12,14 +12,14 @@ from torch import Tensor, nn
 class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's padding "SAME": what is odd in the padding goes to the end of an axis."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of the padded `x`."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolution of the padded `input`."""
         padding = []
         for axis in (-1, -2):
-            size, width, stride = x.shape[axis], self.kernel_size[axis], self.stride[axis]
+            size, width, stride = input.shape[axis], self.kernel_size[axis], self.stride[axis]
             total = max((-(-size // stride) - 1) * stride + width - size, 0)
             padding += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, padding) if any(padding) else x)
+        return super().forward(F.pad(input, padding) if any(padding) else input)
 
 
 def mean(x: Tensor) -> Tensor:
