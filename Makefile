@@ -45,9 +45,11 @@ pages: $(READY)
 	$(BIN)/python scripts/metrics_page.py
 	$(BIN)/python scripts/trust_page.py
 
+# Style, types, and the docstrings of the public names.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check
 
 # An installed wheel, and a wheel built from the sdist, must find the manifest and the samples.
 wheel-test: $(READY)
