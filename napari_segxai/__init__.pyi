@@ -13,6 +13,7 @@ from .analyses.explain.api import explain_all as explain_all
 from .analyses.explain.api import explain_all_steps as explain_all_steps
 from .analyses.explain.api import explain_steps as explain_steps
 from .analyses.explain.api import list_methods as list_methods
+from .analyses.explain.load import load_explanation as load_explanation
 from .analyses.explain.result import Explanation as Explanation
 from .analyses.flow.result import Flow as Flow
 from .analyses.flow.run import causal_check as causal_check

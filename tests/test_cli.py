@@ -159,7 +159,9 @@ def test_regions(tmp_path):
         done = explain(*base, "--region", region, "--out", str(out))
         assert done.exit_code == 0, done.output
         maps.append(json.loads((out / "record.json").read_text())["target"]["region"])
-    assert maps == ["whole image", "pixel (40, 40)", "drawn region of 1600 pixels"]
+    assert [region["kind"] for region in maps] == ["image", "point", "drawn"]
+    assert maps[1]["at"] == [40, 40]
+    assert maps[2]["pixels"] == 1600
 
 
 def test_a_region_stored_in_another_order_is_turned(tmp_path):

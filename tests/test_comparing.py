@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -146,9 +147,14 @@ def test_what_cannot_be_compared_is_refused(comparison, truth):
         with pytest.raises(sx.UserError, match=words):
             ask()
     spot = sx.explain(model, image, sx.Target("object", region=(7, 22)), "rise", masks=4)
-    with pytest.raises(sx.UserError, match="does not hold; give the target again"):
-        sx.evaluate(model, spot)
-    sx.evaluate(model, spot, target=sx.Target("object", region=(7, 22)), metrics=["ips"])
+    told = sx.evaluate(model, spot, metrics=["ips"])  # its record tells the target
+    assert (
+        told.rows
+        == sx.evaluate(model, spot, target=sx.Target("object", region=(7, 22)), metrics=["ips"]).rows
+    )
+    drawn = sx.explain(model, image, sx.Target("object", region=truth > 0), "rise", masks=4)
+    with pytest.raises(sx.UserError, match="its mask is not there; give the target again"):
+        sx.evaluate(model, replace(drawn, region=None))
 
 
 def test_a_map_of_something_else_is_refused_and_its_array_is_not():

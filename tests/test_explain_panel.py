@@ -176,7 +176,7 @@ def test_the_script_of_a_drawn_region_reads_it_from_a_file(viewer, triangle_pane
     viewer.add_labels(mask, name="where")
     triangle_panel.region_box.combo.setCurrentText("where")
     run_panel(triangle_panel, "seg-hires-grad-cam")
-    assert triangle_panel.explanation.record.target["region"] == "drawn region of 4900 pixels"
+    assert triangle_panel.explanation.record.target["region"]["pixels"] == 4900
     code = triangle_panel.copy_as_python(tmp_path)
     assert "It reads region.tif, saved in" in triangle_panel.run_bar.status.text()
     space: dict = {}
@@ -190,7 +190,7 @@ def test_shapes_are_regions(viewer, triangle_panel, run_panel):
     )
     triangle_panel.region_box.combo.setCurrentText("box")
     run_panel(triangle_panel, "seg-hires-grad-cam")
-    pixels = int(triangle_panel.explanation.record.target["region"].split()[3])
+    pixels = triangle_panel.explanation.record.target["region"]["pixels"]
     assert 550 <= pixels <= 651
 
 
@@ -454,7 +454,7 @@ def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
     assert not panel.region_box.pick.isChecked()
     assert viewer.cursor.style == style
     run_panel(panel, "seg-hires-grad-cam", layer="look")
-    assert panel.explanation.record.target["region"] == "connected component at (20, 10)"
+    assert panel.explanation.record.target["region"] == {"kind": "component", "at": [20, 10]}
 
 
 def test_escape_leaves_picking(viewer, triangle_panel):

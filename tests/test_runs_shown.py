@@ -78,7 +78,7 @@ def record(**changes) -> dict:
     base = {
         "method": "seg-grad-cam",
         "parameters": {"layer": "bottleneck", "intermediates": 0},
-        "target": {"label": "liver", "region": "predicted pixels", "score": "logit", "reduction": "mean"},
+        "target": {"label": "liver", "region": {"kind": "predicted"}, "score": "logit", "reduction": "mean"},
         "model": {"name": "organs", "labels": ["background", "liver"]},
         "image": {"name": "abdomen"},
         "seed": 0,
@@ -96,13 +96,13 @@ def record(**changes) -> dict:
         ({"parameters": {"layer": "decoder2"}}, "seg-grad-cam · decoder2"),
         ({"seed": 3}, "seg-grad-cam · seed 3"),
         ({"slice": 4}, "seg-grad-cam · slice 4"),
-        ({"target": {"region": "whole image"}}, "seg-grad-cam · whole image"),
+        ({"target": {"region": {"kind": "image"}}}, "seg-grad-cam · whole image"),
         ({"target": {"score": "probability"}}, "seg-grad-cam · probability"),
         ({"parameters": {"intermediates": 2}, "seed": 1}, "seg-grad-cam · intermediates 2 · seed 1"),
         ({"image": {"name": "thorax"}}, "seg-grad-cam · thorax"),
         ({"method": "rise", "parameters": {"masks": 8}}, "rise"),
         ({"model": {"labels": ["background", "liver", "spleen"]}}, "seg-grad-cam · liver"),
-        ({"target": {"region": "x" * 80}}, "seg-grad-cam · " + "x" * 13 + "…" + "x" * 13),
+        ({"target": {"label": "x" * 80}}, "seg-grad-cam · " + "x" * 13 + "…" + "x" * 13),
     ],
 )
 def test_a_name_says_what_differs(changes, words):
@@ -111,7 +111,7 @@ def test_a_name_says_what_differs(changes, words):
 
 def test_a_name_stays_short_however_much_differs():
     other = record(
-        parameters={"layer": "a", "intermediates": 1}, seed=5, slice=2, target={"region": "whole image"}
+        parameters={"layer": "a", "intermediates": 1}, seed=5, slice=2, target={"region": {"kind": "image"}}
     )
     assert told(other, [record()]).endswith(" …")
     assert len(told(other, [record()])) < 90

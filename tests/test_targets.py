@@ -9,6 +9,7 @@ from networks import LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.core.target import region_words
 from napari_segxai.engine.region import pixels_of
 from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.card import make_card
@@ -166,7 +167,7 @@ def test_regions_in_words(region, words):
         with pytest.raises(sx.UserError):
             sx.Target("object", region=region)
         return
-    assert sx.Target("object", region=region).describe_region() == words
+    assert region_words(sx.Target("object", region=region).as_dict()["region"]) == words
 
 
 # ---------------------------------------------------------------- scores

@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
 
@@ -36,35 +35,6 @@ def _drawing(card: ModelCard) -> dict[str, Any]:
         "thresholds": card.named_thresholds,
         "paint_order": paint_order,
     }
-
-
-def facts_of_image(image: Image) -> dict[str, Any]:
-    """Return what tells an image apart from others, and where it lies."""
-    return {
-        "name": image.name,
-        "path": image.path,
-        "sha256": image.sha256,
-        "shape": list(image.shape),
-        "spacing": list(image.spacing),
-        "units": image.units,
-        "affine": None if image.affine is None else image.affine.tolist(),
-        **_taken(image),
-    }
-
-
-def _taken(image: Image) -> dict[str, Any]:
-    """Say what was taken of a layer that has more axes than space, or more levels, and what was joined."""
-    layer = image.layer
-    out: dict[str, Any] = {}
-    if len(layer.get("letters", "")) > image.spatial_dims:
-        out["axes"] = layer["letters"]
-    if at := image.at:
-        out["at"] = at
-    if layer.get("level"):
-        out["level"] = layer["level"]
-    if "joined" in image.header:
-        out["channels"] = [{"name": one.name, "path": one.path} for one in image.header["joined"]]
-    return out
 
 
 def now() -> str:

@@ -16,7 +16,7 @@ from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes, Step, Steps, relay
-from napari_segxai.core.target import Component, Point, Target
+from napari_segxai.core.target import Component, Point, Target, region_words
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.spatial import Placement, place
@@ -233,22 +233,13 @@ def _target_of(explanation: Explanation, model: SegmentationModel, target: Targe
     """Return the target; without one, what the record tells of it."""
     told = explanation.record.target
     if target is None:
-        regions = {"predicted pixels": None, "whole image": "image"}
-        if told["region"] not in regions:
-            raise UserError(
-                f"the explanation asked about a {told['region']}, which the record does not hold; give the target."
-            )
-        return Target(told["label"], regions[told["region"]], told["score"], told["reduction"])
-    given = {
-        "label": model.labels[model.label_index(target.label)],
-        "region": target.describe_region(),
-        "score": target.score,
-        "reduction": target.reduction,
-    }
+        return explanation.target
+    given = {**target.as_dict(), "label": model.labels[model.label_index(target.label)]}
     for name, value in given.items():
         if value != told[name]:
+            here, there = ((region_words(v) if name == "region" else v) for v in (value, told[name]))
             raise UserError(
-                f"the target has {name} {value!r}, but the explanation asked about {told[name]!r}; give its target."
+                f"the target has {name} {here!r}, but the explanation asked about {there!r}; give its target."
             )
     return target
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
+
+SCHEMA = 1
+"""Number of the form of records; it is counted up when what a key means changes."""
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Record:
         For a 2D model on a volume: the axis across which its slices lie, counted as napari shows it.
     trust
         Verdicts of the trust checks that were run, one mapping each.
+    schema
+        Number of the form of the record: see docs/file_formats.md.
     """
 
     method: str
@@ -62,6 +68,18 @@ class Record:
     engine: dict[str, Any] = field(default_factory=dict)
     axis: int | None = None
     trust: list[dict[str, Any]] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Record:
+        """Return the record that was saved; keys of the folder, such as files, are left out.
+
+        Raises
+        ------
+        KeyError
+            If something is missing.
+        """
+        return cls(**{each.name: told[each.name] for each in fields(cls)})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain dicts, lists and numbers."""
@@ -82,6 +100,8 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _finite(value.tolist())
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

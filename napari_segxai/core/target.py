@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -75,20 +76,75 @@ class Target:
                 )
         object.__setattr__(self, "region", _read_region(self.region))
 
-    def describe_region(self) -> str:
-        """The region in words, for the record."""
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], region: np.ndarray | None = None) -> Target:
+        """Return the target of a record.
+
+        Parameters
+        ----------
+        told
+            With the keys of `as_dict`.
+        region
+            Boolean, on the image grid: the region, where one was drawn.
+
+        Raises
+        ------
+        UserError
+            If the region was drawn and is not given.
+        """
+        shape = told["region"]
+        kinds: dict[str, Region] = {"predicted": None, "image": "image", "drawn": region}
+        if shape["kind"] == "drawn" and region is None:
+            raise UserError("the region was drawn, and its mask is not there; give the target again.")
+        if shape["kind"] in ("point", "component"):
+            at = tuple(shape["at"])
+            kinds |= {"point": Point(at), "component": Component(at)}
+        elif shape["kind"] == "box":
+            kinds["box"] = Box(tuple(shape["low"]), tuple(shape["high"]))
+        return cls(told["label"], kinds[shape["kind"]], told["score"], told["reduction"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return label, region, score and reduction as plain values, for the record.
+
+        The region is a mapping with the key kind: "predicted", "image", "point" or "component" (with at), "box" (with
+        low and high), or "drawn" (with pixels, their number, and the sha256 of the mask, which is a file of its own).
+        """
+        return {
+            "label": self.label,
+            "region": self._region_as_dict(),
+            "score": self.score,
+            "reduction": self.reduction,
+        }
+
+    def _region_as_dict(self) -> dict[str, Any]:
         region = self.region
         if region is None:
-            return "predicted pixels"
+            return {"kind": "predicted"}
         if isinstance(region, np.ndarray):
-            return f"drawn region of {int(region.sum())} pixels"
-        if isinstance(region, Point):
-            return f"pixel {region.at}"
+            digest = hashlib.sha256(f"{region.shape}".encode() + np.packbits(region).tobytes()).hexdigest()
+            return {"kind": "drawn", "pixels": int(region.sum()), "sha256": digest}
         if isinstance(region, Box):
-            return f"box {region.low} to {region.high}"
-        if isinstance(region, Component):
-            return f"connected component at {region.at}"
-        return "whole image"
+            return {"kind": "box", "low": _whole(region.low), "high": _whole(region.high)}
+        if isinstance(region, Point | Component):
+            return {"kind": type(region).__name__.lower(), "at": _whole(region.at)}
+        return {"kind": "image"}
+
+
+def region_words(region: Mapping[str, Any]) -> str:
+    """Say in words what the region of a record is."""
+    kind = region["kind"]
+    if kind == "drawn":
+        return f"drawn region of {region['pixels']} pixels"
+    if kind == "box":
+        return f"box {tuple(region['low'])} to {tuple(region['high'])}"
+    if kind in ("point", "component"):
+        words = {"point": "pixel", "component": "connected component at"}
+        return f"{words[kind]} {tuple(region['at'])}"
+    return {"predicted": "predicted pixels", "image": "whole image"}[kind]
+
+
+def _whole(index: tuple[int, ...]) -> list[Any]:
+    return [int(i) if is_index((i,)) else i for i in index]
 
 
 def _read_region(region: Region) -> str | np.ndarray | Point | Box | Component | None:

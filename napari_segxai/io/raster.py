@@ -237,7 +237,7 @@ def write_raster(
     path = Path(path)
     array = np.asarray(array)
     grid = image.spatial_shape
-    if array.shape != image.array.shape and array.shape[array.ndim - len(grid) :] != grid:
+    if array.shape != image.shape and array.shape[array.ndim - len(grid) :] != grid:
         raise UserError(
             f"{path}: an array of shape {array.shape} does not lie on the grid {grid} of {image.name}."
         )
@@ -260,9 +260,7 @@ def write_raster(
         else:
             import tifffile
 
-            colours: Any = (
-                "rgb" if array.shape == image.array.shape and image.header.get("rgb") else "minisblack"
-            )
+            colours: Any = "rgb" if array.shape == image.shape and image.header.get("rgb") else "minisblack"
             ome = _ome_axes(array, image)
             if ome is not None:
                 meta = sizes.ome_metadata(image.spacing, str(image.units), ome, description)
@@ -292,7 +290,7 @@ def _ome_axes(array: np.ndarray, image: Image) -> str | None:
 def _write_png(path: Path, array: np.ndarray, image: Image) -> None:
     from PIL import Image as Picture
 
-    colour = array.shape == image.array.shape and image.header.get("rgb") and array.dtype == np.uint8
+    colour = array.shape == image.shape and image.header.get("rgb") and array.dtype == np.uint8
     if not colour and (array.ndim != 2 or array.dtype not in (np.uint8, np.uint16)):
         raise UserError(
             f"{path}: PNG holds 2D arrays of whole numbers from 0 to 65535, not {array.dtype} of shape "

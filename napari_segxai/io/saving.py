@@ -228,6 +228,25 @@ def look(folder: str | Path) -> Held:
     return Held(kind, files)
 
 
+def check_digests(folder: Path, held: Held) -> None:
+    """Refuse a folder whose files are not those that its record lists.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or was changed.
+    """
+    root = folder.resolve()
+    for name, digest in held.files.items():
+        if not (_is_file(folder / name) and _is_within(root, name)):
+            raise UserError(f"{folder / name} is missing, though the record lists it; save the result anew.")
+        if _digest(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} was changed since it was saved, so that its record does not hold any more; save the "
+                "result anew."
+            )
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Generator[Path]:
     """Give a path beside `path` to write to; only when all is written does it take the place of `path`.

@@ -12,13 +12,14 @@ from torch import nn
 from napari_segxai.analyses.channels.plan import ChannelsPlan
 from napari_segxai.analyses.channels.result import ChannelImportance
 from napari_segxai.analyses.explain.run import ask_of_misses, question_of
-from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
+from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import NotDrawn
+from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.metrics.functional import channel_importance as measured
 from napari_segxai.metrics.functional.channel_importance import How
 from napari_segxai.models.inference.memory import guarded
@@ -130,9 +131,9 @@ def channels_steps(plan: ChannelsPlan) -> Steps[ChannelImportance]:
         )
     seconds = time.perf_counter() - start
     facts = {
-        "target": {"label": label, "region": asked.target.describe_region()},
+        "target": {"label": label, "region": asked.target.as_dict()["region"]},
         "model": facts_of_model(model),
-        "image": facts_of_image(asked.image),
+        "image": image_as_dict(asked.image),
         "device": str(asked.device),
         "slice": asked.slice,
         "axis": plane_of(model.card, asked.image),

@@ -11,10 +11,11 @@ import numpy as np
 
 from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.flow.tiles import cut
-from napari_segxai.analyses.provenance import facts_of_image, now, versions
+from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.figures.colormaps import SIGNED
+from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
 from napari_segxai.io.tables import write_csv
@@ -75,12 +76,12 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
         "kind": kind,
         "target": {
             "label": target.label,
-            "region": target.describe_region(),
+            "region": target.as_dict()["region"],
             "score": target.score,
             "reduction": target.reduction,
         },
         "model": None if first is None else first.model,
-        "image": facts_of_image(comparison.image),
+        "image": image_as_dict(comparison.image),
         "maps": {
             name: {"method": records[name].method, "parameters": records[name].parameters}
             if name in records

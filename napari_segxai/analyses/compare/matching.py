@@ -113,10 +113,4 @@ def check_map(
 
 def target_of(explanation: Explanation) -> Target:
     """Rebuild the target from a record, as far as that tells."""
-    asked = explanation.record.target
-    region: Any = {"predicted pixels": None, "whole image": "image"}.get(asked["region"], ...)
-    if region is ...:
-        raise UserError(
-            f"the explanation is of a {asked['region']}, which its record does not hold; give the target again."
-        )
-    return Target(asked["label"], region=region, score=asked["score"], reduction=asked["reduction"])
+    return explanation.target

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
+from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import Record
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
+from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.methods.registry import options_as_dict
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.preprocessing.spatial import plane_of
@@ -129,6 +130,7 @@ class Canvas:
 
     def explanation(self, *, partial: bool) -> Explanation:
         """Put everything together."""
+        drawn = self.plan.target.region
         return Explanation(
             map=self.map,
             image=self.plan.image,
@@ -141,6 +143,7 @@ class Canvas:
             stages=self.stages,
             stage_table=self.stage_table,
             curves=self.curves,
+            region=drawn if isinstance(drawn, np.ndarray) else None,
         )
 
     def _warnings(self, partial: bool) -> list[str]:
@@ -169,13 +172,11 @@ class Canvas:
             method=plan.method.name,
             parameters=options_as_dict(plan.options),
             target={
+                **plan.target.as_dict(),
                 "label": plan.model.labels[plan.model.label_index(plan.target.label)],
-                "region": plan.target.describe_region(),
-                "score": plan.target.score,
-                "reduction": plan.target.reduction,
             },
             model=facts_of_model(plan.model),
-            image=facts_of_image(image),
+            image=image_as_dict(image),
             device=str(plan.device),
             seed=plan.seed,
             slice=plan.slice,

@@ -13,6 +13,7 @@ from napari_segxai.core import orientation
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.prediction import label_image, painted, where
 from napari_segxai.core.record import Record
+from napari_segxai.core.target import Target
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, SIGNED, UNSIGNED, stage_colors
 from napari_segxai.io import Kind, write_volume
 from napari_segxai.io.names import file_names
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 SURE = ("saliency.nii.gz", "prediction.nii.gz")
 """Files that every explanation has, of labels that exclude each other."""
 
-OWN = ("saliency", "saliency_native", "prediction", "dilation_stages")
+OWN = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
 """Files of every explanation; a method's own maps and masks get other names."""
 
 
@@ -52,6 +53,8 @@ class Explanation:
         One row per stage: stage, dilations, radius, Dice, size.
     curves
         Columns of numbers by curve.
+    region
+        Boolean, on the image grid: the region that was asked about, where it was drawn; else None.
     prediction
         As `SegmentationModel.predict` returns it: the label of every pixel, or a mask per label if they may overlap.
     image
@@ -71,6 +74,7 @@ class Explanation:
     stages: np.ndarray | None = None
     stage_table: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    region: np.ndarray | None = None
 
     def __repr__(self) -> str:
         target = self.record.target["label"]
@@ -82,6 +86,11 @@ class Explanation:
     def title(self) -> str:
         """Method and label, as results are named."""
         return f"{self.record.method} · {self.record.target['label']}"
+
+    @property
+    def target(self) -> Target:
+        """What was asked about, as the record tells it."""
+        return Target.from_dict(self.record.target, self.region)
 
     @property
     def overlapping(self) -> bool:
@@ -346,6 +355,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         write(files[name], values, "image")
     for name, mask in explanation.masks.items():
         write(files[name], mask.astype(np.uint8), "labels")
+    if explanation.region is not None:
+        write("region", explanation.region.astype(np.uint8), "labels")
     if explanation.stages is not None:
         write("dilation_stages", explanation.stages, "labels")
     one = explanation.painted() if explanation.overlapping else explanation.prediction
@@ -358,12 +369,21 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     if explanation.stage_table:
         write_csv(folder / "dilation_stages.csv", explanation.stage_table)
     curves = {name: tuple(name.replace("slice ", "slice").split(": ")) for name in explanation.curves}
-    files = file_names(curves.values())
+    tables = file_names(curves.values())
     for name, columns in explanation.curves.items():
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
-            write_csv(folder / f"curve_{files[curves[name]]}.csv", rows)
-    return {"kind": "explanation", **explanation.record.as_dict()}
+            write_csv(folder / f"curve_{tables[curves[name]]}.csv", rows)
+    return {
+        "kind": "explanation",
+        **explanation.record.as_dict(),
+        "maps": {name: files[name] for name in explanation.maps},
+        "masks": {name: files[name] for name in explanation.masks},
+        "prediction": {name: files["prediction", name] for name in labels} or "prediction",
+        "native_affine": explanation.native_affine,
+        "stage_table": explanation.stage_table,
+        "curves": explanation.curves,
+    }
 
 
 def describe(explanation: Explanation) -> str:
@@ -374,18 +394,18 @@ def describe(explanation: Explanation) -> str:
 def _write_native(explanation: Explanation, folder: Path) -> None:
     """Write the map at the network layer's own resolution, placed in the world when the image is."""
     native = explanation.native
-    if native.ndim == 3:
-        path = folder / "saliency_native.nii.gz"
-        spacing = None
-        if explanation.native_affine is None:
-            zoom = np.divide(explanation.map.shape, native.shape)
-            spacing = tuple(float(s * z) for s, z in zip(explanation.image.spacing, zoom, strict=True))
-        source = explanation.image
-        told = {key: source.header[key] for key in ("format", "units") if key in source.header}
-        image = Image(
-            native, affine=explanation.native_affine, spacing=spacing, units=source.units, header=told
-        )
-    else:
-        path = folder / "saliency_native.tif"
-        image = Image(native)
+    image = native_image(native, explanation.native_affine, explanation.image)
+    path = folder / ("saliency_native.nii.gz" if native.ndim == 3 else "saliency_native.tif")
     write_volume(path, native, image, description=describe(explanation))
+
+
+def native_image(native: np.ndarray, affine: np.ndarray | None, explained: Image) -> Image:
+    """Return the grid of a map at the resolution of its network layer as an image."""
+    if native.ndim == 2:
+        return Image(native)
+    spacing = None
+    if affine is None:
+        zoom = np.divide(explained.spatial_shape, native.shape)
+        spacing = tuple(float(s * z) for s, z in zip(explained.spacing, zoom, strict=True))
+    told = {key: explained.header[key] for key in ("format", "units") if key in explained.header}
+    return Image(native, affine=affine, spacing=spacing, units=explained.units, header=told)

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.flow import tiles as flow_view
-from napari_segxai.analyses.provenance import facts_of_image, facts_of_model, now, versions
+from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.figures.colormaps import SIGNED
+from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import complete, replacing, save_folder
 from napari_segxai.io.tables import write_csv
@@ -64,7 +65,7 @@ def _facts(flow: Flow) -> dict[str, Any]:
         "labels": list(flow.labels),
         "layers": [layer.name for layer in flow.layers],
         "model": facts_of_model(flow.model),
-        "image": facts_of_image(flow.image),
+        "image": image_as_dict(flow.image),
         "passes": flow.passes.as_dict(),
         "seconds": round(flow.seconds, 3),
         "warnings": list(flow.warnings),

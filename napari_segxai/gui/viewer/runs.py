@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import frame_words
+from napari_segxai.core.target import region_words
 from napari_segxai.gui.viewer import watching
 from napari_segxai.methods.registry import find_method
 
@@ -137,7 +138,7 @@ def shortened(word: str, most: int) -> str:
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run was asked, in words, the most telling first; parameters are those of one method."""
     target, method = record["target"], record["method"]
-    facts = {"method": method, "label": target["label"], "region": target["region"]}
+    facts = {"method": method, "label": target["label"], "region": region_words(target["region"])}
     if frame := frame_words(record["image"].get("at", {})):
         facts["frame"] = frame
     try:

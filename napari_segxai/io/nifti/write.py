@@ -62,14 +62,15 @@ def write_nifti(
     path = Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise UserError(f"{path}: NIfTI is written as .nii or .nii.gz; choose one of these endings.")
-    itself = array is image.array
+    itself = image.is_read and array is image.array  # what is not read yet cannot be what is written
     array = np.asarray(array)
     data = _file_axes(path, array, image)
     facts = image.header if image.header.get("format") == "nifti" else {}
-    data, affine, exact = _file_orientation(data, image, facts)
+    turn, affine, exact = _storage(image)
+    data = _turn(data, turn)
     source = facts.get("header")
     source = source if isinstance(source, nib.Nifti1Header) else None
-    three = image.channels in (3, 4) and array.ndim == image.array.ndim and array.dtype == np.uint8
+    three = image.channels in (3, 4) and array.ndim == image.ndim and array.dtype == np.uint8
     colours = three and image.channel_axis is not None and bool(image.header.get("rgb", True))
     scaling = None
     if colours and kind == "image":
@@ -105,7 +106,7 @@ def write_nifti(
 
 def _file_axes(path: Path, array: np.ndarray, image: Image) -> np.ndarray:
     """Return the array as (three spatial axes in the image's order, time, channel)."""
-    grid, full = image.spatial_shape, image.array.shape
+    grid, full = image.spatial_shape, image.shape
     roles = ["space"] * len(full)
     if image.time_axis is not None:
         roles[image.time_axis] = "time"
@@ -130,10 +131,36 @@ def _file_axes(path: Path, array: np.ndarray, image: Image) -> np.ndarray:
     return array if "channel" in meaning else array[..., None]
 
 
-def _file_orientation(
-    data: np.ndarray, image: Image, facts: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return the data in storage order, their affine in mm, and whether that is the file's own affine."""
+def stored_on_grid(stored: np.ndarray, image: Image) -> np.ndarray:
+    """Bring what `write_nifti` wrote of an array on the spatial grid of `image` back to that grid.
+
+    Parameters
+    ----------
+    stored
+        Three axes, in the order of the file; axes of length 1 may be missing.
+
+    Raises
+    ------
+    UserError
+        If it does not lie on the grid.
+    """
+    turn, _, _ = _storage(image)
+    grid = _three(image.spatial_shape)
+    there = tuple(grid[axis] for axis in turn[0])
+    if [n for n in stored.shape if n > 1] != [n for n in there if n > 1]:
+        raise UserError(f"a volume of shape {stored.shape} does not lie on the grid of {image.name}.")
+    back = orientation.apply(stored.reshape(there), orientation.invert(turn))
+    return np.ascontiguousarray(back.reshape(image.spatial_shape))
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1,) * (3 - len(shape)) + tuple(shape)
+
+
+def _storage(image: Image) -> tuple[orientation.Reorientation, np.ndarray, bool]:
+    """Return how the axes of an image lie in its file, the file's affine in mm, and whether that is the source's own."""
+    facts = image.header if image.header.get("format") == "nifti" else {}
+    grid = _three(image.spatial_shape)
     if image.affine is None:
         n = image.spatial_dims
         transform = image.layer or {"scale": image.spacing, "units": (image.units,) * n}
@@ -143,7 +170,7 @@ def _file_orientation(
         affine = np.eye(4)
         affine[:3] = WORLD @ world[:3]
         turn = ((2, 1, 0), (False,) * 3)
-        return _turn(data, turn), orientation.apply_to_affine(affine, data.shape[:3], turn), False
+        return turn, orientation.apply_to_affine(affine, grid, turn), False
     stay = ((0, 1, 2), (False,) * 3)
     if facts.get("affine") is not None:
         wanted = np.asarray(facts["affine"], float)
@@ -152,17 +179,17 @@ def _file_orientation(
             orientation.reorientation(orientation.axis_codes(wanted), orientation.DISPLAY)
         )
         for turn in (stay, back):
-            affine = orientation.apply_to_affine(image.affine, data.shape[:3], turn)
-            turned = tuple(data.shape[axis] for axis in turn[0])
+            affine = orientation.apply_to_affine(image.affine, grid, turn)
+            turned = tuple(grid[axis] for axis in turn[0])
             size = np.linalg.norm(wanted[:3, :3], axis=0).min()
             if turned == shape and corner_distance(affine, wanted, shape) < 1e-4 * size:
-                return _turn(data, turn), wanted, True
+                return turn, wanted, True
         if image.layer:  # moved since it was read: still in the storage order of its file
-            return _turn(data, back), orientation.apply_to_affine(image.affine, data.shape[:3], back), False
+            return back, orientation.apply_to_affine(image.affine, grid, back), False
     elif image.layer:
         turn = ((2, 1, 0), (False,) * 3)
-        return _turn(data, turn), orientation.apply_to_affine(image.affine, data.shape[:3], turn), False
-    return data, image.affine, False
+        return turn, orientation.apply_to_affine(image.affine, grid, turn), False
+    return stay, image.affine, False
 
 
 def _turn(data: np.ndarray, turn: orientation.Reorientation) -> np.ndarray:

@@ -1,0 +1,109 @@
+"""Reading a folder of results back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
+from napari_segxai.core.record import SCHEMA
+from napari_segxai.io import ending, read_image
+from napari_segxai.io.saving import KINDS, RECORD, check_digests, look
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A folder of results.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    record
+        What its record.json says.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """What it holds, a key of `io.saving.KINDS`."""
+        return self.record["kind"]
+
+    def on_grid(self, name: str, image: Image) -> np.ndarray:
+        """Return what `write_volume` wrote of an array on the spatial grid of an image.
+
+        Parameters
+        ----------
+        name
+            Of the file, without its ending: a volume is read from .nii.gz, of a 2D image what lies beside it.
+        """
+        for kind in (".tif", ".png") if image.spatial_dims == 2 else ():
+            if f"{name}{kind}" in self.record["files"]:
+                return read_image(self.folder / f"{name}{kind}").array
+        from napari_segxai.io.nifti.read import read_nifti
+        from napari_segxai.io.nifti.write import stored_on_grid
+
+        stored = read_nifti(self.folder / f"{name}.nii.gz").array
+        return stored_on_grid(stored, image)
+
+    def header(self, name: str, image: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the header of a file that was written with that of the image's own file; see `Image.header`.
+
+        Parameters
+        ----------
+        image
+            What the record says of the image.
+        """
+        if image["format"] != "nifti" or f"{name}.nii.gz" not in self.record["files"]:
+            return {}
+        return {**read_image(self.folder / f"{name}.nii.gz").header, "path": image["path"]}
+
+
+def is_result(path: str | Path) -> bool:
+    """Tell whether a path is a folder with a record.json, or such a file."""
+    path = Path(path)
+    return (path.name == RECORD and path.is_file()) or (not ending(path) and (path / RECORD).is_file())
+
+
+def open_folder(path: str | Path, kind: str | None = None) -> Saved:
+    """Open a folder of results.
+
+    Parameters
+    ----------
+    path
+        The folder, or its record.json.
+    kind
+        What it has to hold, a key of `io.saving.KINDS`; anything by default.
+
+    Raises
+    ------
+    UserError
+        If it holds no result, one of another kind, one that was saved by another version, or files that were changed
+        since.
+    """
+    folder = user_path(path)
+    folder = folder.parent if folder.name == RECORD else folder
+    held = look(folder)
+    if not held.kind:
+        raise UserError(f"{folder} holds no record.json; name a folder that a result was saved to.")
+    if kind is not None and held.kind != kind:
+        raise UserError(f"{folder} holds {held.words}, not {KINDS[kind]}.")
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    schema = record.get("schema")
+    if schema != SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        way = "update napari-segxai to open it" if newer else "make it anew to open it"
+        raise UserError(
+            f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
+        )
+    check_digests(folder, held)
+    return Saved(folder, {**record, "kind": held.kind})
