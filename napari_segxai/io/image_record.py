@@ -60,7 +60,7 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
     if facts.get("at") and not layer:
         own["at"] = {letter: int(index) for letter, index in facts["at"].items()}
     image = Image(
-        stored,  # type: ignore[arg-type]
+        stored,  # ty: ignore[invalid-argument-type]
         affine=None if affine is None else np.array(affine, float),
         channel_axis=facts["channel_axis"],
         time_axis=facts["time_axis"],
