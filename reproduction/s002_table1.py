@@ -10,7 +10,7 @@ import time
 
 from common import BASELINE, Case, Row, Settings, Store, cases, firsts, masked
 
-from napari_segxai.metrics.functional.arrays import unit
+from napari_segxai.core.arrays import unit
 from napari_segxai.metrics.functional.localization import energy_inside
 
 NAME = "s002_table1"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from napari_segxai.core.arrays import as_array, unit
 from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.functional import localization, thresholding
 from napari_segxai.metrics.functional import mass as shares
-from napari_segxai.metrics.functional.arrays import as_array, unit
 
 
 def rectangle(shape, *slices):

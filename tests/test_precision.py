@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from networks import card, planted_image, planted_model
-from scipy import stats
 from torch import nn
 
 import napari_segxai as sx
@@ -70,12 +69,3 @@ def test_too_few_passes_to_be_worth_the_check():
 def test_a_precision_that_is_unknown():
     with pytest.raises(sx.UserError, match="precision 'half' is unknown; choose auto or float32"):
         explained(planted_model(), masks=4, precision="half")
-
-
-@pytest.mark.parametrize("levels", [3, 50])
-def test_rank_correlation_is_spearmans(levels):
-    random = np.random.default_rng(0)
-    a, b = random.integers(0, levels, 40), random.integers(0, levels, 40) + np.arange(40) // 8
-    found = mixed_precision.rank_correlation(torch.tensor(a, dtype=torch.float32), torch.tensor(b))
-    assert found == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert mixed_precision.rank_correlation(torch.ones(5), torch.arange(5.0)) == 0

@@ -21,11 +21,11 @@ from napari_segxai.checks import run as checking
 from napari_segxai.checks.noised_image import noised
 from napari_segxai.checks.randomize_weights import Twin, layers_of
 from napari_segxai.checks.registry import all_checks
+from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.progress import Passes
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.finding import Finding
 from napari_segxai.methods import registry as methods
-from napari_segxai.metrics.functional.similarity import rank_correlation
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 CPU = torch.device("cpu")

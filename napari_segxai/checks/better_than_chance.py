@@ -17,12 +17,13 @@ import numpy as np
 
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.metrics.functional.chance import random_field
 from napari_segxai.metrics.functional.faithfulness import RANDOM
-from napari_segxai.metrics.functional.similarity import is_even, mean
+from napari_segxai.metrics.functional.similarity import mean
 from napari_segxai.metrics.functional.ties import above
 from napari_segxai.metrics.table import choose, evaluate_steps, planned_passes
 

@@ -18,11 +18,13 @@ import numpy as np
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
+from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.methods.registry import find_method
-from napari_segxai.metrics.functional.similarity import chance_correlation, is_even, rank_correlation
+from napari_segxai.metrics.functional.similarity import chance_correlation
 from napari_segxai.metrics.functional.ties import above
 
 CHEAP = ("seg-grad-cam", "seg-hires-grad-cam", "input-x-gradient", "smooth-grad")

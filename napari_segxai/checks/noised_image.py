@@ -14,10 +14,12 @@ import numpy as np
 
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
+from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Steps
-from napari_segxai.metrics.functional.similarity import chance_correlation, dice, is_even, rank_correlation
+from napari_segxai.metrics.functional.similarity import chance_correlation, dice_of_arrays
 from napari_segxai.metrics.functional.ties import above
 
 
@@ -50,7 +52,7 @@ def noised_image(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         found = yield from subject.ask(subject.again(image=image), tally, f"noise {number + 1}")
         value = rank_correlation(subject.map, subject.view(found.map))
         found_values.append(0.0 if value is None else value)
-        predictions.append(dice(subject.drawn, subject.drawn_in(found)))
+        predictions.append(dice_of_arrays(subject.drawn, subject.drawn_in(found)))
     number, kept = min(found_values), min(predictions)
     control = chance_correlation(subject.map, subject.job.seed)
     passed = number >= options.threshold and bool(above(number, control))

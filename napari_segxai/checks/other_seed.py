@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
+from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Steps
-from napari_segxai.metrics.functional.similarity import chance_correlation, is_even, rank_correlation
+from napari_segxai.metrics.functional.similarity import chance_correlation
 from napari_segxai.metrics.functional.ties import above
 
 

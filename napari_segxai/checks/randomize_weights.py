@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from napari_segxai.core.arrays import ROUNDING
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.functional.arrays import ROUNDING
 from napari_segxai.models.inference.memory import guarded, is_out_of_memory
 from napari_segxai.models.introspection.modules import first_tensor, map_tensors, named_modules
 from napari_segxai.models.preprocessing.resample import resize

@@ -25,11 +25,13 @@ import numpy as np
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.randomize_weights import NotCopied, Twin, layers_of
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
+from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.metrics.functional.similarity import is_even, mean, partial_correlation, rank_correlation
+from napari_segxai.metrics.functional.similarity import mean, partial_correlation
 from napari_segxai.models.segmentation import SegmentationModel
 
 ALIKE = 0.9

@@ -18,10 +18,11 @@ import torch
 from napari_segxai.analyses.flow.advice import RESTATES, WITHIN
 from napari_segxai.checks.context import Subject, Tally
 from napari_segxai.checks.registry import Verdict, check
+from napari_segxai.core.arrays import is_even
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.metrics.functional.chance import DRAWS, HIGH, random_field, with_values
-from napari_segxai.metrics.functional.similarity import dice, is_even
+from napari_segxai.metrics.functional.similarity import dice_of_arrays
 from napari_segxai.metrics.functional.ties import above
 
 
@@ -53,7 +54,7 @@ def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Ste
         lack = "no positive value" if subject.drawn.any() else f"no predicted pixel of {subject.label!r}"
         return Verdict(None, None, options.threshold, f"There is {lack} to compare.")
     strong = positive >= positive.max() / 2
-    with_label, with_object = dice(strong, subject.drawn), dice(strong, subject.object)
+    with_label, with_object = dice_of_arrays(strong, subject.drawn), dice_of_arrays(strong, subject.object)
     inside = float(positive[subject.drawn].sum() / positive.sum())
     number = max(with_label, with_object)
     chance, chance_inside = _chance(subject, positive)
@@ -91,6 +92,8 @@ def _chance(subject: Subject, positive: np.ndarray) -> tuple[float, float]:
         map = with_values(field, values, number).numpy()
         strong = map >= map.max() / 2
         inside = map[subject.drawn].sum() / map.sum()
-        found.append((max(dice(strong, subject.drawn), dice(strong, subject.object)), inside))
+        found.append(
+            (max(dice_of_arrays(strong, subject.drawn), dice_of_arrays(strong, subject.object)), inside)
+        )
     high = np.percentile(found, HIGH, axis=0)
     return float(high[0]), float(high[1])

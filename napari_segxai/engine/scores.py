@@ -40,7 +40,9 @@ def reduce_scores(
     return total / (pixels.sum().clamp(min=1) if count is None else count)
 
 
-def dice(predicted: Tensor, reference: Tensor, within: Tensor | None = None) -> Tensor:
+def dice(
+    predicted: Tensor, reference: Tensor, within: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Dice coefficient of boolean regions, 2 |A n B| / (|A| + |B|), in [0, 1].
 
     Parameters
@@ -51,6 +53,8 @@ def dice(predicted: Tensor, reference: Tensor, within: Tensor | None = None) -> 
         (*grid).
     within
         (*grid): pixels that count; all by default.
+    dtype
+        Of the result.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def dice(predicted: Tensor, reference: Tensor, within: Tensor | None = None) -> 
         predicted, reference = predicted & within, reference & within
     both = (predicted & reference).flatten(1).sum(1)
     size = predicted.flatten(1).sum(1) + reference.sum()
-    return torch.where(size > 0, 2 * both / size.clamp(min=1), torch.zeros_like(both, dtype=torch.float32))
+    return (2 * both).to(dtype) / size.clamp(min=1)  # nothing of nothing is 0
 
 
 def soft_dice(probability: Tensor, reference: Tensor, epsilon: float = 1.0) -> Tensor:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_segxai.core.arrays import is_even, unit
 from napari_segxai.core.options import option
 from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.functional import sufficiency
-from napari_segxai.metrics.functional.arrays import is_even, unit
 from napari_segxai.metrics.functional.chance import DRAWS
 from napari_segxai.metrics.functional.faithfulness import Direction, between, canvas, shares_of, whole_way
 from napari_segxai.metrics.functional.localization import Form, Ties

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_segxai.core.arrays import Box
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Hide
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
-from napari_segxai.metrics.functional.arrays import Box
 from napari_segxai.metrics.functional.thresholding import box_slices
 from napari_segxai.models.preprocessing.resample import resize
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_segxai.core.arrays import ROUNDING, as_map, as_mask, is_even
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.progress import Passes, Steps
@@ -18,7 +19,6 @@ from napari_segxai.engine.finding import EmptyRegion, NotDrawn
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.chance_level import chance_copies, chance_of, chance_on_image, passes_of
 from napari_segxai.metrics.evaluation import Evaluation, Options
-from napari_segxai.metrics.functional.arrays import ROUNDING, as_map, as_mask, is_even
 from napari_segxai.metrics.functional.chance import Chance
 from napari_segxai.metrics.functional.curve import Curve
 from napari_segxai.metrics.functional.faithfulness import control_name, random_map

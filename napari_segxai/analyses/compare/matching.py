@@ -9,10 +9,10 @@ import numpy as np
 
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core import orientation
+from napari_segxai.core.arrays import as_map
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.target import Target
-from napari_segxai.metrics.functional.arrays import as_map
 from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.segmentation import SegmentationModel
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from napari_segxai.core.correlation import rank_correlation
+
 if TYPE_CHECKING:
     from napari_segxai.engine.execution.executor import Executor
 
@@ -63,7 +65,7 @@ class MixedPrecision:
             self._scores.append((self.score(logits), self.score(self._in_half(inputs))))
             exact, rough = (torch.cat(scores) for scores in zip(*self._scores, strict=True))
             if len(exact) >= SAMPLES:
-                found = rank_correlation(exact, rough)
+                found = rank_correlation(exact, rough, rounding=0) or 0.0
                 self.half, self.undecided = found >= RANKING, False
                 name = "bfloat16" if self.half else "float32"
                 self.executor.notes |= {"precision": name, "rank_correlation_bfloat16": round(found, 4)}
@@ -72,17 +74,3 @@ class MixedPrecision:
     def _in_half(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.executor.device.type, torch.bfloat16):
             return self.executor.look(inputs).float()
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Spearman's rank correlation of (n,) values; 0 where all values of one are equal."""
-    ranks = torch.stack([_ranks(a), _ranks(b)]).double()
-    ranks -= ranks.mean(1, keepdim=True)
-    spread = ranks.square().sum(1).sqrt().prod()
-    return float(ranks.prod(0).sum() / spread) if spread > 0 else 0.0
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Return ranks; equal values share the mean of theirs."""
-    _, place, count = values.unique(return_inverse=True, return_counts=True)
-    return (count.cumsum(0) - (count - 1) / 2)[place]

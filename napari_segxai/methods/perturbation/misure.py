@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_segxai.core.arrays import ROUNDING
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
@@ -43,7 +44,6 @@ from napari_segxai.engine.primitives.regularizers import SizeAndVariation, sum_o
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
-from napari_segxai.metrics.functional.arrays import ROUNDING
 
 AHEAD = 8  # dilations that are tried in one batch; the stage chosen is the same as one by one
 

@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.functional.arrays import (
+from napari_segxai.core.arrays import (
     ROUNDING,
     as_map,
     as_mask,
@@ -21,6 +20,7 @@ from napari_segxai.metrics.functional.arrays import (
     positive,
     unit,
 )
+from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.functional.thresholding import Keep, boxed, components
 
 Form = Literal["box", "mask"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.core.arrays import as_array, as_mask, check_same_grid, positive
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.prediction import where
-from napari_segxai.metrics.functional.arrays import as_array, as_mask, check_same_grid, positive
 
 ZONES = ("boundary", "interior", "context")
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_segxai.core.arrays import as_map
 from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.functional.arrays import as_map
 
 NoiseModel = Callable[[Tensor], Tensor]
 """Inputs (n, channels, *grid) -> standard deviation of the noise at every pixel, (n, 1, *grid)."""

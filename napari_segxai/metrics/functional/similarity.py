@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from napari_segxai.metrics.functional.arrays import ROUNDING, is_even
+from napari_segxai.core.arrays import is_even
+from napari_segxai.core.correlation import rank_correlation
+from napari_segxai.engine.scores import dice
 from napari_segxai.metrics.functional.chance import DRAWS, HIGH, random_field
 
 ENOUGH = 2**14
@@ -14,17 +17,6 @@ ENOUGH = 2**14
 
 NOTHING = 0.01
 """Share of the variance of ranks below which nothing is left of a map: what then differs is noise."""
-
-
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Spearman's rank correlation of two maps on one grid, in [-1, 1].
-
-    Equal values share their mean rank. None if a map is the same everywhere, up to rounding.
-    """
-    if is_even(one) or is_even(other):
-        return None
-    a, b = _ranks(one), _ranks(other)
-    return float((a @ b) / np.sqrt((a @ a) * (b @ b)))
 
 
 def partial_correlation(one: np.ndarray, other: np.ndarray, control: np.ndarray | None) -> float | None:
@@ -58,19 +50,8 @@ def mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Dice coefficient of boolean regions, in [0, 1]; 0 for two empty ones."""
-    size = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / size if size else 0.0
-
-
-def _ranks(map: np.ndarray) -> np.ndarray:
-    """Return the rank of every value, counted from the mean rank."""
-    _, place, counts = np.unique(_rounded(map), return_inverse=True, return_counts=True)
-    ranks = counts.cumsum() - (counts - 1) / 2
-    return ranks[place.ravel()] - (place.size + 1) / 2
-
-
-def _rounded(map: np.ndarray) -> np.ndarray:
-    values = np.asarray(map, np.float64).ravel()
-    return np.rint(values / ((np.abs(values).max() or 1.0) * ROUNDING))
+def dice_of_arrays(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the Dice coefficient of two boolean arrays with all its digits, in [0, 1]; 0 for two empty ones."""
+    regions = (torch.from_numpy(np.ascontiguousarray(region)) for region in (one, other))
+    predicted, reference = regions
+    return float(dice(predicted[None], reference, dtype=torch.float64))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_segxai.core.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.functional.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
 from napari_segxai.metrics.functional.faithfulness import on_device
 from napari_segxai.metrics.functional.ties import above, tied
 from napari_segxai.metrics.perturbed_copies import Reader, kept, look

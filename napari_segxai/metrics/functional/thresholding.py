@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from napari_segxai.core.arrays import Box, as_mask, positive, unit
 from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.functional.arrays import Box, as_mask, positive, unit
 
 Kind = Literal["mean", "maximum", "mass", "fixed"]
 Keep = Literal["largest", "all"]

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from napari_segxai.core.arrays import as_array, as_mask, check_same_grid
 from napari_segxai.core.errors import UserError
-from napari_segxai.metrics.functional.arrays import as_array, as_mask, check_same_grid
 from napari_segxai.metrics.functional.simple_points import codes, flat_steps, is_simple, numbers_of, offsets
 
 Kind = Literal["merge", "split", "hole added", "hole deleted", "object added", "object deleted"]
