@@ -84,29 +84,29 @@ class Image:
 
     Parameters
     ----------
-    array
+    array : ndarray of shape (*axes), or Lazy
         The intensities. Two or three spatial axes, in the order in which the file or the napari layer
         stores them, and at most one channel axis and one time axis. A `Lazy` array is read when its values are
         needed; `shape` and `dtype` are known before.
-    affine
+    affine : ndarray of shape (4, 4), optional
         4x4 matrix from the indices of the three spatial axes to RAS+ millimetres, as nibabel gives it.
         None for images that do not know where they lie.
-    channel_axis, time_axis
+    channel_axis, time_axis : int, optional
         Index of these axes in `array`; None where there is none.
-    spacing
+    spacing : tuple of float, one per spatial axis, > 0
         Size of a pixel along each spatial axis, in `units`; taken from `affine` when there is one, 1 where it is left out.
-    units
+    units : str, optional
         Unit of the spatial axes: ``"mm"`` with an affine, else ``"pixel"`` unless given.
-    name
+    name : str
         What to call the image in results.
-    path
+    path : str, optional
         The file it was read from, if any.
-    layer
+    layer : mapping
         The transform of the napari layer that the image was taken from (scale, translate, rotate, shear,
         affine, units, axis_labels of the spatial axes). Results are shown with the same transform.
-    header
+    header : mapping
         What a writer needs to bring the file format back exactly, e.g. the NIfTI header.
-    plane
+    plane : int, optional
         For 2D models on a volume: the spatial axis across which the slices lie, counted as napari shows the volume;
         None for what the model card says, else the first. See `across`.
 
@@ -237,7 +237,13 @@ class Image:
 
     @classmethod
     def of(cls, image: Image | np.ndarray) -> Image:
-        """Return an image, made from an array where one is given."""
+        """Return an image, made from an array where one is given.
+
+        Parameters
+        ----------
+        image : Image or ndarray of shape (*spatial axes)
+            An array has no channel axis and no place in the world.
+        """
         return image if isinstance(image, Image) else cls(image)
 
     @property
@@ -251,7 +257,18 @@ class Image:
         return 1 if self.time_axis is None else self.shape[self.time_axis]
 
     def frame(self, index: int) -> Image:
-        """Return one time point as an image of its own; the image itself when it has no time axis."""
+        """Return one time point as an image of its own; the image itself when it has no time axis.
+
+        Parameters
+        ----------
+        index : int
+            Of the time point, from 0; counted from the end where negative.
+
+        Raises
+        ------
+        UserError
+            If there is no such time point.
+        """
         if self.time_axis is None:
             return self
         if not -self.frames <= index < self.frames:
@@ -281,7 +298,7 @@ class Image:
 
         Parameters
         ----------
-        axis
+        axis : int or None, 0 to 2
             Counted as napari shows the volume: of a volume that knows its orientation 0 is axial, 1 coronal and 2
             sagittal; of another one it is the axis of the array. None leaves it to the model card.
 
@@ -302,6 +319,11 @@ class Image:
         """Return the image with its fourth axis as channels, where a file names it time and `count` channels fit.
 
         NIfTI calls the fourth axis time, and several sequences of one patient are kept there all the same.
+
+        Parameters
+        ----------
+        count : int
+            Channels that the model takes.
         """
         fits = self.header.get("format") == "nifti" and self.channel_axis is None and self.frames == count > 1
         return self._with(channel_axis=self.time_axis, time_axis=None) if fits else self
@@ -317,7 +339,13 @@ class Image:
         return replace(self, **{"array": self.stored, **changes})
 
     def channels_first(self) -> np.ndarray:
-        """Return the array as (channels, *spatial); a view. Needs an image without a time axis."""
+        """Return the array as (channels, *spatial); a view. Needs an image without a time axis.
+
+        Raises
+        ------
+        UserError
+            If the image has a time axis; choose a time point first.
+        """
         if self.time_axis is not None:
             raise UserError(f"{self.name} has {self.frames} time points; choose one with image.frame(index).")
         if self.channel_axis is None:
@@ -341,7 +369,13 @@ class Image:
         return orientation.reorientation(self.codes, orientation.DISPLAY)
 
     def index_from_display(self, index: Sequence[float]) -> tuple[float, ...]:
-        """Turn an index into the displayed array into an index into this image's spatial axes."""
+        """Return the index into this image's spatial axes for an index into the array as it is displayed.
+
+        Parameters
+        ----------
+        index : sequence of float, one per spatial axis
+            In pixels of the displayed array.
+        """
         order, flips = self.to_display
         out = [0.0] * len(order)
         for k, (axis, flip) in enumerate(zip(order, flips, strict=True)):

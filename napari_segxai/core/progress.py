@@ -106,7 +106,7 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes
     ----------
-    partial
+    partial : object or None
         What there is of the result; None where that is nothing.
     """
 

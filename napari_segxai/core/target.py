@@ -17,14 +17,26 @@ Reduction = Literal["mean", "sum"]
 
 @dataclass(frozen=True)
 class Point:
-    """One pixel, by its index in the spatial axes of the image."""
+    """One pixel, by its index in the spatial axes of the image.
+
+    Parameters
+    ----------
+    at : tuple of int, one per spatial axis
+        The index of the pixel, from 0.
+    """
 
     at: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Box:
-    """All pixels from `low` to `high`, both included, by index in the spatial axes of the image."""
+    """All pixels from `low` to `high`, both included, by index in the spatial axes of the image.
+
+    Parameters
+    ----------
+    low, high : tuple of int, one per spatial axis
+        The corners, both included, from 0.
+    """
 
     low: tuple[int, ...]
     high: tuple[int, ...]
@@ -32,7 +44,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Component:
-    """The connected component of the predicted label that holds a pixel."""
+    """The connected component of the predicted label that holds a pixel.
+
+    Parameters
+    ----------
+    at : tuple of int, one per spatial axis
+        The index of a pixel in it, from 0.
+    """
 
     at: tuple[int, ...]
 
@@ -46,15 +64,15 @@ class Target:
 
     Parameters
     ----------
-    label
+    label : str or int
         The label by name (or position).
-    region
+    region : None, "image", ndarray of bool of shape (*image grid), Point, Box, Component or tuple
         The set of pixels M that is asked about: None for the pixels predicted as the label; "image" for all
         pixels; a boolean array on the image grid; a `Point` (or a tuple of indices); a `Box` (or a pair of
         tuples); a `Component`.
-    score
+    score : {"logit", "probability", "log_probability"}
         What is read at every pixel: the label's logit, its probability or the logarithm of that.
-    reduction
+    reduction : {"mean", "sum"}
         Whether the score is averaged or summed over M. The mean keeps objects of different size comparable.
 
     Raises

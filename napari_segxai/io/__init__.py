@@ -53,19 +53,24 @@ def read_image(
 
     Parameters
     ----------
-    path
+    path : str, path-like, or a sequence of these
         A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh), a picture (.png, .jpg, .tif, .bmp), or a Zarr array or OME-Zarr
         image (.zarr), of which the finest level is read when it is needed. Pixel sizes and units are kept.
         Of a list of files, such as the sequences of an MR examination, each is a channel, in the order of the model's;
         see `join_channels`.
-    channel_axis, time_axis
+    channel_axis, time_axis : int, optional
         What the axes of the array in the file mean, where the file does not say it or says it wrongly. The
         fourth axis of a volume is time unless it is named here as the channel axis.
-    axes
+    axes : str, optional
         All axes of the array at once, a letter for each: T time, C channels, Z Y X space, e.g. "TCYX" of a TIFF or
         "XYZC" of a volume.
-    level
+    level : int, optional
         Of a pyramid (OME-Zarr, OME-TIFF); 0 is the finest.
+
+    Returns
+    -------
+    Image
+        With pixel sizes, units and the place in the world, as far as the file has them.
 
     Raises
     ------

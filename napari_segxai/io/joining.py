@@ -16,7 +16,7 @@ def join_channels(images: Sequence[Image]) -> Image:
 
     Parameters
     ----------
-    images
+    images : sequence of Image
         One per channel, in the order of the model's channels, each without a channel axis.
 
     Returns

@@ -160,6 +160,18 @@ def _nearest(place: Any) -> Any:
 def read_region(path: str | Path, image: Image) -> np.ndarray:
     """Read a mask file that lies on the grid of `image`, in whatever storage order: boolean.
 
+    Parameters
+    ----------
+    path : str or Path
+        Any format that `read_image` reads; pixels that are not 0 are inside.
+    image : Image
+        Whose grid the mask lies on.
+
+    Returns
+    -------
+    ndarray of bool of shape (*image grid)
+        True inside the region.
+
     Raises
     ------
     UserError

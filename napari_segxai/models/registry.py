@@ -29,14 +29,19 @@ def load_model(
 
     Parameters
     ----------
-    source
+    source : str, Path, torch.nn.Module or SegmentationModel
         The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a
         TorchScript file, or a torch.nn.Module.
-    card
+    card : ModelCard, mapping, str or Path, optional
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
         TorchScript file without a card beside it; otherwise it takes the place of the stored one.
-    trust
+    trust : bool
         Allow a module to run that is not known to hold networks; see `allow_package`.
+
+    Returns
+    -------
+    SegmentationModel
+        Ready to be asked: one dry run has shown that network and card fit.
 
     Raises
     ------
@@ -84,7 +89,19 @@ def load_model(
 
 
 def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:
-    """Make a model known by name to this session, so that the widgets offer it; returns the model.
+    """Make a model known by name to this session, so that the docks offer it.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        As `load_model` returns it.
+    name : str, optional
+        What to call it; the name on its card by default.
+
+    Returns
+    -------
+    SegmentationModel
+        The same model.
 
     Raises
     ------

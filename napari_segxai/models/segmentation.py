@@ -30,14 +30,14 @@ class SegmentationModel(Network):
 
     Parameters
     ----------
-    module
+    module : torch.nn.Module
         The network: (N, channels, *grid) -> (N, labels, *grid), or a dict or tuple holding that. It is
         kept, not copied; its mode and its parameters' requires_grad are restored after every use.
-    card
+    card : ModelCard, mapping, str or Path
         What the network needs and returns: a `ModelCard`, a mapping, or the path of a YAML file.
-    source
+    source : str
         Where it came from, in words, for the record.
-    path
+    path : Path, optional
         The folder or file that it was loaded from, if any.
 
     Raises
@@ -59,13 +59,31 @@ class SegmentationModel(Network):
         self.multiples = find_multiples(self)
 
     def slices(self, image: Image) -> int | None:
-        """Number of slices that this 2D model sees in a volume; None when it takes the image whole."""
+        """Return the number of slices that this 2D model sees in a volume; None where it takes the image whole.
+
+        Parameters
+        ----------
+        image : Image
+            What it is shown.
+        """
         return slice_count(self.card, image)
 
     def prepare(self, image: Image, slice: int | None = None) -> Prepared:
         """Bring an image to the network: turn, slice, resample, intensity steps, pad.
 
         Values that are not finite become the smallest finite one; how many is said in the notes.
+
+        Parameters
+        ----------
+        image : Image
+            Without a time axis.
+        slice : int, optional
+            For a 2D model on a volume, counted as napari shows the volume, from 0.
+
+        Returns
+        -------
+        Prepared
+            The tensor (1, channels, *model grid), how it lies on the image, and what was noted on the way.
 
         Raises
         ------
@@ -107,11 +125,32 @@ class SegmentationModel(Network):
         return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
 
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
-        """Return the shape of the model grid for an image."""
+        """Return the shape of the model grid for an image.
+
+        Parameters
+        ----------
+        image : Image
+            What the model is shown.
+        slice : int, optional
+            For a 2D model on a volume, counted as napari shows the volume, from 0.
+        """
         return place(self.card, image, slice, self.multiples).shape
 
     def prepare_check(self, image: Image, slice: int | None = None) -> None:
-        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work."""
+        """Raise the UserError that `prepare` would raise for an image of the wrong kind, without the work.
+
+        Parameters
+        ----------
+        image : Image
+            What the model is to be shown.
+        slice : int, optional
+            For a 2D model on a volume, counted as napari shows the volume, from 0.
+
+        Raises
+        ------
+        UserError
+            If the image does not suit the model.
+        """
         place(self.card, image, slice, self.multiples)
         self._check_channels(image)
         chosen = image.layer.get("chosen", False)
@@ -149,16 +188,23 @@ class SegmentationModel(Network):
 
         Parameters
         ----------
-        image
+        image : Image or ndarray of shape (*spatial axes)
             An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
-        slice
+        slice : int, optional
             For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
+        device : str or torch.device
+            "auto", "cpu", "cuda", "cuda:1" or "mps".
 
         Returns
         -------
         ndarray
             Label positions (uint8 or uint16) on the image grid. If the model is `overlapping`: boolean (labels but the
             background, *image grid), a mask for each of ``labels[1:]``; the background is where none of them is.
+
+        Raises
+        ------
+        UserError
+            If the image does not suit the model.
         """
         image = Image.of(image).with_channels(len(self.card.channels))
         out = self.labelling.blank(len(self.labels), image.spatial_shape)
@@ -177,7 +223,20 @@ class SegmentationModel(Network):
         return out
 
     def refuse_slice(self, image: Image, slice: int | None) -> None:
-        """Refuse a slice of an image that the model takes whole."""
+        """Refuse a slice of an image that the model takes whole.
+
+        Parameters
+        ----------
+        image : Image
+            What the model takes whole.
+        slice : int, optional
+            What was asked for.
+
+        Raises
+        ------
+        UserError
+            If a slice was asked for.
+        """
         if slice is not None:
             series = " (frame chooses a time point)" if "T" in image.at else ""
             raise UserError(
@@ -186,6 +245,18 @@ class SegmentationModel(Network):
 
     def network_layers(self, image: Image | None = None, *, slice: int = 0) -> tuple[NetworkLayer, ...]:
         """List the network layers in order of execution, with shapes for `image` (or an example input).
+
+        Parameters
+        ----------
+        image : Image, optional
+            Without one the shapes are those for an example input.
+        slice : int
+            For a 2D model on a volume: the slice whose shapes are listed, from 0.
+
+        Returns
+        -------
+        tuple of NetworkLayer
+            Name, stage and shape (channels, *cells) of each.
 
         Raises
         ------

@@ -52,29 +52,29 @@ def explain(
 
     Parameters
     ----------
-    model
+    model : SegmentationModel, torch.nn.Module, str or Path
         A `SegmentationModel`, or what `load_model` takes without a card.
-    image
+    image : Image or ndarray of shape (*spatial axes)
         An `Image`, or a plain 2D or 3D array without channels.
-    target
+    target : Target, str or int
         A `Target`, or a label for the target of its predicted pixels.
-    method
+    method : str
         Name of the method; see `list_methods`.
-    seed
+    seed : int
         Seed of everything random. The same seed gives the same result, on the CPU bit for bit.
-    device
+    device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
-    slice
+    slice : int, optional
         For a 2D model on a volume: the slice, counted as napari shows the volume. All slices by default.
-    axis
+    axis : int, optional, 0 to 2
         For a 2D model on a volume: the axis across which the slices lie, counted as napari shows the volume; of a
         volume that knows its orientation 0 is axial, 1 coronal, 2 sagittal. What the model card says by default, else 0.
-    precision
+    precision : {"auto", "float32"}
         "auto": bfloat16 for methods that average many forward passes, where the device computes in it and a check on
         the first of them shows the same ranking; the record tells. "float32": never.
-    progress
+    progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
-    **params
+    **params : object
         Parameters of the method, and ``preset="..."``.
 
     Returns
@@ -146,15 +146,28 @@ def explain_all(
 
     Parameters
     ----------
-    image
+    model : SegmentationModel, torch.nn.Module, str or Path
+        See `explain`.
+    image : Image, ndarray of shape (*spatial axes), or a sequence of these
         One image, or a list of images: one per target, or several with one target.
-    targets
-        See `explain`, as for all other parameters.
+    targets : sequence of Target, str or int
+        As `target` of `explain`; one at least.
+    method : str
+        Name of the method; see `list_methods`.
+    progress : callable or bool, optional
+        Called with every `Step`; True shows a progress bar in the terminal.
+    **params : object
+        ``seed``, ``device``, ``slice``, ``axis`` and ``precision`` as for `explain`, and parameters of the method.
 
     Returns
     -------
     list of Explanation
         In the order of the targets, or of the images. The record's ``seconds`` are those of all together.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly, or where images and targets do not pair up.
     """
     steps = explain_all_steps(model, image, targets, method, **params)
     return finish(steps, progress)

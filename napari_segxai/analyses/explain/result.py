@@ -36,30 +36,30 @@ class Explanation:
 
     Attributes
     ----------
-    map
-        float32, shape of the image grid: the raw saliency map, signed, not normalised.
-    native
+    map : ndarray of float32 of shape (*image grid)
+        The raw saliency map: signed, not normalised.
+    native : ndarray of float32 of shape (*layer grid), or None
         The map at the resolution of the network layer, in the image's axis order; None when the method works
         on the image grid.
-    native_affine
+    native_affine : ndarray of shape (4, 4), or None
         Affine of `native` to RAS+ millimetres; None without an image affine.
-    maps
+    maps : dict of str to ndarray of float32 of shape (*image grid)
         Further maps by name, e.g. checkpoints.
-    masks
+    masks : dict of str to ndarray of bool of shape (*image grid)
         Boolean masks by name, e.g. "sufficient_region".
-    stages
+    stages : ndarray of uint16 of shape (*image grid), or None
         Whole numbers, 0 outside: the stage at which a pixel came in; None for methods without stages.
-    stage_table
+    stage_table : list of dict
         One row per stage: stage, dilations, radius, Dice, size.
-    curves
+    curves : dict of str to dict of str to list of float
         Columns of numbers by curve.
     region
         Boolean, on the image grid: the region that was asked about, where it was drawn; else None.
-    prediction
+    prediction : ndarray of uint8 or uint16 of shape (*image grid), or of bool of shape (labels - 1, *image grid)
         As `SegmentationModel.predict` returns it: the label of every pixel, or a mask per label if they may overlap.
-    image
+    image : Image
         The image that was explained.
-    record
+    record : Record
         How it came about.
     """
 
@@ -98,7 +98,13 @@ class Explanation:
         return self.record.model["overlapping"]
 
     def drawn(self, label: str) -> np.ndarray:
-        """Return where a label, by name, is predicted: boolean, on the image grid."""
+        """Return where a label, by name, is predicted: boolean, on the image grid.
+
+        Parameters
+        ----------
+        label : str
+            By name, as on the model card.
+        """
         return where(self.prediction, self.record.model["labels"].index(label), overlapping=self.overlapping)
 
     def mass_per_label(self) -> dict[str, float]:
@@ -131,11 +137,11 @@ class Explanation:
 
         Parameters
         ----------
-        number
+        number : int, optional
             In the names, to tell runs apart.
-        prediction
+        prediction : bool
             Whether the prediction is among the layers.
-        about
+        about : str, optional
             In the names after what a layer is; method and label by default.
         """
         from napari_segxai.io.layer_data import layer_metadata, layer_transform
@@ -219,7 +225,13 @@ class Explanation:
         return layers
 
     def name_of(self, mask: str) -> str:
-        """Return what a mask is called in a list of layers; of a region that is not sufficient by its own tau, that too."""
+        """Return what a mask is called in a list of layers; of a region that is not sufficient by its own tau, that too.
+
+        Parameters
+        ----------
+        mask : str
+            A key of `masks`.
+        """
         shown = SHORT.get(mask, mask.replace("_", " "))
         results, tau = self.record.results, self.record.parameters.get("tau")
         rows = [row for row in results.values() if isinstance(row, dict)] or [results]
@@ -258,6 +270,13 @@ class Explanation:
 
         Volumes become .nii.gz on the input's grid with the input's affine; 2D images TIFF (maps) and PNG
         (masks, labels), and .nii.gz as well.
+
+        Parameters
+        ----------
+        folder : str or Path
+            It is made if it is not there.
+        overwrite : bool
+            Whether earlier results in the folder are replaced.
 
         Returns
         -------

@@ -34,17 +34,24 @@ def image_of_layer(
 
     Parameters
     ----------
-    channels, dims
+    layer : napari.layers.Image or napari.layers.Labels
+        Any number of axes, also lazy or a pyramid.
+    channels, dims : int, optional
         How many channels and spatial axes the model needs: an axis of that length is taken as channels where nothing
         says what it is.
-    frame
+    frame : int or sequence of int
         Time point of a layer with a time axis. Where one index is taken of several axes (time, position, a channel for
         a model that takes one), one number for each of them, in order; of a single number the others are 0.
-    axes
+    axes : str, optional
         What the axes of the layer are, a letter for each: T time, C channels, Z Y X space, P any other. By its axis
         labels, units and lengths when it is not given.
-    level
+    level : int, optional
         Of a pyramid; 0, the finest, by default.
+
+    Returns
+    -------
+    Image
+        With the layer's transform and units, so that results lie where the layer lies.
 
     Raises
     ------

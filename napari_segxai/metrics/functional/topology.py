@@ -117,19 +117,19 @@ def residual_picture(proposal: Any, truth: Any, *, direction: Direction = "truth
 
     Parameters
     ----------
-    proposal
+    proposal : array-like of bool of shape (*grid), 2D or 3D
         Boolean, in 2D or 3D: what was found, such as the region of a map.
-    truth
+    truth : array-like of bool of shape (*grid)
         Boolean, of the same shape: what it should be, such as the truth or a prediction.
-    direction
+    direction : {"truth", "proposal"}
         Which mask is warped before the two are compared. "truth", as in tables: what the proposal has too much is shown
         in full (an object or a hole with all its pixels, a merge all along the border), what it lacks as a trace (one
         pixel for an object or a hole, a thread across the gap for a split). "proposal": the other way round.
 
     Returns
     -------
-    np.ndarray
-        uint8, of the same shape: 0 where nothing but an outline differs, else what the proposal does wrong: 1 merge,
+    ndarray of uint8 of shape (*grid)
+        Labels: 0 where nothing but an outline differs, else what the proposal does wrong: 1 merge,
         2 split, 3 hole added, 4 hole deleted, 5 object added, 6 object deleted (`RESIDUAL_LABELS`).
 
     Raises

@@ -73,7 +73,7 @@ def allow_package(name: str) -> None:
 
     Parameters
     ----------
-    name
+    name : str
         Of an installed package or module, such as "mynets" or "mynets.nets"; what is below it is allowed as well. Code
         that lies beside a card is not: it comes from whoever wrote the card, under any name. Load that model with trust.
 
