@@ -2,12 +2,11 @@
 
 from .analyses.channels.run import channel_importance as channel_importance
 from .analyses.channels.run import channel_importance_steps as channel_importance_steps
+from .analyses.compare.api import compare as compare
+from .analyses.compare.api import compare_steps as compare_steps
 from .analyses.compare.evaluate import evaluate as evaluate
-from .analyses.compare.files import save_picture as save_picture
 from .analyses.compare.result import Comparison as Comparison
-from .analyses.compare.run import compare as compare
-from .analyses.compare.run import compare_steps as compare_steps
-from .analyses.compare.run import list_metrics as list_metrics
+from .analyses.compare.result import save_picture as save_picture
 from .analyses.explain.api import explain as explain
 from .analyses.explain.api import explain_all as explain_all
 from .analyses.explain.api import explain_all_steps as explain_all_steps
@@ -20,8 +19,8 @@ from .analyses.flow.run import causal_check as causal_check
 from .analyses.flow.run import causal_check_steps as causal_check_steps
 from .analyses.flow.run import information_flow as information_flow
 from .analyses.flow.run import information_flow_steps as information_flow_steps
-from .analyses.sweep.run import Sweep as Sweep
-from .analyses.sweep.run import sweep as sweep
+from .analyses.sweep.api import sweep as sweep
+from .analyses.sweep.result import Sweep as Sweep
 from .checks.run import check as check
 from .checks.run import check_steps as check_steps
 from .checks.run import list_checks as list_checks
@@ -36,6 +35,7 @@ from .gui.viewer.layers import image_of_layer as image_of_layer
 from .io import read_image as read_image
 from .io.joining import join_channels as join_channels
 from .io.regions import read_region as read_region
+from .metrics.registry import list_metrics as list_metrics
 from .metrics.functional.topology import residual_picture as residual_picture
 from .models.inference.memory import OutOfMemory as OutOfMemory
 from .models.loading.untrusted_code import allow_package as allow_package

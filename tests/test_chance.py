@@ -95,17 +95,16 @@ def test_the_cause_is_better_than_chance_and_a_random_map_is_marked(ndim):
 
 
 def test_the_level_can_be_left_out_and_its_cost_is_known_beforehand():
-    from napari_segxai.analyses.compare.run import plan_comparison
+    from napari_segxai.analyses.compare.plan import ComparisonPlan
+    from napari_segxai.analyses.compare.run import comparison_steps
     from napari_segxai.core.progress import finish
 
     asked = {"maps": {"a": cause(), "b": 2 * cause()}, "metrics": ["dice-explained", "dice-over-threshold"]}
-    plan = plan_comparison(planted_model(), planted_image(), "object", controls=0, **asked)
-    found = finish(plan.steps())
+    plan = ComparisonPlan.make(planted_model(), planted_image(), "object", controls=0, **asked)
+    found = finish(comparison_steps(plan))
     assert found.passes.forward == 2 + 2 * (1 + 12) + DRAWS - 1  # one area for both maps at all thresholds
     assert plan.measuring.forward == 1 + 2 * (1 + 12) + 2 * 13 * DRAWS
-    none = finish(
-        plan_comparison(planted_model(), planted_image(), "object", controls=0, chance=0, **asked).steps()
-    )
+    none = finish(sx.compare_steps(planted_model(), planted_image(), "object", controls=0, chance=0, **asked))
     assert none.passes.forward == 1 + 2 * (1 + 12)
     assert none.chance("a", "dice-explained") is None
     assert [row["value"] for row in none.rows] == [row["value"] for row in found.rows]
@@ -238,12 +237,12 @@ class Divides(nn.Module):
 
 
 def test_values_that_are_not_finite_are_refused_before_the_work_or_told():
-    from napari_segxai.analyses.compare.run import plan_comparison
+    from napari_segxai.analyses.compare.plan import ComparisonPlan
 
     for bad in (np.nan, np.inf):
         maps = {"mine": np.where(cause() > 0, bad, 0)}
         with pytest.raises(sx.UserError, match="'mine' holds values that are no finite numbers"):
-            plan_comparison(planted_model(), planted_image(), "object", ["rise"], maps=maps)
+            ComparisonPlan.make(planted_model(), planted_image(), "object", ["rise"], maps=maps)
     model, decoy = sx.load_model(Divides(), card=card()), np.zeros((32, 32))
     decoy[-1, -1] = 1
     array = np.zeros((32, 32), np.float32)

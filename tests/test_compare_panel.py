@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.analyses.compare.files import curve_points
+from napari_segxai.analyses.compare.result import curve_points
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.metrics.functional.chance import MARK

@@ -16,14 +16,16 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.analyses.compare.evaluate import evaluate_maps_steps
-from napari_segxai.analyses.compare.files import picture
 from napari_segxai.analyses.compare.inspection import inspect_steps
-from napari_segxai.analyses.compare.run import plan_comparison, read_method
+from napari_segxai.analyses.compare.plan import ComparisonPlan, read_method
+from napari_segxai.analyses.compare.result import drawn
+from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.plan import ExplanationPlan
-from napari_segxai.analyses.sweep.run import plan_sweep
+from napari_segxai.analyses.sweep.plan import SweepPlan
 from napari_segxai.cli.app import app
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
+from napari_segxai.figures.compare import picture
 from napari_segxai.gui.script.files import ScriptFiles
 from napari_segxai.gui.script.write import python_of_sweep
 from napari_segxai.methods.perturbation.u_noise import NoiseNet
@@ -94,8 +96,8 @@ def test_methods_and_maps_that_are_there_go_together_and_the_cost_is_known():
     asked = {"metrics": ["dice-explained", "insertion-dice", "dice-over-threshold"], "binarise": 0.2}
     asked["chance"] = 0
     model, image, methods = planted_model(), planted_image(), ["rise:masks=30"]
-    plan = plan_comparison(model, image, "object", methods, maps={"rise": cause}, **asked)
-    found = finish(plan.steps())
+    plan = ComparisonPlan.make(model, image, "object", methods, maps={"rise": cause}, **asked)
+    found = finish(comparison_steps(plan))
     assert found.names == ["rise", "rise'", "random order"]  # the map keeps its name
     np.testing.assert_array_equal(found.maps["rise"], cause)
     assert found.value("rise", "dice-explained") == 1
@@ -213,7 +215,7 @@ def test_a_noise_model_brings_its_metrics(tmp_path):
     assert found.value("cause", "srm") == pytest.approx(float(noise.square().mean()), rel=1e-5)
     plain = sx.evaluate(*asked, noise_model=lambda x: x + 2, metrics=["ana"], baseline="zero")
     assert plain.value("cause", "ana") == pytest.approx(float((image.array * cause).mean()) + 2, rel=1e-5)
-    assert {"ana", "srm"} <= {m.name for m in plan_comparison(*asked[::2], "object", ["rise"], noise_model=file,
+    assert {"ana", "srm"} <= {m.name for m in ComparisonPlan.make(*asked[::2], "object", ["rise"], noise_model=file,
                                                              metrics="all").metrics}  # fmt: skip
     without = sx.evaluate(*asked, metrics=["ana"])
     assert without.value("cause", "ana") is None
@@ -221,7 +223,9 @@ def test_a_noise_model_brings_its_metrics(tmp_path):
 
 
 def test_scripts_name_the_noise_model():
-    plan = plan_sweep(planted_model(), planted_image(), "object", "rise", {"masks": [4, 8]}, metrics=["ana"])
+    plan = SweepPlan.make(
+        planted_model(), planted_image(), "object", "rise", {"masks": [4, 8]}, metrics=["ana"]
+    )
     text = python_of_sweep(plan, ScriptFiles(), noise_model="noise.safetensors")
     assert "noise_model='noise.safetensors', metrics=['ana']" in text
 
@@ -251,7 +255,7 @@ def test_a_noise_model_of_something_else_is_refused(tmp_path):
     ]
     for own, label, name, words in cases:
         with pytest.raises(sx.UserError, match=words):
-            plan_comparison(own, image, label, ["rise"], noise_model=tmp_path / f"{name}.safetensors")
+            ComparisonPlan.make(own, image, label, ["rise"], noise_model=tmp_path / f"{name}.safetensors")
 
 
 def test_steps_can_be_stopped_and_keep_what_was_found(truth):
@@ -327,7 +331,7 @@ def test_what_is_saved(comparison, tmp_path):
     assert (tmp_path / "c" / "rise_masks_40" / "record.json").exists()
     with pytest.raises(sx.UserError, match="already holds a comparison"):
         comparison.save(tmp_path / "c")
-    picture([comparison, comparison]).savefig(tmp_path / "two.pdf")
+    picture([drawn(comparison)] * 2).savefig(tmp_path / "two.pdf")
     assert (tmp_path / "two.pdf").read_bytes().startswith(b"%PDF")
 
 

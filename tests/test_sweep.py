@@ -10,16 +10,13 @@ import pytest
 from networks import planted_image, planted_model
 
 import napari_segxai as sx
-from napari_segxai.analyses.sweep.files import cell_colors, heat_figure, numbers_shown, table
-from napari_segxai.analyses.sweep.run import (
-    best_cells,
-    can_be_swept,
-    plan_sweep,
-    read_values,
-    suggested_values,
-    sweep_steps,
-)
+from napari_segxai.analyses.sweep.api import sweep_steps
+from napari_segxai.analyses.sweep.plan import SweepPlan
+from napari_segxai.analyses.sweep.result import best_cells, heat_maps, numbers_shown, table
+from napari_segxai.analyses.sweep.run import planned_sweep_steps
+from napari_segxai.analyses.sweep.values import can_be_swept, read_values, suggested_values
 from napari_segxai.datasets.resources import resource
+from napari_segxai.figures.sweep import cell_colors
 from napari_segxai.methods.registry import all_methods, find_method
 from napari_segxai.metrics.functional.chance import DRAWS, MARK, Chance
 
@@ -86,7 +83,7 @@ def test_a_result_called_like_a_parameter_does_not_take_its_place():
 
 
 def test_the_heat_maps_frame_every_best_cell(found):
-    figure = heat_figure(found)
+    figure = heat_maps(found)
     shown = numbers_shown(found)
     names = [number.name for number in shown]
     assert names[0] == "dice_explained"
@@ -144,7 +141,7 @@ def test_parameters_that_stay_the_same():
     with pytest.raises(sx.UserError, match="lam is swept"):
         sx.sweep(*asked, "misure:lam=4", {"lam": [0.01, 1]})
     with pytest.raises(sx.UserError, match="no parameter 'x'"):
-        plan_sweep(*asked, "misure", {"x": [1]})
+        SweepPlan.make(*asked, "misure", {"x": [1]})
 
 
 def test_volumes_as_well():
@@ -213,7 +210,7 @@ def test_cells_that_are_no_better_than_chance_are_marked(found, tmp_path):
     high = Chance(2.0, 2.0)  # as if random masks reached more than can be
     worse = replace(found, own_chance={(names[4], "dice_explained"): high})
     assert np.argwhere(worse.chance_cells(numbers["dice_explained"])).tolist() == [[1, 1]]
-    axis = heat_figure(worse).axes[0]
+    axis = heat_maps(worse).axes[0]
     told = [text.get_text() for text in axis.texts]
     assert [k for k, text in enumerate(told) if MARK in text] == [4]
     assert axis.get_xlabel() == f"lam\n{MARK} no better than chance"
@@ -228,9 +225,9 @@ def test_cells_that_are_no_better_than_chance_are_marked(found, tmp_path):
 
 def test_random_masks_beside_a_sweep_are_told_beforehand_and_can_be_left_out():
     asked = (planted_model(), planted_image(), "object", "misure:iterations=4", {"lam": [0.01, 1]})
-    plan = plan_sweep(*asked, metrics=["ips"])
-    assert plan.passes.forward == plan.comparing.passes.forward + 1 + 2 * 2 * DRAWS
-    steps, seen = plan.steps(), []
+    plan = SweepPlan.make(*asked, metrics=["ips"])
+    assert plan.passes.forward == plan.comparison.passes.forward + 1 + 2 * 2 * DRAWS
+    steps, seen = planned_sweep_steps(plan), []
     while True:
         try:
             seen.append(next(steps))
@@ -245,7 +242,7 @@ def test_random_masks_beside_a_sweep_are_told_beforehand_and_can_be_left_out():
     assert found.own_chance[min(found.own_chance)].high < 1
     none = sx.sweep(*asked, metrics=["ips"], chance=0)
     assert not none.own_chance
-    assert plan_sweep(*asked, metrics=["ips"], chance=0).passes.forward == plan.comparing.passes.forward
+    assert SweepPlan.make(*asked, metrics=["ips"], chance=0).passes.forward == plan.comparison.passes.forward
 
 
 @pytest.mark.parametrize("values", [[2, 2], ["2", "2.0"], [3, "3"]])

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.analyses.sweep.run import best_cells
+from napari_segxai.analyses.sweep.result import best_cells
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.sweep.results import BEST

@@ -33,7 +33,7 @@ def read_checks(texts: Sequence[str] | None) -> dict[str, dict[str, Any]] | None
     UserError
         If it is neither, or there is no such check or parameter.
     """
-    from napari_segxai.analyses.compare.run import read_method
+    from napari_segxai.analyses.compare.plan import read_method
     from napari_segxai.checks import run as checking
 
     if not texts:

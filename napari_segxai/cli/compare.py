@@ -94,12 +94,12 @@ def compare(
     """Explain one prediction by several methods and measure every map."""
     from napari_segxai import Target
     from napari_segxai import compare as run
-    from napari_segxai.analyses.compare import files as files
+    from napari_segxai.analyses.compare.result import SURE
     from napari_segxai.core.record import as_json as to_json
     from napari_segxai.io.saving import check_folder, least_size
 
     chosen = [name for name in methods.split(",") if name.strip()]
-    check_folder(out, overwrite=overwrite, names=files.SURE)
+    check_folder(out, overwrite=overwrite, names=SURE)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
@@ -136,7 +136,7 @@ def compare(
 
 def _print_table(found: Any) -> None:
     """Print a row per map, then why numbers are missing, one line for each reason, and the warnings."""
-    from napari_segxai.analyses.compare.files import ARROWS
+    from napari_segxai.analyses.compare.result import ARROWS
     from napari_segxai.metrics.functional.chance import MARK
 
     heads = ["map", *(m.name + ARROWS[m.better] for m in found.metrics), "seconds"]
@@ -228,15 +228,15 @@ def sweep(
     from napari_segxai import Target
     from napari_segxai import compare as comparing
     from napari_segxai import sweep as run
-    from napari_segxai.analyses.sweep import files as files
+    from napari_segxai.analyses.sweep.result import SURE, least_size
     from napari_segxai.io.saving import check_folder
 
-    check_folder(out, overwrite=overwrite, names=files.SURE)
+    check_folder(out, overwrite=overwrite, names=SURE)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     count = math.prod(map(len, values.values()))
-    check_folder(out, overwrite=overwrite, size=files.least_size(count))
+    check_folder(out, overwrite=overwrite, size=least_size(count))
     target = Target(label, region=read_region_option(region, volume))
     parameters = read_parameters(option, "-o", of=[run, comparing])
     found, stopped = as_far_as_it_came(

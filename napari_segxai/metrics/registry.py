@@ -114,6 +114,17 @@ def all_metrics() -> tuple[Metric, ...]:
     return tuple(sorted(_known.all(), key=lambda m: (m.family, m.name)))
 
 
+def list_metrics() -> list[dict[str, Any]]:
+    """List the metrics.
+
+    Returns
+    -------
+    list of dict
+        With the keys name, title, unit, better, family, source, form, summary, needs.
+    """
+    return [metric.as_json() for metric in all_metrics()]
+
+
 def find_metric(name: str) -> Metric:
     """Return the metric called `name`.
 

@@ -4,63 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch import nn
 
 from napari_segxai.analyses.compare.matching import target_of
+from napari_segxai.analyses.compare.measuring import MeasuringWithControls, spelled_out
+from napari_segxai.analyses.compare.plan import ComparisonPlan, names_of
 from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.analyses.compare.run import names_of, plan_comparison
+from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
-from napari_segxai.metrics.functional.noise import NoiseModel
-from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@spelled_out(MeasuringWithControls)
 def evaluate(
     model: SegmentationModel | nn.Module | str | Path,
     maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
     image: Image | np.ndarray | None = None,
     target: Target | str | int | None = None,
     *,
-    truth: Truth | None = None,
-    noise_model: NoiseModel | str | Path | None = None,
-    metrics: Sequence[str] | str | None = None,
-    controls: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    slice: int | None = None,
-    axis: int | None = None,
-    progress: Callable[[Step], None] | None = None,
-    **options: Any,
+    progress: Callable[[Step], None] | bool | None = None,
+    **measuring: Unpack[MeasuringWithControls],
 ) -> Comparison:
     """Measure maps that are there already.
 
     Parameters
     ----------
-    maps
-        Explanations, or arrays on the image grid by name.
-    image, target
-        Those of the first explanation by default; of plain arrays they have to be given, as has a target whose region
-        is an array, which explanations do not keep.
+    model : SegmentationModel, torch.nn.Module, str or Path
+        A `SegmentationModel`, or what `load_model` takes without a card.
+    maps : Explanation, sequence of Explanation, or mapping
+        Explanations, or explanations and arrays on the image grid by name.
+    image : Image or numpy.ndarray, optional
+        That of the first explanation by default; of plain arrays it has to be given.
+    target : Target, str or int, optional
+        That of the first explanation by default; of plain arrays it has to be given, as has a target whose region is
+        an array, which explanations do not keep.
+    progress : callable or bool, optional
+        Called with every `Step`; True shows a progress bar in the terminal.
+    **measuring : Unpack[MeasuringWithControls]
+        What is measured; `help` lists it here. Slice and axis are those of the first explanation by default.
 
-    Other parameters are those of `compare`.
+    Returns
+    -------
+    Comparison
+        The maps, and a row of numbers for each.
 
     Raises
     ------
     UserError
         For anything that was asked wrongly, such as a map of another image.
     """
-    steps = evaluate_maps_steps(
-        model, maps, image, target, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, axis=axis, **options,
-    )  # fmt: skip
-    return finish(steps, progress)
+    return finish(evaluate_maps_steps(model, maps, image, target, **measuring), progress)
 
 
 def evaluate_maps_steps(
@@ -68,18 +68,9 @@ def evaluate_maps_steps(
     maps: Explanation | Mapping[str, Explanation | np.ndarray] | Sequence[Explanation],
     image: Image | np.ndarray | None = None,
     target: Target | str | int | None = None,
-    *,
-    truth: Truth | None = None,
-    noise_model: NoiseModel | str | Path | None = None,
-    metrics: Sequence[str] | str | None = None,
-    controls: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    slice: int | None = None,
-    axis: int | None = None,
-    **options: Any,
+    **measuring: Unpack[MeasuringWithControls],
 ) -> Steps[Comparison]:
-    """`evaluate`, one step at a time."""
+    """`evaluate`, one step at a time; what is wrong with the question is raised at the call."""
     given = _by_name(maps)
     first = next((map for map in given.values() if isinstance(map, Explanation)), None)
     if image is None:
@@ -90,15 +81,11 @@ def evaluate_maps_steps(
         if first is None:
             raise UserError("give the target (a label) that the maps explain.")
         target = target_of(first)
-    if slice is None and first is not None:
-        slice = first.record.slice
-    if axis is None and first is not None and image is first.image:
-        axis = first.record.axis
-    plan = plan_comparison(
-        model, image, target, maps=given, truth=truth, noise_model=noise_model, metrics=metrics, controls=controls,
-        seed=seed, device=device, slice=slice, axis=axis, **options,
-    )  # fmt: skip
-    return plan.steps()
+    if measuring.get("slice") is None and first is not None:
+        measuring["slice"] = first.record.slice
+    if measuring.get("axis") is None and first is not None and image is first.image:
+        measuring["axis"] = first.record.axis
+    return comparison_steps(ComparisonPlan.make(model, image, target, maps=given, **measuring))
 
 
 def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:

@@ -53,20 +53,20 @@ class Inspection:
 
 @in_usual_modes
 def inspect_steps(
-    job: ExplanationPlan, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
+    plan: ExplanationPlan, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
 ) -> Steps[Inspection]:
     """Binarise a map, mask the image with it and predict again: one forward pass, and one for the original.
 
     Parameters
     ----------
-    job
+    plan : ExplanationPlan
         The model, the image and the target, as for an explanation.
     map
         On the image grid, raw and signed.
     """
     yield Step(0, 2, "masking")
-    with job.model.in_use(job.device), guarded(job.device), torch.inference_mode():
-        question = question_of(job, job.model.prepare(job.image, job.slices[0]))
+    with plan.model.in_use(plan.device), guarded(plan.device), torch.inference_mode():
+        question = question_of(plan, plan.model.prepare(plan.image, plan.slices[0]))
         place = question.prepared.placement
         salient = binarised(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
         kept = place.to_image(salient)
@@ -77,8 +77,8 @@ def inspect_steps(
         if salient.any():
             ratio = perturbation_ratio(salient, object_on_image(question))
             dice = None if reader is None else float(reader.read(logits)[0])
-        prediction = job.model.labelling.on_image(logits[0], place)
-        masked = np.zeros((inputs.shape[1], *job.image.spatial_shape), np.float32)
+        prediction = plan.model.labelling.on_image(logits[0], place)
+        masked = np.zeros((inputs.shape[1], *plan.image.spatial_shape), np.float32)
         for channel, out in zip(inputs[0], masked, strict=True):
             place.to_image(place.from_grid(channel, linear=True), out)
     return Inspection(threshold, kept, masked, prediction, dice, ratio)

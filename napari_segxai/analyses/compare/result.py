@@ -1,24 +1,46 @@
-"""Maps of one prediction side by side, and what metrics say of each."""
+"""The result of comparing: maps of one prediction side by side, what metrics say of each, its picture and its files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.explain.result import Explanation, write_explanation
+from napari_segxai.analyses.flow.tiles import cut
+from napari_segxai.analyses.provenance import now, versions
+from napari_segxai.core import orientation
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_image
 from napari_segxai.core.progress import Passes
+from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import Rows
+from napari_segxai.figures.compare import Drawn, DrawnMap, picture
+from napari_segxai.io.image_record import image_as_dict
+from napari_segxai.io.names import file_names
+from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
+from napari_segxai.io.tables import write_csv
 from napari_segxai.metrics.functional.chance import columns
+from napari_segxai.metrics.registry import Metric
 from napari_segxai.metrics.functional.ties import tied
 
-if TYPE_CHECKING:
-    from napari_segxai.analyses.explain.result import Explanation
-    from napari_segxai.core.image import Image
-    from napari_segxai.core.target import Target
-    from napari_segxai.metrics.registry import Metric
+TABLE, VALUES, CURVES, PICTURE, NOTES = (
+    "table.csv",
+    "values.csv",
+    "curves.csv",
+    "comparison.png",
+    "notes.txt",
+)
+SURE = (TABLE, PICTURE)
+"""Files that every comparison has."""
+
+PICTURES = (".png", ".pdf", ".svg")
+ARROWS: Mapping[str | None, str] = {"higher": " ↑", "lower": " ↓", None: ""}
+"""What follows the name of a number, by which end is better."""
 
 
 @dataclass
@@ -148,6 +170,168 @@ class Comparison:
         UserError
             If the folder already holds results and `overwrite` is False, or cannot be written.
         """
-        from napari_segxai.analyses.compare.files import save_comparison
-
         return save_comparison(self, Path(folder), overwrite=overwrite)
+
+
+def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the table, its values one by one, the curves, the picture and every explanation; see `Comparison.save`."""
+
+    def write(new: Path) -> dict[str, Any]:
+        write_csv(new / TABLE, comparison.table)
+        if comparison.rows:
+            write_csv(new / VALUES, values(comparison))
+        points = curve_points(comparison)
+        if points:
+            write_csv(new / CURVES, points)
+        save_picture([comparison], new / PICTURE)
+        if comparison.warnings:
+            (new / NOTES).write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
+        folders = map_folders(comparison.explanations)
+        for name, explanation in comparison.explanations.items():
+            own = new / folders[name]
+            own.mkdir()
+            complete(own, write_explanation(explanation, own))
+        return facts_of(comparison, "comparison")
+
+    return save_folder(folder, write, overwrite=overwrite)
+
+
+def map_folders(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of the folder of every map."""
+    return file_names(names, taken=(TABLE, VALUES, CURVES, PICTURE, NOTES, RECORD))
+
+
+def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
+    """Return what the record of a comparison, or of a sweep, says."""
+    records = {name: each.record for name, each in comparison.explanations.items()}
+    target, first = comparison.target, next(iter(records.values()), None)
+    return {
+        "kind": kind,
+        "target": target.as_dict(),
+        "model": None if first is None else first.model,
+        "image": image_as_dict(comparison.image),
+        "maps": {
+            name: {"method": records[name].method, "parameters": records[name].parameters}
+            if name in records
+            else {}
+            for name in comparison.maps
+        },
+        "metrics": [metric.name for metric in comparison.metrics],
+        "partial": comparison.partial,
+        "passes": comparison.passes.as_dict(),
+        "seconds": round(comparison.seconds, 3),
+        "warnings": list(comparison.warnings),
+        "created": now(),
+        "versions": versions(),
+    }
+
+
+def values(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per map and metric: map, method, metric, form, value, unit, better, reason, and the chance level.
+
+    A value is None (an empty cell) where it is undefined; then the reason says why. Of Dice explained, PPS and pointing
+    numbers, chance and chance_high say what random maps of the same area reach (mean, 95th percentile).
+    """
+    methods = {name: explanation.record.method for name, explanation in comparison.explanations.items()}
+    words = ("metric", "form", "value", "unit", "better", "reason", "chance", "chance_high", "above_chance")
+    return [
+        {"map": row["map"], "method": methods.get(row["map"], ""), **{word: row.get(word) for word in words}}
+        for row in comparison.rows
+    ]
+
+
+def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per point of every curve: map, metric, share, score, and what random maps reach there.
+
+    The share is that of pixels shown or hidden; over a threshold or over dilation it is the threshold or the stage.
+    Dice over dilation stage is called "dice-over-dilation".
+    """
+    out = []
+    for row in comparison.rows:
+        curve = row["curve"]
+        if curve is not None:
+            level = row.get("chance_curve") or {}
+            none = [None] * len(curve["share"])
+            found = zip(
+                curve["share"], curve["score"], level.get("mean", none), level.get("high", none), strict=True
+            )
+            out += [
+                {
+                    "map": row["map"],
+                    "metric": row["metric"],
+                    "share": x,
+                    "score": y,
+                    "chance": mean,
+                    "chance_high": high,
+                }
+                for x, y, mean, high in found
+            ]
+    for name, explanation in comparison.explanations.items():
+        if (stages := explanation.curves.get("dilation")) is not None:
+            pairs = zip(stages["dilations"], stages["dice"], strict=True)
+            out += [{"map": name, "metric": "dice-over-dilation", "share": x, "score": y} for x, y in pairs]
+    return out
+
+
+def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False) -> Path:
+    """Draw comparisons and write the picture: cases as rows; image, prediction and maps as columns.
+
+    Parameters
+    ----------
+    cases
+        Comparisons of several images, labels or models, or what is drawn of them.
+    path
+        Ending in .png, .pdf or .svg.
+    common
+        Whether the maps of a case share one colour scale; they should only where their methods share a unit.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    UserError
+        If there is no map, or the ending is another.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"{path}: a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
+    figure = picture([drawn(case) for case in cases], common=common)
+    with replacing(path) as beside:
+        figure.savefig(beside)
+    return path
+
+
+def drawn(case: Comparison | Drawn) -> Drawn:
+    """Return what a picture needs of a comparison: it is cut where its object is largest."""
+    if isinstance(case, Drawn):
+        return case
+    predicted = _upright(case, case.shown(case.prediction))
+    position = _position(predicted)
+    maps = {
+        name: DrawnMap(cut(_upright(case, map), position).copy(), float(map.min()), float(np.abs(map).max()))
+        for name, map in case.maps.items()
+    }
+    label = str(getattr(case.target, "label", ""))
+    return Drawn(case.image.name, label, _grey(case, position), cut(predicted, position).copy(), maps)
+
+
+def _upright(case: Comparison, array: np.ndarray) -> np.ndarray:
+    return np.asarray(orientation.apply(np.asarray(array), case.image.to_display))
+
+
+def _position(volume: np.ndarray) -> float:
+    """Return where a volume's slice with the largest object lies, in [0, 1]."""
+    if volume.ndim == 2 or not volume.any():
+        return 0.5
+    sizes = (volume > 0).sum((1, 2))
+    return (int(sizes.argmax()) + 0.5) / len(sizes)
+
+
+def _grey(case: Comparison, position: float) -> np.ndarray:
+    channels = [cut(_upright(case, each), position) for each in case.image.channels_first()]
+    values = np.mean(np.stack(channels).astype(np.float32), axis=0)
+    low, high = np.nanpercentile(values, [1, 99])
+    return np.clip((values - low) / (high - low if high > low else 1), 0, 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
@@ -16,16 +19,29 @@ from napari_segxai.metrics.chance_level import dice_of_masks
 from napari_segxai.metrics.functional.chance import DRAWS, Chance
 from napari_segxai.models.inference.memory import guarded
 
+OWN_DICE: Mapping[str, Mapping[str, Callable[[Explanation], np.ndarray]]] = {
+    "misure": {
+        "dice_explained": lambda found: found.map,
+        "dice_sufficient": lambda found: found.masks["sufficient_region"],
+    }
+}
+"""By method: those of its own numbers that are a Dice explained, and by which mask."""
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether what a method tells of itself is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
 
 @in_usual_modes
 def random_masks(
-    job: ExplanationPlan, masks: Mapping[Hashable, np.ndarray], baseline: Baseline, draws: int = DRAWS
+    plan: ExplanationPlan, masks: Mapping[Hashable, np.ndarray], baseline: Baseline, draws: int = DRAWS
 ) -> Steps[dict[Hashable, Chance]]:
     """Measure the Dice that random masks with the values of these explain: `draws` forward passes for each, and one.
 
     Parameters
     ----------
-    job
+    plan : ExplanationPlan
         About which object of which image.
     masks
         Each on the image grid, in [0, 1].
@@ -44,8 +60,8 @@ def random_masks(
     """
     digest = {name: np.asarray(mask, np.float32).tobytes() for name, mask in masks.items()}
     first = {value: name for name, value in reversed(digest.items())}
-    with job.model.in_use(job.device), guarded(job.device), torch.no_grad():
-        question = question_of(job, job.model.prepare(job.image, job.slices[0]))
+    with plan.model.in_use(plan.device), guarded(plan.device), torch.no_grad():
+        question = question_of(plan, plan.model.prepare(plan.image, plan.slices[0]))
         question.planned = Passes(1 + draws * len(first))
         place = question.prepared.placement
         on_grid = {}

@@ -12,16 +12,17 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_segxai.analyses.compare.files import Drawn
 from napari_segxai.analyses.compare.matching import difference, digests
-from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.analyses.compare.run import Plan, plan_comparison
+from napari_segxai.analyses.compare.plan import ComparisonPlan
+from napari_segxai.analyses.compare.result import Comparison, drawn
+from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.checks.run import check_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import frame_words
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Target
+from napari_segxai.figures.compare import Drawn
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.export import CompareExport
 from napari_segxai.gui.compare.form import CompareForm
@@ -80,7 +81,7 @@ class CompareDock(QWidget):
         self.export = CompareExport(self.results, self.run_bar, self.cases, self._in_background)
         self.run_bar.save.setMenu(self.export)
         self._job: worker.WorkerTask | None = None
-        self._plan: Plan | None = None
+        self._plan: ComparisonPlan | None = None
         self._asked: dict[str, Any] = {}
         self._shown: dict[str, ref[Layer]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
@@ -116,7 +117,7 @@ class CompareDock(QWidget):
         entry = self.model_box.entry
         return self.image_box.shown(entry.card if entry is not None else None)
 
-    def plan(self) -> Plan:
+    def plan(self) -> ComparisonPlan:
         """Return the comparison that the form describes, checked.
 
         Raises
@@ -144,7 +145,7 @@ class CompareDock(QWidget):
                 )
                 raise UserError(f"The map {name} {what}: {way}.")
         target = fields.target_fields
-        return plan_comparison(
+        return ComparisonPlan.make(
             entry.model,
             image,
             Target(
@@ -174,7 +175,7 @@ class CompareDock(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        plan.job.image.keep()
+        plan.shared.image.keep()
         maps = fields.methods.maps()
         asked = {
             "source": ref(self.layer),
@@ -183,7 +184,9 @@ class CompareDock(QWidget):
             "noise_model": fields.metrics.noise_model,
         }
         done = partial(self._on_done, plan, asked)
-        self._job = worker.WorkerTask(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
+        self._job = worker.WorkerTask(
+            partial(comparison_steps, plan), self.run_bar.report, done, viewer=ref(self.viewer)
+        )
         self.run_bar.set_running("starting")
         worker.start(self._job)
         if worker.is_waiting(self._job):
@@ -194,7 +197,7 @@ class CompareDock(QWidget):
         if self._job is not None:
             self._job.cancel()
 
-    def _on_done(self, plan: Plan, asked: dict[str, Any], outcome: worker.Outcome) -> None:
+    def _on_done(self, plan: ComparisonPlan, asked: dict[str, Any], outcome: worker.Outcome) -> None:
         self._job = None
         found = outcome.result
         kept = found is not None and bool(found.maps)
@@ -211,19 +214,19 @@ class CompareDock(QWidget):
             records = [explanation.record for explanation in found.explanations.values()]
             seconds = found.seconds + sum(record.seconds for record in records)
             passes = sum((Passes(**record.passes) for record in records), found.passes)
-            learn_speed(plan.job.model, plan.job.image, plan.job.slices[0], passes, seconds)
+            learn_speed(plan.shared.model, plan.shared.image, plan.shared.slices[0], passes, seconds)
             count = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
             done = f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics"
             self.run_bar.set_ended("\n".join([done, *(f"⚠ {warning}" for warning in found.warnings)]))
         self._update()
 
-    def _show(self, plan: Plan, asked: dict[str, Any], found: Comparison) -> None:
+    def _show(self, plan: ComparisonPlan, asked: dict[str, Any], found: Comparison) -> None:
         self.results.stop()
         for layer in (weak() for weak in self._shown.values()):
             if layer is not None and layer in self.viewer.layers:
                 layer.visible = False
         self._plan, self._asked, self._shown = plan, asked, dict(asked["maps"])
-        job = plan.job
+        job = plan.shared
         case = (
             job.image.name,
             frame_words(job.image.at),
@@ -232,7 +235,7 @@ class CompareDock(QWidget):
             job.model.name,
             job.target.label,
         )
-        self.cases[case] = Drawn.of(found)
+        self.cases[case] = drawn(found)
         default = Options()
         self.results.set_case(
             Case(job, found, plan.options.get("baseline", default.baseline), asked["source"]),
@@ -265,7 +268,7 @@ class CompareDock(QWidget):
             return ""
         asked = {name: self._asked[name] for name in ("methods", "noise_model")}
         make = partial(script.python_of_comparison, self._plan, **asked)
-        return copy_script(self, self.run_bar, make, self._plan.job.image, self._asked["source"](), folder)
+        return copy_script(self, self.run_bar, make, self._plan.shared.image, self._asked["source"](), folder)
 
     def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]) -> None:
         def ended(outcome: worker.Outcome) -> None:
@@ -284,7 +287,7 @@ class CompareDock(QWidget):
         if explanation is None:
             self.run_bar.show_status("Choose a row whose map was made here: checks need its record.")
             return
-        job = self._plan.job
+        job = self._plan.shared
         self._job = worker.WorkerTask(
             lambda: check_steps(explanation, job.model, job.target, name),
             self.run_bar.report,
@@ -314,7 +317,7 @@ class CompareDock(QWidget):
     def _check_costs(self) -> dict[str, str]:
         """Say what checks of the chosen map would cost, each and all."""
         explanation = self._chosen_explanation()
-        return {} if explanation is None else check_costs(explanation, self._plan.job)
+        return {} if explanation is None else check_costs(explanation, self._plan.shared)
 
     # -- keeping the form true ----------------------------------------------------------------------------
 
@@ -400,7 +403,7 @@ class CompareDock(QWidget):
             self.run_bar.set_blocked(str(error))
             return
         self.fields.set_truth_note(plan.warnings)
-        job = plan.job
+        job = plan.shared
         self.run_bar.set_ready(estimate(job.model, job.image, job.slices[0], plan.passes))
 
     def _connect(self) -> None:

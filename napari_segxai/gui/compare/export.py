@@ -9,10 +9,10 @@ from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMenu
 
-from napari_segxai.analyses.compare.files import Drawn, curve_points, save_picture
-from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.compare.result import Comparison, curve_points, save_picture
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
+from napari_segxai.figures.compare import Drawn
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.results import CompareResults
 from napari_segxai.gui.widgets.run_bar import RunBar

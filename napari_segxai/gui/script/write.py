@@ -20,11 +20,11 @@ from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
-    from napari_segxai.analyses.compare.run import Plan
+    from napari_segxai.analyses.compare.plan import ComparisonPlan
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.analyses.explain.result import Explanation
     from napari_segxai.analyses.flow.result import Flow
-    from napari_segxai.analyses.sweep.run import SweepPlan
+    from napari_segxai.analyses.sweep.plan import SweepPlan
     from napari_segxai.models.segmentation import SegmentationModel
 
 BUILT_IN = "built-in "
@@ -106,7 +106,7 @@ def python_of_flow(
 
 
 def python_of_comparison(
-    plan: Plan,
+    plan: ComparisonPlan,
     files: ScriptFiles,
     *,
     methods: Sequence[tuple[str, Mapping[str, Any]]],
@@ -121,7 +121,7 @@ def python_of_comparison(
     noise_model
         The file of the noise model, or None.
     """
-    question = _Question(plan.job, files)
+    question = _Question(plan.shared, files)
     call = [
         "model",
         "image",
@@ -143,12 +143,12 @@ def python_of_comparison(
 
 def python_of_sweep(plan: SweepPlan, files: ScriptFiles, *, noise_model: str | None = None) -> str:
     """Return Python code that makes a sweep again; see `python_of_comparison`."""
-    comparing = plan.comparing
-    question = _Question(comparing.job, files)
+    comparison = plan.comparison
+    question = _Question(comparison.shared, files)
     method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
     call = ["model", "image", "target", repr(method), repr(dict(plan.grid)), *_noise_model(noise_model)]
-    call.append(f"metrics={[metric.name for metric in comparing.metrics]!r}")
-    call += [*question.place(), *_keywords(comparing.options)]
+    call.append(f"metrics={[metric.name for metric in comparison.metrics]!r}")
+    call += [*question.place(), *_keywords(comparison.options)]
     return question.script(f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")')
 
 

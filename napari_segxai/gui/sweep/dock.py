@@ -11,7 +11,9 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_segxai.analyses.sweep.run import Sweep, SweepPlan, plan_sweep
+from napari_segxai.analyses.sweep.plan import SweepPlan
+from napari_segxai.analyses.sweep.result import Sweep
+from napari_segxai.analyses.sweep.run import planned_sweep_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
@@ -119,7 +121,7 @@ class SweepDock(QWidget):
         if not fields.metrics.chosen():
             raise UserError("Tick a metric at least.")
         target = fields.target_fields
-        return plan_sweep(
+        return SweepPlan.make(
             entry.model,
             image,
             Target(
@@ -146,13 +148,15 @@ class SweepDock(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        plan.comparing.job.image.keep()
+        plan.comparison.shared.image.keep()
         asked = {
             "source": ref(self.layer),
             "noise_model": self.fields.metrics.noise_model,
         }
         done = partial(self._on_done, plan, asked)
-        self._job = worker.WorkerTask(plan.steps, self.run_bar.report, done, viewer=ref(self.viewer))
+        self._job = worker.WorkerTask(
+            partial(planned_sweep_steps, plan), self.run_bar.report, done, viewer=ref(self.viewer)
+        )
         self.run_bar.set_running("starting")
         worker.start(self._job)
         if worker.is_waiting(self._job):
@@ -183,7 +187,7 @@ class SweepDock(QWidget):
             self.sides.fold()
             records = [explanation.record for explanation in found.comparison.explanations.values()]
             passes = sum((Passes(**record.passes) for record in records), found.comparison.passes)
-            job = plan.comparing.job
+            job = plan.comparison.shared
             learn_speed(job.model, job.image, job.slices[0], passes, outcome.seconds)
             self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {len(records)} combinations")
         self._update()
@@ -216,7 +220,7 @@ class SweepDock(QWidget):
         """Put a script that makes the sweep again on the clipboard; returns it. `folder`: see `copy_script`."""
         if self._plan is None:
             return ""
-        asked, job = dict(self._asked), self._plan.comparing.job
+        asked, job = dict(self._asked), self._plan.comparison.shared
         source = asked.pop("source")()
         make = partial(script.python_of_sweep, self._plan, **asked)
         return copy_script(self, self.run_bar, make, job.image, source, folder)
@@ -285,7 +289,7 @@ class SweepDock(QWidget):
         except UserError as error:
             self.run_bar.set_blocked(str(error))
             return
-        job, count = plan.comparing.job, len(plan.comparing.jobs)
+        job, count = plan.comparison.shared, len(plan.comparison.explanations)
         cost = estimate(job.model, job.image, job.slices[0], plan.passes)
         self.run_bar.set_ready(f"{count} combination{'s' if count > 1 else ''}: {cost}")
 

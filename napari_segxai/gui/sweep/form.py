@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QWidget
 
-from napari_segxai.analyses.compare.run import METRICS
-from napari_segxai.analyses.sweep.run import can_be_swept
+from napari_segxai.analyses.compare.plan import METRICS
+from napari_segxai.analyses.sweep.values import can_be_swept
 from napari_segxai.gui.sweep.grid import GridBox
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import TargetFields, beside, combo, device_box, section

@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
 
-from napari_segxai.analyses.sweep.run import can_be_swept, read_values, suggested_values
+from napari_segxai.analyses.sweep.values import can_be_swept, read_values, suggested_values
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import Parameter
 from napari_segxai.gui.widgets.fields import combo

@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.compare.files import ARROWS
-from napari_segxai.analyses.compare.run import METRICS, WITH_NOISE, WITH_TRUTH
+from napari_segxai.analyses.compare.plan import METRICS, WITH_NOISE, WITH_TRUTH
+from napari_segxai.analyses.compare.result import ARROWS
 from napari_segxai.core.options import parameters
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
 from napari_segxai.gui.widgets.tick_tree import TickTree

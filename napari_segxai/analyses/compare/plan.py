@@ -1,0 +1,196 @@
+"""Planning a comparison: what is asked is checked, and what it will cost is known, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from torch import nn
+
+from napari_segxai.analyses.compare.matching import check_map
+from napari_segxai.analyses.compare.measuring import MeasuringWithControls, with_defaults
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.image import Image
+from napari_segxai.core.options import MOST
+from napari_segxai.core.progress import Passes
+from napari_segxai.core.target import Target
+from napari_segxai.methods.noise_model import read_noise_model
+from napari_segxai.methods.registry import find_method
+from napari_segxai.metrics.functional.noise import NoiseModel
+from napari_segxai.metrics.registry import Metric
+from napari_segxai.metrics.table import choose, planned_passes
+from napari_segxai.models.ground_truth import truth_of
+from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
+
+METRICS = (
+    "dice-explained",
+    "saliency-ratio",
+    "pps",
+    "ips",
+    "insertion-dice",
+    "deletion-dice",
+    "context-share",
+)
+"""What is measured unless asked otherwise."""
+
+WITH_TRUTH = ("pointing-game-mask", "energy-pointing-game-mask", "f1-mask")
+"""And with a truth."""
+
+WITH_NOISE = ("ana", "srm")
+"""And with a noise model."""
+
+MethodSpec = str | tuple[str, Mapping[str, Any]]
+"""A method by name, "rise:masks=100:cells=5", or ("rise", {"masks": 100})."""
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """A comparison that has been checked and can be run; it runs nothing.
+
+    Attributes
+    ----------
+    shared : ExplanationPlan
+        What all maps are of: model, image, target, seed, device and slice.
+    explanations : mapping of str to ExplanationPlan
+        By name: the methods to be run.
+    maps : mapping of str to Explanation or numpy.ndarray
+        By name: the maps that are there.
+    truth : numpy.ndarray or None
+        Boolean, on the image grid: where the label really is, if known.
+    noise_model : callable or None
+        For ANA and SRM, if known.
+    metrics : tuple of Metric
+        What is measured.
+    controls : int
+        Random orders that are measured as well.
+    options : mapping
+        Parameters of the metrics.
+    warnings : sequence of str
+        What was done to bring the truth to the image grid.
+    together : int
+        How many methods run side by side; what they have in common is run once, but their times are not their own.
+    """
+
+    shared: ExplanationPlan
+    explanations: Mapping[str, ExplanationPlan]
+    maps: Mapping[str, Explanation | np.ndarray]
+    truth: np.ndarray | None
+    noise_model: NoiseModel | None
+    metrics: tuple[Metric, ...]
+    controls: int
+    options: Mapping[str, Any]
+    warnings: Sequence[str] = ()
+    together: int = 1
+
+    @classmethod
+    def make(
+        cls,
+        model: SegmentationModel | nn.Module | str | Path,
+        image: Image | np.ndarray,
+        target: Target | str | int,
+        methods: Sequence[MethodSpec] = (),
+        *,
+        maps: Mapping[str, Explanation | np.ndarray] | None = None,
+        **measuring: Unpack[MeasuringWithControls],
+    ) -> ComparisonPlan:
+        """Check everything that can be checked without running the network; see `compare`.
+
+        Raises
+        ------
+        UserError
+            For anything that was asked wrongly.
+        """
+        asked, options = with_defaults(measuring)
+        specs = [read_method(spec) for spec in ([methods] if isinstance(methods, str) else methods)]
+        given = dict(maps or {})
+        if not specs and not given:
+            raise UserError("name one method at least.")
+        if not isinstance(model, SegmentationModel):
+            model = load_model(model)
+        image = as_image(image, model, asked["axis"])
+        for name, map in given.items():
+            check_map(name, map, model, image, target, asked["slice"])
+        where = {word: asked[word] for word in ("seed", "device", "slice")}
+        for method, parameters in specs:
+            find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
+        named = {
+            name: ExplanationPlan.make(model, image, target, method, **where, **parameters)
+            for name, (method, parameters) in zip(names_of(specs, given), specs, strict=True)
+        }
+        shared = next(iter(named.values()), None)
+        shared = shared or ExplanationPlan.make(model, image, target, "vanilla-gradient", **where)
+        if len(shared.slices) > 1:
+            raise UserError(
+                f"{model.name} sees slices and {image.name} is a volume; choose one slice to compare maps on."
+            )
+        truth, noise_model, controls = asked["truth"], asked["noise_model"], asked["controls"]
+        label = model.label_index(shared.target.label)
+        wanted, notes = (None, []) if truth is None else truth_of(truth, image, model, label)
+        if isinstance(noise_model, str | Path):
+            noise_model = read_noise_model(noise_model, model, label)
+        metrics = _chosen(asked["metrics"], truth=truth is not None, noise_model=noise_model is not None)
+        plan = cls(shared, named, given, wanted, noise_model, metrics, controls, options, notes)
+        if isinstance(controls, bool) or not isinstance(controls, int) or not 0 <= controls <= MOST:
+            shown = number(controls) if isinstance(controls, int) else repr(controls)
+            raise UserError(f"controls is {shown}; it has to be a whole number from 0 to {MOST}.")
+        plan.passes.bounded("this comparison")  # raises also where an option is wrong
+        return plan
+
+    @property
+    def measuring(self) -> Passes:
+        """The passes that the metrics take, at most."""
+        maps = len(self.explanations) + len(self.maps)
+        return planned_passes(self.metrics, maps, self.controls, **self.options)
+
+    @property
+    def passes(self) -> Passes:
+        """The passes that are expected."""
+        return sum((plan.passes for plan in self.explanations.values()), self.measuring)
+
+
+def read_method(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
+    """Read "name:parameter=value" or (name, parameters).
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    if not isinstance(spec, str):
+        name, parameters = spec
+        return name, dict(parameters)
+    name, *parts = spec.split(":")
+    pairs = [part.partition("=") for part in parts]
+    if any(not middle or not key for key, middle, _ in pairs):
+        raise UserError(f"method {spec!r}: write its parameters as in rise:masks=100:cells=5.")
+    return name.strip(), {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _chosen(metrics: Sequence[str] | str | None, **known: bool) -> tuple[Metric, ...]:
+    """Return the metrics by name; by default those for which `truth` and `noise_model` are known."""
+    if metrics == "all":
+        return tuple(choose(None, **known))
+    if isinstance(metrics, str):
+        metrics = [part.strip() for part in metrics.split(",")]
+    usual = METRICS + WITH_TRUTH * known["truth"] + WITH_NOISE * known["noise_model"]
+    return tuple(choose(metrics or usual, **known))
+
+
+def names_of(specs: Sequence[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> list[str]:
+    """Name methods so that no two are called the same, nor as one that is taken."""
+    methods = [method for method, _ in specs]
+    names: list[str] = []
+    for method, parameters in specs:
+        name = method
+        if methods.count(method) > 1 and parameters:
+            name += " " + ", ".join(f"{key}={value}" for key, value in parameters.items())
+        while name in names or name in taken:
+            name += "'"
+        names.append(name)
+    return names
