@@ -19,9 +19,17 @@ from napari_segxai.cli.common import (
     Axes,
     Axis,
     Card,
+    Device,
     Frame,
     Images,
     Level,
+    Model,
+    Overwrite,
+    Reduction,
+    Region,
+    Score,
+    Seed,
+    Slice,
     Trust,
     Truth,
     as_far_as_it_came,
@@ -217,7 +225,7 @@ def layers(
 @app.command()
 def explain(
     image: Images,
-    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    model: Model,
     label: Annotated[
         list[str], typer.Option("--label", help="Which label to explain, by name; several get a folder each.")
     ],
@@ -227,20 +235,16 @@ def explain(
         list[str] | None,
         typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME."),
     ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
-    reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
-    slice: Annotated[
-        int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")
-    ] = None,
+    region: Region = None,
+    score: Score = "logit",
+    reduction: Reduction = "mean",
+    slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
     axes: Axes = None,
     level: Level = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Seed = 0,
+    device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="auto: bfloat16 where that ranks alike; or float32.")
     ] = "auto",
@@ -254,8 +258,8 @@ def explain(
     ] = None,
     card: Card = None,
     trust: Trust = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Target, explain_all
@@ -334,7 +338,7 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
 @app.command()
 def flow(
     image: Images,
-    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    model: Model,
     out: Annotated[Path, typer.Option("--out", help="Folder for flow.csv, flow.png and flow.svg.")],
     label: Annotated[
         list[str] | None, typer.Option("--label", help="A label by name; all but the background by default.")
@@ -349,9 +353,7 @@ def flow(
         str | None,
         typer.Option(help="Network layers, separated by commas, or all; the main blocks by default."),
     ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
-    ] = None,
+    region: Region = None,
     truth: Truth = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Also try what the prediction loses without each layer.")
@@ -363,18 +365,18 @@ def flow(
         list[str] | None,
         typer.Option("--tile", metavar="LABEL:LAYER", help="Write this tile's map as an explanation, too."),
     ] = None,
-    score: Annotated[str, typer.Option(help="logit, probability or log_probability.")] = "logit",
-    reduction: Annotated[str, typer.Option(help="mean or sum over the region.")] = "mean",
-    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    score: Score = "logit",
+    reduction: Reduction = "mean",
+    slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
     axes: Axes = None,
     level: Level = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     card: Card = None,
     trust: Trust = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.analyses.flow.files import SURE

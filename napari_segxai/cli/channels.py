@@ -13,9 +13,15 @@ from napari_segxai.cli.common import (
     Axes,
     Axis,
     Card,
+    Device,
     Frame,
     Images,
     Level,
+    Model,
+    Overwrite,
+    Region,
+    Seed,
+    Slice,
     Trust,
     load,
     read_frame,
@@ -27,26 +33,24 @@ from napari_segxai.core.errors import plain
 
 def channels(
     image: Images,
-    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
+    model: Model,
     label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for channels.csv and the record.")] = None,
     how: Annotated[
         str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
     ] = "permutation",
     repeats: Annotated[int, typer.Option(help="Permutations to average.")] = 5,
-    region: Annotated[
-        str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
-    ] = None,
-    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    region: Region = None,
+    slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
     axes: Axes = None,
     level: Level = None,
-    seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Seed = 0,
+    device: Device = "auto",
     card: Card = None,
     trust: Trust = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Spoil one channel of the image after the other and say what the prediction loses."""

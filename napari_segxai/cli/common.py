@@ -24,30 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
-]
-Truth = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--truth",
-        metavar="FILE or LABEL=FILE",
-        help="True label values; of labels that may overlap a mask each, as channels or as LABEL=FILE several times.",
-    ),
-]
-Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
-
-
-Axis = Annotated[
-    int | None,
-    typer.Option(
-        "--axis",
-        help="2D model on a volume: the axis across which slices lie, as napari shows it (0 axial, 1 coronal, 2 sagittal "
-        "where the file knows its orientation).",
-    ),
-]
-
+# Options that several commands have, each with its words once. Defaults stand in the commands.
 
 Images = Annotated[
     list[str],
@@ -73,6 +50,51 @@ Level = Annotated[
     int | None,
     typer.Option("--level", help="Level of a pyramid (OME-Zarr, OME-TIFF); 0, the finest, by default."),
 ]
+Slice = Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice only.")]
+Axis = Annotated[
+    int | None,
+    typer.Option(
+        "--axis",
+        help="2D model on a volume: the axis across which slices lie, as napari shows it (0 axial, 1 coronal, 2 sagittal "
+        "where the file knows its orientation).",
+    ),
+]
+Model = Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")]
+Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
+]
+Label = Annotated[str, typer.Option("--label", help="Which label to explain, by name.")]
+Region = Annotated[
+    str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
+]
+Score = Annotated[str, typer.Option("--score", help="logit, probability or log_probability.")]
+Reduction = Annotated[str, typer.Option("--reduction", help="mean or sum over the region.")]
+Truth = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE or LABEL=FILE",
+        help="True label values; of labels that may overlap a mask each, as channels or as LABEL=FILE several times.",
+    ),
+]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", help="Names with commas, or all; a handful by default.")
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarise=0.2."
+    ),
+]
+Noise = Annotated[
+    Path | None,
+    typer.Option("--noise-model", help="For ANA and SRM: the file that u-noise saved as weights."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def read_frame(

@@ -15,9 +15,19 @@ from napari_segxai.cli.common import (
     Axes,
     Axis,
     Card,
+    Device,
     Frame,
     Images,
+    Label,
     Level,
+    Metrics,
+    Model,
+    Noise,
+    Option,
+    Overwrite,
+    Region,
+    Seed,
+    Slice,
     Trust,
     Truth,
     as_far_as_it_came,
@@ -30,23 +40,6 @@ from napari_segxai.cli.common import (
     save,
 )
 from napari_segxai.core.errors import plain
-
-Metrics = Annotated[
-    str | None, typer.Option("--metrics", help="Names with commas, or all; a handful by default.")
-]
-Option = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarise=0.2."
-    ),
-]
-Noise = Annotated[
-    Path | None,
-    typer.Option("--noise-model", help="For ANA and SRM: the file that u-noise saved as weights."),
-]
-Region = Annotated[
-    str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
-]
 
 
 def metrics(as_json: AsJson = False) -> None:
@@ -67,8 +60,8 @@ def metrics(as_json: AsJson = False) -> None:
 
 def compare(
     image: Images,
-    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
-    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    model: Model,
+    label: Label,
     methods: Annotated[
         str, typer.Option("--methods", help="Names with commas; parameters as in rise:masks=100:cells=5.")
     ],
@@ -79,17 +72,17 @@ def compare(
     option: Option = None,
     region: Region = None,
     controls: Annotated[int, typer.Option(help="Random orders for insertion and deletion.")] = 1,
-    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
     axes: Axes = None,
     level: Level = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Seed = 0,
+    device: Device = "auto",
     card: Card = None,
     trust: Trust = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain one prediction by several methods and measure every map."""
     from napari_segxai import Target
@@ -200,8 +193,8 @@ def _number(value: float | None, none: str = "–") -> str:
 
 def sweep(
     image: Images,
-    model: Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")],
-    label: Annotated[str, typer.Option("--label", help="Which label to explain, by name.")],
+    model: Model,
+    label: Label,
     method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")],
     grid: Annotated[
         list[str],
@@ -213,16 +206,16 @@ def sweep(
     metrics: Metrics = None,
     option: Option = None,
     region: Region = None,
-    slice: Annotated[int | None, typer.Option("--slice", help="2D model on a volume: this slice.")] = None,
+    slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
     axes: Axes = None,
     level: Level = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Seed = 0,
+    device: Device = "auto",
     card: Card = None,
     trust: Trust = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Explain and measure with every combination of the values of one or two parameters."""
     from napari_segxai import Target
