@@ -35,8 +35,8 @@ from .gui.viewer.layers import image_of_layer as image_of_layer
 from .io import read_image as read_image
 from .io.joining import join_channels as join_channels
 from .io.regions import read_region as read_region
-from .metrics.registry import list_metrics as list_metrics
 from .metrics.functional.topology import residual_picture as residual_picture
+from .metrics.registry import list_metrics as list_metrics
 from .models.inference.memory import OutOfMemory as OutOfMemory
 from .models.loading.untrusted_code import allow_package as allow_package
 from .models.registry import list_models as list_models

@@ -25,8 +25,8 @@ from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
 from napari_segxai.io.tables import write_csv
 from napari_segxai.metrics.functional.chance import columns
-from napari_segxai.metrics.registry import Metric
 from napari_segxai.metrics.functional.ties import tied
+from napari_segxai.metrics.registry import Metric
 
 TABLE, VALUES, CURVES, PICTURE, NOTES = (
     "table.csv",
