@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and what errors of others say in one sentence."""
+"""The one error that a user can cause; and errors of other libraries in one sentence."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one sentence, without line breaks, frames and colours, what an error from foreign code says."""
+    """Return what an error of another library says, in one sentence without line breaks, frames and colours."""
     lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
     lines = [line for line in lines if line]
     if not lines:

@@ -26,7 +26,7 @@ MILLIMETRES = {
 
 
 def frame_words(at: Mapping[str, int]) -> str:
-    """Return which frame an image is, of what `Image.at` says, e.g. "T3"; "" without frames."""
+    """Return in words which frame an image is, from `Image.at`, e.g. "T3"; "" where there are no frames."""
     return " ".join(f"{letter}{index}" for letter, index in at.items())
 
 
@@ -226,7 +226,7 @@ class Image:
 
     @property
     def spatial_dims(self) -> int:
-        """2 or 3."""
+        """Number of spatial axes: 2 or 3."""
         return len(self.spatial_axes)
 
     @property
@@ -288,7 +288,7 @@ class Image:
 
     @property
     def at(self) -> dict[str, int]:
-        """Which index was taken of the axes that are neither space nor channels, by letter, e.g. {"T": 3}."""
+        """Index that was taken along each axis that is neither space nor channels, by the axis's letter, e.g. {"T": 3}."""
         if "letters" not in self.layer:
             return dict(self.header.get("at", {}))
         return {self.layer["letters"][k]: int(index) for k, index in self.layer.get("at", {}).items()}
@@ -316,7 +316,7 @@ class Image:
         return self._with(plane=int(axis))
 
     def with_channels(self, count: int) -> Image:
-        """Return the image with its fourth axis as channels, where a file names it time and `count` channels fit.
+        """Return the image with its fourth axis as channels if the file calls that axis time and it has `count` entries.
 
         NIfTI calls the fourth axis time, and several sequences of one patient are kept there all the same.
 
@@ -329,7 +329,7 @@ class Image:
         return self._with(channel_axis=self.time_axis, time_axis=None) if fits else self
 
     def keep(self) -> None:
-        """Take a copy of the values, as they may be somebody's who changes them in place while a job runs."""
+        """Copy the values, because their owner may change them in place while a task runs."""
         if not isinstance(self.stored, Lazy):
             object.__setattr__(self, "array", self.array.copy())
             object.__setattr__(self, "stored", self.array)

@@ -77,7 +77,7 @@ class Parameter:
 
     @property
     def bounds(self) -> str:
-        """The bounds of its own in words, e.g. "1 or more"; empty when there are none."""
+        """The option's own bounds in words, e.g. "1 or more"; empty when there are none."""
         low = f"{self.ge:g} or more" if self.ge is not None else ""
         low = f"more than {self.gt:g}" if self.gt is not None else low
         high = f"{self.le:g} or less" if self.le is not None else ""
@@ -85,7 +85,7 @@ class Parameter:
 
     @property
     def limits(self) -> str:
-        """The bounds in words, with what bounds all options: none is without end."""
+        """The bounds in words; an option without bounds of its own has those that hold for all."""
         low = "" if self.ge is not None or self.gt is not None else f"{-LARGEST:.12g} or more"
         high = "" if self.le is not None else f"{self.highest:.12g} or less"
         return " and ".join(part for part in (low, self.bounds, high) if part)

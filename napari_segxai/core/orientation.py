@@ -55,7 +55,7 @@ def reorientation(source: Sequence[str], target: Sequence[str]) -> Reorientation
 
 
 def invert(turn: Reorientation) -> Reorientation:
-    """Return the reorientation that takes back `turn`."""
+    """Return the reorientation that undoes `turn`."""
     order, flips = turn
     back = tuple(int(k) for k in np.argsort(order))
     return back, tuple(flips[k] for k in back)

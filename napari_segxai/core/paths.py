@@ -9,7 +9,7 @@ from napari_segxai.core.errors import UserError
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return a path that the system can look at, with ``~`` written out; there need not be anything.
+    """Return a path with ``~`` written out; the file need not exist.
 
     Raises
     ------

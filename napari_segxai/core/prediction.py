@@ -25,7 +25,7 @@ def where(prediction: np.ndarray, label: int, *, overlapping: bool) -> np.ndarra
 
 
 def label_image(prediction: np.ndarray, label: int, *, overlapping: bool) -> np.ndarray:
-    """Return a prediction as one label image: as it is, or of labels that overlap the one that is asked about."""
+    """Return a prediction as one label image; where labels overlap, the mask of the given label."""
     if not overlapping:
         return prediction
     return where(prediction, label, overlapping=True).astype(label_dtype(len(prediction) + 1)) * max(label, 1)

@@ -40,7 +40,7 @@ class Passes:
 
     @property
     def cost(self) -> int:
-        """In forward passes; a backward pass counts as two, one from a layer on as half."""
+        """The cost in forward passes: a backward pass counts as two, a pass from a layer on as half."""
         return round(self.forward + BACKWARD_COST * self.backward + SUFFIX_COST * self.suffix)
 
     def __add__(self, other: Passes) -> Passes:

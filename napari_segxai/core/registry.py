@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class PluginWarning(UserWarning):
-    """What another package wanted to add is left out."""
+    """Something that another package wanted to add is left out."""
 
 
 class Registry(Generic[T]):

@@ -100,9 +100,9 @@ class Target:
 
         Parameters
         ----------
-        told
+        told : mapping
             With the keys of `as_dict`.
-        region
+        region : ndarray of bool of shape (*image grid), optional
             Boolean, on the image grid: the region, where one was drawn.
 
         Raises

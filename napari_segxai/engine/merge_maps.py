@@ -1,4 +1,4 @@
-"""Maps of several network layers made one."""
+"""Merging the maps of several network layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELP = "mean of maps that are each scaled to [0, 1] (published code; strength is
 
 
 def merged_unit(unit: str) -> Callable[[Any], str]:
-    """Return what says the unit of merged maps, which have one of their own only where they stay raw."""
+    """Return the function that names the unit of merged maps; only maps that stay raw have one."""
     return lambda options: f"{unit}, summed" if options.merge == "sum of raw" else "mean of maps from 0 to 1"
 
 

@@ -120,12 +120,12 @@ class Question:
 
     @cached_property
     def predicted(self) -> Tensor:
-        """Boolean (*grid): where the label is predicted."""
+        """Where the label is predicted: boolean (*grid)."""
         return self.drawn(self.logits)[0]
 
     @cached_property
     def pixels(self) -> Tensor:
-        """Boolean (*grid): the pixel set M.
+        """The pixel set M: boolean (*grid).
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Question:
 
     @property
     def nothing_drawn(self) -> str:
-        """The beginning of the sentence that says so, where the label is not drawn in M."""
+        """The beginning of the sentence that says that the label is not drawn in M."""
         if self.is_elsewhere:
             return "no pixel of the region lies in this slice"
         where = " in the region" if self.target.region is not None and bool(self.predicted.any()) else ""
@@ -202,7 +202,7 @@ class Question:
         return baseline_image(kind, self.model, self.prepared, self.input, pixels, self.seed)
 
     def hide(self, kind: Baseline, image: Tensor | None = None) -> Hide:
-        """Return what makes inputs from masks (n, 1, *grid): 1 keeps a pixel, 0 hides it behind the baseline.
+        """Return the function that makes inputs from masks (n, 1, *grid): 1 keeps a pixel, 0 hides it behind the baseline.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a masked image is still worth to the target: one number per sample, for methods that need no gradient."""
+"""The score of a masked image: one number per sample, for methods that need no gradient."""
 
 from __future__ import annotations
 

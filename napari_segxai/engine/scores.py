@@ -1,4 +1,4 @@
-"""What is read of a network's output: scores of a label, sums over pixels, overlap of regions."""
+"""What is read from a network's output: scores of a label, sums over pixels, overlap of regions."""
 
 from __future__ import annotations
 

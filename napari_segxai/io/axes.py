@@ -1,4 +1,4 @@
-"""What the axes of a layer mean, time, channels or space, by all that is known of it; plain numbers and words.
+"""What the axes of a layer mean (time, channels, space), from everything that is known about the layer.
 
 A reading gives every axis a letter: T time, C channel, Z Y X space, P another that one index is taken of (stage
 position, phase). What neither labels nor units tell is decided by what the model can take; where that leaves several
@@ -62,7 +62,7 @@ class Axes:
 
     @property
     def picked(self) -> tuple[int, ...]:
-        """The axes of which one index is taken, in order."""
+        """The axes along which a single index is taken, in order."""
         return tuple(k for k, c in enumerate(self.letters) if c in "TP" or (c == "C" and k != self.channel))
 
     @property
@@ -81,7 +81,7 @@ def readings(
     channels: int | None = None,
     dims: int | None = None,
 ) -> list[Axes]:
-    """Return the readings of an array that are in keeping with all that is known of it, the likeliest first.
+    """Return the readings that agree with everything known about an array, the most likely first.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _read(
 
 
 def choose(found: Sequence[Axes], name: str) -> Axes:
-    """Return the reading that is left.
+    """Return the one reading that is possible.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def choose(found: Sequence[Axes], name: str) -> Axes:
 def parse(
     text: str, shape: Sequence[int], name: str, *, rgb: bool = False, channels: int | None = None
 ) -> Axes:
-    """Return the reading that a user names, e.g. "TCYX"; of colours with or without the C at the end.
+    """Return the reading that a user names, e.g. "TCYX"; the C of colours at the end may be left out.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def parse(
 def named_axes(
     text: str, shape: Sequence[int], name: str, *, rgb: bool = False
 ) -> tuple[int | None, int | None]:
-    """Return which axes of an array in a file are channels and time, as a user names all of them; see `parse`."""
+    """Return which axes of a file's array are channels and time, from the user's names of all axes; see `parse`."""
     letters = parse(text, shape, name, rgb=rgb).letters
     if "P" in letters or letters.count("T") > 1:
         raise UserError(f"axes {text!r} of {name} are more than one image; open one of them.")
@@ -213,7 +213,7 @@ def named_axes(
 
 
 def alternatives(n: int, *, volume: bool = False, rgb: bool = False) -> tuple[str, ...]:
-    """Return what `n` axes, without that of colours, may be called, for a list to choose from."""
+    """Return the possible names of `n` axes (without that of colours), as a list to choose from."""
     known = {
         3: ("ZYX", "TYX", "CYX", "YXC"),
         4: ("TZYX", "CZYX", "TCYX", "CTYX", "ZCYX", "ZYXC", "TYXC"),

@@ -97,7 +97,7 @@ def layer_from_image(image: Image) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def layer_metadata(image: Image) -> dict[str, Any]:
-    """Return the metadata by which a layer on the grid of `image` finds back to the image's file.
+    """Return the metadata that link a layer on the grid of `image` to the image's file.
 
     A volume has ``"nifti"``: the path, shape and affine (mm) of the file, its nibabel header, its sform and
     qform codes, its intent, scaling and time step. Any other image has its ``"path"``.

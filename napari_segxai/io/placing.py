@@ -59,7 +59,7 @@ def on_axes_of_layer(array: np.ndarray, layer: Mapping[str, Any]) -> tuple[np.nd
 
 
 def on_grid_of_image(array: np.ndarray, layer: Mapping[str, Any]) -> np.ndarray:
-    """Return what `on_axes_of_layer` was given; an array of other axes as it is."""
+    """Undo `on_axes_of_layer`; an array with other axes is returned unchanged."""
     around = layer.get("around")
     if around is None or np.ndim(array) != len(around["axes"]):
         return array

@@ -18,7 +18,7 @@ FLAT = 0.25
 
 
 def labels_mask(values: Any, way: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return where an array of labels is not 0, on a grid: at every pixel the nearest label, False outside.
+    """Return where labels are not 0, on another grid: every pixel takes the nearest label, False outside.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _oblique(values: np.ndarray, linear: np.ndarray, offset: np.ndarray, out: np
 
 
 def outline_mask(points: np.ndarray, shape: Sequence[int], through: Sequence[int] = ()) -> np.ndarray:
-    """Return what an outline encloses on a grid.
+    """Return the pixels of a grid that an outline encloses.
 
     An outline in any plane of a volume, also a tilted one, fills the pixels that its plane goes through. What lies
     outside the grid is left out.

@@ -131,7 +131,7 @@ def complete(folder: Path, facts: Mapping[str, Any]) -> list[str]:
 def check_folder(
     folder: str | Path, *, overwrite: bool = False, names: Sequence[str] = (), size: int = 0
 ) -> None:
-    """Refuse before the work what could not be saved after it; a save that was stopped is completed or swept away.
+    """Refuse, before the work begins, a folder to which results could not be saved; an interrupted save is completed or removed.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def check_folder(
 
 
 def check_file(path: str | Path) -> None:
-    """Refuse before the work a file that could not be written after it.
+    """Refuse, before the work begins, a file that could not be written at its end.
 
     Raises
     ------

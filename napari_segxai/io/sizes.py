@@ -41,7 +41,7 @@ def of_tiff(file: tifffile.TiffFile) -> dict[str, Size]:
 def of_layer(
     path: str | None, shape: Sequence[int], spatial: Sequence[int]
 ) -> tuple[tuple[float, ...], str] | None:
-    """Return how large the pixels of a layer are, by the TIFF that a reader took it from without asking for sizes.
+    """Return the pixel sizes of a layer from its TIFF file, where the reader that opened the file ignored them.
 
     Parameters
     ----------

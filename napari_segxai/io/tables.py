@@ -23,7 +23,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a table; a column that a row has not stays empty there.
+    """Write a table; a row has an empty cell where it lacks a column.
 
     A name that a spreadsheet would take for a formula gets an apostrophe before it.
 

@@ -1,4 +1,4 @@
-"""Whether the first of as many sigmoid outputs as labels says "background", or a label that the card has forgotten."""
+"""Whether the first sigmoid output is the background or a label missing from the card, where there are as many outputs as labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def background_of(model: Network, outputs: int) -> str:
-    """Return what should be said of the background; "" where the card or the number of outputs tells it.
+    """Return a note on what is taken for the background; "" where the card or the number of outputs settles it.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def background_of(model: Network, outputs: int) -> str:
 
 
 def contradicted(model: Network, logits: Tensor) -> str:
-    """Return what should be said where an image shows that the first output is hardly that of a background, else "".
+    """Return a warning if an image shows that the first output is hardly the background; else "".
 
     A background is where nothing else is; the output of a forgotten label is low there.
 

@@ -1,4 +1,4 @@
-"""Networks that cannot be shown several images at once: they take one alone, or mix those of a batch.
+"""Networks that cannot be shown several images at once: they accept only one, or mix the images of a batch.
 
 Normalisation by statistics of the whole batch (batch normalisation that stays in training mode, a minimum and maximum over
 everything) makes what a network says of one image depend on its neighbours; a copy of the image with a part hidden would
@@ -23,7 +23,7 @@ APART = 1e-3
 
 
 def needs_one_at_a_time(model: Network, tensor: Tensor, out: Tensor) -> bool:
-    """Tell whether a network makes something else of an image when another one is beside it, or takes one alone.
+    """Tell whether a network has to be shown one image at a time: it accepts only one, or its output depends on the others.
 
     Parameters
     ----------

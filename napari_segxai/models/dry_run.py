@@ -1,4 +1,4 @@
-"""One dry run when a model is loaded: what does not fit its card is refused, with the shapes."""
+"""One dry run when a model is loaded: a network that does not fit its card is refused, with the shapes."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _queries(model: Network, returned: Any, out: Tensor) -> str:
 
 
 def other_type(module: nn.Module) -> str | None:
-    """Return the type of floating-point weights that are not in float32, or of weights that are all complex; else None."""
+    """Return the type of floating-point weights that are not float32, or of weights that are all complex; else None."""
     tensors = (*module.parameters(), *module.buffers())
     types = [tensor.dtype for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
     # Networks with a Fourier transform have complex weights beside real ones, and rightly so.

@@ -1,4 +1,4 @@
-"""What is really there: labels by a person, brought to the grid of the image."""
+"""The truth: labels drawn by a person, brought to the grid of the image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _last: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = {}
 def truth_of(
     truth: Truth, image: Image, model: SegmentationModel, label: int
 ) -> tuple[np.ndarray, list[str]]:
-    """Return where a label really is.
+    """Return the true mask of a label.
 
     Parameters
     ----------

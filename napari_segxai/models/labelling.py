@@ -129,11 +129,11 @@ class Labelling:
         return drawn
 
     def _above(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:
-        """How far a label lies above the first, or above its threshold, resampled."""
+        """Return how far a label lies above the first, or above its threshold, resampled."""
         values = logits[label] - logits[0] if self.thresholds is None else self.margin(logits[None], label)[0]
         return placement.from_grid(values, linear=True)
 
     def _cut(self, label: int) -> float:
-        """The logit of a label's threshold."""
+        """Return the logit of a label's threshold."""
         assert self.thresholds is not None
         return math.log(self.thresholds[label - 1] / (1 - self.thresholds[label - 1]))

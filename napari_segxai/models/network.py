@@ -258,7 +258,7 @@ class Network:
 
     @contextmanager
     def in_use(self, device: str | torch.device = "auto") -> Generator[torch.device]:
-        """Evaluation mode, frozen parameters, on `device`; modes and flags are restored afterwards."""
+        """While open, the network is on `device`, in evaluation mode, with frozen parameters; all is restored afterwards."""
         target = choose_device(device)
         # Only what has to change is touched: an explanation should cost little more than its passes.
         # (A frozen TorchScript module has no mode.)

@@ -1,4 +1,4 @@
-"""Whether outputs are probabilities, where the card says nothing of it."""
+"""Whether outputs are probabilities, where the card does not say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def may_be_probabilities(network: Network, tensor: Tensor, out: Tensor) -> bool:
-    """Tell whether the output of a dry run looks like probabilities, of which the card says nothing.
+    """Tell whether the output of a dry run looks like probabilities although the card does not say so.
 
     All of it lies in 0..1, and that says something: logits in 0..1 of a sigmoid network draw its label everywhere; others
     add up to 1, or the last thing that was computed is a sigmoid or softmax.
@@ -61,7 +61,7 @@ def _ends_in_probabilities(out: Tensor) -> bool:
 
 
 def check_values(network: Network, tensor: Tensor) -> None:
-    """Refuse a network whose outputs look like probabilities, in the dry run and now, while its card tells nothing.
+    """Refuse a network whose outputs look like probabilities, in the dry run and for this input, if its card does not say so.
 
     It costs a forward pass, and only after such a dry run.
 

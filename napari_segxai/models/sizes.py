@@ -1,4 +1,4 @@
-"""Sizes that a network can take: found where its card says none, and said where one cannot be run."""
+"""Sizes that a network can take: found by trying where the card gives none, and named where a size cannot be run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USUAL = (2, 4, 8, 16, 32, 64)
 
 
 def find_multiples(model: Network) -> tuple[int, ...]:
-    """Return of what the model grid has to be a multiple, per axis: as on the card, or found by trying.
+    """Return, per axis, the number of which the model grid has to be a multiple: as on the card, or found by trying.
 
     A U-Net that halves twice and joins what it kept takes multiples of 4 alone. Without a word of that on the card, the
     network is tried on sizes one above and one below that of the dry run; where it fails, axis by axis on odd
@@ -49,7 +49,7 @@ def _along(model: Network, example: Sequence[int], axis: int) -> int:
 
 
 def padding_note(model: Network, before: Sequence[int], after: Sequence[int]) -> list[str]:
-    """Say that an image was padded though its card does not ask for it."""
+    """Return a note if an image was padded although the card does not ask for it."""
     if tuple(before) == tuple(after) or model.card.grid.multiple != 1:
         return []
     sizes = [" x ".join(map(str, shape)) for shape in (before, after, model.multiples or ())]

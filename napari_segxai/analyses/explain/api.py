@@ -1,4 +1,4 @@
-"""Explaining a prediction: the one way that scripts, the command line and the widgets walk."""
+"""Explaining a prediction: the functions that scripts, the command line and the docks all use."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Canvas:
     def partial(
         self, question: Question, finding: Callable[[], Finding] | None, index: int | None
     ) -> Callable[[], Explanation] | None:
-        """Return what makes the explanation so far; None when there is nothing to show."""
+        """Return the function that makes the explanation so far; None when there is nothing to show."""
         if finding is None and not self.results:
             return None
 
@@ -200,5 +200,5 @@ class Canvas:
 
 
 def against(positive: float, negative: float) -> str:
-    """Say that a map speaks against its label, by the sums of its positive and of its negative values; "" if not."""
+    """Return a warning if a map speaks against its label, by the sums of its positive and negative values; else ""."""
     return "more of the map speaks against the label than for it" if -negative > positive else ""

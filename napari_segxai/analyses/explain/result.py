@@ -32,7 +32,7 @@ OWN = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
 
 @dataclass
 class Explanation:
-    """What explains one prediction, on the grid of the image.
+    """The explanation of one prediction, on the grid of the image.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class Explanation:
         -------
         dict
             For every label of the model, by name, in its order: a share in [0, 1], together 1 (unless labels overlap:
-            what lies on several counts for each). Empty for a map without positive values. See `metrics.shares.mass_per_label` for other labels than the predicted ones.
+            what lies on several counts for each). Empty for a map without positive values. See `metrics.functional.mass.mass_per_label` for other labels than the predicted ones.
         """
         from napari_segxai.metrics.functional.mass import mass_per_label
 
@@ -225,7 +225,7 @@ class Explanation:
         return layers
 
     def name_of(self, mask: str) -> str:
-        """Return what a mask is called in a list of layers; of a region that is not sufficient by its own tau, that too.
+        """Return what a mask is called in a list of layers; a region that does not reach its own tau is called so.
 
         Parameters
         ----------

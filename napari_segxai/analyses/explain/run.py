@@ -42,7 +42,7 @@ def explanation_steps(plan: ExplanationPlan) -> Steps[Explanation]:
 
 @in_usual_modes
 def explanations_steps(plans: Sequence[ExplanationPlan]) -> Steps[list[Explanation]]:
-    """Run plans of one model side by side: what they ask of the network alike is run once, the rest in one batch.
+    """Run several plans of one model side by side: passes that they have in common are run once, the others in one batch.
 
     ``step.partial()`` gives the explanations so far.
     """
@@ -142,7 +142,7 @@ def question_of(
     cache: ForwardCache | None = None,
     batcher: StepBatcher | None = None,
 ) -> Question:
-    """Return what is asked about an image as the network gets it; the model is in use."""
+    """Return the question about an image as the network gets it; the model is in use."""
     planned, model = plan.planned, plan.model
     for one in (
         plan.options,

@@ -1,4 +1,4 @@
-"""A backward pass that lets through only what speaks for the target at every activation function."""
+"""Guided backpropagation: every activation function passes back only what speaks for the target."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Guided(DispatchMode):
 
     @property
     def comparisons(self) -> set[str]:
-        """Comparisons and choices that were met, with which a ReLU may be written that was not recognised."""
+        """Comparisons and choices in the pass that may be a ReLU that was not recognised."""
         return self._spelling.spelling.comparisons
 
     def __enter__(self) -> Guided:

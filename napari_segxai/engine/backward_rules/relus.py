@@ -50,7 +50,7 @@ class _Known:
 
 
 class Spelling:
-    """Reads ReLUs, and leaky ones, that are written otherwise; of one forward pass or several.
+    """Recognises ReLUs and leaky ReLUs that are written with other operations, in one forward pass or several.
 
     Recognised are a clamp at 0, a maximum with 0, x (x > 0), a choice or a filling by x > 0 between x and 0 or between x and
     a x, the maximum of x and a x, and x + |x|.
@@ -62,7 +62,7 @@ class Spelling:
 
     @property
     def comparisons(self) -> set[str]:
-        """Names of comparisons and choices among values with a gradient that were met and not recognised."""
+        """Names of the comparisons and choices, among values with a gradient, that were not recognised."""
         return {name for found in self._unread for name in found}
 
     def read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -85,7 +85,7 @@ class Spelling:
         return func, args, kwargs
 
     def note(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
-        """Take note of what a call returned, where an activation function may be written with it."""
+        """Remember the result of a call that may be part of an activation function."""
         name = getattr(func, "__name__", "").strip("_")
         first = args[0] if args else None
         if not isinstance(out, Tensor) or not isinstance(first, Tensor) or _in_place(func):

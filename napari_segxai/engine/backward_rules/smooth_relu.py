@@ -49,7 +49,7 @@ class Softened(TorchFunctionMode):
 
     @property
     def comparisons(self) -> set[str]:
-        """Comparisons and choices that were met, with which a ReLU may be written that was not recognised."""
+        """Comparisons and choices in the pass that may be a ReLU that was not recognised."""
         return self._spelling.comparisons
 
     def __torch_function__(

@@ -1,4 +1,4 @@
-"""P2: activations and gradients of network layers, from one forward and any number of backward passes."""
+"""Activations and gradients of network layers, from one forward and any number of backward passes."""
 
 from __future__ import annotations
 

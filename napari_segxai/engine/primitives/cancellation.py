@@ -1,4 +1,4 @@
-"""Sums of activations and gradients that come to nothing: before a normalisation, a map is made of rounding errors alone.
+"""Sums of activations and gradients that cancel: before a normalisation, such a map consists of rounding errors alone.
 
 What an instance normalisation reads can be shifted, channel by channel, without any effect: there the gradients of a channel
 add up to zero. What a normalisation over channels reads can be stretched, cell by cell: there activation times gradient
@@ -16,7 +16,7 @@ CANCELS = 1e-4
 
 
 def cancels(sums: Tensor, sizes: Tensor) -> bool:
-    """Tell whether sums are rounding errors beside the sums of the sizes of their terms."""
+    """Tell whether sums are no more than rounding errors, compared with the sums of the absolute values of their terms."""
     return float(sums.abs().max()) < CANCELS * float(sizes.mean())
 
 

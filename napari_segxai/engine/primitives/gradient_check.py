@@ -62,7 +62,7 @@ SOME = 8
 
 @dataclass(frozen=True)
 class Suspect:
-    """A call of a function that took something with a gradient and returned something without.
+    """A call of a function whose input had a gradient and whose output has none.
 
     Attributes
     ----------
@@ -266,7 +266,7 @@ class _Run:
 
 
 def beginning(found: Tensor, *, graph: bool) -> Tensor:
-    """Return the output of a layer as what a graph can begin with: itself where it is part of one.
+    """Return a layer's output as the start of a graph; the output itself where it is part of a graph already.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""P2, for the input itself: the gradient of the target with respect to whole inputs, streamed in batches."""
+"""The gradient of the target with respect to whole inputs, streamed in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""P4: the network from one of its layers on, with everything before it computed once.
+"""The network from one of its layers on; everything before that layer is computed once.
 
 Python runs the network's own code again, so that any structure works; but a module that had returned before the
 layer began cannot depend on the layer, and answers with what it returned the first time. Whole blocks are answered

@@ -1,4 +1,4 @@
-"""What a prediction loses without a network layer: ablation.
+"""Ablation: what a prediction loses without a network layer.
 
 Mean ablation fills the layer's output with its channel means, so that it tells nothing of where; zero ablation fills it
 with zeros, so that it tells nothing at all. Zeros may be far from anything that the next layer has seen; means may by

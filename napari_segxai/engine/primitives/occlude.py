@@ -1,4 +1,4 @@
-"""P3, for boxes: the network on copies of the input in each of which one box is hidden."""
+"""The network on copies of the input, in each of which one box is hidden."""
 
 from __future__ import annotations
 

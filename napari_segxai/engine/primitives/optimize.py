@@ -1,4 +1,4 @@
-"""P5: a mask found by gradient descent."""
+"""A mask found by gradient descent."""
 
 from __future__ import annotations
 

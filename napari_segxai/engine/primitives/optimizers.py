@@ -1,4 +1,4 @@
-"""Rules by which a tensor descends its gradient.
+"""Update rules of gradient descent.
 
 Those of `torch.optim`, without its bookkeeping, which takes longer than the update of one mask, and whose import
 takes a second.
@@ -18,7 +18,7 @@ a CPU computes slowly: measured, a step on 256 x 256 cells took 0.23 ms instead 
 
 
 class Descent(Protocol):
-    """Changes a parameter in place, after the gradient it is given."""
+    """Changes a parameter in place by the gradient that it is given."""
 
     def step(self, gradient: Tensor) -> None:
         """Take one step, without autograd."""

@@ -1,4 +1,4 @@
-"""The way from a baseline to the image: where to take points on it, and whether a map adds up to the score's change."""
+"""The path from a baseline to the image: where to take points, and whether a map adds up to the change of the score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""P3: the network on many masked copies of the input, streamed in batches."""
+"""The network on many masked copies of the input, streamed in batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stream(
     grid: Sequence[int] | None = None,
     gradients: bool = False,
 ) -> Steps[None]:
-    """Work off `count` samples in batches that fit into memory.
+    """Process `count` samples in batches that fit into memory.
 
     Parameters
     ----------

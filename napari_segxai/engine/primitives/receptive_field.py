@@ -1,4 +1,4 @@
-"""How far a change of the input reaches in the output, found by letting one spoil it."""
+"""How far a change of the input reaches in the output, found by making one block of the input "not a number"."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the grid that is enough to know what a change of a box does to the output.
+    """The part of the grid that has to be run to know what a change of a box does to the output.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ def _stride(question: Question) -> tuple[int, ...]:
 def window_for(
     low: tuple[int, ...], size: tuple[int, ...], grid: tuple[int, ...], print: Footprint
 ) -> Window | None:
-    """Return what to look at when a box changes; None where that is nearly the whole grid.
+    """Return the window to run when a box changes; None where that is nearly the whole grid.
 
     Windows of boxes of one size have one size too: at the border of the grid they are moved inwards.
     """

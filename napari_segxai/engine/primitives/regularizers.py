@@ -1,4 +1,4 @@
-"""What masks cost, with gradients written out: next to a small network, autograd's own bookkeeping would show."""
+"""Regularisation of masks, with gradients written out: with a small network, autograd's own bookkeeping would take its time."""
 
 from __future__ import annotations
 

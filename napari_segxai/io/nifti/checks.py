@@ -137,7 +137,7 @@ def nifti_class(path: Path, head: bytes, *, paired: bool) -> Any:
 
 
 def parse_header(path: Path, klass: Any, head: bytes) -> Any:
-    """Return nibabel's header of the first bytes of a file, just as it is."""
+    """Return the first bytes of a file as nibabel's header, unchanged."""
     if klass is nib.MGHImage:
         if len(head) < 284 or int.from_bytes(head[:4], "big") != 1:
             raise UserError(f"{path}: holds no FreeSurfer header; convert the image to NIfTI (.nii.gz).")
@@ -148,7 +148,7 @@ def parse_header(path: Path, klass: Any, head: bytes) -> Any:
 
 
 def check_sizes(path: Path, header: Any, data_file: Path) -> tuple[int, ...]:
-    """Return the shape in the file, if the file can hold it and the machine can take it."""
+    """Return the shape that the file states, if the file can hold it and the memory suffices."""
     freesurfer = isinstance(header, MGHHeader)
     if freesurfer:
         code, offset = int(header["type"]), 284
@@ -307,14 +307,14 @@ def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:
 
 
 def corner_distance(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Return how far apart two affines put a corner of the volume, in mm."""
+    """Return the largest distance between the corners of the volume under two affines, in mm."""
     ends = [(0, n - 1) for n in (*shape, 1, 1)[:3]]
     corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], float).T
     return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
 
 
 def read_to_end(stream: BufferedIOBase) -> None:
-    """Read what follows the data, so that gzip compares its checksum; at most 64 MiB."""
+    """Read to the end of the stream, 64 MiB at most, so that gzip verifies the checksum."""
     if isinstance(stream, gzip.GzipFile):
         for _ in range(64):
             if not stream.read(1 << 20):

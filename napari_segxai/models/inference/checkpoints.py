@@ -1,4 +1,4 @@
-"""Running checkpointed parts of a network as any others.
+"""Running the checkpointed parts of a network like all others.
 
 ``torch.utils.checkpoint`` throws away what it computes and computes it again in the backward pass, which saves memory
 in training. Hooks then see a part twice, or see it without gradients, and the re-entrant kind refuses
@@ -25,7 +25,7 @@ _own: dict[str, Any] = {}
 
 @contextmanager
 def without_checkpoints() -> Generator[None]:
-    """While open, checkpointed functions are just called in this thread; others go on as ever.
+    """While open, checkpointed functions are called directly in this thread; other threads are unaffected.
 
     ``checkpoint`` itself is imported by name into networks' files, so what it looks up when it runs is exchanged.
     """

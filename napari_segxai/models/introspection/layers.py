@@ -111,7 +111,7 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
 
 
 def outline(calls: Sequence[Call], layers: Sequence[NetworkLayer]) -> list[NetworkLayer]:
-    """Return the network's main blocks in order of execution: the layers that a first look is worth.
+    """Return the network's main blocks in order of execution: the layers worth a first look.
 
     They are the outermost modules that the output depends on; one that makes up a large part of the network is replaced
     by its parts.
@@ -176,5 +176,5 @@ def find_layer(
 
 
 def not_run(model_name: str, layer: str) -> UserError:
-    """Return what is said where a network chooses what it runs by the image."""
+    """Return the error for a network layer that did not run: the network chooses by the image what it runs."""
     return UserError(f"{model_name} did not run network layer {layer!r} on this image; choose another.")

@@ -53,7 +53,7 @@ class Layout:
         return whole.movedim(-1, 1)
 
     def from_maps(self, maps: Tensor, like: Tensor) -> Tensor:
-        """Return (N, channels, *cells) as the layer returns it; type and extra tokens are those of `like`."""
+        """Bring maps (N, channels, *cells) to the form that the layer returns; type and extra tokens are those of `like`."""
         maps = maps.to(like.dtype)
         if self.kind == "maps":
             return maps

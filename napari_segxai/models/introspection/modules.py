@@ -114,6 +114,6 @@ def replace_first_tensor(value: Any, function: Callable[[Tensor], Tensor]) -> An
 
 
 def as_weights(entered: Tensor, module: nn.Module) -> Tensor:
-    """Return what enters a module in the type of its weights: inside of an autocast it may have another one."""
+    """Return a module's input in the type of the module's weights; inside an autocast the two may differ."""
     weight = next((p for p in module.parameters() if p.is_floating_point()), None)
     return entered if weight is None else entered.to(weight.dtype)

@@ -27,7 +27,7 @@ class Skip:
 
 
 def find_skips(path: ImagePath, bottoms: Sequence[int]) -> Iterator[Skip]:
-    """Yield the inputs of joins that dipped less deep than another, or missed the bottleneck that it passed.
+    """Yield the inputs of joins that were downsampled less than another input, or bypassed the bottleneck that it passed.
 
     Parameters
     ----------

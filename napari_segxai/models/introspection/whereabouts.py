@@ -1,4 +1,4 @@
-"""Which network layers hold the image in another way than it lies: mirrored, or a part of it."""
+"""Which network layers see the image mirrored, or only a part of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIRRORED, CROPPED = "sees the image mirrored", "sees a part of the image only"
 
 
 def whereabouts(path: ImagePath) -> dict[int, str]:
-    """Return what is special about where the maps of nodes lie; nodes that lie as the image does are left out."""
+    """Return how the maps of nodes lie on the image (mirrored, a part); nodes that lie as the image does are left out."""
     flips: dict[int, frozenset[int]] = {}
     kept: dict[int, float] = {}
     found = {}

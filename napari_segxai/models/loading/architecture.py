@@ -43,7 +43,7 @@ TENSOR = 20_000
 
 
 def check_trust(place: str, card: Path) -> None:
-    """Raise `UntrustedCode` if the architecture needs a yes.
+    """Raise `UntrustedCode` if importing the architecture needs the user's yes.
 
     Parameters
     ----------

@@ -36,11 +36,11 @@ _closed = threading.local()
 
 
 class Offline(OSError):
-    """Something wanted to reach the network."""
+    """Something tried to open a network connection."""
 
 
 class Sealed(OSError):
-    """A constructor wanted to read or write a file, or to start a program."""
+    """A constructor tried to read or write a file, or to start a program."""
 
 
 @contextmanager

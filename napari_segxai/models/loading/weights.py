@@ -132,7 +132,7 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
 
 
 def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the weights among what a file holds that fit a network, by the network's own names.
+    """Return those weights of a file that fit a network, under the network's own names.
 
     Wrappers such as ``model_state_dict`` and ``network_weights`` are looked into, at any name; prefixes that all names
     have in common, such as ``module.``, ``net.`` and ``_orig_mod.``, are taken off or put before.
