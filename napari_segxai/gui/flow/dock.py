@@ -114,8 +114,7 @@ class FlowDock(QWidget):
             raise UserError(self.model_box.problem)
         if entry is None or entry.model is None:
             raise UserError("Loading the model…")
-        if not entry.model.has_layers:
-            entry.model.find_layer("bottleneck")  # raises, saying why
+        entry.model.require(("network layers",))
         if not fields.label_list.ticked():
             raise UserError("Tick a label at least.")
         chosen = fields.layer_picker.chosen()
