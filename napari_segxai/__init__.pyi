@@ -14,6 +14,7 @@ from .analyses.explain.api import explain_steps as explain_steps
 from .analyses.explain.api import list_methods as list_methods
 from .analyses.explain.load import load_explanation as load_explanation
 from .analyses.explain.result import Explanation as Explanation
+from .analyses.flow.load import load_flow as load_flow
 from .analyses.flow.result import Flow as Flow
 from .analyses.flow.run import causal_check as causal_check
 from .analyses.flow.run import causal_check_steps as causal_check_steps

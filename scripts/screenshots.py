@@ -39,10 +39,10 @@ def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) 
     viewer.window.show()
     viewer.window.resize(*SIZE)
     if unfolded:
-        panel.fields.parameters.expand(animate=False)
+        panel.parameters.expand(animate=False)
     wait(lambda: panel.run_bar.run.isEnabled())
-    panel.fields.method_box.choose(method)
-    panel.fields.form.set_values(parameters)
+    panel.method_box.choose(method)
+    panel.form.set_values(parameters)
     panel.run()
     wait(lambda: not panel.run_bar.is_running and panel._all_shown())
     source = panel.layer
@@ -139,7 +139,7 @@ def draw_flow(name: str) -> None:
     import PIL.Image
 
     import napari_segxai as sx
-    from napari_segxai.analyses.flow.files import save_figure
+    from napari_segxai.analyses.flow.result import save_figure
     from napari_segxai.datasets.resources import resource
 
     image = sx.read_image(resource("sample_data/images/mni_t1.nii.gz"))

@@ -346,7 +346,7 @@ def test_cli_and_python_give_the_same_numbers(tmp_path):
 
 @pytest.mark.parametrize("common", [False, True])
 def test_the_figure_shows_every_tile(common):
-    from napari_segxai.analyses.flow.files import flow_figure
+    from napari_segxai.analyses.flow.result import flow_figure
 
     flow = triangle()
     figure = flow_figure(flow, common=common)
@@ -367,8 +367,7 @@ def test_tiles_of_a_volume_are_upright():
     assert flow.labels == ("csf and other", "grey matter", "white matter")
     assert (flow.passes.forward, flow.passes.backward) == (1, 3)
     label = "white matter"
-    predicted = flow.questions[label].predicted.cpu().numpy()
-    shown = tiles.upright(flow, label, predicted)
+    shown = tiles.upright(flow.drawn[label], flow.placement, flow.image)
     [(expected, _, _)] = [
         layer
         for layer in flow.explanation(label, "decoder1").to_layers()

@@ -379,8 +379,8 @@ def flow(
     as_json: AsJson = False,
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
-    from napari_segxai.analyses.flow.files import SURE
     from napari_segxai.analyses.flow.plan import FlowPlan
+    from napari_segxai.analyses.flow.result import SURE
     from napari_segxai.analyses.flow.run import flow_steps
     from napari_segxai.analyses.flow.wording import emergence
     from napari_segxai.core.progress import finish

@@ -31,3 +31,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def short(name: str, length: int = 16) -> str:
+    """Return a name of so many characters at most: of a long one the end, which tells more."""
+    return name if len(name) <= length else "…" + name[-length + 1 :]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.progress import Passes
+from napari_segxai.core.record import SCHEMA
 from napari_segxai.core.text_table import aligned
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
@@ -16,9 +17,6 @@ from napari_segxai.metrics.functional.channel_importance import How
 TABLE = "channels.csv"
 SURE = (TABLE,)
 """Files of every importance of channels."""
-
-SCHEMA = 1
-"""Of the record: raised when a reader of an older version could no longer read it."""
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,26 @@ def channel_importance(
 
     Parameters
     ----------
-    model, image, target, seed, device
-        See `explain`; of the target its label and its region count.
-    how
-        "permutation": mix the pixels of a channel, which keeps its histogram and takes away where. "mean": fill it
-        with its mean, which takes away both.
-    repeats
+    model : SegmentationModel, torch.nn.Module, str or Path
+        A model, or what `load_model` takes without a card.
+    image : Image or ndarray
+        The image, with as many channels as the model takes.
+    target : Target, str or int
+        A label, or a `Target`, of which the label and the region count.
+    how : {"permutation", "mean"}
+        "permutation": the pixels of a channel are mixed, which keeps its histogram and takes away where. "mean": it is
+        filled with its mean, which takes away both.
+    repeats : int
         Permutations to average; the mean is filled in once.
-    slice, axis
-        See `explain`; a 2D model on a volume needs a slice.
-    progress
+    seed : int
+        Seed of the permutations.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    slice : int, optional
+        For a 2D model on a volume, which needs it: the slice, counted as napari shows the volume.
+    axis : {0, 1, 2}, optional
+        For a 2D model on a volume: the axis across which the slices lie; see `explain`.
+    progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
 
     Returns

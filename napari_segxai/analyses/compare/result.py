@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
-from napari_segxai.analyses.flow.tiles import cut
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
@@ -20,6 +19,7 @@ from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import Rows
 from napari_segxai.figures.compare import Drawn, DrawnMap, picture
+from napari_segxai.figures.planes import cut
 from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import RECORD, complete, replacing, save_folder

@@ -22,6 +22,9 @@ from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.explain.plan import ExplanationPlan
+    from napari_segxai.core.image import Image
+    from napari_segxai.methods.registry import Method
+    from napari_segxai.models.preprocessing.spatial import Placement
 
 
 COARSE = 6
@@ -58,17 +61,11 @@ class Canvas:
         self.engine = dict(question.executor.notes)
         question.model.labelling.on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
-        values = finding.map
-        coarse = native and min(values.shape) < COARSE
         if native:
-            self._keep_native(values, question)
-            values = resize(values.float()[None, None], question.grid, linear=True)[0, 0]
-        place.to_image(place.from_grid(values, linear=True), self.map)
+            self.native, self.native_affine = native_map(finding.map, place, self.plan.image)
+        layer_map(finding.map, place, self.map)
         for name, extra in finding.maps.items():
-            canvas = self.maps.setdefault(name, np.zeros_like(self.map))
-            if tuple(extra.shape) != question.grid:
-                extra = resize(extra.float()[None, None], question.grid, linear=True)[0, 0]
-            place.to_image(place.from_grid(extra, linear=True), canvas)
+            layer_map(extra, place, self.maps.setdefault(name, np.zeros_like(self.map)))
         for name, mask in finding.masks.items():
             canvas = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
             place.to_image(place.from_grid(mask, linear=False) > 0.5, canvas)
@@ -91,19 +88,8 @@ class Canvas:
             self.without += 1  # told once for all slices
         elif question.nothing:
             notes.append(question.nothing)
-        if coarse:
-            cells = " x ".join(map(str, finding.map.shape))
-            notes.append(f"the network layer has {cells} cells only; a later layer shows more detail.")
+        notes += coarse_note(finding.map, place)
         self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
-
-    def _keep_native(self, values: torch.Tensor, question: Question) -> None:
-        place, image = question.prepared.placement, self.plan.image
-        if place.slice is not None:
-            return  # a volume of slices has no one native grid
-        turned = values.float().cpu().numpy()
-        self.native = np.ascontiguousarray(orientation.apply(turned, orientation.invert(place.turn)))
-        if image.affine is not None:
-            self.native_affine = place.native_affine(tuple(values.shape), image.affine)
 
     def partial(
         self, question: Question, finding: Callable[[], Finding] | None, index: int | None
@@ -154,20 +140,10 @@ class Canvas:
             out.insert(
                 0, f"{label!r} is not predicted {where}in {self.without} of {len(self.results)} slices."
             )
-        method = self.plan.method  # activation x gradient: what is below 0 speaks against the label
-        if method.question == "layer" and "gradients" in method.needs and not partial:
-            values = self.map.astype(np.float64)
-            said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
-            out += [f"{said}; try another network layer."] if said else []
-        return out
+        return out if partial else [*out, *note_against(self.plan.method, self.map)]
 
     def _record(self, partial: bool) -> Record:
         plan, image = self.plan, self.plan.image
-        low, high = float(self.map.min()), float(self.map.max())
-        signed = low < 0
-        limit = max(abs(low), abs(high)) or 1.0
-        # A map without negative values may have a floor (RISE does): what counts is what rises above it.
-        limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
         return Record(
             method=plan.method.name,
             parameters=options_as_dict(plan.options),
@@ -185,18 +161,79 @@ class Canvas:
             seconds=round(self.seconds, 3),
             results=dict(self.results),
             warnings=self._warnings(partial),
-            display={
-                "values": "raw",
-                "unit": plan.unit,
-                "signed": signed,
-                "range": [low, high],
-                "contrast_limits": limits,
-            },
+            display=display_of(self.map, plan.unit),
             partial=partial,
             created=now(),
             versions=versions(),
             engine=self.engine,
         )
+
+
+def layer_map(values: torch.Tensor, place: Placement, out: np.ndarray | None = None) -> np.ndarray:
+    """Bring a map from the model grid, or from coarser cells that divide it evenly, to the image grid.
+
+    Parameters
+    ----------
+    values
+        (*cells).
+    place
+        Where the model grid lies.
+    out
+        float32, on the image grid: what is filled in, of a volume at the slice that the model saw; new by default.
+    """
+    out = np.zeros(place.image_shape, np.float32) if out is None else out
+    if tuple(values.shape) != place.shape:
+        values = resize(values.float()[None, None], place.shape, linear=True)[0, 0]
+    return place.to_image(place.from_grid(values, linear=True), out)
+
+
+def native_map(
+    values: torch.Tensor, place: Placement, image: Image
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return a map at the resolution of its network layer in the axis order of the image, and its affine.
+
+    Both are None where the map has the resolution of the model grid, or is one of a slice: a volume of slices has no one
+    native grid. The affine is None where the image has none.
+    """
+    if tuple(values.shape) == place.shape or place.slice is not None:
+        return None, None
+    turned = values.float().cpu().numpy()
+    native = np.ascontiguousarray(orientation.apply(turned, orientation.invert(place.turn)))
+    affine = None if image.affine is None else place.native_affine(tuple(values.shape), image.affine)
+    return native, affine
+
+
+def coarse_note(values: torch.Tensor, place: Placement) -> list[str]:
+    """Say that a network layer has few cells, where it has; else nothing."""
+    if tuple(values.shape) == place.shape or min(values.shape) >= COARSE:
+        return []
+    cells = " x ".join(map(str, values.shape))
+    return [f"the network layer has {cells} cells only; a later layer shows more detail."]
+
+
+def display_of(map: np.ndarray, unit: str) -> dict[str, Any]:
+    """Return what a record says of how a map is meant to be shown."""
+    low, high = float(map.min()), float(map.max())
+    signed = low < 0
+    limit = max(abs(low), abs(high)) or 1.0
+    # A map without negative values may have a floor (RISE does): what counts is what rises above it.
+    limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
+    return {
+        "values": "raw",
+        "unit": unit,
+        "signed": signed,
+        "range": [low, high],
+        "contrast_limits": limits,
+    }
+
+
+def note_against(method: Method, map: np.ndarray) -> list[str]:
+    """Say that a map of activation x gradient speaks against its label, where it does: what is below 0 speaks against it."""
+    if method.question != "layer" or "gradients" not in method.needs:
+        return []
+    values = map.astype(np.float64)
+    said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
+    return [f"{said}; try another network layer."] if said else []
 
 
 def against(positive: float, negative: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,11 @@ def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
             native_affine = np.array(told["native_affine"], float)
         stored = read_image(saved.folder / f"{below}saliency_native.nii.gz").array
         native = on_native_grid(stored, native_affine, image)
-    files_of = told["prediction"]
-    if record.model["overlapping"]:
-        masks = [on_grid(files_of[name]) > 0 for name in record.model["labels"][1:]]
-        prediction = np.stack(masks)
-    else:
-        prediction = on_grid("prediction").astype(label_dtype(len(record.model["labels"])))
     return Explanation(
         map=on_grid("saliency"),
         image=image,
         record=record,
-        prediction=prediction,
+        prediction=read_prediction(told["prediction"], record.model, on_grid),
         native=native,
         native_affine=native_affine,
         maps={name: on_grid(file) for name, file in told["maps"].items()},
@@ -109,6 +103,26 @@ def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
         },
         region=on_grid("region") > 0 if record.target["region"]["kind"] == "drawn" else None,
     )
+
+
+def read_prediction(
+    files: str | Mapping[str, str], model: Mapping[str, Any], read: Callable[[str], np.ndarray]
+) -> np.ndarray:
+    """Return the prediction that `write_prediction` wrote.
+
+    Parameters
+    ----------
+    files
+        What it returned.
+    model
+        What a record says of the model.
+    read
+        Reads an array by its name.
+    """
+    labels = model["labels"]
+    if model["overlapping"]:
+        return np.stack([read(files[name]) > 0 for name in labels[1:]])
+    return read(files).astype(label_dtype(len(labels)))
 
 
 def on_native_grid(stored: np.ndarray, affine: np.ndarray | None, image: Image) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -354,17 +355,7 @@ def save_explanation(
 
 def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     """Fill an empty folder with the arrays and tables of an explanation; returns what its record says."""
-    image = explanation.image.frame(0)
-
-    def write(name: str, array: np.ndarray, kind: Kind) -> None:
-        endings = [".nii.gz"]
-        if image.spatial_dims == 2:
-            endings.append(".tif" if kind == "image" else ".png")
-        for ending in endings:
-            write_volume(
-                folder / f"{name}{ending}", array, image, kind=kind, description=describe(explanation)
-            )
-
+    write = partial(write_on_grid, folder, explanation.image.frame(0), describe(explanation))
     write("saliency", explanation.map, "image")
     labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
     files = file_names(
@@ -378,11 +369,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         write("region", explanation.region.astype(np.uint8), "labels")
     if explanation.stages is not None:
         write("dilation_stages", explanation.stages, "labels")
-    one = explanation.painted() if explanation.overlapping else explanation.prediction
-    if one is not None:
-        write("prediction", one, "labels")
-    for name in labels:
-        write(files["prediction", name], explanation.drawn(name).astype(np.uint8), "labels")
+    prediction = write_prediction(explanation.prediction, explanation.record.model, files, write)
     if explanation.native is not None:
         _write_native(explanation, folder)
     if explanation.stage_table:
@@ -398,11 +385,67 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         **explanation.record.as_dict(),
         "maps": {name: files[name] for name in explanation.maps},
         "masks": {name: files[name] for name in explanation.masks},
-        "prediction": {name: files["prediction", name] for name in labels} or "prediction",
+        "prediction": prediction,
         "native_affine": explanation.native_affine,
         "stage_table": explanation.stage_table,
         "curves": explanation.curves,
     }
+
+
+def write_on_grid(
+    folder: Path, image: Image, description: str, name: str, array: np.ndarray, kind: Kind
+) -> None:
+    """Write an array on the grid of an image as .nii.gz, in 2D also as TIFF (maps) or PNG (labels).
+
+    Parameters
+    ----------
+    image
+        Without a time axis.
+    description
+        A line for file headers, which hold ASCII alone.
+    name
+        Of the file, without its ending.
+    """
+    endings = [".nii.gz"]
+    if image.spatial_dims == 2:
+        endings.append(".tif" if kind == "image" else ".png")
+    for ending in endings:
+        write_volume(folder / f"{name}{ending}", array, image, kind=kind, description=description)
+
+
+def write_prediction(
+    prediction: np.ndarray,
+    model: Mapping[str, Any],
+    files: Mapping[Any, str],
+    write: Callable[[str, np.ndarray, Kind], None],
+) -> str | dict[str, str]:
+    """Write a prediction: one label image, or, of labels that may overlap, a mask for every label, and one if they are painted.
+
+    Parameters
+    ----------
+    prediction
+        As `SegmentationModel.predict` returns it.
+    model
+        What a record says of the model.
+    files
+        Of labels that may overlap the file names, by ("prediction", label).
+    write
+        Writes an array by its name.
+
+    Returns
+    -------
+    str or dict
+        The name of the file, or of the file for every label; see `load.read_prediction`.
+    """
+    if not model["overlapping"]:
+        write("prediction", prediction, "labels")
+        return "prediction"
+    labels, order = model["labels"], model.get("paint_order")
+    if order is not None:
+        write("prediction", painted(prediction, [labels.index(name) for name in order]), "labels")
+    for mask, name in zip(prediction, labels[1:], strict=True):
+        write(files["prediction", name], mask.astype(np.uint8), "labels")
+    return {name: files["prediction", name] for name in labels[1:]}
 
 
 def describe(explanation: Explanation) -> str:

@@ -1,20 +1,17 @@
 """The do's and don'ts of Grad-CAM in segmentation, each said where it is measured to apply.
 
-After Hasany, Petitjean, Meriaudeau 2025. A rule takes a tile of an information flow and says a sentence, or nothing.
+After Hasany, Petitjean, Meriaudeau 2025. A rule takes a tile of an information flow and returns a remark, or
+None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from napari_segxai.analyses.explain.assemble import against
+from napari_segxai.analyses.flow.result import UNIMPORTANT, Flow
+from napari_segxai.analyses.flow.tiles import Remark, Tile
 from napari_segxai.engine.finding import OF_A_MISS
-
-if TYPE_CHECKING:
-    from napari_segxai.analyses.flow.result import Flow, Tile
 
 RESTATES = 0.8
 """Dice of the map with the prediction from which on it restates it."""
@@ -25,35 +22,36 @@ WITHIN = 0.95
 FAINT = 0.01
 """Share of the strongest layer's total below which a map counts as empty."""
 
-UNIMPORTANT = 0.1
-"""Share of the Dice that can be lost by drawing a label everywhere, below which a layer does not decide."""
-
 LARGE = 0.9
 """Share that is nearly all: where a label is small, so much of the Dice is lost by drawing it everywhere."""
 
 
 def advise(flow: Flow) -> None:
-    """Fill in the advice of every tile."""
+    """Fill in what to keep in mind when looking at every tile."""
     for tile in flow.tiles.values():
         said = (rule(flow, tile) for rule in RULES)
-        tile.advice = tuple(sentence for sentence in said if sentence)
+        tile.remarks = tuple(remark for remark in said if remark is not None)
 
 
-def _no_pixels(flow: Flow, tile: Tile) -> str:
-    question = flow.questions[tile.label]
-    if bool(question.predicted.any()):
-        return f"{question.nothing_drawn}: {OF_A_MISS}" if question.is_missed else ""
-    return f"no pixel is predicted as {tile.label}: there is nothing to explain."
+def _no_pixels(flow: Flow, tile: Tile) -> Remark | None:
+    if flow.drawn[tile.label].any():
+        missed = flow.missed.get(tile.label)
+        return missed and Remark.of("missed", f"{{missed}}: {OF_A_MISS}", missed=missed)
+    return Remark.of(
+        "no pixels", "no pixel is predicted as {label}: there is nothing to explain.", label=tile.label
+    )
 
 
-def _faint(flow: Flow, tile: Tile) -> str:
+def _faint(flow: Flow, tile: Tile) -> Remark | None:
     own = _total(tile)
     strongest = max(_total(flow.tiles[tile.label, layer.name]) for layer in flow.layers)
     if strongest == 0 or own >= FAINT * strongest:
-        return ""
-    return (
-        f"the map is near zero compared with other network layers ({own / strongest:.1%} of the strongest): on a scale "
-        "of its own it would look like evidence."
+        return None
+    return Remark.of(
+        "faint",
+        "the map is near zero compared with other network layers ({}% of the strongest): on a scale of its own it would "
+        "look like evidence.",
+        f"{own / strongest:.1%}"[:-1],
     )
 
 
@@ -61,85 +59,110 @@ def _total(tile: Tile) -> float:
     return tile.positive - tile.negative
 
 
-def _restates(_flow: Flow, tile: Tile) -> str:
+def _restates(_flow: Flow, tile: Tile) -> Remark | None:
     if tile.dice >= RESTATES:
-        return f"this layer restates the prediction (Dice {tile.dice:.2f}): it says little about why."
-    if tile.energy_inside >= WITHIN:
-        return (
-            f"{tile.energy_inside:.0%} of the evidence lies inside the prediction: it says little about why."
+        return Remark.of(
+            "restates",
+            "this layer restates the prediction (Dice {}): it says little about why.",
+            f"{tile.dice:.2f}",
         )
-    return ""
+    if tile.energy_inside >= WITHIN:
+        return Remark.of(
+            "within",
+            "{}% of the evidence lies inside the prediction: it says little about why.",
+            f"{tile.energy_inside:.0%}"[:-1],
+        )
+    return None
 
 
-def _pooled_region(flow: Flow, tile: Tile) -> str:
-    region = flow.questions[tile.label].target.region
-    if flow.method != "seg-grad-cam" or region is None or isinstance(region, str):
-        return ""
-    return "a region was asked about, but pooling its gradients forgets where it is: use seg-hires-grad-cam."
+def _pooled_region(flow: Flow, _tile: Tile) -> Remark | None:
+    if flow.method != "seg-grad-cam" or flow.facts["target"]["region"]["kind"] in ("predicted", "image"):
+        return None
+    return Remark.of(
+        "pooled region",
+        "a region was asked about, but pooling its gradients forgets where it is: use seg-hires-grad-cam.",
+    )
 
 
-def _cancelling(flow: Flow, tile: Tile) -> str:
+def _cancelling(flow: Flow, tile: Tile) -> Remark | None:
     """Pooled gradients cancel before an instance normalisation; then the map is far below gradient x activation."""
     typical = tile.gradient_norm * tile.activation_norm * tile.layer.shape[0]
     largest = max(abs(tile.maximum), abs(tile.minimum))
     if flow.method != "seg-grad-cam" or typical == 0 or largest > 1e-4 * typical:
-        return ""
-    return "the pooled gradients cancel, as before an instance normalisation: use seg-hires-grad-cam."
+        return None
+    return Remark.of(
+        "cancelling",
+        "the pooled gradients cancel, as before an instance normalisation: use seg-hires-grad-cam.",
+    )
 
 
-def _against(_flow: Flow, tile: Tile) -> str:
+def _against(_flow: Flow, tile: Tile) -> Remark | None:
     said = against(tile.positive, tile.negative)
-    return f"{said}; a ReLU would hide that." if said else ""
+    return Remark.of("against", f"{said}; a ReLU would hide that.") if said else None
 
 
-def _tokens(flow: Flow, tile: Tile) -> str:
-    if not any(call.attention for call in flow.model.example_calls):
-        return ""
-    return "transformer: any token may hold what any other saw; read with care."
+def _tokens(flow: Flow, _tile: Tile) -> Remark | None:
+    if not flow.attention:
+        return None
+    return Remark.of("tokens", "transformer: any token may hold what any other saw; read with care.")
 
 
-def _bottleneck(flow: Flow, tile: Tile) -> str:
-    if tile.layer.name not in flow.model.roles.bottlenecks:
-        return ""
+def _bottleneck(flow: Flow, tile: Tile) -> Remark | None:
+    if tile.layer.name not in flow.bottlenecks:
+        return None
     if tile.lost is None and tile.lost_zero is None:
-        return "the bottleneck summarises the image, but skip connections may pass it by; the causal check tells."
+        return Remark.of(
+            "bottleneck",
+            "the bottleneck summarises the image, but skip connections may pass it by; the causal check tells.",
+        )
     if any((tile.share_lost(what) or 0) >= UNIMPORTANT for what in ("lost", "lost_zero")):
-        return ""
+        return None
     lost, how = (tile.lost_zero, "zero") if tile.lost is None else (tile.lost, "mean")
-    return f"the bottleneck does not decide: by {how} ablation of it only {lost:.2f} of the Dice is lost."
+    return Remark.of(
+        "undecided",
+        "the bottleneck does not decide: by {how} ablation of it only {} of the Dice is lost.",
+        f"{lost:.2f}",
+        how=how,
+    )
 
 
-def _everywhere(_flow: Flow, tile: Tile) -> str:
+def _everywhere(_flow: Flow, tile: Tile) -> Remark | None:
     """A label that is drawn everywhere keeps the Dice of everything: what is lost looks small and is all there is."""
     if tile.lost is None or not tile.lost_at_most or tile.lost_at_most >= LARGE or tile.share_lost() < LARGE:
-        return ""
-    return (
-        f"by mean ablation {tile.lost:.2f} of the Dice is lost, as much as where the label is drawn everywhere "
-        f"({tile.lost_at_most:.2f}): all that tells where it is comes through here."
+        return None
+    return Remark.of(
+        "everywhere",
+        "by mean ablation {} of the Dice is lost, as much as where the label is drawn everywhere ({}): all that tells "
+        "where it is comes through here.",
+        f"{tile.lost:.2f}",
+        f"{tile.lost_at_most:.2f}",
     )
 
 
-def _ablations(_flow: Flow, tile: Tile) -> str:
+def _ablations(_flow: Flow, tile: Tile) -> Remark | None:
     if not tile.disagreements:
-        return ""
-    said = [
-        f"{'of the skip connection ' if name == 'lost_skip' else ''}mean {getattr(tile, name):.2f}, zero "
-        f"{getattr(tile, f'{name}_zero'):.2f}"
-        for name in tile.disagreements
-    ]
-    return (
-        f"the Dice that is lost depends on the kind of ablation ({'; '.join(said)}): rely on neither alone."
+        return None
+    parts, numbers = [], []
+    for name in tile.disagreements:
+        parts.append(f"{'of the skip connection ' if name == 'lost_skip' else ''}mean {{}}, zero {{}}")
+        numbers += [f"{getattr(tile, key):.2f}" for key in (name, f"{name}_zero")]
+    return Remark.of(
+        "ablations",
+        f"the Dice that is lost depends on the kind of ablation ({'; '.join(parts)}): rely on neither alone.",
+        *numbers,
     )
 
 
-def _coarse(_flow: Flow, tile: Tile) -> str:
-    cells = np.array(tile.map.shape)
-    if cells.min() >= 6:
-        return ""
-    return f"{' x '.join(map(str, cells))} cells only: the place is coarse."
+def _coarse(_flow: Flow, tile: Tile) -> Remark | None:
+    cells = tile.map.shape
+    if min(cells) >= 6:
+        return None
+    return Remark.of(
+        "coarse", f"{' x '.join('{}' for _ in cells)} cells only: the place is coarse.", *map(str, cells)
+    )
 
 
-RULES: tuple[Callable[[Flow, Tile], str], ...] = (
+RULES: tuple[Callable[[Flow, Tile], Remark | None], ...] = (
     _no_pixels,
     _faint,
     _restates,

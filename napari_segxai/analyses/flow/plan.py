@@ -164,7 +164,8 @@ def fills(ablation: str) -> tuple[Fill, ...]:
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
-    model.require(("network layers",))
+    if not model.has_layers:
+        model.find_layer("bottleneck")  # raises, saying why and what to use
     if layers is None:
         found = model.outline
     elif layers == "all":

@@ -9,128 +9,72 @@ takes one backward pass, in which every layer's gradient is reduced to its map a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from napari_segxai.analyses.explain.assemble import Canvas
-from napari_segxai.analyses.explain.plan import ExplanationPlan
-from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.analyses.flow.advice import UNIMPORTANT
+from napari_segxai.analyses.explain.assemble import (
+    coarse_note,
+    display_of,
+    layer_map,
+    native_map,
+    note_against,
+)
+from napari_segxai.analyses.explain.result import (
+    OWN,
+    Explanation,
+    write_explanation,
+    write_on_grid,
+    write_prediction,
+)
+from napari_segxai.analyses.flow.plan import FlowPlan
+from napari_segxai.analyses.flow.tiles import Tile, best_position, extent, limit, upright
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.engine.finding import Finding
+from napari_segxai.core.record import SCHEMA, Record
+from napari_segxai.core.target import Target
 from napari_segxai.engine.question import Question
+from napari_segxai.figures.flow import Cell, draw_flow
+from napari_segxai.figures.planes import cut
+from napari_segxai.io.arrays import write_arrays
+from napari_segxai.io.names import file_names
+from napari_segxai.io.saving import complete, replacing, save_folder
+from napari_segxai.io.tables import write_csv
+from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.spatial import Placement
 from napari_segxai.models.segmentation import SegmentationModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EMERGED = 0.5
 """Dice of a map at half its maximum from which on a label counts as drawn."""
 
-DISAGREE = 0.2
-"""Difference of the Dice that mean and zero ablation lose, above which they disagree."""
+UNIMPORTANT = 0.1
+"""Share of the Dice that can be lost by drawing a label everywhere, below which a layer does not decide."""
 
-LOSSES = ("lost", "lost_skip", "lost_zero", "lost_skip_zero")
-"""What a causal check fills in: mean ablation, then zero ablation."""
+KIND = "information flow"
+"""What the record of a folder says that it holds."""
 
+TABLE, MAPS = "flow.csv", "maps.npz"
+SURE = (TABLE, "flow.png", "flow.svg", MAPS)
+"""Files that every information flow has."""
 
-@dataclass
-class Tile:
-    """One label at one network layer.
-
-    Attributes
-    ----------
-    label
-        The label by name.
-    layer
-        The network layer.
-    map
-        (*layer grid), float32: raw and signed, in the network's axis order.
-    maximum, minimum
-        Of the map.
-    positive, negative
-        Sums of its positive and of its negative values.
-    gradient_norm, activation_norm
-        Mean absolute gradient and activation.
-    energy_inside
-        Share of the positive sum inside the prediction, in [0, 1]; NaN for a map without positive values.
-    dice
-        Dice of the map at half its maximum with the prediction, each cell of the layer being a block of pixels.
-    dice_truth
-        The same with the truth; None where none was given.
-    ability
-        Segmentation ability: Dice with the prediction of the layer's features split by their nearer prototype, the mean
-        feature inside or outside the prediction (ProtoSeg, Sheng et al. 2022).
-    lost, lost_skip
-        Dice lost by mean ablation: when the layer's output, or its skip connection alone, is filled with channel means;
-        None until `causal_check` has run, or where there is nothing to tell.
-    lost_zero, lost_skip_zero
-        The same by zero ablation: filled with zeros. None unless asked for.
-    lost_at_most
-        Dice lost where the label is drawn everywhere, as a network does that knows nothing of where but that the label is
-        there: the control of what is lost. None until `causal_check` has run.
-    advice
-        What to keep in mind when looking at this map.
-    """
-
-    label: str
-    layer: NetworkLayer
-    map: np.ndarray
-    maximum: float = 0.0
-    minimum: float = 0.0
-    positive: float = 0.0
-    negative: float = 0.0
-    gradient_norm: float = 0.0
-    activation_norm: float = 0.0
-    energy_inside: float = float("nan")
-    dice: float = 0.0
-    dice_truth: float | None = None
-    ability: float = 0.0
-    lost: float | None = None
-    lost_skip: float | None = None
-    lost_zero: float | None = None
-    lost_skip_zero: float | None = None
-    lost_at_most: float | None = None
-    advice: tuple[str, ...] = ()
-
-    def share_lost(self, what: str = "lost") -> float | None:
-        """Return what is lost as a share of what can be lost by drawing the label everywhere, in [0, 1].
-
-        Parameters
-        ----------
-        what
-            "lost", "lost_skip", or with "_zero" behind it.
-        """
-        lost = getattr(self, what)
-        if lost is None or not self.lost_at_most:
-            return lost
-        return min(1.0, lost / self.lost_at_most)
-
-    @property
-    def disagreements(self) -> tuple[str, ...]:
-        """Of "lost" and "lost_skip", those for which mean and zero ablation differ by more than `DISAGREE`."""
-        pairs = ((name, getattr(self, name), getattr(self, f"{name}_zero")) for name in ("lost", "lost_skip"))
-        return tuple(n for n, a, b in pairs if a is not None and b is not None and abs(a - b) > DISAGREE)
-
-    def as_row(self) -> dict[str, Any]:
-        """Return the numbers as a row of a table."""
-        own = ("maximum", "minimum", "positive", "negative", "gradient_norm", "activation_norm")
-        rest = ("energy_inside", "dice", "dice_truth", "ability", *LOSSES, "lost_at_most")
-        pairs = (("mean", self.lost), ("zero", self.lost_zero))
-        return {
-            "label": self.label,
-            "layer": self.layer.name,
-            "type": self.layer.type,
-            "stage": self.layer.stage,
-            "order": self.layer.order,
-            "shape": " x ".join(map(str, self.layer.shape)),
-            **{name: getattr(self, name) for name in (*own, *rest)},
-            "ablation": " and ".join(name for name, lost in pairs if lost is not None),
-            "advice": " | ".join(self.advice),
-        }
+CURVES = {
+    "energy_inside": "energy inside the prediction",
+    "dice": "Dice at half the maximum",
+    "ability": "segmentation ability",
+    "lost": "Dice lost, mean ablation",
+    "lost_skip": "Dice lost, mean ablation of the skip",
+    "lost_zero": "Dice lost, zero ablation",
+    "lost_skip_zero": "Dice lost, zero ablation of the skip",
+}
+"""What the figure draws over depth: attribute of a tile -> words."""
 
 
 @dataclass
@@ -139,8 +83,8 @@ class Flow:
 
     Attributes
     ----------
-    model, image
-        What was looked into.
+    image
+        The image that was looked into.
     method, options
         Which map, with which parameters.
     layers
@@ -149,13 +93,35 @@ class Flow:
         The labels, by name.
     tiles
         By (label, name of the network layer).
-    passes, seconds
-        What it cost.
+    passes
+        What it cost: forward and backward passes.
+    placement
+        Where the model grid lies on the grid of the image.
+    drawn
+        By label: boolean (*model grid), where it is predicted.
+    facts
+        What every record of this flow says: target (region, score, reduction), model, image, device, seed, slice,
+        axis, unit, engine, created, versions.
+    region
+        Boolean, on the grid of the image: the region that was asked about, where it was drawn; else None.
+    seconds
+        Wall-clock time.
     warnings
         What concerns no single tile.
+    notes
+        By label, what every explanation of one of its tiles says.
+    missed
+        By label, for those that are predicted but not in the region: the beginning of a sentence that says so.
+    bottlenecks
+        Names of the network layers in which resolution is lowest.
+    attention
+        Whether the network has attention layers.
+    plan
+        What was asked; None for a flow that was opened from a folder.
+    question
+        What the causal check runs on; None for a flow that was opened from a folder, until a check has run.
     """
 
-    model: SegmentationModel
     image: Image
     method: str
     options: Any
@@ -163,13 +129,36 @@ class Flow:
     labels: tuple[str, ...]
     tiles: dict[tuple[str, str], Tile]
     passes: Passes
+    placement: Placement
+    drawn: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    region: np.ndarray | None = None
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
-    plans: dict[str, ExplanationPlan] = field(default_factory=dict, repr=False)
-    questions: dict[str, Question] = field(default_factory=dict, repr=False)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
+    bottlenecks: tuple[str, ...] = ()
+    attention: bool = False
+    plan: FlowPlan | None = field(default=None, repr=False)
+    question: Question | None = field(default=None, repr=False)
+    _prediction: np.ndarray | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Flow({self.method} of {list(self.labels)} at {len(self.layers)} network layers)"
+
+    @property
+    def model(self) -> SegmentationModel | None:
+        """What was looked into; None for a flow that was opened from a folder, until a check has run."""
+        return None if self.question is None else self.question.model
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """The prediction on the grid of the image, as `SegmentationModel.predict` returns it."""
+        if self._prediction is None:  # made when it is first needed: it takes a second for many labels
+            model, shape = self.question.model, self.image.spatial_shape
+            blank = model.labelling.blank(len(model.labels), shape)
+            self._prediction = model.labelling.on_image(self.question.logits[0], self.placement, blank)
+        return self._prediction
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -207,7 +196,7 @@ class Flow:
         """Return which path one kind of ablation finds, in one word and in a sentence; "" where it tells nothing."""
         end = "_zero" if how == "zero" else ""
         rows = [self.tiles[label, layer.name] for layer in self.layers]
-        names = self.model.roles.bottlenecks[-1:]
+        names = self.bottlenecks[-1:]
         bottom = next((tile for tile in rows if tile.layer.name in names), None)
         skips = [tile for tile in rows if getattr(tile, f"lost_skip{end}") is not None]
         best = max(skips, key=lambda tile: getattr(tile, f"lost_skip{end}"), default=None)
@@ -230,30 +219,50 @@ class Flow:
             )
         return "both", f"{label} needs both the bottleneck and skip connections: {numbers}."
 
+    def target(self, label: str) -> Target:
+        """Return what was asked about a label."""
+        return Target.from_dict({**self.facts["target"], "label": label}, self.region)
+
     def explanation(self, label: str, layer: str) -> Explanation:
-        """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer."""
-        tile, plan = self.tiles[label, layer], self.plans[label]
-        plan = ExplanationPlan.make(
-            plan.model,
-            plan.image,
-            plan.target,
-            plan.method.name,
-            seed=plan.seed,
-            device=str(plan.device),
-            slice=plan.slice,
-            **{**vars(plan.options), "layer": layer},
-        )
-        canvas = Canvas(plan)
+        """Return one tile as an `Explanation` on the image grid, as `explain` would give it for that layer.
+
+        Parameters
+        ----------
+        label, layer
+            A label and a network layer of the flow, by name.
+
+        Returns
+        -------
+        Explanation
+            Nothing is run for it.
+        """
+        tile, place = self.tiles[label, layer], self.placement
+        values, method = torch.from_numpy(tile.map), find_method(self.method)
+        map = layer_map(values, place)
+        native, native_affine = native_map(values, place, self.image)
         numbers = {key: value for key, value in tile.as_row().items() if isinstance(value, int | float)}
-        finding = Finding(torch.from_numpy(tile.map), numbers=numbers, warnings=tile.advice)
-        canvas.add(self.questions[label], finding, plan.slices[0])
-        canvas.passes, canvas.seconds = self.passes, self.seconds
-        return canvas.explanation(partial=False)
+        warnings = [*self.notes[label], *tile.advice, *coarse_note(values, place), *note_against(method, map)]
+        told = {key: value for key, value in self.facts.items() if key not in ("target", "unit")}
+        record = Record(
+            method=self.method,
+            parameters={**options_as_dict(self.options), "layer": layer},
+            target={**self.facts["target"], "label": label},
+            passes=self.passes.as_dict(),
+            seconds=round(self.seconds, 3),
+            results=numbers,
+            warnings=list(dict.fromkeys(warnings)),
+            display=display_of(map, self.facts["unit"]),
+            partial=False,
+            **told,
+        )
+        return Explanation(
+            map, self.image, record, self.prediction, native, native_affine, region=self.region
+        )
 
     def save(
         self, folder: str | Path, *, tiles: Sequence[tuple[str, str]] = (), overwrite: bool = False
     ) -> list[Path]:
-        """Write flow.csv (one row per label and layer), flow.png and flow.svg to a folder, with record.json.
+        """Write flow.csv (one row per label and layer), flow.png, flow.svg and what `load_flow` opens again, with record.json.
 
         Parameters
         ----------
@@ -269,12 +278,116 @@ class Flow:
         UserError
             If the folder holds results already and `overwrite` is False, or cannot be written.
         """
-        from napari_segxai.analyses.flow.files import save_flow
+        explanations = {tile_folder(self, Path(), *key): self.explanation(*key) for key in tiles}
 
-        return save_flow(self, Path(folder), tiles=tiles, overwrite=overwrite)
+        def write(new: Path) -> dict[str, Any]:
+            save_figure(self, new / "flow.png")
+            save_figure(self, new / "flow.svg")
+            save_table(self, new / TABLE)
+            facts = _write_data(self, new)
+            for name, explanation in explanations.items():
+                (new / name).mkdir()
+                complete(new / name, write_explanation(explanation, new / name))
+            return facts
+
+        return save_folder(Path(folder), write, overwrite=overwrite)
 
 
 def _stays_from(values: list[float]) -> int:
     """Return from which position on all values are at or above `EMERGED`; their number if the last one is not."""
     below = [k for k, value in enumerate(values) if not value >= EMERGED]
     return below[-1] + 1 if below else 0
+
+
+def _write_data(flow: Flow, folder: Path) -> dict[str, Any]:
+    """Write what a flow is made of but its table, and return what its record says."""
+    arrays = {f"drawn_{row}": flow.drawn[label] for row, label in enumerate(flow.labels)}
+    for row, label in enumerate(flow.labels):
+        for column, layer in enumerate(flow.layers):
+            arrays[f"map_{row}_{column}"] = flow.tiles[label, layer.name].map
+    write_arrays(folder / MAPS, arrays)
+    model = flow.facts["model"]
+    write = partial(write_on_grid, folder, flow.image, f"napari-segxai {KIND}")
+    files = file_names([("prediction", name) for name in model["labels"]], taken=OWN)
+    prediction = write_prediction(flow.prediction, model, files, write)
+    if flow.region is not None:
+        write("region", flow.region.astype(np.uint8), "labels")
+    tiles = [flow.tiles[label, layer.name] for label in flow.labels for layer in flow.layers]
+    return {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "method": flow.method,
+        "parameters": options_as_dict(flow.options),
+        "labels": list(flow.labels),
+        "layers": [layer.name for layer in flow.layers],
+        **flow.facts,
+        "passes": flow.passes.as_dict(),
+        "seconds": round(flow.seconds, 3),
+        "warnings": list(flow.warnings),
+        "notes": flow.notes,
+        "missed": flow.missed,
+        "bottlenecks": list(flow.bottlenecks),
+        "attention": flow.attention,
+        "network_layers": [asdict(layer) for layer in flow.layers],
+        "placement": asdict(flow.placement),
+        "prediction": prediction,
+        "advice": [[asdict(remark) for remark in tile.remarks] for tile in tiles],
+    }
+
+
+def tile_folder(flow: Flow, folder: Path, label: str, layer: str) -> Path:
+    """Return where in `folder` the explanation of one tile is written."""
+    return folder / file_names(flow.tiles)[label, layer]
+
+
+def save_table(flow: Flow, path: Path) -> Path:
+    """Write one row per label and network layer."""
+    return write_csv(path, flow.rows)
+
+
+def save_figure(flow: Flow, path: Path, *, common: bool = False, position: float | None = None) -> Path:
+    """Write the figure as PNG, SVG or PDF, by the ending of `path`."""
+    figure = flow_figure(flow, common=common, position=position)
+    with replacing(path) as beside:
+        figure.savefig(beside)
+    return path
+
+
+def flow_figure(flow: Flow, *, common: bool = False, position: float | None = None) -> Figure:
+    """Draw the tiles, labels by network layers, and the curves over depth below.
+
+    Parameters
+    ----------
+    common
+        Whether all tiles share one colour scale; else every tile has its own, and its numbers tell the strength.
+    position
+        For volumes: which slice is shown, from 0 to 1 of the depth; by default where the labels are largest.
+    """
+    place, image = flow.placement, flow.image
+    drawn = [upright(flow.drawn[label], place, image) for label in flow.labels]
+    position = best_position(drawn) if position is None else position
+    cells = []
+    for label in flow.labels:
+        emerged, row = flow.emergence(label), []
+        for layer in flow.layers:
+            tile = flow.tiles[label, layer.name]
+            row.append(
+                Cell(
+                    cut(upright(tile.map, place, image), position),
+                    limit(flow.tiles.values() if common else [tile]),
+                    f"max {tile.maximum:.2g}\ninside {tile.energy_inside:.2f} · Dice {tile.dice:.2f}",
+                    layer == emerged,
+                )
+            )
+        cells.append(row)
+    curves = [(title, [flow.curve(label, name) for label in flow.labels]) for name, title in CURVES.items()]
+    scale = "one colour scale" if common else "each tile on its own colour scale"
+    return draw_flow(
+        cells,
+        [cut(values, position) for values in drawn],
+        [(title, lines) for title, lines in curves if np.isfinite(lines).any()],
+        labels=flow.labels,
+        layers=[(layer.name, layer.stage) for layer in flow.layers],
+        size=extent(place, image),
+        title=f"{flow.method} · {flow.facts['model']['name']} · {image.name} · {scale}",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from napari_segxai.analyses.flow.advice import advise
 from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fills
-from napari_segxai.analyses.flow.result import Flow, Tile
+from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.tiles import Tile
+from napari_segxai.analyses.provenance import facts_of_model, now, versions
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, finish
@@ -27,11 +30,15 @@ from napari_segxai.engine.primitives.cancellation import cancels, few
 from napari_segxai.engine.primitives.mean_ablation import lesions
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.methods.activation import grad_pam
+from napari_segxai.methods.registry import options_as_dict
 from napari_segxai.metrics.functional.layer_maps import NUMBERS, Features, describe_map, shares
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.spatial import plane_of
+from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -52,42 +59,67 @@ def information_flow(
     device: str = "auto",
     causal: bool = False,
     ablation: Ablation = "mean",
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Step], None] | bool | None = None,
     **params: Any,
 ) -> Flow:
     """Show for every network layer and every label where the evidence lies and how strong it is.
 
     Parameters
     ----------
-    model, image, seed, device, slice, axis
-        As for `explain`. A 2D model on a volume needs the slice.
-    labels
-        Labels by name; all but the first (the background) by default.
-    method
-        seg-grad-cam, seg-hires-grad-cam, seg-xres-cam, layer-cam or grad-pam.
-    layers
+    model : SegmentationModel, torch.nn.Module, str or Path
+        A model, or what `load_model` takes without a card.
+    image : Image or ndarray
+        An `Image`, or a plain 2D or 3D array without channels.
+    labels : sequence of str or int, optional
+        Labels by name or position; all but the first (the background) by default.
+    method : {"seg-grad-cam", "seg-hires-grad-cam", "seg-xres-cam", "layer-cam", "grad-pam"}
+        Which map is made of every network layer.
+    layers : sequence of str or str, optional
         Names of network layers, of any modules; "all"; the main blocks of the network by default.
-    region, score, reduction
-        As for `Target`.
-    truth
-        True labels, to compare the maps with as well; see `truth.truth_labels` for what they may be.
-    causal
+    region : ndarray, Point, Box, Component or "image", optional
+        The pixels that are asked about, on the grid of the image, as for `Target`; those predicted as each label by
+        default.
+    truth : ndarray, Image, str or Path, optional
+        True labels, to compare the maps with as well; see `models.ground_truth.truth_labels` for what they may be.
+    score : {"logit", "probability", "log_probability"}
+        What is read of the network at every pixel.
+    reduction : {"mean", "sum"}
+        Whether the score is averaged or summed over the region.
+    slice : int, optional
+        For a 2D model on a volume, which needs it: the slice, counted as napari shows the volume.
+    axis : {0, 1, 2}, optional
+        For a 2D model on a volume: the axis across which the slices lie; see `explain`.
+    seed : int
+        Seed of everything random.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    causal : bool
         Whether `causal_check` is run as well.
-    ablation
+    ablation : {"mean", "zero", "both"}
         How: see there.
-    progress
-        Called with every `Step`.
+    progress : callable or bool, optional
+        Called with every `Step`; True shows a progress bar in the terminal.
     **params
         Parameters of the method.
 
     Returns
     -------
     Flow
+        A map and its numbers for every label and network layer. Costs a forward pass, and a backward pass for every
+        label (for grad-pam, for every label and pixel).
 
     Raises
     ------
     UserError
-        For anything that was asked wrongly.
+        For anything that was asked wrongly, in one sentence.
+    OutOfMemory
+        If the device has too little memory.
+
+    Examples
+    --------
+    >>> import napari_segxai as sx
+    >>> flow = sx.information_flow("selfie", sx.read_image("portrait.png"), causal=True)  # doctest: +SKIP
+    >>> flow.route("person")  # doctest: +SKIP
     """
     asked = {name: value for name, value in locals().items() if name not in ("progress", "params")}
     return finish(information_flow_steps(**asked, **params), progress)
@@ -99,7 +131,11 @@ def information_flow_steps(
     labels: Sequence[str | int] | None = None,
     **asked: Any,
 ) -> Steps[Flow]:
-    """`information_flow`, one step at a time. What is wrong with the question is raised at the call."""
+    """`information_flow`, one step at a time: yields `Step` and returns the `Flow`.
+
+    What is asked wrongly is raised at the call, before the first step. Closing the generator stops the work and restores
+    the model.
+    """
     return flow_steps(FlowPlan.make(model, image, labels, **asked))
 
 
@@ -107,15 +143,19 @@ def information_flow_steps(
 def flow_steps(plan: FlowPlan) -> Steps[Flow]:
     """Run a plan; see `information_flow_steps`."""
     start = time.perf_counter()
-    asked, layers, truth = plan.first, plan.layers, plan.truth
+    asked, layers = plan.first, plan.layers
     model, index = asked.model, asked.slices[0]
-    known = partial(where, overlapping=model.overlapping)
     with model.in_use(asked.device), guarded(asked.device):
         prepared = model.prepare(asked.image, index)
-        planned = plan.passes
         questions = {
             name: Question(
-                model, asked.image, prepared, one.target, device=one.device, seed=one.seed, planned=planned
+                model,
+                asked.image,
+                prepared,
+                one.target,
+                device=one.device,
+                seed=one.seed,
+                planned=plan.passes,
             )
             for name, one in plan.plans.items()
         }
@@ -124,36 +164,71 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
             question.executor.passes = first.passes  # all count together
         tape = Tape(first, [layer.name for layer in layers])
         yield first.step("forward pass")
+        first.remember_logits(tape.logits)
         flow = Flow(
-            model,
-            asked.image,
-            asked.method.name,
-            asked.options,
-            tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
-            tuple(plan.plans),
-            {},
-            first.passes,
+            image=asked.image,
+            method=asked.method.name,
+            options=asked.options,
+            layers=tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
+            labels=tuple(questions),
+            tiles={},
+            passes=first.passes,
+            placement=prepared.placement,
+            drawn={},
+            facts=_facts(plan),
+            region=asked.target.region if isinstance(asked.target.region, np.ndarray) else None,
             warnings=[*plan.warnings, *prepared.notes],
-            plans=plan.plans,
-            questions=questions,
+            bottlenecks=tuple(model.roles.bottlenecks),
+            attention=any(call.attention for call in model.example_calls),
+            plan=plan,
+            question=first,
         )
         with torch.no_grad():
             features = [Features.of(activation) for activation in tape.activations]
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(tape.logits)
-            place = prepared.placement
-            true = (
-                None if truth is None else place.mask_to_grid(known(truth, question.label)).to(asked.device)
-            )
-            yield from _one_label(flow, tape, features, question, true, last=position + 1 == len(questions))
+            last = position + 1 == len(questions)
+            yield from _one_label(flow, tape, features, question, _truth(plan, question), last=last)
+            flow.drawn[name] = question.predicted.cpu().numpy()
+            if flow.drawn[name].any() and question.is_missed:
+                flow.missed[name] = question.nothing_drawn
+            flow.notes[name] = [*prepared.notes, *question.warnings]
             yield question.step(f"backward pass of {name}")
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
+        flow.facts["engine"] = dict(first.executor.notes)
         del tape
         if plan.causal:
-            yield from _causal(flow, plan.ablation)
+            yield from _ablate(flow, plan.ablation)
     flow.seconds = time.perf_counter() - start
     advise(flow)
     return flow
+
+
+def _facts(plan: FlowPlan) -> dict[str, Any]:
+    """Return what every record of a flow says; see `Flow.facts`."""
+    asked = plan.first
+    target = {key: value for key, value in asked.target.as_dict().items() if key != "label"}
+    return {
+        "target": target,
+        "model": facts_of_model(asked.model),
+        "image": image_as_dict(asked.image),
+        "device": str(asked.device),
+        "seed": asked.seed,
+        "slice": asked.slice,
+        "axis": plane_of(asked.model.card, asked.image),
+        "unit": asked.unit,
+        "engine": {},
+        "created": now(),
+        "versions": versions(),
+    }
+
+
+def _truth(plan: FlowPlan, question: Question) -> Tensor | None:
+    """Return where a label truly is: boolean (*model grid); None where no truth was given."""
+    if plan.truth is None:
+        return None
+    true = where(plan.truth, question.label, overlapping=question.model.overlapping)
+    return question.from_image(true)
 
 
 def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
@@ -171,7 +246,7 @@ def _one_label(
     last: bool,
 ) -> Steps[None]:
     """Fill in the tiles of one label; passes counted and reported."""
-    label = flow.model.labels[question.label]
+    label = question.model.labels[question.label]
     layers, options = flow.layers, flow.options
     maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
     norms = [torch.zeros((), device=question.device) for _ in layers]
@@ -226,57 +301,149 @@ def _one_label(
 
 
 def causal_check(
-    flow: Flow, ablation: Ablation = "mean", *, progress: Callable[[Step], None] | None = None
+    flow: Flow,
+    ablation: Ablation = "mean",
+    *,
+    model: SegmentationModel | nn.Module | str | Path | None = None,
+    progress: Callable[[Step], None] | bool | None = None,
 ) -> Flow:
-    """Fill in what the prediction loses without each layer, and without its skip connection alone.
+    """Fill in what the prediction loses without each network layer, and without its skip connection alone.
 
     One or two forward passes per network layer and kind of ablation, for all labels together.
 
     Parameters
     ----------
-    ablation
+    flow : Flow
+        Its tiles are filled in.
+    ablation : {"mean", "zero", "both"}
         "mean": the output is filled with its channel means (`Tile.lost`); "zero": with zeros (`Tile.lost_zero`); "both",
         after which `Tile.disagreements` and the advice say where they differ.
+    model : SegmentationModel, optional
+        For a flow that was opened with `load_flow`: the model that it is of, or what `load_model` takes.
+    progress : callable or bool, optional
+        Called with every `Step`; True shows a progress bar in the terminal.
+
+    Returns
+    -------
+    Flow
+        The flow that was given.
 
     Raises
     ------
     UserError
-        For another kind of ablation.
+        For another kind of ablation; for a flow that was opened from a folder also if the model is not given or is
+        another one, or if the values of the image cannot be read any more.
     """
-    return finish(causal_check_steps(flow, ablation), progress)
+    return finish(causal_check_steps(flow, ablation, model=model), progress)
 
 
-def causal_check_steps(flow: Flow, ablation: Ablation = "mean") -> Steps[Flow]:
-    """`causal_check`, one step at a time; another kind of ablation is refused at the call."""
-    fills(ablation)
+def causal_check_steps(
+    flow: Flow,
+    ablation: Ablation = "mean",
+    *,
+    model: SegmentationModel | nn.Module | str | Path | None = None,
+) -> Steps[Flow]:
+    """`causal_check`, one step at a time; what is asked wrongly is refused at the call."""
+    fills(ablation)  # raises
+    if flow.question is None:
+        flow.plan = plan_again(flow, model)
     return _checked(flow, ablation)
+
+
+def plan_again(flow: Flow, model: SegmentationModel | nn.Module | str | Path | None) -> FlowPlan:
+    """Return the plan of a flow that was opened from a folder.
+
+    Parameters
+    ----------
+    flow : Flow
+        What was opened.
+    model : SegmentationModel
+        The model that it is of, or what `load_model` takes.
+
+    Raises
+    ------
+    UserError
+        If the model is None, or another one.
+    """
+    told = flow.facts["model"]
+    if model is None:
+        raise UserError(
+            f"this information flow was opened from a folder, and the model {told['name']} is needed to go on: give it as "
+            "model=."
+        )
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if (model.sha256, list(model.labels)) != (told["sha256"], told["labels"]):
+        raise UserError(
+            f"the information flow is of {told['name']}, and {model.name} has other weights or labels; give the same model."
+        )
+    target = flow.facts["target"]
+    params = {key: value for key, value in options_as_dict(flow.options).items() if key != "layer"}
+    return FlowPlan.make(
+        model,
+        flow.image,
+        flow.labels,
+        method=flow.method,
+        layers=[layer.name for layer in flow.layers],
+        region=flow.target(flow.labels[0]).region,
+        score=target["score"],
+        reduction=target["reduction"],
+        slice=flow.facts["slice"],
+        seed=flow.facts["seed"],
+        **params,
+    )
 
 
 @in_usual_modes
 def _checked(flow: Flow, ablation: Ablation) -> Steps[Flow]:
-    first = flow.questions[flow.labels[0]]
-    done = flow.passes.cost
-    first.planned = Passes(done + ablation_passes(flow.layers, ablation))
-    with flow.model.in_use(first.device), guarded(first.device):
-        yield from _causal(flow, ablation)
+    if flow.question is None:
+        flow.question = _question_again(flow)
+    question = flow.question
+    question.planned = Passes(flow.passes.cost + ablation_passes(flow.layers, ablation))
+    with question.model.in_use(question.device), guarded(question.device):
+        yield from _ablate(flow, ablation)
     advise(flow)
     return flow
 
 
-def _causal(flow: Flow, ablation: Ablation) -> Steps[None]:
-    first = flow.questions[flow.labels[0]]
+def _question_again(flow: Flow) -> Question:
+    """Return what a causal check runs on, for a flow that was opened from a folder."""
+    asked = flow.plan.first
+    with asked.model.in_use(asked.device):
+        prepared = asked.model.prepare(asked.image, asked.slices[0])
+        if prepared.placement != flow.placement:
+            raise UserError(
+                f"{asked.model.name} sees {flow.image.name} on another grid than when the information flow was made; make it "
+                "anew."
+            )
+        question = Question(
+            asked.model,
+            asked.image,
+            prepared,
+            asked.target,
+            device=asked.device,
+            seed=asked.seed,
+            planned=Passes(),
+        )
+    question.executor.passes = flow.passes
+    return question
+
+
+def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
+    question = flow.question
+    drawn = {
+        label: torch.from_numpy(mask).to(question.device) for label, mask in flow.drawn.items() if mask.any()
+    }
     for fill in fills(ablation):
         end = "_zero" if fill == "zero" else ""
-        found = yield from lesions(first, flow.layers, fill)
-        for label, question in flow.questions.items():
-            if not bool(question.predicted.any()):
-                continue
-            everywhere = torch.ones_like(question.predicted)[None]
-            at_most = 1 - float(dice(everywhere, question.predicted))
+        found = yield from lesions(question, flow.layers, fill)
+        for label, before in drawn.items():
+            index = question.model.label_index(label)
+            at_most = 1 - float(dice(torch.ones_like(before)[None], before))
             for name, outputs in found.items():
                 tile = flow.tiles[label, name]
                 tile.lost_at_most = at_most
                 for what, logits in zip(("lost", "lost_skip"), outputs, strict=True):
                     if logits is not None:
-                        lost = 1 - float(dice(question.drawn(logits), question.predicted))
-                        setattr(tile, f"{what}{end}", lost)
+                        after = question.model.labelling.drawn(logits, index)
+                        setattr(tile, f"{what}{end}", 1 - float(dice(after, before)))

@@ -1,106 +1,245 @@
-"""Tiles of an information flow as they are looked at: upright, and cut where the viewer is."""
+"""Tiles of an information flow: one label at one network layer, and how it is looked at: upright, cut where the viewer is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from napari_segxai.core import orientation
+from napari_segxai.core.image import Image
 from napari_segxai.figures.colormaps import SIGNED
-
-if TYPE_CHECKING:
-    from napari_segxai.analyses.flow.result import Flow, Tile
-    from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.spatial import Placement
 
 GROUND = 0.1
 """Grey below the colours, as below a layer in the viewer."""
 
+DISAGREE = 0.2
+"""Difference of the Dice that mean and zero ablation lose, above which they disagree."""
 
-def upright(flow: Flow, label: str, values: np.ndarray) -> np.ndarray:
+LOSSES = ("lost", "lost_skip", "lost_zero", "lost_skip_zero")
+"""What a causal check fills in: mean ablation, then zero ablation."""
+
+NUMBERS = (
+    "maximum",
+    "minimum",
+    "positive",
+    "negative",
+    "gradient_norm",
+    "activation_norm",
+    "energy_inside",
+    "dice",
+    "dice_truth",
+    "ability",
+    *LOSSES,
+    "lost_at_most",
+)
+"""Of a tile, in the order of the table."""
+
+OPTIONAL = ("dice_truth", *LOSSES, "lost_at_most")
+"""Those that may be None."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A piece of advice about a tile.
+
+    Attributes
+    ----------
+    rule
+        Which rule gives it, in one word.
+    words
+        Its sentence, split where a number stands.
+    numbers
+        These numbers as they are written; one fewer than `words`.
+    """
+
+    rule: str
+    words: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rule: str, form: str, *numbers: str, **names: str) -> Remark:
+        """Return a remark from its sentence, with ``{}`` for every number and ``{name}`` for every name."""
+        return cls(rule, tuple(part.format(**names) for part in form.split("{}")), numbers)
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence."""
+        return self.written(self.numbers)
+
+    def written(self, numbers: Sequence[str]) -> str:
+        """Return the sentence with these numbers in it."""
+        first, *rest = self.words
+        return first + "".join(n + words for n, words in zip(numbers, rest, strict=True))
+
+
+@dataclass
+class Tile:
+    """One label at one network layer.
+
+    Attributes
+    ----------
+    label
+        The label by name.
+    layer
+        The network layer.
+    map
+        (*layer grid), float32: raw and signed, in the network's axis order.
+    maximum, minimum
+        Of the map.
+    positive, negative
+        Sums of its positive and of its negative values.
+    gradient_norm, activation_norm
+        Mean absolute gradient and activation.
+    energy_inside
+        Share of the positive sum inside the prediction, in [0, 1]; NaN for a map without positive values.
+    dice
+        Dice of the map at half its maximum with the prediction, each cell of the layer being a block of pixels.
+    dice_truth
+        The same with the truth; None where none was given.
+    ability
+        Segmentation ability: Dice with the prediction of the layer's features split by their nearer prototype, the mean
+        feature inside or outside the prediction (ProtoSeg, Sheng et al. 2022).
+    lost, lost_skip
+        Dice lost by mean ablation: when the layer's output, or its skip connection alone, is filled with channel means;
+        None until `causal_check` has run, or where there is nothing to tell.
+    lost_zero, lost_skip_zero
+        The same by zero ablation: filled with zeros. None unless asked for.
+    lost_at_most
+        Dice lost where the label is drawn everywhere, as a network does that knows nothing of where but that the label is
+        there: the control of what is lost. None until `causal_check` has run.
+    remarks
+        What to keep in mind when looking at this map.
+    """
+
+    label: str
+    layer: NetworkLayer
+    map: np.ndarray
+    maximum: float = 0.0
+    minimum: float = 0.0
+    positive: float = 0.0
+    negative: float = 0.0
+    gradient_norm: float = 0.0
+    activation_norm: float = 0.0
+    energy_inside: float = float("nan")
+    dice: float = 0.0
+    dice_truth: float | None = None
+    ability: float = 0.0
+    lost: float | None = None
+    lost_skip: float | None = None
+    lost_zero: float | None = None
+    lost_skip_zero: float | None = None
+    lost_at_most: float | None = None
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to keep in mind when looking at this map, in sentences."""
+        return tuple(remark.sentence for remark in self.remarks)
+
+    def share_lost(self, what: str = "lost") -> float | None:
+        """Return what is lost as a share of what can be lost by drawing the label everywhere, in [0, 1].
+
+        Parameters
+        ----------
+        what
+            "lost", "lost_skip", or with "_zero" behind it.
+        """
+        lost = getattr(self, what)
+        if lost is None or not self.lost_at_most:
+            return lost
+        return min(1.0, lost / self.lost_at_most)
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Of "lost" and "lost_skip", those for which mean and zero ablation differ by more than `DISAGREE`."""
+        pairs = ((name, getattr(self, name), getattr(self, f"{name}_zero")) for name in ("lost", "lost_skip"))
+        return tuple(n for n, a, b in pairs if a is not None and b is not None and abs(a - b) > DISAGREE)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the numbers as a row of a table."""
+        pairs = (("mean", self.lost), ("zero", self.lost_zero))
+        return {
+            "label": self.label,
+            "layer": self.layer.name,
+            "type": self.layer.type,
+            "stage": self.layer.stage,
+            "order": self.layer.order,
+            "shape": " x ".join(map(str, self.layer.shape)),
+            **{name: getattr(self, name) for name in NUMBERS},
+            "ablation": " and ".join(name for name, lost in pairs if lost is not None),
+            "advice": " | ".join(self.advice),
+        }
+
+
+def upright(values: np.ndarray, placement: Placement, image: Image) -> np.ndarray:
     """Turn an array of any resolution on the model grid to the axes that are shown, without padding.
 
     Parameters
     ----------
     values
         (*cells), which divide the model grid evenly.
+    placement
+        Where the model grid lies on the grid of the image.
+    image
+        The image that was looked at.
 
     Returns
     -------
     ndarray
         (rows, columns) or (slices, rows, columns); one slice of a volume that a 2D model saw is 2D.
     """
-    place = flow.questions[label].prepared.placement
     inner = tuple(
         slice(max(1, round(n * r / m)))
-        for n, r, m in zip(values.shape, place.resampled_shape, place.shape, strict=True)
+        for n, r, m in zip(values.shape, placement.resampled_shape, placement.shape, strict=True)
     )
     array = values[inner]
-    if place.slice is None:
-        array = orientation.apply(array, orientation.invert(place.turn))
-        return np.ascontiguousarray(orientation.apply(array, flow.image.to_display))
-    array = orientation.apply(array[None], orientation.invert(place.turn))
-    array = orientation.apply(array, flow.image.to_display)
-    return np.ascontiguousarray(array.squeeze(_slice_axis(flow, label)))
+    if placement.slice is None:
+        array = orientation.apply(array, orientation.invert(placement.turn))
+        return np.ascontiguousarray(orientation.apply(array, image.to_display))
+    array = orientation.apply(array[None], orientation.invert(placement.turn))
+    array = orientation.apply(array, image.to_display)
+    return np.ascontiguousarray(array.squeeze(_slice_axis(placement, image)))
 
 
-def _slice_axis(flow: Flow, label: str) -> int:
+def _slice_axis(placement: Placement, image: Image) -> int:
     """Return which displayed axis the slices of a 2D model lie on."""
-    axis = flow.questions[label].prepared.placement.turn[0][0]
-    return flow.image.to_display[0].index(axis)
+    return image.to_display[0].index(placement.turn[0][0])
 
 
-def plane(flow: Flow, tile: Tile, position: float = 0.5) -> np.ndarray:
-    """Return the tile's map as (rows, columns), of a volume the slice at a position from 0 to 1 of its depth."""
-    return cut(upright(flow, tile.label, tile.map), position)
+def best_position(drawn: Iterable[np.ndarray]) -> float:
+    """Return the position of the slice in which labels together are largest, in [0, 1].
 
-
-def outline(flow: Flow, label: str, position: float = 0.5) -> np.ndarray:
-    """Return where the label is predicted as boolean (rows, columns), cut like `plane`."""
-    return cut(predicted(flow, label), position)
-
-
-def predicted(flow: Flow, label: str) -> np.ndarray:
-    """Return where the label is predicted, upright."""
-    return upright(flow, label, flow.questions[label].predicted.cpu().numpy())
-
-
-def cut(array: np.ndarray, position: float, axis: int = 0) -> np.ndarray:
-    """Return the slice of a volume at a position from 0 to 1 along a displayed axis; an image as it is."""
-    if array.ndim == 2:
-        return array
-    n = array.shape[axis]
-    return array.take(min(max(int(position * n), 0), n - 1), axis)
-
-
-def best_position(flow: Flow) -> float:
-    """Return the position of the slice in which the labels together are largest, in [0, 1]."""
+    Parameters
+    ----------
+    drawn
+        For every label, upright: boolean (slices, rows, columns); or (rows, columns), for which 0.5 is returned.
+    """
     total: np.ndarray | None = None
-    for label in flow.labels:
-        volume = predicted(flow, label)
+    for volume in drawn:
         if volume.ndim == 2:
             return 0.5
         sizes = volume.sum((1, 2))
-        total = sizes if total is None else total + np.minimum(sizes, sizes.max())
-    return (int(total.argmax()) + 0.5) / len(total)
+        total = sizes if total is None else total + sizes
+    return 0.5 if total is None else (int(total.argmax()) + 0.5) / len(total)
 
 
-def extent(flow: Flow, label: str, axis: int = 0) -> tuple[float, float]:
+def extent(placement: Placement, image: Image, axis: int = 0) -> tuple[float, float]:
     """Return height and width of a tile in the image's units, of a volume cut along a displayed axis."""
-    image = flow.image
     order = image.to_display[0]
     sizes = [image.spatial_shape[k] * image.spacing[k] for k in order]
     if len(sizes) == 3:
-        place = flow.questions[label].prepared.placement
-        del sizes[axis if place.slice is None else _slice_axis(flow, label)]
+        del sizes[axis if placement.slice is None else _slice_axis(placement, image)]
     return sizes[0], sizes[1]
 
 
-def limit(flow: Flow, tile: Tile, *, common: bool) -> float:
-    """Return the value at which the colour scale of a tile ends: its own largest, or that of all tiles."""
-    tiles = flow.tiles.values() if common else [tile]
-    return max(max(abs(t.maximum), abs(t.minimum)) for t in tiles) or 1.0
+def limit(tiles: Iterable[Tile]) -> float:
+    """Return the value at which the colour scale of tiles ends: their largest, whatever its sign; 1 if that is 0."""
+    return max(max(abs(tile.maximum), abs(tile.minimum)) for tile in tiles) or 1.0
 
 
 def colors(values: np.ndarray, end: float) -> np.ndarray:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_segxai.analyses.flow.advice import LARGE
-from napari_segxai.analyses.flow.result import LOSSES
-
-if TYPE_CHECKING:
-    from napari_segxai.analyses.flow.result import Flow, Tile
-    from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.tiles import LOSSES, Remark, Tile
+from napari_segxai.models.introspection.layers import NetworkLayer
 
 QUANTITIES = {
     "energy_inside": "energy inside the prediction",
@@ -35,8 +31,6 @@ QUANTITIES = {
 SHARES = ("energy_inside", "dice", "dice_truth", "ability", *LOSSES)
 """Those that lie between 0 and 1."""
 
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
 MANY = 5
 """So many names are listed; of more, the first and how many others."""
 
@@ -44,11 +38,6 @@ MANY = 5
 def available(flow: Flow, quantity: str) -> bool:
     """Tell whether there is any number to draw."""
     return any(np.isfinite(flow.curve(label, quantity)).any() for label in flow.labels)
-
-
-def short(name: str, length: int = 16) -> str:
-    """Return a layer's name, of a long one the end, which tells more."""
-    return name if len(name) <= length else "…" + name[-length + 1 :]
 
 
 def number(value: float) -> str:
@@ -123,29 +112,27 @@ def emergence(flow: Flow, label: str) -> str:
 def summary(flow: Flow) -> list[tuple[str, str]]:
     """Return every piece of advice once, and which tiles it concerns.
 
-    Sentences that differ in numbers alone are one; their numbers become ranges.
+    Remarks that differ in numbers alone are one sentence; their numbers become ranges.
     """
-    groups: dict[str, list[tuple[str, Tile]]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[tuple[Remark, Tile]]] = {}
     for label in flow.labels:
         for layer in flow.layers:
             tile = flow.tiles[label, layer.name]
-            for sentence in tile.advice:
-                groups.setdefault(NUMBER.sub("#", sentence), []).append((sentence, tile))
-    found = [
-        (merge([sentence for sentence, _ in group]), concerned(flow, [tile for _, tile in group]))
+            for remark in tile.remarks:
+                groups.setdefault((remark.rule, remark.words), []).append((remark, tile))
+    return [
+        (merge([remark for remark, _ in group]), concerned(flow, [tile for _, tile in group]))
         for group in groups.values()
     ]
-    return found
 
 
-def merge(sentences: Sequence[str]) -> str:
-    """Return one sentence for several that differ in numbers alone."""
-    numbers = [NUMBER.findall(sentence) for sentence in sentences]
-    ranges = iter(
+def merge(remarks: Sequence[Remark]) -> str:
+    """Return one sentence for several remarks that differ in numbers alone."""
+    ranges = [
         values[0] if len(set(values)) == 1 else f"{min(values, key=float)}–{max(values, key=float)}"
-        for values in zip(*numbers, strict=True)
-    )
-    return NUMBER.sub(lambda _: next(ranges), sentences[0])
+        for values in zip(*(remark.numbers for remark in remarks), strict=True)
+    ]
+    return remarks[0].written(ranges)
 
 
 def concerned(flow: Flow, tiles: Sequence[Tile]) -> str:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.flow import wording
 from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.core.text_table import short
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, tip
 
@@ -163,7 +164,7 @@ class NameAxis(pg.AxisItem):
 
     def set_names(self, names: list[str]) -> None:
         """Set the name at 0, 1, 2, ..."""
-        self._names = [wording.short(name, 14) for name in names]
+        self._names = [short(name, 14) for name in names]
         step = -(-len(names) // NAMES_SHOWN) if names else 1
         self.setTicks([[(k, name) for k, name in enumerate(self._names) if k % step == 0]])
         metrics = QFontMetricsF(_small())

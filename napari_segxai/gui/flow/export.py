@@ -9,8 +9,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMenu
 
-from napari_segxai.analyses.flow.files import save_figure, save_table, tile_folder
-from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.result import Flow, save_figure, save_table, tile_folder
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.flow.results import FlowResults

@@ -113,7 +113,7 @@ class FlowResults(QWidget):
                 "blue against, red for the label; each tile to its own end; white outline: prediction"
             )
             return
-        end = tiles.limit(self.flow, next(iter(self.flow.tiles.values())), common=True)
+        end = tiles.limit(self.flow.tiles.values())
         number = wording.number(end)
         self.range.setText(f"blue −{number} against, red +{number} for the label; white outline: prediction")
 

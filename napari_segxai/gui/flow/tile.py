@@ -10,7 +10,9 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_segxai.analyses.flow import tiles, wording
-from napari_segxai.analyses.flow.result import Flow, Tile
+from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.tiles import Tile
+from napari_segxai.figures.planes import cut
 from napari_segxai.gui.widgets.fields import tip
 
 OUTLINE = (255, 255, 255, 150)
@@ -83,8 +85,8 @@ class TileView(QWidget):
     def values(self) -> np.ndarray:
         """Return the raw values that are shown, (rows, columns)."""
         if self._map is None:
-            self._map = tiles.upright(self.flow, self.tile.label, self.tile.map)
-        plane = tiles.cut(self._map, self.position, self.axis)
+            self._map = tiles.upright(self.tile.map, self.flow.placement, self.flow.image)
+        plane = cut(self._map, self.position, self.axis)
         return plane.T if self.transposed else plane
 
     def select(self, on: bool) -> None:
@@ -98,7 +100,7 @@ class TileView(QWidget):
         return QSize(self._width, self._map_height() + lines + 2 * GAP)
 
     def _map_height(self) -> int:
-        height, width = tiles.extent(self.flow, self.tile.label, self.axis)
+        height, width = tiles.extent(self.flow.placement, self.flow.image, self.axis)
         if self.transposed:
             height, width = width, height
         return int(np.clip((self._width - 2 * GAP) * height / width, 16, 3 * self._width))
@@ -109,7 +111,7 @@ class TileView(QWidget):
 
     def _draw(self) -> None:
         self._picture = _image(tiles.colors(self.values(), self.end))
-        mask = tiles.cut(self._outline, self.position, self.axis)
+        mask = cut(self._outline, self.position, self.axis)
         rim = tiles.edge(mask.T if self.transposed else mask, OUTLINE_CELLS)
         self._rim = _image(rim[..., None] * np.array(OUTLINE, np.uint8))
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLayout
 
 from napari_segxai.analyses.flow import tiles, wording
 from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.core.text_table import short
 from napari_segxai.gui.flow.tile import TileView
 from napari_segxai.gui.widgets.fields import plain_label, tip
 
@@ -72,7 +73,7 @@ class TileGrid(QScrollArea):
         self.common = on
         if self.flow is not None:
             for view in self.views.values():
-                view.set_end(tiles.limit(self.flow, view.tile, common=on))
+                view.set_end(tiles.limit(self.flow.tiles.values() if on else [view.tile]))
 
     def set_plane(self, axis: int, position: float, transposed: bool = False) -> None:
         """Cut volumes where the viewer is; only tiles in sight are drawn again."""
@@ -99,7 +100,9 @@ class TileGrid(QScrollArea):
             return
         flow = self.flow
         self.views = {}
-        outlines = {label: tiles.predicted(flow, label) for label in flow.labels}
+        outlines = {
+            label: tiles.upright(mask, flow.placement, flow.image) for label, mask in flow.drawn.items()
+        }
         for label in flow.labels:
             emerged = flow.emergence(label)
             for layer in flow.layers:
@@ -134,7 +137,7 @@ class TileGrid(QScrollArea):
                 place += 1
             grid.addWidget(_heading(stage), 0, place, 1, len(members))
             for layer in members:
-                name = plain_label(wording.short(layer.name, 12))
+                name = plain_label(short(layer.name, 12))
                 name.setAlignment(Qt.AlignmentFlag.AlignCenter)
                 name.setToolTip(tip(wording.describe_layer(layer)))
                 grid.addWidget(name, 1, place)
@@ -178,7 +181,7 @@ class TileGrid(QScrollArea):
         inside = QVBoxLayout(box)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.setSpacing(0)
-        name = plain_label(wording.short(layer, 12))
+        name = plain_label(short(layer, 12))
         name.setAlignment(Qt.AlignmentFlag.AlignCenter)
         name.setToolTip(tip(wording.describe_layer(self.views[label, layer].tile.layer)))
         inside.addWidget(name)

@@ -81,7 +81,7 @@ def python_of_flow(
     truth
         The true labels on the grid of the image, if they were given.
     """
-    job = next(iter(flow.plans.values()))
+    job = flow.plan.first
     question = _Question(job, files, with_target=False)
     call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
     if layers is not None:

@@ -7,13 +7,14 @@ prediction. The prediction itself is measured as in the paper's table 2.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from common import DEVICE, Case, Row, Settings, Store, cases, firsts, inside_by_chance
 
 import napari_segxai as sx
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.metrics.functional.localization import energy_inside, f_score, iou
 
-NAME = "rheude_2024_figures"
+NAME = "s003_figures"
 METHODS = {"Seg-Grad-CAM": "seg-grad-cam", "Seg-HiRes-Grad-CAM": "seg-hires-grad-cam"}
 NEAR = 1 / 8
 """Radius around the pixel of the pixel set "point", as a share of the image's longest side."""
@@ -96,7 +97,7 @@ def _layers(case: Case, store: Store | None) -> list[Row]:
     rows = []
     for name, method in METHODS.items():
         flow = sx.information_flow(case.model, case.image, [case.label], method=method, device=DEVICE)
-        predicted = flow.questions[case.label].predicted
+        predicted = torch.from_numpy(flow.drawn[case.label])
         for k, layer in enumerate(flow.layers):
             tile = flow.tiles[case.label, layer.name]
             inside = None if np.isnan(tile.energy_inside) else tile.energy_inside

@@ -1,0 +1,153 @@
+"""Opening an information flow that was saved."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.analyses.explain.load import read_prediction
+from napari_segxai.analyses.flow.plan import METHODS
+from napari_segxai.analyses.flow.result import KIND, MAPS, TABLE, Flow
+from napari_segxai.analyses.flow.tiles import NUMBERS, OPTIONAL, Remark, Tile
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes
+from napari_segxai.io.arrays import read_arrays
+from napari_segxai.io.image_record import image_from_dict
+from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.methods.registry import find_method
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.spatial import Placement
+
+FACTS = (
+    "target",
+    "model",
+    "image",
+    "device",
+    "seed",
+    "slice",
+    "axis",
+    "unit",
+    "engine",
+    "created",
+    "versions",
+)
+"""What of a record is `Flow.facts`."""
+
+
+def load_flow(folder: str | Path) -> Flow:
+    """Open an information flow that `Flow.save` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder, or the record.json in it.
+
+    Returns
+    -------
+    Flow
+        With the tiles, numbers, advice and warnings that were saved; figure, table and layers are made of these, without
+        the model. `causal_check` has to be given the model, and reads the values of the image from its own file.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else, was saved by another version, or was changed since.
+
+    Examples
+    --------
+    >>> import napari_segxai as sx
+    >>> flow = sx.load_flow("flow")  # doctest: +SKIP
+    >>> flow.emergence("white matter").name  # doctest: +SKIP
+    'decoder1'
+    """
+    saved = open_folder(folder, KIND)
+    try:
+        return _read(saved, saved.record)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{saved.folder}: its record lacks what the record of an information flow says ({error}); save the flow anew."
+        ) from error
+
+
+def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
+    layers = tuple(_layer(each) for each in told["network_layers"])
+    labels, placement = tuple(told["labels"]), _placement(told["placement"])
+    files = told["prediction"]
+    one = files if isinstance(files, str) else next(iter(files.values()))
+    image = image_from_dict(told["image"], saved.header(one, told["image"]))
+    if told["method"] not in METHODS:
+        raise ValueError(f"no method {told['method']!r}")
+    arrays = read_arrays(
+        saved.folder / MAPS,
+        {
+            **{f"drawn_{row}": (placement.shape, "bool") for row in range(len(labels))},
+            **{
+                f"map_{row}_{column}": (layer.shape[1:], "float32")
+                for row in range(len(labels))
+                for column, layer in enumerate(layers)
+            },
+        },
+    )
+    with (saved.folder / TABLE).open(newline="", encoding="utf-8") as file:
+        rows = iter(zip(list(csv.DictReader(file)), told["advice"], strict=True))
+    tiles = {}
+    for row, label in enumerate(labels):
+        for column, layer in enumerate(layers):
+            numbers, remarks = next(rows)
+            tiles[label, layer.name] = Tile(
+                label,
+                layer,
+                arrays[f"map_{row}_{column}"],
+                **{name: _number(numbers[name], name) for name in NUMBERS},
+                remarks=tuple(_remark(each) for each in remarks),
+            )
+    drawn = told["target"]["region"]["kind"] == "drawn"
+    return Flow(
+        image=image,
+        method=told["method"],
+        options=find_method(told["method"]).make_options(told["parameters"]),
+        layers=layers,
+        labels=labels,
+        tiles=tiles,
+        passes=Passes(**told["passes"]),
+        placement=placement,
+        drawn={label: arrays[f"drawn_{row}"] for row, label in enumerate(labels)},
+        facts={name: told[name] for name in FACTS},
+        region=saved.on_grid("region", image) > 0 if drawn else None,
+        seconds=told["seconds"],
+        warnings=list(told["warnings"]),
+        notes={label: list(told["notes"][label]) for label in labels},
+        missed=dict(told["missed"]),
+        bottlenecks=tuple(told["bottlenecks"]),
+        attention=bool(told["attention"]),
+        _prediction=read_prediction(files, told["model"], lambda name: saved.on_grid(name, image)),
+    )
+
+
+def _number(text: str, name: str) -> float | None:
+    return None if text == "" and name in OPTIONAL else float(text)
+
+
+def _remark(told: Mapping[str, Any]) -> Remark:
+    words, numbers = tuple(map(str, told["words"])), tuple(map(str, told["numbers"]))
+    for number in numbers:
+        float(number)  # raises
+    if len(words) != len(numbers) + 1:
+        raise ValueError("advice that is no sentence")
+    return Remark(str(told["rule"]), words, numbers)
+
+
+def _layer(told: Mapping[str, Any]) -> NetworkLayer:
+    return NetworkLayer(
+        **{**told, "shape": tuple(int(n) for n in told["shape"]), "aliases": tuple(told["aliases"])}
+    )
+
+
+def _placement(told: Mapping[str, Any]) -> Placement:
+    whole = lambda name: tuple(int(n) for n in told[name])  # noqa: E731
+    order, flips = told["turn"]
+    turn = tuple(int(k) for k in order), tuple(bool(flip) for flip in flips)
+    shapes = {name: whole(name) for name in ("image_shape", "resampled_shape", "shape")}
+    return Placement(**{**told, **shapes, "turn": turn})
