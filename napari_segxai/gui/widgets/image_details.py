@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
 
 ASK = "choose…"
+"""What an entry says that chooses nothing; its data is None."""
 
 _told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """What users said the axes of layers are; known to all docks."""
@@ -147,11 +148,13 @@ class ImageDetails(QWidget):
             volume = file_geometry(meta["metadata"], shape[: layer.ndim]) is not None
             texts = [axes.letters for axes in fitting or found[:1]]
             texts += alternatives(layer.ndim, volume=volume, rgb=rgb)
-            offered = [ASK, *dict.fromkeys(texts)] if len(fitting) > 1 else list(dict.fromkeys(texts))
-            if [self.axes_box.itemText(k) for k in range(self.axes_box.count())] != offered:
+            offered = [*([None] if len(fitting) > 1 else []), *dict.fromkeys(texts)]
+            if [self.axes_box.itemData(k) for k in range(self.axes_box.count())] != offered:
                 self.axes_box.clear()
-                self.axes_box.addItems(offered)
-            self.axes_box.setCurrentText(_told.get(layer, offered[0]))
+                for letters in offered:
+                    self.axes_box.addItem(letters or ASK, letters)
+            told = _told.get(layer)
+            self.axes_box.setCurrentIndex(offered.index(told) if told in offered else 0)
         self.rows.setRowVisible(self.axes_box, ask)
         self._fit()
 
@@ -159,10 +162,11 @@ class ImageDetails(QWidget):
         layer = self._source()
         if layer is None:
             return
-        if self.axes_box.currentText() == ASK:
+        letters = self.axes_box.currentData()
+        if letters is None:
             _told.pop(layer, None)
         else:
-            _told[layer] = self.axes_box.currentText()
+            _told[layer] = letters
         self.changed.emit()
 
     # -- channels -----------------------------------------------------------------------------------------

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from napari_segxai.core import image as image_room
 
-FIXED = {"predicted pixels": None, "whole image": "image"}
+FIXED: tuple[tuple[str, Region], ...] = (("predicted pixels", None), ("whole image", "image"))
+"""What can be chosen for every image: in words, and as `Target` takes it."""
+
+PICKED: tuple[tuple[str, type[Component | Point]], ...] = (("object at", Component), ("pixel", Point))
+"""What can be chosen once a place was picked; the words are followed by the place."""
+
+Choice = Region | type[Component | Point] | ref["Layer"]
+"""What stands behind an entry: a region, what lies at the picked place, or a layer in which it is drawn."""
 
 
 class RegionBox(QWidget):
@@ -53,8 +60,8 @@ class RegionBox(QWidget):
         layout.addWidget(self.combo, 1)
         layout.addWidget(self.pick)
         self._source: ref[Image] | None = None
-        self._point: tuple[int, ...] | None = None
-        self._layers: list[ref[Layer]] = []
+        self._point: tuple[int, ...] = ()
+        self._choices: list[Choice] = []
         self.picker = Picker(viewer, self._layer, self._picked, lambda: self.pick.setChecked(False))
         self.pick.toggled.connect(self._on_pick)
         self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
@@ -62,22 +69,25 @@ class RegionBox(QWidget):
 
     def set_source(self, source: Image | None) -> None:
         """Offer the regions that lie on `source`."""
-        same = source is not None and self._layer() is source
+        if source is None or self._layer() is not source:
+            self._point = ()
         self._source = ref(source) if source is not None else None
-        if not same:
-            self._point = None
         self.pick.setEnabled(source is not None)
-        current = self.combo.currentText()
+        before = self._chosen()
+        drawn = [layer for layer in self.viewer.layers if _offers_region(layer, source)]
+        place = ", ".join(map(str, self._point))
+        offers: list[tuple[str, Choice]] = [
+            *FIXED,
+            *((f"{words} {place}", kind) for words, kind in (PICKED if self._point else ())),
+            *((layer.name, ref(layer)) for layer in drawn),
+        ]
+        self._choices = [choice for _, choice in offers]
         self.combo.blockSignals(True)
         self.combo.clear()
-        self.combo.addItems(list(FIXED))
-        if self._point is not None:
-            self.combo.addItems(self._point_texts())
-        self._layers = [ref(layer) for layer in self.viewer.layers if _offers_region(layer, source)]
-        self.combo.addItems([layer().name for layer in self._layers])
-        self.combo.setCurrentIndex(max(0, self.combo.findText(current)))
+        self.combo.addItems([words for words, _ in offers])
+        self.combo.setCurrentIndex(self._choices.index(before) if before in self._choices else 0)
         self.combo.blockSignals(False)
-        if self.combo.currentText() != current:
+        if self._chosen() != before:
             self.changed.emit()
 
     def chosen(self, image: image_room.Image) -> Region:
@@ -88,18 +98,19 @@ class RegionBox(QWidget):
         UserError
             If the chosen layer is gone or empty, or nothing of it lies in what is shown of the image.
         """
-        text, index = self.combo.currentText(), self.combo.currentIndex()
-        if text in FIXED and index < len(FIXED):
-            return FIXED[text]
-        if self._point is not None and index in (len(FIXED), len(FIXED) + 1):
-            point = point_on(image, self._point)
-            kind = Component if index == len(FIXED) else Point
-            return kind(point)
-        layer = self._layers[index - self.combo.count()]()
+        choice = self._chosen()
+        if choice is Component or choice is Point:
+            return choice(point_on(image, self._point))
+        if not isinstance(choice, ref):
+            return choice
+        layer = choice()
         if layer is None or layer not in self.viewer.layers:
-            raise UserError(f"the region layer {text!r} is gone; choose another region.")
-        mask = region_mask(layer, self._layer(), image, self.viewer)
-        return mask
+            raise UserError(f"the region layer {self.combo.currentText()!r} is gone; choose another region.")
+        return region_mask(layer, self._layer(), image, self.viewer)
+
+    def _chosen(self) -> Choice:
+        index = self.combo.currentIndex()
+        return self._choices[index] if 0 <= index < len(self._choices) else None
 
     def _layer(self) -> Image | None:
         layer = self._source() if self._source is not None else None
@@ -114,12 +125,8 @@ class RegionBox(QWidget):
     def _picked(self, index: tuple[int, ...]) -> None:
         self._point = index
         self.set_source(self._layer())
-        self.combo.setCurrentIndex(len(FIXED))
+        self.combo.setCurrentIndex(self._choices.index(Component))
         self.changed.emit()
-
-    def _point_texts(self) -> list[str]:
-        where = ", ".join(map(str, self._point or ()))
-        return [f"object at {where}", f"pixel {where}"]
 
 
 def _offers_region(layer: Layer, source: Image | None) -> bool:
