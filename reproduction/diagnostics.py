@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from common import Case, Row, Settings, Store, cases, dice_by_chance, masked
-from s001_table1 import as_row, misure_job
+from hasany_2026_table1 import as_row, misure_job
 
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish

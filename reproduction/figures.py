@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from common import Case, Store, firsts
+from hasany_2025_table1 import CAMS
+from hasany_2026_table1 import MSR
 from matplotlib.figure import Figure
-from s001_table1 import MSR
-from s002_table1 import CAMS
-from s003_figures import METHODS
+from rheude_2024_figures import METHODS
 
 Tile = tuple[np.ndarray | None, str]
 """A map, or None for an empty place, and how to draw it: "grey", "mask" or "map"."""
@@ -28,13 +28,13 @@ def draw(found: Sequence[Case], store: Store, folder: Path) -> dict[str, Path]:
     shown = [(case, store.kept_maps(case)) for case in firsts(found)]
     first = shown[0][0]
     makers = {
-        "s001_maps": lambda: _methods(shown, ["sufficient region", MSR, "Seg-Grad-CAM", "RISE"]),
-        "s002_maps": lambda: _methods(shown, [*CAMS, "RISE"]),
-        "s002_masks": lambda: _methods(shown, ["RISE 100", "RISE 500", "RISE 1000", "RISE 2000"]),
-        "s003_sets": lambda: _methods(
+        "hasany_2026_maps": lambda: _methods(shown, ["sufficient region", MSR, "Seg-Grad-CAM", "RISE"]),
+        "hasany_2025_maps": lambda: _methods(shown, [*CAMS, "RISE"]),
+        "hasany_2025_masks": lambda: _methods(shown, ["RISE 100", "RISE 500", "RISE 1000", "RISE 2000"]),
+        "rheude_2024_sets": lambda: _methods(
             shown, [f"{name}, {pixels}" for name in METHODS for pixels in ("image", "class", "point")]
         ),
-        "s003_layers": lambda: _layers(first, shown[0][1]),
+        "rheude_2024_layers": lambda: _layers(first, shown[0][1]),
     }
     out = {}
     for name, make in makers.items():

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import hasany_2025_table1
+import hasany_2026_sweeps
+import hasany_2026_table1
 import paper
-import s001_sweeps
-import s001_table1
-import s002_table1
 import torch
 import trends
 from common import BASELINE, DATASETS, Row, Settings, Store, cases
@@ -38,11 +38,11 @@ def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settin
             *(
                 _section(make(rows[name], settings, pictures), verdicts[name], rows["diagnostics"])
                 for name, make in (
-                    ("s001_table1", _s001_table),
-                    ("s001_sweeps", _s001_sweeps),
-                    ("s002_table1", _s002),
-                    ("s003_figures", _s003),
-                    ("s004_table1", _s004),
+                    ("hasany_2026_table1", _hasany_2026_table),
+                    ("hasany_2026_sweeps", _hasany_2026_sweeps),
+                    ("hasany_2025_table1", _hasany_2025),
+                    ("rheude_2024_figures", _rheude_2024),
+                    ("aabid_sicre_table1", _aabid_sicre),
                 )
             ),
             _left_out(settings),
@@ -56,16 +56,16 @@ def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settin
 def _verdicts(rows: Mapping[str, Sequence[Row]], datasets: Sequence[str]) -> dict[str, list[Verdict]]:
     """Return the verdicts of every experiment."""
     makers = {
-        "s001_table1": trends.s001_table,
-        "s001_sweeps": trends.s001_sweep,
-        "s002_table1": trends.s002_table,
-        "s003_figures": trends.s003_pictures,
-        "s004_table1": trends.s004_table,
+        "hasany_2026_table1": trends.hasany_2026_table,
+        "hasany_2026_sweeps": trends.hasany_2026_sweep,
+        "hasany_2025_table1": trends.hasany_2025_table,
+        "rheude_2024_figures": trends.rheude_2024_pictures,
+        "aabid_sicre_table1": trends.aabid_sicre_table,
     }
     out = {
         name: [v for dataset in datasets for v in make(rows[name], dataset)] for name, make in makers.items()
     }
-    out["s003_figures"] += trends.s003_medical(rows["s003_figures"], datasets)
+    out["rheude_2024_figures"] += trends.rheude_2024_medical(rows["rheude_2024_figures"], datasets)
     return out
 
 
@@ -74,7 +74,7 @@ def _verdicts(rows: Mapping[str, Sequence[Row]], datasets: Sequence[str]) -> dic
 
 def _head(settings: Settings, store: Store, found: Sequence, rows: Mapping[str, Sequence[Row]]) -> str:
     counts = {name: len({case.key for case in found if case.dataset == name}) for name in settings.datasets}
-    empty = sorted({row["case"] for row in rows["s002_table1"] if not row["size"]})
+    empty = sorted({row["case"] for row in rows["hasany_2025_table1"] if not row["size"]})
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("napari-segxai", "torch", "numpy", "scikit-image")
     )
@@ -129,11 +129,11 @@ def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     every = [v for found in trends_.values() for v in found]
     held, told = sum(v.holds is True for v in every), sum(v.holds is not None for v in every)
     titles = {
-        "s001_table1": "MiSuRe, table 1",
-        "s001_sweeps": "MiSuRe, tables 2 to 6",
-        "s002_table1": "A guided tour, table 1",
-        "s003_figures": "Seg-HiRes-Grad CAM, figures",
-        "s004_table1": "Foreground metrics, table 1",
+        "hasany_2026_table1": "MiSuRe, table 1",
+        "hasany_2026_sweeps": "MiSuRe, tables 2 to 6",
+        "hasany_2025_table1": "A guided tour, table 1",
+        "rheude_2024_figures": "Seg-HiRes-Grad CAM, figures",
+        "aabid_sicre_table1": "Foreground metrics, table 1",
     }
     body = [
         [titles[name], *(f"{sum(v.holds is wanted for v in found)}" for wanted in (True, False, None))]
@@ -213,7 +213,7 @@ def _method_lines(rows: Iterable[Row]) -> list[list[str]]:
     return body
 
 
-def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
+def _hasany_2026_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     out = [
         "## MiSuRe, table 1: methods and thresholds",
         (
@@ -225,7 +225,7 @@ def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, 
             ["data set, network", "method", "threshold", "Dice explained", "ratio", "seconds"],
             [
                 [data, method, _threshold(threshold), *(f"{value:g}" for value in values)]
-                for data, lines in paper.S001_TABLE1.items()
+                for data, lines in paper.HASANY_2026_TABLE1.items()
                 for method, threshold, *values in lines
             ],
         ),
@@ -238,18 +238,18 @@ def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, 
                 _method_lines(
                     row
                     for row in trends.of_dataset(rows, dataset)
-                    if not row["method"].startswith(s001_table1.AREA)
+                    if not row["method"].startswith(hasany_2026_table1.AREA)
                 ),
             ),
         ]
     areas = grouped(
-        [row for row in rows if row["method"].startswith(s001_table1.AREA)], "method", "threshold"
+        [row for row in rows if row["method"].startswith(hasany_2026_table1.AREA)], "method", "threshold"
     )
     if areas:
-        printed = {(method, t): values for method, t, *values in paper.S001_TRIANGLE}
+        printed = {(method, t): values for method, t, *values in paper.HASANY_2026_TRIANGLE}
         body = []
         for (method, threshold), found in areas.items():
-            own = method.removeprefix(s001_table1.AREA).strip()
+            own = method.removeprefix(hasany_2026_table1.AREA).strip()
             values = [number(mean(row[key] for row in found)) for key in ("chance", "chance_high")]
             body.append(
                 [
@@ -270,15 +270,15 @@ def _s001_table(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, 
     out += [
         _picture(
             pictures,
-            "s001_maps",
+            "hasany_2026_maps",
             "First case of every data set; maps with their positive part, each on its own scale",
         )
     ]
     return out
 
 
-def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
-    rates = [f"rate {rate:g}" for rate in s001_sweeps.RATES]
+def _hasany_2026_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
+    rates = [f"rate {rate:g}" for rate in hasany_2026_sweeps.RATES]
     head = ["", "lambda", *(f"Dice, {r}" for r in rates), *(f"ratio, {r}" for r in rates)]
     ours = [*head[:5], *(f"random maps, {r}" for r in rates), *head[5:]]
     out = [
@@ -292,8 +292,8 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
             head,
             [
                 [title if k == 0 else "", f"{lam:g}", *(f"{v:g}" for v in (*dice[k], *ratio[k]))]
-                for title, (dice, ratio) in paper.S001_SWEEPS.items()
-                for k, lam in enumerate(s001_sweeps.LAMBDAS)
+                for title, (dice, ratio) in paper.HASANY_2026_SWEEPS.items()
+                for k, lam in enumerate(hasany_2026_sweeps.LAMBDAS)
             ],
         ),
         "**Ours**:",
@@ -302,8 +302,8 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
     for dataset in settings.datasets:
         own = trends.of_dataset(rows, dataset)
         whole = grouped([row for row in own if row["share"] == 1], "lr", "lam")
-        for k, lam in enumerate(s001_sweeps.LAMBDAS if whole else ()):
-            lines = [line(whole[rate, lam]) for rate in s001_sweeps.RATES]
+        for k, lam in enumerate(hasany_2026_sweeps.LAMBDAS if whole else ()):
+            lines = [line(whole[rate, lam]) for rate in hasany_2026_sweeps.RATES]
             title = f"{dataset}, {lines[0].cases} {_plural('case', lines[0].cases)}" if k == 0 else ""
             body.append(
                 [
@@ -315,7 +315,7 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
                 ]
             )
         swept = [row for row in own if row["lr"] == 0.1 and row["lam"] == 0.01]
-        for share in s001_sweeps.SHARES:
+        for share in hasany_2026_sweeps.SHARES:
             found = [row for row in swept if row["share"] == share]
             if found:
                 one = line(found)
@@ -338,7 +338,7 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
             ["data set, network", "side of the mask", "Dice explained", "ratio"],
             [
                 [title, *(f"{v:g}" for v in values)]
-                for title, lines in paper.S001_MASK_SIZE.items()
+                for title, lines in paper.HASANY_2026_MASK_SIZE.items()
                 for values in lines
             ],
         ),
@@ -351,7 +351,7 @@ def _s001_sweeps(rows: Sequence[Row], settings: Settings, pictures: Mapping[str,
     return out
 
 
-def _s002(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
+def _hasany_2025(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     out = [
         "## A guided tour, table 1: five methods, and RISE with more masks",
         "Hasany, Petitjean and Mériaudeau 2025. RISE's times with fewer masks are read within one run.",
@@ -360,7 +360,7 @@ def _s002(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
             ["method", "threshold", "Dice explained", "ratio", "seconds"],
             [
                 [method, _threshold(t), *(f"{v:g}" for v in values)]
-                for method, t, *values in paper.S002_TABLE1
+                for method, t, *values in paper.HASANY_2025_TABLE1
             ],
         ),
     ]
@@ -370,17 +370,17 @@ def _s002(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
             _table(METHOD_HEAD, _method_lines(trends.of_dataset(rows, dataset))),
         ]
     out += [
-        _picture(pictures, "s002_maps", "Five methods (figure 2 of the paper)"),
+        _picture(pictures, "hasany_2025_maps", "Five methods (figure 2 of the paper)"),
         _picture(
             pictures,
-            "s002_masks",
+            "hasany_2025_masks",
             "RISE with 100, 500, 1000 and 2000 masks (figure 3); grey: not run with so many",
         ),
     ]
     return out
 
 
-def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
+def _rheude_2024(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
     quality = grouped([row for row in rows if row["part"] == "network"], "dataset")
     out = [
         "## Seg-HiRes-Grad CAM: figures and table 2",
@@ -390,7 +390,8 @@ def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
         ),
         "**Paper**, table 2: how good the networks are.",
         _table(
-            ["data set", "F1", "IoU"], [[name, f"{f1:g}", f"{iou:g}"] for name, f1, iou in paper.S003_TABLE2]
+            ["data set", "F1", "IoU"],
+            [[name, f"{f1:g}", f"{iou:g}"] for name, f1, iou in paper.RHEUDE_2024_TABLE2],
         ),
         "**Ours**, means over cases (of the photograph no truth is known):",
         _table(
@@ -418,7 +419,7 @@ def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
         body.append([dataset, method, pixels, str(len(found)), *values])
     out += [
         _table(["data set", "method", "pixel set", "cases", "inside", *CHANCE[:2], "near the pixel"], body),
-        _picture(pictures, "s003_sets", "Pixel sets: the whole image, the class, one pixel"),
+        _picture(pictures, "rheude_2024_sets", "Pixel sets: the whole image, the class, one pixel"),
         (
             "**Ours**, per block of the network (figures 7 and 8): mean share inside, and Dice with the prediction of the map at "
             "half its maximum. In brackets, what random maps with the same values hold inside (95th percentile)."
@@ -438,13 +439,13 @@ def _s003(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
             ["data set", "block", "stage", "inside: Seg-Grad-CAM", "Seg-HiRes", "Dice: Seg-Grad-CAM", "Seg-HiRes"],
             body,
         ),
-        _picture(pictures, "s003_layers", "Levels of the first case's network as rows, the deepest last (figure 8)"),
+        _picture(pictures, "rheude_2024_layers", "Levels of the first case's network as rows, the deepest last (figure 8)"),
     ]  # fmt: skip
     return out
 
 
-def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
-    keys = list(paper.S004_TABLE1)
+def _aabid_sicre(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path]) -> list[str]:
+    keys = list(paper.AABID_SICRE_TABLE1)
     body = []
     for (dataset, method), found in grouped(rows, "dataset", "method").items():
         values = [
@@ -468,7 +469,7 @@ def _s004(rows: Sequence[Row], settings: Settings, pictures: Mapping[str, Path])
             "behind EPG and MEPG, what random maps with the same values reach: mean and 95th percentile."
         ),
         "**Paper** (Oxford-IIIT Pet, an ImageNet classifier, Grad-CAM):",
-        _table(keys, [[f"{value:g}" for value in paper.S004_TABLE1.values()]]),
+        _table(keys, [[f"{value:g}" for value in paper.AABID_SICRE_TABLE1.values()]]),
         "**Ours** (of the photograph, the prediction stands in for the truth):",
         _table(["data set", "method", "maps", *keys, "1 - recall, box", "1 - recall, mask"], body),
     ]
@@ -488,7 +489,7 @@ def _left_out(settings: Settings) -> str:
     unswept = [name for name in ("photograph", "tissue") if name not in settings.sweep_datasets]
     if unswept:
         lines.append(f"In this run: the sweeps (MiSuRe, tables 3, 5 and 6) on {' and '.join(unswept)}.")
-    if min(settings.masks_tissue, settings.masks_head) < s002_table1.COUNTS[-1]:
+    if min(settings.masks_tissue, settings.masks_head) < hasany_2025_table1.COUNTS[-1]:
         lines.append(
             f"RISE with more than {settings.masks_tissue} masks on blocks, or {settings.masks_head} on the head: a pass in 3D "
             "takes long; `--full` runs all."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-S001_TABLE1 = {
+HASANY_2026_TABLE1 = {
     "Triangle (150 images), U-Net": [
         ("Seg-Grad-CAM", 0.05, 0.665, 27.38, 0.067),
         ("Seg-Grad-CAM", 0.1, 0.553, 16.86, 0.067),
@@ -34,10 +34,10 @@ S001_TABLE1 = {
 }
 """Method, threshold, Dice explained, perturbation ratio, seconds."""
 
-S001_TRIANGLE = S001_TABLE1["Triangle (150 images), U-Net"]
+HASANY_2026_TRIANGLE = HASANY_2026_TABLE1["Triangle (150 images), U-Net"]
 """The data set of which ours is a small copy."""
 
-S001_SWEEPS = {
+HASANY_2026_SWEEPS = {
     "table 2: Triangle, U-Net": (
         ((0.987, 0.977, 0.969), (0.987, 0.976, 0.965), (0.987, 0.976, 0.924)),
         ((0.961, 0.96, 0.927), (0.961, 0.96, 0.627), (0.961, 0.957, 0.232)),
@@ -58,7 +58,7 @@ S001_SWEEPS = {
 """Dice explained and perturbation ratio; rows lambda 0.001, 0.01, 0.1, columns learning rate 0.001, 0.01, 0.1.
 (The paper prints 2.749 as "2,749".)"""
 
-S001_MASK_SIZE = {
+HASANY_2026_MASK_SIZE = {
     "Triangle, U-Net": ((56, 0.975, 2.212), (112, 0.971, 1.56), (224, 0.965, 0.627)),
     "Synapse, U-Net": ((56, 0.769, 68.078), (112, 0.783, 49.478), (224, 0.797, 11.431)),
     "Synapse, TransUNet": ((56, 0.674, 67.807), (112, 0.729, 52.442), (224, 0.75, 12.742)),
@@ -66,7 +66,7 @@ S001_MASK_SIZE = {
 }
 """Side of the mask, Dice explained, perturbation ratio (table 6)."""
 
-S002_TABLE1 = [
+HASANY_2025_TABLE1 = [
     ("Seg-Grad-CAM", 0.05, 0.606, 3.47, 0.25),
     ("Seg-Grad-CAM", 0.1, 0.515, 2.403, 0.25),
     ("Seg-XRes-CAM", 0.05, 0.671, 1.788, 0.26),
@@ -86,7 +86,7 @@ S002_TABLE1 = [
 ]
 """COCO-2017 subset, DeepLabv3."""
 
-S003_TABLE2 = [("Cityscapes", 0.865, 0.774), ("OPG", 0.959, 0.921), ("KiTS23", 0.996, 0.993)]
+RHEUDE_2024_TABLE2 = [("Cityscapes", 0.865, 0.774), ("OPG", 0.959, 0.921), ("KiTS23", 0.996, 0.993)]
 """Data set, F1, IoU."""
 
-S004_TABLE1 = {"LE": 0.45, "MLE": 0.25, "EPG": 0.93, "MEPG": 0.76, "F1": 0.43, "MF1": 0.51}
+AABID_SICRE_TABLE1 = {"LE": 0.45, "MLE": 0.25, "EPG": 0.93, "MEPG": 0.76, "F1": 0.43, "MF1": 0.51}

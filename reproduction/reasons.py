@@ -45,130 +45,131 @@ _CHANCE = (
 )
 
 REASONS: dict[tuple[str, str], str] = {
-    ("s001-time-factor", ""): (
+    ("hasany-2026-time-factor", ""): (
         "RISE is faster here than where the paper timed it: masks go through the network in batches, where an image costs less "
         "than one alone, and in half the digits where that keeps their ranking. MiSuRe's steps depend on one another and run "
         "one by one, each forward and backward."
     ),
     # random maps
-    **{(f"s001-chance-{name}", ""): _CHANCE for name in ("sgc", "rise", "msr")},
-    **{(f"s002-chance-{name}", ""): _CHANCE for name in ("xres", "eigen", "ablation")},
-    ("s001-paper-sgc", "triangle"): (
+    **{(f"hasany-2026-chance-{name}", ""): _CHANCE for name in ("sgc", "rise", "msr")},
+    **{(f"hasany-2025-chance-{name}", ""): _CHANCE for name in ("xres", "eigen", "ablation")},
+    ("hasany-2026-paper-sgc", "triangle"): (
         "a map of the paper's ratio keeps so much of the canvas that it meets the three items by chance often enough. The paper's "
         "network and its maps are others; what this doubts is the number as a measure of where they lie."
     ),
     # MiSuRe, table 1
-    ("s001-msr-ratio-fair", "triangle"): (
+    ("hasany-2026-msr-ratio-fair", "triangle"): (
         "the order of magnitude comes from counting. Most of a RISE mask on these images is black canvas, which is in the mask "
         "but not in the image; counted alike, RISE keeps little more than the items. Seg-Grad-CAM keeps even less of what is "
         "not black, because it lies beside the object, and explains next to nothing."
     ),
-    ("s001-threshold-sgc", "triangle"): (
+    ("hasany-2026-threshold-sgc", "triangle"): (
         "at either threshold there is hardly any Dice to lose: Seg-Grad-CAM at this bottleneck lies beside the items. Averaging "
         "the gradient over positions cancels it: the highest value of Seg-Grad-CAM is {pooled} of that of Seg-HiRes-Grad-CAM, "
         "which multiplies before it sums, and the sign of what remains changes from image to image ({positive} of the cells "
         "are positive on average)."
     ),
-    ("s001-rise-best", "photograph"): (
+    ("hasany-2026-rise-best", "photograph"): (
         "RISE points at the head, without which this network finds no person (see the figure), and thresholds cut off suit and "
         "helmet. MSR begins with all of the person, which needs no dilation here."
     ),
-    ("s001-sgc-worst", "photograph"): (
+    ("hasany-2026-sgc-worst", "photograph"): (
         "the map of this bottleneck lies mostly on the person (see the table of blocks), who fills more than half of the image, while "
         "a threshold takes suit and helmet from RISE."
     ),
-    ("s001-msr-ratio", "photograph"): (
+    ("hasany-2026-msr-ratio", "photograph"): (
         "RISE at 0.4 keeps the head and little more, and pays with Dice. MSR keeps a Dice near 1 and prunes little: see the sweeps "
         "for what lambda does to that."
     ),
-    ("s001-msr-ratio-fair", "photograph"): (
+    ("hasany-2026-msr-ratio-fair", "photograph"): (
         "as above: RISE at 0.4 keeps the head and little more, and pays with Dice."
     ),
-    ("s001-rise-best", "tissue"): (
+    ("hasany-2026-rise-best", "tissue"): (
         "these blocks are tissue everywhere. RISE at 0.2 keeps nearly all of a block, and what little it hides costs Dice; MSR is "
         "optimised for Dice itself."
     ),
-    ("s001-msr-ratio", "tissue"): _FULL,
-    ("s001-msr-ratio-fair", "tissue"): _FULL,
-    ("s001-time", "tissue"): _BACKWARD,
-    ("s001-time", "head"): _BACKWARD,
-    ("s001-rise-best", "head"): (
+    ("hasany-2026-msr-ratio", "tissue"): _FULL,
+    ("hasany-2026-msr-ratio-fair", "tissue"): _FULL,
+    ("hasany-2026-time", "tissue"): _BACKWARD,
+    ("hasany-2026-time", "head"): _BACKWARD,
+    ("hasany-2026-rise-best", "head"): (
         "RISE at 0.2 and MSR are both near the ceiling: this network needs little more than the brain to find the brain."
     ),
-    ("s001-msr-ratio", "head"): _AIR + " For MSR against RISE see the table.",
-    ("s001-msr-ratio-fair", "head"): _AIR + " For MSR against RISE see the table.",
-    ("s001-threshold-sgc", "head"): _AIR,
-    ("s001-msr-below-one", "head"): (
+    ("hasany-2026-msr-ratio", "head"): _AIR + " For MSR against RISE see the table.",
+    ("hasany-2026-msr-ratio-fair", "head"): _AIR + " For MSR against RISE see the table.",
+    ("hasany-2026-threshold-sgc", "head"): _AIR,
+    ("hasany-2026-msr-below-one", "head"): (
         "nothing has to be added to the prediction's own pixels here (no dilation is needed): a brain differs from what surrounds "
         "it, unlike the organs of the paper, and is large."
     ),
     # MiSuRe, tables 2 to 6
-    ("s001-lr-high-ratio", "triangle"): _WEAK_LAMBDA + ".",
-    ("s001-lr-high-dice", "triangle"): _WEAK_LAMBDA + "; there the expense of Dice is seen too.",
-    ("s001-mask-ratio", ""): (
+    ("hasany-2026-lr-high-ratio", "triangle"): _WEAK_LAMBDA + ".",
+    ("hasany-2026-lr-high-dice", "triangle"): _WEAK_LAMBDA + "; there the expense of Dice is seen too.",
+    ("hasany-2026-mask-ratio", ""): (
         "the finest mask has the lowest ratio, as in the paper; the two coarser ones are nearly equal here."
     ),
     # A guided tour
-    ("s002-xres-dice", "triangle"): (
+    ("hasany-2025-xres-dice", "triangle"): (
         "neither keeps the items, so that the two differ by nothing that counts: pooled gradients cancel at this bottleneck (the "
         "highest value of Seg-Grad-CAM is {pooled} of that without pooling), in windows of two by two cells too."
     ),
-    ("s002-eigen-worst", "triangle"): (
+    ("hasany-2025-eigen-worst", "triangle"): (
         "a principal component has no sign of its own. Here it is turned to agree with the label's probability; published code "
         "takes it as the decomposition returns it. Turned the other way, the same maps explain a mean Dice of {turned_dice} (random maps "
         "of that area: up to {turned_chance}) at a ratio of {turned_ratio}. As they are turned here they keep more of the canvas than any other, and with it the items."
     ),
-    ("s002-ablation-best", "triangle"): (
+    ("hasany-2025-ablation-best", "triangle"): (
         "at one threshold or both Seg-Eigen-CAM explains more, because of how its sign is chosen (see there): turned the other way its mean Dice is "
         "{turned_dice}, and Seg-Ablation-CAM leads."
     ),
-    ("s002-rise-masks-dice", "triangle"): (
+    ("hasany-2025-rise-masks-dice", "triangle"): (
         "Dice is near its ceiling whatever the number of masks, as in the other paper's table for Triangle; what is left to see is "
         "the chance of a few images."
     ),
-    ("s002-eigen-worst", "photograph"): (
+    ("hasany-2025-eigen-worst", "photograph"): (
         "the person is what dominates this network's features, which know no other label, so that their first component is the "
         "person. Nor is Dice explained much of a test here: everything but the person explains a Dice of {rest_dice} (random maps of that area: up to {rest_chance}), since a black "
         "silhouette is enough for this network."
     ),
-    ("s002-xres-dice", "tissue"): _ONE_SIGN,
-    ("s002-eigen-worst", "tissue"): _ONE_SIGN + " Seg-Eigen-CAM needs no gradient and is never empty.",
-    ("s002-ablation-best", "tissue"): _ONE_SIGN + " Seg-Eigen-CAM needs no gradient and is never empty.",
-    ("s002-xres-ratio", "head"): _NOISE,
-    ("s002-eigen-worst", "head"): _NOISE + " Its Dice is the lowest.",
-    ("s002-rise-masks-ratio", "tissue"): (
+    ("hasany-2025-xres-dice", "tissue"): _ONE_SIGN,
+    ("hasany-2025-eigen-worst", "tissue"): _ONE_SIGN + " Seg-Eigen-CAM needs no gradient and is never empty.",
+    ("hasany-2025-ablation-best", "tissue"): _ONE_SIGN
+    + " Seg-Eigen-CAM needs no gradient and is never empty.",
+    ("hasany-2025-xres-ratio", "head"): _NOISE,
+    ("hasany-2025-eigen-worst", "head"): _NOISE + " Its Dice is the lowest.",
+    ("hasany-2025-rise-masks-ratio", "tissue"): (
         "RISE keeps nearly all of a block at 0.2, whatever the number of masks: the labels fill {object} of it on average, and the "
         "network reacts to whatever is hidden anywhere."
     ),
-    ("s002-rise-masks-dice", "tissue"): (
+    ("hasany-2025-rise-masks-dice", "tissue"): (
         "it keeps no less with more masks (see the ratio), so that there is no reason for Dice to fall."
     ),
-    ("s002-xres-ratio", "photograph"): (
+    ("hasany-2025-xres-ratio", "photograph"): (
         "one image decides here, and the two maps are alike: the ratio is lower at one threshold and higher at the other."
     ),
-    ("s002-rise-concentrated", "photograph"): (
+    ("hasany-2025-rise-concentrated", "photograph"): (
         "the map does get more concentrated (see the figure, and the falling ratios), but on the head, not on all of the person: "
         "the rest of the person becomes as dark as the background."
     ),
     # Seg-HiRes-Grad CAM
-    ("s003-inside", "photograph"): (
+    ("rheude-2024-inside", "photograph"): (
         "one image with one large person, who fills {object} of it: there is little room beside the object, and both maps lie "
         "mostly on it."
     ),
-    ("s003-layers-inside", "photograph"): "as above: one large object, on which both maps mostly lie.",
-    ("s003-emergence", ""): (
+    ("rheude-2024-layers-inside", "photograph"): "as above: one large object, on which both maps mostly lie.",
+    ("rheude-2024-emergence", ""): (
         "at the end of the decoder, what lies above half the maximum lies on the object, but much of the object stays below it: "
         "peaks count against a map in this Dice. The block before has fewer of them. Both are nearer to the prediction than all "
         "of the encoder."
     ),
     # Foreground metrics
-    ("s004-le", "triangle"): (
+    ("aabid-sicre-le", "triangle"): (
         "the object has three parts. Its box spans the square between them, which is easy to hit; its mask is three small items, of "
         "which the largest component of a map covers one at best. The paper's objects have one part each."
     ),
-    ("s004-le-recall", "triangle"): "as above: three parts in one box.",
-    ("s004-f1", "triangle"): "as above: three parts in one box.",
-    ("s004-le", ""): _WIDE,
-    ("s004-le-recall", ""): _WIDE,
-    ("s004-f1", ""): _WIDE,
+    ("aabid-sicre-le-recall", "triangle"): "as above: three parts in one box.",
+    ("aabid-sicre-f1", "triangle"): "as above: three parts in one box.",
+    ("aabid-sicre-le", ""): _WIDE,
+    ("aabid-sicre-le-recall", ""): _WIDE,
+    ("aabid-sicre-f1", ""): _WIDE,
 }

@@ -18,22 +18,22 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import aabid_sicre_table1
 import diagnostics
-import s001_sweeps
-import s001_table1
-import s002_table1
-import s003_figures
-import s004_table1
+import hasany_2025_table1
+import hasany_2026_sweeps
+import hasany_2026_table1
+import rheude_2024_figures
 import torch
 from common import DATASETS, Row, Settings, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS: tuple[ModuleType, ...] = (
-    s001_table1,
-    s001_sweeps,
-    s002_table1,
-    s003_figures,
-    s004_table1,
+    hasany_2026_table1,
+    hasany_2026_sweeps,
+    hasany_2025_table1,
+    rheude_2024_figures,
+    aabid_sicre_table1,
     diagnostics,
 )
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import hasany_2025_table1
+import hasany_2026_sweeps
 import paper
-import s001_sweeps
-import s002_table1
 from common import Row
-from s001_table1 import AREA, MSR
+from hasany_2026_table1 import AREA, MSR
 from summary import Line, Verdict, grouped, line, mean, more, number, ordered, paired
 
 SGC, HIRES = "Seg-Grad-CAM", "Seg-HiRes-Grad-CAM"
@@ -46,7 +46,7 @@ def beyond_chance(name: str, lines: Sequence[Line]) -> tuple[str, str, bool | No
 # -- MiSuRe, table 1 -----------------------------------------------------------------------------------
 
 
-def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
+def hasany_2026_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """Trends of table 1 and section 5.2."""
     rows = of_dataset(rows, dataset)
     areas = {
@@ -64,7 +64,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     out: list[Verdict] = []
 
     def say(key: str, claim: str, rule: str, holds: bool | None, evidence: str) -> None:
-        out.append(Verdict(f"s001-{key}", claim, rule, dataset, holds, evidence))
+        out.append(Verdict(f"hasany-2026-{key}", claim, rule, dataset, holds, evidence))
 
     def each(first: tuple, second: tuple, quantity: str, above: bool) -> str:
         sign = 1 if above else -1
@@ -145,7 +145,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     ):
         say(f"chance-{key}", *beyond_chance(name, found))
     if areas:
-        printed = {t: dice for method, t, dice, *_ in paper.S001_TRIANGLE if method == SGC}
+        printed = {t: dice for method, t, dice, *_ in paper.HASANY_2026_TRIANGLE if method == SGC}
         reached = {t: mean(row["chance_high"] for row in found) for t, found in areas.items()}
         say(
             "paper-sgc",
@@ -181,7 +181,7 @@ def s001_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
 # -- MiSuRe, tables 2 to 6 -----------------------------------------------------------------------------
 
 
-def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
+def hasany_2026_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """Trends of learning rate and lambda (tables 2 to 5) and of the size of the mask (table 6)."""
     rows = [row for row in of_dataset(rows, dataset) if row["size"]]
     if not rows:
@@ -189,11 +189,11 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     whole = grouped([row for row in rows if row["share"] == 1], "lr", "lam")
     ratio = {key: line(found).image for key, found in whole.items()}
     dice = {key: line(found).dice for key, found in whole.items()}
-    low, high, lambdas = s001_sweeps.RATES[0], s001_sweeps.RATES[-1], s001_sweeps.LAMBDAS
+    low, high, lambdas = hasany_2026_sweeps.RATES[0], hasany_2026_sweeps.RATES[-1], hasany_2026_sweeps.LAMBDAS
     out: list[Verdict] = []
 
     def say(key: str, claim: str, rule: str, holds: bool | None, evidence: str) -> None:
-        out.append(Verdict(f"s001-{key}", claim, rule, dataset, holds, evidence))
+        out.append(Verdict(f"hasany-2026-{key}", claim, rule, dataset, holds, evidence))
 
     slowest = grouped([row for row in rows if row["share"] == 1 and row["lr"] == low], "case")
     same = sum(len({row["image"] for row in found}) == 1 for found in slowest.values())
@@ -220,7 +220,8 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         f"{number(dice[high, 0.1])} and {number(dice[high, 0.01])}",
     )
     best = all(
-        more(min(ratio[rate, lam] for rate in s001_sweeps.RATES[:-1]), ratio[high, lam]) for lam in lambdas
+        more(min(ratio[rate, lam] for rate in hasany_2026_sweeps.RATES[:-1]), ratio[high, lam])
+        for lam in lambdas
     )
     say(
         "lr-high-best",
@@ -228,13 +229,13 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
         "for every lambda, the mean ratio at 0.1 below those at 0.001 and 0.01",
         best,
         "; ".join(
-            f"lambda {lam:g}: " + ", ".join(number(ratio[rate, lam]) for rate in s001_sweeps.RATES)
+            f"lambda {lam:g}: " + ", ".join(number(ratio[rate, lam]) for rate in hasany_2026_sweeps.RATES)
             for lam in lambdas
         ),
     )
     sizes = grouped([row for row in rows if row["lr"] == 0.1 and row["lam"] == 0.01], "share")
-    ratios = [line(sizes[share,]).image for share in s001_sweeps.SHARES]
-    dices = [line(sizes[share,]).dice for share in s001_sweeps.SHARES]
+    ratios = [line(sizes[share,]).image for share in hasany_2026_sweeps.SHARES]
+    dices = [line(sizes[share,]).dice for share in hasany_2026_sweeps.SHARES]
     say(
         "mask-ratio",
         "the ratio falls as the mask gets finer",
@@ -256,19 +257,19 @@ def s001_sweep(rows: Sequence[Row], dataset: str) -> list[Verdict]:
 # -- A guided tour, table 1 ----------------------------------------------------------------------------
 
 
-def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
+def hasany_2025_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """Trends of table 1 and figure 3."""
     rows = of_dataset(rows, dataset)
     by = grouped(rows, "method", "threshold")
     lines: dict[tuple, Line] = {key: line(found) for key, found in by.items()}
     if not lines or not all(one.cases for one in lines.values()):
         return []
-    cams, low, high = tuple(s002_table1.CAMS), *s002_table1.CAM_THRESHOLDS
+    cams, low, high = tuple(hasany_2025_table1.CAMS), *hasany_2025_table1.CAM_THRESHOLDS
     rises = [method for method, threshold in by if method.startswith("RISE") and threshold == 0.2]
     out: list[Verdict] = []
 
     def say(key: str, claim: str, rule: str, holds: bool | None, evidence: str) -> None:
-        out.append(Verdict(f"s002-{key}", claim, rule, dataset, holds, evidence))
+        out.append(Verdict(f"hasany-2025-{key}", claim, rule, dataset, holds, evidence))
 
     def both(first: str, second: str, quantity: str) -> str:
         return "; ".join(
@@ -337,7 +338,7 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     for name in cams[1:]:  # Seg-Grad-CAM is told of with the other paper's table
         found = tuple(lines[name, t] for t in (low, high))
         say(f"chance-{name.split('-')[1].lower()}", *beyond_chance(name, found))
-    ratios = {t: [lines[name, t].ratio for name in rises] for t in s002_table1.RISE_THRESHOLDS}
+    ratios = {t: [lines[name, t].ratio for name in rises] for t in hasany_2025_table1.RISE_THRESHOLDS}
     say(
         "rise-masks-ratio",
         "RISE: more masks lower the ratio",
@@ -380,7 +381,7 @@ def s002_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
 # -- Seg-HiRes-Grad CAM, figures -----------------------------------------------------------------------
 
 
-def s003_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
+def rheude_2024_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """What the figures show and the text says of them, in numbers."""
     rows = of_dataset(rows, dataset)
     sets = grouped([row for row in rows if row["part"] == "pixel sets"], "method", "pixels")
@@ -389,7 +390,7 @@ def s003_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     out: list[Verdict] = []
 
     def say(key: str, claim: str, rule: str, holds: bool | None, evidence: str) -> None:
-        out.append(Verdict(f"s003-{key}", claim, rule, dataset, holds, evidence))
+        out.append(Verdict(f"rheude-2024-{key}", claim, rule, dataset, holds, evidence))
 
     inside = {name: mean(row["inside"] for row in sets[name, "class"]) for name in (SGC, HIRES)}
     hits, total = paired(
@@ -458,7 +459,7 @@ def s003_pictures(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     return out
 
 
-def s003_medical(rows: Sequence[Row], datasets: Sequence[str]) -> list[Verdict]:
+def rheude_2024_medical(rows: Sequence[Row], datasets: Sequence[str]) -> list[Verdict]:
     """Whether the two methods differ more on medical images than on others."""
     gaps = {}
     for dataset in datasets:
@@ -474,7 +475,7 @@ def s003_medical(rows: Sequence[Row], datasets: Sequence[str]) -> list[Verdict]:
         return []
     return [
         Verdict(
-            "s003-medical",
+            "rheude-2024-medical",
             "on medical images the two differ strikingly, on natural images subtly",
             "share in the prediction: Seg-HiRes minus Seg-Grad-CAM larger on every medical data set than on the photograph",
             "all",
@@ -487,7 +488,7 @@ def s003_medical(rows: Sequence[Row], datasets: Sequence[str]) -> list[Verdict]:
 # -- Foreground metrics, table 1 -----------------------------------------------------------------------
 
 
-def s004_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
+def aabid_sicre_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     """Trends of table 1, for Seg-Grad-CAM and Seg-HiRes-Grad-CAM together."""
     rows = of_dataset(rows, dataset)
     if not rows:
@@ -498,7 +499,7 @@ def s004_table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     out: list[Verdict] = []
 
     def say(key: str, claim: str, rule: str, holds: bool | None, evidence: str) -> None:
-        out.append(Verdict(f"s004-{key}", claim, rule, dataset, holds, evidence))
+        out.append(Verdict(f"aabid-sicre-{key}", claim, rule, dataset, holds, evidence))
 
     def two(first: str, second: str) -> str:
         return f"{number(means[first])} and {number(means[second])}"

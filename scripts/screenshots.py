@@ -39,10 +39,10 @@ def take(name: str, sample: str, method: str, parameters: dict, unfolded: bool) 
     viewer.window.show()
     viewer.window.resize(*SIZE)
     if unfolded:
-        panel.parameters.expand(animate=False)
+        panel.fields.parameters.expand(animate=False)
     wait(lambda: panel.run_bar.run.isEnabled())
-    panel.method_box.choose(method)
-    panel.form.set_values(parameters)
+    panel.fields.method_box.choose(method)
+    panel.fields.form.set_values(parameters)
     panel.run()
     wait(lambda: not panel.run_bar.is_running and panel._all_shown())
     source = panel.layer

@@ -108,8 +108,8 @@ def run_panel(wait):
 
     def run(panel, method: str | None = None, **params) -> None:
         if method is not None:
-            panel.method_box.choose(method)
-        panel.form.set_values(params)
+            panel.fields.method_box.choose(method)
+        panel.fields.form.set_values(params)
         before = len(panel.viewer.layers)
         panel.run_bar.run.click()
         assert panel.run_bar.is_running

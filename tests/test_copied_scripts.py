@@ -287,11 +287,11 @@ def docks(viewer, stored, wait):
     def open_(name: str):
         _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
         panel.model_box.open(model.path, trust=True)
-        form = panel if hasattr(panel, "region_box") else panel.fields
+        form = panel.fields
         form.region_box.combo.setCurrentText("where")
-        if hasattr(form, "label_box"):
+        if form.label_box is not None:
             form.label_box.setCurrentText("object")
-        if hasattr(form, "truth_box"):
+        if form.truth_box is not None:
             form.truth_box.setCurrentText("true")
         wait(lambda: panel.model_box.entry.model is not None)
         return panel
@@ -323,9 +323,9 @@ def test_every_dock(viewer, docks, wait, tmp_path, run_scripts, monkeypatch):
 
     # explain, and its checks: where to save is asked, and a no is a no
     panel = docks("Explain")
-    panel.method_box.setCurrentIndex([m.name for m in panel._methods].index("seg-grad-cam"))
-    panel.score_box.setCurrentText("probability")
-    panel.seed_box.setValue(5)
+    panel.fields.method_box.setCurrentIndex([m.name for m in panel.fields.methods].index("seg-grad-cam"))
+    panel.fields.target_fields.score_box.setCurrentText("probability")
+    panel.fields.target_fields.seed_box.setValue(5)
     run(panel)
     run(panel, partial(panel.check, "other-seed"))
     QApplication.clipboard().setText("as before")

@@ -114,8 +114,8 @@ def test_tab_goes_only_to_what_is_seen(crowded, viewer, name):
     assert len(inside) > 4
     flat = [w for w in inside if w.visibleRegion().isEmpty() and not _scrolls(w)]
     assert not flat, [(type(w).__name__, w.toolTip()) for w in flat]
-    fold = panel.target if name == "Explain" else panel.fields.target
-    seed = panel.seed_box if name == "Explain" else panel.fields.target_fields.seed_box
+    fold = panel.fields.target
+    seed = panel.fields.target_fields.seed_box
     assert seed not in inside
     fold.expand(animate=False)
     assert seed in stops(window, panel.run_bar.run)
@@ -155,12 +155,12 @@ def test_labels_that_are_not_drawn_are_neither_ticked_nor_first(crowded, wait):
 
 def test_a_label_that_is_drawn_is_chosen_first(crowded, wait):
     panel = crowded("Explain")
-    wait(lambda: panel.label_box.currentText() == DRAWN[0])
-    panel.label_box.setCurrentText(LABELS[5])  # may be asked about all the same
+    wait(lambda: panel.fields.label_box.currentText() == DRAWN[0])
+    panel.fields.label_box.setCurrentText(LABELS[5])  # may be asked about all the same
     panel._look.ask()
-    assert panel.label_box.currentText() == LABELS[5]
-    index = panel.label_box.findText(LABELS[5])
-    assert "does not draw" in panel.label_box.itemData(index, Qt.ItemDataRole.ToolTipRole)
+    assert panel.fields.label_box.currentText() == LABELS[5]
+    index = panel.fields.label_box.findText(LABELS[5])
+    assert "does not draw" in panel.fields.label_box.itemData(index, Qt.ItemDataRole.ToolTipRole)
 
 
 def test_labels_of_a_prediction():

@@ -50,8 +50,8 @@ def slow_panel(viewer, open_panel, wait):
 
 
 def choose(panel, method: str, **params) -> None:
-    panel.method_box.choose(method)
-    panel.form.set_values(params)
+    panel.fields.method_box.choose(method)
+    panel.fields.form.set_values(params)
 
 
 def test_two_clicks_to_the_first_explanation(viewer, open_panel, wait, run_panel):
@@ -59,7 +59,7 @@ def test_two_clicks_to_the_first_explanation(viewer, open_panel, wait, run_panel
     panel = open_panel()
     assert panel.layer.name == "t1_head"
     assert panel.model_box.entry.card.name == "Brain extraction"
-    assert panel.label_box.currentText() == "brain"
+    assert panel.fields.label_box.currentText() == "brain"
     assert panel.method.name == "misure"
     wait(lambda: panel.run_bar.run.isEnabled())
     assert "forward" in panel.run_bar.estimate.text()
@@ -135,7 +135,7 @@ def test_the_same_numbers_as_in_python(viewer, triangle_panel, run_panel, method
     params = {"rise": {"masks": 40}, "misure": {"iterations": 8}, "seg-grad-cam": {"layer": "bottleneck"}}[
         method
     ]
-    triangle_panel.seed_box.setValue(3)
+    triangle_panel.fields.target_fields.seed_box.setValue(3)
     run_panel(triangle_panel, method, **params)
     ex = sx.explain(sx.load_model("triangle"), sx.read_image(TRIANGLE), "triangle", method, seed=3, **params)
     np.testing.assert_array_equal(viewer.layers[f"saliency #1 · {method}"].data, ex.map)
@@ -174,7 +174,7 @@ def test_the_script_of_a_drawn_region_reads_it_from_a_file(viewer, triangle_pane
     mask = np.zeros((112, 112), np.uint8)
     mask[20:90, 20:90] = 1
     viewer.add_labels(mask, name="where")
-    triangle_panel.region_box.combo.setCurrentText("where")
+    triangle_panel.fields.region_box.combo.setCurrentText("where")
     run_panel(triangle_panel, "seg-hires-grad-cam")
     assert triangle_panel.explanation.record.target["region"]["pixels"] == 4900
     code = triangle_panel.copy_as_python(tmp_path)
@@ -188,7 +188,7 @@ def test_shapes_are_regions(viewer, triangle_panel, run_panel):
     viewer.add_shapes(
         [np.array([[10, 10], [10, 40], [30, 40], [30, 10]])], shape_type="rectangle", name="box"
     )
-    triangle_panel.region_box.combo.setCurrentText("box")
+    triangle_panel.fields.region_box.combo.setCurrentText("box")
     run_panel(triangle_panel, "seg-hires-grad-cam")
     pixels = triangle_panel.explanation.record.target["region"]["pixels"]
     assert 550 <= pixels <= 651
@@ -201,7 +201,7 @@ def test_run_again_takes_the_settings_of_the_selected_result(viewer, triangle_pa
     viewer.layers.selection.active = viewer.layers["saliency #1 · rise"]
     triangle_panel.run_bar.again.click()
     wait(lambda: not triangle_panel.run_bar.is_running and triangle_panel._all_shown())
-    assert triangle_panel.form.values()["masks"] == 25
+    assert triangle_panel.fields.form.values()["masks"] == 25
     np.testing.assert_array_equal(viewer.layers["saliency #3 · rise"].data, first)
 
 
@@ -229,7 +229,7 @@ def test_models_that_do_not_fit_are_greyed_out(viewer, open_panel, wait):
     viewer.open_sample("napari-segxai", "astronaut")
     panel = open_panel()
     wait(lambda: panel.run_bar.run.isEnabled())
-    assert "person" in [panel.label_box.itemText(k) for k in range(panel.label_box.count())]
+    assert "person" in [panel.fields.label_box.itemText(k) for k in range(panel.fields.label_box.count())]
     items = panel.model_box.combo.model()
     for index, entry in enumerate(panel.model_box.entries):
         assert items.item(index).isEnabled() == (len(entry.card.channels) == 3)
@@ -245,8 +245,8 @@ def test_a_torchscript_model_offers_only_what_works(viewer, open_panel, wait, tm
     panel = open_panel()
     panel.model_box.open(tmp_path / "net.pt")
     wait(lambda: panel.run_bar.run.isEnabled())
-    items = panel.method_box.model()
-    for index, method in enumerate(panel._methods):
+    items = panel.fields.method_box.model()
+    for index, method in enumerate(panel.fields.methods):
         assert items.item(index).isEnabled() == ("network layers" not in method.needs)
     choose(panel, "seg-grad-cam")
     assert not panel.run_bar.run.isEnabled()
@@ -257,19 +257,19 @@ def test_a_torchscript_model_offers_only_what_works(viewer, open_panel, wait, tm
 def test_the_parameter_form_shows_bounds_and_resets(triangle_panel):
     panel = triangle_panel
     choose(panel, "rise")
-    panel.preset_box.setCurrentText("hasany")
-    values = panel.form.values()
+    panel.fields.preset_box.setCurrentText("hasany")
+    values = panel.fields.form.values()
     assert values["score"] == "dice"
     assert values["keep"] == pytest.approx(0.539828, abs=1e-6)
-    panel.reset.click()
-    assert panel.form.values()["score"] == "probability"
+    panel.fields.reset.click()
+    assert panel.fields.form.values()["score"] == "probability"
     choose(panel, "misure")
-    values = panel.form.values()
+    values = panel.fields.form.values()
     assert values["kernel"] is None
-    assert panel.form._fields["kernel"].widget.text() == "auto"
-    assert "default" in panel.form._fields["lam"].widget.toolTip()
-    panel.form.set_values({"kernel": 5})
-    assert panel.form.values()["kernel"] == 5
+    assert panel.fields.form._fields["kernel"].widget.text() == "auto"
+    assert "default" in panel.fields.form._fields["lam"].widget.toolTip()
+    panel.fields.form.set_values({"kernel": 5})
+    assert panel.fields.form.values()["kernel"] == 5
 
 
 def test_run_becomes_cancel_and_the_partial_result_stays(slow_panel, viewer, wait):
@@ -441,7 +441,7 @@ def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
     use_model(panel, sx.load_model(network, card=card(name=f"pick {id(network)}", grid={"size": [32, 32]})))
     wait(lambda: panel.run_bar.run.isEnabled())
     style = viewer.cursor.style
-    panel.region_box.pick.click()
+    panel.fields.region_box.pick.click()
     assert viewer.cursor.style != style
 
     class Event:
@@ -450,19 +450,19 @@ def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
 
     for callback in list(viewer.mouse_drag_callbacks):
         callback(viewer, Event())
-    assert panel.region_box.combo.currentText() == "object at 20, 10"
-    assert not panel.region_box.pick.isChecked()
+    assert panel.fields.region_box.combo.currentText() == "object at 20, 10"
+    assert not panel.fields.region_box.pick.isChecked()
     assert viewer.cursor.style == style
     run_panel(panel, "seg-hires-grad-cam", layer="look")
     assert panel.explanation.record.target["region"] == {"kind": "component", "at": [20, 10]}
 
 
 def test_escape_leaves_picking(viewer, triangle_panel):
-    triangle_panel.region_box.pick.click()
+    triangle_panel.fields.region_box.pick.click()
     before = len(viewer.mouse_drag_callbacks)
     [leave] = [function for key, function in viewer.keymap.items() if str(key) == "Escape"]
     leave(viewer)
-    assert not triangle_panel.region_box.pick.isChecked()
+    assert not triangle_panel.fields.region_box.pick.isChecked()
     assert len(viewer.mouse_drag_callbacks) == before - 1
 
 
@@ -475,13 +475,13 @@ def test_a_2d_model_on_a_volume_takes_the_slice_that_is_shown(viewer, open_panel
     use_model(panel, sx.load_model(network, card=card(name=f"flat {id(network)}", grid={"size": [32, 32]})))
     viewer.dims.set_current_step(0, 3)
     wait(lambda: panel.run_bar.run.isEnabled())
-    assert panel.inputs.isRowVisible(panel.slice_box)
+    assert panel.fields.inputs.isRowVisible(panel.fields.slice_box)
     run_panel(panel, "misure", iterations=0)
     prediction = next(layer for layer in viewer.layers if layer.name.startswith("prediction"))
     assert prediction.data[3].any()
     assert not prediction.data[[0, 1, 2, 4]].any()
     assert panel.explanation.record.slice == 3
-    panel.slice_box.setCurrentText("every slice")
+    panel.fields.slice_box.setCurrentText("every slice")
     run_panel(panel, "misure", iterations=0)
     assert panel.explanation.record.slice is None
     assert "4 of 5 slices" in panel.explanation.record.warnings[0]
@@ -491,8 +491,8 @@ def test_everything_is_in_reach_at_1280_by_800(viewer, open_panel, wait):
     viewer.window.resize(1280, 800)
     viewer.open_sample("napari-segxai", "t1_head")
     panel = open_panel()
-    panel.parameters.expand(animate=False)
-    panel.target.expand(animate=False)
+    panel.fields.parameters.expand(animate=False)
+    panel.fields.target.expand(animate=False)
     wait(lambda: panel.run_bar.run.isEnabled())
     QApplication.processEvents()
     assert panel.width() <= 360

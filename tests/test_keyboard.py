@@ -31,22 +31,24 @@ def slow_panel(viewer, open_panel, wait):
     network = Slow(patch_of(2))
     use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
     wait(lambda: panel.run_bar.run.isEnabled())
-    panel.method_box.choose("rise")
+    panel.fields.method_box.choose("rise")
     return panel
 
 
 @pytest.mark.parametrize("where", ["the dock", "the canvas"])
 def test_escape_cancels_a_run(slow_panel, viewer, wait, qtbot, where):
     panel = slow_panel
-    panel.form.set_values({"masks": 3000})
+    panel.fields.form.set_values({"masks": 3000})
     window = viewer.window._qt_window
     window.activateWindow()
     wait(window.isActiveWindow)
     panel.run_bar.run.click()
     wait(lambda: panel.run_bar.progress.value() > 0)
-    target = panel.seed_box if where == "the dock" else viewer.window._qt_viewer.canvas.native
+    target = (
+        panel.fields.target_fields.seed_box if where == "the dock" else viewer.window._qt_viewer.canvas.native
+    )
     if where == "the dock":
-        panel.target.expand(animate=False)
+        panel.fields.target.expand(animate=False)
     target.setFocus()
     QApplication.processEvents()
     qtbot.keyClick(target, Qt.Key.Key_Escape)
@@ -59,7 +61,7 @@ def test_escape_cancels_a_run(slow_panel, viewer, wait, qtbot, where):
 
 def test_the_commands_do_what_the_buttons_do(slow_panel, viewer, wait, command):
     panel = slow_panel
-    panel.form.set_values({"masks": 3000})
+    panel.fields.form.set_values({"masks": 3000})
     command("run")
     assert panel.run_bar.is_running
     wait(lambda: panel.run_bar.progress.value() > 0)
@@ -72,9 +74,9 @@ def test_the_commands_do_what_the_buttons_do(slow_panel, viewer, wait, command):
     command("toggle_map")
     assert saliency.visible
     command("pick")
-    assert panel.region_box.pick.isChecked()
+    assert panel.fields.region_box.pick.isChecked()
     command("pick")
-    assert not panel.region_box.pick.isChecked()
+    assert not panel.fields.region_box.pick.isChecked()
     command("show_in_3d")  # a flat map: said, and nothing happens
     assert viewer.dims.ndisplay == 2
 

@@ -75,16 +75,16 @@ def test_a_click_chooses_and_grey_methods_cannot_be(box, qtbot):
 
 
 def test_the_list_of_methods_lies_on_the_screen(triangle_panel):
-    triangle_panel.method_box.showPopup()
-    chooser = triangle_panel.method_box.chooser
+    triangle_panel.fields.method_box.showPopup()
+    chooser = triangle_panel.fields.method_box.chooser
     assert chooser.screen().availableGeometry().contains(chooser.geometry())
-    triangle_panel.method_box.hidePopup()
+    triangle_panel.fields.method_box.hidePopup()
 
 
 def test_the_page_of_a_method_is_rendered_and_does_not_block(triangle_panel, viewer):
     panel = triangle_panel
-    panel.help.click()
-    page = panel.help.page
+    panel.fields.help.click()
+    page = panel.fields.help.page
     assert page.isVisible()
     assert not page.isModal()
     html = page.text.toHtml()
@@ -92,9 +92,9 @@ def test_the_page_of_a_method_is_rendered_and_does_not_block(triangle_panel, vie
     text = page.text.toPlainText()
     assert "lambda / |M| sum |M|" in text  # the formula, as it was written
     assert "What did it need to see?" in text
-    panel.method_box.choose("rise")
-    panel.help.click()
-    assert panel.help.page is page
+    panel.fields.method_box.choose("rise")
+    panel.fields.help.click()
+    assert panel.fields.help.page is page
     assert "S(u) = 1 / (N p) sum_i f(x * M_i) M_i(u)" in page.text.toPlainText()
     assert QApplication.activeModalWidget() is None
     assert panel.run_bar.run.isEnabled()  # the dock can be used meanwhile
@@ -108,10 +108,14 @@ def test_what_needs_network_layers_is_grey_for_torchscript(viewer, open_panel, w
     panel = open_panel()
     panel.model_box.open(tmp_path / "net.pt")
     wait(lambda: panel.run_bar.run.isEnabled())
-    panel.method_box.showPopup()
-    grey = {i.data(0, Qt.ItemDataRole.UserRole) for i in panel.method_box.chooser._items() if i.isDisabled()}
+    panel.fields.method_box.showPopup()
+    grey = {
+        i.data(0, Qt.ItemDataRole.UserRole)
+        for i in panel.fields.method_box.chooser._items()
+        if i.isDisabled()
+    }
     assert grey == {m.name for m in all_methods() if "network layers" in m.needs}
-    panel.method_box.hidePopup()
+    panel.fields.method_box.hidePopup()
 
 
 @pytest.mark.parametrize("dock", ["Information flow", "Compare and evaluate", "Sweep parameters"])

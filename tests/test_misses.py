@@ -53,9 +53,9 @@ def test_a_map_of_a_miss_says_how_to_read_it(method):
 
 def test_what_is_named_answers_there():
     model, image = planted_model(), planted_image()
-    named = for_misses(model.has_layers)
+    named = for_misses(model.capabilities)
     assert named == ["counterfactual with preset appear", "seg-hires-grad-cam", "occlusion"]
-    assert for_misses(layers=False) == ["counterfactual with preset appear", "occlusion"]
+    assert for_misses({"gradients"}) == ["counterfactual with preset appear", "occlusion"]
     for one in named:
         method, _, preset = one.partition(" with preset ")
         found = sx.explain(model, image, missed(), method, **({"preset": preset} if preset else {}))

@@ -53,8 +53,8 @@ def quick(wait):
     """Press Run with the quickest method of all, and wait for every layer."""
 
     def run(panel) -> None:
-        names = [method.name for method in panel._methods]
-        panel.method_box.setCurrentIndex(names.index("vanilla-gradient"))
+        names = [method.name for method in panel.fields.methods]
+        panel.fields.method_box.setCurrentIndex(names.index("vanilla-gradient"))
         wait(lambda: panel.run_bar.run.isEnabled())
         panel.run_bar.run.click()
         wait(lambda: not panel.run_bar.is_running and panel._all_shown())

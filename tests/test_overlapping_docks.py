@@ -44,7 +44,7 @@ def test_the_prediction_is_shown_as_a_layer_for_every_label_once(viewer, open_wi
     panel = open_with("Explain")
     assert "labels may overlap" in panel.model_box.facts.text()
     for name in ("core", "whole"):
-        panel.label_box.setCurrentText(name)
+        panel.fields.label_box.setCurrentText(name)
         run_panel(panel, "vanilla-gradient")
         same = sx.explain(model, nested(), name, "vanilla-gradient")
         np.testing.assert_array_equal(panel.explanation.map, same.map)
@@ -59,9 +59,9 @@ def test_the_prediction_is_shown_as_a_layer_for_every_label_once(viewer, open_wi
 
 def test_a_picked_object_is_that_of_the_chosen_label(viewer, open_with, model, run_panel):
     panel = open_with("Explain")
-    panel.region_box._picked((9, 10))  # in all three
+    panel.fields.region_box._picked((9, 10))  # in all three
     for name in NAMES:
-        panel.label_box.setCurrentText(name)
+        panel.fields.label_box.setCurrentText(name)
         run_panel(panel, "vanilla-gradient")
         assert (panel.explanation.map != 0).sum() == panel.explanation.drawn(name).sum()
 

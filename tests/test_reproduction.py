@@ -71,20 +71,20 @@ def test_a_second_run_uses_what_is_kept_and_another_setting_does_not(scripts, wr
     said = []
     common = scripts["common"]
     settings = replace(common.Settings().quick(), datasets=("triangle",))
-    table = scripts["s004_table1"]
+    table = scripts["aabid_sicre_table1"]
     table.run(settings, common.Store(written / "results", say=said.append))
     assert not said
-    scripts["s001_table1"].run(
+    scripts["hasany_2026_table1"].run(
         replace(settings, iterations=5, images=1), common.Store(written / "results", say=said.append)
     )
-    assert [line.split(" ", 1)[1] for line in said] == ["s001_table1: triangle 0"]
+    assert [line.split(" ", 1)[1] for line in said] == ["hasany_2026_table1: triangle 0"]
     said.clear()
     table.run(settings, common.Store(written / "results", fresh=True, say=said.append))
     assert len(said) == settings.images
 
 
 def test_ratios_are_those_of_the_masks(kept):
-    rows = [row for row in kept("s002_table1") if row["dataset"] == "triangle"]
+    rows = [row for row in kept("hasany_2025_table1") if row["dataset"] == "triangle"]
     for row in rows:
         assert 0 <= row["image"] <= row["mask"] + 1e-6 <= 112 * 112 + 1
         assert row["dice"] is None or 0 <= row["dice"] <= 1
@@ -93,17 +93,17 @@ def test_ratios_are_those_of_the_masks(kept):
 
 
 def test_what_random_maps_reach_stands_beside_every_number(written, kept):
-    table = kept("s002_table1") + kept("s001_table1") + kept("s001_sweeps")
+    table = kept("hasany_2025_table1") + kept("hasany_2026_table1") + kept("hasany_2026_sweeps")
     for row in table:
         assert (row["chance"] is None) == (row["dice"] is None)
         assert row["chance"] is None or 0 <= row["chance"] <= row["chance_high"] <= 1
-    for row in kept("s003_figures"):
+    for row in kept("rheude_2024_figures"):
         if row.get("inside") is not None:
             assert 0 <= row["chance"] <= row["chance_high"] <= 1
-    for row in kept("s004_table1"):
+    for row in kept("aabid_sicre_table1"):
         for name in ("EPG", "MEPG"):
             assert row[name] is None or 0 <= row[f"{name} chance"] <= row[f"{name} chance_high"] <= 1
-    areas = kept("s001_table1_areas")
+    areas = kept("hasany_2026_table1_areas")
     assert {row["threshold"] for row in areas} == {0.05, 0.1, 0.2, 0.4, None}
     assert all(row["chance"] <= row["chance_high"] for row in areas)
     text = (written / "reproduction.md").read_text()
@@ -118,16 +118,20 @@ def test_what_random_maps_reach_stands_beside_every_number(written, kept):
 
 def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
     trends, methods = scripts["trends"], ("Seg-Grad-CAM", "RISE 110")
-    rows = [row for row in kept("s002_table1") if row["method"] in methods] + kept("s001_table1")
-    MSR = scripts["s001_table1"].MSR
+    rows = [row for row in kept("hasany_2025_table1") if row["method"] in methods] + kept(
+        "hasany_2026_table1"
+    )
+    MSR = scripts["hasany_2026_table1"].MSR
     for dice, high, wanted in (
         (0.9, 0.5, True),
         (0.5, 0.9, False),
         (0.5, 0.5 - 1e-6, False),
         (0.9, None, None),
     ):
-        found = trends.s001_table(changed(rows, MSR, dice=dice, chance=high, chance_high=high), "triangle")
-        [verdict] = [v for v in found if v.key == "s001-chance-msr"]
+        found = trends.hasany_2026_table(
+            changed(rows, MSR, dice=dice, chance=high, chance_high=high), "triangle"
+        )
+        [verdict] = [v for v in found if v.key == "hasany-2026-chance-msr"]
         assert verdict.holds is wanted
     line = scripts["summary"].line
     one = line([{"size": 1, "mask": 1, "image": 1, "dice": d, "chance": c, "chance_high": c} for d, c in
@@ -140,8 +144,8 @@ def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
 
 
 def test_a_low_learning_rate_prunes_nothing(scripts, kept):
-    found = scripts["trends"].s001_sweep(kept("s001_sweeps"), "triangle")
-    [verdict] = [v for v in found if v.key == "s001-lr-identical"]
+    found = scripts["trends"].hasany_2026_sweep(kept("hasany_2026_sweeps"), "triangle")
+    [verdict] = [v for v in found if v.key == "hasany-2026-lr-identical"]
     assert verdict.holds
 
 
@@ -151,12 +155,12 @@ def changed(rows, method, **values):
 
 def test_verdicts_of_table_one_follow_the_numbers(scripts, kept):
     rows = [
-        row for row in kept("s002_table1") if row["method"] in ("Seg-Grad-CAM", "RISE 110")
-    ] + kept("s001_table1")  # fmt: skip
-    table, MSR = scripts["trends"].s001_table, scripts["s001_table1"].MSR
+        row for row in kept("hasany_2025_table1") if row["method"] in ("Seg-Grad-CAM", "RISE 110")
+    ] + kept("hasany_2026_table1")  # fmt: skip
+    table, MSR = scripts["trends"].hasany_2026_table, scripts["hasany_2026_table1"].MSR
 
     def holds(rows, key):
-        [verdict] = [v for v in table(rows, "triangle") if v.key == f"s001-{key}"]
+        [verdict] = [v for v in table(rows, "triangle") if v.key == f"hasany-2026-{key}"]
         return verdict.holds
 
     for dice, wanted in ((1.1, True), (-0.1, False)):
@@ -175,24 +179,24 @@ def test_verdicts_of_table_one_follow_the_numbers(scripts, kept):
 def test_verdicts_of_the_other_tables_follow_the_numbers(scripts, kept):
     trends = scripts["trends"]
     for method, dice, key, wanted in (
-        ("Seg-Eigen-CAM", -1.0, "s002-eigen-worst", True),
-        ("Seg-Eigen-CAM", 2.0, "s002-eigen-worst", False),
-        ("Seg-Ablation-CAM", 2.0, "s002-ablation-best", True),
-        ("Seg-Ablation-CAM", -1.0, "s002-ablation-best", False),
-        ("Seg-XRes-CAM", 2.0, "s002-xres-dice", True),
-        ("Seg-XRes-CAM", -1.0, "s002-xres-dice", False),
+        ("Seg-Eigen-CAM", -1.0, "hasany-2025-eigen-worst", True),
+        ("Seg-Eigen-CAM", 2.0, "hasany-2025-eigen-worst", False),
+        ("Seg-Ablation-CAM", 2.0, "hasany-2025-ablation-best", True),
+        ("Seg-Ablation-CAM", -1.0, "hasany-2025-ablation-best", False),
+        ("Seg-XRes-CAM", 2.0, "hasany-2025-xres-dice", True),
+        ("Seg-XRes-CAM", -1.0, "hasany-2025-xres-dice", False),
     ):
-        found = trends.s002_table(changed(kept("s002_table1"), method, dice=dice), "triangle")
+        found = trends.hasany_2025_table(changed(kept("hasany_2025_table1"), method, dice=dice), "triangle")
         assert [v.holds for v in found if v.key == key] == [wanted]
     for inside, wanted in ((2.0, True), (-1.0, False)):
-        rows = kept("s003_figures")
+        rows = kept("rheude_2024_figures")
         rows = [{**r, "inside": inside} if r.get("method") == "Seg-HiRes-Grad-CAM" else r for r in rows]
-        found = trends.s003_pictures(rows, "triangle")
-        assert [v.holds for v in found if v.key == "s003-inside"] == [wanted]
+        found = trends.rheude_2024_pictures(rows, "triangle")
+        assert [v.holds for v in found if v.key == "rheude-2024-inside"] == [wanted]
     for error, wanted in ((-1.0, True), (2.0, False)):
-        rows = [{**row, "MLE": error} for row in kept("s004_table1")]
-        found = trends.s004_table(rows, "triangle")
-        assert [v.holds for v in found if v.key == "s004-le"] == [wanted]
+        rows = [{**row, "MLE": error} for row in kept("aabid_sicre_table1")]
+        found = trends.aabid_sicre_table(rows, "triangle")
+        assert [v.holds for v in found if v.key == "aabid-sicre-le"] == [wanted]
 
 
 def test_numbers_are_summarised_in_three_ways(scripts):

@@ -42,7 +42,7 @@ def test_the_newest_run_is_on_top_and_older_ones_step_back(viewer, triangle_pane
     assert drawn.visible
     # the same prediction is there already, even where the first run was stopped or its layer renamed otherwise
     assert sum(layer.metadata.get("segxai_role") == "prediction" for layer in viewer.layers) == 1
-    panel.seed_box.setValue(7)
+    panel.fields.target_fields.seed_box.setValue(7)
     run_panel(panel, "seg-grad-cam", layer="bottleneck")
     assert names(viewer)[-2] == "saliency #3 · seg-grad-cam · bottleneck · seed 7"
     assert len(set(names(viewer))) == len(viewer.layers)

@@ -289,7 +289,7 @@ def test_closing_while_running_is_safe(slow_panel, wait, viewer):
     panel.network.delay, training = 0.05, panel.network.training
     panel.run_bar.run.click()
     wait(lambda: panel.run_bar.progress.value() > 0)
-    job, layers = panel._job, list(viewer.layers)
+    job, layers = panel.tasks.running, list(viewer.layers)
     viewer.window.remove_dock_widget(panel)
     panel.deleteLater()
     wait(lambda: worker._running is None)

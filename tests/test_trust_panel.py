@@ -28,7 +28,7 @@ def checked(wait):
 
 
 def pick(panel, title: str) -> None:
-    menu = panel.checks_box.menu
+    menu = panel.fields.checks_box.menu
     menu.aboutToShow.emit()
     [action] = [action for action in menu.actions() if action.text().startswith(title)]
     action.trigger()
@@ -41,7 +41,7 @@ def of(viewer, role: str) -> list:
 def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
     viewer, triangle_panel, run_panel, checked, tmp_path
 ):
-    panel, box = triangle_panel, triangle_panel.checks_box
+    panel, box = triangle_panel, triangle_panel.fields.checks_box
     assert not box.button.isEnabled()
     assert box.isHidden()
     run_panel(panel, "seg-grad-cam")
@@ -82,7 +82,7 @@ def test_one_check_takes_the_place_of_its_last_verdict(triangle_panel, run_panel
     checked(triangle_panel, "Masked input")
     checked(triangle_panel, "More than the prediction")
     checked(triangle_panel, "Masked input")
-    texts = [line.text() for line in triangle_panel.checks_box.lines]
+    texts = [line.text() for line in triangle_panel.fields.checks_box.lines]
     assert ["More than" in texts[0], "Masked" in texts[1], len(texts)] == [True, True, 2]
 
 
@@ -104,7 +104,7 @@ def test_cancelling_keeps_what_was_checked_and_the_network_as_it_was(viewer, ope
     done = [row["check"] for row in panel.explanation.record.trust]
     assert done == EVERY[: len(done)]
     assert len(done) < len(EVERY)
-    assert len(panel.checks_box.lines) == len(done)
+    assert len(panel.fields.checks_box.lines) == len(done)
     assert "Cancelled" in panel.run_bar.status.text()
     for name, value in network.state_dict().items():
         assert (value == before[name]).all()
@@ -125,11 +125,11 @@ def test_a_stopped_explanation_says_why_it_cannot_be_checked(viewer, open_panel,
     pick(panel, "All checks")
     wait(lambda: not panel.run_bar.is_running)
     assert "stopped before its end" in panel.run_bar.status.text()
-    assert panel.checks_box.isHidden()
+    assert panel.fields.checks_box.isHidden()
 
 
 def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, run_panel, checked, qtbot):
-    panel, box = triangle_panel, triangle_panel.checks_box
+    panel, box = triangle_panel, triangle_panel.fields.checks_box
     source = viewer.layers.selection.active
     run_panel(panel, "seg-grad-cam")
     checked(panel, "Masked input")
@@ -175,6 +175,6 @@ def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, r
     again = ExplainDock(viewer)  # one that has run nothing itself
     qtbot.addWidget(again)
     select(new)
-    assert len(again.checks_box.lines) == 1
+    assert len(again.fields.checks_box.lines) == 1
     select(source)
-    assert again.checks_box.isHidden()
+    assert again.fields.checks_box.isHidden()

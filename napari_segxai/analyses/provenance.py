@@ -18,6 +18,7 @@ def facts_of_model(model: SegmentationModel) -> dict[str, Any]:
     return {
         "name": card.name,
         "source": model.source,
+        "path": None if model.path is None else str(model.path),
         "labels": list(card.labels),
         **_drawing(card),
         "sha256": model.sha256,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.explain.again import check_same_model, plan_again
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps
@@ -21,9 +22,6 @@ from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.spatial import Placement, place
 from napari_segxai.models.segmentation import SegmentationModel
-
-NOT_AGAIN = {("u-noise", "weights"): ""}
-"""Parameters of a method that a repetition must not take over: training would go on in the user's file, and change it."""
 
 
 class Tally:
@@ -85,32 +83,12 @@ class Subject:
         record = explanation.record
         if record.partial:
             raise UserError("the explanation was stopped before its end; run it to the end to check it.")
-        if model.sha256 != record.model["sha256"]:
-            raise UserError(
-                f"the explanation is of {record.model['name']} with other weights than {model.name} has now; give the "
-                "model that was explained."
-            )
-        if record.model.get("thresholds") != model.card.named_thresholds:
-            raise UserError(
-                f"the explanation is of labels drawn above other thresholds than those of {model.name}; give the model "
-                "that was explained."
-            )
+        check_same_model(explanation, model)
         target = _target_of(explanation, model, target)
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:
             slice = _fullest_slice(explanation, model, target)
-        job = ExplanationPlan.make(
-            model,
-            explanation.image,
-            target,
-            record.method,
-            seed=record.seed,
-            device=device or record.device,
-            slice=slice,
-            # Where it was not worth while with fewer digits, that need not be tried again.
-            precision="float32" if record.engine.get("precision") == "float32" else "auto",
-            **_again(record.method, record.parameters),
-        )
+        job = plan_again(explanation, model, target, device=device, slice=slice)
         return cls(explanation, model, target, job, place(model.card, explanation.image, slice))
 
     # -- what was found -------------------------------------------------------------------------------
@@ -223,10 +201,6 @@ class Subject:
                 yield question
             finally:
                 tally.passes += question.passes
-
-
-def _again(method: str, params: dict[str, Any]) -> dict[str, Any]:
-    return {name: NOT_AGAIN.get((method, name), value) for name, value in params.items()}
 
 
 def _target_of(explanation: Explanation, model: SegmentationModel, target: Target | None) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +14,7 @@ from napari_segxai.core.registry import Registry
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
+from napari_segxai.models.network import CAPABILITIES
 
 Run = Callable[[Question, Any], Steps[Finding]]
 
@@ -98,7 +99,7 @@ class Method:
     question
         What it answers, one of `QUESTIONS`.
     needs
-        Of "network layers", "gradients", "folder", "training".
+        Of "network layers" and "gradients", which a network is capable of or not (`Network.capabilities`), and "training".
     summary
         What its map says, in one sentence.
     unit
@@ -153,6 +154,10 @@ class Method:
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)
         worth = getattr(options, "score", "target")
         return unit.replace("{worth}", {"target": "{score}", "dice": "Dice"}.get(worth, worth))
+
+    def needs_of(self, options: Any) -> tuple[str, ...]:
+        """Return what it needs with these options, which may name a further method."""
+        return tuple(dict.fromkeys([*self.needs, *getattr(options, "needs", ())]))
 
     def answers_drawn_alone(self, options: Any) -> bool:
         """Tell whether it has an answer only where the label is drawn."""
@@ -268,13 +273,13 @@ def find_method(name: str) -> Method:
     return _known.find(name)
 
 
-def for_misses(layers: bool) -> list[str]:
+def for_misses(capabilities: Collection[str]) -> list[str]:
     """Name methods for a first look where the label is not drawn: made for it first, by what they say of themselves.
 
     Parameters
     ----------
-    layers
-        Whether the network's layers can be looked at.
+    capabilities
+        Of the network.
     """
     made = [
         f"{method.name} with preset {name}"
@@ -288,7 +293,7 @@ def for_misses(layers: bool) -> list[str]:
         method.name
         for method in first
         if not method.answers_drawn_alone(method.options())
-        and (layers or "network layers" not in method.needs)
+        and set(method.needs) & set(CAPABILITIES) <= set(capabilities)
     ]
 
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,11 @@ from napari_segxai.models.labelling import Labelling
 from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
 
+NETWORK_LAYERS, GRADIENTS = "network layers", "gradients"
+
+CAPABILITIES = (NETWORK_LAYERS, GRADIENTS)
+"""What a network may be able to do beside returning logits, in the words of `Method.needs`: be looked into, be differentiated."""
+
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
 
@@ -47,6 +52,8 @@ class Network:
         Where it came from, in words.
     path
         The folder or file that it was loaded from, if any.
+    capabilities
+        Of `CAPABILITIES`; by default all, but for TorchScript, whose modules take no hooks, so that network layers cannot be observed.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Network:
         *,
         source: str = "nn.Module given in a script",
         path: Path | None = None,
+        capabilities: Collection[str] | None = None,
     ):
         if not isinstance(module, nn.Module):
             raise UserError(
@@ -66,6 +74,10 @@ class Network:
         self.card = as_card(card)
         self.source = source
         self.path = path
+        usual = {GRADIENTS} if isinstance(module, torch.jit.ScriptModule) else CAPABILITIES
+        self.capabilities = frozenset(usual if capabilities is None else capabilities)
+        for word in self.capabilities.difference(CAPABILITIES):
+            raise UserError(f"a network cannot be capable of {word!r}; {nearest(word, CAPABILITIES)}")
         self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[
@@ -115,8 +127,27 @@ class Network:
 
     @property
     def has_layers(self) -> bool:
-        """Whether network layers can be observed: TorchScript modules take no hooks."""
-        return not isinstance(self.module, torch.jit.ScriptModule)
+        """Whether network layers can be observed."""
+        return NETWORK_LAYERS in self.capabilities
+
+    def require(self, needs: Iterable[str]) -> None:
+        """Refuse needs of which this network is not capable; words that are none of `CAPABILITIES` are not its matter.
+
+        Raises
+        ------
+        UserError
+            Saying what is lacking, and what to use.
+        """
+        for need in CAPABILITIES:
+            if need in needs and need not in self.capabilities:
+                raise UserError(f"{self.name} {self._lack(need)}, or load it as an nn.Module.")
+
+    def _lack(self, need: str) -> str:
+        reason = f"gives no {need}"
+        if need == NETWORK_LAYERS and isinstance(self.module, torch.jit.ScriptModule):
+            reason = "is a TorchScript model, whose network layers cannot be observed"
+        such = "misure or rise" if GRADIENTS in self.capabilities else "rise or occlusion"
+        return f"{reason}; use a method that needs none, such as {such}"
 
     @cached_property
     def sha256(self) -> str:
@@ -329,11 +360,7 @@ class Network:
         return self._trace(tensor)[1]
 
     def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]:
-        if not self.has_layers:
-            raise UserError(
-                f"{self.name} is a TorchScript model, whose network layers cannot be observed; use a method "
-                "that needs none, such as misure or rise, or load it as an nn.Module."
-            )
+        self.require((NETWORK_LAYERS,))
         key = tuple(tensor.shape[1:])
         if key not in self._layers:
             there = tensor.to(self.device)
@@ -380,7 +407,7 @@ class Network:
         Raises
         ------
         UserError
-            If there is none, with the nearest names; for a TorchScript model, always.
+            If there is none, with the nearest names; for a model that is not capable of "network layers", always.
         """
         return find_layer(name, self.example_layers, self.name, self.example_calls)
 

@@ -56,7 +56,9 @@ def load_model(
     if isinstance(source, SegmentationModel):
         if card is None:
             return source
-        return SegmentationModel(source.module, card, source=source.source, path=source.path)
+        return SegmentationModel(
+            source.module, card, source=source.source, path=source.path, capabilities=source.capabilities
+        )
     if isinstance(source, Mapping):
         raise UserError(
             "weights alone are no model; give the network itself, or a folder whose card names it."

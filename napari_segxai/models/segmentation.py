@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class SegmentationModel(Network):
         Where it came from, in words, for the record.
     path : Path, optional
         The folder or file that it was loaded from, if any.
+    capabilities
+        What methods can ask of the network: "network layers", "gradients". By default both; "gradients" alone for TorchScript.
 
     Raises
     ------
@@ -53,8 +55,9 @@ class SegmentationModel(Network):
         *,
         source: str = "nn.Module given in a script",
         path: Path | None = None,
+        capabilities: Collection[str] | None = None,
     ):
-        super().__init__(module, card, source=source, path=path)
+        super().__init__(module, card, source=source, path=path, capabilities=capabilities)
         dry_run(self)
         self.multiples = find_multiples(self)
 

@@ -71,9 +71,8 @@ class ExplanationPlan:
         found = find_method(method)
         options = found.make_options(params)
         model.label_index(target.label)
+        model.require(found.needs_of(options))
         if "network layers" in found.needs:
-            if not model.has_layers:
-                model.find_layer("bottleneck")  # raises, saying why and what to use
             for name in found.layer_parameters:
                 model.find_layer(getattr(options, name))
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= HIGHEST_SEED:

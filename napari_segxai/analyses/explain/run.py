@@ -216,7 +216,7 @@ def ask_of_misses(question: Question) -> str:
     """Say which methods answer where the label is not drawn: the end of a sentence, or "" where none would."""
     if question.is_elsewhere:
         return ""
-    *others, last = for_misses(question.model.has_layers)
+    *others, last = for_misses(question.model.capabilities)
     # Without a region, or with one that is found in the prediction, nobody has said where the label should be.
     unsaid = question.target.region is None or isinstance(question.target.region, Component)
     where = "choose the region where it should be and " if unsaid else ""

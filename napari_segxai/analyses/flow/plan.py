@@ -164,8 +164,7 @@ def fills(ablation: str) -> tuple[Fill, ...]:
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
-    if not model.has_layers:
-        model.find_layer("bottleneck")  # raises, saying why and what to use
+    model.require(("network layers",))
     if layers is None:
         found = model.outline
     elif layers == "all":

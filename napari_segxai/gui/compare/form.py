@@ -1,37 +1,29 @@
-"""What is asked of a comparison: the fields on the left of its dock. What they do is in compare_panel.py."""
+"""What is asked of a comparison: the fields on the left of its dock. What they do is in dock.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QWidget
-
+from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.checks_box import ChecksBox
-from napari_segxai.gui.widgets.fields import TargetFields, combo, device_box, plain_label, section
-from napari_segxai.gui.widgets.image_box import ImageBox
+from napari_segxai.gui.widgets.fields import combo, plain_label, section
 from napari_segxai.gui.widgets.method_list import MethodList
 from napari_segxai.gui.widgets.metric_list import MetricList
-from napari_segxai.gui.widgets.model_box import ModelBox
-from napari_segxai.gui.widgets.region_box import RegionBox
-from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.truth_box import TruthBox
 
 if TYPE_CHECKING:
     import napari.viewer
 
 
-class CompareForm(QWidget):
+class CompareForm(DockForm):
     """The fields scroll, the run bar is pinned below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
         """`check_costs` tells what checks of the chosen map would cost."""
-        super().__init__()
-        self.image_box = ImageBox(viewer)
-        self.model_box = ModelBox()
+        super().__init__(viewer)
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
-        self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
         self.truth_note = plain_label()
         self.truth_note.setWordWrap(True)
@@ -40,11 +32,7 @@ class CompareForm(QWidget):
         self.methods = MethodList()
         self.metrics = MetricList()
         self.metric_section = section("Metrics", self.metrics)
-        self.target_fields = TargetFields()
-        self.target = section("Target and seed", self.target_fields)
-        self.device_box, self.no_gpu = device_box()
 
-        self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Run the ticked methods, and measure every map.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this comparison again.")
         self.run_bar.again.hide()

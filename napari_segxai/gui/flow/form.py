@@ -1,23 +1,20 @@
-"""What is asked of an information flow: the fields on the left of its dock. What they do is in flow_panel.py."""
+"""What is asked of an information flow: the fields on the left of its dock. What they do is in dock.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton
 
 from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.gui.flow.label_list import LabelList
 from napari_segxai.gui.flow.layer_picker import LayerPicker
+from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
-from napari_segxai.gui.widgets.fields import TargetFields, beside, combo, device_box, plain_label, section
-from napari_segxai.gui.widgets.image_box import ImageBox
+from napari_segxai.gui.widgets.fields import beside, combo, plain_label, section
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
-from napari_segxai.gui.widgets.model_box import ModelBox
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
-from napari_segxai.gui.widgets.region_box import RegionBox
-from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.truth_box import TruthBox
 from napari_segxai.methods.registry import find_method
 
@@ -25,14 +22,12 @@ if TYPE_CHECKING:
     import napari.viewer
 
 
-class FlowForm(QWidget):
+class FlowForm(DockForm):
     """The fields scroll, the run bar is pinned below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
-        super().__init__()
+        super().__init__(viewer)
         self.methods = [find_method(name) for name in METHODS]
-        self.image_box = ImageBox(viewer)
-        self.model_box = ModelBox()
         self.method_box = MethodBox(self.methods, "Which map is made of every network layer.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.summary = plain_label()
@@ -40,15 +35,10 @@ class FlowForm(QWidget):
         self.summary.setMinimumWidth(60)
         self.label_list = LabelList()
         self.layer_picker = LayerPicker()
-        self.region_box = RegionBox(viewer)
         self.truth_box = TruthBox(viewer)
         self.form = ParameterForm()
         self.parameters = section("Parameters", self.form)
-        self.target_fields = TargetFields()
-        self.target = section("Target and seed", self.target_fields)
-        self.device_box, self.no_gpu = device_box()
 
-        self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Show every label at every network layer, from one forward pass.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this flow again.")
         self.run_bar.again.hide()

@@ -9,44 +9,38 @@ import napari.viewer
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
-from napari_segxai.gui.compare.dock import CompareDock
-from napari_segxai.gui.explain.dock import ExplainDock
-from napari_segxai.gui.flow.dock import FlowDock
-from napari_segxai.gui.sweep.dock import SweepDock
+from napari_segxai.gui.dock import Dock
 
-DOCKS = (ExplainDock, FlowDock, CompareDock, SweepDock)
 TILT = (10.0, -30.0, 70.0)
 """Angles of the camera from which a volume is seen to be one."""
 
 
 def run(viewer: napari.viewer.Viewer) -> None:
     """Press Run in the dock that is in use; without one, open Explain."""
-    panel = dock_in_use(viewer)
-    if panel is None:
+    dock = dock_in_use(viewer)
+    if dock is None:
         viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
-    elif panel.run_bar.is_running:
+    elif dock.run_bar.is_running:
         show_info("It is running already.")
-    elif panel.run_bar.run.isEnabled():
-        panel.run_bar.run.click()
+    elif dock.run_bar.run.isEnabled():
+        dock.run_bar.run.click()
     else:
-        show_info(panel.run_bar.estimate.text())
+        show_info(dock.run_bar.estimate.text())
 
 
 def cancel(viewer: napari.viewer.Viewer) -> None:
     """Stop what runs, in every dock."""
-    for panel in docks(viewer):
-        panel.run_bar.cancel()
+    for dock in docks(viewer):
+        dock.run_bar.cancel()
 
 
 def pick(viewer: napari.viewer.Viewer) -> None:
     """Wait for a shift-click on the object to explain, or stop waiting."""
-    panel = dock_in_use(viewer)
-    if panel is None:
+    dock = dock_in_use(viewer)
+    if dock is None:
         show_info("Open a dock of napari-segxai first: Plugins > SegXAI.")
         return
-    box = getattr(panel, "fields", panel)
-    if hasattr(box, "region_box"):
-        box.region_box.pick.click()
+    dock.fields.region_box.pick.click()
 
 
 def toggle_map(viewer: napari.viewer.Viewer) -> None:
@@ -70,19 +64,19 @@ def show_in_3d(viewer: napari.viewer.Viewer) -> None:
     viewer.scene.camera.angles = TILT
 
 
-def docks(viewer: napari.viewer.Viewer) -> list[Any]:
+def docks(viewer: napari.viewer.Viewer) -> list[Dock]:
     """Return the docks of this plugin."""
-    return [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, DOCKS)]
+    return [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, Dock)]
 
 
-def dock_in_use(viewer: napari.viewer.Viewer) -> Any | None:
+def dock_in_use(viewer: napari.viewer.Viewer) -> Dock | None:
     """Return the dock with the keyboard, else one that is seen, else any."""
     found = docks(viewer)
     focus = QApplication.focusWidget()
-    for panel in found:
-        if focus is not None and panel.isAncestorOf(focus):
-            return panel
-    return next((panel for panel in found if panel.isVisible()), found[0] if found else None)
+    for dock in found:
+        if focus is not None and dock.isAncestorOf(focus):
+            return dock
+    return next((dock for dock in found if dock.isVisible()), found[0] if found else None)
 
 
 def _map(viewer: napari.viewer.Viewer) -> Any | None:

@@ -59,7 +59,7 @@ def run(out: Path, *, headless: bool = False) -> None:
             return
         if panel.explanation is None:
             if panel.run_bar.run.isEnabled():
-                panel.form.set_values(PARAMETERS)
+                panel.fields.form.set_values(PARAMETERS)
                 panel.run()
             elif panel.model_box.problem:
                 timer.stop()

@@ -1,4 +1,4 @@
-"""The napari reader of NIfTI and FreeSurfer volumes, and of pictures that say how large their pixels are."""
+"""The napari reader of NIfTI and FreeSurfer volumes, of pictures that say how large their pixels are, and of saved results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai import io
+from napari_segxai.gui.viewer.opened import layers_of_saved
+from napari_segxai.io.results import is_result
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -16,6 +18,8 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
     """Return the reader for one path or a list of them, or None if one of them is not ours."""
     paths = _as_list(path)
+    if paths and all(is_result(one) for one in paths):
+        return read_results
     return read_volumes if paths and all(_ours(one) for one in paths) else None
 
 
@@ -40,6 +44,22 @@ def read_volumes(path: Paths) -> list[LayerData]:
             image.array, name=Path(one).name, intent=image.header["intent"]
         )
         layers += layers_from_image(image, "labels" if labels else "image")
+    return layers
+
+
+def read_results(path: Paths) -> list[LayerData]:
+    """Read folders of results, or the record.json in them, as the layers that the results had.
+
+    The image that was explained is among them, below, if its file is still there and no layer of the viewer shows it.
+
+    Raises
+    ------
+    UserError
+        If a folder was saved by another version or was changed since, or what it holds has no layers.
+    """
+    layers: list[LayerData] = []
+    for one in _as_list(path):
+        layers += layers_of_saved(one)
     return layers
 
 

@@ -1,40 +1,32 @@
-"""What is asked of a sweep: the fields on the left of its dock. What they do is in sweep_panel.py."""
+"""What is asked of a sweep: the fields on the left of its dock. What they do is in dock.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QWidget
-
 from napari_segxai.analyses.compare.plan import METRICS
 from napari_segxai.analyses.sweep.values import can_be_swept
+from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.sweep.grid import GridBox
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
-from napari_segxai.gui.widgets.fields import TargetFields, beside, combo, device_box, section
-from napari_segxai.gui.widgets.image_box import ImageBox
+from napari_segxai.gui.widgets.fields import beside, combo, section
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
 from napari_segxai.gui.widgets.metric_list import MetricList
-from napari_segxai.gui.widgets.model_box import ModelBox
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
-from napari_segxai.gui.widgets.region_box import RegionBox
-from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.methods.registry import Method, all_methods
 
 if TYPE_CHECKING:
     import napari.viewer
 
 
-class SweepForm(QWidget):
+class SweepForm(DockForm):
     """The fields scroll, the run bar is pinned below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
-        super().__init__()
+        super().__init__(viewer)
         self.methods = [m for m in all_methods() if any(map(can_be_swept, m.parameters))]
-        self.image_box = ImageBox(viewer)
-        self.model_box = ModelBox()
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
-        self.region_box = RegionBox(viewer)
         self.method_box = MethodBox(self.methods, "The method whose parameters are swept.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.grid_box = GridBox()
@@ -43,11 +35,7 @@ class SweepForm(QWidget):
         self.metrics = MetricList(controls=False)
         self.metrics.tree.tick(METRICS)
         self.metric_section = section("Metrics", self.metrics)
-        self.target_fields = TargetFields()
-        self.target = section("Target and seed", self.target_fields)
-        self.device_box, self.no_gpu = device_box()
 
-        self.run_bar = RunBar()
         self.run_bar.run.setToolTip("Explain and measure with every combination of the values.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this sweep again.")
         self.run_bar.again.hide()

@@ -1,4 +1,4 @@
-"""What happens to links to the viewer and to a running job when a dock is closed."""
+"""What a dock leaves behind when it is closed: links to the viewer, and tasks in the worker thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.viewer import layers, runs
 
@@ -52,27 +54,81 @@ def _disconnect(
             layer.events.name.disconnect(rename)
 
 
-def stop_when_gone(
-    widget: QWidget,
-    closed: dict[str, bool],
-    running: Callable[[], worker.WorkerTask | None],
-    viewer: napari.viewer.Viewer,
-) -> None:
-    """Stop the job of a widget that is gone; what it found until then is shown."""
-    widget.destroyed.connect(partial(_stop, closed, running, ref(viewer)))
+class Tasks:
+    """The tasks of a dock: the one that it shows the progress of, and those in the background. All end with the dock.
+
+    Parameters
+    ----------
+    viewer
+        Gets what was found until the dock was closed.
+
+    Attributes
+    ----------
+    running
+        The task whose progress is shown; None when there is none.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        self._viewer = ref(viewer)
+        self._background: set[worker.WorkerTask] = set()
+        self.running: worker.WorkerTask | None = None
+        self._closed = False
+
+    def run(
+        self,
+        make: Callable[[], Steps[Any]],
+        on_step: Callable[[Step], None],
+        done: Callable[[worker.Outcome], None],
+        on_look: Callable[[Any], None] | None = None,
+    ) -> bool:
+        """Run a task; return whether it has to wait for another one to end. See `worker.WorkerTask`."""
+
+        def ended(outcome: worker.Outcome) -> None:
+            self.running = None
+            done(outcome)
+
+        self.running = worker.WorkerTask(make, on_step, ended, on_look, self._viewer)
+        worker.start(self.running)
+        return worker.is_waiting(self.running)
+
+    def in_background(self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]) -> bool:
+        """Run a task whose progress nobody sees; return whether it has to wait for another one to end."""
+
+        def ended(outcome: worker.Outcome) -> None:
+            self._background.discard(task)
+            done(outcome)
+
+        task = worker.WorkerTask(make, lambda _: None, ended, viewer=self._viewer)
+        self._background.add(task)
+        worker.start(task)
+        return worker.is_waiting(task)
+
+    def is_closed(self) -> bool:
+        """Return whether the dock is gone."""
+        return self._closed
+
+    def cancel(self) -> None:
+        """Stop the running task before its next pass; what it found so far is kept."""
+        if self.running is not None:
+            self.running.cancel()
+
+    def end(self, *_: object) -> None:
+        """Stop everything, since the dock is gone; what the running task found until then is shown."""
+        self._closed = True
+        for task in tuple(self._background):
+            task.abandon()
+        if self.running is not None:
+            self.running.abandon()
+            self.running.on_done = partial(_keep, self._viewer)
 
 
-def _stop(
-    closed: dict[str, bool], running: Callable[[], worker.WorkerTask | None], viewer: ref[Any], *_: object
-) -> None:
-    closed["closed"] = True
-    if (job := running()) is not None:
-        job.abandon()
-        job.on_done = partial(keep, viewer)
-
-
-def keep(viewer: ref[Any], outcome: worker.Outcome) -> None:
-    """Add what a job found until its dock was closed, if the viewer is still there."""
-    alive = viewer()
-    if alive is not None and layers.is_open(alive) and isinstance(outcome.result, Explanation):
-        layers.add_layers(alive, outcome.result, runs.new_run(alive, outcome.result))
+def _keep(viewer: ref[Any], outcome: worker.Outcome) -> None:
+    """Add what a task found until its dock was closed, if the viewer is still there."""
+    alive, found = viewer(), outcome.result
+    if alive is None or not layers.is_open(alive):
+        return
+    explanations = [found] if isinstance(found, Explanation) else []
+    if isinstance(found, Comparison):
+        explanations = list(found.explanations.values())
+    for explanation in explanations:
+        layers.add_layers(alive, explanation, runs.new_run(alive, explanation))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ MAP_ALONE = frozenset({"saliency", "prediction"})
 def show(
     viewer: ViewerModel,
     explanation: Explanation,
-    closed: Mapping[str, bool],
+    is_closed: Callable[[], bool],
     *,
     about: str | None = None,
     roles: frozenset[str] | None = None,
@@ -36,8 +36,8 @@ def show(
 
     Parameters
     ----------
-    closed
-        Its "closed" says whether the dock is gone.
+    is_closed
+        Says whether the dock is gone.
     about
         In the names; what tells this run from the others by default.
     roles
@@ -56,7 +56,7 @@ def show(
     active = viewer.layers.selection.active
 
     def add_one() -> None:
-        if not waiting or closed["closed"] or not layers.is_open(viewer):
+        if not waiting or is_closed() or not layers.is_open(viewer):
             waiting.clear()
             if not layers.is_open(viewer):
                 return

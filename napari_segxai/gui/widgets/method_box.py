@@ -102,13 +102,19 @@ class MethodBox(QComboBox):
         super().hidePopup()
 
 
+LACKS = {
+    "network layers": "needs network layers, which TorchScript models do not show",
+    "gradients": "needs gradients, which this model does not give",
+}
+"""What is said of a method that needs what a model is not capable of."""
+
+
 def why_not(method: Method, card: ModelCard | None, model: SegmentationModel | None) -> str:
     """Say why a method does not fit a model, which may not be loaded yet; "" where it does."""
     if card is not None and card.spatial_dims not in method.spatial_dims:
         return f"works in {' and '.join(f'{n}D' for n in method.spatial_dims)} alone"
-    if model is not None and not model.has_layers and "network layers" in method.needs:
-        return "needs network layers, which TorchScript models do not show"
-    return ""
+    lacking = {} if model is None else {n: why for n, why in LACKS.items() if n not in model.capabilities}
+    return next((why for need, why in lacking.items() if need in method.needs), "")
 
 
 class MethodChooser(QDialog):

@@ -89,6 +89,12 @@ class Options:
         return method, method.make_options(read_parameters(self.parameters))
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What the wrapped method needs of the network."""
+        method, own = self.wrapped
+        return method.needs_of(own)
+
+    @property
     def looks_inside(self) -> bool:
         """Whether the wrapped method does."""
         method, own = self.wrapped

@@ -5,16 +5,16 @@ The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which
 
 from __future__ import annotations
 
+import hasany_2025_table1
 import numpy as np
-import s002_table1
 from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, dice_by_chance, firsts
-from paper import S001_TRIANGLE
+from paper import HASANY_2026_TRIANGLE
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
 
-NAME = "s001_table1"
+NAME = "hasany_2026_table1"
 MSR = "MiSuRe (MSR)"
 AREA = "random maps as large as the paper's"
 
@@ -26,7 +26,7 @@ def run(settings: Settings, store: Store) -> list[Row]:
     rows = []
     for case in found:
         asked, is_shown = {"iterations": settings.iterations}, case.key in shown
-        others = s002_table1.rows_of(case, settings, store, is_shown)
+        others = hasany_2025_table1.rows_of(case, settings, store, is_shown)
         names = ("Seg-Grad-CAM", f"RISE {case.masks}")
         rows += [row for row in others if row["method"] in names]
         keep = store if is_shown else None
@@ -41,7 +41,7 @@ def _at_the_papers_areas(case: Case) -> list[Row]:
     """Measure random maps as large as the paper's, in pixels per pixel of the object."""
     size, pixels = int(case.predicted().sum()), int(np.prod(case.image.spatial_shape))
     masks = {}
-    for method, threshold, _, ratio, _ in S001_TRIANGLE if size else ():
+    for method, threshold, _, ratio, _ in HASANY_2026_TRIANGLE if size else ():
         mask = np.zeros(pixels)
         mask[: min(pixels, round(ratio * size))] = 1
         masks[method, threshold] = mask.reshape(case.image.spatial_shape)
@@ -54,7 +54,7 @@ def _at_the_papers_areas(case: Case) -> list[Row]:
             "ratio": ratio,
             **found[method, threshold],
         }
-        for method, threshold, _, ratio, _ in (S001_TRIANGLE if size else ())
+        for method, threshold, _, ratio, _ in (HASANY_2026_TRIANGLE if size else ())
     ]
 
 

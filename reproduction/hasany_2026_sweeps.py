@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 from common import Case, Row, Settings, Store, cases, dice_by_chance
-from s001_table1 import as_row, misure_job
+from hasany_2026_table1 import as_row, misure_job
 
 from napari_segxai.analyses.explain.run import explanations_steps
 from napari_segxai.core.progress import finish
 
-NAME = "s001_sweeps"
+NAME = "hasany_2026_sweeps"
 RATES = (0.001, 0.01, 0.1)
 LAMBDAS = (0.001, 0.01, 0.1)
 SHARES = (0.25, 0.5, 1.0)

@@ -14,7 +14,7 @@ import napari_segxai as sx
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.metrics.functional.localization import energy_inside, f_score, iou
 
-NAME = "s003_figures"
+NAME = "rheude_2024_figures"
 METHODS = {"Seg-Grad-CAM": "seg-grad-cam", "Seg-HiRes-Grad-CAM": "seg-hires-grad-cam"}
 NEAR = 1 / 8
 """Radius around the pixel of the pixel set "point", as a share of the image's longest side."""

@@ -12,7 +12,7 @@ from common import DEVICE, Case, Row, Settings, Store, cases, level
 
 import napari_segxai as sx
 
-NAME = "s004_table1"
+NAME = "aabid_sicre_table1"
 METHODS = {"Seg-Grad-CAM": "seg-grad-cam", "Seg-HiRes-Grad-CAM": "seg-hires-grad-cam"}
 METRICS = {
     "LE": "localisation-error-box",

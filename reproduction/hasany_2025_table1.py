@@ -13,7 +13,7 @@ from common import BASELINE, Case, Row, Settings, Store, cases, firsts, masked
 from napari_segxai.core.arrays import unit
 from napari_segxai.metrics.functional.localization import energy_inside
 
-NAME = "s002_table1"
+NAME = "hasany_2025_table1"
 CAMS = {
     "Seg-Grad-CAM": "seg-grad-cam",
     "Seg-XRes-CAM": "seg-xres-cam",

@@ -1,0 +1,380 @@
+"""What every dock widget of the plugin has: an image, a model and a region, a run bar, and the task that Run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QWidget
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.target import Region, Target
+from napari_segxai.gui.models.labels_present import LabelLook
+from napari_segxai.gui.script.copying import copy_script
+from napari_segxai.gui.viewer import watching
+from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
+from napari_segxai.gui.viewer.lifetime import Tasks, connect_until_gone
+from napari_segxai.gui.viewer.shown import Shown
+from napari_segxai.gui.widgets.fields import mark_absent, offer_labels
+from napari_segxai.gui.widgets.run_bar import estimate, learn_speed
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image as ImageLayer
+
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
+    from napari_segxai.core.image import Image
+    from napari_segxai.gui.script.files import ScriptFiles
+    from napari_segxai.gui.worker import Outcome
+    from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.segmentation import SegmentationModel
+
+WAITING = "waiting for another explanation to end"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked; it is kept with the result, so that a script can be written of it.
+
+    Attributes
+    ----------
+    plan
+        The checked plan of the analysis.
+    source
+        The image layer; it may be gone by now.
+    form
+        What else the form said, and the plan does not hold.
+    notes
+        What the task leaves beside its result.
+    """
+
+    plan: Any
+    source: ref[ImageLayer]
+    form: Mapping[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Dock(QWidget):
+    """Base of the four docks.
+
+    A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `refresh`.
+    It fills in `plan`, `_steps`, `_on_done` and, where they differ, the other methods below "what a dock fills in".
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose layers are offered and to which results are added.
+
+    Attributes
+    ----------
+    fields
+        The form. It has an `image_box`, a `model_box`, a `region_box`, a `device_box`, `target_fields` and a
+        `run_bar`; most have a `label_box`, some a `truth_box`.
+    tasks
+        What the dock has given to the worker thread.
+    request
+        What the result that is shown was asked; None before there is one.
+    """
+
+    fields: Any
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        self.viewer = viewer
+        self.tasks = Tasks(viewer)
+        self.request: Request | None = None
+        self.sides: Sides | None = None
+        self._was_shown = False
+
+    def set_up(self, fields: Any, results: QWidget | None = None, width: int = 0) -> None:
+        """Lay the dock out, and connect what all docks have.
+
+        Parameters
+        ----------
+        fields
+            The form.
+        results
+            What is shown to the right of the form, in a dock that is wide and low.
+        width
+            Of the form of such a dock, in pixels.
+        """
+        self.fields = fields
+        self.image_box, self.model_box, self.run_bar = fields.image_box, fields.model_box, fields.run_bar
+        if results is None:
+            layout = QHBoxLayout(self)  # napari would add a stretch to a vertical one
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.addWidget(fields)
+        else:
+            self.sides = Sides(self, fields, self.run_bar, results, width)
+        self._look = LabelLook(self, self._tell_present)
+        self._connect_fields()
+        self.run_bar.run_clicked.connect(self.run)
+        self.run_bar.cancel_clicked.connect(self.tasks.cancel)
+        self.run_bar.copy_clicked.connect(self.copy_as_python)
+        self.follow(*watching.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
+        self.destroyed.connect(self.tasks.end)
+
+    def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:
+        """Call functions at events of the viewer until the dock is gone; `links` are pairs of an event and a function."""
+        connect_until_gone(self, links)
+
+    def refresh(self) -> None:
+        """Offer what the viewer has; call it when everything is connected."""
+        self.image_box.refresh()
+        self._on_theme()
+
+    def sizeHint(self) -> QSize:
+        """A dock with results is wide, and about half as high as a small screen."""
+        return super().sizeHint() if self.sides is None else QSize(1200, HEIGHT)
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        return self.image_box.layer
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The card of the chosen model."""
+        entry = self.model_box.entry
+        return entry.card if entry is not None else None
+
+    @property
+    def model_if_loaded(self) -> SegmentationModel | None:
+        """The chosen model; None while it is not loaded."""
+        entry = self.model_box.entry
+        return entry.model if entry is not None else None
+
+    def image(self) -> Image:
+        """Return the chosen layer as an image, at the time point that is shown.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it is no image.
+        """
+        return self.shown().image
+
+    def shown(self) -> Shown:
+        """Return what of the chosen layer is explained, where the viewer is."""
+        return self.image_box.shown(self.card)
+
+    def loaded_model(self) -> SegmentationModel:
+        """Return the chosen model.
+
+        Raises
+        ------
+        UserError
+            If it cannot be used, or not yet.
+        """
+        if self.model_box.problem:
+            raise UserError(self.model_box.problem)
+        model = self.model_if_loaded
+        if model is None:
+            raise UserError("Loading the model…")
+        return model
+
+    def target(self, region: Region = None) -> Target:
+        """Return the target that the form describes, in this region."""
+        fields = self.fields.target_fields
+        return Target(
+            self.fields.label_box.currentText(),
+            region=region,
+            score=fields.score_box.currentText(),  # type: ignore[arg-type]
+            reduction=fields.reduction_box.currentText(),  # type: ignore[arg-type]
+        )
+
+    def network_layers(self) -> list[str]:
+        """Return the names of the network layers of the chosen model, if it is loaded and has any."""
+        model = self.model_if_loaded
+        return [one.name for one in model.network_layers()] if model is not None and model.has_layers else []
+
+    # -- what a dock fills in -----------------------------------------------------------------------------
+
+    def plan(self) -> Any:
+        """Return what the form describes, checked.
+
+        Raises
+        ------
+        UserError
+            Saying what is missing or does not fit.
+        """
+        raise NotImplementedError
+
+    _on_look: Callable[[Any], None] | None = None
+    """Shows what a run has found so far."""
+
+    def _steps(self, request: Request) -> Steps[Any]:
+        """Return the steps of a run; they are made, and run, in the worker thread."""
+        raise NotImplementedError
+
+    def _explanation_plan(self, plan: Any) -> ExplanationPlan:
+        """Return an explanation of the plan: its image is kept, and its passes cost as much as any other's."""
+        return plan
+
+    def _form_values(self) -> dict[str, Any]:
+        """Return what of the form the script needs, and the plan does not hold."""
+        return {}
+
+    def _on_done(self, request: Request, outcome: Outcome) -> None:
+        """Show what a run has found, and say how it ended."""
+        raise NotImplementedError
+
+    def _script(self) -> Callable[[ScriptFiles], str]:
+        """Return what writes the script that makes the shown result again; see `copy_script`."""
+        raise NotImplementedError
+
+    def _cost(self) -> str:
+        """Return what Run would cost; raises UserError where it cannot be pressed."""
+        plan = self.plan()
+        return self.estimate(plan, plan.passes)
+
+    def _set_model(self, card: ModelCard | None, model: SegmentationModel | None) -> None:
+        """Offer what suits the chosen model."""
+
+    def _on_moved(self) -> None:
+        """Another slice, or time point, is shown."""
+        self._update()
+
+    def _tell_present(self, present: tuple[str, ...]) -> None:
+        """Mark the labels that the model does not draw in the image."""
+        mark_absent(self.fields.label_box, present)
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start what the form describes."""
+        try:
+            plan = self.plan()
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        self._explanation_plan(plan).image.keep()
+        request = Request(plan, ref(self.layer), self._form_values())
+        self._start(partial(self._steps, request), partial(self._on_done, request), on_look=self._on_look)
+
+    def cancel(self) -> None:
+        """Stop the running task before its next pass; what it found so far is kept."""
+        self.tasks.cancel()
+
+    def _start(
+        self,
+        make: Callable[[], Steps[Any]],
+        done: Callable[[Outcome], None],
+        note: str = "starting",
+        on_look: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Run a task, with its progress in the run bar; `note` is said until its first step."""
+
+        def ended(outcome: Outcome) -> None:
+            done(outcome)
+            self._update()
+
+        self.run_bar.set_running(note)
+        if self.tasks.run(make, self.run_bar.report, ended, on_look):
+            self.run_bar.show_status(WAITING)
+
+    def _ended_well(
+        self, outcome: Outcome, *, failed: str = "", cancelled: str = "Cancelled.", result: bool = True
+    ) -> bool:
+        """Say of a task that failed or was cancelled that it was; return whether it was neither.
+
+        Parameters
+        ----------
+        failed, cancelled
+            What is said after the error, and when the task was cancelled.
+        result
+            Whether there is a result now that can be saved and copied.
+        """
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, failed, result=result)
+        elif outcome.cancelled:
+            self.run_bar.set_ended(cancelled, result=result)
+        return outcome.error is None and not outcome.cancelled
+
+    def estimate(self, plan: Any, passes: Passes) -> str:
+        """Return what passes of this plan's model and image cost, as the model's last run tells it."""
+        one = self._explanation_plan(plan)
+        return estimate(one.model, one.image, one.slices[0], passes)
+
+    def _learn_speed(self, plan: Any, passes: Passes, seconds: float) -> None:
+        """Remember how long the passes of a run took, for the next estimate."""
+        one = self._explanation_plan(plan)
+        learn_speed(one.model, one.image, one.slices[0], passes, seconds)
+
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the shown result again on the clipboard.
+
+        Parameters
+        ----------
+        folder
+            Where to write what the script reads and no file holds; asked for when not given.
+
+        Returns
+        -------
+        str
+            The script; "" if nothing was copied.
+        """
+        if self.request is None:
+            return ""
+        image, source = self._explanation_plan(self.request.plan).image, self.request.source()
+        return copy_script(self, self.run_bar, self._script(), image, source, folder)
+
+    # -- keeping the form true ----------------------------------------------------------------------------
+
+    def _connect_fields(self) -> None:
+        fields, target = self.fields, self.fields.target_fields
+        self.image_box.changed.connect(self._on_image)
+        self.image_box.moved.connect(self._on_moved)
+        self.model_box.changed.connect(self._on_model)
+        fields.region_box.changed.connect(self._update)
+        for box in (fields.device_box, target.score_box, target.reduction_box):
+            box.currentIndexChanged.connect(lambda _: self._update())
+
+    def _on_image(self) -> None:
+        self.fields.region_box.set_source(self.layer)
+        if self.fields.truth_box is not None:
+            self.fields.truth_box.set_source(self.layer)
+        self.model_box.prefer(self.image_box.image)
+        self._on_model()
+
+    def _on_model(self) -> None:
+        card, fields = self.card, self.fields
+        if fields.label_box is not None:
+            offer_labels(fields.label_box, card.labels if card is not None else ())
+        if fields.truth_box is not None:
+            fields.truth_box.set_model(card)
+        if self.layer is not None:
+            self.model_box.ensure_loaded()
+        self._set_model(card, self.model_if_loaded)
+        self._update()
+        self._look.ask()
+
+    def _update(self) -> None:
+        """Say what Run would cost, or why it cannot be pressed."""
+        try:
+            self.run_bar.set_ready(self._cost())
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+
+    def _on_theme(self) -> None:
+        self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())
+
+    def showEvent(self, event: Any) -> None:
+        """Offer the models that were registered while the dock was hidden; a wide dock takes its room once."""
+        self.model_box.refresh_registered()
+        super().showEvent(event)
+        if not self._was_shown and self.sides is not None:
+            self._was_shown = True
+            QTimer.singleShot(0, self._take_room)
+
+    def _take_room(self) -> None:
+        take_room(self)
