@@ -144,7 +144,7 @@ class FlowDock(Dock):
 
     def _on_checked(self, outcome: Outcome) -> None:
         if self._ended(outcome, "; the numbers are as before"):
-            self.results.retell()
+            self.results.refresh()
             self.run_bar.set_ended(f"Causal check done in {duration(outcome.seconds)}")
 
     def _ended(self, outcome: Outcome, kept: str) -> bool:

@@ -90,9 +90,9 @@ class FlowResults(QWidget):
         self._on_scale()
         self.show_advice()
 
-    def retell(self) -> None:
+    def refresh(self) -> None:
         """Show the numbers that the causal check has filled in."""
-        self.grid.retell()
+        self.grid.refresh()
         self.curves.set_flow(self.flow)
         self.show_advice()
 

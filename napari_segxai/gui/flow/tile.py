@@ -53,9 +53,9 @@ class TileView(QWidget):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setAccessibleName(f"{tile.label} at {tile.layer.name}")
-        self.retell()
+        self.refresh()
 
-    def retell(self) -> None:
+    def refresh(self) -> None:
         """Take over numbers and advice that have changed."""
         self.setToolTip(tip("\n".join([*wording.describe(self.tile), *(f"⚠ {a}" for a in self.tile.advice)])))
         self._fit()

@@ -90,10 +90,10 @@ class TileGrid(QScrollArea):
         for other, view in self.views.items():
             view.select(other in self.selected)
 
-    def retell(self) -> None:
+    def refresh(self) -> None:
         """Show numbers and advice that have changed."""
         for view in self.views.values():
-            view.retell()
+            view.refresh()
 
     def _build(self) -> None:
         if self.flow is None:
