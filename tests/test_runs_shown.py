@@ -8,7 +8,7 @@ from networks import LinearHead, card
 from test_explain_panel import use_model
 
 import napari_segxai as sx
-from napari_segxai.gui.viewer.runs import told
+from napari_segxai.gui.viewer.runs import describe_run
 from napari_segxai.methods.registry import all_methods, find_method
 
 
@@ -106,15 +106,15 @@ def record(**changes) -> dict:
     ],
 )
 def test_a_name_says_what_differs(changes, words):
-    assert told(record(**changes), [record()]) == words
+    assert describe_run(record(**changes), [record()]) == words
 
 
 def test_a_name_stays_short_however_much_differs():
     other = record(
         parameters={"layer": "a", "intermediates": 1}, seed=5, slice=2, target={"region": {"kind": "image"}}
     )
-    assert told(other, [record()]).endswith(" …")
-    assert len(told(other, [record()])) < 90
+    assert describe_run(other, [record()]).endswith(" …")
+    assert len(describe_run(other, [record()])) < 90
 
 
 def test_the_map_has_a_colour_bar_a_title_and_a_unit_on_the_canvas(viewer, triangle_panel, run_panel):

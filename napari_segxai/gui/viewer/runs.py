@@ -52,7 +52,7 @@ def new_run(viewer: ViewerModel, explanation: Explanation, about: str | None = N
     by_facts = about is None
     if by_facts:
         runs[number] = explanation.record.as_dict()
-        about = told(runs[number], [other for key, other in runs.items() if key != number])
+        about = describe_run(runs[number], [other for key, other in runs.items() if key != number])
     found = explanation.to_layers(number, about=about)
     for _, kwargs, _ in found if by_facts else ():
         kwargs["metadata"][TOLD] = about
@@ -71,7 +71,7 @@ def rename_older(viewer: ViewerModel, runs: Mapping[int, Mapping[str, Any]]) -> 
         number, old = layer.metadata.get("segxai_number"), layer.metadata.get(TOLD)
         if old is None or number not in runs or f"#{number} · {old}" not in layer.name:
             continue
-        new = told(runs[number], [other for key, other in runs.items() if key != number])
+        new = describe_run(runs[number], [other for key, other in runs.items() if key != number])
         if new != old:
             layer.metadata[TOLD] = new
             layer.name = layer.name.replace(f"#{number} · {old}", f"#{number} · {new}")
@@ -107,7 +107,7 @@ def hide_older(viewer: ViewerModel, *, predictions: bool = False) -> None:
             layer.visible = False
 
 
-def told(record: Mapping[str, Any], others: Any) -> str:
+def describe_run(record: Mapping[str, Any], others: Any) -> str:
     """Say in a few words what a run is: its method, and what tells it from the other runs.
 
     Parameters
