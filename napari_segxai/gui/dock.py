@@ -209,7 +209,7 @@ class Dock(QWidget):
         """
         raise NotImplementedError
 
-    _on_look: Callable[[Any], None] | None = None
+    _on_partial: Callable[[Any], None] | None = None
     """Shows what a run has found so far."""
 
     def _steps(self, request: Request) -> Steps[Any]:
@@ -259,7 +259,9 @@ class Dock(QWidget):
             return
         self._explanation_plan(plan).image.keep()
         request = Request(plan, ref(self.layer), self._form_values())
-        self._start(partial(self._steps, request), partial(self._on_done, request), on_look=self._on_look)
+        self._start(
+            partial(self._steps, request), partial(self._on_done, request), on_partial=self._on_partial
+        )
 
     def cancel(self) -> None:
         """Stop the running task before its next pass; what it found so far is kept."""
@@ -270,7 +272,7 @@ class Dock(QWidget):
         make: Callable[[], Steps[Any]],
         done: Callable[[Outcome], None],
         note: str = "starting",
-        on_look: Callable[[Any], None] | None = None,
+        on_partial: Callable[[Any], None] | None = None,
     ) -> None:
         """Run a task, with its progress in the run bar; `note` is said until its first step."""
 
@@ -279,7 +281,7 @@ class Dock(QWidget):
             self._update()
 
         self.run_bar.set_running(note)
-        if self.tasks.run(make, self.run_bar.report, ended, on_look):
+        if self.tasks.run(make, self.run_bar.report, ended, on_partial):
             self.run_bar.show_status(WAITING)
 
     def _ended_well(

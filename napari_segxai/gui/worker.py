@@ -1,4 +1,4 @@
-"""Jobs in a worker thread: one at a time in the process, cancelled within one forward pass.
+"""Tasks in a worker thread: one at a time in the process, cancelled within one forward pass.
 
 Every error becomes part of the outcome: napari's generator workers swallow a RuntimeError, and most of torch's
 errors are RuntimeErrors.
@@ -25,16 +25,16 @@ from napari_segxai.gui.viewer.layers import is_open
 INTERVAL = 0.1
 """Seconds between two reports to the window."""
 
-LOOK = 0.7
+PARTIAL_INTERVAL = 0.7
 """Seconds between two looks at what there is so far, at least."""
 
-LOOKING = 0.1
+PARTIAL_SHARE = 0.1
 """Share of the time that looking may take."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a task ended.
 
     Attributes
     ----------
@@ -58,8 +58,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a running job has found so far, made in its own thread while it waits."""
+class PartialResult:
+    """What a running task has found so far, made in its own thread while it waits."""
 
     result: Any
 
@@ -74,20 +74,20 @@ class WorkerTask:
     make: Callable[[], Steps[Any]]
     on_step: Callable[[Step], None]
     on_done: Callable[[Outcome], None]
-    on_look: Callable[[Any], None] | None = None
+    on_partial: Callable[[Any], None] | None = None
     viewer: ref[Any] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     steps: Steps[Any] | None = None
     step: Step | None = None
 
     def cancel(self) -> None:
-        """Ask the job to stop; it ends before its next pass."""
+        """Ask the task to stop; it ends before its next pass."""
         self.stop.set()
 
     def abandon(self, *_: object) -> None:
         """Stop without telling anyone: who asked is gone."""
         self.on_step = self.on_done = lambda _: None
-        self.on_look = None
+        self.on_partial = None
         self.stop.set()
 
     @property
@@ -103,43 +103,43 @@ class WorkerTask:
         if self.steps is not None:
             self.steps.close()
         self.make = self.on_step = self.on_done = _nothing
-        self.on_look = self.steps = self.step = None
+        self.on_partial = self.steps = self.step = None
 
-    def report(self, news: Step | Look) -> None:
+    def report(self, news: Step | PartialResult) -> None:
         """Pass on what the worker says."""
         if self.is_orphaned:
             self.abandon()
         if isinstance(news, Step):
             self.on_step(news)
-        elif self.on_look is not None:
-            self.on_look(news.result)
+        elif self.on_partial is not None:
+            self.on_partial(news.result)
 
 
 _waiting: deque[WorkerTask] = deque()
 _running: WorkerTask | None = None
 
 
-def start(job: WorkerTask) -> WorkerTask:
-    """Run `job` as soon as no other one runs."""
-    _waiting.append(job)
+def start(task: WorkerTask) -> WorkerTask:
+    """Run `task` as soon as no other one runs."""
+    _waiting.append(task)
     _next()
-    return job
+    return task
 
 
-def is_waiting(job: WorkerTask) -> bool:
-    """Tell whether another job has to end first."""
-    return job in _waiting
+def is_waiting(task: WorkerTask) -> bool:
+    """Tell whether another task has to end first."""
+    return task in _waiting
 
 
 def _next() -> None:
     global _running
     if _running is not None or not _waiting:
         return
-    job = _running = _waiting.popleft()
+    task = _running = _waiting.popleft()
     # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
-    worker = create_worker(_work, job, _start_thread=False, _ignore_errors=True)
+    worker = create_worker(_work, task, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
-    worker.yielded.connect(lambda news: job.report(news))
+    worker.yielded.connect(lambda news: task.report(news))
     worker.returned.connect(outcomes.append)
 
     def finished() -> None:
@@ -147,15 +147,15 @@ def _next() -> None:
         _running = None
         # A worker that napari itself aborted (the window closes) returns nothing.
         outcome = outcomes.pop() if outcomes else Outcome(cancelled=True)
-        on_done = _nothing if job.is_orphaned else job.on_done
-        job.forget()
+        on_done = _nothing if task.is_orphaned else task.on_done
+        task.forget()
         try:
             on_done(outcome)
         finally:
             _next()
 
     worker.finished.connect(finished)
-    worker.aborted.connect(job.cancel)
+    worker.aborted.connect(task.cancel)
     worker.start()
 
 
@@ -171,37 +171,37 @@ def end() -> None:
         QThreadPool.globalInstance().waitForDone()
 
 
-def _work(job: WorkerTask) -> Iterator[Step | Look]:
+def _work(task: WorkerTask) -> Iterator[Step | PartialResult]:
     start_time = time.perf_counter()
     reported = 0.0
-    next_look = start_time + LOOK
+    next_partial = start_time + PARTIAL_INTERVAL
     try:
-        job.steps = job.make()
+        task.steps = task.make()
         while True:
-            if job.stop.is_set():
-                return Outcome(_partial(job.step), cancelled=True, seconds=time.perf_counter() - start_time)
+            if task.stop.is_set():
+                return Outcome(_partial(task.step), cancelled=True, seconds=time.perf_counter() - start_time)
             try:
-                job.step = next(job.steps)
+                task.step = next(task.steps)
             except StopIteration as done:
                 return Outcome(done.value, seconds=time.perf_counter() - start_time)
             now = time.perf_counter()
             if now - reported > INTERVAL:
                 reported = now
-                yield job.step
-            if job.on_look is not None and job.step.partial is not None and now > next_look:
-                look = Look(_partial(job.step))
+                yield task.step
+            if task.on_partial is not None and task.step.partial is not None and now > next_partial:
+                partial = PartialResult(_partial(task.step))
                 after = time.perf_counter()
-                next_look = after + max(LOOK, (after - now) / LOOKING)
-                if look.result is not None:
-                    yield look
-                del look
+                next_partial = after + max(PARTIAL_INTERVAL, (after - now) / PARTIAL_SHARE)
+                if partial.result is not None:
+                    yield partial
+                del partial
     except Exception as error:
         trace = traceback.format_exc()
         error.__traceback__ = error.__context__ = error.__cause__ = None
-        return Outcome(_partial(job.step), error, trace, seconds=time.perf_counter() - start_time)
+        return Outcome(_partial(task.step), error, trace, seconds=time.perf_counter() - start_time)
     finally:
-        if job.steps is not None:
-            job.steps.close()
+        if task.steps is not None:
+            task.steps.close()
 
 
 def _nothing(*_: object) -> None:

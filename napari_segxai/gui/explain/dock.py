@@ -102,7 +102,7 @@ class ExplainDock(Dock):
         request.notes["evidence"] = explanation.evidence()  # in the worker thread: it may be large
         return explanation
 
-    def _on_look(self, explanation: Explanation) -> None:
+    def _on_partial(self, explanation: Explanation) -> None:
         """Show what there is so far."""
         self._live.show(explanation)
 

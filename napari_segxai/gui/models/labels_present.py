@@ -71,6 +71,6 @@ class LabelLook:
             if asked == self._asked:
                 self._told(outcome.result)
 
-        job = worker.WorkerTask(make, lambda _: None, done)
-        dock.destroyed.connect(job.abandon)
-        worker.start(job)
+        task = worker.WorkerTask(make, lambda _: None, done)
+        dock.destroyed.connect(task.abandon)
+        worker.start(task)

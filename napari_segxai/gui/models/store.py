@@ -199,9 +199,9 @@ class ModelStore(QObject):
                     recent.remember(entry.path, entry.card.name)
             self.changed.emit(entry)
 
-        job = self._loading[entry] = worker.WorkerTask(make, lambda _: None, done)
-        self.destroyed.connect(job.abandon)
-        worker.start(job)
+        task = self._loading[entry] = worker.WorkerTask(make, lambda _: None, done)
+        self.destroyed.connect(task.abandon)
+        worker.start(task)
 
     def is_loading(self, entry: Entry) -> bool:
         """Tell whether an entry is being loaded, or waits for that."""

@@ -79,7 +79,7 @@ class Tasks:
         make: Callable[[], Steps[Any]],
         on_step: Callable[[Step], None],
         done: Callable[[worker.Outcome], None],
-        on_look: Callable[[Any], None] | None = None,
+        on_partial: Callable[[Any], None] | None = None,
     ) -> bool:
         """Run a task; return whether it has to wait for another one to end. See `worker.WorkerTask`."""
 
@@ -87,7 +87,7 @@ class Tasks:
             self.running = None
             done(outcome)
 
-        self.running = worker.WorkerTask(make, on_step, ended, on_look, self._viewer)
+        self.running = worker.WorkerTask(make, on_step, ended, on_partial, self._viewer)
         worker.start(self.running)
         return worker.is_waiting(self.running)
 
