@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Component, Point, Region
-from napari_segxai.gui.viewer.drawn import point_on, region_mask
+from napari_segxai.gui.viewer.drawn_regions import point_on, region_mask
 from napari_segxai.gui.viewer.picking import Picker
 
 if TYPE_CHECKING:
