@@ -157,7 +157,7 @@ def test_a_label_that_is_drawn_is_chosen_first(crowded, wait):
     panel = crowded("Explain")
     wait(lambda: panel.fields.label_box.currentText() == DRAWN[0])
     panel.fields.label_box.setCurrentText(LABELS[5])  # may be asked about all the same
-    panel._look.ask()
+    panel.present_labels.ask()
     assert panel.fields.label_box.currentText() == LABELS[5]
     index = panel.fields.label_box.findText(LABELS[5])
     assert "does not draw" in panel.fields.label_box.itemData(index, Qt.ItemDataRole.ToolTipRole)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Region, Target
-from napari_segxai.gui.models.labels_present import LabelLook
+from napari_segxai.gui.models.labels_present import PresentLabels
 from napari_segxai.gui.script.copying import copy_script
 from napari_segxai.gui.viewer import watching
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
@@ -113,7 +113,7 @@ class Dock(QWidget):
             layout.addWidget(fields)
         else:
             self.sides = Sides(self, fields, self.run_bar, results, width)
-        self._look = LabelLook(self, self._tell_present)
+        self.present_labels = PresentLabels(self, self._tell_present)
         self._connect_fields()
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.cancel_clicked.connect(self.tasks.cancel)
@@ -358,7 +358,7 @@ class Dock(QWidget):
             self.model_box.ensure_loaded()
         self._set_model(card, self.model_if_loaded)
         self._update()
-        self._look.ask()
+        self.present_labels.ask()
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""

@@ -24,7 +24,7 @@ _known = WeakKeyDictionary()
 """What was found, for all docks: the layer, its data and time point, and the labels."""
 
 
-class LabelLook:
+class PresentLabels:
     """Tells a dock which labels are drawn, as soon as that is known.
 
     Parameters
