@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -61,3 +62,14 @@ def test_no_files_name_each_other_in_a_loop():
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as loop:
         raise AssertionError(" -> ".join(loop.args[1])) from None
+
+
+def test_the_page_of_architecture_has_the_rooms_in_the_order_of_the_test():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text()
+    assert f"\n    {' '.join(ROOMS)}\n" in text
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == ROOMS
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == set(ROOMS)
+    tree = text.partition("```\nnapari_segxai/")[2].partition("```")[0]
+    for path in ROOT.rglob("__init__.py"):
+        assert f"{path.parent.name}/" in tree or path.parent == ROOT, path.parent

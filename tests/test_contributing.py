@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+import napari_segxai
+
+ROOT = Path(napari_segxai.__file__).parents[1]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```\n", re.S)
 
 

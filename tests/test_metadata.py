@@ -10,7 +10,7 @@ from npe2 import PluginManifest
 
 import napari_segxai as sx
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(sx.__file__).parents[1]
 
 
 def project() -> dict:
