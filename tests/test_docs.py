@@ -14,7 +14,15 @@ ROOT = PACKAGE.parent
 PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "README.md")] + [
     ROOT / "docs" / name for name in ("architecture.md", "file_formats.md", "network_layers.md")
 ]
-MADE = {"gradient_energy.py", "try_it.py", "explaining.py", "comparing.py", "centroid.py", "image_edge.py", "pixelwise.py"}
+MADE = {
+    "gradient_energy.py",
+    "try_it.py",
+    "explaining.py",
+    "comparing.py",
+    "centroid.py",
+    "image_edge.py",
+    "pixelwise.py",
+}
 """Files that CONTRIBUTING.md makes."""
 
 
