@@ -26,7 +26,7 @@ HEADINGS = {
 }
 FREE = re.compile(
     r"(parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer"
-    r"|image\.at|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
+    r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""
 
@@ -70,6 +70,8 @@ def keys(value: Any, above: str = "") -> Iterator[str]:
             for key, below in item.items():
                 yield above + key
                 yield from keys(below, f"{above}{key}[]." if isinstance(below, list) else f"{above}{key}.")
+        elif isinstance(item, list):
+            yield from keys(item, above)
 
 
 def section(heading: str) -> str:

@@ -11,7 +11,7 @@ MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#
 
 OTHER_MASK = "#f0f0f0"
 
-UNSIGNED = {
+UNSIGNED: dict[str, Any] = {
     "name": "inferno-fade",
     "colors": np.array(
         [
@@ -25,7 +25,7 @@ UNSIGNED = {
 }
 """Inferno that fades out towards 0, so that the image stays visible where nothing was found."""
 
-SIGNED = {
+SIGNED: dict[str, Any] = {
     "name": "against-for",
     "colors": np.array(
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,8 @@ def draw_flow(
     rows, columns = len(labels), len(layers)
     height = float(np.clip(WIDTH * size[0] / size[1], 0.7, 2.5)) + 0.42
     figure = Figure(figsize=(0.6 + WIDTH * columns, 0.7 + height * rows + 2.6), dpi=110)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[height * rows + 0.7, 2.6])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[height * rows + 0.7, 2.6])
+    top, bottom = parts
     axes = top.subplots(rows, columns, squeeze=False)
     top.subplots_adjust(left=0.05, right=0.995, top=1 - 0.5 / (height * rows + 0.7), bottom=0.04, wspace=0.06)
     for row, label, own, outline in zip(axes, labels, cells, outlines, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from napari_segxai.core.errors import UserError
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write arrays of numbers or truth values, by name, compressed."""
-    np.savez_compressed(path, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(path, **named)
     return path
 
 
