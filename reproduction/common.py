@@ -24,7 +24,7 @@ from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
 from napari_segxai.io.names import file_name
 from napari_segxai.metrics.functional.chance import DRAWS, Chance, random_field
 from napari_segxai.metrics.functional.order import ranks
-from napari_segxai.metrics.functional.sufficiency import binarised
+from napari_segxai.metrics.functional.sufficiency import binarized
 
 Row = dict[str, Any]
 
@@ -339,7 +339,7 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
                     "dice": found.value(name, "dice-explained"),
                     **level(found.chance(name, "dice-explained")),
                     "size": size,
-                    "mask": int(binarised(map, threshold).sum()),
+                    "mask": int(binarized(map, threshold).sum()),
                     "image": 0.0 if ratio is None else ratio * size,
                 }
             )

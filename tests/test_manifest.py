@@ -14,7 +14,7 @@ from napari_segxai.core.options import parameters
 from napari_segxai.datasets.resources import resource
 from napari_segxai.methods.registry import QUESTIONS, START_HERE, all_methods, find_method
 from napari_segxai.metrics.evaluation import Options
-from napari_segxai.metrics.functional.localization import f_score, iou, localisation_error, recall
+from napari_segxai.metrics.functional.localization import f_score, iou, localization_error, recall
 from napari_segxai.metrics.functional.thresholding import boxed, components
 from napari_segxai.metrics.registry import all_metrics
 
@@ -94,7 +94,7 @@ def test_what_the_page_of_metrics_says_of_boxes_and_overlap_holds():
     assert iou(a, b) == 0.2
     assert recall(a, b) == pytest.approx(1 / 3)
     assert f_score(a, b) == pytest.approx(2 * 0.2 / 1.2)
-    assert 1 - recall(a, b) <= localisation_error(a, b)
+    assert 1 - recall(a, b) <= localization_error(a, b)
 
 
 def test_every_check_says_which_number_is_held_against_which_threshold():

@@ -99,7 +99,7 @@ def test_two_regions_by_hand():
     a = rectangle((10, 10), slice(0, 4), slice(0, 5))  # 20
     b = rectangle((10, 10), slice(2, 6), slice(0, 5))  # 20, 10 of them in both
     assert localization.iou(a, b) == pytest.approx(10 / 30)
-    assert localization.localisation_error(a, b) == pytest.approx(20 / 30)
+    assert localization.localization_error(a, b) == pytest.approx(20 / 30)
     assert localization.precision(a, b) == pytest.approx(0.5)
     assert localization.recall(a, b) == pytest.approx(0.5)
     assert localization.f_score(a, b) == pytest.approx(0.5)
@@ -123,7 +123,7 @@ def test_iou_is_not_the_recall_that_published_code_computes():
     # so a map that covers everything would be perfect
     small, everything = rectangle((10, 10), slice(2, 4), slice(2, 4)), np.ones((10, 10), bool)
     assert localization.recall(everything, small) == 1
-    assert localization.localisation_error(everything, small) == pytest.approx(0.96)
+    assert localization.localization_error(everything, small) == pytest.approx(0.96)
 
 
 def test_f1_follows_from_iou():
@@ -142,11 +142,11 @@ def test_empty_regions_are_a_miss_or_undefined_never_a_hit():
     none, some = np.zeros((4, 4), bool), np.eye(4, dtype=bool)
     assert localization.iou(none, none) is None
     assert localization.iou(none, some) == 0
-    assert localization.localisation_error(none, some) == 1
+    assert localization.localization_error(none, some) == 1
     assert localization.recall(none, some) == localization.f_score(none, some) == 0
     assert localization.precision(none, some) is None
     for metric in (
-        localization.localisation_error,
+        localization.localization_error,
         localization.precision,
         localization.recall,
         localization.f_score,

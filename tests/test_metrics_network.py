@@ -300,7 +300,9 @@ def test_an_even_ground_shows_nothing_after_resampling(size):
 
 def test_drops_and_the_saliency_metric_by_hand():
     assert sufficiency.average_drop(0.8, 0.6) == pytest.approx(0.25)
-    assert sufficiency.average_drop(0.8, 1.0) == pytest.approx(0.25)  # the seed takes the absolute value
+    assert sufficiency.average_drop(0.8, 1.0) == pytest.approx(
+        0.25
+    )  # Aabid and Sicre take the absolute value
     assert sufficiency.average_drop(0.8, 1.0, original=True) == 0
     assert sufficiency.average_drop(0.0, 0.5) is None
     assert [sufficiency.average_increase(0.5, p) for p in (0.4, 0.5, 0.6)] == [0, 1, 1]

@@ -46,7 +46,7 @@ def chance_copies(e: Evaluation, metrics: Sequence[Metric]) -> list[Copies]:
     out = []
     if "soft" in series:
         out.append(_soft(e))
-    areas = {_area(e.binarised_masks)} if "binarised" in series else set()
+    areas = {_area(e.binarized_masks)} if "binarised" in series else set()
     if "thresholds" in series:
         areas |= set(e.areas)
     return out + [_cut(e, area) for area in sorted(areas)]
@@ -60,7 +60,7 @@ def chance_of(e: Evaluation, metric: Metric) -> Chance | None:
     if series == "soft":
         return Chance.of(_drawn(e, ("chance soft", e.name), metric))
     if series == "binarised":
-        return Chance.of(_drawn(e, ("chance", _area(e.binarised_masks)), metric))
+        return Chance.of(_drawn(e, ("chance", _area(e.binarized_masks)), metric))
     curves = np.stack([_drawn(e, ("chance", area), metric) for area in e.areas], 1)
     share = np.array(THRESHOLDS)
     curve = {

@@ -24,7 +24,7 @@ from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.thresholding import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.functional.topology import Direction as Warped
 from napari_segxai.metrics.functional.topology import Warping, warping_error
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, crop, kept
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, crop, kept
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Evaluation:
     mask_from_model: Callable[[Tensor], np.ndarray] | None = None
     hide: Callable[[Baseline], Hide] | None = None
     noise_model: NoiseModel | None = None
-    seen: dict[Hashable, Readings] = field(default_factory=dict)
+    seen: dict[Hashable, Responses] = field(default_factory=dict)
 
     # -- on the image's grid --------------------------------------------------------------------------
 
@@ -121,9 +121,9 @@ class Evaluation:
         return unit(self.map)
 
     @cached_property
-    def binarised(self) -> np.ndarray:
+    def binarized(self) -> np.ndarray:
         """Boolean (*grid): the scaled map at or above `Options.binarise`."""
-        return sufficiency.binarised(self.map, self.options.binarise)
+        return sufficiency.binarized(self.map, self.options.binarise)
 
     @cached_property
     def _found(self) -> dict[Form, np.ndarray]:
@@ -161,14 +161,14 @@ class Evaluation:
         return self.map_to_model(self.unit).clamp(0, 1)[None, None]
 
     @cached_property
-    def binarised_masks(self) -> Tensor:
+    def binarized_masks(self) -> Tensor:
         """The binarised map as a mask: (1, 1, *model grid), 0 and 1."""
-        return self.mask_to_model(self.binarised).float()[None, None]
+        return self.mask_to_model(self.binarized).float()[None, None]
 
     @cached_property
     def areas(self) -> tuple[int, ...]:
         """Pixels on the model grid that the map keeps at each of `sufficiency.THRESHOLDS`."""
-        masks = (self.mask_to_model(sufficiency.binarised(self.map, t)) for t in sufficiency.THRESHOLDS)
+        masks = (self.mask_to_model(sufficiency.binarized(self.map, t)) for t in sufficiency.THRESHOLDS)
         return tuple(int(mask.sum()) for mask in masks)
 
     @cached_property
@@ -196,14 +196,14 @@ class Evaluation:
             known[series] = SERIES[series](self)
         return known[series]
 
-    def reading(self, series: str) -> Readings | None:
+    def responses(self, series: str) -> Responses | None:
         """Return what the network made of a series; None where there was nothing to show, or no object to see."""
         copies = None if self.reader is None else self.copies(series)
         return None if copies is None else self.seen[copies.key]
 
-    def way(self, which: Direction) -> Readings | None:
-        """Return the readings of all steps of insertion or deletion, from none to all pixels."""
-        inner, end = self.reading(which), self.reading(f"{which} canvas")
+    def way(self, which: Direction) -> Responses | None:
+        """Return the responses of all steps of insertion or deletion, from none to all pixels."""
+        inner, end = self.responses(which), self.responses(f"{which} canvas")
         return None if inner is None else whole_way(self.reader, inner, end, which)
 
 
@@ -226,7 +226,7 @@ def _stepped(e: Evaluation) -> Copies | None:
 
     def make(start: int, n: int) -> Tensor:
         thresholds = sufficiency.THRESHOLDS[start : start + n]
-        masks = [e.mask_to_model(sufficiency.binarised(e.map, threshold)) for threshold in thresholds]
+        masks = [e.mask_to_model(sufficiency.binarized(e.map, threshold)) for threshold in thresholds]
         return hide(torch.stack(masks).float()[:, None])
 
     return Copies(("thresholds", e.name), len(sufficiency.THRESHOLDS), make)
@@ -261,7 +261,7 @@ def _cropped(e: Evaluation) -> Copies | None:
 
 SERIES: dict[str, Callable[[Evaluation], Copies | None]] = {
     "soft": _behind("soft", lambda e: e.soft_masks),
-    "binarised": _behind("binarised", lambda e: e.binarised_masks),
+    "binarised": _behind("binarised", lambda e: e.binarized_masks),
     "thresholds": _stepped,
     "box": _region("box"),
     "mask": _region("mask"),

@@ -50,7 +50,7 @@ class Copies:
 
 
 @dataclass(frozen=True, eq=False)
-class Readings:
+class Responses:
     """What the network makes of copies, each compared with what it makes of the unchanged input; arrays (copies,).
 
     Attributes
@@ -71,8 +71,8 @@ class Readings:
     preserved: np.ndarray
     entropy: np.ndarray
 
-    def __add__(self, other: Readings) -> Readings:
-        return Readings(*(np.concatenate([getattr(r, f.name) for r in (self, other)]) for f in fields(self)))
+    def __add__(self, other: Responses) -> Responses:
+        return Responses(*(np.concatenate([getattr(r, f.name) for r in (self, other)]) for f in fields(self)))
 
 
 class Reader:
@@ -99,7 +99,7 @@ class Reader:
         return flat if self.within is None else flat * self.within.flatten()
 
     def read(self, logits: Tensor) -> Tensor:
-        """Return the readings of (n, labels, *grid): (5, n), in the order of the fields of `Readings`."""
+        """Return the responses of (n, labels, *grid): (5, n), in the order of the fields of `Responses`."""
         model, label = self.question.model, self.question.label
         overlap = dice(self.question.drawn(logits), self.object, self.within)
         own = self._counting(model.probability(logits, label))
@@ -118,18 +118,18 @@ class Reader:
         )
 
     @cached_property
-    def whole(self) -> Readings:
-        """The readings of the unchanged input; no further pass."""
-        return _as_readings(self.read(self.question.logits))
+    def whole(self) -> Responses:
+        """The responses of the unchanged input; no further pass."""
+        return _as_responses(self.read(self.question.logits))
 
 
-def _as_readings(rows: Tensor) -> Readings:
-    return Readings(*rows.cpu().double().numpy())
+def _as_responses(rows: Tensor) -> Responses:
+    return Responses(*rows.cpu().double().numpy())
 
 
 def look(
     reader: Reader, wanted: Sequence[Copies], *, note: str = "changed copy"
-) -> Steps[dict[Hashable, Readings]]:
+) -> Steps[dict[Hashable, Responses]]:
     """Show all copies to the network, in batches that they share, and return what it makes of each key.
 
     Raises
@@ -164,7 +164,7 @@ def look(
     if series:
         yield from stream(question, ends[-1], run, lambda start, result: rows.append(result), note=note)
         split = torch.cat(rows, 1).split([copies.count for copies in series], 1)
-        return {copies.key: _as_readings(part) for copies, part in zip(series, split, strict=True)}
+        return {copies.key: _as_responses(part) for copies, part in zip(series, split, strict=True)}
     return {}
 
 

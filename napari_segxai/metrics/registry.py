@@ -46,7 +46,7 @@ class Metric:
     measure
         What computes it from an `Evaluation`: a number, None where it is undefined, or a `Curve`, whose area counts.
     chance
-        Whether random maps are measured beside it (`chance_level`): the field of `perturbed_copies.Readings` that it reads of
+        Whether random maps are measured beside it (`chance_level`): the field of `perturbed_copies.Responses` that it reads of
         its one series, "map" where it needs no network, else "".
     """
 

@@ -11,7 +11,7 @@ import torch
 from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
-from napari_segxai.metrics.functional.sufficiency import binarised, perturbation_ratio
+from napari_segxai.metrics.functional.sufficiency import binarized, perturbation_ratio
 from napari_segxai.metrics.table import object_on_image, reader_of
 from napari_segxai.models.inference.memory import guarded
 
@@ -68,7 +68,7 @@ def inspect_steps(
     with plan.model.in_use(plan.device), guarded(plan.device), torch.inference_mode():
         question = question_of(plan, plan.model.prepare(plan.image, plan.slices[0]))
         place = question.prepared.placement
-        salient = binarised(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
+        salient = binarized(place.turned(map), threshold)  # a slice is scaled by itself, as in tables
         kept = place.to_image(salient)
         inputs = question.hide(baseline)(question.from_image(kept).float()[None, None])
         logits = question.forward(inputs)

@@ -17,7 +17,7 @@ from napari_segxai.engine.masking.baselines import Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.functional.curve import Curve
 from napari_segxai.metrics.functional.order import ranks
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Readings, in_order, kept, look
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, in_order, kept, look
 
 Score = Literal["dice", "iou", "probability"]
 Direction = Literal["insertion", "deletion"]
@@ -39,8 +39,8 @@ class Faithfulness:
     """
 
     share: np.ndarray
-    insertion: Readings
-    deletion: Readings
+    insertion: Responses
+    deletion: Responses
 
     def curve(self, which: Direction, score: Score = "dice") -> Curve:
         """Return one curve."""
@@ -124,7 +124,7 @@ def between(name: str, order: Tensor, steps: int, hide: Hide, which: Direction) 
     return in_order((which, name), order, counts, hide, insert=which == "insertion")
 
 
-def whole_way(reader: Reader, inner: Readings, end: Readings, which: Direction) -> Readings:
+def whole_way(reader: Reader, inner: Responses, end: Responses, which: Direction) -> Responses:
     """Put the steps between the empty canvas and the whole image."""
     return end + inner + reader.whole if which == "insertion" else reader.whole + inner + end
 

@@ -36,7 +36,7 @@ def iou(found: Any, truth: Any) -> float | None:
     return both / (a + b - both) if a + b else None
 
 
-def localisation_error(found: Any, truth: Any) -> float | None:
+def localization_error(found: Any, truth: Any) -> float | None:
     """1 - IoU, in [0, 1] (sections 6.1 and 7.1); 1 if nothing was found, None if the truth is empty."""
     value = iou(found, truth) if as_mask(truth).any() else None
     return None if value is None else 1 - value

@@ -28,7 +28,7 @@ SMALLEST_PROBABILITY = 1e-8
 """Floor of the probability in the saliency metric, whose logarithm would be infinite at 0."""
 
 
-def binarised(map: Any, threshold: float) -> np.ndarray:
+def binarized(map: Any, threshold: float) -> np.ndarray:
     """Return where the map scaled to [0, 1] is at or above a threshold and not 0."""
     values = unit(map)
     return (values >= threshold) & (values > 0)
@@ -43,12 +43,12 @@ def perturbation_ratio(mask: Any, prediction: Any) -> float | None:
 
 def saliency_ratio(map: Any, prediction: Any, threshold: float = 0.1) -> float | None:
     """The perturbation ratio of the binarised map; None without a prediction (Hasany et al. 2025, section 3.3)."""
-    return perturbation_ratio(binarised(map, threshold), prediction)
+    return perturbation_ratio(binarized(map, threshold), prediction)
 
 
 def image_preserved(map: Any, threshold: float | None = None) -> float:
     """IPS: the share of the image that the map keeps, in [0, 1]; of the binarised map if a threshold is given."""
-    return float((unit(map) if threshold is None else binarised(map, threshold)).mean())
+    return float((unit(map) if threshold is None else binarized(map, threshold)).mean())
 
 
 def average_drop(before: float, after: float, *, original: bool = False) -> float | None:
@@ -123,7 +123,7 @@ def dice_explained(
     reader, hide = Reader(question), question.hide(baseline)
     masks = {
         name: torch.from_numpy(
-            np.stack([binarised(on_device(question, name, values), t) for t in thresholds])
+            np.stack([binarized(on_device(question, name, values), t) for t in thresholds])
         )
         .float()[:, None]
         .to(question.device)

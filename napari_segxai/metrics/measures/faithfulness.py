@@ -31,17 +31,17 @@ def _register(score: Score) -> None:
 
     def curve(which: Direction) -> Any:
         def measure(e: Evaluation) -> Curve | None:
-            readings = e.way(which)
-            return None if readings is None else Curve(e.shares, getattr(readings, score))
+            responses = e.way(which)
+            return None if responses is None else Curve(e.shares, getattr(responses, score))
 
         return measure
 
     def distance(which: Direction, end: int, sign: int) -> Any:
         def measure(e: Evaluation) -> float | None:
-            readings = e.way(which)
-            if readings is None:
+            responses = e.way(which)
+            if responses is None:
                 return None
-            scores = getattr(readings, score)
+            scores = getattr(responses, score)
             return sign * aopc(scores, scores[end])
 
         return measure

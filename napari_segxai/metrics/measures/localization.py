@@ -17,7 +17,7 @@ from napari_segxai.metrics.functional.localization import (
     box_accuracy,
     energy_inside,
     f_score,
-    localisation_error,
+    localization_error,
     mean_absolute_error,
     pointing_game,
     precision,
@@ -36,7 +36,7 @@ def _register(form: Form) -> None:
         title="Masked localisation error" if form == "mask" else "Localisation error",
         better="lower",
         summary=f"1 - IoU of the map's {form} and the truth's",
-    )(lambda e: localisation_error(e.found(form), e.wanted(form)))
+    )(lambda e: localization_error(e.found(form), e.wanted(form)))
     add(
         f"precision-{form}",
         title=f"Precision ({form})",

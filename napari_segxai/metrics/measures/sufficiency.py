@@ -35,8 +35,8 @@ _MULLAN = "Mullan and Sonka 2022, in " + HASANY_2025
 
 def _read(series: str, field: str) -> Any:
     def measure(e: Evaluation) -> float | None:
-        readings = e.reading(series)
-        return None if readings is None else float(getattr(readings, field)[0])
+        responses = e.responses(series)
+        return None if responses is None else float(getattr(responses, field)[0])
 
     return measure
 
@@ -66,8 +66,8 @@ metric(
 def _over_threshold(e: Evaluation) -> Curve | None:
     from napari_segxai.metrics.functional.faithfulness import Curve
 
-    readings = e.reading("thresholds")
-    return None if readings is None else Curve(np.array(THRESHOLDS), readings.dice)
+    responses = e.responses("thresholds")
+    return None if responses is None else Curve(np.array(THRESHOLDS), responses.dice)
 
 
 metric(
@@ -86,7 +86,7 @@ metric(
     source=HASANY_2026,
     summary="pixels that the binarised map keeps per pixel of the prediction; the same as the saliency ratio",
     **_ON,
-)(lambda e: perturbation_ratio(e.binarised, e.prediction) if e.unit.any() else None)
+)(lambda e: perturbation_ratio(e.binarized, e.prediction) if e.unit.any() else None)
 
 
 @metric(
@@ -104,7 +104,7 @@ def _on_the_image(e: Evaluation) -> float | None:
     everything = e.question.input.new_ones((1, 1, *e.question.grid))
     differs = e.mask_from_model(visible(everything, hide)[0])
     return perturbation_ratio(
-        e.binarised & differs, e.prediction
+        e.binarized & differs, e.prediction
     )  # counted on the image, as the other ratios are
 
 
