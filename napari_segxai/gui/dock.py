@@ -1,4 +1,4 @@
-"""What every dock widget of the plugin has: an image, a model and a region, a run bar, and the task that Run starts."""
+"""What every dock widget of the plugin has: an image, a model, a region, a run bar, and the task that Run starts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Request:
     source
         The image layer; it may be gone by now.
     form
-        What else the form said, and the plan does not hold.
+        Other values of the form, which the plan does not hold.
     notes
         What the task leaves beside its result.
     """
@@ -65,7 +65,8 @@ class Dock(QWidget):
     """Base of the four docks.
 
     A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `refresh`.
-    It fills in `plan`, `_steps`, `_on_done` and, where they differ, the other methods below "what a dock fills in".
+    It overrides `plan`, `_steps`, `_on_done`, `_script` and, where it differs, the other methods in the section
+    "what a dock overrides".
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class Dock(QWidget):
     tasks
         What the dock has given to the worker thread.
     request
-        What the result that is shown was asked; None before there is one.
+        What was asked when the shown result was made; None if no result is shown.
     """
 
     fields: Any
@@ -164,7 +165,7 @@ class Dock(QWidget):
         return self.shown().image
 
     def shown(self) -> Shown:
-        """Return what of the chosen layer is explained, where the viewer is."""
+        """Return the part of the chosen layer that is explained: the frame and slice that the viewer shows."""
         return self.image_box.shown(self.card)
 
     def loaded_model(self) -> SegmentationModel:
@@ -173,7 +174,7 @@ class Dock(QWidget):
         Raises
         ------
         UserError
-            If it cannot be used, or not yet.
+            If it cannot be used, or is not loaded yet.
         """
         if self.model_box.problem:
             raise UserError(self.model_box.problem)
@@ -197,7 +198,7 @@ class Dock(QWidget):
         model = self.model_if_loaded
         return [one.name for one in model.network_layers()] if model is not None and model.has_layers else []
 
-    # -- what a dock fills in -----------------------------------------------------------------------------
+    # -- what a dock overrides ----------------------------------------------------------------------------
 
     def plan(self) -> Any:
         """Return what the form describes, checked.
@@ -217,11 +218,11 @@ class Dock(QWidget):
         raise NotImplementedError
 
     def _explanation_plan(self, plan: Any) -> ExplanationPlan:
-        """Return an explanation of the plan: its image is kept, and its passes cost as much as any other's."""
+        """Return one explanation of the plan; its model, image and slice tell what a pass costs."""
         return plan
 
     def _form_values(self) -> dict[str, Any]:
-        """Return what of the form the script needs, and the plan does not hold."""
+        """Return the values of the form that the script needs and the plan does not hold."""
         return {}
 
     def _on_done(self, request: Request, outcome: Outcome) -> None:
@@ -229,7 +230,7 @@ class Dock(QWidget):
         raise NotImplementedError
 
     def _script(self) -> Callable[[ScriptFiles], str]:
-        """Return what writes the script that makes the shown result again; see `copy_script`."""
+        """Return a function that writes the script of the shown result; see `copy_script`."""
         raise NotImplementedError
 
     def _cost(self) -> str:
@@ -287,7 +288,7 @@ class Dock(QWidget):
     def _ended_well(
         self, outcome: Outcome, *, failed: str = "", cancelled: str = "Cancelled.", result: bool = True
     ) -> bool:
-        """Say of a task that failed or was cancelled that it was; return whether it was neither.
+        """Report a task that failed or was cancelled; return whether it did neither.
 
         Parameters
         ----------
@@ -303,7 +304,7 @@ class Dock(QWidget):
         return outcome.error is None and not outcome.cancelled
 
     def estimate(self, plan: Any, passes: Passes) -> str:
-        """Return what passes of this plan's model and image cost, as the model's last run tells it."""
+        """Return what a number of passes costs with the model and image of a plan, judged by the model's last run."""
         one = self._explanation_plan(plan)
         return estimate(one.model, one.image, one.slices[0], passes)
 
@@ -318,7 +319,7 @@ class Dock(QWidget):
         Parameters
         ----------
         folder
-            Where to write what the script reads and no file holds; asked for when not given.
+            Where the arrays are written that the script reads and no file holds; the user is asked for it if it is not given.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Tasks in a worker thread: one at a time in the process, cancelled within one forward pass.
+"""Tasks in a worker thread: one at a time in a process; cancelling takes one forward pass at most.
 
 Every error becomes part of the outcome: napari's generator workers swallow a RuntimeError, and most of torch's
 errors are RuntimeErrors.
@@ -26,10 +26,10 @@ INTERVAL = 0.1
 """Seconds between two reports to the window."""
 
 PARTIAL_INTERVAL = 0.7
-"""Seconds between two looks at what there is so far, at least."""
+"""Least number of seconds between two partial results."""
 
 PARTIAL_SHARE = 0.1
-"""Share of the time that looking may take."""
+"""Largest share of the time that making partial results may take."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Outcome:
     Attributes
     ----------
     result
-        What it returned; after a cancel or an error what there was until then, or None.
+        What the task returned; after a cancel or an error the partial result, or None.
     error
         What it raised, without the frames that would keep tensors alive.
     trace
@@ -68,7 +68,7 @@ class PartialResult:
 class WorkerTask:
     """A task that waits, runs or has ended. The callbacks are called in the GUI thread.
 
-    They are not called any more once the viewer is closed, if there is one: then nobody is there to be told.
+    If there is a viewer, they are no longer called once it is closed.
     """
 
     make: Callable[[], Steps[Any]]
@@ -85,7 +85,7 @@ class WorkerTask:
         self.stop.set()
 
     def abandon(self, *_: object) -> None:
-        """Stop without telling anyone: who asked is gone."""
+        """Stop without calling back, since the one who asked is gone."""
         self.on_step = self.on_done = lambda _: None
         self.on_partial = None
         self.stop.set()
@@ -99,7 +99,7 @@ class WorkerTask:
         return viewer is None or not is_open(viewer)
 
     def forget(self) -> None:
-        """Let go of everything: napari keeps every worker as long as its window, and so everything that it leads to."""
+        """Release everything that the task refers to: napari keeps every worker as long as its window."""
         if self.steps is not None:
             self.steps.close()
         self.make = self.on_step = self.on_done = _nothing
@@ -136,7 +136,7 @@ def _next() -> None:
     if _running is not None or not _waiting:
         return
     task = _running = _waiting.popleft()
-    # Errors never leave the generator, so that nothing is raised in the GUI thread behind our back.
+    # Errors never leave the generator, so that nothing is raised in the GUI thread unexpectedly.
     worker = create_worker(_work, task, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
     worker.yielded.connect(lambda news: task.report(news))
@@ -161,9 +161,9 @@ def _next() -> None:
 
 @atexit.register
 def end() -> None:
-    """Stop what runs, and wait for it: Qt's objects go with the process, and a worker that misses them aborts it.
+    """Stop the running task and wait for it: a worker that outlives Qt's objects would abort the process.
 
-    napari does so when its event loop ends, which a script that turns no loop, or a console, never does.
+    napari does this when its event loop ends, but a script or a console may have no event loop.
     """
     _waiting.clear()
     if _running is not None:

@@ -24,7 +24,7 @@ AXES = {
 
 @dataclass
 class Drawing:
-    """Curves of one kind: what the axes show, and per map the points along and up."""
+    """The curves of one metric: what its axes show, and the points of every map along both axes."""
 
     title: str
     along: str
@@ -55,7 +55,7 @@ def drawings(comparison: Comparison) -> dict[str, Drawing]:
 
 
 def map_colors(comparison: Comparison) -> dict[str, str]:
-    """Return the colour of every row of the table, random orders among them."""
+    """Return the colour of every row of the table; random orders are rows, too."""
     colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(comparison.maps)}
     return {name: colors.get(name, CONTROL) for name in comparison.names}
 

@@ -238,7 +238,7 @@ class CompareDock(Dock):
         return None if found is None else found.explanations.get(self.results.table.name)
 
     def _check_costs(self) -> dict[str, str]:
-        """Say what checks of the chosen map would cost, each and all."""
+        """Return what each check of the chosen map would cost, and what all of them would cost."""
         explanation = self._chosen_explanation()
         return {} if explanation is None else check_costs(explanation, self.request.plan.shared)
 
@@ -263,7 +263,7 @@ class CompareDock(Dock):
         self._update()
 
     def _maps(self) -> list[tuple[Layer, str]]:
-        """Return the layers that hold maps, or might, and why some of them cannot be compared here."""
+        """Return the layers that hold maps or might hold maps, each with the reason why it cannot be compared here."""
         try:
             image = self.image()
         except UserError:
@@ -282,7 +282,7 @@ class CompareDock(Dock):
         return sorted(out, key=lambda pair: bool(pair[1]))
 
     def _difference(self, layer: Layer, image: Image, slice: int | None) -> str:
-        """Say what else the record of a map tells than what is asked about; "" without a record."""
+        """Say how the record of a map differs from what is asked; "" if the layer has no record."""
         record = layer.metadata.get("segxai")
         if record is None:
             return ""
@@ -338,7 +338,7 @@ def _might_be_map(layer: Layer, image: Image) -> bool:
 
 
 def _elsewhere(layer: Layer, image: Image) -> str:
-    """Say that a layer lies at another place than an image; "" where it does not, or nobody knows."""
+    """Say that a layer lies at another place than an image; "" if it does not, or if that is not known."""
     own = layers.image_of_layer(layer, axes=SPACE[-layer.ndim :])
     if not image.layer or same_place(own, image):
         return ""
@@ -353,7 +353,7 @@ def _found_until(found: Comparison) -> str:
 
 
 def _leave(grids: Sequence[GridView], *_: object) -> None:
-    """Let the viewer be as it was before a dock that is gone showed its maps in a grid."""
+    """Restore the viewer when a dock is gone that showed its maps in a grid."""
     for grid in grids:
         grid.ended = lambda: None
         grid.stop()

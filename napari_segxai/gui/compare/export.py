@@ -1,4 +1,4 @@
-"""Writing a comparison to files, in the worker, and to the clipboard."""
+"""Writes a comparison to files, in the worker thread, and to the clipboard."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def folder_steps(comparison: Comparison, folder: Path, *, overwrite: bool) -> St
 
 
 class CompareExport(QMenu):
-    """What can be written of a comparison.
+    """The menu of what can be written of a comparison.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class CompareExport(QMenu):
     run_bar
         Says what was written.
     cases
-        What is drawn of the comparisons of this session, the shown one among them; each is a row of the picture.
+        What the picture shows of every comparison of this session, also of the current one; each is a row of the picture.
     in_background
-        Starts a job, and calls back with its outcome.
+        Starts a task, and calls back with its outcome.
     """
 
     def __init__(
@@ -99,27 +99,27 @@ class CompareExport(QMenu):
             self.all_cases.setChecked(False)
 
     def copy(self) -> None:
-        """Put the table on the clipboard, as it is sorted."""
+        """Put the table on the clipboard, sorted as it is shown."""
         if self.results.comparison is not None:
             self.results.table.copy()
             self.run_bar.show_status("The table is on the clipboard.")
 
     def table(self, path: str | Path | None = None) -> None:
-        """Write the table; where is asked for when not given."""
+        """Write the table; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "comparison.csv", "CSV (*.csv)")
         if file is not None:
             make = partial(table_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
     def curves(self, path: str | Path | None = None) -> None:
-        """Write the points of all curves; where is asked for when not given."""
+        """Write the points of all curves; the user is asked for the file if none is given."""
         file = self._file(path, "Save the curves", "curves.csv", "CSV (*.csv)")
         if file is not None:
             make = partial(curve_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
     def picture(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
-        """Draw image, prediction and maps side by side; where is asked for when not given."""
+        """Draw image, prediction and maps side by side; the user is asked for the file if none is given."""
         kind = f"{ending[1:].upper()} (*{ending})"
         file = self._file(path, "Save the picture", f"comparison{ending}", kind)
         if file is not None:
@@ -128,7 +128,7 @@ class CompareExport(QMenu):
             self.in_background(make, self._on_written)
 
     def folder(self, folder: str | Path | None = None) -> None:
-        """Write the table, the curves, the picture and every explanation; where is asked for when not given."""
+        """Write the table, the curves, the picture and every explanation; the user is asked for the folder if none is given."""
         if self.results.comparison is None:
             return
         folder = folder or QFileDialog.getExistingDirectory(self, "Save the comparison in a folder")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CompareForm(DockForm):
-    """The fields scroll, the run bar is pinned below them."""
+    """The form of a comparison: its fields scroll, and the run bar stays in place below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
         """`check_costs` tells what checks of the chosen map would cost."""
@@ -53,6 +53,6 @@ class CompareForm(DockForm):
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     def set_truth_note(self, notes: Sequence[str]) -> None:
-        """Say below the fields what is done to the truth."""
+        """Say below the fields how the truth is changed before it is used."""
         self.truth_note.setText("\n".join(f"⚠ {note}" for note in notes))
         self.truth_note.setVisible(bool(notes))

@@ -1,7 +1,7 @@
 """The metric inspector: what a threshold keeps of a map, and what the network still predicts from that.
 
 Image, prediction, map, binarised map, masked image and new prediction side by side (Hasany et al. 2025, figure 4),
-with the threshold as a slider. The network runs in the worker; of values that come while it runs the latest counts.
+with the threshold as a slider. The network runs in the worker thread; if the threshold changes meanwhile, the latest value is used next.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Case:
-    """Of what maps are inspected."""
+    """The comparison whose maps are inspected."""
 
     job: ExplanationPlan
     comparison: Comparison
@@ -69,14 +69,14 @@ class Case:
 
 
 class Inspector(QWidget):
-    """A threshold, what it says, and a button that shows every step in the viewer.
+    """A threshold, the numbers that follow from it, and a button that shows every step in the viewer.
 
     Parameters
     ----------
     viewer
         Shows the steps.
     in_background
-        Starts a job, and calls back with its outcome.
+        Starts a task, and calls back with its outcome.
     make_room
         Called before the steps take the viewer's grid.
 
@@ -166,7 +166,7 @@ class Inspector(QWidget):
         self.spin.setValue(value)
 
     def set_case(self, case: Case, threshold: float) -> None:
-        """Inspect maps of another comparison, beginning with a threshold."""
+        """Inspect the maps of another comparison, first at the given threshold."""
         self.grid.stop()
         self.case, self.name, self.found, self._limits = case, "", None, None
         self._measured = threshold
@@ -174,7 +174,7 @@ class Inspector(QWidget):
         self._enable()
 
     def set_map(self, name: str) -> None:
-        """Inspect another map of the comparison; a random order is no map."""
+        """Inspect another map of the comparison; nothing is inspected for a random order, which has no map."""
         known = self.case is not None and name in self.case.comparison.maps
         self.name = name if known else ""
         self._enable()
@@ -183,14 +183,17 @@ class Inspector(QWidget):
     # -- asking the network -------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Run the network for what is chosen now, unless it runs already: then that is looked at afterwards."""
+        """Run the network for the current choice; if it is running already, run it again afterwards."""
         if self.is_busy or self.case is None or not self.name:
             return
         self.is_busy = True
         case, asked = self.case, []
 
         def make() -> Steps[Inspection]:
-            asked[:] = [self.name, self.threshold]  # read late: the job may have waited for another one
+            asked[:] = [
+                self.name,
+                self.threshold,
+            ]  # read when the task begins: it may have waited for another one
             maps = case.comparison.maps
             values = maps[asked[0]] if asked[0] in maps else next(iter(maps.values()))
             return inspect_steps(case.job, values, asked[1], baseline=case.baseline)
@@ -222,7 +225,7 @@ class Inspector(QWidget):
         self.inspected.emit(found)
 
     def _show_level(self, found: Inspection) -> None:
-        """Mark a Dice that is no better than chance, where the table has measured what random maps reach."""
+        """Mark a Dice that is no better than chance, if the comparison has measured what random maps reach."""
         level = self._level(found.threshold)
         if level is None or found.dice_explained is None:
             self.dice.setToolTip(f"{DICE}\n{NO_LEVEL}")
@@ -232,7 +235,7 @@ class Inspector(QWidget):
         self.dice.setToolTip(f"{DICE}\n{level_words(*level, above=better)}")
 
     def _level(self, threshold: float) -> tuple[float, float] | None:
-        """Return mean and 95th percentile of random maps at a threshold, as far as the comparison knows them."""
+        """Return the mean and the 95th percentile of random maps at a threshold, if the comparison has measured them."""
         rows = {r["metric"]: r for r in self.case.comparison.rows if r["map"] == self.name}
         one, curve = rows.get("dice-explained", {}), rows.get("dice-over-threshold", {}).get("chance_curve")
         if threshold == self._measured and one.get("chance") is not None:

@@ -26,19 +26,19 @@ OWN_MAXIMUM, RAW = range(2)
 
 
 class CompareResults(QWidget):
-    """The table, the curves and the inspector, which follow one another, and the maps in a grid.
+    """The table, the curves and the inspector, which show the same map, and the grid of all maps.
 
     Parameters
     ----------
     viewer
         Shows the grid.
     in_background
-        Starts a job of the inspector.
+        Starts a task of the inspector.
 
     Attributes
     ----------
     wanted
-        The map of this row is to be shown: it was clicked, or the viewer is no longer taken by a grid.
+        Emitted when the map of a row is to be shown: the row was clicked, or a grid that filled the viewer has ended.
     """
 
     wanted = Signal(str)
@@ -98,7 +98,7 @@ class CompareResults(QWidget):
 
     @property
     def comparison(self) -> Comparison | None:
-        """What is shown."""
+        """The comparison that is shown."""
         return self.case.comparison if self.case is not None else None
 
     def set_case(self, case: Case, threshold: float) -> None:
@@ -114,7 +114,7 @@ class CompareResults(QWidget):
             self.table.select(next(iter(case.comparison.maps)))
 
     def stop(self) -> None:
-        """Let the viewer be as it was."""
+        """Restore the viewer to its state before a grid was shown."""
         self.grid.stop()
         self.inspector.grid.stop()
 

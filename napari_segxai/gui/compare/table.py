@@ -41,7 +41,7 @@ Role = Qt.ItemDataRole
 
 @dataclass(frozen=True)
 class Column:
-    """What stands above a column; `key` is a metric's name, "map" or "seconds"."""
+    """The title of a column and its tooltip; `key` is a metric's name, "map", "trust" or "seconds"."""
 
     key: str
     title: str
@@ -56,7 +56,7 @@ TRUST = Column(
 
 
 class TableModel(QAbstractTableModel):
-    """Reads a comparison."""
+    """The cells of a comparison, as Qt's table asks for them."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
@@ -114,17 +114,17 @@ class TableModel(QAbstractTableModel):
         return name not in self.comparison.maps
 
     def is_best(self, name: str, key: str) -> bool:
-        """Tell whether no map has a better number; random orders do not count."""
+        """Tell whether a map has the best number of its column; random orders do not count."""
         best, value = self._best.get(key), self.value(name, key)
         known = best is not None and value is not None and not self.is_control(name)
         return known and bool(tied(value, best))
 
     def level(self, name: str, key: str) -> str:
-        """Say what random maps reach beside a number; "" where that was not measured."""
+        """Say which number random maps reach; "" if that was not measured."""
         return words(self._cells.get((name, key), {}))
 
     def first_level(self, name: str) -> str:
-        """Say shortly what random maps reach by the first metric for which that was measured; "" where there is none."""
+        """Say in short what random maps reach in the first metric for which that was measured; "" if there is none."""
         for column in self.columns:
             cell = self._cells.get((name, column.key), {})
             if cell.get("chance") is not None:
@@ -132,7 +132,7 @@ class TableModel(QAbstractTableModel):
         return ""
 
     def text(self, name: str, key: str) -> str:
-        """Return what stands in a cell."""
+        """Return the text of a cell."""
         if key == "map":
             return name
         value = self.value(name, key)
@@ -178,7 +178,9 @@ class TableModel(QAbstractTableModel):
             return None
         column = self.columns[section]
         if role == Role.DisplayRole:
-            words = column.title.replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓")  # an arrow never stands alone
+            words = column.title.replace(" ↑", "\xa0↑").replace(
+                " ↓", "\xa0↓"
+            )  # an arrow stays with the word before it
             return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False))
         return column.tip if role == Role.ToolTipRole else None
 
@@ -210,7 +212,7 @@ class TableModel(QAbstractTableModel):
         return None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column, numbers as numbers; undefined ones come last either way."""
+        """Sort by a column, numbers by their value; undefined numbers come last in both directions."""
         if self.comparison is None or not 0 <= column < len(self.columns):
             return
         key, down = self.columns[column].key, order == Qt.SortOrder.DescendingOrder
@@ -276,7 +278,7 @@ class CompareTable(QTableView):
         self._resize()
 
     def refresh(self) -> None:
-        """Show what was found out since about the maps."""
+        """Show what has been found out about the maps since the table was filled."""
         self.table.layoutChanged.emit()
         self._resize()
 
@@ -305,7 +307,7 @@ class CompareTable(QTableView):
         return super().event(event)
 
     def _resize(self) -> None:
-        """Give every column the room of its widest line, so that many find room."""
+        """Make every column as wide as its widest line, so that many columns fit."""
         font = QFont(self.horizontalHeader().font())
         font.setBold(True)
         metrics = QFontMetrics(font)

@@ -162,7 +162,7 @@ class ExplainDock(Dock):
             self.run_bar.set_ended(f"{self._summary()}\nChecked in {duration(outcome.seconds)}.")
 
     def _check_costs(self) -> dict[str, str]:
-        """Return what the checks of the last result would cost, each and all."""
+        """Return what each check of the last result would cost, and what all of them would cost."""
         return {} if self.explanation is None else check_costs(self.explanation, self.request.plan)
 
     def _script(self) -> Callable[[ScriptFiles], str]:
@@ -179,7 +179,7 @@ class ExplainDock(Dock):
             self.run()
 
     def set_record(self, record: dict[str, Any]) -> None:
-        """Set the form to what a record says; what the session does not know stays as it is."""
+        """Set the form to the values of a record; what this session does not have stays as it is."""
         for index, entry in enumerate(self.model_box.entries):
             if entry.card.name == record["model"]["name"]:
                 self.model_box.combo.setCurrentIndex(index)
@@ -191,7 +191,7 @@ class ExplainDock(Dock):
         self.fields.target_fields.seed_box.setValue(record["seed"])
 
     def save(self, folder: str | Path | None = None) -> None:
-        """Write the last result to a folder, which is asked for when not given."""
+        """Write the last result to a folder; the user is asked for the folder if none is given."""
         if self.explanation is None:
             return
         chosen = folder or QFileDialog.getExistingDirectory(self, "Save the explanation in a folder")
@@ -254,7 +254,7 @@ class ExplainDock(Dock):
         )
 
     def _on_active(self) -> None:
-        """Show the verdicts of the selected result; those of the last one while another layer is selected."""
+        """Show the verdicts of the selected result, or of the last result while the selected layer is of none."""
         active = self.viewer.layers.selection.active
         last = self.explanation.record if self.explanation is not None else None
         held = active.metadata.get("segxai") if active is not None else None

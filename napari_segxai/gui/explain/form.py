@@ -1,4 +1,4 @@
-"""What the Explain dock widget looks like: its fields and where they lie. What they do is in dock.py."""
+"""The form of the Explain dock: its fields and where they lie. What they do is in dock.py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SLICES = {"current slice": False, "every slice": True}
 
 
 class ExplainForm(DockForm):
-    """The fields of the Explain widget: the inputs scroll, the run bar is pinned below them."""
+    """The form of the Explain dock: its inputs scroll, and the run bar stays in place below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
         """`check_costs` tells what checks of the last result would cost."""

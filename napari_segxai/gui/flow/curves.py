@@ -156,7 +156,7 @@ class Curves(QWidget):
 
 
 class NameAxis(pg.AxisItem):
-    """An axis whose ticks are names, written upwards so that many find room."""
+    """An axis whose ticks are names, written upwards so that many fit."""
 
     def __init__(self, orientation: str):
         super().__init__(orientation)
@@ -187,7 +187,7 @@ class NameAxis(pg.AxisItem):
         return axis, ticks, texts
 
     def drawPicture(self, painter: Any, axis: Any, ticks: Any, texts: Any) -> None:
-        """Draw axis and ticks as ever, and the names upright."""
+        """Draw axis and ticks as pyqtgraph does, and the names upright."""
         super().drawPicture(painter, axis, ticks, [])
         painter.setPen(self.textPen())
         painter.setFont(_small())

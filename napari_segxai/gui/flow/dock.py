@@ -156,7 +156,7 @@ class FlowDock(Dock):
     # -- tiles become layers ----------------------------------------------------------------------------
 
     def show_tile(self, label: str, layer: str) -> None:
-        """Make a tile a layer of the viewer; its map is brought to the image grid in the worker."""
+        """Make a tile a layer of the viewer; the worker thread brings its map to the image grid."""
         flow = self.flow
 
         def make() -> Steps[Explanation]:
@@ -227,7 +227,7 @@ class FlowDock(Dock):
             self.follow((event, lambda _: self._follow()))
 
     def _follow(self) -> None:
-        """Cut the tiles where the viewer is."""
+        """Show in the tiles the plane that the viewer shows."""
         source = self.request.source() if self.request is not None else None
         if self.flow is None or source is None or source not in self.viewer.layers:
             return

@@ -1,4 +1,4 @@
-"""Writing an information flow to files, in the worker."""
+"""Writes an information flow to files, in the worker thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tile_steps(
 
 
 class ExportMenu(QMenu):
-    """What can be written of a flow.
+    """The menu of what can be written of a flow.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ExportMenu(QMenu):
     run_bar
         Says what was written.
     in_background
-        Starts a job, and calls back with its outcome.
+        Starts a task, and calls back with its outcome.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ExportMenu(QMenu):
         self.setToolTipsVisible(True)
 
     def figure(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
-        """Write the figure at the slice that is shown; the file is asked for when not given."""
+        """Write the figure at the slice that is shown; the user is asked for the file if none is given."""
         file = self._file(path, "Save the figure", f"flow{ending}", f"Figure (*{ending})")
         if file is not None:
             axis, position, _ = self.results.grid.plane
@@ -85,14 +85,14 @@ class ExportMenu(QMenu):
             self.in_background(make, self._on_written)
 
     def table(self, path: str | Path | None = None) -> None:
-        """Write the table as CSV; the file is asked for when not given."""
+        """Write the table as CSV; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "flow.csv", "Table (*.csv)")
         if file is not None:
             make = partial(table_steps, self.results.flow, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
     def tiles(self, folder: str | Path | None = None) -> None:
-        """Write the marked tiles, each in a folder of its own; where is asked for when not given."""
+        """Write the marked tiles, each in a folder of its own; the user is asked where if that is not given."""
         keys = list(self.results.grid.selected)
         if not keys:
             self.run_bar.show_status("Mark tiles first: click one, or Ctrl-click several.", error=True)

@@ -1,4 +1,4 @@
-"""What is asked of an information flow: the fields on the left of its dock. What they do is in dock.py."""
+"""The form of an information flow, on the left of its dock. What the fields do is in dock.py."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class FlowForm(DockForm):
-    """The fields scroll, the run bar is pinned below them."""
+    """The form of an information flow: its fields scroll, and the run bar stays in place below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)
         self.methods = [find_method(name) for name in METHODS]
-        self.method_box = MethodBox(self.methods, "Which map is made of every network layer.")
+        self.method_box = MethodBox(self.methods, "The kind of map that is made of every network layer.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.summary = plain_label()
         self.summary.setWordWrap(True)
@@ -47,11 +47,11 @@ class FlowForm(DockForm):
         self.run_bar.save.clicked.disconnect()
         self.causal = QPushButton("Causal check")
         self.causal.setToolTip(
-            "Take each network layer, and its skip connection alone, away, and see what the prediction loses."
+            "See what the prediction loses when each network layer, or its skip connection alone, is taken away."
         )
         self.ablation_box = combo(
-            "How the causal check takes a network layer away: filled with its channel means (it tells nothing of where), with "
-            "zeros (it tells nothing at all), or both, which costs twice as much and says where they disagree."
+            "How the causal check takes a network layer away: filled with its channel means (it then says nothing about places), "
+            "with zeros (it then says nothing at all), or both, which costs twice as much and shows where they disagree."
         )
         for word, key in (("mean", "mean"), ("zero", "zero"), ("both", "both")):
             self.ablation_box.addItem(f"{word} ablation" if key != "both" else "both ablations", key)

@@ -1,4 +1,4 @@
-"""Ticking labels by name."""
+"""A list of labels, in which several can be ticked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = 18
 
 
 class LabelList(QListWidget):
-    """The labels of a model, all but the first (the background) ticked at first.
+    """The labels of a model; at first all are ticked but the background, which is the first.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Choosing network layers: the main blocks, all, or any that are ticked."""
+"""A list in which network layers are chosen: the main blocks, all, or those that are ticked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LayerPicker(QWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self.combo = combo("At which network layers the flow is looked at; more cost next to nothing.")
+        self.combo = combo("The network layers at which the flow is shown; more layers cost next to nothing.")
         self.combo.addItems(["main blocks", "all", "ticked"])
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("show only names with …")

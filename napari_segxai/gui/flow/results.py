@@ -15,7 +15,7 @@ from napari_segxai.gui.widgets.fields import combo, plain_label
 
 
 class FlowResults(QWidget):
-    """Tiles, and beside them the curves and the advice: the dock is wide and low.
+    """The tiles, with the curves and the advice beside them, since the dock is wide and low.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class FlowResults(QWidget):
         self.show_advice()
 
     def show_advice(self, hovered: tuple[str, str] | None = None) -> None:
-        """Show all about one tile: the hovered one, else the marked one; else what is said of all, once each."""
+        """Show the advice about the tile under the mouse, else about the marked tile, else every piece of advice once."""
         if self.flow is None:
             return
         marked = self.grid.selected[-1] if self.grid.selected else None

@@ -1,4 +1,4 @@
-"""One tile of the information flow: the map of a label at a network layer, cut where the viewer is."""
+"""One tile of the information flow: the map of a label at a network layer, in the plane that the viewer shows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TileView(QWidget):
         return plane.T if self.transposed else plane
 
     def select(self, on: bool) -> None:
-        """Mark the tile, or take the mark away."""
+        """Mark the tile, or remove the mark."""
         self.is_selected = on
         self.update()
 
@@ -163,7 +163,7 @@ class TileView(QWidget):
         self._hover(True)
 
     def leaveEvent(self, event: Any) -> None:
-        """Hover no more."""
+        """The mouse has left the tile."""
         self._hover(False)
 
     def _hover(self, over: bool) -> None:

@@ -27,7 +27,7 @@ Key = tuple[str, str]
 
 
 class TileGrid(QScrollArea):
-    """All tiles; scrolls.
+    """All tiles, in an area that scrolls.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class TileGrid(QScrollArea):
         self._build()
 
     def set_facing(self, on: bool) -> None:
-        """Let layers of equal resolution face each other, or show all in order of execution."""
+        """Put layers of equal resolution opposite each other, or put all in order of execution."""
         self.facing = on
         self._build()
 
@@ -76,7 +76,7 @@ class TileGrid(QScrollArea):
                 view.set_end(tiles.limit(self.flow.tiles.values() if on else [view.tile]))
 
     def set_plane(self, axis: int, position: float, transposed: bool = False) -> None:
-        """Cut volumes where the viewer is; only tiles in sight are drawn again."""
+        """Show the plane of a volume that the viewer shows; only tiles in sight are drawn again."""
         self.plane = axis, position, transposed
         for view in self.views.values():
             view.set_plane(*self.plane)

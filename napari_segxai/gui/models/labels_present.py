@@ -1,4 +1,4 @@
-"""Looking, in the background, which labels a model draws in an image: with forty labels most are not there."""
+"""Finds out, in the background, which labels a model draws in an image: of forty labels most are not there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PresentLabels:
     Parameters
     ----------
     dock
-        Who asks: has `shown`, `layer` and `model_box`. With it the look ends.
+        The dock that asks; the task ends when it is closed.
     told
         Called with the labels that are drawn.
     """
@@ -40,7 +40,7 @@ class PresentLabels:
         self._asked: tuple[Any, ...] = ()
 
     def ask(self) -> None:
-        """Look at what the chosen model draws in the chosen image, once; a 2D model in the slice that is shown."""
+        """Find out once what the chosen model draws in the chosen image; a 2D model is run on the slice that is shown."""
         dock = self._dock()
         entry, layer = dock.model_box.entry, dock.layer
         model = entry.model if entry is not None else None
@@ -66,7 +66,7 @@ class PresentLabels:
 
         def done(outcome: worker.Outcome) -> None:
             if outcome.result is None:
-                return  # a run says better what is wrong
+                return  # the error is shown when the user presses Run
             _known.setdefault(model, []).append((ref(layer), what, outcome.result))
             if asked == self._asked:
                 self._told(outcome.result)

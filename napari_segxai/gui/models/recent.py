@@ -1,6 +1,7 @@
-"""The models that were loaded from files lately, kept between sessions beside napari's settings: paths, nothing else.
+"""The models that were recently loaded from files. Their paths, and nothing else, are kept beside napari's settings.
 
-Nothing here reads or loads a model: a model of the list is opened, and trusted, as any other that a user names.
+Nothing here reads or loads a model: a model of the list is opened like any other file, and the user is asked
+whether to trust it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LARGEST = 2**16
 
 
 class Recent(NamedTuple):
-    """A model that was loaded lately."""
+    """A model that was recently loaded."""
 
     path: str
     name: str
@@ -32,7 +33,7 @@ def place() -> Path | None:
 
 
 def recent_models() -> list[Recent]:
-    """Return the models that were loaded lately, the last one first; empty if the list cannot be read."""
+    """Return the recently loaded models, the last one first; empty if the list cannot be read."""
     path = place()
     try:
         with open(path, encoding="utf-8") as file:  # type: ignore[arg-type]

@@ -39,11 +39,11 @@ class Entry:
     registered
         The name under which a console registered it; "" for the others.
     trust
-        Whether the user said yes, in this session, to the code that comes with it.
+        Whether the user has allowed, in this session, the code that comes with it.
     problem
-        Why it could not be loaded, in a sentence; "" while nothing is known against it.
+        Why it could not be loaded, in a sentence; "" if no reason is known.
     failed
-        What its files were like when it could not be loaded: it is not tried again until they change.
+        The stamp of its files when it could not be loaded: it is not tried again until they change.
     """
 
     source: Any
@@ -83,7 +83,7 @@ _shared: ModelStore | None = None
 
 @model_room.when_registered
 def _tell() -> None:
-    """Say in the GUI thread, from whichever thread, that models were registered."""
+    """Tell the GUI thread, from any thread, that models were registered."""
     with suppress(RuntimeError):  # it is just being deleted
         if _shared is not None and _shared.parent() is not None:
             _shared._news.emit()
@@ -116,7 +116,7 @@ class ModelStore(QObject):
         """Return the list of this application, which is made when it is first asked for."""
         global _shared
         app = QApplication.instance()
-        with suppress(RuntimeError):  # it went with another application
+        with suppress(RuntimeError):  # the list belonged to an application that is gone
             if _shared is not None and _shared.parent() is app:
                 return _shared
         _shared = ModelStore(app)
@@ -208,7 +208,7 @@ class ModelStore(QObject):
         return entry in self._loading
 
     def title(self, entry: Entry) -> str:
-        """Return what to call an entry: the name on its card, and where it lies if another one has that name."""
+        """Return the title of an entry: the name on its card, with its folder if another entry has that name."""
         name = entry.card.name
         if sum(other.card.name == name for other in self.entries) < 2:
             return name

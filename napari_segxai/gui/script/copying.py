@@ -1,4 +1,4 @@
-"""Putting a script on the clipboard, after the files that it needs have been written where the user says."""
+"""Puts a script on the clipboard, after the files that it needs have been written to a folder that the user chooses."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def copy_script(
     make
         Returns the script; see `ScriptFiles`.
     image, source
-        What was explained, and the layer that it was, if that is still there.
+        The explained image, and the layer that it was taken from, if that is still there.
     folder
-        Where to write what the script reads and no file holds; asked for when not given.
+        Where the arrays are written that the script reads and no file holds; the user is asked for it if it is not given.
     """
     path = getattr(source.source, "path", None) if source is not None else None
     files = ScriptFiles([path])

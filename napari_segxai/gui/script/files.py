@@ -1,4 +1,4 @@
-"""What a copied script reads: files that hold what was explained, and those that are written for it beside."""
+"""The files that a copied script reads: those that hold what was explained, and those that are written for the script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScriptFiles:
     Parameters
     ----------
     paths
-        Files from which the explained image may have come, besides the one that it names itself.
+        Files from which the explained image may have come, in addition to the one that it names itself.
     """
 
     def __init__(self, paths: Iterable[str | None] = ()):
@@ -133,7 +133,7 @@ class ScriptFiles:
         return None
 
     def _joined(self, image: Image) -> tuple[str, Image] | None:
-        """Return code that joins files which hold a channel each; None where one of them is nowhere."""
+        """Return code that joins files that hold one channel each; None if one of the files is missing."""
         found = []
         for k, part in enumerate(image.header.get("joined", ())):
             own = replace(
@@ -175,7 +175,7 @@ class ScriptFiles:
         return f"np.load(folder / {path.name!r})"
 
     def _write_image(self, image: Image, stem: str) -> tuple[str, Image]:
-        """Write an image with its geometry, read it again, and say what of it a script has to be told."""
+        """Write an image with its geometry, read it again, and return what the script has to state about it."""
         own = Image(
             image.array,
             affine=image.affine,
@@ -230,7 +230,7 @@ def explicit(array: str, image: Image) -> str:
 
 
 def _named(image: Image) -> list[str]:
-    """Return the files that an image names, or that the layer came from of which it was taken."""
+    """Return the files that an image names, or from which its layer was opened."""
     return [path for path in (image.path, image.layer.get("source")) if path]
 
 
@@ -250,7 +250,7 @@ def _in_file(path: str, image: Image) -> tuple[str, Image] | None:
 
 
 def _readings(call: str, file: Image, image: Image) -> Iterator[tuple[str, Image]]:
-    """Go through what a file can be read as; at last with the axes that the layer has been read with."""
+    """Yield the ways in which a file can be read; the last one uses the axes of the layer."""
     if file.time_axis is None:
         yield f"{call})", file
     else:
@@ -270,7 +270,7 @@ def _readings(call: str, file: Image, image: Image) -> Iterator[tuple[str, Image
 
 
 def _read(path: str, **asked: str) -> Image | None:
-    """Read a file in silence: what is left out of it, and would be said, makes another image of it."""
+    """Read a file without warnings: if something is left out of it, the image differs, and the file is not used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

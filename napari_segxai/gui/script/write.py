@@ -38,7 +38,7 @@ def python_of(explanation: Explanation, job: ExplanationPlan, files: ScriptFiles
     explanation, job
         The result, and what was asked.
     files
-        Where the script gets from what it cannot say in words; see there.
+        Where the script reads the arrays that it cannot contain; see `ScriptFiles`.
     """
     question = _Question(job, files)
     defaults = {p.name: p.default for p in find_method(job.method.name).parameters}
@@ -170,7 +170,7 @@ class _Question:
             self.lines.append(f"target = sx.Target({', '.join(given)})")
 
     def place(self) -> list[str]:
-        """Return where in the image, and with what, the question is answered."""
+        """Return the arguments that say where and on which device to compute."""
         job = self.job
         where = [f"slice={job.slice}"] if job.slice is not None else []
         if axis := plane_of(job.model.card, job.image):
@@ -203,7 +203,7 @@ class _Question:
 
 
 def model_lines(model: SegmentationModel) -> list[str]:
-    """Return the lines that get a model, and what has to be done by hand before they can."""
+    """Return the lines that load a model, with comments that say what has to be done by hand before."""
     if model.source.startswith(BUILT_IN):
         name = model.source.removeprefix(BUILT_IN)
         stored = builtin.names().get(name)

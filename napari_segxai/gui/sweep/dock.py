@@ -155,7 +155,7 @@ class SweepDock(Dock):
         return partial(script.python_of_sweep, self.request.plan, **self.request.form)
 
     def save(self, folder: str | Path | None = None) -> None:
-        """Write the table and the heat maps; where is asked for when not given."""
+        """Write the table and the heat maps; the user is asked for the folder if none is given."""
         if self.sweep is None:
             return
         folder = folder or QFileDialog.getExistingDirectory(self, "Save the sweep in a folder")
@@ -177,7 +177,7 @@ class SweepDock(Dock):
         self.fields.grid_box.set_method(self.fields.method)
 
     def _on_grid(self) -> None:
-        """Offer what is not swept; what was set there stays set."""
+        """Offer the parameters that are not swept; values that were set stay set."""
         fields = self.fields
         names = {p.name for p in fields.method.parameters} - set(fields.grid_box.names)
         if fields.method is not self._form_of or names != set(fields.form.values()):

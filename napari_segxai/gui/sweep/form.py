@@ -1,4 +1,4 @@
-"""What is asked of a sweep: the fields on the left of its dock. What they do is in dock.py."""
+"""The form of a sweep, on the left of its dock. What the fields do is in dock.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SweepForm(DockForm):
-    """The fields scroll, the run bar is pinned below them."""
+    """The form of a sweep: its fields scroll, and the run bar stays in place below them."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)

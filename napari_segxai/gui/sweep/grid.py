@@ -1,4 +1,4 @@
-"""Choosing one or two parameters and their values."""
+"""The fields that choose one or two parameters and their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_FIRST = {"misure": ("lr", "lam")}
 
 
 class GridBox(QWidget):
-    """A parameter for the rows, which may be none, one for the columns, and the values of each.
+    """An optional parameter for the rows, one for the columns, and the values of each.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ CELL = (70, 30)
 
 
 class SweepResults(QWidget):
-    """A list of the numbers that there are, and a table of the chosen one.
+    """A list of the available numbers, and a table of the chosen one.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class SweepResults(QWidget):
 
     @property
     def number(self) -> Number | None:
-        """The number that is shown; None where nothing was told or measured."""
+        """The number that is shown; None if there is none for this cell."""
         return self.number_box.currentData()
 
     def set_sweep(self, sweep: Sweep) -> None:
@@ -167,7 +167,7 @@ def words_of(combination: dict[str, Any]) -> str:
 
 
 class _Cell(QStyledItemDelegate):
-    """Draws a cell in its colours, which a style sheet would paint over, with a frame where it is best."""
+    """Draws a cell in its colours, which a style sheet would paint over, with a frame around the best."""
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Fill, frame, write."""

@@ -1,4 +1,4 @@
-"""What stands on the canvas beside the colour bar: the names of the maps that are seen, and what their values are.
+"""The text on the canvas beside the colour bar: the names of the visible maps, and the units of their values.
 
 It is napari's own text of the viewer: one for all maps. A title for every layer would be made anew for every run, which
 takes a weak machine longer than many an explanation.
@@ -27,7 +27,7 @@ _said: WeakKeyDictionary[ViewerModel, str] = WeakKeyDictionary()
 
 
 def tell_of(viewer: ViewerModel, layer: Layer) -> None:
-    """Say on the canvas what a map is, for as long as it is seen."""
+    """Say on the canvas what a map is while it is visible."""
     tell = partial(_tell, ref(viewer))
     layer.events.visible.connect(tell)
     layer.events.name.connect(tell)
@@ -38,7 +38,7 @@ def tell_of(viewer: ViewerModel, layer: Layer) -> None:
 
 
 def caption(viewer: ViewerModel) -> str:
-    """Return a line for the name, and one for the unit, of every map that is seen, the uppermost first."""
+    """Return a line for the name and one for the unit of every visible map, the uppermost first."""
     maps = [layer for layer in reversed(viewer.layers) if layer.visible and _is_map(layer)]
     units = {layer: layer.metadata["segxai"]["display"].get("unit", "") for layer in maps}
     names = {layer: shortened(layer.name, LONGEST) for layer in maps}

@@ -37,7 +37,7 @@ FORM, FOLDED = 295, 130
 
 
 def prefer_below(name: str) -> None:
-    """Let the dock of this name start below; napari asks where a dock was last before it adds it."""
+    """Let napari put the dock of this name below the canvas, unless the user has moved it before."""
     get_settings().application.plugin_widget_positions.setdefault(name, "bottom")
 
 
@@ -48,7 +48,7 @@ def lay_out_form(
     device: Sequence[QWidget],
     run_bar: RunBar,
 ) -> None:
-    """Lay out the fields of a wide dock: they scroll, the run bar is pinned below them.
+    """Lay out the form of a wide dock: its fields scroll, and the run bar stays in place below them.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Sides(QSplitter):
     form, run_bar
         The fields as `lay_out_form` has laid them out, and the bar below them.
     results
-        What a run fills.
+        The widget that shows the results.
     width
         Of the form, in pixels.
     """
@@ -123,7 +123,7 @@ class Sides(QSplitter):
         self._say()
 
     def fold(self, on: bool = True) -> None:
-        """Leave of the form only what runs, or bring it back."""
+        """Hide everything of the form but the run bar, or show it again."""
         if on == self.is_folded:
             return
         if on:
@@ -148,7 +148,7 @@ class Sides(QSplitter):
 
 
 def take_room(panel: QWidget) -> None:
-    """Ask for a good part of the window, once, and fit the view to what is left; napari would leave a strip."""
+    """Take a good part of the window, and fit the view to the rest; napari alone would give the dock a narrow strip."""
     dock, window = panel.parentWidget(), panel.window()
     if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
         _lent.setdefault(window, (window.corner(Qt.Corner.BottomLeftCorner), []))[1].append(id(dock))
@@ -177,7 +177,7 @@ _lent: WeakKeyDictionary[QMainWindow, tuple[Qt.DockWidgetArea, list[int]]] = Wea
 
 
 def _give_back_corner(window: ref[QMainWindow], dock: int, *_: object) -> None:
-    """Let the corner of the window belong to the area it belonged to, once the last wide dock is gone."""
+    """Give the corner of the window back to its area when the last wide dock is gone."""
     with suppress(RuntimeError, KeyError):  # the window may be gone
         if (alive := window()) is not None:
             before, docks = _lent[alive]

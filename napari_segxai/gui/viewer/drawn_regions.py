@@ -1,4 +1,4 @@
-"""Where what a user drew in a Labels or Shapes layer lies on the image that is explained: by its place in the world."""
+"""Brings what a user drew in a Labels or Shapes layer to the grid of the explained image, by its place in the world."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def region_mask(layer: Layer, source: Layer | None, image: Image, viewer: ViewerModel) -> np.ndarray:
     """Return what is drawn in a layer, on the grid of an image.
 
-    Of a layer with more axes, what is drawn in the frame of the image; one with fewer axes reaches through the others,
-    as it is shown.
+    Of a layer with more axes than the image, only what is drawn in the frame of the image counts. A layer with fewer
+    axes reaches through the axes that it does not have, as napari shows it.
 
     Parameters
     ----------

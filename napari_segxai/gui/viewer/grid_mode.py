@@ -1,4 +1,4 @@
-"""Several layers side by side in napari's grid, and the viewer as it was afterwards."""
+"""Shows several layers side by side in napari's grid, and restores the viewer afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAMERA = ("center", "zoom", "angles")
 
 @dataclass(frozen=True)
 class _Before:
-    """How the viewer was."""
+    """The state of the viewer before the grid."""
 
     grid: Mapping[str, Any]
     camera: Mapping[str, Any]
@@ -35,7 +35,7 @@ class _Before:
 
 
 class GridView:
-    """Shows layers of its own in the grid, hides all others, and takes everything back.
+    """Shows its own layers in the grid, hides all others, and undoes that when it ends.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class GridView:
         grid.events.enabled.connect(self._on_enabled)
 
     def stop(self) -> None:
-        """Take our layers away and let the viewer be as it was; a layer that has come since stays as it is."""
+        """Remove the layers of the grid and restore the viewer; layers that were added meanwhile stay as they are."""
         before, self._before = self._before, None
         if before is None:
             return
@@ -141,12 +141,12 @@ def layer_of(image: Image, values: np.ndarray, name: str, kind: str = "image", *
 
 
 def redraw(layer: Layer, image: Image, values: np.ndarray) -> None:
-    """Give a layer that `layer_of` made other values on the grid of the image."""
+    """Change the values of a layer that `layer_of` made; they lie on the grid of the image."""
     layer.data = on_axes_of_layer(values, image.layer)[0]
 
 
 def copy_of(source: Layer | None, image: Image, name: str) -> Layer:
-    """Return a layer that shows the source, sharing its data; that of the image where the source is gone."""
+    """Return a layer that shares the data of the source; if the source is gone, one that shows the image."""
     from napari.layers import Layer
 
     if source is None:

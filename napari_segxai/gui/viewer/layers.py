@@ -106,7 +106,7 @@ def warm_up() -> None:
     """Let napari compile its label colours, which takes seconds at first use, before results wait for it.
 
     The compiler gives the thread that calls it as many OpenMP threads as there are logical processors, whatever was
-    asked of torch: jobs in that thread would be slower, and differ from a script's in the last digits.
+    asked of torch: tasks in that thread would be slower, and differ from a script's results in the last digits.
     """
     import torch
     from napari.layers import Labels
@@ -121,7 +121,7 @@ def warm_up() -> None:
 def add_layers(
     viewer: ViewerModel, explanation: Explanation, tuples: Iterable[tuple[Any, dict, str]]
 ) -> list[Layer]:
-    """Add layers of an explanation above every image and label image; points and shapes on top of them stay there."""
+    """Add layers of an explanation above every Image and Labels layer, and below points and shapes that lie on top."""
     from napari.layers import Layer
 
     added = []
@@ -142,7 +142,7 @@ def add_layers(
 
 
 def is_open(viewer: Any) -> bool:
-    """Tell whether a viewer has its window; one that was closed may live on for a while, and takes no layers."""
+    """Tell whether the window of a viewer is open; a closed viewer may exist for a while, but takes no layers."""
     try:
         viewer.window.geometry()
     except (AttributeError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What the colours of a result mean, in one line of rich text."""
+"""Says what the colours of a result mean, in one line of rich text."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def connect_until_gone(
     links
         Event emitters and what they call.
     viewer, rename
-        What the renaming of any layer of this viewer calls, if anything.
+        A function that is called when any layer of this viewer is renamed, if given.
     """
     for emitter, function in links:
         emitter.connect(function, position="last")  # after napari's own
@@ -60,7 +60,7 @@ class Tasks:
     Parameters
     ----------
     viewer
-        Gets what was found until the dock was closed.
+        The viewer to which the result is added that was found until the dock was closed.
 
     Attributes
     ----------

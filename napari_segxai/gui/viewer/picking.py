@@ -50,7 +50,7 @@ class Picker:
         self.viewer.status = f"Shift-click {self.what}; Esc leaves."
 
     def leave(self) -> None:
-        """Stop waiting; the cursor and the keys are as before."""
+        """Stop waiting, and restore the cursor and the keys."""
         if not self.active:
             return
         self.active = False

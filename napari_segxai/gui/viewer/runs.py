@@ -1,4 +1,4 @@
-"""Runs in a viewer: what each is called, which prediction is there already, and which results step back for a new one."""
+"""The runs in a viewer: their names, which prediction is there already, and which results are hidden for a new one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def new_run(viewer: ViewerModel, explanation: Explanation, about: str | None = N
     Parameters
     ----------
     about
-        In the names; what tells this run from the others by default.
+        What the names say about the run; by default what distinguishes it from the others.
     """
     runs = records(viewer)
     number = max(runs, default=0) + 1
@@ -66,7 +66,7 @@ def new_run(viewer: ViewerModel, explanation: Explanation, about: str | None = N
 
 
 def rename_older(viewer: ViewerModel, runs: Mapping[int, Mapping[str, Any]]) -> None:
-    """Let the names of earlier runs say, too, what tells them from the others; a name that the user gave stays."""
+    """Let the names of earlier runs, too, say what distinguishes them from the others; a name that the user gave stays."""
     for layer in viewer.layers:
         number, old = layer.metadata.get("segxai_number"), layer.metadata.get(TOLD)
         if old is None or number not in runs or f"#{number} · {old}" not in layer.name:
@@ -84,12 +84,12 @@ def records(viewer: ViewerModel) -> dict[int, Mapping[str, Any]]:
 
 
 def hide_older(viewer: ViewerModel, *, predictions: bool = False) -> None:
-    """Hide what earlier runs have left, unless layers lie side by side in napari's grid.
+    """Hide the results of earlier runs, unless layers lie side by side in napari's grid.
 
     Parameters
     ----------
     predictions
-        Whether predictions step back, too.
+        Whether predictions are hidden, too.
     """
     if viewer.canvas.grid.enabled:
         return
@@ -108,7 +108,7 @@ def hide_older(viewer: ViewerModel, *, predictions: bool = False) -> None:
 
 
 def describe_run(record: Mapping[str, Any], others: Any) -> str:
-    """Say in a few words what a run is: its method, and what tells it from the other runs.
+    """Describe a run in a few words: its method, and what distinguishes it from the other runs.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def describe_run(record: Mapping[str, Any], others: Any) -> str:
 
 
 def shortened(word: str, most: int) -> str:
-    """Return a word of at most so many characters: long names mostly differ at their ends."""
+    """Shorten a word to at most so many characters in its middle, since long names mostly differ at their ends."""
     half = (most - 1) // 2
     return word if len(word) <= most else f"{word[:half]}…{word[-half:]}"
 

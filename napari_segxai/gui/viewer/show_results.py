@@ -39,9 +39,9 @@ def show(
     is_closed
         Says whether the dock is gone.
     about
-        In the names; what tells this run from the others by default.
+        What the names say about the run; by default what distinguishes it from the others.
     roles
-        Which layers are added; all by default. A prediction that is there already never is.
+        Which layers are added; all by default. A prediction that is there already is not added again.
     done
         Called after the last one.
 
@@ -101,7 +101,7 @@ class Live:
     Parameters
     ----------
     viewer
-        Gets the layer.
+        The viewer to which the layer is added.
     """
 
     def __init__(self, viewer: ViewerModel):
@@ -132,7 +132,7 @@ class Live:
             self.viewer.layers.selection.active = active
 
     def clear(self) -> None:
-        """Take the layer away: the result has layers of its own."""
+        """Remove the layer: the result has layers of its own."""
         if self.layer is not None and self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
         self.layer, self._was_shown = None, False

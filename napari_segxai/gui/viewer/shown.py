@@ -1,4 +1,4 @@
-"""From a viewer, a layer and what is shown to the image that is explained: its frame, its geometry and its slice.
+"""Makes the image that is explained of a layer: the frame and the slice that the viewer shows, and their geometry.
 
 The one place that asks the viewer where it is. What axes mean is decided in `io/axes.py`, without napari.
 """
@@ -32,16 +32,16 @@ PLANES = ("axial", "coronal", "sagittal")
 
 @dataclass(frozen=True)
 class Shown:
-    """What of a layer is explained.
+    """The part of a layer that is explained.
 
     Attributes
     ----------
     image
         One frame of the layer; its `plane` is the axis across which a 2D model's slices lie.
     slice
-        Of a volume for a 2D model: which slice; None otherwise.
+        The slice of a volume that a 2D model sees; None for other models.
     notes
-        What has to be said of it, in sentences.
+        What the user has to know about it, in sentences.
     other_plane
         Whether the viewer shows another plane than the slices of the model.
     """
@@ -59,7 +59,7 @@ def shown(
     *,
     axes: str | None = None,
 ) -> Shown:
-    """Return what is explained of a layer, where the viewer is.
+    """Return the part of a layer that is explained: the frame and slice that the viewer shows.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def shown(
 def joined(
     layers: Sequence[Layer], viewer: ViewerModel, card: ModelCard, axes: Sequence[str | None] = ()
 ) -> Shown:
-    """Return what is explained of several layers that hold a channel each, in the order of the model's channels.
+    """Return the part of several layers that is explained; each holds one channel, in the order of the model's channels.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def joined(
 def _frame(
     layer: Layer, viewer: ViewerModel, card: ModelCard | int | None, axes: str | None, channels: int | None
 ) -> tuple[Image, list[str]]:
-    """Return the frame of a layer that is shown, and what has to be said of it."""
+    """Return the frame of a layer that is shown, and notes about it."""
     dims = None if card is None or isinstance(card, int) else card.spatial_dims
     meta, place, shape = meta_of(layer, viewer), indices_shown(layer, viewer), layer.data.shape
     found = axes_of(shape, meta, channels=channels, dims=dims, axes=axes)
@@ -127,7 +127,7 @@ def _frame(
 
 
 def _size_in_file(layer: Layer, image: Image) -> tuple[tuple[float, ...], str] | None:
-    """Return the pixel sizes that the file of a layer says, where its reader did not ask; see `sizes.of_layer`."""
+    """Return the pixel sizes in the file of a layer whose reader has ignored them; see `sizes.of_layer`."""
     bare = image.affine is None and not layer.multiscale and (np.asarray(layer.scale) == 1).all()
     if not bare or image.units != "pixel" or layer.source is None:
         return None
@@ -177,16 +177,16 @@ def world_matrix(layer: Layer, viewer: ViewerModel | None) -> np.ndarray:
 
 
 def indices_shown(layer: Layer, viewer: ViewerModel) -> np.ndarray:
-    """Return where the viewer is in a layer, as indices that need not be whole nor inside.
+    """Return the viewer's current point as indices of a layer, which need not be whole or inside.
 
-    Along the axes with a slider it is what napari cuts; along those of the canvas, where their sliders were last.
+    Along the axes with a slider this is the slice that napari shows; along those of the canvas, the slider's last place.
     """
     way = np.linalg.inv(world_matrix(layer, viewer))
     n = layer.ndim
     point = np.asarray(viewer.dims.point, float)[viewer.dims.ndim - n :]
     out = way[:n, :n] @ point + way[:n, n]
     hidden = [k for k in range(n) if k not in displayed_axes(layer, viewer)]
-    if hidden:  # napari leaves a rotation out of the slice out
+    if hidden:  # napari ignores a rotation that leaves the slice
         out[hidden] = way[np.ix_(hidden, hidden)] @ point[hidden] + way[hidden, n]
     return out
 

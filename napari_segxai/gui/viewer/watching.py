@@ -1,4 +1,4 @@
-"""While somebody looks around in a viewer: the value of every map under the cursor, and maps that can be seen in 3D."""
+"""Follows the viewer: says the value of every map under the cursor, and hides labels that would cover a map in 3D."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IN_3D = "segxai_hidden_in_3d"
 
 
 def links(viewer: ViewerModel) -> list[tuple[Any, Callable[[Any], None]]]:
-    """Return events of a viewer, and what has to be called with each."""
+    """Return events of a viewer, each with the function that has to be called at it."""
     return [
         (viewer.events.status, lambda _: tell_values(viewer)),
         (viewer.dims.events.ndisplay, lambda _: arrange(viewer)),
@@ -45,7 +45,7 @@ def tell_values(viewer: ViewerModel) -> None:
 
 
 def value_at(layer: Layer, position: Any) -> float | None:
-    """Return the value of a map at a place in the world; None beside it."""
+    """Return the value of a map at a point of the world; None outside the map."""
     index = np.rint(layer.world_to_data(position)).astype(int)
     if any(not 0 <= i < n for i, n in zip(index, layer.data.shape, strict=True)):
         return None

@@ -1,4 +1,4 @@
-"""Trust checks of the last result: a button to choose them, and a line for each verdict."""
+"""The checks of the last result: a button that chooses them, and a line for each verdict."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEIGHT = 190
 
 
 class ChecksBox(QWidget):
-    """The verdicts, in a list that can be folded; hidden while there are none.
+    """The verdicts, in a list that can be folded; the list is hidden while there are none.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class ChecksBox(QWidget):
         of: str = "the last result",
         parent: QWidget | None = None,
     ):
-        """`costs` tells what every check, and all of them, would cost: asked when the menu opens. `of` is checked."""
+        """`costs` returns what each check and all of them would cost, whenever the menu opens; `of` names what is checked."""
         super().__init__(parent)
         self._costs = costs
         self.menu = QMenu(self)
@@ -57,7 +57,7 @@ class ChecksBox(QWidget):
         self.button = QPushButton("Check")
         self.button.setToolTip(f"Ask how far {of} can be trusted; every check says what it costs.")
         self.button.setMenu(self.menu)
-        # Narrower than a style would have it: four buttons share a row, and the dock must not grow for them.
+        # Narrower than Qt's style makes it: four buttons share a row, and the dock must not grow for them.
         self.button.setMaximumWidth(self.button.fontMetrics().horizontalAdvance("Check") + 26)
         self.lines: list[QLabel] = []
         content = QWidget()
@@ -114,7 +114,7 @@ class ChecksBox(QWidget):
 
 
 def verdicts(record: Record) -> str:
-    """Return how many checks a result passed, and how many warn, e.g. "5 ✓  2 ⚠"; "" where none was asked."""
+    """Return how many checks a result passed and how many warn, e.g. "5 ✓  2 ⚠"; "" if none was run."""
     return _counts(record.trust)
 
 
@@ -124,7 +124,7 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def check_costs(explanation: Explanation, job: ExplanationPlan) -> dict[str, str]:
-    """Say what the checks of a result would cost, each and all."""
+    """Return what each check of a result would cost, and what all of them would cost."""
     try:
         planned = planned_passes(explanation, job.model, job.target)
     except UserError:
@@ -146,7 +146,7 @@ def _line(row: Mapping[str, Any]) -> QLabel:
 
 
 def is_of(held: Mapping[str, Any], record: Record) -> bool:
-    """Tell whether the record that a layer holds is of this explanation, whatever was checked since."""
+    """Tell whether the record in a layer is of this explanation, whichever checks were run since."""
     own = record.as_dict()
     return {**held, "trust": own["trust"]} == own
 

@@ -50,7 +50,7 @@ def plain_label(text: str = "") -> QLabel:
 
 
 def tip(text: str) -> str:
-    """Return what shows a text as it is where Qt decides by itself whether it is HTML: in tool tips and questions."""
+    """Return a tooltip or question that shows a text as it is, although Qt takes some texts for HTML."""
     return (
         escape(text, quote=False).replace("\n", "<br>") + "<span></span>"
         if Qt.mightBeRichText(text)
@@ -59,7 +59,7 @@ def tip(text: str) -> str:
 
 
 def beside(*parts: QWidget) -> QWidget:
-    """Return widgets in a row, the first of which takes the room that is left."""
+    """Return widgets in a row; the first one takes the room that is left."""
     row = QWidget()
     layout = QHBoxLayout(row)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -74,7 +74,7 @@ class Words(QScrollArea):
     Parameters
     ----------
     lines
-        How many it takes at least, if it has them; more only of room that nothing else needs.
+        How many lines it takes before it scrolls; it takes more only if nothing else needs the room.
     """
 
     def __init__(self, lines: int, parent: QWidget | None = None):
@@ -113,7 +113,7 @@ class Words(QScrollArea):
         return QSize(super().sizeHint().width(), self._needed)
 
     def resizeEvent(self, event: Any) -> None:
-        """A narrower text takes more lines."""
+        """Fit the height: narrower text takes more lines."""
         super().resizeEvent(event)
         self._fit()
 
@@ -171,7 +171,7 @@ def device_box() -> tuple[QComboBox, QLabel]:
 
 
 def mark_absent(box: QComboBox, present: Collection[str]) -> None:
-    """Say of the labels that are not drawn that they are not; the first one is left for one that is drawn."""
+    """Mark the labels that the model does not draw; if the first label is chosen and not drawn, choose one that is."""
     texts = [box.itemText(k) for k in range(box.count())]
     for k, name in enumerate(texts):
         box.setItemData(k, None if name in present else QBrush(GREY), Qt.ItemDataRole.ForegroundRole)
@@ -182,7 +182,7 @@ def mark_absent(box: QComboBox, present: Collection[str]) -> None:
 
 
 class TargetFields(QWidget):
-    """What is read of the prediction, how it is reduced, and the seed."""
+    """The score that is read of the prediction, its reduction over the region, and the seed."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)

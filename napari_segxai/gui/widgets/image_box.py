@@ -1,4 +1,4 @@
-"""Choosing the image layer: follows layers that come, go, are renamed or selected."""
+"""The list of image layers; it follows layers that are added, removed, renamed or selected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ImageBox(QComboBox):
-    """The image layers of a viewer that are no results.
+    """The image layers of a viewer, without those of results.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class ImageBox(QComboBox):
         return self.shown(wanted).image
 
     def shown(self, wanted: ModelCard | int | None = None) -> Shown:
-        """Return what of the chosen layer is explained, where the viewer is.
+        """Return the part of the chosen layer that is explained: the frame and slice that the viewer shows.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class ImageBox(QComboBox):
             raise UserError("Open an image first: drop a file on the window, or File > Open Sample.")
         if wanted is None or isinstance(wanted, int):
             return self.details.could_be(layer, self.sources, wanted)
-        self._follows = True  # until it is known that it stays the same wherever the viewer goes
+        self._follows = True  # until it is known that it is the same at every place of the sliders
         found = self.details.shown(layer, self.sources, wanted)
         self._follows = bool(found.image.layer.get("at")) or found.slice is not None
         return found

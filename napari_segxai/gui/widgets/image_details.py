@@ -1,4 +1,4 @@
-"""What has to be asked or said about the chosen image: its axes, a layer per channel, the slice that a 2D model sees."""
+"""Questions and notes about the chosen image: its axes, a layer for each channel, the slice that a 2D model sees."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ImageDetails(QWidget):
         self.rows.addRow("Axes", self.axes_box)
         self.note = plain_label()
         self.note.setWordWrap(True)
-        self.note.setMinimumWidth(190)  # its least height is that at its least width
+        self.note.setMinimumWidth(190)  # Qt takes its height at this width for its least height
         self.at_click = QPushButton()
         self.at_click.setText("Slice at a click")
         self.at_click.setCheckable(True)
@@ -107,7 +107,7 @@ class ImageDetails(QWidget):
         return Shown(join_channels(one), None, found.notes)
 
     def shown(self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard) -> Shown:
-        """Return what is explained of a layer, and ask and say here what has to be.
+        """Return the part of a layer that is explained; questions and notes about it are shown here.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class ImageDetails(QWidget):
     # -- axes ---------------------------------------------------------------------------------------------
 
     def _offer_axes(self, layer: ImageLayer, card: ModelCard) -> None:
-        """Offer what the axes may be, where it is not told by the layer."""
+        """Offer what the axes may be, if the layer does not say it."""
         shape, meta = layer.data.shape, meta_of(layer, self.viewer)
         found = readings_of(shape, meta, channels=len(card.channels), dims=card.spatial_dims)
         fitting = [axes for axes in found if axes.fits]
@@ -264,7 +264,7 @@ def _may_join(one: ImageLayer, other: ImageLayer) -> bool:
 
 
 def match_channels(names: Sequence[str], layers: Sequence[str], first: str) -> dict[str, int]:
-    """Return which layer holds which channel, by name, or by their numbers where they are one family.
+    """Return which layer holds which channel, by the layers' names or by the numbers in them.
 
     Parameters
     ----------

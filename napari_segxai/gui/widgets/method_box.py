@@ -1,4 +1,4 @@
-"""Choosing one method: a box whose list opens with a search field, groups by question, and a summary of each."""
+"""A box that chooses one method: its list has a search field, groups by question, and a summary of each method."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MethodBox(QComboBox):
     methods
         What is offered.
     tip
-        What it is chosen for.
+        The tooltip of the box.
     """
 
     def __init__(self, methods: Sequence[Method], tip: str, parent: QWidget | None = None):

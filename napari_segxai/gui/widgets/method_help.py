@@ -40,7 +40,7 @@ class HelpButton(QToolButton):
     Parameters
     ----------
     method
-        Returns whose page is shown; None for none.
+        Returns the method whose page is shown, or None.
     """
 
     def __init__(self, method: Callable[[], Method | None], parent: QWidget | None = None):

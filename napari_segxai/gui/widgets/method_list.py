@@ -1,4 +1,4 @@
-"""Choosing what is compared: methods, each with parameters of its own, and maps that are in the viewer."""
+"""The list of what is compared: methods, each with parameters of its own, and maps that are in the viewer."""
 
 from __future__ import annotations
 
@@ -234,12 +234,12 @@ def _preset(method: Method, name: str) -> dict[str, Any]:
 
 
 def map_name(layer: Layer) -> str:
-    """Return what a map is called in a table."""
+    """Return the name of a map in tables."""
     return layer.name.removeprefix("saliency ")
 
 
 def map_values(layer: Layer, image: Image) -> np.ndarray:
-    """Return the map of a layer, on the grid of an image where it lies on that."""
+    """Return the map of a layer, turned to the grid of the image if it lies on that grid."""
     return np.asarray(on_grid_of_image(layer.data, image.layer), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Choosing what is measured, and how."""
+"""The list of metrics, and their parameters."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MetricList(QWidget):
         self.controls.setRange(0, 9)
         self.controls.setValue(1)
         self.controls.setToolTip(
-            "Random orders that go through insertion and deletion as well: a map that is no better says nothing."
+            "Random orders that also go through insertion and deletion: a map that is no better than they are says nothing."
         )
         self.noise = QLineEdit()
         self.noise.setPlaceholderText("file of u-noise, for ANA and SRM")

@@ -1,4 +1,4 @@
-"""Choosing a model: built-in, registered in this session, or from a folder or file."""
+"""The list of models: built-in, registered in this session, or opened from a folder or file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ModelBox(QWidget):
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.browse = QPushButton("Load model…")
-        self.browse.setToolTip("Load a model folder (model.yaml), a TorchScript file, or a model of late.")
+        self.browse.setToolTip("Load a model folder (model.yaml), a TorchScript file, or a recent model.")
         self.menu = QMenu(self.browse)
         self.menu.setToolTipsVisible(True)
         self.menu.aboutToShow.connect(self._offer)
@@ -90,7 +90,7 @@ class ModelBox(QWidget):
 
     @property
     def problem(self) -> str:
-        """Why the chosen model could not be loaded; "" while nothing is known against it."""
+        """Why the chosen model could not be loaded; "" if no reason is known."""
         return self._entry.problem if self._entry is not None else ""
 
     def refresh_registered(self) -> None:
@@ -114,7 +114,7 @@ class ModelBox(QWidget):
         self._tell()
 
     def ensure_loaded(self) -> None:
-        """Load the chosen model in the background if it is not loaded yet, and was not found to be unloadable."""
+        """Load the chosen model in the background, unless it is loaded or could not be loaded before."""
         if self._entry is not None:
             self.store.load(self._entry)
 
@@ -191,7 +191,7 @@ class ModelBox(QWidget):
         self.changed.emit()
 
     def _on_again(self) -> None:
-        """Somebody looked at the list and took what was chosen already: that is a choice, too."""
+        """The user opened the list and took the entry that was chosen already: that counts as a choice, too."""
         self._by_user, self._refused = True, ""
         self._tell()
         self.ensure_loaded()
@@ -251,7 +251,7 @@ class ModelBox(QWidget):
             self.open_asking(Path(path))
 
     def open_asking(self, path: Path) -> None:
-        """Add the model at `path` and choose it, after a yes to the code that comes with it.
+        """Add the model at `path` and choose it, after the user has allowed the code that comes with it.
 
         What is wrong with it is said below the list; the chosen model stays.
         """
@@ -280,7 +280,7 @@ class ModelBox(QWidget):
                     f"This model runs the Python module {code.module}\n\n{plain(str(code.path))}\n\nDo you trust this file?"
                 ),
                 QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
-                QMessageBox.StandardButton.No,  # who presses Enter without reading has not said yes
+                QMessageBox.StandardButton.No,  # pressing Enter without reading must not mean yes
             )
             entry.trust = answer == QMessageBox.StandardButton.Yes
             return entry.trust
@@ -288,9 +288,9 @@ class ModelBox(QWidget):
 
 
 def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
-    """Say why a model cannot take an image, "" if it can; and how well it fits: 0 not, 3 as a whole.
+    """Say why a model cannot take an image, or "" if it can, and how well it fits: from 0, not at all, to 3, as a whole.
 
-    Less, 1 or 2, where the model gets it slice by slice, or one of its channels alone.
+    It is 1 or 2 if the model gets the image slice by slice, or only one of its channels.
     """
     if card.spatial_dims > image.spatial_dims:
         return f"This model works on volumes; {image.name} is 2D.", 0

@@ -26,7 +26,7 @@ SMALLEST = 1e-6
 
 
 class _Number(QDoubleSpinBox):
-    """A number shown with as many digits as it has."""
+    """A number field that shows as many digits as the number has."""
 
     def __init__(self, low: float, high: float):
         super().__init__()
@@ -159,7 +159,7 @@ def _whole(parameter: Parameter) -> _Field:
 
 
 def _optional(parameter: Parameter, spin: QSpinBox | QDoubleSpinBox) -> _Field:
-    """Let the lowest value stand for none."""
+    """Let the lowest value mean None."""
     spin.setSpecialValueText("auto")
 
     def read() -> float | None:

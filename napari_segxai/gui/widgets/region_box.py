@@ -1,4 +1,4 @@
-"""Choosing the region: predicted pixels, the whole image, a picked object or pixel, or a drawn layer."""
+"""The list of regions: predicted pixels, the whole image, a picked object or pixel, or a drawn layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Choice = Region | type[Component | Point] | ref["Layer"]
 
 
 class RegionBox(QWidget):
-    """A list of regions and a button that arms picking.
+    """A list of regions, and a button after which a shift-click picks one.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The run bar, pinned below the form: Run or Cancel, the estimate, progress, what came out."""
+"""The run bar below the form: Run or Cancel, the estimate, the progress and the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 ESTIMATE_LINES, STATUS_LINES, WIDE_STATUS_LINES, LEGEND_LINES = 3, 6, 3, 3
-"""That the texts take where room is scarce, before they scroll: Run has to stay in sight."""
+"""How many lines the texts take before they scroll, where there is little room: Run has to stay in sight."""
 
 
 class RunBar(QWidget):
@@ -91,7 +91,7 @@ class RunBar(QWidget):
         self._started = 0.0
 
     def set_accent(self, color: str) -> None:
-        """Give the Run button, and it alone, the accent colour of the theme."""
+        """Give only the Run button the accent colour of the theme."""
         self.run.setStyleSheet(f"QPushButton:enabled {{ background-color: {color}; font-weight: bold; }}")
 
     def set_ready(self, estimate: str) -> None:
@@ -107,7 +107,7 @@ class RunBar(QWidget):
             self.estimate.setText(reason)
 
     def set_running(self, note: str) -> None:
-        """A job has been handed over; Run has become Cancel."""
+        """A task has been started; Run becomes Cancel."""
         self.is_running = True
         self._started = time.perf_counter()
         self.run.setText("Cancel")
@@ -119,12 +119,12 @@ class RunBar(QWidget):
         self._escape.setEnabled(True)
 
     def set_cancelling(self) -> None:
-        """Cancel was pressed; the pass under way is finished first."""
+        """Cancel was pressed; the current pass is finished first."""
         self.run.setText("Cancelling…")
         self.run.setEnabled(False)
 
     def report(self, step: Step) -> None:
-        """Show how far the job is and how long it will take."""
+        """Show how far the task is and how long it will take."""
         share = min(1.0, step.done / max(1, step.total))
         self.progress.setValue(int(1000 * share))
         elapsed = time.perf_counter() - self._started
@@ -132,7 +132,7 @@ class RunBar(QWidget):
         self.show_status(step.note + left)
 
     def set_ended(self, text: str, *, error: bool = False, result: bool = True) -> None:
-        """The job has ended; Cancel has become Run again."""
+        """The task has ended; Cancel becomes Run again."""
         self.is_running = False
         self._escape.setEnabled(False)
         self.run.setText("Run")
@@ -151,7 +151,7 @@ class RunBar(QWidget):
         self.show_status(text)
 
     def set_failed(self, outcome: Outcome, kept: str = "", *, result: bool = False) -> None:
-        """The job has ended with an error, which is said in one sentence; a bug is shown with its traceback."""
+        """The task has ended with an error, which is shown in one sentence; a bug is shown with its traceback."""
         error = outcome.error
         expected = isinstance(error, UserError | MemoryError)
         text = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -160,7 +160,7 @@ class RunBar(QWidget):
             show_error(f"napari-segxai: {text}\n\n{outcome.trace}")
 
     def show_written(self, outcome: Outcome) -> None:
-        """Say which files a job has written, or why it could not; a running job has its own things to say."""
+        """Say which files a task has written, or why it could not; nothing is said while another task shows its progress."""
         if self.is_running:
             return
         if outcome.error is not None:
@@ -219,7 +219,7 @@ class RunBar(QWidget):
             self.run_clicked.emit()
 
     def _settle(self) -> None:
-        """Give the texts their room now: what comes next, such as adding layers, may hold up the window."""
+        """Lay out the texts at once, since what comes next, such as adding layers, may block the window for a while."""
         for widget in (self, self.parentWidget()):
             if widget is not None and widget.layout() is not None:
                 widget.layout().activate()
@@ -233,7 +233,7 @@ class RunBar(QWidget):
 
 
 def _taken_away(widget: QWidget) -> bool:
-    """Tell whether a widget was hidden on purpose; Qt calls those hidden, too, that were never shown."""
+    """Tell whether a widget was hidden on purpose; Qt also calls widgets hidden that were never shown."""
     return widget.isHidden() and widget.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
 
 
@@ -249,7 +249,7 @@ def duration(seconds: float) -> str:
 
 
 def estimate(model: SegmentationModel, image: Image, index: int | None, passes: Passes) -> str:
-    """Return what Run would cost: passes, and the time as the model's last run tells it."""
+    """Return what Run would cost: the passes, and the time as judged by the model's last run."""
     seconds = model.seconds * math.prod(model.grid_for(image, index)) * passes.cost
     return f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 

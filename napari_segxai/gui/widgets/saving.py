@@ -1,4 +1,4 @@
-"""Asking before results in a folder are replaced."""
+"""Asks before results in a folder are replaced."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from napari_segxai.io.saving import check_folder, look
 
 
 def may_write(parent: QWidget, run_bar: RunBar, folders: Mapping[Path, str]) -> bool | None:
-    """Find out whether folders can be saved to, and ask where they hold results.
+    """Find out whether folders can be written to, and ask the user if they hold results.
 
     Parameters
     ----------
     parent
         The question appears above it.
     run_bar
-        Says what cannot be.
+        Shows the error if a folder cannot be written to.
     folders
-        What each holds in words, or "" where its record tells.
+        What each folder holds, in words; "" if its record says it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Ticking many things that come in groups."""
+"""A list of many things in groups, each with a tick box."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TickTree(QTreeWidget):
         first: bool = False,
         after: Hashable | None = None,
     ) -> None:
-        """Add a line to a group, which is made where it is new, and then is put first if so asked."""
+        """Add a line to a group; a new group is made, and put first if asked for."""
         self.blockSignals(True)
         above = self._group(group, first)
         item = QTreeWidgetItem([text])
@@ -75,7 +75,7 @@ class TickTree(QTreeWidget):
         self.blockSignals(False)
 
     def remove(self, key: Hashable) -> None:
-        """Take a line away, and its group with the last one."""
+        """Remove a line, and its group if the line was the last one in it."""
         self._tips.pop(key)
         item = self._items.pop(key)
         group = item.parent()
@@ -124,7 +124,7 @@ class TickTree(QTreeWidget):
         self.scrollToItem(self._items[key])
 
     def show_only(self, text: str) -> None:
-        """Show the lines that hold a text, in themselves or in what is said of them; all for an empty one."""
+        """Show only the lines that contain a text, in themselves or in their tooltips; an empty text shows all."""
         for k in range(self.topLevelItemCount()):
             group = self.topLevelItem(k)
             seen = []
@@ -138,7 +138,7 @@ class TickTree(QTreeWidget):
                 group.setExpanded(True)
 
     def set_colors(self, text: str, accent: str) -> None:
-        """Follow the theme: boxes that are not ticked would hardly be seen."""
+        """Follow the theme: otherwise one could hardly see the boxes that are not ticked."""
         box = "width: 9px; height: 9px; border-radius: 2px"
         self.setStyleSheet(
             f"QTreeView::indicator {{ {box}; border: 1px solid {text}; }} "

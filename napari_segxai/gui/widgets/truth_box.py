@@ -1,4 +1,4 @@
-"""Choosing Labels layers that hold the truth."""
+"""The list of Labels layers that may hold the truth."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 NONE = "none"
 
 EACH = "a layer for each label"
-"""Offered where labels may overlap and every one has a Labels layer of its name."""
+"""Offered if labels may overlap and there is a Labels layer with the name of every label."""
 
 
 class TruthBox(QComboBox):
-    """The Labels layers that are no results, and none."""
+    """The Labels layers without those of results, and the entry "none"."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None):
         super().__init__(parent)
@@ -33,8 +33,8 @@ class TruthBox(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setToolTip(
             "A Labels layer with the true labels, numbered as the model does: the maps are compared with it as well. "
-            "On another grid than the image it is resampled, to the nearest label. Labels that may overlap: a layer with "
-            "a mask for each along its first axis, or one layer of the name of every label."
+            "On another grid than the image it is resampled, to the nearest label. If labels may overlap: a layer "
+            "with a mask for each label along its first axis, or a layer with the name of every label."
         )
         self._source: ref[Image] | None = None
         self._labels: tuple[str, ...] = ()  # that may overlap
