@@ -1,8 +1,8 @@
 """A twin of a network that computes the same in less time, for methods that need many passes.
 
-Batch normalisation is folded into the convolution before it, kernels lie in memory as convolutions read them fastest,
-3D convolutions of a single image are put so that torch takes its fast path, and modules are called without looking for
-hooks. What a convolution returns is then no longer what it returned in the user's network: methods that look at network
+Batch normalisation is folded into the convolution before it, kernels lie in memory as convolutions read them fastest, and
+3D convolutions of a single image are put so that torch takes its fast path (docs/performance.md says what each of them
+gives). What a convolution returns is then no longer what it returned in the user's network: methods that look at network
 layers use that network itself.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -63,6 +63,8 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
     pairs, wanted = _pairs(module, run)
     try:
         twin, changes = _twin(module, pairs)
+        if not changes:
+            return None
         found = run(twin)
     except Exception as error:  # a network may hold anything, also what no copy can
         if is_out_of_memory(error):
@@ -213,28 +215,7 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
         one.__class__ = _Convolution3d
     if divided:
         changes.append("3D convolutions of one image in two groups")
-    _call_directly([twin, *modules])
-    return twin, ", ".join([*changes, "modules called directly"])
-
-
-def _call_directly(modules: Iterable[nn.Module]) -> None:
-    """Let modules be called, and find what is in them, as plain Python objects; those that have hooks stay as they are.
-
-    With small kernels torch's own way takes a noticeable part of a pass (measured: 3 % with 130 modules in 10 ms).
-    """
-    kinds: dict[type, type] = {}
-    for one in modules:
-        if isinstance(one, torch.jit.ScriptModule):
-            continue
-        kind = type(one)
-        hooks = (one._forward_hooks, one._forward_pre_hooks, one._backward_hooks, one._backward_pre_hooks)
-        own_way = kind.__call__ is not nn.Module.__call__ or "forward" in vars(one)
-        if any(hooks) or own_way or one._compiled_call_impl is not None:
-            continue
-        if kind not in kinds:
-            kinds[kind] = type(kind)(kind.__name__, (kind,), {"__call__": kind.forward})
-        one.__class__ = kinds[kind]
-        vars(one).update(one._modules | one._parameters)
+    return twin, ", ".join(changes)
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:
