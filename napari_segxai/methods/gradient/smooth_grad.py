@@ -17,7 +17,6 @@ believe a smaller sigma. With sigma 0 it is vanilla-gradient.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,11 +95,7 @@ def smooth_grad(question: Question, options: Options) -> Steps[Finding]:
 def noise(seed: int, numbers: range, like: Tensor) -> Tensor:
     """Return standard normal noise with these numbers: (n, channels, *grid), for an input of one image."""
     drawn = np.empty((len(numbers), *like.shape[1:]), np.float32)
-
-    def draw(number: int, out: np.ndarray) -> None:
+    for number, out in zip(numbers, drawn, strict=True):
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
         generator.standard_normal(dtype=np.float32, out=out)
-
-    with ThreadPoolExecutor() as pool:  # numpy lets other threads run while it draws
-        list(pool.map(draw, numbers, drawn))
     return torch.from_numpy(drawn).to(like.device)

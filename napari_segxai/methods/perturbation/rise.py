@@ -38,12 +38,6 @@ from napari_segxai.engine.sample_scores import Worth, worth
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.models.inference.memory import LARGE
 
-AHEAD = 64
-"""Masks whose random numbers are drawn at once: between two passes, a few at a time, that takes four times as long."""
-
-AHEAD_CELLS = 2**20
-"""Cells that these masks may have together, already as wide as the grid; with many cells fewer masks are drawn at once."""
-
 CHECKPOINTS = (100, 250, 500, 1000, 2000, 4000)
 
 
@@ -158,40 +152,21 @@ class MaskSampler:
             F.interpolate(eye, (cells + 1) * step, mode=mode, **align)[0].T.contiguous().to(device)
             for step in self.steps
         ]
-        self._drawn = range(0)
 
     def __call__(self, numbers: range) -> Tensor:
         """Return the masks with these numbers: (n, 1, *grid) in [0, 1]."""
-        if not (numbers.start in self._drawn and numbers[-1] in self._drawn):
-            cells = self.cells ** (len(self.grid) - 1) * self.grid[-1]
-            ahead = min(AHEAD, AHEAD_CELLS // cells)
-            self._draw(range(numbers.start, max(numbers.stop, numbers.start + ahead)))
-        which = slice(numbers.start - self._drawn.start, numbers.stop - self._drawn.start)
-        masks = self._coarse[which]
-        for axis in reversed(range(len(self.grid) - 1)):  # the first axis last: the result is contiguous
-            masks = _along(masks, self._rows[axis][which], axis + 1)
-        return masks[:, None]
-
-    def _draw(self, numbers: range) -> None:
-        """Draw coarse masks and their shifts; what is drawn for a number does not depend on the other ones."""
-        source = np.random.Philox(key=self.seed)
-        random, state = np.random.Generator(source), source.state
         coarse, shifts = [], []
         for number in numbers:
-            state["state"]["counter"][-1] = number
-            source.state = state  # another source per number would take three times as long
+            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
             coarse.append(random.random((self.cells,) * len(self.grid)) < self.keep)
             shifts.append([int(random.integers(0, step)) for step in self.steps])
         device = self.enlarge[0].device
         places = torch.tensor(shifts, device=device).T[:, :, None]
-        self._rows = [
-            matrix[place + torch.arange(n, device=device)]
-            for matrix, place, n in zip(self.enlarge, places, self.grid, strict=True)
-        ]
         masks = torch.from_numpy(np.stack(coarse)).to(device, torch.float32)
-        # Small still: enlarged along the last axis only.
-        self._coarse = _along(masks, self._rows[-1], len(self.grid))
-        self._drawn = numbers
+        for axis in reversed(range(len(self.grid))):  # the first axis last: the result is contiguous
+            rows = self.enlarge[axis][places[axis] + torch.arange(self.grid[axis], device=device)]
+            masks = _along(masks, rows, axis + 1)
+        return masks[:, None]
 
 
 def _along(tensor: Tensor, matrices: Tensor, axis: int) -> Tensor:
