@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.engine.primitives.regularizers import mix
 from napari_segxai.models.preprocessing.resample import resize
 
 if TYPE_CHECKING:
@@ -102,8 +100,7 @@ def baseline_image(
 def hide_behind(tensor: Tensor, baseline: Tensor) -> Hide:
     """Return what mixes the input with a fixed baseline."""
     shown = tensor.contiguous()  # mixing runs along rows; with channels last it takes ten times as long
-    difference = cache(lambda: shown - baseline)
-    return lambda masks: mix(baseline, shown, masks, difference)
+    return lambda masks: torch.lerp(baseline, shown, masks)
 
 
 def inpainted(tensor: Tensor, masks: Tensor) -> Tensor:
