@@ -172,6 +172,10 @@ def main() -> None:
         )
 
 
+SPECIAL_PATHS = "## What each special path gives\n"
+"""Where the part of the page begins that is not made here."""
+
+
 def write(rows: list[Case]) -> None:
     """Write the page and the plot."""
     from matplotlib.figure import Figure
@@ -202,7 +206,9 @@ def write(rows: list[Case]) -> None:
                     memory += f" ({row['volumes']:.1f} images)"
                 lines.append(f"| {row['x']} | {row['method']} | {row['passes']:.0f} | {row['seconds']:.3f} | {memory} |")  # fmt: skip
         lines.append("")
-    (DOCS / "performance.md").write_text("\n".join(lines), encoding="utf-8")
+    page = DOCS / "performance.md"
+    _, _, rest = page.read_text(encoding="utf-8").partition(SPECIAL_PATHS)  # of benchmarks/special_paths.py
+    page.write_text("\n".join(lines) + "\n" + SPECIAL_PATHS + rest, encoding="utf-8")
     drawn = [name for name in series if name != "large volume"]
     figure = Figure(figsize=(3.2 * len(drawn), 4.6), dpi=110, layout="constrained")
     axes = figure.subplots(2, len(drawn), squeeze=False)
