@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain import plan as explaining
+from napari_segxai.analyses.explain import run as explain_run
 from napari_segxai.datasets.resources import resource
 from napari_segxai.models.inference.fused import SMALL, quick_twin, state
 
@@ -282,7 +282,7 @@ def test_the_state_changes_with_weights_modules_and_hooks_only():
 
 
 def explained(model, image, label, method, monkeypatch, *, quick: bool, **params):
-    monkeypatch.setattr(explaining, "MANY_PASSES", 32 if quick else 10**9)
+    monkeypatch.setattr(explain_run, "MANY_PASSES", 32 if quick else 10**9)
     return sx.explain(model, image, label, method, device="cpu", precision="float32", **params)
 
 
