@@ -50,6 +50,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check
+	$(BIN)/python scripts/check_docstrings.py
 
 # An installed wheel, and a wheel built from the sdist, must find the manifest and the samples.
 wheel-test: $(READY)

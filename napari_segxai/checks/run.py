@@ -53,15 +53,17 @@ def check(
 
     Parameters
     ----------
-    model
+    explanation : Explanation
+        What is checked; it was run to its end.
+    model : SegmentationModel, torch.nn.Module, str or Path
         The network that was explained.
-    target
+    target : Target, optional
         What was asked; can be left out for the predicted pixels of a label and for the whole image.
-    checks
+    checks : str, sequence of str, or mapping of str to mapping, optional
         Names, or a mapping from names to parameters; all by default. See `napari_segxai.list_checks`.
-    device
+    device : str, optional
         Where to compute; by default where the explanation was made.
-    progress
+    progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
 
     Returns

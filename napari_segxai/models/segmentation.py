@@ -39,7 +39,7 @@ class SegmentationModel(Network):
         Where it came from, in words, for the record.
     path : Path, optional
         The folder or file that it was loaded from, if any.
-    capabilities
+    capabilities : collection of str, optional
         What methods can ask of the network: "network layers", "gradients". By default both; "gradients" alone for TorchScript.
 
     Raises

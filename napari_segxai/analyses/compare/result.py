@@ -94,30 +94,76 @@ class Comparison:
         return f"Comparison({', '.join(self.names)} of {self.target.label!r} in {self.image.name!r})"
 
     def shown(self, prediction: np.ndarray | None) -> np.ndarray:
-        """Return a prediction as one label image; of labels that overlap, the one that was explained."""
+        """Return a prediction as one label image; of labels that overlap, the one that was explained.
+
+        Parameters
+        ----------
+        prediction : ndarray or None
+            As `SegmentationModel.predict` returns it; None before the network has run.
+        """
         if prediction is None:  # the network has not run yet
             return np.zeros(self.image.spatial_shape, np.uint8)
         return label_image(prediction, self.label, overlapping=self.overlapping)
 
     def value(self, name: str, metric: str) -> float | None:
-        """Return a number; None where it is undefined."""
+        """Return a number; None where it is undefined.
+
+        Parameters
+        ----------
+        name : str
+            Of the map.
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         return self._row(name, metric)["value"]
 
     def reason(self, name: str, metric: str) -> str:
-        """Say why a number is undefined."""
+        """Say why a number is undefined.
+
+        Parameters
+        ----------
+        name : str
+            Of the map.
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         return self._row(name, metric)["reason"]
 
     def curve(self, name: str, metric: str) -> dict[str, list[float]] | None:
-        """Return the curve whose area a metric is: its columns share and score."""
+        """Return the curve whose area a metric is: its columns share and score.
+
+        Parameters
+        ----------
+        name : str
+            Of the map.
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         return self._row(name, metric)["curve"]
 
     def chance(self, name: str, metric: str) -> tuple[float, float] | None:
-        """Return what random maps of the same area reach: mean and 95th percentile; None where that is not measured."""
+        """Return what random maps of the same area reach: mean and 95th percentile; None where that is not measured.
+
+        Parameters
+        ----------
+        name : str
+            Of the map.
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         row = self._row(name, metric)
         return None if row.get("chance") is None else (row["chance"], row["chance_high"])
 
     def is_chance(self, name: str, metric: str) -> bool:
-        """Tell whether a map is no better than random maps of the same area."""
+        """Tell whether a map is no better than random maps of the same area.
+
+        Parameters
+        ----------
+        name : str
+            Of the map.
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         return self._row(name, metric).get("above_chance") is False
 
     def _row(self, name: str, metric: str) -> dict[str, Any]:
@@ -149,7 +195,13 @@ class Comparison:
         return out
 
     def best(self, metric: str) -> str | None:
-        """Return the map that is best by a metric, the first of equals; None where there is no better, or no number."""
+        """Return the map that is best by a metric, the first of equals; None where there is no better, or no number.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric of this comparison.
+        """
         [found] = [m for m in self.metrics if m.name == metric]
         values = {name: self.value(name, metric) for name in self.maps}
         known = {name: value for name, value in values.items() if value is not None}
@@ -164,6 +216,18 @@ class Comparison:
         table.csv has a row per map; values.csv a row per map and metric, with the reason where a value is undefined;
         curves.csv a row per point of a curve; comparison.png shows the maps; notes.txt holds the
         warnings, if there are any.
+
+        Parameters
+        ----------
+        folder : str or Path
+            It is made if it is not there.
+        overwrite : bool
+            Whether earlier results in the folder are replaced.
+
+        Returns
+        -------
+        list of Path
+            What was written, the record last.
 
         Raises
         ------
@@ -278,11 +342,11 @@ def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, commo
 
     Parameters
     ----------
-    cases
+    cases : sequence of Comparison
         Comparisons of several images, labels or models, or what is drawn of them.
-    path
+    path : str or Path
         Ending in .png, .pdf or .svg.
-    common
+    common : bool
         Whether the maps of a case share one colour scale; they should only where their methods share a unit.
 
     Returns

@@ -23,7 +23,7 @@ def load_explanation(folder: str | Path) -> Explanation:
 
     Parameters
     ----------
-    folder
+    folder : str or Path
         The folder, or the record.json in it.
 
     Returns

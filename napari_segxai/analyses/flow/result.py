@@ -166,18 +166,38 @@ class Flow:
         return [self.tiles[label, layer.name].as_row() for label in self.labels for layer in self.layers]
 
     def curve(self, label: str, quantity: str) -> list[float]:
-        """Return one number per network layer, NaN where there is none."""
+        """Return one number per network layer, NaN where there is none.
+
+        Parameters
+        ----------
+        label : str
+            By name.
+        quantity : str
+            A number of a tile, such as "dice"; see the columns of `rows`.
+        """
         values = [getattr(self.tiles[label, layer.name], quantity) for layer in self.layers]
         return [float("nan") if value is None else float(value) for value in values]
 
     def emergence(self, label: str) -> NetworkLayer | None:
-        """Return the network layer from which on every map at half its maximum has a Dice of 0.5 with the prediction."""
+        """Return the network layer from which on every map at half its maximum has a Dice of 0.5 with the prediction.
+
+        Parameters
+        ----------
+        label : str
+            By name.
+        """
         values = self.curve(label, "dice")
         start = _stays_from(values)
         return self.layers[start] if start < len(values) else None
 
     def emergence_margin(self, label: str) -> float:
-        """Return by how much a Dice would have to change for the label to emerge at another network layer."""
+        """Return by how much a Dice would have to change for the label to emerge at another network layer.
+
+        Parameters
+        ----------
+        label : str
+            By name.
+        """
         values = self.curve(label, "dice")
         start = _stays_from(values)
         before = [EMERGED - values[start - 1]] if start else []
@@ -187,6 +207,16 @@ class Flow:
         """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection.
 
         Both kinds of ablation are told where they disagree about it.
+
+        Parameters
+        ----------
+        label : str
+            By name.
+
+        Returns
+        -------
+        str
+            A sentence, or two; "" without a causal check.
         """
         told = [self._route(label, how) for how in ("mean", "zero")]
         first = dict(reversed(told))  # of two that say the same, that of mean ablation
@@ -220,7 +250,13 @@ class Flow:
         return "both", f"{label} needs both the bottleneck and skip connections: {numbers}."
 
     def target(self, label: str) -> Target:
-        """Return what was asked about a label."""
+        """Return what was asked about a label.
+
+        Parameters
+        ----------
+        label : str
+            By name.
+        """
         return Target.from_dict({**self.facts["target"], "label": label}, self.region)
 
     def explanation(self, label: str, layer: str) -> Explanation:
@@ -228,7 +264,7 @@ class Flow:
 
         Parameters
         ----------
-        label, layer
+        label, layer : str
             A label and a network layer of the flow, by name.
 
         Returns
@@ -266,12 +302,17 @@ class Flow:
 
         Parameters
         ----------
-        folder
+        folder : str or Path
             Made if it is not there.
-        tiles
+        tiles : sequence of (str, str)
             (label, network layer) whose maps are written as explanations, each to a folder in `folder`.
-        overwrite
+        overwrite : bool
             Whether results that are there are replaced.
+
+        Returns
+        -------
+        list of Path
+            What was written, the record last.
 
         Raises
         ------

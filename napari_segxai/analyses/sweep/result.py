@@ -118,21 +118,45 @@ class Sweep:
         ]
 
     def array(self, number: Number) -> np.ndarray:
-        """Return `values` or `result`, whichever the number is."""
+        """Return `values` or `result`, whichever the number is.
+
+        Parameters
+        ----------
+        number : Number
+            One of `numbers`.
+        """
         return self.result(number.name) if number.own else self.values(number.name)
 
     def values(self, metric: str) -> np.ndarray:
-        """Return a metric's numbers, (rows, columns); NaN where undefined. One parameter makes one row."""
+        """Return a metric's numbers, (rows, columns); NaN where undefined. One parameter makes one row.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric; see `list_metrics`.
+        """
         if not self.comparison.rows:
             return self._table([])
         return self._table([self.comparison.value(name, metric) for name in self.comparison.maps])
 
     def result(self, name: str) -> np.ndarray:
-        """Return a number of the method's own, such as ratio_image of misure; NaN where there is none."""
+        """Return a number of the method's own, such as ratio_image of misure; NaN where there is none.
+
+        Parameters
+        ----------
+        name : str
+            Of a number that the method tells; see `own_numbers`.
+        """
         return self._table([found.get(name) for found in self.own_numbers])
 
     def chance(self, number: Number) -> list[tuple[float, float] | None]:
-        """Return what random maps of the same area reach, per map: mean and 95th percentile; None where not measured."""
+        """Return what random maps of the same area reach, per map: mean and 95th percentile; None where not measured.
+
+        Parameters
+        ----------
+        number : Number
+            One of `numbers`.
+        """
         names = list(self.comparison.maps)
         if number.own:
             found = [self.own_chance.get((name, number.name)) for name in names]
@@ -141,7 +165,13 @@ class Sweep:
         return [self.comparison.chance(name, number.name) for name in measured]
 
     def chance_cells(self, number: Number) -> np.ndarray:
-        """Tell in which cells a map is no better than random maps of the same area: boolean (rows, columns)."""
+        """Tell in which cells a map is no better than random maps of the same area: boolean (rows, columns).
+
+        Parameters
+        ----------
+        number : Number
+            One of `numbers`.
+        """
         highs = self._table([None if level is None else level[1] for level in self.chance(number)])
         values = self.array(number)
         known = np.isfinite(highs) & np.isfinite(values)
@@ -155,6 +185,18 @@ class Sweep:
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write table.csv with a row per combination, and heat.png with the best marked.
+
+        Parameters
+        ----------
+        folder : str or Path
+            It is made if it is not there.
+        overwrite : bool
+            Whether earlier results in the folder are replaced.
+
+        Returns
+        -------
+        list of Path
+            What was written, the record last.
 
         Raises
         ------
