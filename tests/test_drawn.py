@@ -11,7 +11,7 @@ import napari_segxai as sx
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.viewer.drawn_regions import region_mask
 from napari_segxai.gui.viewer.shown import shown
-from napari_segxai.gui.widgets.image_details import match_channels
+from napari_segxai.io.joining import match_channels
 from napari_segxai.models.card import ModelCard
 
 

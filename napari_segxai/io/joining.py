@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -89,3 +90,45 @@ def same_place(one: Image, other: Image) -> bool:
         mine, theirs = index_to_world(one.layer, n), index_to_world(other.layer, n)
         return bool((np.abs(mine - theirs)[:n] @ far < 0.05 * min(one.spacing)).all())
     return bool(np.allclose(one.spacing, other.spacing, rtol=1e-3) or "pixel" in (one.units, other.units))
+
+
+def match_channels(names: Sequence[str], layers: Sequence[str], first: str) -> dict[str, int]:
+    """Return which layer holds which channel, by the layers' names or by the numbers in them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The channels of a model, e.g. "T1", "T2", "FLAIR".
+    layers : sequence of str
+        Names of layers, e.g. "BRATS_001_t1"; the split channels of one layer are called "cells", "cells [1]", ...
+    first : str
+        The name of the layer that was chosen as the image.
+
+    Returns
+    -------
+    dict of str to int
+        Positions in `layers` by channel, for the channels that were found.
+    """
+    tokens = [[token for token in re.split(r"[^a-z0-9]+", name.lower()) if token] for name in layers]
+    out: dict[str, int] = {}
+    for test in (_whole, _within):
+        for name in names:
+            free = [k for k in range(len(layers)) if k not in out.values()]
+            fits = [k for k in free if test(re.sub(r"[^a-z0-9]+", "", name.lower()), tokens[k])]
+            if name not in out and len(fits) == 1:
+                out[name] = fits[0]
+    if not out:
+        base = re.sub(r" \[\d+\]$", "", first)
+        family = [k for k, name in enumerate(layers) if re.fullmatch(re.escape(base) + r"( \[\d+\])?", name)]
+        if len(family) == len(names):
+            number = lambda k: int((re.findall(r" \[(\d+)\]$", layers[k]) or [0])[0])  # noqa: E731
+            out = dict(zip(names, sorted(family, key=number), strict=True))
+    return out
+
+
+def _whole(name: str, tokens: Sequence[str]) -> bool:
+    return name in tokens or name == "".join(tokens)
+
+
+def _within(name: str, tokens: Sequence[str]) -> bool:
+    return name in "".join(tokens)

@@ -128,6 +128,22 @@ class Inspector(QWidget):
         self.note.setMinimumWidth(60)
         self.spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.spin.setFixedWidth(56)
+        self._lay_out()
+        self.setMinimumWidth(240)
+        self.case: Case | None = None
+        self.name = ""
+        self.found: Inspection | None = None
+        self.is_busy = False
+        self.threshold = 0.0
+        self._measured = 0.0  # the threshold of the table
+        self._layers: dict[str, Layer] = {}
+        self._limits: tuple[float, float] | None = None
+        self.slider.valueChanged.connect(self._on_slider)
+        self.spin.valueChanged.connect(self._on_spin)
+        self.steps.toggled.connect(self._on_steps)
+        self._enable()
+
+    def _lay_out(self) -> None:
         values = QGridLayout()
         values.setVerticalSpacing(2)
         for k, (words, label) in enumerate((("Dice explained", self.dice), ("ratio", self.ratio))):
@@ -147,19 +163,6 @@ class Inspector(QWidget):
         layout.addWidget(self.steps)
         layout.addWidget(self.note)
         layout.addStretch(1)
-        self.setMinimumWidth(240)
-        self.case: Case | None = None
-        self.name = ""
-        self.found: Inspection | None = None
-        self.is_busy = False
-        self.threshold = 0.0
-        self._measured = 0.0  # the threshold of the table
-        self._layers: dict[str, Layer] = {}
-        self._limits: tuple[float, float] | None = None
-        self.slider.valueChanged.connect(self._on_slider)
-        self.spin.valueChanged.connect(self._on_spin)
-        self.steps.toggled.connect(self._on_steps)
-        self._enable()
 
     def set_threshold(self, value: float) -> None:
         """Choose a threshold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
@@ -16,7 +15,7 @@ from napari_segxai.gui.viewer.picking import Picker
 from napari_segxai.gui.viewer.shown import Shown, joined, meta_of, shown, world_matrix
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.io.axes import alternatives
-from napari_segxai.io.joining import join_channels
+from napari_segxai.io.joining import join_channels, match_channels
 from napari_segxai.io.layer_data import file_geometry, readings_of
 
 if TYPE_CHECKING:
@@ -261,45 +260,3 @@ def _may_join(one: ImageLayer, other: ImageLayer) -> bool:
     there, here = world_matrix(one, None), world_matrix(other, None)
     far = np.array([*other.data.shape[: other.ndim], 1.0])
     return bool((np.abs(there - here) @ far < 0.05 * np.abs(here[:-1, :-1]).max(0).min()).all())
-
-
-def match_channels(names: Sequence[str], layers: Sequence[str], first: str) -> dict[str, int]:
-    """Return which layer holds which channel, by the layers' names or by the numbers in them.
-
-    Parameters
-    ----------
-    names
-        Of the channels of a model, e.g. "T1", "T2", "FLAIR".
-    layers
-        Names of layers, e.g. "BRATS_001_t1"; of one layer's split channels "cells", "cells [1]", ...
-    first
-        The layer that was chosen as the image.
-
-    Returns
-    -------
-    dict
-        Positions in `layers` by channel, for the channels that are told.
-    """
-    tokens = [[token for token in re.split(r"[^a-z0-9]+", name.lower()) if token] for name in layers]
-    out: dict[str, int] = {}
-    for test in (_whole, _within):
-        for name in names:
-            free = [k for k in range(len(layers)) if k not in out.values()]
-            fits = [k for k in free if test(re.sub(r"[^a-z0-9]+", "", name.lower()), tokens[k])]
-            if name not in out and len(fits) == 1:
-                out[name] = fits[0]
-    if not out:
-        base = re.sub(r" \[\d+\]$", "", first)
-        family = [k for k, name in enumerate(layers) if re.fullmatch(re.escape(base) + r"( \[\d+\])?", name)]
-        if len(family) == len(names):
-            number = lambda k: int((re.findall(r" \[(\d+)\]$", layers[k]) or [0])[0])  # noqa: E731
-            out = dict(zip(names, sorted(family, key=number), strict=True))
-    return out
-
-
-def _whole(name: str, tokens: Sequence[str]) -> bool:
-    return name in tokens or name == "".join(tokens)
-
-
-def _within(name: str, tokens: Sequence[str]) -> bool:
-    return name in "".join(tokens)
