@@ -149,9 +149,9 @@ class Painter:
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=self.rng)
 
-    def field(self, knots: int) -> Tensor:
-        """Return a smooth random field of one patch, about -1 to 1, with `knots` per axis."""
-        coarse = torch.randn((1, 1, knots, knots, knots), generator=self.rng) / 1.5
+    def field(self, adaptive_nodes: int) -> Tensor:
+        """Return a smooth random field of one patch, about -1 to 1, with `adaptive_nodes` per axis."""
+        coarse = torch.randn((1, 1, adaptive_nodes, adaptive_nodes, adaptive_nodes), generator=self.rng) / 1.5
         return F.interpolate(coarse, (PATCH,) * 3, mode="trilinear", align_corners=True)[0, 0]
 
     def places(self) -> Tensor:

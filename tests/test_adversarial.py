@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.backward_rules.smooth_relu import Softened
+from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.methods.counterfactual.adversarial_attack import budget, pearson, share, ssim
 from napari_segxai.models.labelling import Labelling, is_label
 
@@ -256,11 +256,11 @@ def test_stopping_leaves_no_mode_open():
 )
 def test_every_relu_becomes_smooth_and_near_itself(relu):
     x = torch.linspace(-8, 8, 161, dtype=torch.float64, requires_grad=True)
-    with Softened(1e4) as soft:
+    with SmoothReLU(1e4) as soft:
         sharp = relu(x)
     assert soft.count == 1
     np.testing.assert_allclose(sharp.detach(), relu(x).detach(), atol=1e-3)
-    with Softened(2.0):
+    with SmoothReLU(2.0):
         (first,) = torch.autograd.grad(relu(x).sum(), x, create_graph=True)
         (second,) = torch.autograd.grad(first.sum(), x)
     assert (second.abs() > 1e-4).any()
@@ -294,14 +294,14 @@ SMOOTH = {
 def test_smooth_activations_are_those_of_the_formula(name):
     sharp, formula = SMOOTH[name]
     x = torch.linspace(-6, 6, 41, dtype=torch.float64, requires_grad=True)
-    with Softened(2.0):
+    with SmoothReLU(2.0):
         values = sharp(x)
     np.testing.assert_allclose(values.detach(), formula(x).detach(), rtol=1e-9, atol=1e-9)
 
 
 def test_each_channel_keeps_its_own_slope():
     x, slopes = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.tensor([0.1, 0.5, -0.2]).double()
-    with Softened(2.0):
+    with SmoothReLU(2.0):
         values = F.prelu(x, slopes)
     for k in range(3):
         np.testing.assert_allclose(values[:, k], plus(x[:, k]) - slopes[k] * plus(-x[:, k]), rtol=1e-9)
@@ -309,7 +309,7 @@ def test_each_channel_keeps_its_own_slope():
 
 def test_what_is_written_in_place_is_changed_in_place():
     x = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    with Softened(2.0):
+    with SmoothReLU(2.0):
         F.relu(x, inplace=True)  # what it returns is not used
     np.testing.assert_allclose(x, plus(torch.tensor([-1.0, 1.0], dtype=torch.float64)))
 

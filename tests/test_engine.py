@@ -45,7 +45,7 @@ def assert_same_state(before, after):
         assert torch.equal(value, after[4][name])
 
 
-class Tally:
+class PassCounter:
     """Counts the passes of a network and of its copies, and lets one of them fail."""
 
     def __init__(self):
@@ -72,7 +72,7 @@ class Mixed(LinearHead):
             self.head.bias.copy_(torch.tensor([0.0, 0.3]))  # so that something is predicted as the object
         self.train()
         self.features.eval()
-        self.tally = Tally()
+        self.tally = PassCounter()
 
     def forward(self, x):
         self.tally.count()

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 import napari_segxai as sx
 from napari_segxai.analyses.flow import tiles, wording
 from napari_segxai.datasets.resources import resource
-from napari_segxai.engine.primitives.activations import Tape
+from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.gui import worker
 from napari_segxai.gui.flow.layer_picker import ALL
 
@@ -536,7 +536,7 @@ def test_running_out_of_memory_is_said_and_the_next_run_works(slow_panel, monkey
         run_flow(slow_panel)
         assert "ran out of memory" in slow_panel.run_bar.status.text()
     with monkeypatch.context() as patch:
-        patch.setattr(Tape, "each_gradient", full)
+        patch.setattr(LayerRecorder, "each_gradient", full)
         run_flow(slow_panel)
         assert "ran out of memory" in slow_panel.run_bar.status.text()
     run_flow(slow_panel)

@@ -12,7 +12,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.core.progress import Passes
-from napari_segxai.engine.primitives.receptive_field import find_footprint
+from napari_segxai.engine.primitives.receptive_field import find_receptive_field
 from napari_segxai.engine.question import Question
 
 
@@ -128,7 +128,7 @@ def test_the_footprint_of_known_networks():
                 seed=0,
                 planned=Passes(),
             )
-            print = find_footprint(question)
+            print = find_receptive_field(question)
         assert print.stride == (stride, stride)
         assert max(print.before + print.after) <= reach
         assert min(print.before + print.after) >= reach - 1

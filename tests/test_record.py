@@ -11,14 +11,14 @@ from networks import LinearHead, card
 from test_replay import InPlace, ask
 
 import napari_segxai as sx
-from napari_segxai.engine.primitives.activations import Tape
+from napari_segxai.engine.primitives.activations import LayerRecorder
 
 
 def test_values_are_those_before_they_are_overwritten():
     question = ask(InPlace().eval())
     module = question.model.module
     with question.model.in_use("cpu"):
-        tape = Tape(question, ["stem", "block", "block@2", "norm"])
+        tape = LayerRecorder(question, ["stem", "block", "block@2", "norm"])
         gradients = tape.gradients(tape.logits[0, 1].sum())
         x = question.input
         stem = module.stem(x).detach()
@@ -41,7 +41,7 @@ def test_values_are_those_before_they_are_overwritten():
 def test_one_forward_pass_serves_any_number_of_backward_passes():
     question = ask(LinearHead(labels=4), labels=["background", "object", "b", "c"])
     with question.model.in_use("cpu"):
-        tape = Tape(question, ["features.0", "features"])
+        tape = LayerRecorder(question, ["features.0", "features"])
         both = [tape.gradients(tape.logits[0, k].sum(), keep=k < 3) for k in range(4)]
         for k, gradients in enumerate(both):
             [_, last] = gradients
@@ -54,7 +54,7 @@ def test_gradients_are_handed_on_as_they_come_and_not_kept():
     question = ask(LinearHead())
     alive: list[weakref.ref] = []
     with question.model.in_use("cpu"):
-        tape = Tape(question, ["features.0", "features.1", "features.2"])
+        tape = LayerRecorder(question, ["features.0", "features.1", "features.2"])
         order: list[int] = []
 
         def take(k: int, gradient: torch.Tensor) -> None:
@@ -70,7 +70,7 @@ def test_gradients_are_handed_on_as_they_come_and_not_kept():
 def test_hooks_are_gone_afterwards():
     question = ask(LinearHead())
     with question.model.in_use("cpu"):
-        tape = Tape(question, ["features.1"])
+        tape = LayerRecorder(question, ["features.1"])
         tape.gradients(tape.logits.sum())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in question.model.module.modules())
 

@@ -49,9 +49,9 @@ def test_the_nodes_of_a_plus(ndim):
     ends = {("end", *plane(ndim, *at)) for at in ((y - 5, x), (y + 5, x), (y, x - 5), (y, x + 5))}
     assert ends <= found
     assert ("junction", *plane(ndim, y, x)) in found
-    middles = [place for kind, *place in found if kind == "middle"]
-    assert len(middles) == 4
-    for place in middles:
+    midpoints = [place for kind, *place in found if kind == "middle"]
+    assert len(midpoints) == 4
+    for place in midpoints:
         assert 2 <= np.abs(np.array(place) - plane(ndim, y, x)).sum() <= 4
     results = ex.record.results
     assert (results["ends"], results["junctions"], results["middles"]) == (4, 1, 4)

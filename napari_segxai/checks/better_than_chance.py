@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.options import option
@@ -47,7 +47,7 @@ def _evaluation(options: Options) -> dict[str, object]:
     return {"steps": options.steps, "insertion_canvas": canvas, "deletion_canvas": canvas}
 
 
-def _passes(subject: Subject, options: Options) -> Passes:
+def _passes(context: CheckContext, options: Options) -> Passes:
     chosen = choose(METRICS, truth=False, noise_model=False)
     return planned_passes(chosen, 3 + options.random, options.random, **_evaluation(options))
 
@@ -61,24 +61,24 @@ def _passes(subject: Subject, options: Options) -> Passes:
     options=Options,
     passes=_passes,
 )
-def better_than_chance(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def better_than_chance(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Run insertion and deletion for the map and its rivals in shared batches."""
-    if is_even(subject.map):
+    if is_even(context.map):
         return Verdict(None, None, options.threshold, "The map is the same everywhere: it orders nothing.")
-    if not subject.object.any():
-        why = f"No pixel is predicted as {subject.label!r}: there is nothing to lose or to win."
+    if not context.object.any():
+        why = f"No pixel is predicted as {context.label!r}: there is nothing to lose or to win."
         return Verdict(None, None, options.threshold, why)
-    back = subject.placement.to_image
+    back = context.placement.to_image
     maps = {
-        MAP: subject.explanation.map,
-        EDGES: back(edges(subject)),
-        PREDICTION: back(subject.object.astype(np.float32)),
+        MAP: context.explanation.map,
+        EDGES: back(edges(context)),
+        PREDICTION: back(context.object.astype(np.float32)),
         **{
-            f"{COARSE} {number}": back(random_field(subject.map.shape, subject.job.seed, number).numpy())
+            f"{COARSE} {number}": back(random_field(context.map.shape, context.job.seed, number).numpy())
             for number in range(options.random)
         },
     }
-    with subject.question(tally) as question:
+    with context.question(counter) as question:
         rows = yield from evaluate_steps(
             maps, question, metrics=METRICS, controls=options.random, **_evaluation(options)
         )
@@ -109,11 +109,11 @@ def better_than_chance(subject: Subject, options: Options, tally: Tally) -> Step
     return Verdict(passed, number, options.threshold, _words(own, rivals, beaten), details)
 
 
-def edges(subject: Subject) -> np.ndarray:
+def edges(context: CheckContext) -> np.ndarray:
     """Return the strongest edge (Sobel) of the channels, each scaled to its range: what any image shows by itself."""
     from skimage.filters import sobel
 
-    channels = np.nan_to_num(subject.view(subject.job.image.channels_first()).astype(np.float32))
+    channels = np.nan_to_num(context.view(context.job.image.channels_first()).astype(np.float32))
     ranges = [float(np.ptp(channel)) or 1.0 for channel in channels]
     found = [sobel(channel / range_) for channel, range_ in zip(channels, ranges, strict=True)]
     return np.max(found, axis=0).astype(np.float32)

@@ -24,7 +24,7 @@ from napari_segxai.models.preprocessing.spatial import Placement, place
 from napari_segxai.models.segmentation import SegmentationModel
 
 
-class Tally:
+class PassCounter:
     """Counts what a check has run.
 
     Attributes
@@ -44,7 +44,7 @@ class Tally:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class CheckContext:
     """An explanation that is checked.
 
     A 2D model's explanation of many slices is checked in one of them: the one with the most of the label.
@@ -72,7 +72,7 @@ class Subject:
         model: SegmentationModel,
         target: Target | None = None,
         device: str | None = None,
-    ) -> Subject:
+    ) -> CheckContext:
         """Put the question of an explanation together again.
 
         Raises
@@ -174,15 +174,15 @@ class Subject:
             seed=job.seed if seed is None else seed,
         )
 
-    def ask(self, job: ExplanationPlan, tally: Tally, note: str) -> Steps[Explanation]:
+    def ask(self, job: ExplanationPlan, counter: PassCounter, note: str) -> Steps[Explanation]:
         """Run a job, and count it."""
-        yield tally.step(note)
-        found = yield from relay(explanation_steps(job), lambda step: tally.step(note, step.done))
-        tally.passes += Passes(**found.record.passes)
+        yield counter.step(note)
+        found = yield from relay(explanation_steps(job), lambda step: counter.step(note, step.done))
+        counter.passes += Passes(**found.record.passes)
         return found
 
     @contextmanager
-    def question(self, tally: Tally) -> Iterator[Question]:
+    def question(self, counter: PassCounter) -> Iterator[Question]:
         """Put the network to use for passes of a check's own, and count them."""
         job = self.job
         with self.model.in_use(job.device), guarded(job.device):
@@ -194,13 +194,13 @@ class Subject:
                 job.target,
                 device=job.device,
                 seed=job.seed,
-                planned=tally.planned,
+                planned=counter.planned,
                 precision="float32",
             )
             try:
                 yield question
             finally:
-                tally.passes += question.passes
+                counter.passes += question.passes
 
 
 def _target_of(explanation: Explanation, model: SegmentationModel, target: Target | None) -> Target:

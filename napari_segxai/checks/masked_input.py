@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
@@ -50,20 +50,20 @@ class Options:
     source="Hooker et al., NeurIPS 2019",
     cost="3 + 2 x masks forward passes",
     options=Options,
-    passes=lambda subject, options: Passes(3 + 2 * options.masks),
+    passes=lambda context, options: Passes(3 + 2 * options.masks),
 )
-def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def masked_input(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Show the network the baseline alone, and half-masked images."""
-    if not subject.drawn.any():
-        why = f"No pixel is predicted as {subject.label!r}: there is nothing to compare."
+    if not context.drawn.any():
+        why = f"No pixel is predicted as {context.label!r}: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     baseline = options.baseline
     if baseline is None:
-        baseline = subject.explanation.record.parameters.get("baseline", "background")
+        baseline = context.explanation.record.parameters.get("baseline", "background")
     drawn: list[float] = []
     unsure: list[float] = []
-    with subject.question(tally) as question:
-        yield tally.step("the image")
+    with context.question(counter) as question:
+        yield counter.step("the image")
         masks = torch.cat(
             [question.input.new_zeros((1, 1, *question.grid)), half_masks(question, options.masks)]
         )
@@ -96,7 +96,7 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
     whole, empty, *rest = drawn
     half, other = rest[: options.masks], rest[-options.masks :]
     if not whole:
-        why = f"On the model's grid no pixel is predicted as {subject.label!r}: there is nothing to compare."
+        why = f"On the model's grid no pixel is predicted as {context.label!r}: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     number = empty / whole
     hidden, control = (
@@ -113,7 +113,7 @@ def masked_input(subject: Subject, options: Options, tally: Tally) -> Steps[Verd
         "uncertainty when half is mixed": control,
     }
     measured = (
-        f"On the baseline alone ({_name(baseline)}) the network draws {number:.0%} of the pixels of {subject.label!r}, and with half "
+        f"On the baseline alone ({_name(baseline)}) the network draws {number:.0%} of the pixels of {context.label!r}, and with half "
         f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} (to {control:.2f} with other blocks of "
         "the image there)"
     )

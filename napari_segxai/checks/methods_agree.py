@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.correlation import rank_correlation
@@ -41,7 +41,7 @@ class Options:
     threshold: float = option(0.4, ge=0, le=1, help="median rank correlation below which they disagree")
 
 
-def others_of(subject: Subject, options: Options) -> list[ExplanationPlan]:
+def others_of(context: CheckContext, options: Options) -> list[ExplanationPlan]:
     """Return what the other methods are asked; of the usual ones those that the network can be asked by.
 
     Raises
@@ -49,17 +49,17 @@ def others_of(subject: Subject, options: Options) -> list[ExplanationPlan]:
     UserError
         If a method is unknown, or does not fit the model.
     """
-    own = subject.explanation.record
+    own = context.explanation.record
     names = [name.strip() for name in options.methods.split(",") if name.strip()]
     if options.methods and own.method in names:
         raise UserError(f"methods-agree: {own.method} made the map; name others.")
     if names:
-        return [subject.again(method=name, **_params(own.parameters, name)) for name in names]
+        return [context.again(method=name, **_params(own.parameters, name)) for name in names]
     jobs: list[ExplanationPlan] = []
     for name in CHEAP:
         if name != own.method and len(jobs) < 3:
             with suppress(UserError):  # a network without layers that have names, or without gradients
-                jobs.append(subject.again(method=name, **_params(own.parameters, name)))
+                jobs.append(context.again(method=name, **_params(own.parameters, name)))
     return jobs
 
 
@@ -76,28 +76,28 @@ def _params(own: dict[str, Any], name: str) -> dict[str, Any]:
     source="Krishna et al. 2022, the disagreement problem",
     cost="the passes of the other methods",
     options=Options,
-    passes=lambda subject, options: sum((job.passes for job in others_of(subject, options)), Passes()),
+    passes=lambda context, options: sum((job.passes for job in others_of(context, options)), Passes()),
 )
-def methods_agree(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def methods_agree(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Explain the same target by other methods, and compare."""
-    if is_even(subject.map):
+    if is_even(context.map):
         why = "The map is the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     details: dict[str, float] = {}
-    others = others_of(subject, options)
+    others = others_of(context, options)
     if not others:
         why = f"None of {', '.join(CHEAP)} works with this network: name other methods."
         return Verdict(None, None, options.threshold, why)
     for job in others:
-        found = yield from subject.ask(job, tally, job.method.name)
-        value = rank_correlation(subject.map, subject.view(found.map))
+        found = yield from context.ask(job, counter, job.method.name)
+        value = rank_correlation(context.map, context.view(found.map))
         if value is not None:
             details[job.method.name] = value
     if not details:
         why = "The maps of all other methods are the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     number = float(np.median(list(details.values())))
-    control = chance_correlation(subject.map, subject.job.seed)
+    control = chance_correlation(context.map, context.job.seed)
     passed = number >= options.threshold and bool(above(number, control))
     told = (
         ", ".join(f"{name} {value:.2f}" for name, value in details.items()) + f"; random maps {control:.2f}"

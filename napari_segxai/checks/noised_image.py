@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.correlation import rank_correlation
@@ -39,22 +39,22 @@ class Options:
     source="Alvarez-Melis and Jaakkola 2018, on robustness; Ghorbani et al., AAAI 2019",
     cost="repeats times the method's passes",
     options=Options,
-    passes=lambda subject, options: subject.job.passes * options.repeats,
+    passes=lambda context, options: context.job.passes * options.repeats,
 )
-def noised_image(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def noised_image(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again for noised images; the worst counts."""
-    if is_even(subject.map):
+    if is_even(context.map):
         why = "The map is the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     found_values, predictions = [], []
     for number in range(options.repeats):
-        image = noised(subject.job.image, options.noise, subject.job.seed + number)
-        found = yield from subject.ask(subject.again(image=image), tally, f"noise {number + 1}")
-        value = rank_correlation(subject.map, subject.view(found.map))
+        image = noised(context.job.image, options.noise, context.job.seed + number)
+        found = yield from context.ask(context.again(image=image), counter, f"noise {number + 1}")
+        value = rank_correlation(context.map, context.view(found.map))
         found_values.append(0.0 if value is None else value)
-        predictions.append(dice_of_arrays(subject.drawn, subject.drawn_in(found)))
+        predictions.append(dice_of_arrays(context.drawn, context.drawn_in(found)))
     number, kept = min(found_values), min(predictions)
-    control = chance_correlation(subject.map, subject.job.seed)
+    control = chance_correlation(context.map, context.job.seed)
     passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     noise = f"Noise of {options.noise:.0%} of the image's range"

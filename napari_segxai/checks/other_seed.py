@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.correlation import rank_correlation
@@ -36,21 +36,21 @@ class Options:
     source="Slack et al., NeurIPS 2021, on the variance of explanations",
     cost="seeds times the method's passes",
     options=Options,
-    passes=lambda subject, options: subject.job.passes * options.seeds,
+    passes=lambda context, options: context.job.passes * options.seeds,
 )
-def other_seed(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def other_seed(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again with other seeds; the worst counts."""
-    if is_even(subject.map):
+    if is_even(context.map):
         why = "The map is the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     details: dict[str, float] = {}
     for number in range(1, options.seeds + 1):
-        seed = subject.job.seed + number
-        found = yield from subject.ask(subject.again(seed=seed), tally, f"seed {seed}")
-        value = rank_correlation(subject.map, subject.view(found.map))
+        seed = context.job.seed + number
+        found = yield from context.ask(context.again(seed=seed), counter, f"seed {seed}")
+        value = rank_correlation(context.map, context.view(found.map))
         details[f"seed {seed}"] = 0.0 if value is None else value
     number = min(details.values())
-    control = chance_correlation(subject.map, subject.job.seed)
+    control = chance_correlation(context.map, context.job.seed)
     passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     words = (

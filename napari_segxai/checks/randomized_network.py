@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.randomize_weights import NotCopied, Twin, layers_of
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
@@ -49,15 +49,15 @@ class Options:
     threshold: float = option(0.5, ge=0, le=1, help="rank correlation from which on the map has not changed")
 
 
-def groups_of(subject: Subject, options: Options) -> list[list[str]]:
+def groups_of(context: CheckContext, options: Options) -> list[list[str]]:
     """Return the layers that become random together, from the output to the input."""
-    names = layers_of(subject.model)[::-1]
+    names = layers_of(context.model)[::-1]
     return [list(part) for part in np.array_split(names, min(options.layers, len(names)))] if names else []
 
 
-def _passes(subject: Subject, options: Options) -> Passes:
-    groups = len(groups_of(subject, options))
-    return subject.job.passes * (2 * groups + options.networks) + Passes(3) if groups else Passes()
+def _passes(context: CheckContext, options: Options) -> Passes:
+    groups = len(groups_of(context, options))
+    return context.job.passes * (2 * groups + options.networks) + Passes(3) if groups else Passes()
 
 
 @check(
@@ -69,22 +69,22 @@ def _passes(subject: Subject, options: Options) -> Passes:
     options=Options,
     passes=_passes,
 )
-def randomised_network(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def randomised_network(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again for a network that forgets layer after layer, and for each layer alone."""
-    groups = groups_of(subject, options)
-    problem = _problem(subject, groups)
+    groups = groups_of(context, options)
+    problem = _problem(context, groups)
     if problem:
         return Verdict(None, None, options.threshold, problem)
     try:
-        twin = Twin(subject.model, subject.job.device)
+        twin = Twin(context.model, context.job.device)
     except NotCopied as reason:
         why = f"The network cannot be copied to make its weights random ({reason})."
         return Verdict(None, None, options.threshold, why)
-    seed, every = subject.job.seed, [name for group in groups for name in group]
+    seed, every = context.job.seed, [name for group in groups for name in group]
     twin.randomise(every, seed)
     kept = twin.kept()
-    yield tally.step("do the random weights count?")
-    with subject.question(tally) as question:
+    yield counter.step("do the random weights count?")
+    with context.question(counter) as question:
         same, unreached = twin.stays(question)
         logits = question.logits
     if same:
@@ -93,15 +93,15 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
             "kept elsewhere."
         )
         return Verdict(None, None, options.threshold, why)
-    control = yield from _control(subject, twin.constant(logits), tally)
+    control = yield from _control(context, twin.constant(logits), counter)
     twin.restore()
     details: dict[str, float] = {}
     empty = 0
 
     def compare(note: str) -> Steps[float | None]:
         nonlocal empty
-        found = yield from subject.ask(subject.again(model=twin.model, seed=seed + 1), tally, note)
-        value = partial_correlation(subject.map, subject.view(found.map), control)
+        found = yield from context.ask(context.again(model=twin.model, seed=seed + 1), counter, note)
+        value = partial_correlation(context.map, context.view(found.map), control)
         empty += value is None
         details[note] = 0.0 if value is None else value
         return value
@@ -119,7 +119,7 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
         twin.randomise(group, seed)
         yield from compare(f"alone: {_name(group)}")
     details["maps without any order"] = empty
-    alone = 0.0 if control is None else abs(rank_correlation(subject.map, control) or 0.0)
+    alone = 0.0 if control is None else abs(rank_correlation(context.map, control) or 0.0)
     details["control: the method alone"] = alone
     details["layers that random weights do not reach"] = len(unreached)
     number = mean([None if value is None else abs(value) for value in values])
@@ -130,7 +130,7 @@ def randomised_network(subject: Subject, options: Options, tally: Tally) -> Step
         )
         return Verdict(False, alone, options.threshold, words, details)
     if number is None:
-        why = f"With random weights there is nothing of {subject.label!r} to explain, and no map to compare with."
+        why = f"With random weights there is nothing of {context.label!r} to explain, and no map to compare with."
         return Verdict(None, None, options.threshold, why, details)
     return _verdict(number, alone, unreached, kept, len(every), options, details)
 
@@ -173,14 +173,16 @@ def _verdict(
     return Verdict(passed, number, options.threshold, words, details)
 
 
-def _control(subject: Subject, model: SegmentationModel, tally: Tally) -> Steps[np.ndarray | None]:
+def _control(
+    context: CheckContext, model: SegmentationModel, counter: PassCounter
+) -> Steps[np.ndarray | None]:
     """Return what the method draws of a network that always answers the same; None where it refuses."""
-    image = shuffled(subject.job.image, subject.job.seed)
+    image = shuffled(context.job.image, context.job.seed)
     try:
-        found = yield from subject.ask(subject.again(model=model, image=image), tally, "the method alone")
+        found = yield from context.ask(context.again(model=model, image=image), counter, "the method alone")
     except UserError:
         return None
-    return subject.view(found.map)
+    return context.view(found.map)
 
 
 def shuffled(image: Image, seed: int) -> Image:
@@ -192,10 +194,10 @@ def shuffled(image: Image, seed: int) -> Image:
     return replace(image, array=np.ascontiguousarray(array))
 
 
-def _problem(subject: Subject, groups: Sequence[Sequence[str]]) -> str:
+def _problem(context: CheckContext, groups: Sequence[Sequence[str]]) -> str:
     if not groups:
         return "The network shows no weights that could be made random."
-    return "The map is the same everywhere: there is nothing to compare." if is_even(subject.map) else ""
+    return "The map is the same everywhere: there is nothing to compare." if is_even(context.map) else ""
 
 
 def _name(group: Sequence[str]) -> str:

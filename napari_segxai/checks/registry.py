@@ -12,7 +12,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.registry import Registry
 
 if TYPE_CHECKING:
-    from napari_segxai.checks.context import Subject, Tally
+    from napari_segxai.checks.context import CheckContext, PassCounter
 
 
 WORDS = {True: "pass", False: "warn", None: "undecided"}
@@ -74,8 +74,8 @@ class Verdict:
         }
 
 
-Run = Callable[["Subject", Any, "Tally"], Steps[Verdict]]
-Cost = Callable[["Subject", Any], Passes]
+Run = Callable[["CheckContext", Any, "PassCounter"], Steps[Verdict]]
+Cost = Callable[["CheckContext", Any], Passes]
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def find_check(name: str) -> Check:
     return _known.find(name)
 
 
-def told(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+def describe(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each of the verdicts of a record."""
     return [
         f"{WORDS[row['passed']]}: {find_check(row['check']).title}: {row['sentence']}" for row in verdicts

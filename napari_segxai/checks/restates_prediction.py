@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from napari_segxai.analyses.flow.advice import RESTATES, WITHIN
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.options import option
@@ -41,23 +41,23 @@ class Options:
     source="Hasany et al. 2025",
     cost="no passes",
     options=Options,
-    passes=lambda subject, options: Passes(),
+    passes=lambda context, options: Passes(),
 )
-def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Steps[Verdict]:
+def restates_prediction(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Compare the map's strongest part with the prediction."""
-    yield tally.step("comparing with the prediction")
-    if is_even(subject.map) and subject.map.any():
+    yield counter.step("comparing with the prediction")
+    if is_even(context.map) and context.map.any():
         why = "The map is the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
-    positive = subject.map.clip(min=0).astype(np.float64)
-    if not positive.any() or not subject.drawn.any():
-        lack = "no positive value" if subject.drawn.any() else f"no predicted pixel of {subject.label!r}"
+    positive = context.map.clip(min=0).astype(np.float64)
+    if not positive.any() or not context.drawn.any():
+        lack = "no positive value" if context.drawn.any() else f"no predicted pixel of {context.label!r}"
         return Verdict(None, None, options.threshold, f"There is {lack} to compare.")
     strong = positive >= positive.max() / 2
-    with_label, with_object = dice_of_arrays(strong, subject.drawn), dice_of_arrays(strong, subject.object)
-    inside = float(positive[subject.drawn].sum() / positive.sum())
+    with_label, with_object = dice_of_arrays(strong, context.drawn), dice_of_arrays(strong, context.object)
+    inside = float(positive[context.drawn].sum() / positive.sum())
     number = max(with_label, with_object)
-    chance, chance_inside = _chance(subject, positive)
+    chance, chance_inside = _chance(context, positive)
     details = {
         "dice with the label": with_label,
         "dice with the object": with_object,
@@ -83,17 +83,17 @@ def restates_prediction(subject: Subject, options: Options, tally: Tally) -> Ste
     return Verdict(not restates and not within, number, options.threshold, words, details)
 
 
-def _chance(subject: Subject, positive: np.ndarray) -> tuple[float, float]:
+def _chance(context: CheckContext, positive: np.ndarray) -> tuple[float, float]:
     """Return what random maps with these values reach: Dice with the prediction, share inside; 95th percentiles."""
     values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
     found = []
     for number in range(DRAWS):
-        field = random_field(positive.shape, subject.job.seed, number)
+        field = random_field(positive.shape, context.job.seed, number)
         map = with_values(field, values, number).numpy()
         strong = map >= map.max() / 2
-        inside = map[subject.drawn].sum() / map.sum()
+        inside = map[context.drawn].sum() / map.sum()
         found.append(
-            (max(dice_of_arrays(strong, subject.drawn), dice_of_arrays(strong, subject.object)), inside)
+            (max(dice_of_arrays(strong, context.drawn), dice_of_arrays(strong, context.object)), inside)
         )
     high = np.percentile(found, HIGH, axis=0)
     return float(high[0]), float(high[1])

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.checks.context import Subject, Tally
+from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Check, Verdict, all_checks, find_check
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
@@ -103,8 +103,8 @@ def check_steps(
     What is wrong with the question is raised at the call, before the first step. Closing the generator stops the work;
     ``step.partial()`` gives the verdicts so far, which are kept in the record all the same.
     """
-    subject, chosen = _asked(explanation, model, target, checks, device)
-    return _run(subject, chosen)
+    context, chosen = _asked(explanation, model, target, checks, device)
+    return _run(context, chosen)
 
 
 def planned_passes(
@@ -116,17 +116,17 @@ def planned_passes(
     device: str | None = None,
 ) -> dict[str, Passes]:
     """Return the passes that checks are expected to need, by name; the arguments are those of `check`."""
-    subject, chosen = _asked(explanation, model, target, checks, device)
-    return {found.name: found.passes(subject, options) for found, options in chosen}
+    context, chosen = _asked(explanation, model, target, checks, device)
+    return {found.name: found.passes(context, options) for found, options in chosen}
 
 
 def _asked(
     explanation: Explanation, model: Any, target: Target | None, checks: Wanted, device: str | None
-) -> tuple[Subject, list[tuple[Check, Any]]]:
+) -> tuple[CheckContext, list[tuple[Check, Any]]]:
     chosen = choose(checks)
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
-    return Subject.make(explanation, model, target, device), chosen
+    return CheckContext.make(explanation, model, target, device), chosen
 
 
 def choose(checks: Wanted) -> list[tuple[Check, Any]]:
@@ -149,30 +149,30 @@ def choose(checks: Wanted) -> list[tuple[Check, Any]]:
 
 
 @in_usual_modes
-def _run(subject: Subject, chosen: Sequence[tuple[Check, Any]]) -> Steps[list[Verdict]]:
+def _run(context: CheckContext, chosen: Sequence[tuple[Check, Any]]) -> Steps[list[Verdict]]:
     verdicts: list[Verdict] = []
-    left = sum((found.passes(subject, options) for found, options in chosen), Passes()).cost
+    left = sum((found.passes(context, options) for found, options in chosen), Passes()).cost
     done = 0
     for found, options in chosen:
-        start, tally = time.perf_counter(), Tally(found.passes(subject, options))
-        left -= tally.planned.cost
-        yield Step(done, done + tally.planned.cost + left, found.title, lambda: list(verdicts))
+        start, counter = time.perf_counter(), PassCounter(found.passes(context, options))
+        left -= counter.planned.cost
+        yield Step(done, done + counter.planned.cost + left, found.title, lambda: list(verdicts))
 
         def checked(step: Step, title: str = found.title, done: int = done, left: int = left) -> Step:
             note = f"{title}: {step.note}"
             return Step(done + step.done, done + step.total + left, note, lambda: list(verdicts))
 
-        verdict = yield from relay(found.run(subject, options, tally), checked)
+        verdict = yield from relay(found.run(context, options, counter), checked)
         verdict = replace(
             verdict,
             check=found.name,
             parameters=options_as_dict(options),
-            passes=tally.passes,
+            passes=counter.passes,
             seconds=round(time.perf_counter() - start, 3),
         )
-        done += tally.passes.cost
+        done += counter.passes.cost
         verdicts.append(verdict)
-        keep(subject.explanation, verdict)
+        keep(context.explanation, verdict)
     return verdicts
 
 

@@ -311,7 +311,7 @@ def explain(
 
 
 def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
-    from napari_segxai.checks.registry import told
+    from napari_segxai.checks.registry import describe
     from napari_segxai.core.progress import Passes
 
     record = explanation.record
@@ -329,7 +329,7 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
                 continue
             print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
         evidence = explanation.evidence()
-        for line in ([evidence] if evidence else []) + told(record.trust):
+        for line in ([evidence] if evidence else []) + describe(record.trust):
             print(f"  {line}")
     for warning in record.warnings:
         print(f"note: {plain(warning)}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """The question that a method answers: one network, one input on the model grid, one target.
 
 A method is a generator that works on a `Question` alone. It never sees batches, devices, hooks or
-out-of-memory; those live in the primitives `record`, `perturb` and `optimise`.
+out-of-memory; those live in the primitives `record`, `perturb` and `optimize`.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from napari_segxai.engine.scores import dice, reduce_scores
 if TYPE_CHECKING:
     from napari_segxai.engine.question import Question
 
-Worth = Literal["probability", "dice", "target"]
+SampleScore = Literal["probability", "dice", "target"]
 
-HELP = "what is read of the network: mean probability of the label over M, Dice of the prediction with M, or the target"
+SCORE_HELP = "what is read of the network: mean probability of the label over M, Dice of the prediction with M, or the target"
 
 
-def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
     """Return the worth of samples: (n, labels, *grid) -> (n,).
 
     "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
@@ -27,24 +27,24 @@ def worth(question: Question, kind: Worth, logits: Tensor) -> Tensor:
     return _reduced(question, kind, _values(question, kind, logits))
 
 
-def lost(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
     """Return how much less samples are worth than the image itself: (n, labels, *grid) -> (n,).
 
     Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
     """
     if kind == "dice":
-        return worth(question, kind, question.logits) - worth(question, kind, logits)
+        return sample_score(question, kind, question.logits) - sample_score(question, kind, logits)
     change = _values(question, kind, question.logits) - _values(question, kind, logits)
     return _reduced(question, kind, change)
 
 
-def _values(question: Question, kind: Worth, logits: Tensor) -> Tensor:
+def _values(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
     if kind == "target":
         return question.scores(logits)
     return question.model.probability(logits, question.label)
 
 
-def _reduced(question: Question, kind: Worth, values: Tensor) -> Tensor:
+def _reduced(question: Question, kind: SampleScore, values: Tensor) -> Tensor:
     reduction = question.target.reduction if kind == "target" else "mean"
     weights = question.weights
     return reduce_scores(values, weights, reduction, question.count)

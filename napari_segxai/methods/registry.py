@@ -104,7 +104,7 @@ class Method:
         What its map says, in one sentence.
     unit
         What a value of its map is, in a few words, or what says so of its options: {score} stands for the target's score,
-        {worth} for what is read of masked copies.
+        {sample_score} for what is read of masked copies.
     source
         The paper.
     spatial_dims
@@ -152,8 +152,8 @@ class Method:
     def unit_of(self, options: Any) -> str:
         """Return what a value of its map is, with {score} for the target's score."""
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)
-        worth = getattr(options, "score", "target")
-        return unit.replace("{worth}", {"target": "{score}", "dice": "Dice"}.get(worth, worth))
+        kind = getattr(options, "score", "target")
+        return unit.replace("{sample_score}", {"target": "{score}", "dice": "Dice"}.get(kind, kind))
 
     def needs_of(self, options: Any) -> tuple[str, ...]:
         """Return what it needs with these options, which may name a further method."""

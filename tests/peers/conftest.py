@@ -22,7 +22,7 @@ MOST_CHANNELS = 64
 
 
 @dataclass
-class Subject(Compared):
+class CheckContext(Compared):
     """What both sides are asked, and where.
 
     `layers` are from encoder, bottleneck and decoder, and end with a ReLU; those of `few_channels` can be tried channel
@@ -85,29 +85,29 @@ def _random(module: nn.Module) -> nn.Module:
     return module
 
 
-def _trained() -> Subject:
+def _trained() -> CheckContext:
     image = sx.read_image(resource("sample_data/images/triangle_1.png"))
-    return Subject(sx.load_model("triangle"), image, 1, ("encoder2", "bottleneck", "decoder2.convs"))
+    return CheckContext(sx.load_model("triangle"), image, 1, ("encoder2", "bottleneck", "decoder2.convs"))
 
 
-def _unet() -> Subject:
+def _unet() -> CheckContext:
     torch.manual_seed(0)
     module = _random(UNet(1, 3, (8, 16, 32)))
     model = sx.load_model(module, card=random_card(3, 2, [32, 48]))
-    return Subject(model, sx.Image(noise(32, 48)), layers=("encoder2", "bottleneck", "decoder1.convs"))
+    return CheckContext(model, sx.Image(noise(32, 48)), layers=("encoder2", "bottleneck", "decoder1.convs"))
 
 
-def _resnet() -> Subject:
+def _resnet() -> CheckContext:
     model = sx.load_model(_random(ResNetUNet(3, 2, seed=0)), card=random_card(2, 2, [64, 64], 3))
     layers = ("stem", "encoder2", "encoder4", "decoder2.second")
-    return Subject(model, sx.Image(noise(64, 64, 3), channel_axis=2), layers=layers)
+    return CheckContext(model, sx.Image(noise(64, 64, 3), channel_axis=2), layers=layers)
 
 
-def _volume() -> Subject:
+def _volume() -> CheckContext:
     torch.manual_seed(0)
     module = _random(UNet(1, 4, (4, 8, 16), spatial_dims=3))
     model = sx.load_model(module, card=random_card(4, 3, [16, 24, 20]))
-    return Subject(model, sx.Image(noise(16, 24, 20)), layers=("encoder2", "bottleneck", "decoder2"))
+    return CheckContext(model, sx.Image(noise(16, 24, 20)), layers=("encoder2", "bottleneck", "decoder2"))
 
 
 SUBJECTS = {
@@ -125,24 +125,24 @@ def pearson(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
 
 
 @pytest.fixture(scope="session", params=[name for name in SUBJECTS if "3D" not in name])
-def subject(request: pytest.FixtureRequest) -> Subject:
+def subject(request: pytest.FixtureRequest) -> CheckContext:
     """Each of the networks for images."""
     return SUBJECTS[request.param]()
 
 
 @pytest.fixture(scope="session", params=SUBJECTS)
-def any_subject(request: pytest.FixtureRequest) -> Subject:
+def any_subject(request: pytest.FixtureRequest) -> CheckContext:
     """Each of the networks, the one for volumes as well."""
     return SUBJECTS[request.param]()
 
 
 @pytest.fixture
-def unet() -> Subject:
+def unet() -> CheckContext:
     """The small network with random weights, a fresh one."""
     return SUBJECTS["random U-Net"]()
 
 
 @pytest.fixture
-def volume() -> Subject:
+def volume() -> CheckContext:
     """The network for volumes, a fresh one."""
     return SUBJECTS["random 3D U-Net"]()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SUBJECTS, Subject, noise, pearson, random_card
+from conftest import SUBJECTS, CheckContext, noise, pearson, random_card
 from peers import grad_cam_map, torchcam_map
 from test_same_maps import SAME
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ def test_xgrad_cam_leaves_out_channels_that_cancel():
     torch.manual_seed(0)
     parts = {"conv": nn.Conv2d(1, 8, 3, padding=1), "norm": nn.InstanceNorm2d(8), "act": nn.ReLU()}
     module = nn.Sequential(OrderedDict(parts, head=nn.Conv2d(8, 2, 1)))
-    subject = Subject(sx.load_model(module, card=random_card(2, 2, [32, 32])), sx.Image(noise(32, 32)))
+    subject = CheckContext(sx.load_model(module, card=random_card(2, 2, [32, 32])), sx.Image(noise(32, 32)))
     ask = (subject.module, "norm", subject.tensor, subject.target("sum"))
     assert not subject.ours("seg-xgrad-cam", layer="norm").any()
     size = abs(grad_cam_map("HiResCAM", *ask)).max()

@@ -31,7 +31,7 @@ COARSE = 6
 """Cells per axis below which a network layer's map is mostly interpolation."""
 
 
-class Canvas:
+class Assembler:
     """The image grid on which the findings of all slices are put together."""
 
     def __init__(self, plan: ExplanationPlan):
@@ -99,7 +99,7 @@ class Canvas:
             return None
 
         def make() -> Explanation:
-            canvas = Canvas(self.plan)
+            canvas = Assembler(self.plan)
             canvas.__dict__.update(
                 {
                     key: value.copy() if isinstance(value, np.ndarray | dict | list) else value

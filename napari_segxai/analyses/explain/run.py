@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from napari_segxai.analyses.explain.assemble import Canvas
+from napari_segxai.analyses.explain.assemble import Assembler
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.progress import Step, Steps, relay
@@ -48,7 +48,7 @@ def explanations_steps(plans: Sequence[ExplanationPlan]) -> Steps[list[Explanati
     """
     start = time.perf_counter()
     first = plans[0]
-    canvases = [Canvas(plan) for plan in plans]
+    canvases = [Assembler(plan) for plan in plans]
     many = max(len(plan.slices) for plan in plans)
     expected = sum(plan.passes.cost for plan in plans)
     before = 0  # of that, what earlier slices were expected to take

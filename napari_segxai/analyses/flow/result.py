@@ -156,8 +156,8 @@ class Flow:
         """The prediction on the grid of the image, as `SegmentationModel.predict` returns it."""
         if self._prediction is None:  # made when it is first needed: it takes a second for many labels
             model, shape = self.question.model, self.image.spatial_shape
-            blank = model.labelling.blank(len(model.labels), shape)
-            self._prediction = model.labelling.on_image(self.question.logits[0], self.placement, blank)
+            blank = model.labeling.blank(len(model.labels), shape)
+            self._prediction = model.labeling.on_image(self.question.logits[0], self.placement, blank)
         return self._prediction
 
     @property

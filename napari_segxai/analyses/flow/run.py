@@ -25,9 +25,9 @@ from napari_segxai.core.progress import Passes, Step, Steps, finish
 from napari_segxai.core.target import Region
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import EmptyRegion
-from napari_segxai.engine.primitives.activations import Tape
+from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.primitives.cancellation import cancels, few
-from napari_segxai.engine.primitives.mean_ablation import lesions
+from napari_segxai.engine.primitives.mean_ablation import ablations
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.io.image_record import image_as_dict
@@ -162,7 +162,7 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
         first = next(iter(questions.values()))
         for question in questions.values():
             question.executor.passes = first.passes  # all count together
-        tape = Tape(first, [layer.name for layer in layers])
+        tape = LayerRecorder(first, [layer.name for layer in layers])
         yield first.step("forward pass")
         first.remember_logits(tape.logits)
         flow = Flow(
@@ -238,7 +238,7 @@ def _with_shape(layer: NetworkLayer, activation: Tensor) -> NetworkLayer:
 
 def _one_label(
     flow: Flow,
-    tape: Tape,
+    tape: LayerRecorder,
     features: Sequence[Features],
     question: Question,
     truth: Tensor | None,
@@ -436,7 +436,7 @@ def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
     }
     for fill in fills(ablation):
         end = "_zero" if fill == "zero" else ""
-        found = yield from lesions(question, flow.layers, fill)
+        found = yield from ablations(question, flow.layers, fill)
         for label, before in drawn.items():
             index = question.model.label_index(label)
             at_most = 1 - float(dice(torch.ones_like(before)[None], before))
@@ -445,5 +445,5 @@ def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
                 tile.lost_at_most = at_most
                 for what, logits in zip(("lost", "lost_skip"), outputs, strict=True):
                     if logits is not None:
-                        after = question.model.labelling.drawn(logits, index)
+                        after = question.model.labeling.drawn(logits, index)
                         setattr(tile, f"{what}{end}", 1 - float(dice(after, before)))

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from napari_segxai.engine.backward_rules.relus import Spelling
 
 
-class Softened(TorchFunctionMode):
+class SmoothReLU(TorchFunctionMode):
     """While open, activation functions with a kink are built from softplus(beta), which stands for max(x, 0).
 
     ReLU (also where it is written otherwise, see `Spelling`), ReLU6, hardtanh, leaky ReLU, PReLU, RReLU, threshold, hardswish,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TOLERANCE = "stop once the error is below this share of the map's range"
+TOLERANCE_HELP = "stop once the error is below this share of the map's range"
 
 
-class Halves:
+class SplitHalfMean:
     """A running sum over samples.
 
     Parameters

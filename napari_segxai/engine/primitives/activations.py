@@ -46,14 +46,14 @@ def record(
         Each (1, channels, *layer grid). A layer that does not influence the target has a zero gradient
         and leaves a warning.
     """
-    tape = Tape(question, names)
+    tape = LayerRecorder(question, names)
     yield question.step("forward pass")
     gradients = tape.gradients((score or question.score)(tape.logits))
     yield question.step("backward pass")
     return list(zip(tape.activations, gradients, strict=True))
 
 
-class Tape:
+class LayerRecorder:
     """A forward pass with the graph from the network layers to the logits, for any number of backward passes.
 
     The graph begins at the earliest of the layers and reaches the logits alone: parameters are frozen and the input
@@ -212,7 +212,7 @@ def _capture(
 
 def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]:
     """Record the activation of every named network layer: (1, channels, *layer grid) each, from one forward pass."""
-    tape = Tape(question, names, graph=False)
+    tape = LayerRecorder(question, names, graph=False)
     yield question.step("forward pass")
     return tape.activations
 

@@ -34,7 +34,7 @@ from napari_segxai.models.introspection.trace import Call
 Fill = Literal["mean", "zero"]
 
 
-def lesions(
+def ablations(
     question: Question, layers: Sequence[NetworkLayer], fill: Fill = "mean"
 ) -> Steps[dict[str, tuple[Tensor, Tensor | None]]]:
     """Return the logits (1, labels, *grid) without each layer's output, and without its skip connection alone.

@@ -11,7 +11,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb, stream
-from napari_segxai.engine.primitives.receptive_field import Window, find_footprint, window_for
+from napari_segxai.engine.primitives.receptive_field import Window, find_receptive_field, window_for
 from napari_segxai.engine.question import Question
 
 EXACT = 1e-4
@@ -93,7 +93,7 @@ def _windows(question: Question, corners: Sequence[Corner], size: tuple[int, ...
     """Return the window of every box; None where whole passes are as good."""
     if not question.model.has_layers:
         return None
-    print = find_footprint(question)
+    print = find_receptive_field(question)
     if print is None:
         return None
     windows = [window_for(corner, size, question.grid, print) for corner in corners]

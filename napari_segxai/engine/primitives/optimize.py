@@ -15,7 +15,7 @@ from napari_segxai.engine.primitives.optimizers import Descent
 from napari_segxai.engine.question import Question
 
 
-def optimise(
+def optimize(
     question: Question,
     parameter: Tensor,
     inputs: Callable[[Tensor], Tensor],

@@ -34,16 +34,16 @@ def quadrature(steps: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
     if rule == "gauss-legendre":
         points, weights = np.polynomial.legendre.leggauss(steps)
         return (points + 1) / 2, weights / 2
-    return middles(np.linspace(0, 1, steps + 1))
+    return midpoints(np.linspace(0, 1, steps + 1))
 
 
-def middles(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def midpoints(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the middles of intervals and their lengths: two arrays (steps,) from (steps + 1,)."""
     return (ends[1:] + ends[:-1]) / 2, np.diff(ends)
 
 
 @dataclass(frozen=True)
-class Account:
+class Completeness:
     """What a map has to add up to.
 
     Attributes
@@ -70,11 +70,11 @@ class Account:
         }
 
 
-def open_account(question: Question, baseline: Tensor) -> Account:
+def completeness_of(question: Question, baseline: Tensor) -> Completeness:
     """Ask for the score of the image and of the baseline, which has the input's shape: 2 forward passes."""
     own = float(question.score(question.logits))
     with torch.inference_mode():
-        return Account(float(question.score(question.look(baseline))), own)
+        return Completeness(float(question.score(question.look(baseline))), own)
 
 
 def warn_of_residual(question: Question, numbers: Mapping[str, Any]) -> None:
@@ -88,7 +88,9 @@ def warn_of_residual(question: Question, numbers: Mapping[str, Any]) -> None:
         )
 
 
-def knots(question: Question, baseline: Tensor, account: Account, steps: int) -> Steps[np.ndarray]:
+def adaptive_nodes(
+    question: Question, baseline: Tensor, account: Completeness, steps: int
+) -> Steps[np.ndarray]:
     """Cut the way from the baseline to the image where the score changes: (steps + 1,), from 0 to 1.
 
     From a few equal intervals on, those over which the score changes most are halved, a quarter of them at a time (in

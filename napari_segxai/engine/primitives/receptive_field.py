@@ -18,7 +18,7 @@ WORTH = 0.7
 
 
 @dataclass(frozen=True)
-class Footprint:
+class ReceptiveField:
     """How far a change reaches, per axis.
 
     Attributes
@@ -50,7 +50,7 @@ class Window:
     changed: tuple[slice, ...]
 
 
-def find_footprint(question: Question) -> Footprint | None:
+def find_receptive_field(question: Question) -> ReceptiveField | None:
     """Find how far a change in the middle of the input reaches: one forward pass.
 
     One block of the input is made "not a number", which nearly every operation passes on to all that it computes from
@@ -83,7 +83,7 @@ def find_footprint(question: Question) -> Footprint | None:
         along = reached.amax(others).nonzero()[:, 0]
         before.append(max(0, part.start - int(along[0])))
         after.append(max(0, int(along[-1]) + 1 - part.stop))
-    found = Footprint(stride, tuple(before), tuple(after))
+    found = ReceptiveField(stride, tuple(before), tuple(after))
     everything = all(
         b >= p.start and a >= n - p.stop
         for b, a, p, n in zip(before, after, block, question.grid, strict=True)
@@ -103,7 +103,7 @@ def _stride(question: Question) -> tuple[int, ...]:
 
 
 def window_for(
-    low: tuple[int, ...], size: tuple[int, ...], grid: tuple[int, ...], print: Footprint
+    low: tuple[int, ...], size: tuple[int, ...], grid: tuple[int, ...], print: ReceptiveField
 ) -> Window | None:
     """Return the window to run when a box changes; None where that is nearly the whole grid.
 

@@ -11,7 +11,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
 from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.checks.registry import told
+from napari_segxai.checks.registry import describe
 from napari_segxai.gui.compare.curves import map_colors
 from napari_segxai.gui.widgets.checks_box import verdicts
 from napari_segxai.gui.widgets.metric_list import metric_tip, metric_words
@@ -196,7 +196,7 @@ class TableModel(QAbstractTableModel):
             if value is None:
                 return self.reason(name, column.key)
             if column.key == "trust":
-                return "\n".join(told(self.comparison.explanations[name].record.trust))
+                return "\n".join(describe(self.comparison.explanations[name].record.trust))
             best = "\nthe best of the maps" if self.is_best(name, column.key) else ""
             level = self.level(name, column.key)
             return f"{name}\n{column.title}: {value:.6g}{best}" + (f"\n{level}" if level else "")

@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import Tape
+from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.primitives.cancellation import product_noise
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
@@ -49,7 +49,7 @@ class Options:
 )
 def grad_pam(question: Question, options: Options) -> Steps[Finding]:
     """Average the maps of single pixels."""
-    tape = Tape(question, [options.layer])
+    tape = LayerRecorder(question, [options.layer])
     yield question.step("forward pass")
     places = sample(question.pixels, options.pixels)
     scores = question.scores(tape.logits)[0].flatten()

@@ -37,7 +37,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
-from napari_segxai.engine.backward_rules.smooth_relu import Softened
+from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
@@ -113,7 +113,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     low, high = budget(x, options.epsilon)
     target = _pattern(question, before, options.pattern) if moving else None
     map_of = _Map(question, options, graph=True)
-    soft = Softened(options.beta)
+    soft = SmoothReLU(options.beta)
     scale = question.logits.var(unbiased=False).clamp(min=1e-12)
     reference: list[Tensor] = []
 
@@ -173,7 +173,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     return finding
 
 
-def _what_stays(question: Question, soft: Softened, *, moved: bool) -> list[str]:
+def _what_stays(question: Question, soft: SmoothReLU, *, moved: bool) -> list[str]:
     """Say which activation functions were not made smooth."""
     said = []
     if soft.jumps:

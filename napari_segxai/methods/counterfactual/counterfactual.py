@@ -39,7 +39,7 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, hide_behind
-from napari_segxai.engine.primitives.optimize import optimise
+from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb, stream
 from napari_segxai.engine.question import Question
@@ -310,7 +310,7 @@ def _by_gradient(question: Question, options: Options, goal: _Goal) -> Steps[Fin
         now = delta.detach()
         return _found(question, goal, now.abs().sum(1)[0], edited(now), [])
 
-    losses = yield from optimise(
+    losses = yield from optimize(
         question,
         delta,
         edited,

@@ -36,7 +36,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.backward_rules.guided import RELUS, SHRINKS, Guided
 from napari_segxai.engine.backward_rules.mc_dropout import dropout_layers, dropping
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.masking.sampling_error import TOLERANCE
+from napari_segxai.engine.masking.sampling_error import TOLERANCE_HELP
 from napari_segxai.engine.primitives.input_gradients import input_gradient, input_gradients
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.gradient.vanilla_gradient import SIGNED, over_channels
@@ -62,7 +62,7 @@ class Options:
         unit="passes",
         help="with dropout switched on so often, mean and deviation; 0: without dropout",
     )
-    tolerance: float | None = option(None, gt=0, help=f"with dropout: {TOLERANCE}", advanced=True)
+    tolerance: float | None = option(None, gt=0, help=f"with dropout: {TOLERANCE_HELP}", advanced=True)
 
 
 @explainer(

@@ -36,7 +36,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.input_gradients import input_gradients
-from napari_segxai.engine.primitives.path_integral import on_the_line, open_account, warn_of_residual
+from napari_segxai.engine.primitives.path_integral import completeness_of, on_the_line, warn_of_residual
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
 
@@ -91,7 +91,7 @@ def _passes(options: Options, size: Size) -> Passes:
 def guided_integrated_gradients(question: Question, options: Options) -> Steps[Finding]:
     """Walk from the baseline to the image, unimportant values first, and add up what the score gains."""
     x, baseline = question.input, question.baseline(options.baseline).expand_as(question.input)
-    account = open_account(question, baseline)
+    account = completeness_of(question, baseline)
     anchors = on_the_line(baseline, x, torch.linspace(0, 1, options.segments + 1).to(x))
     anchors[-1] = x[0]  # not a rounding error beside it
     places, moved = anchors[:-1].clone(), torch.zeros_like(anchors[:-1])

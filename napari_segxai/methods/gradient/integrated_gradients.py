@@ -32,10 +32,10 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.input_gradients import input_gradients
 from napari_segxai.engine.primitives.path_integral import (
-    knots,
-    middles,
+    adaptive_nodes,
+    completeness_of,
+    midpoints,
     on_the_line,
-    open_account,
     quadrature,
     warn_of_residual,
 )
@@ -70,9 +70,9 @@ class Options:
 def integrated_gradients(question: Question, options: Options) -> Steps[Finding]:
     """Add up gradients on the straight line from the baseline to the image."""
     x, baseline = question.input, question.baseline(options.baseline).expand_as(question.input)
-    account = open_account(question, baseline)
+    account = completeness_of(question, baseline)
     if options.rule == "adaptive":
-        points = middles((yield from knots(question, baseline, account, options.steps)))
+        points = midpoints((yield from adaptive_nodes(question, baseline, account, options.steps)))
     else:
         points = quadrature(options.steps, options.rule)
     places, weights = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in points)

@@ -26,7 +26,7 @@ from torch import Tensor
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.masking.sampling_error import TOLERANCE, Halves
+from napari_segxai.engine.masking.sampling_error import TOLERANCE_HELP, SplitHalfMean
 from napari_segxai.engine.primitives.input_gradients import input_gradients
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.gradient.vanilla_gradient import SIGNED, over_channels
@@ -44,7 +44,7 @@ class Options:
         unit="of the range",
         help="standard deviation of the noise, as a share of a channel's range",
     )
-    tolerance: float | None = option(None, gt=0, help=TOLERANCE, advanced=True)
+    tolerance: float | None = option(None, gt=0, help=TOLERANCE_HELP, advanced=True)
     squared: bool = option(False, help="average the squared gradients (the sign is lost)")
     signed: bool = option(False, help=SIGNED)
 
@@ -70,7 +70,7 @@ def smooth_grad(question: Question, options: Options) -> Steps[Finding]:
     dims = tuple(range(2, x.ndim))
     sigma = options.sigma * (x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True))
     own = float(question.score(question.logits))
-    halves, scores = Halves(x.shape, question.device, fewest=4), 0.0
+    halves, scores = SplitHalfMean(x.shape, question.device, fewest=4), 0.0
 
     def noisy(start: int, n: int) -> Tensor:
         return x + sigma * noise(question.seed, range(start, start + n), x)

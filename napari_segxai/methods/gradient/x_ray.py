@@ -37,7 +37,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.input_gradients import input_gradients
-from napari_segxai.engine.primitives.path_integral import Account, knots, middles, on_the_line
+from napari_segxai.engine.primitives.path_integral import Completeness, adaptive_nodes, midpoints, on_the_line
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
 
@@ -125,12 +125,12 @@ def x_ray(question: Question, options: Options) -> Steps[Finding]:
         with torch.inference_mode():
             nothing = question.forward(start.contiguous())
             lower = question.scores(nothing)[0]
-            account = Account(float(question.score(nothing)), float(question.score(question.logits)))
+            account = Completeness(float(question.score(nothing)), float(question.score(question.logits)))
         changes = [float(values[node.at] - lower[node.at]) for node in nodes]
         yield question.step("baseline")
         if options.rule == "adaptive":
-            ends = yield from knots(question, start, account, m)
-    places, lengths = middles(ends)
+            ends = yield from adaptive_nodes(question, start, account, m)
+    places, lengths = midpoints(ends)
     places = torch.from_numpy(places).to(x)
     maps = torch.zeros(len(nodes), *question.grid)
     running = torch.zeros_like(x[0])

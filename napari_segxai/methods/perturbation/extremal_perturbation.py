@@ -31,7 +31,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.batched_optimization import StepBatcher, side_by_side
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
-from napari_segxai.engine.primitives.optimize import optimise
+from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
@@ -194,7 +194,7 @@ def _one_area(
         progress += 1
         values.clamp_(0, 1)
 
-    yield from optimise(
+    yield from optimize(
         question,
         coarse,
         shown,

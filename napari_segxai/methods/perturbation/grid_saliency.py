@@ -32,7 +32,7 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
-from napari_segxai.engine.primitives.optimize import optimise
+from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import Momentum
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import Size, explainer
@@ -156,7 +156,7 @@ def _one(
 
     # The price of a cell falls with their number, and so would its steps: `lr` is for one cell.
     rate = options.lr * coarse.numel()
-    losses = yield from optimise(
+    losses = yield from optimize(
         question,
         coarse,
         shown,

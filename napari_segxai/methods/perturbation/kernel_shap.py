@@ -34,7 +34,7 @@ from napari_segxai.engine.masking.superpixels import HELP as SHAPES
 from napari_segxai.engine.masking.superpixels import Shape, cut, shown
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import HELP, Worth, worth
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
 
 
@@ -45,7 +45,7 @@ class Options:
     cells: int = option(60, ge=1, help="about how many cells the image is cut into")
     samples: int = option(512, ge=2, help="coalitions of cells that are shown to the network")
     shape: Shape = option("honeycomb", help=SHAPES)
-    score: Worth = option("probability", help=HELP)
+    score: SampleScore = option("probability", help=SCORE_HELP)
     tolerance: float | None = option(
         None, gt=0, help="stop once the error is below this share of the map's range", advanced=True
     )
@@ -62,7 +62,7 @@ def _passes(options: Options, size: Size) -> Passes:
     title="Kernel SHAP",
     question="evidence",
     summary="how much of the score each part of the image contributes; the shares add up",
-    unit="part of the {worth}, by cell",
+    unit="part of the {sample_score}, by cell",
     source="Lundberg & Lee, NeurIPS 2017; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
     passes=_passes,
@@ -100,7 +100,9 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
         nonlocal done
-        values[start : start + len(masks)] = worth(question, options.score, logits).double().cpu().numpy()
+        values[start : start + len(masks)] = (
+            sample_score(question, options.score, logits).double().cpu().numpy()
+        )
         done = start + len(masks)
         enough = options.tolerance is not None and done >= 4 * count + 2
         return enough and finding().numbers["error"] < options.tolerance
@@ -115,7 +117,7 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="coalition",
         partial=lambda: finding() if done > 2 * count else Finding(torch.zeros(question.grid)),
-        rough=lambda logits: worth(question, options.score, logits),
+        rough=lambda logits: sample_score(question, options.score, logits),
     )
     return finding()
 

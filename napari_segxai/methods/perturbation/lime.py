@@ -29,7 +29,7 @@ from napari_segxai.engine.masking.superpixels import HELP as SHAPES
 from napari_segxai.engine.masking.superpixels import Shape, cut, shown
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import HELP, Worth, worth
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
 
 POOR = 0.5
@@ -43,7 +43,7 @@ class Options:
     cells: int = option(60, ge=1, help="about how many superpixels")
     samples: int = option(500, ge=2, help="how often superpixels are switched on and off")
     shape: Shape = option("superpixels", help=SHAPES)
-    score: Worth = option("probability", help=HELP)
+    score: SampleScore = option("probability", help=SCORE_HELP)
     width: float = option(
         0.25, gt=0, help="width of the kernel: how near the whole image samples count", advanced=True
     )
@@ -61,7 +61,7 @@ def _passes(options: Options, size: Size) -> Passes:
     title="LIME",
     question="evidence",
     summary="a linear model of what the network does near this image, superpixel by superpixel",
-    unit="{worth} that the superpixel adds",
+    unit="{sample_score} that the superpixel adds",
     source="Ribeiro et al., KDD 2016",
     options=Options,
     passes=_passes,
@@ -100,7 +100,9 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> None:
         nonlocal done
-        values[start : start + len(masks)] = worth(question, options.score, logits).double().cpu().numpy()
+        values[start : start + len(masks)] = (
+            sample_score(question, options.score, logits).double().cpu().numpy()
+        )
         done = start + len(masks)
 
     yield from perturb(
@@ -113,7 +115,7 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="sample",
         partial=finding,
-        rough=lambda logits: worth(question, options.score, logits),
+        rough=lambda logits: sample_score(question, options.score, logits),
     )
     return finding()
 

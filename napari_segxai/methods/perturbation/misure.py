@@ -37,7 +37,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.masking.morphology import ball, dilate
-from napari_segxai.engine.primitives.optimize import optimise
+from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
@@ -176,7 +176,7 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
     def pruned() -> Finding:
         return _with_minimal_region(question, seen, found, spread(mask.detach())[0, 0], nothing)
 
-    losses = yield from optimise(
+    losses = yield from optimize(
         question,
         mask,
         lambda values: hide_more(spread(values)),

@@ -31,7 +31,7 @@ from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.occlude import occlude
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import HELP, Worth, lost
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, score_drop
 from napari_segxai.methods.registry import Size, explainer
 
 
@@ -45,7 +45,7 @@ class Options:
     stride: int | None = option(
         None, ge=1, unit="cells of the model grid", help="from box to box; by default half a side"
     )
-    score: Worth = option("target", help=HELP)
+    score: SampleScore = option("target", help=SCORE_HELP)
     baseline: Baseline = option("zero", help=BASELINES, advanced=True)
 
 
@@ -87,7 +87,7 @@ def _passes(options: Options, size: Size) -> Passes:
     title="Occlusion",
     question="what-if",
     summary="what the target loses when a part of the image is hidden",
-    unit="{worth} lost when hidden",
+    unit="{sample_score} lost when hidden",
     source="Zeiler & Fergus, ECCV 2014; Gipiškis et al. 2023",
     options=Options,
     passes=_passes,
@@ -109,7 +109,7 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
         )
 
     def consume(start: int, logits: Tensor) -> None:
-        for value, corner in zip(lost(question, options.score, logits), corners[start:], strict=False):
+        for value, corner in zip(score_drop(question, options.score, logits), corners[start:], strict=False):
             box = tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))
             total[box] += value
             times[box] += 1

@@ -30,11 +30,10 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
-from napari_segxai.engine.masking.sampling_error import TOLERANCE, Halves
+from napari_segxai.engine.masking.sampling_error import TOLERANCE_HELP, SplitHalfMean
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import HELP as WORTH
-from napari_segxai.engine.sample_scores import Worth, worth
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.models.inference.memory import LARGE
 
@@ -48,11 +47,11 @@ class Options:
     masks: int = option(500, ge=1, help="number of random masks; more are smoother and slower")
     cells: int = option(7, ge=1, unit="per axis", help="cells of the coarse random grid")
     keep: float = option(0.5, gt=0, le=1, help="probability that a cell is kept")
-    score: Worth = option("probability", help=WORTH)
+    score: SampleScore = option("probability", help=SCORE_HELP)
     upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
     normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
     checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
-    tolerance: float | None = option(None, gt=0, help=TOLERANCE, advanced=True)
+    tolerance: float | None = option(None, gt=0, help=TOLERANCE_HELP, advanced=True)
     baseline: Baseline = option("zero", help=HELP, advanced=True)
 
 
@@ -81,7 +80,9 @@ def _passes(options: Options, size: Size) -> Passes:
     title="RISE",
     question="need",
     summary="which parts of the image, when kept, keep the object in the segmentation",
-    unit=lambda options: ("mean" if options.normalise else "sum") + " {worth} of copies that show the pixel",
+    unit=lambda options: (
+        ("mean" if options.normalise else "sum") + " {sample_score} of copies that show the pixel"
+    ),
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
     passes=_passes,
@@ -93,7 +94,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
     # Two halves differ by the error that their sum has left; in a large volume a second one is dear.
     several = math.prod(grid) <= LARGE or options.tolerance is not None
-    halves = Halves(grid, question.device, several=several)
+    halves = SplitHalfMean(grid, question.device, several=several)
     checkpoints: dict[str, Tensor] = {}
 
     def finding() -> Finding:
@@ -103,7 +104,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         return halves.total / (halves.done * options.keep if options.normalise else 1)
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
-        values = worth(question, options.score, logits)
+        values = sample_score(question, options.score, logits)
         stops = (
             [n - start for n in CHECKPOINTS if start < n < start + len(masks)] if options.checkpoints else []
         )
@@ -121,7 +122,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="mask",
         partial=finding,
-        rough=lambda logits: worth(question, options.score, logits),
+        rough=lambda logits: sample_score(question, options.score, logits),
     )
     return finding()
 

@@ -29,7 +29,7 @@ from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import HELP, Worth, worth
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
 
 LARGEST = 21201
@@ -45,7 +45,7 @@ class Options:
     )
     designs: int = option(16, ge=2, help="points of the Sobol sequence; powers of two fill the cube evenly")
     upsampling: Literal["nearest", "linear"] = option("nearest", help="blocky masks, or soft ones")
-    score: Worth = option("probability", help=HELP)
+    score: SampleScore = option("probability", help=SCORE_HELP)
     tolerance: float | None = option(
         None, gt=0, help="stop once the error is below this share of the largest index", advanced=True
     )
@@ -81,7 +81,7 @@ def _passes(options: Options, size: Size) -> Passes:
     title="Seg-Sobol",
     question="evidence",
     summary="in how much of the score's variance each part of the image has a hand, alone and with others",
-    unit="share of the variance of the {worth}",
+    unit="share of the variance of the {sample_score}",
     source="Fel et al., NeurIPS 2021; Shreim et al.",
     options=Options,
     passes=_passes,
@@ -129,7 +129,7 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
         nonlocal done
-        values[start : start + len(masks)] = worth(question, options.score, logits).double().cpu()
+        values[start : start + len(masks)] = sample_score(question, options.score, logits).double().cpu()
         done = start + len(masks)
         enough = options.tolerance is not None and done >= 8 * each
         return enough and finding().numbers["error"] < options.tolerance
@@ -142,7 +142,7 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
         hide=question.hide(options.baseline),
         note="mask",
         partial=lambda: finding() if done >= 2 * each else Finding(torch.zeros(question.grid)),
-        rough=lambda logits: worth(question, options.score, logits),
+        rough=lambda logits: sample_score(question, options.score, logits),
     )
     return finding()
 
