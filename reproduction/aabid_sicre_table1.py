@@ -15,8 +15,8 @@ import napari_segxai as sx
 NAME = "aabid_sicre_table1"
 METHODS = {"Seg-Grad-CAM": "seg-grad-cam", "Seg-HiRes-Grad-CAM": "seg-hires-grad-cam"}
 METRICS = {
-    "LE": "localisation-error-box",
-    "MLE": "localisation-error-mask",
+    "LE": "localization-error-box",
+    "MLE": "localization-error-mask",
     "EPG": "energy-pointing-game-box",
     "MEPG": "energy-pointing-game-mask",
     "F1": "f1-box",

@@ -251,14 +251,14 @@ class Builder:
         return data
 
     def write(
-        self, name: str, data: bytes | None, made_of: tuple[str, ...], what: str, licence: str, credit: str
+        self, name: str, data: bytes | None, made_of: tuple[str, ...], what: str, license: str, credit: str
     ) -> Path:
         """Write a file, or register the one that is there if `data` is None."""
         path = self.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if data is not None:
             path.write_bytes(data)
-        self.rows.append((name, tuple(SOURCES[key] for key in made_of), what, licence, credit))
+        self.rows.append((name, tuple(SOURCES[key] for key in made_of), what, license, credit))
         print(f"{'wrote' if data is not None else 'kept '} {name} ({path.stat().st_size:,} bytes)")
         return path
 
@@ -491,7 +491,7 @@ def register(builder: Builder, name: str, made_of: tuple[str, ...], what: str, *
 # ---------------------------------------------------------------- licences, provenance
 
 
-def build_licences(builder: Builder) -> None:
+def build_licenses(builder: Builder) -> None:
     def copy(name: str, key: str, text: bytes, what: str) -> None:
         builder.write(f"LICENSES/{name}.txt", text, (key,), what, "-", "-")
 
@@ -546,10 +546,10 @@ distractor near to the fourth corner of the square for a part of the object, and
 
 def write_provenance(builder: Builder) -> None:
     files = []
-    for name, made_of, what, licence, credit in sorted(builder.rows):
+    for name, made_of, what, license, credit in sorted(builder.rows):
         checksum = sha256((builder.out / name).read_bytes())
         origin = ", ".join(f"`{Path(source.path).name}`" for source in made_of) or "-"
-        files.append(f"| `{name}` | `{checksum}` | {origin} | {what} | {licence} | {credit} |")
+        files.append(f"| `{name}` | `{checksum}` | {origin} | {what} | {license} | {credit} |")
     sources = [
         f"| {source.package} | `{source.path.partition('/')[2]}` | `{source.sha256}` |"
         for source in SOURCES.values()
@@ -578,7 +578,7 @@ def main() -> None:
     build_selfie(builder)
     build_triangle_network(builder, options.train)
     build_tissue_network(builder, options.train)
-    build_licences(builder)
+    build_licenses(builder)
     write_provenance(builder)
     total = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{total:,} bytes in {options.out}")

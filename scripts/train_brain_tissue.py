@@ -123,8 +123,8 @@ def sample_image(template: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarra
     share = halve(template["t1"] > 0)
     inside = share >= 0.5
     image = np.where(inside, halve(template["t1"]) / np.maximum(share, 0.5), 0).round().astype(np.uint8)
-    grey, white = (halve(template[key]) / 255 for key in ("gm", "wm"))
-    tissue = 1 + np.argmax([share - grey - white, grey, white], axis=0)
+    gray, white = (halve(template[key]) / 255 for key in ("gm", "wm"))
+    tissue = 1 + np.argmax([share - gray - white, gray, white], axis=0)
     return image, np.where(inside, tissue, 0).astype(np.uint8)
 
 
@@ -137,12 +137,12 @@ class Painter:
     def __init__(self, template: dict[str, np.ndarray], seed: int) -> None:
         self.rng = torch.Generator().manual_seed(seed)
         t1 = torch.from_numpy(template["t1"]).float() / 230
-        grey, white = (torch.from_numpy(template[key]).float() / 255 for key in ("gm", "wm"))
+        gray, white = (torch.from_numpy(template[key]).float() / 255 for key in ("gm", "wm"))
         mask = (t1 > 0).float()
         learned = torch.ones_like(mask)
         for first, last in HELD_OUT:
             learned[:, CORNER[1] + 2 * first : CORNER[1] + 2 * last] = 0
-        self.maps = torch.stack([t1, grey, white, mask, learned])[None]
+        self.maps = torch.stack([t1, gray, white, mask, learned])[None]
         where = mask.nonzero()
         self.low, self.high = where.min(0).values + 20, where.max(0).values - 20
 
@@ -167,21 +167,21 @@ class Painter:
         scale[0] *= 1 if self.uniform(0, 1, 1) < 0.5 else -1
         steps = torch.arange(PATCH) - (PATCH - 1) / 2
         grid = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1)
-        centre = self.low + (self.high - self.low) * self.uniform(0, 1, 3)
+        center = self.low + (self.high - self.low) * self.uniform(0, 1, 3)
         bend = torch.stack([self.field(6) for _ in range(3)], -1) * self.uniform(0, 4, 1)
-        return (grid * scale) @ turn.T + centre + bend
+        return (grid * scale) @ turn.T + center + bend
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Return an image, (patch, patch, patch), and its labels; -1 where nothing may be learned."""
         size = torch.tensor(self.maps.shape[2:])
         where = (2 * self.places() + 1) / size - 1
         maps = F.grid_sample(self.maps, where.flip(-1)[None], align_corners=False)[0]
-        t1, grey, white, share, learned = maps
+        t1, gray, white, share, learned = maps
         # The mask is drawn tighter or wider than the template's: programs that strip the skull differ.
         wider = smooth(share, self.uniform(0.5, 1.5, 3))
         inside = wider > self.uniform(0.15, 0.7, 1) + 0.1 * self.field(12)
         drawn = self.uniform(0, 1, 1) < 0.75
-        odds = torch.stack([1 - grey - white, grey, white])
+        odds = torch.stack([1 - gray - white, gray, white])
         if drawn:  # a brain that is not an average: sharp, with folds of its own
             spread = self.uniform(0.05, 0.4, 1)
             odds = odds + spread * torch.stack([self.field(int(PATCH / 2)) for _ in range(3)])
@@ -193,8 +193,8 @@ class Painter:
 
     def paint(self, tissue: Tensor, t1: Tensor, share: Tensor, *, drawn: bool) -> Tensor:
         """Return grey values: the template's own, or those of a drawn brain mixed with them."""
-        other, grey = self.uniform(0.1, 0.6, 1), self.uniform(0.55, 0.85, 1)
-        values = torch.cat([torch.zeros(1), torch.minimum(other, grey - 0.12), grey, torch.ones(1)])
+        other, gray = self.uniform(0.1, 0.6, 1), self.uniform(0.55, 0.85, 1)
+        values = torch.cat([torch.zeros(1), torch.minimum(other, gray - 0.12), gray, torch.ones(1)])
         own = torch.where(share > 0.5, t1 / share.clamp(min=0.5), values[1])
         if not drawn:
             return own.clamp(min=0.01) ** self.uniform(0.7, 3, 1)
@@ -309,11 +309,11 @@ def measure(folder: Path, template: dict[str, np.ndarray], affine: np.ndarray) -
     head, brain = (sx.read_image(SAMPLE_DATA / "images" / f"t1_head{part}.nii.gz") for part in ("", "_brain"))
     bare = np.where(brain.array > 0, head.array, 0)
     tissue = model.predict(sx.Image(bare, affine=head.affine))[brain.array > 0]
-    grey, white = (float((tissue == label).mean()) for label in (2, 3))
+    gray, white = (float((tissue == label).mean()) for label in (2, 3))
     return {
         "held_out": listing(dice(found[rows], truth[rows])),
         "everywhere": listing(dice(found, truth)),
-        "head": HEAD.format(grey=grey, white=white),
+        "head": HEAD.format(gray=gray, white=white),
     }
 
 

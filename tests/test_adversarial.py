@@ -13,7 +13,7 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.methods.counterfactual.adversarial_attack import budget, pearson, share, ssim
-from napari_segxai.models.labelling import Labelling, is_label
+from napari_segxai.models.labeling import Labeling, is_label
 
 
 class Curved(nn.Module):
@@ -367,8 +367,8 @@ def test_margin_is_positive_where_the_label_wins():
     torch.manual_seed(0)
     logits = torch.randn(2, 4, 5, 6)
     for label in range(4):
-        np.testing.assert_array_equal(Labelling().margin(logits, label) > 0, is_label(logits, label))
-    assert Labelling().margin(torch.tensor([[[2.0]], [[5.0]]])[None, :, :, 0], 1).item() == 3
+        np.testing.assert_array_equal(Labeling().margin(logits, label) > 0, is_label(logits, label))
+    assert Labeling().margin(torch.tensor([[[2.0]], [[5.0]]])[None, :, :, 0], 1).item() == 3
 
 
 def test_comparisons_of_maps_have_stated_values_for_constant_maps():

@@ -339,7 +339,7 @@ def test_values_that_cancel_are_told():
     before = sx.explain(model, image, "object", "seg-xgrad-cam", layer="features.2").record.warnings
     assert not any("cancel" in w for w in before)  # a channel of zeros is not cancelling
 
-    class Centred(LinearHead):
+    class Centered(LinearHead):
         def forward(self, x):
             f = self.features(x)
             return self.head(self.same(f - f.mean((2, 3), keepdim=True)))
@@ -348,8 +348,8 @@ def test_values_that_cancel_are_told():
             super().__init__()
             self.same = nn.Identity()
 
-    centred = sx.load_model(Centred(), card=card())
-    ex = sx.explain(centred, image, "object", "seg-xgrad-cam", layer="same")
+    centered = sx.load_model(Centered(), card=card())
+    ex = sx.explain(centered, image, "object", "seg-xgrad-cam", layer="same")
     assert any("6 of 6 channels" in w for w in ex.record.warnings)
     assert np.isfinite(ex.map).all()
 

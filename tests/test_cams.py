@@ -116,7 +116,7 @@ def test_a_layer_that_does_not_reach_the_target_gives_zero_and_says_so():
 def test_pooled_gradients_that_cancel_are_told():
     """An instance normalisation after the layer makes every channel's mean gradient vanish."""
 
-    class Normalised(LinearHead):
+    class Normalized(LinearHead):
         def __init__(self):
             super().__init__()
             self.norm = torch.nn.InstanceNorm2d(6)
@@ -124,14 +124,14 @@ def test_pooled_gradients_that_cancel_are_told():
         def forward(self, x):
             return self.head(self.norm(self.features(x)) ** 2)
 
-    model = sx.load_model(Normalised(), card=card())
+    model = sx.load_model(Normalized(), card=card())
     ex = sx.explain(model, setup(2)[1], "object", "seg-grad-cam", layer="features")
     assert any("cancel" in warning for warning in ex.record.warnings)
     ex = sx.explain(model, setup(2)[1], "object", "seg-hires-grad-cam", layer="features")
     assert not ex.record.warnings
 
 
-class Normalised(LinearHead):
+class Normalized(LinearHead):
     """What `features` returns is normalised cell by cell (over channels) or channel by channel."""
 
     def __init__(self, norm: str):
@@ -164,7 +164,7 @@ def test_maps_of_rounding_errors_before_a_normalisation_are_told(norm, method, p
     image, target = setup(2)[1], sx.Target("object", region="image")
     layer = {} if method.startswith("adapted") else {"layer": "features"}
     for where, told in [(norm, True), ("nowhere", False)]:
-        model = sx.load_model(Normalised(where), card=card())
+        model = sx.load_model(Normalized(where), card=card())
         ex = sx.explain(model, image, target, method, **params, **layer)
         assert any("numerical noise" in warning for warning in ex.record.warnings) is told
 
@@ -175,7 +175,7 @@ def test_maps_of_rounding_errors_before_a_normalisation_are_told(norm, method, p
 )
 def test_an_information_flow_names_the_layers_whose_maps_are_rounding_errors(norm, method):
     flow = sx.information_flow(
-        sx.load_model(Normalised(norm), card=card()),
+        sx.load_model(Normalized(norm), card=card()),
         setup(2)[1],
         method=method,
         layers=["features", "head"],

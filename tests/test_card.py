@@ -22,7 +22,7 @@ grid: {spacing: [1, 1, 2.5], multiple: 16, interpolation: nearest}
 intensity:
   - clip: [-.inf, 400]
   - clip_percentiles: [0, 100]
-  - normalise: {mean: [1, 2], std: [3, 4]}
+  - normalize: {mean: [1, 2], std: [3, 4]}
   - zscore: true
 background_value: -1000
 activation: sigmoid
@@ -39,7 +39,7 @@ description: a
 trained_on: b
 not_for: c
 credit: d
-licence: e
+license: e
 provenance: f
 validation: g
 """
@@ -62,7 +62,7 @@ def test_a_card_with_every_key_is_read(tmp_path):
     assert set(found.model_fields_set) == set(ModelCard.model_fields)
     assert found.labels == ("background", "liver", "tumour")
     assert found.grid.spacing == (1, 1, 2.5)
-    assert [step.kind for step in found.intensity] == ["clip", "clip_percentiles", "normalise", "zscore"]
+    assert [step.kind for step in found.intensity] == ["clip", "clip_percentiles", "normalize", "zscore"]
     assert found.arguments == {"features": [8, 16]}
 
 
@@ -79,7 +79,7 @@ def test_the_shortest_card():
         ({"grid": {"sizes": [3, 3]}}, "grid.sizes", "'size'"),
         ({"grid": {"interpolate": "linear"}}, "grid.interpolate", "'interpolation'"),
         ({"intensity": [{"divide": 2}, {"z_score": True}]}, "intensity.1.z_score", "'zscore'"),
-        ({"license": "MIT"}, "license", "'licence'"),
+        ({"licence": "MIT"}, "licence", "'license'"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest_right_one(fields, key, right):
@@ -140,12 +140,12 @@ def test_a_missing_key_is_named(key):
         ({"intensity": [{"scale_shift": [float("nan"), 0]}]}, "intensity.0", "scale_shift needs finite"),
         ({"intensity": [{"clip_percentiles": [-1, 99]}]}, "intensity.0", "between 0 and 100"),
         ({"intensity": [{"clip_percentiles": [1, 101]}]}, "intensity.0", "between 0 and 100"),
-        ({"intensity": [{"normalise": {"mean": [1]}}]}, "intensity.0", "a mean and a positive std"),
-        ({"intensity": [{"normalise": {"mean": [1], "std": [0]}}]}, "intensity.0", "positive std"),
-        ({"intensity": [{"normalise": {"mean": [], "std": []}}]}, "intensity.0", "positive std"),
+        ({"intensity": [{"normalize": {"mean": [1]}}]}, "intensity.0", "a mean and a positive std"),
+        ({"intensity": [{"normalize": {"mean": [1], "std": [0]}}]}, "intensity.0", "positive std"),
+        ({"intensity": [{"normalize": {"mean": [], "std": []}}]}, "intensity.0", "positive std"),
         (
-            {"intensity": [{"normalise": {"mean": [1, 2], "std": [1]}}]},
-            "intensity normalise mean",
+            {"intensity": [{"normalize": {"mean": [1, 2], "std": [1]}}]},
+            "intensity normalize mean",
             "2 numbers for 1 channel",
         ),
         ({"background_value": float("nan")}, "background_value", "finite"),

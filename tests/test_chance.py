@@ -18,7 +18,7 @@ from napari_segxai.engine.scores import dice
 from napari_segxai.metrics.functional.chance import DRAWS, MARK, highest, random_field, with_values
 from napari_segxai.metrics.functional.localization import pointing_game
 from napari_segxai.metrics.functional.ties import above, tied
-from napari_segxai.models.labelling import is_label
+from napari_segxai.models.labeling import is_label
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 NAMES = ("dice-explained", "pps", "pps-binarised", "pointing-game-mask", "energy-pointing-game-mask")

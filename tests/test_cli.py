@@ -42,7 +42,7 @@ def test_listings_are_a_list_of_objects():
     models = json.loads(run("models", "--json").stdout)
     assert {"brain-extraction", "brain-tissue", "selfie", "triangle"} <= {m["name"] for m in models}
     for model in models:
-        assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(model)
+        assert {"name", "labels", "spatial_dims", "channels", "license", "provenance"} <= set(model)
     layers = json.loads(run("layers", "triangle", "--json").stdout)
     assert {
         "name",

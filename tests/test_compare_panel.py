@@ -464,13 +464,13 @@ def test_an_image_layer_of_the_same_shape_can_be_a_map(compare_panel, run_compar
     cause[PATCH] = cause[OBJECT] = 1
     mine = viewer.add_image(cause, name="by hand")
     small = viewer.add_image(np.zeros((5, 5)), name="small")
-    colour = viewer.add_image(np.zeros((32, 32, 3), np.uint8), name="colour")
+    color = viewer.add_image(np.zeros((32, 32, 3), np.uint8), name="colour")
     panel.image_box.setCurrentText("planted")
     assert panel.model_box.entry.model is panel.model  # chosen by the user: an image of colours leaves it
     assert tree.reason(("map", id(mine))) == ""
     assert tree._items["map", id(mine)].text(0) == "by hand (no record)"
     assert "nothing tells what it explains" in tree._items["map", id(mine)].toolTip(0)
-    assert not {("map", id(layer)) for layer in (small, colour, viewer.layers["planted"])} & set(tree.keys)
+    assert not {("map", id(layer)) for layer in (small, color, viewer.layers["planted"])} & set(tree.keys)
     panel.fields.methods.tick([], [mine])
     run_compare(panel)
     assert panel.comparison.names == ["by hand", "random order"]

@@ -153,7 +153,7 @@ def test_every_kind_of_image_and_region(tmp_path, copy, stored, run_scripts):
         cases[name], made[name] = enable(text), explanation
         return files
 
-    three, flat, colours = stored(3), network(2), network(2, 3)
+    three, flat, colors = stored(3), network(2), network(2, 3)
 
     def trusting(text: str) -> str:
         code = str(tmp_path / "model 3 1" / "net.py")
@@ -227,15 +227,15 @@ def test_every_kind_of_image_and_region(tmp_path, copy, stored, run_scripts):
     case("across", flat, numbers, sx.Target("object", boxed((3, 20, 18))), at_hand(2), slice=4)
     lone = [ImageLayer(rng.random((20, 18), np.float32), name=f"stain {k}") for k in range(3)]
     joined = sx.join_channels([sx.image_of_layer(layer) for layer in lone])
-    case("joined", colours, joined, WHOLE, at_hand(2, 3))
+    case("joined", colors, joined, WHOLE, at_hand(2, 3))
     integers = ImageLayer(rng.integers(0, 2**40, (20, 18)), name="integers")
     case("integers", flat, sx.image_of_layer(integers), sx.Target("object", boxed((20, 18))), at_hand(2))
     many = ImageLayer(rng.random((3, 20, 18), np.float32), name="channels")
     image = sx.image_of_layer(many, channels=3)
     assert image.channel_axis == 0
-    case("channels", colours, image, sx.Target("object", boxed((20, 18))), at_hand(2, 3))
+    case("channels", colors, image, sx.Target("object", boxed((20, 18))), at_hand(2, 3))
     rgb = ImageLayer(rng.integers(0, 255, (20, 18, 3), np.uint8), rgb=True, name="rgb")
-    case("rgb", colours, sx.image_of_layer(rgb), WHOLE, at_hand(2, 3))
+    case("rgb", colors, sx.image_of_layer(rgb), WHOLE, at_hand(2, 3))
 
     # files that napari's own reader opened
     tifffile.imwrite(tmp_path / "stack.tif", rng.random((4, 20, 18), np.float32), photometric="minisblack")

@@ -47,7 +47,7 @@ def crowded_model():
         name="A model with a very long name that somebody gave it, version 12.3 of the year 2026",
         labels=LABELS,
         channels=[f"modality number {k} (weighted, with a contrast agent)" for k in range(16)],
-        licence="A licence whose name is long, too, and says who may do what with these weights",
+        license="A licence whose name is long, too, and says who may do what with these weights",
     )
     return sx.load_model(Forty(), card=made)
 

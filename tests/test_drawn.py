@@ -97,9 +97,9 @@ def test_labels_with_time_channels_and_levels():
     assert mask(film, Labels(drawn), (3,)).sum() == 9
     with pytest.raises(UserError, match="as it is shown"):
         mask(film, Labels(drawn), (1,))
-    colours = Image(np.zeros((2, 8, 8)), axis_labels=("c", "y", "x"))
+    colors = Image(np.zeros((2, 8, 8)), axis_labels=("c", "y", "x"))
     for channel in (0, 1):  # drawn while one of the channels was shown
-        assert mask(colours, Labels(painted((2, 8, 8), channel, *SQUARE)), (1,), channels=2).sum() == 9
+        assert mask(colors, Labels(painted((2, 8, 8), channel, *SQUARE)), (1,), channels=2).sum() == 9
     levels = [np.zeros((8, 8)), np.zeros((4, 4))]
     pyramid = Image(levels, multiscale=True, scale=(3, 3))
     assert mask(pyramid, Labels(painted((8, 8), *SQUARE), scale=(3, 3))).sum() == 9

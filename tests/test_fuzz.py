@@ -363,7 +363,7 @@ def spoil_card(draw: random.Random, fields: dict) -> dict:
                 {"spacing": [draw.choice([1e-300, 1, 1e300])] * 2},
                 {**UNET, draw.choice(["features", "pretrained", "weights", "norm", "x"]): deep(draw)},
                 {**UNET, "features": [draw.choice([0, 2, 10**5, 2**20])] * draw.choice([1, 2, 8, 500])},
-                [{draw.choice(["clip", "window", "divide", "zscore", "normalise"]): deep(draw)}],
+                [{draw.choice(["clip", "window", "divide", "zscore", "normalize"]): deep(draw)}],
                 draw.choice([2, 3, "2", "sigmoid", "probabilities", 0.5, -1]),
             ]
         )

@@ -220,7 +220,7 @@ def test_no_name_or_sentence_of_a_model_becomes_html(viewer, wait, dock):
     from test_explain_panel import use_model
 
     fields = card(labels=["background", PICTURE], channels=[PICTURE])
-    words = dict.fromkeys(["name", "description", "licence", "not_for", "credit"], PICTURE)
+    words = dict.fromkeys(["name", "description", "license", "not_for", "credit"], PICTURE)
     network = LinearHead()
     model = sx.load_model(network, card={**fields, **words})
     viewer.add_image(torch.rand(16, 16).numpy(), name=PICTURE)

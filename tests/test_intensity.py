@@ -28,7 +28,7 @@ BY_HAND = {
     "window": ((-40, 160), lambda x: (np.clip(x, -40, 160) + 40) / 200),
     "zscore": (True, zscore),
     "divide": (255, lambda x: x / 255),
-    "normalise": (
+    "normalize": (
         {"mean": (10, 20), "std": (3, 4)},
         lambda x: (x - np.array([10, 20]).reshape(1, 2, 1, 1)) / np.array([3, 4]).reshape(1, 2, 1, 1),
     ),
@@ -50,7 +50,7 @@ def test_a_step_equals_numpy(kind):
 
 
 def test_one_number_of_normalise_serves_all_channels():
-    out, _ = fit([Intensity(normalise={"mean": (10,), "std": (2,)})], torch.from_numpy(values()))
+    out, _ = fit([Intensity(normalize={"mean": (10,), "std": (2,)})], torch.from_numpy(values()))
     np.testing.assert_allclose(out.numpy(), (values() - 10) / 2, rtol=1e-5)
 
 

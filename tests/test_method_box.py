@@ -109,12 +109,12 @@ def test_what_needs_network_layers_is_grey_for_torchscript(viewer, open_panel, w
     panel.model_box.open(tmp_path / "net.pt")
     wait(lambda: panel.run_bar.run.isEnabled())
     panel.fields.method_box.showPopup()
-    grey = {
+    gray = {
         i.data(0, Qt.ItemDataRole.UserRole)
         for i in panel.fields.method_box.chooser._items()
         if i.isDisabled()
     }
-    assert grey == {m.name for m in all_methods() if "network layers" in m.needs}
+    assert gray == {m.name for m in all_methods() if "network layers" in m.needs}
     panel.fields.method_box.hidePopup()
 
 

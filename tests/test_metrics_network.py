@@ -454,7 +454,7 @@ def test_empty_maps_and_truths_are_undefined_with_a_reason():
             evaluate_steps({"zero": np.zeros((32, 32)), "against": -cause()}, question, truth=truth())
         )
         misses = {
-            "localisation-error": 1,
+            "localization-error": 1,
             "recall": 0,
             "f1": 0,
             "box-accuracy": 0,
@@ -563,7 +563,7 @@ def test_results_do_not_depend_on_how_the_image_is_stored():
         "dice-explained",
         "pps",
         "boundary-share",
-        "localisation-error-box",
+        "localization-error-box",
         "saliency-metric-box",
         "ips",
     ]
@@ -655,7 +655,7 @@ def test_options_reach_the_metrics():
     names = [
         "f1-mask",
         "f1-box",
-        "localisation-error-mask",
+        "localization-error-mask",
         "box-accuracy",
         "pointing-game-mask",
         "dice-explained",

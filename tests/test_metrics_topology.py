@@ -29,7 +29,7 @@ def block(shape, *boxes):
     return out
 
 
-def neighbourhood(code: int, ndim: int) -> np.ndarray:
+def neighborhood(code: int, ndim: int) -> np.ndarray:
     out = np.zeros((3,) * ndim, bool)
     for bit, place in enumerate(offsets(ndim)):
         out[tuple(o + 1 for o in place)] = bool(code >> bit & 1)
@@ -47,7 +47,7 @@ def touching(patch: np.ndarray, connectivity: int, domain: int) -> int:
 
 def test_topological_numbers_equal_labelling_in_2d():
     for code in range(256):
-        patch = neighbourhood(code, 2)
+        patch = neighborhood(code, 2)
         assert topological_numbers(code, 2) == (touching(patch, 1, 2), touching(~patch, 2, 2))
 
 
@@ -57,7 +57,7 @@ def test_topological_numbers_equal_labelling_in_3d():
         [rng.integers(0, 2**26, 300), rng.integers(0, 2**26, 100) & rng.integers(0, 2**26, 100)]
     )
     for code in [0, 2**26 - 1, *drawn.tolist()]:
-        patch = neighbourhood(code, 3)
+        patch = neighborhood(code, 3)
         assert topological_numbers(code, 3) == (touching(patch, 3, 3), touching(~patch, 1, 2))
 
 

@@ -17,7 +17,7 @@ from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.methods.perturbation.misure import Options, _size_and_variation
 
 
-class Neighbourhood(nn.Module):
+class Neighborhood(nn.Module):
     """Draws a bright pixel only if enough of the square around it is not black: needs context of known size."""
 
     def __init__(self, radius: int = 6, need: float = 0.8):
@@ -36,7 +36,7 @@ class Neighbourhood(nn.Module):
 def context():
     array = np.full((48, 48), 0.3, np.float32)
     array[20:28, 20:28] = 1
-    return sx.load_model(Neighbourhood(), card=card()), sx.Image(array)
+    return sx.load_model(Neighborhood(), card=card()), sx.Image(array)
 
 
 def by_hand(model, image, width, tau):

@@ -94,9 +94,9 @@ def test_built_in_models(name):
 def test_the_listing_has_the_keys_of_the_contract(monkeypatch):
     monkeypatch.setattr(model_room, "_registered", {})  # what other tests registered has no licence
     for entry in sx.list_models():
-        assert {"name", "labels", "spatial_dims", "channels", "licence", "provenance"} <= set(entry)
+        assert {"name", "labels", "spatial_dims", "channels", "license", "provenance"} <= set(entry)
         assert entry["spatial_dims"] in (2, 3)
-        assert entry["licence"]
+        assert entry["license"]
         assert entry["provenance"]
 
 

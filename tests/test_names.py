@@ -142,8 +142,8 @@ def hostile(tmp_path_factory):
     )
     (folder / "model.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     save_file(UNet(**arguments).state_dict(), folder / "weights.safetensors")
-    colours = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
-    skimage.io.imsave(folder / "image.png", colours, check_contrast=False)
+    colors = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    skimage.io.imsave(folder / "image.png", colors, check_contrast=False)
     return folder
 
 

@@ -173,7 +173,7 @@ def test_one_output_has_a_threshold_as_well_and_stays_a_label_image(threshold):
     for label, drawn in enumerate([PROBABILITIES <= 0.42, PROBABILITIES > 0.42]):
         found = sx.explain(model, image, label, "vanilla-gradient")
         np.testing.assert_array_equal(found.map != 0, drawn)
-        np.testing.assert_array_equal(model.labelling.margin(logits, label)[0] > 0, drawn)
+        np.testing.assert_array_equal(model.labeling.margin(logits, label)[0] > 0, drawn)
     np.testing.assert_allclose(model.probability(logits, 1)[0], PROBABILITIES, rtol=1e-5)  # as it is
 
 
@@ -345,7 +345,7 @@ def test_metrics_say_of_one_label_what_they_say_of_it_alone():
 
 
 def test_checks_judge_one_label_as_they_judge_it_alone():
-    names = [check["name"] for check in sx.list_checks() if check["name"] != "randomised-network"]
+    names = [check["name"] for check in sx.list_checks() if check["name"] != "randomized-network"]
     verdicts = []
     for model in (both(), alone("core")):
         found = sx.explain(model, scene(), "core", "seg-hires-grad-cam")

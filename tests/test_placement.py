@@ -208,9 +208,9 @@ def test_a_single_pixel_does_not_vanish_and_stays_where_it_is(size):
         mask[at] = True
         cells = placed.mask_to_grid(mask).nonzero().numpy()
         assert len(cells)
-        centre = (np.array(at) + 0.5) / shape * size  # in cells of the model grid
+        center = (np.array(at) + 0.5) / shape * size  # in cells of the model grid
         reach = np.maximum(0.5, 0.5 * np.array(size) / shape) + 1e-9
-        assert (np.abs(cells + 0.5 - centre) <= reach).all()
+        assert (np.abs(cells + 0.5 - center) <= reach).all()
 
 
 def test_a_thin_line_does_not_vanish():
@@ -374,8 +374,8 @@ def test_the_native_map_of_an_explanation_and_the_enlarged_one_agree():
     np.testing.assert_allclose(
         to_world(ex.native_affine, cell), to_world(oblique(), (9.5, 5.5, 9.5)), atol=1e-6
     )
-    centre = np.argwhere(ex.map > 0.99 * ex.map.max()).mean(0)
-    np.testing.assert_allclose(to_world(image.affine, centre), to_world(ex.native_affine, cell), atol=1e-3)
+    center = np.argwhere(ex.map > 0.99 * ex.map.max()).mean(0)
+    np.testing.assert_allclose(to_world(image.affine, center), to_world(ex.native_affine, cell), atol=1e-3)
 
 
 def test_a_card_without_orientation_is_said_for_volumes_that_have_one():

@@ -23,7 +23,7 @@ KINDS = {
 }
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     """Convolutions of many kinds, each with a normalisation that has seen something."""
 
     def __init__(self, ndim: int = 2, **batch_norm):
@@ -81,7 +81,7 @@ def assert_same(module: nn.Module, twin: nn.Module, x: Tensor) -> None:
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("batch_norm", [{}, {"affine": False}])
 def test_a_twin_computes_the_same(ndim, images, batch_norm):
-    module, x = Normalised(ndim, **batch_norm), torch.randn(images, 1, *(12,) * ndim)
+    module, x = Normalized(ndim, **batch_norm), torch.randn(images, 1, *(12,) * ndim)
     twin, changes = twin_of(module, x)
     assert changes.startswith("4 batch normalisations folded, kernels channels last")
     assert not any(isinstance(one, KINDS[ndim][2]) for one in twin.modules())
@@ -193,11 +193,11 @@ def hooked():
     return module
 
 
-def normalised_first():
+def normalized_first():
     return nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3))
 
 
-@pytest.mark.parametrize("make", [no_history, grouped_transposed, parametrised, hooked, normalised_first])
+@pytest.mark.parametrize("make", [no_history, grouped_transposed, parametrised, hooked, normalized_first])
 def test_what_cannot_be_folded_is_left(make):
     module = nn.Sequential(make(), nn.Conv2d(4, 2, 1))  # whose kernel is turned
     stir(module)
@@ -209,7 +209,7 @@ def test_what_cannot_be_folded_is_left(make):
 
 
 def test_a_training_normalisation_is_left():
-    module = Normalised().eval()
+    module = Normalized().eval()
     module.blocks[1].train()
     copied = copy.deepcopy(module)
     x = torch.randn(2, 1, 8, 8)
@@ -219,7 +219,7 @@ def test_a_training_normalisation_is_left():
 
 
 def test_the_network_is_neither_changed_nor_copied_where_that_is_not_needed():
-    module, x = Normalised().eval(), torch.randn(1, 1, 8, 8)
+    module, x = Normalized().eval(), torch.randn(1, 1, 8, 8)
     before = {name: (id(value), value.clone()) for name, value in module.state_dict(keep_vars=True).items()}
     twin, _ = twin_of(module, x)
     for name, value in module.state_dict(keep_vars=True).items():
@@ -236,7 +236,7 @@ def test_the_network_is_neither_changed_nor_copied_where_that_is_not_needed():
 
 
 def test_a_network_that_cannot_be_copied_runs_as_it_is():
-    class Stubborn(Normalised):
+    class Stubborn(Normalized):
         def __deepcopy__(self, memo):
             raise TypeError("cannot be copied")
 
@@ -249,11 +249,11 @@ def test_a_network_in_which_nothing_would_change_has_no_twin():
 
 def test_a_compiled_network_stays_as_it_is():
     """It is quick already, and a twin would be compiled once more."""
-    assert twin_of(torch.compile(Normalised(), backend="eager"), torch.randn(1, 1, 8, 8)) is None
+    assert twin_of(torch.compile(Normalized(), backend="eager"), torch.randn(1, 1, 8, 8)) is None
 
 
 def test_the_state_changes_with_weights_modules_and_hooks_only():
-    module = Normalised().eval()
+    module = Normalized().eval()
     first = state(module)
     module(torch.randn(1, 1, 8, 8))
     assert state(module) == first
@@ -308,7 +308,7 @@ def test_an_explanation_is_that_of_the_network(method, params, monkeypatch):
 
 
 def test_weights_that_change_are_noticed(monkeypatch):
-    module = Normalised()
+    module = Normalized()
     fields = card(labels=["background", "object"], grid={"multiple": 2})
     model = sx.load_model(module, card=fields)
     image = sx.Image(np.random.default_rng(0).random((16, 16)).astype(np.float32))
@@ -335,7 +335,7 @@ def test_weights_that_change_are_noticed(monkeypatch):
 
 
 def test_a_plain_attribute_that_changes_is_noticed(monkeypatch):
-    class Turned(Normalised):
+    class Turned(Normalized):
         sign = 1
 
         def forward(self, x: Tensor) -> Tensor:
@@ -364,7 +364,7 @@ def test_a_plain_attribute_that_changes_is_noticed(monkeypatch):
     ],
 )
 def test_methods_that_look_at_layers_see_those_of_the_network(method, params, monkeypatch):
-    model = sx.load_model(Normalised(), card=card(grid={"multiple": 2}))
+    model = sx.load_model(Normalized(), card=card(grid={"multiple": 2}))
     image = sx.Image(np.random.default_rng(0).random((16, 16)).astype(np.float32))
     found = explained(
         model, image, sx.Target("object", region="image"), method, monkeypatch, quick=True, **params
@@ -374,7 +374,7 @@ def test_methods_that_look_at_layers_see_those_of_the_network(method, params, mo
 
 
 def test_a_torchscript_model_has_no_twin():
-    script = torch.jit.trace(Normalised().eval(), torch.randn(1, 1, 16, 16))
+    script = torch.jit.trace(Normalized().eval(), torch.randn(1, 1, 16, 16))
     model = sx.load_model(script, card=card(grid={"multiple": 2}))
     with model.in_use("cpu"):
         assert model.quick(torch.randn(1, 1, 16, 16)) is model

@@ -14,50 +14,50 @@ from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
 from napari_segxai.io.layer_data import image_from_layer, layer_from_image
 
-GREY = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
-COLOUR = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+GRAY = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
+COLOR = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
 
 
 def test_grey_and_colour(tmp_path):
     for ending in ("png", "tif", "bmp"):
-        Picture.fromarray(GREY).save(tmp_path / f"grey.{ending}")
+        Picture.fromarray(GRAY).save(tmp_path / f"grey.{ending}")
         image = read_image(tmp_path / f"grey.{ending}")
-        np.testing.assert_array_equal(image.array, GREY)
+        np.testing.assert_array_equal(image.array, GRAY)
         assert image.channel_axis is None
         assert image.affine is None
         assert image.units == "pixel"
         assert image.name == "grey"
-        Picture.fromarray(COLOUR).save(tmp_path / f"colour.{ending}")
+        Picture.fromarray(COLOR).save(tmp_path / f"colour.{ending}")
         image = read_image(str(tmp_path / f"colour.{ending}"))
-        np.testing.assert_array_equal(image.array, COLOUR)
+        np.testing.assert_array_equal(image.array, COLOR)
         assert image.channel_axis == 2
-    Picture.fromarray(COLOUR).save(tmp_path / "COLOUR.JPG")
+    Picture.fromarray(COLOR).save(tmp_path / "COLOUR.JPG")
     assert read_image(tmp_path / "COLOUR.JPG").array.shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_alpha_is_dropped_with_a_warning(tmp_path, name):
-    rgba = np.concatenate([COLOUR, np.full((20, 30, 1), 128, np.uint8)], axis=2)
+    rgba = np.concatenate([COLOR, np.full((20, 30, 1), 128, np.uint8)], axis=2)
     Picture.fromarray(rgba).save(tmp_path / name)
     with pytest.warns(UserWarning, match=rf"{name}.*alpha"):
         image = read_image(tmp_path / name)
-    np.testing.assert_array_equal(image.array, COLOUR)
+    np.testing.assert_array_equal(image.array, COLOR)
 
 
 def test_other_pixel_kinds(tmp_path):
-    deep = GREY.astype(np.uint16) * 200
+    deep = GRAY.astype(np.uint16) * 200
     Picture.fromarray(deep).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read_image(tmp_path / "deep.png").array, deep)
-    Picture.fromarray(GREY > 100).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "bits.png").array > 0, GREY > 100)
-    Picture.fromarray(COLOUR).quantize(16).save(tmp_path / "palette.png")
+    Picture.fromarray(GRAY > 100).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "bits.png").array > 0, GRAY > 100)
+    Picture.fromarray(COLOR).quantize(16).save(tmp_path / "palette.png")
     assert read_image(tmp_path / "palette.png").array.shape == (20, 30, 3)
-    Picture.fromarray(COLOUR).convert("CMYK").save(tmp_path / "print.jpg")
+    Picture.fromarray(COLOR).convert("CMYK").save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg").array.shape == (20, 30, 3)
-    Picture.fromarray(GREY).convert("LA").save(tmp_path / "la.png")
+    Picture.fromarray(GRAY).convert("LA").save(tmp_path / "la.png")
     with pytest.warns(UserWarning, match="alpha"):
         image = read_image(tmp_path / "la.png")
-    np.testing.assert_array_equal(image.array, GREY)
+    np.testing.assert_array_equal(image.array, GRAY)
     big = np.random.default_rng(0).normal(size=(20, 30)).astype(">f4")
     tifffile.imwrite(tmp_path / "big.tif", big, byteorder=">")
     image = read_image(tmp_path / "big.tif")
@@ -78,27 +78,27 @@ def test_tiff_stacks(tmp_path):
     )
     image = read_image(tmp_path / "tc.tif")
     assert (image.time_axis, image.channel_axis, image.spatial_shape) == (0, 2, (4, 20, 30))
-    tifffile.imwrite(tmp_path / "pages.tif", np.stack([COLOUR] * 5), photometric="rgb")
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([COLOR] * 5), photometric="rgb")
     image = read_image(tmp_path / "pages.tif")
     assert (image.channel_axis, image.spatial_shape) == (3, (5, 20, 30))
     tifffile.imwrite(
-        tmp_path / "planar.tif", np.moveaxis(COLOUR, 2, 0), photometric="rgb", planarconfig="separate"
+        tmp_path / "planar.tif", np.moveaxis(COLOR, 2, 0), photometric="rgb", planarconfig="separate"
     )
-    np.testing.assert_array_equal(read_image(tmp_path / "planar.tif").array, COLOUR)
+    np.testing.assert_array_equal(read_image(tmp_path / "planar.tif").array, COLOR)
     tifffile.imwrite(tmp_path / "zip.tif", stack, compression="zlib")
     np.testing.assert_array_equal(read_image(tmp_path / "zip.tif").array, stack)
-    Picture.fromarray(COLOUR).save(tmp_path / "lzw.tif", compression="tiff_lzw")
-    np.testing.assert_array_equal(read_image(tmp_path / "lzw.tif").array, COLOUR)
+    Picture.fromarray(COLOR).save(tmp_path / "lzw.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(tmp_path / "lzw.tif").array, COLOR)
 
 
 def test_layers_of_pictures(tmp_path):
-    Picture.fromarray(COLOUR).save(tmp_path / "a.png")
+    Picture.fromarray(COLOR).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     array, meta = layer_from_image(image)
     assert meta["rgb"] is True
     assert meta["scale"] == (1.0, 1.0)
     back = image_from_layer(array, meta)
-    np.testing.assert_array_equal(back.array, COLOUR)
+    np.testing.assert_array_equal(back.array, COLOR)
     assert back.channel_axis == 2
     assert back.units == "pixel"
     assert back.path == str(tmp_path / "a.png")
@@ -140,7 +140,7 @@ def test_truncated_picture(tmp_path, name):
 
 
 def test_wrong_axes(tmp_path):
-    Picture.fromarray(GREY).save(tmp_path / "a.png")
+    Picture.fromarray(GRAY).save(tmp_path / "a.png")
     with pytest.raises(UserError):
         read_image(tmp_path / "a.png", channel_axis=5)
     with pytest.raises(UserError):
@@ -148,11 +148,11 @@ def test_wrong_axes(tmp_path):
 
 
 def test_writing(tmp_path):
-    image = Image(COLOUR, channel_axis=2, header={"format": "raster", "rgb": True})
+    image = Image(COLOR, channel_axis=2, header={"format": "raster", "rgb": True})
     write_volume(tmp_path / "c.png", image.array, image)
-    np.testing.assert_array_equal(read_image(tmp_path / "c.png").array, COLOUR)
+    np.testing.assert_array_equal(read_image(tmp_path / "c.png").array, COLOR)
     write_volume(tmp_path / "c.tif", image.array, image)
-    np.testing.assert_array_equal(read_image(tmp_path / "c.tif").array, COLOUR)
+    np.testing.assert_array_equal(read_image(tmp_path / "c.tif").array, COLOR)
     saliency = np.random.default_rng(0).normal(size=(20, 30))
     write_volume(tmp_path / "map.tif", saliency, image, description="seg-grad-cam")
     np.testing.assert_array_equal(read_image(tmp_path / "map.tif").array, saliency)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.cli.app import app
 
-GREY = np.random.default_rng(0).integers(0, 255, (8, 11), np.uint8)
+GRAY = np.random.default_rng(0).integers(0, 255, (8, 11), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 255, (8, 11, 3), np.uint8)
 
 
@@ -37,13 +37,13 @@ def test_colours_of_a_tiff_are_rgb_however_they_are_stored(tmp_path, mode):
 
 
 def test_a_compressed_stack_keeps_its_pages(tmp_path):
-    pages = [Picture.fromarray(GREY + k) for k in range(3)]
+    pages = [Picture.fromarray(GRAY + k) for k in range(3)]
     pages[0].save(tmp_path / "a.tif", compression="tiff_lzw", save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(sx.read_image(tmp_path / "a.tif").array, [GREY, GREY + 1, GREY + 2])
+    np.testing.assert_array_equal(sx.read_image(tmp_path / "a.tif").array, [GRAY, GRAY + 1, GRAY + 2])
 
 
 def several_sizes(path):
-    Picture.fromarray(GREY).save(path, save_all=True, append_images=[Picture.fromarray(GREY[:4])])
+    Picture.fromarray(GRAY).save(path, save_all=True, append_images=[Picture.fromarray(GRAY[:4])])
 
 
 def turned(path):
@@ -58,11 +58,11 @@ def turned(path):
         ("a.tif", several_sizes, "holds 2 images of different kinds or sizes"),
         (
             "a.png",
-            lambda p: Picture.fromarray(GREY).save(p, save_all=True, append_images=[Picture.fromarray(GREY)]),
+            lambda p: Picture.fromarray(GRAY).save(p, save_all=True, append_images=[Picture.fromarray(GRAY)]),
             "holds 2",
         ),
         ("a.jpg", turned, r"EXIF orientation 6"),
-        ("a.tif", lambda p: tifffile.imwrite(p, GREY, photometric="miniswhite"), "white as 0"),
+        ("a.tif", lambda p: tifffile.imwrite(p, GRAY, photometric="miniswhite"), "white as 0"),
     ],
 )
 def test_what_is_left_out_of_a_picture_is_said(tmp_path, name, write, said):
@@ -73,7 +73,7 @@ def test_what_is_left_out_of_a_picture_is_said(tmp_path, name, write, said):
 
 def test_a_second_channel_is_no_alpha(tmp_path):
     tifffile.imwrite(
-        tmp_path / "a.tif", np.stack([GREY, GREY], -1), photometric="minisblack", planarconfig="contig"
+        tmp_path / "a.tif", np.stack([GRAY, GRAY], -1), photometric="minisblack", planarconfig="contig"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -114,8 +114,8 @@ def test_axes_that_a_user_names(tmp_path):
 def test_a_level_of_a_pyramid(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
         size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-        file.write(np.tile(GREY, (4, 4)), subifds=1, metadata={"axes": "YX", **size})
-        file.write(np.tile(GREY, (2, 2)), subfiletype=1)
+        file.write(np.tile(GRAY, (4, 4)), subifds=1, metadata={"axes": "YX", **size})
+        file.write(np.tile(GRAY, (2, 2)), subfiletype=1)
     image = sx.read_image(tmp_path / "a.ome.tif", level=1)
     assert (image.shape, image.spacing, image.units) == ((16, 22), (1.0, 1.0), "um")
     with pytest.raises(sx.UserError, match="has levels 0 to 1, not 2"):

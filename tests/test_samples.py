@@ -110,7 +110,7 @@ def test_the_average_brain_opens_with_its_tissues_hidden_below():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cards(name):
     card = read_card(SAMPLE_DATA / "models" / name / "model.yaml")
-    for key in ("description", "trained_on", "not_for", "credit", "licence", "provenance", "validation"):
+    for key in ("description", "trained_on", "not_for", "credit", "license", "provenance", "validation"):
         assert getattr(card, key), key
     module, _, cls = card.architecture.partition(":")
     assert NETWORKS[name][0].__module__ == module
@@ -165,12 +165,12 @@ def test_brain_tissue_in_slabs_that_it_was_not_trained_on():
     found = model.predict(brain)
     assert set(np.unique(found)) == {0, 1, 2, 3}
     slabs = np.r_[17:23, 45:51, 73:79]
-    other, grey, white = dice(found[:, slabs], truth[:, slabs])
+    other, gray, white = dice(found[:, slabs], truth[:, slabs])
     assert other > 0.6
-    assert grey > 0.85
+    assert gray > 0.85
     assert white > 0.85
     said = [float(number) for number in re.findall(r"matter ([0-9.]+[0-9])", model.card.validation)]
-    assert np.allclose(said[:2], (grey, white), atol=0.005), "the card says what is measured"
+    assert np.allclose(said[:2], (gray, white), atol=0.005), "the card says what is measured"
 
 
 def test_selfie_finds_the_astronaut():

@@ -65,9 +65,9 @@ def seen(layer):
 
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("letters", ORDERS)
-def test_the_frame_and_the_slice_that_are_shown_are_explained(letters, labelled):
+def test_the_frame_and_the_slice_that_are_shown_are_explained(letters, labeled):
     channels = 2 if "C" in letters else 1
-    if not labelled and letters in ("TYX", "PTCYX"):
+    if not labeled and letters in ("TYX", "PTCYX"):
         pytest.skip("nothing tells time from depth, or a position")
     kinds = itertools.cycle((np.uint8, np.int16, np.float32))
     for (name, transform), roll in itertools.product(transforms(letters).items(), range(len(letters))):
@@ -77,7 +77,7 @@ def test_the_frame_and_the_slice_that_are_shown_are_explained(letters, labelled)
         dtype = next(kinds)
         values = numbers(letters, dtype)
         viewer = ViewerModel()
-        layer = ImageLayer(values, axis_labels=tuple(letters.lower()) if labelled else None, **transform)
+        layer = ImageLayer(values, axis_labels=tuple(letters.lower()) if labeled else None, **transform)
         viewer.add_layer(layer)
         viewer.dims.order = order
         for axis, size in enumerate(values.shape):

@@ -112,7 +112,7 @@ def test_weights_of_scripted_parts_are_made_random():
     network.enc = torch.jit.script(network.enc)
     model = loaded(network)
     found = sx.explain(model, IMAGE, TARGET, "vanilla-gradient")
-    [verdict] = sx.check(found, model, TARGET, ["randomised-network"])
+    [verdict] = sx.check(found, model, TARGET, ["randomized-network"])
     assert verdict.number is not None
 
 

@@ -110,13 +110,13 @@ def whole(label: str = "object") -> sx.Target:
 def test_an_edge_filter_stays_when_the_network_forgets_and_seg_grad_cam_does_not(method):
     model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
     edges = sx.explain(model, image, "triangle", method(edge_filter, passes=1))
-    [verdict] = sx.check(edges, model, checks="randomised-network")
+    [verdict] = sx.check(edges, model, checks="randomized-network")
     assert verdict.passed is False
     assert verdict.number == pytest.approx(1)
     assert "shows the image" in verdict.sentence
     assert verdict.word == "warn"
     found = sx.explain(model, image, "triangle", "seg-grad-cam")
-    [verdict] = sx.check(found, model, checks="randomised-network")
+    [verdict] = sx.check(found, model, checks="randomized-network")
     assert verdict.passed is True
     assert verdict.number < 0.5
     assert f"{verdict.number:.2f}" in verdict.sentence
@@ -126,7 +126,7 @@ def test_the_cascade_goes_from_the_output_to_the_input_and_every_layer_is_tried_
     model = deep_model()
     assert layers_of(model) == ["", "first.0", "first.1", "second.0", "second.1", "head"]
     found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
-    [verdict] = sx.check(found, model, checks={"randomised-network": {"networks": 2}})
+    [verdict] = sx.check(found, model, checks={"randomized-network": {"networks": 2}})
     assert [name for name in verdict.details if name.startswith("cascading")] == [
         f"cascading: {name}"
         for name in ("head", "second.1", "second.0", "first.1", "first.0", "the network's own")
@@ -135,7 +135,7 @@ def test_the_cascade_goes_from_the_output_to_the_input_and_every_layer_is_tried_
     # the first step of the cascade is the head alone, with the same random weights
     assert verdict.details["cascading: head"] == verdict.details["alone: head"]
     assert verdict.details["cascading: second.1"] != verdict.details["alone: second.1"]
-    few = sx.check(found, model, checks={"randomised-network": {"layers": 2}})[0]
+    few = sx.check(found, model, checks={"randomized-network": {"layers": 2}})[0]
     assert "cascading: head to second.0" in few.details
     assert few.passes == Passes(7 + 3, 7)  # with the control, and what tells whether the weights count
 
@@ -144,19 +144,19 @@ def test_one_layer_becomes_random_and_no_other_and_back_bit_for_bit():
     model = deep_model()
     before, twin = state(model.module), Twin(model, CPU)
     for name in layers_of(model):
-        twin.randomise([name], seed=1)
+        twin.randomize([name], seed=1)
         now = state(twin.model.module)
         changed = {key.rpartition(".")[0] for key in before if now[key] != before[key]}
         assert changed == {name}
         twin.restore()
         assert state(twin.model.module) == before
     assert state(model.module) == before
-    twin.randomise(["head"], 1)
+    twin.randomize(["head"], 1)
     one = state(twin.model.module)
-    twin.randomise(["head"], 2)
+    twin.randomize(["head"], 2)
     assert state(twin.model.module) != one
     twin.restore()
-    twin.randomise(["head"], 1)
+    twin.randomize(["head"], 1)
     assert state(twin.model.module) == one
 
 
@@ -171,7 +171,7 @@ def test_weights_without_a_reset_of_their_own_keep_their_moments():
 
     model = sx.load_model(Own(), card=card())
     twin = Twin(model, CPU)
-    twin.randomise([""], 0)
+    twin.randomize([""], 0)
     now = twin.model.module.weight
     assert not torch.equal(now, model.module.weight)
     assert now.mean().item() == pytest.approx(3, abs=0.1)
@@ -184,10 +184,10 @@ def test_the_users_network_is_the_same_at_every_step_and_after_a_cancel():
     found = sx.explain(model, image, whole(), "input-x-gradient")
     before = state(model.module)
     parameters = [id(p) for p in model.module.parameters()]
-    count = sum(1 for _ in sx.check_steps(found, model, checks="randomised-network"))
+    count = sum(1 for _ in sx.check_steps(found, model, checks="randomized-network"))
     assert count > 20
     for stop in (1, 2, count // 2, count - 1):
-        steps = sx.check_steps(found, model, checks="randomised-network")
+        steps = sx.check_steps(found, model, checks="randomized-network")
         for _ in range(stop):
             next(steps)
             assert state(model.module) == before
@@ -213,7 +213,7 @@ def test_the_users_network_is_the_same_after_an_error(method):
 
     found = sx.explain(model, planted_image(), whole(), method(fails_later))
     with pytest.raises(RuntimeError, match="broken"):
-        sx.check(found, model, checks="randomised-network")
+        sx.check(found, model, checks="randomized-network")
     assert len(calls) == 4
     assert all(seen != before for seen in calls[1:])  # the method did see other weights
     assert state(model.module) == before
@@ -222,14 +222,14 @@ def test_the_users_network_is_the_same_after_an_error(method):
 def test_networks_whose_weights_cannot_be_made_random_are_told():
     model = located_model()  # has none
     found = sx.explain(model, planted_image(), "object", "input-x-gradient")
-    [verdict] = sx.check(found, model, checks="randomised-network")
+    [verdict] = sx.check(found, model, checks="randomized-network")
     assert verdict.passed is None
     assert verdict.word == "undecided"
     assert "no weights" in verdict.sentence
     stuck = sx.load_model(Deep(), card=card())
     stuck.module.lock = threading.Lock()
     found = sx.explain(stuck, planted_image(), whole(), "input-x-gradient")
-    [verdict] = sx.check(found, stuck, checks="randomised-network")
+    [verdict] = sx.check(found, stuck, checks="randomized-network")
     assert verdict.passed is None
     assert "cannot be copied" in verdict.sentence
 
@@ -239,7 +239,7 @@ def test_torchscript_is_randomised_too():
     model = sx.load_model(module, card=card())
     before = state(model.module)
     found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
-    [verdict] = sx.check(found, model, checks={"randomised-network": {"networks": 1}})
+    [verdict] = sx.check(found, model, checks={"randomized-network": {"networks": 1}})
     assert verdict.number is not None
     assert abs(verdict.number) < 1
     assert state(model.module) == before
@@ -278,7 +278,7 @@ def test_random_weights_reach_what_is_computed_with(name):
     net(torch.rand(1, 1, 32, 32))  # hooks leave weights with a history behind
     twin = Twin(model, CPU)
     trained = net[2].weight.detach().clone()
-    twin.randomise(layers_of(model), 1)
+    twin.randomize(layers_of(model), 1)
     twin.model.module(torch.rand(1, 1, 32, 32))
     random = twin.model.module[2].weight.detach()
     assert abs(np.corrcoef(trained.flatten(), random.flatten())[0, 1]) < 0.5
@@ -287,7 +287,7 @@ def test_random_weights_reach_what_is_computed_with(name):
     twin.model.module(torch.rand(1, 1, 32, 32))
     torch.testing.assert_close(twin.model.module[2].weight.detach(), trained, rtol=0, atol=1e-6)
     found = sx.explain(model, image, whole(), "input-x-gradient")
-    [verdict] = sx.check(found, model, checks={"randomised-network": {"layers": 1, "networks": 1}})
+    [verdict] = sx.check(found, model, checks={"randomized-network": {"layers": 1, "networks": 1}})
     assert verdict.passed is not None
     assert abs(verdict.number) < 0.99
     assert verdict.details["layers that random weights do not reach"] == 0
@@ -309,7 +309,7 @@ def test_a_weight_that_stays_much_the_same_is_told():
     nn.utils.parametrize.register_parametrization(net[0], "weight", Anchored(net[0].weight))
     model = sx.load_model(net, card=card())
     found = sx.explain(model, planted_image(), whole(), "input-x-gradient")
-    [verdict] = sx.check(found, model, checks={"randomised-network": {"layers": 1, "networks": 1}})
+    [verdict] = sx.check(found, model, checks={"randomized-network": {"layers": 1, "networks": 1}})
     assert verdict.details["layers that random weights do not reach"] == 1
     assert "such as 0." in verdict.sentence
 
@@ -334,7 +334,7 @@ def test_weights_held_as_buffers_are_not_said_to_be_random(method, draws, passed
     name = method(edge_filter, passes=1) if draws == "edges" else "vanilla-gradient"
     found = sx.explain(model, image, whole(), name)
     options = {"layers": 1, "networks": 1, "threshold": 0.5 if draws == "edges" else 1.0}
-    [verdict] = sx.check(found, model, checks={"randomised-network": options})
+    [verdict] = sx.check(found, model, checks={"randomized-network": options})
     assert verdict.passed is passed
     assert "all weights" not in verdict.sentence
     assert "such as 0.kernel, stayed as it was" in verdict.sentence
@@ -357,7 +357,7 @@ def test_layers_that_random_weights_do_not_reach_are_not_held_against_the_map(me
     net = nn.Sequential(MadeOnce(), nn.Conv2d(8, 2, 1))
     model, image = sx.load_model(net, card=card()), planted_image()
     found = sx.explain(model, image, whole(), method(edge_filter, passes=1))
-    [verdict] = sx.check(found, model, checks="randomised-network")
+    [verdict] = sx.check(found, model, checks="randomized-network")
     assert verdict.passed is None  # it would be a warning
     assert "do not reach what 1 of 2 layers" in verdict.sentence
     assert verdict.details["layers that random weights do not reach"] == 1
@@ -372,7 +372,7 @@ def test_layers_that_random_weights_do_not_reach_are_not_held_against_the_map(me
 
     model = sx.load_model(Same(), card=card())
     found = sx.explain(model, image, whole(), "input-x-gradient")
-    [verdict] = sx.check(found, model, checks="randomised-network")
+    [verdict] = sx.check(found, model, checks="randomized-network")
     assert (verdict.passed, verdict.number) == (None, None)
     assert "answers as before" in verdict.sentence
 
@@ -381,7 +381,7 @@ def test_what_comes_of_the_method_alone_is_not_held_against_the_map_and_is_said(
     """The masks of RISE cover some pixels more often than others, whatever is asked."""
     model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
     found = sx.explain(model, image, "triangle", "rise", masks=150)
-    few = {"randomised-network": {"layers": 1, "networks": 1}}
+    few = {"randomized-network": {"layers": 1, "networks": 1}}
     [verdict] = sx.check(found, model, checks=few)
     assert verdict.passed is True
     assert verdict.number < 0.3
@@ -664,7 +664,7 @@ def test_what_is_stated_beforehand_is_what_it_costs(ndim, name, more):
     model, image = planted_model(ndim), planted_image(ndim)
     found = sx.explain(model, image, "object", name, **more)
     params = {name: {} for name in EVERY}
-    params |= {"better-than-chance": {"steps": 4, "random": 1}, "randomised-network": {"networks": 2}}
+    params |= {"better-than-chance": {"steps": 4, "random": 1}, "randomized-network": {"networks": 2}}
     stated = checking.planned_passes(found, model, checks=params)
     seen = []
     verdicts = sx.check(found, model, checks=params, progress=seen.append)

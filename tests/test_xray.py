@@ -11,14 +11,14 @@ import napari_segxai as sx
 from napari_segxai.methods.gradient.x_ray import Node, nodes_of, spread, statistics, thinned, variation
 
 # A plus of four arms, 5 cells each, in an image with the planted patch.
-CENTRE = (20, 12)
+CENTER = (20, 12)
 
 
 def plus_image(ndim: int, **kwargs) -> sx.Image:
     array = planted_image().array.copy()
     array[10:, :] = np.minimum(array[10:, :], 0.1)
-    array[CENTRE[0] - 5 : CENTRE[0] + 6, CENTRE[1]] = 1
-    array[CENTRE[0], CENTRE[1] - 5 : CENTRE[1] + 6] = 1
+    array[CENTER[0] - 5 : CENTER[0] + 6, CENTER[1]] = 1
+    array[CENTER[0], CENTER[1] - 5 : CENTER[1] + 6] = 1
     if ndim == 3:
         volume = np.zeros((6, 32, 32), np.float32)
         volume[:, PATCH[0], PATCH[1]] = 1
@@ -28,7 +28,7 @@ def plus_image(ndim: int, **kwargs) -> sx.Image:
 
 
 def ask(ndim: int = 2, image: sx.Image | None = None, **params):
-    at = (3, *CENTRE) if ndim == 3 else CENTRE
+    at = (3, *CENTER) if ndim == 3 else CENTER
     target = sx.Target("object", region=sx.Component(at))
     return sx.explain(planted_model(ndim), image or plus_image(ndim), target, "x-ray", **params)
 
@@ -45,7 +45,7 @@ def test_the_nodes_of_a_plus(ndim):
         (kind, *at)
         for kind, *at in zip(table["kind"], *(table[f"cell_{k}"] for k in range(ndim)), strict=True)
     }
-    y, x = CENTRE
+    y, x = CENTER
     ends = {("end", *plane(ndim, *at)) for at in ((y - 5, x), (y + 5, x), (y, x - 5), (y, x + 5))}
     assert ends <= found
     assert ("junction", *plane(ndim, y, x)) in found
@@ -65,7 +65,7 @@ def test_the_planted_patch_and_the_node_itself_in_closed_form(ndim, attribution)
     """The logit at a node is 20 x + 12 mean of the patch - 26: linear, so both methods are exact."""
     image = plus_image(ndim, spacing=(2.0, 0.5, 3.0)[3 - ndim :], units="mm")
     ex = ask(ndim, image, nodes=1, kinds="junctions", attribution=attribution, steps=3)
-    at = plane(ndim, *CENTRE)
+    at = plane(ndim, *CENTER)
     expected = np.zeros(image.array.shape)
     expected[(..., *PATCH)] = 12 / np.prod(expected[(..., *PATCH)].shape)
     expected[at] += 20
@@ -121,7 +121,7 @@ def test_the_map_is_the_sum_over_the_nodes_whatever_the_batch(monkeypatch):
 def test_a_drawn_region_shows_where_the_network_missed():
     image = plus_image(2)
     region = np.zeros((32, 32), bool)
-    region[CENTRE[0], 4:28] = True  # longer than what is drawn
+    region[CENTER[0], 4:28] = True  # longer than what is drawn
     ex = sx.explain(planted_model(), image, sx.Target("object", region=region), "x-ray", nodes=10, steps=2)
     table = ex.curves["nodes"]
     status = dict(zip(table["cell_1"], table["status"], strict=True))
@@ -206,7 +206,7 @@ def test_many_nodes_are_spread_and_told():
 
 def test_stopping_shows_the_nodes_that_are_done(tmp_path):
     job = sx.explain_steps(
-        planted_model(), plus_image(2), sx.Target("object", region=sx.Component(CENTRE)), "x-ray"
+        planted_model(), plus_image(2), sx.Target("object", region=sx.Component(CENTER)), "x-ray"
     )
     for step in job:
         if step.partial is not None and len(step.partial().curves["nodes"]["node"]) == 2:

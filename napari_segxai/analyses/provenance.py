@@ -22,7 +22,7 @@ def facts_of_model(model: SegmentationModel) -> dict[str, Any]:
         "labels": list(card.labels),
         **_drawing(card),
         "sha256": model.sha256,
-        "licence": card.licence,
+        "license": card.license,
     }
 
 

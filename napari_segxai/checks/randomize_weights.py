@@ -68,7 +68,7 @@ class Twin:
         self.model.__dict__["sha256"] = "random weights"
         self._copied = _modules(self.model.module)
 
-    def randomise(self, layers: Sequence[str], seed: int) -> None:
+    def randomize(self, layers: Sequence[str], seed: int) -> None:
         """Make the weights of these layers random, each by its own `reset_parameters` where it has one.
 
         Every parameter that this does not reach, such as one from which a weight is made (weight norm, spectral norm,

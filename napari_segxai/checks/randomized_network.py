@@ -40,7 +40,7 @@ ALIKE = 0.9
 
 @dataclass(frozen=True)
 class Options:
-    """Parameters of randomised-network."""
+    """Parameters of randomized-network."""
 
     layers: int = option(
         8, ge=1, le=1000, help="steps at most; of a deeper network neighbouring layers go together"
@@ -61,7 +61,7 @@ def _passes(context: CheckContext, options: Options) -> Passes:
 
 
 @check(
-    "randomised-network",
+    "randomized-network",
     title="Randomised network",
     question="Does the map change when the network's weights are made random?",
     source="Adebayo et al., NeurIPS 2018",
@@ -69,7 +69,7 @@ def _passes(context: CheckContext, options: Options) -> Passes:
     options=Options,
     passes=_passes,
 )
-def randomised_network(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
+def randomized_network(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again for a network that forgets layer after layer, and for each layer alone."""
     groups = groups_of(context, options)
     problem = _problem(context, groups)
@@ -81,7 +81,7 @@ def randomised_network(context: CheckContext, options: Options, counter: PassCou
         why = f"The network cannot be copied to make its weights random ({reason})."
         return Verdict(None, None, options.threshold, why)
     seed, every = context.job.seed, [name for group in groups for name in group]
-    twin.randomise(every, seed)
+    twin.randomize(every, seed)
     kept = twin.kept()
     yield counter.step("do the random weights count?")
     with context.question(counter) as question:
@@ -107,16 +107,16 @@ def randomised_network(context: CheckContext, options: Options, counter: PassCou
         return value
 
     for group in groups:
-        twin.randomise(group, seed)
+        twin.randomize(group, seed)
         last = yield from compare(f"cascading: {_name(group)}")
     values = [last]
     for number in range(1, options.networks):
         twin.restore()
-        twin.randomise(every, seed + number)
+        twin.randomize(every, seed + number)
         values.append((yield from compare(f"all random, network {number + 1}")))
     for group in groups:
         twin.restore()
-        twin.randomise(group, seed)
+        twin.randomize(group, seed)
         yield from compare(f"alone: {_name(group)}")
     details["maps without any order"] = empty
     alone = 0.0 if control is None else abs(rank_correlation(context.map, control) or 0.0)

@@ -144,7 +144,7 @@ def check(
 
 
 ORDER = (
-    "randomised-network",
+    "randomized-network",
     "other-seed",
     "noised-image",
     "better-than-chance",

@@ -186,7 +186,7 @@ def models_(as_json: AsJson = False) -> None:
         print(json.dumps(found, indent=2))
         return
     for model in found:
-        print(f"{model['name']}  {model['title']}, {model['spatial_dims']}D, licence {model['licence']}")
+        print(f"{model['name']}  {model['title']}, {model['spatial_dims']}D, licence {model['license']}")
         several = " (may overlap)" if model["overlapping"] else ""
         print(
             f"    labels: {', '.join(model['labels'])}{several}    channels: {', '.join(model['channels'])}"

@@ -181,11 +181,11 @@ class Question:
 
     def drawn(self, logits: Tensor) -> Tensor:
         """Return where the label is drawn: (N, labels, *grid) -> boolean (N, *grid)."""
-        return self.model.labelling.drawn(logits, self.label)
+        return self.model.labeling.drawn(logits, self.label)
 
     def margin(self, logits: Tensor) -> Tensor:
         """Return by how much the label is drawn: (N, labels, *grid) -> (N, *grid), above 0 where it is; differentiable."""
-        return self.model.labelling.margin(logits, self.label)
+        return self.model.labeling.margin(logits, self.label)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""

@@ -25,7 +25,7 @@ ORIENTATION = 0x112
 WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
 """How colours are stored in a TIFF."""
 
-COLOURS_OF_PIL = (3, 5, YCBCR, 8)
+COLORS_OF_PIL = (3, 5, YCBCR, 8)
 """Palettes, CMYK, YCbCr and CIELAB are no RGB before somebody has converted them."""
 
 JPEG = (6, 7, 34892, 33007)
@@ -92,16 +92,16 @@ def read_raster(
     if not array.size:
         raise UserError(f"{path}: holds no pixels, shape {array.shape}.")
 
-    colour = letters.endswith("S") and array.shape[-1] == 3
+    color = letters.endswith("S") and array.shape[-1] == 3
     if axes is not None:
-        channel_axis, time_axis = named_axes(axes, array.shape, path.name, rgb=colour)
-        letters = axes.strip().upper()[: array.ndim - colour] + "S" * colour
+        channel_axis, time_axis = named_axes(axes, array.shape, path.name, rgb=color)
+        letters = axes.strip().upper()[: array.ndim - color] + "S" * color
     elif channel_axis is None and time_axis is None:
         channel_axis = next((letters.index(c) for c in "SC" if c in letters), None)
         time_axis = letters.index("T") if "T" in letters else None
         if time_axis is not None and array.ndim - 1 - (channel_axis is not None) < 2:
             time_axis = None
-    elif channel_axis is None and colour and time_axis not in (array.ndim - 1, -1):
+    elif channel_axis is None and color and time_axis not in (array.ndim - 1, -1):
         channel_axis = array.ndim - 1
     known_axes = sum(axis is not None for axis in (channel_axis, time_axis))
     if axes is None and array.ndim - known_axes > 3 and not known_axes:
@@ -109,7 +109,7 @@ def read_raster(
         raise UserError(
             f"{path}: does not say what its {array.ndim} axes ({size}) are; name them all, such as axes={'TZCYX'[-array.ndim :]!r}."
         )
-    header: dict[str, Any] = {"format": "raster", "rgb": colour and channel_axis == array.ndim - 1}
+    header: dict[str, Any] = {"format": "raster", "rgb": color and channel_axis == array.ndim - 1}
     if "T" in known and time_axis is not None:
         header["time"] = (*known["T"], 0.0)
     plain = Image(array, channel_axis=channel_axis, time_axis=time_axis, name=path.stem, header=header)
@@ -150,10 +150,10 @@ def _plain(picture: Any, path: Path) -> Any:
     """Return a picture as grey or RGB, without alpha."""
     if picture.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
         _say(f"{path}: the alpha channel is left out.")
-        grey = picture.mode in ("1", "L", "LA", "La", "I", "I;16")
+        gray = picture.mode in ("1", "L", "LA", "La", "I", "I;16")
         picture = picture.convert("RGBA") if picture.mode in ("P", "PA", "RGBa") else picture
         if picture.mode not in ("I", "I;16", "L", "RGB"):
-            picture = picture.convert("L" if grey else "RGB")
+            picture = picture.convert("L" if gray else "RGB")
     elif picture.mode == "1":
         picture = picture.convert("L")
     elif picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
@@ -181,7 +181,7 @@ def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes
                 f"{path}: its {series.nbytes / 2**30:.4g} GiB of pixels are too many; crop the image."
             )
         kind, packed = int(getattr(page, "photometric", 1)), int(getattr(page, "compression", 1))
-        if kind in COLOURS_OF_PIL and not (kind == YCBCR and packed in JPEG) and not level:
+        if kind in COLORS_OF_PIL and not (kind == YCBCR and packed in JPEG) and not level:
             return *_read_picture(path, pages=True), known
         if kind == WHITE_IS_ZERO:
             _say(f"{path}: stores white as 0; its values are read as they are stored, as napari shows them.")
@@ -205,12 +205,12 @@ def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes
         samples = axes.find("S")
         if samples >= 0 and samples != array.ndim - 1:
             array, axes = np.moveaxis(array, samples, -1), axes.replace("S", "") + "S"
-        colours = 3 if kind in (RGB, YCBCR) else 1
+        colors = 3 if kind in (RGB, YCBCR) else 1
         alpha = [int(sample) in ALPHA for sample in getattr(page, "extrasamples", ())]
-        if axes.endswith("S") and alpha == [True] and array.shape[-1] == colours + 1:
+        if axes.endswith("S") and alpha == [True] and array.shape[-1] == colors + 1:
             _say(f"{path}: the alpha channel is left out.")
-            array = array[..., :colours]
-            if colours == 1:
+            array = array[..., :colors]
+            if colors == 1:
                 array, axes = array[..., 0], axes[:-1]
     return array, axes, known
 
@@ -260,14 +260,14 @@ def write_raster(
         else:
             import tifffile
 
-            colours: Any = "rgb" if array.shape == image.shape and image.header.get("rgb") else "minisblack"
+            colors: Any = "rgb" if array.shape == image.shape and image.header.get("rgb") else "minisblack"
             ome = _ome_axes(array, image)
             if ome is not None:
                 meta = sizes.ome_metadata(image.spacing, str(image.units), ome, description)
-                tifffile.imwrite(beside, array, ome=True, photometric=colours, metadata=meta)
+                tifffile.imwrite(beside, array, ome=True, photometric=colors, metadata=meta)
             else:
                 text = description.encode("ascii", "replace") or None
-                tifffile.imwrite(beside, array, photometric=colours, description=text, metadata=None)
+                tifffile.imwrite(beside, array, photometric=colors, description=text, metadata=None)
     return str(path)
 
 
@@ -290,8 +290,8 @@ def _ome_axes(array: np.ndarray, image: Image) -> str | None:
 def _write_png(path: Path, array: np.ndarray, image: Image) -> None:
     from PIL import Image as Picture
 
-    colour = array.shape == image.shape and image.header.get("rgb") and array.dtype == np.uint8
-    if not colour and (array.ndim != 2 or array.dtype not in (np.uint8, np.uint16)):
+    color = array.shape == image.shape and image.header.get("rgb") and array.dtype == np.uint8
+    if not color and (array.ndim != 2 or array.dtype not in (np.uint8, np.uint16)):
         raise UserError(
             f"{path}: PNG holds 2D arrays of whole numbers from 0 to 65535, not {array.dtype} of shape "
             f"{array.shape}; "

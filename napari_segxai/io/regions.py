@@ -134,10 +134,10 @@ def outline_mask(points: np.ndarray, shape: Sequence[int], through: Sequence[int
 
 def ellipse(corners: np.ndarray) -> np.ndarray:
     """Return points on the ellipse that fills the box with these four corners."""
-    centre = corners.mean(0)
+    center = corners.mean(0)
     a, b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-    return centre + np.cos(angles) * a + np.sin(angles) * b
+    return center + np.cos(angles) * a + np.sin(angles) * b
 
 
 def _polygon(points: np.ndarray, shape: Sequence[int]) -> np.ndarray:

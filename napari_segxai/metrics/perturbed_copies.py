@@ -203,7 +203,7 @@ def crop(key: Hashable, question: Question, box: Box) -> Copies:
     def back(logits: Tensor) -> Tensor:
         out = torch.zeros_like(logits)
         out[:, question.label] = NOWHERE
-        if question.label == 0 and question.model.labelling.thresholds is not None:
+        if question.label == 0 and question.model.labeling.thresholds is not None:
             out[:, 1:] = -NOWHERE  # the background is where no label is, whatever its own logit
         shape = tuple(s.stop - s.start for s in cut)
         out[(slice(None), slice(None), *cut)] = resize(logits, shape, linear=True, antialias=True)

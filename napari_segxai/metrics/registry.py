@@ -32,7 +32,7 @@ class Metric:
     better
         "higher", "lower", or None where neither is.
     family
-        "localisation", "topology", "sufficiency", "faithfulness" or "shares".
+        "localization", "topology", "sufficiency", "faithfulness" or "shares".
     needs
         Of "truth", "network", "noise model".
     source

@@ -153,7 +153,7 @@ def object_on_image(question: Question) -> np.ndarray:
     The logits are resampled and then compared, as for a prediction.
     """
     place, logits, label = question.prepared.placement, question.logits[0], question.label
-    drawn = question.model.labelling.drawn_on_grid(logits, label, place)
+    drawn = question.model.labeling.drawn_on_grid(logits, label, place)
     if question.target.region is None or not drawn.any():
         return drawn
     try:

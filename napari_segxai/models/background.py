@@ -62,7 +62,7 @@ def contradicted(model: Network, logits: Tensor) -> str:
     """
     if not model.background_in_doubt:
         return ""
-    nothing = model.labelling.drawn(logits, 0)[0]
+    nothing = model.labeling.drawn(logits, 0)[0]
     count = int(torch.count_nonzero(nothing))
     high = int(torch.count_nonzero(logits[0, 0][nothing] > 0))
     if not count or 2 * high >= count:

@@ -32,9 +32,9 @@ def needs_one_at_a_time(model: Network, tensor: Tensor, out: Tensor) -> bool:
     """
     if math.prod(tensor.shape[2:]) > LARGE:  # then they go through the network one by one anyway
         return False
-    neighbour = 3 * tensor.flip(-1) - 1
+    neighbor = 3 * tensor.flip(-1) - 1
     try:
-        both = model.network_output(torch.cat([neighbour, tensor]))
+        both = model.network_output(torch.cat([neighbor, tensor]))
     except Exception as error:  # a network can raise anything
         return not is_out_of_memory(error)
     if len(both) != 2 or both.shape[1:] != out.shape[1:]:

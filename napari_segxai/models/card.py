@@ -104,7 +104,7 @@ class Intensity(_Strict):
         Subtract the image's mean and divide by its standard deviation (over all channels' own values).
     divide
         Divide by a number.
-    normalise
+    normalize
         Subtract a mean and divide by a standard deviation per channel.
     scale_shift
         Multiply by the first number and add the second.
@@ -116,7 +116,7 @@ class Intensity(_Strict):
     window: tuple[float, float] | None = None
     zscore: Literal[True] | None = None
     divide: float | None = None
-    normalise: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
+    normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
     scale_shift: tuple[float, float] | None = None
 
     @property
@@ -140,12 +140,12 @@ class Intensity(_Strict):
             raise ValueError("clip_percentiles lie between 0 and 100")
         if self.divide is not None and not 0 < abs(self.divide) < math.inf:
             raise ValueError("divide needs a finite number other than 0")
-        if self.normalise is not None:
-            known = set(self.normalise) == {"mean", "std"} and all(self.normalise.values())
-            if not known or not all(0 < s < math.inf for s in self.normalise["std"]):
-                raise ValueError("normalise needs a mean and a positive std per channel")
-            if not all(map(math.isfinite, self.normalise["mean"])):
-                raise ValueError("normalise needs finite numbers")
+        if self.normalize is not None:
+            known = set(self.normalize) == {"mean", "std"} and all(self.normalize.values())
+            if not known or not all(0 < s < math.inf for s in self.normalize["std"]):
+                raise ValueError("normalize needs a mean and a positive std per channel")
+            if not all(map(math.isfinite, self.normalize["mean"])):
+                raise ValueError("normalize needs finite numbers")
         return self
 
 
@@ -195,7 +195,7 @@ class ModelCard(_Strict):
         "package.module:Class" and the arguments to build the network.
     weights
         File of the weights, beside the card.
-    description, trained_on, not_for, credit, licence, provenance, validation
+    description, trained_on, not_for, credit, license, provenance, validation
         For people: what it is, what it is not fit for, who made it, how good it was measured to be.
     """
 
@@ -223,7 +223,7 @@ class ModelCard(_Strict):
     trained_on: str = ""
     not_for: str = ""
     credit: str = ""
-    licence: str = ""
+    license: str = ""
     provenance: str = ""
     validation: str = ""
 
@@ -300,10 +300,10 @@ class ModelCard(_Strict):
                 f"grid {asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
             )
         for step in self.intensity:
-            for key, values in (step.normalise or {}).items():
+            for key, values in (step.normalize or {}).items():
                 if len(values) not in (1, len(self.channels)):
                     raise ValueError(
-                        f"intensity normalise {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
+                        f"intensity normalize {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
                     )
         return self
 

@@ -111,7 +111,7 @@ def truth_labels(
     if missing:
         given = ", ".join(model.labels[k] for k in masks)
         raise UserError(f"the truth gives {given}, but not {missing[0]!r}; add its mask.")
-    out = model.labelling.blank(len(model.labels), image.spatial_shape)
+    out = model.labeling.blank(len(model.labels), image.spatial_shape)
     for k, (mask, _) in masks.items():
         if model.overlapping:
             if k:
@@ -168,7 +168,7 @@ def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray
             f"of {', '.join(model.labels[1:])}" + (", or paint_order in the card." if order is None else ".")
         )
     values = _checked(values, model)
-    out = model.labelling.blank(len(model.labels), values.shape)
+    out = model.labeling.blank(len(model.labels), values.shape)
     for position, label in enumerate(order):
         out[label - 1] = np.isin(values, order[position:])
     names = [model.labels[label] for label in order]

@@ -24,7 +24,7 @@ from napari_segxai.models.inference.memory import is_out_of_memory
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
-from napari_segxai.models.labelling import Labelling
+from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
 
@@ -121,9 +121,9 @@ class Network:
         return self.card.overlapping
 
     @cached_property
-    def labelling(self) -> Labelling:
+    def labeling(self) -> Labeling:
         """How logits become labels."""
-        return Labelling(self.card.thresholds)
+        return Labeling(self.card.thresholds)
 
     @property
     def has_layers(self) -> bool:
@@ -255,7 +255,7 @@ class Network:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
 
         One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
-        minus its largest logit as background (which labels are drawn, `labelling` says); probabilities become their
+        minus its largest logit as background (which labels are drawn, `labeling` says); probabilities become their
         (clamped) logits.
         """
         out = self.network_output(tensor)

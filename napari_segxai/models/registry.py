@@ -144,7 +144,7 @@ def list_models() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, labels, overlapping (whether a pixel can have several), spatial_dims, channels, licence, provenance and description.
+        With the keys name, title, labels, overlapping (whether a pixel can have several), spatial_dims, channels, license, provenance and description.
     """
     from napari_segxai.models.formats import builtin, folder
 
@@ -158,7 +158,7 @@ def list_models() -> list[dict[str, Any]]:
             "overlapping": card.overlapping,
             "spatial_dims": card.spatial_dims,
             "channels": list(card.channels),
-            "licence": card.licence,
+            "license": card.license,
             "provenance": card.provenance,
             "description": card.description,
         }

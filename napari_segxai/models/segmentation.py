@@ -157,10 +157,8 @@ class SegmentationModel(Network):
         place(self.card, image, slice, self.multiples)
         self._check_channels(image)
         chosen = image.layer.get("chosen", False)
-        colours = (
-            not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
-        )
-        if colours and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
+        colors = not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
+        if colors and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:
             raise UserError(
                 f"{image.name} has shape {image.shape}: if its last axis holds colours, say so with "
                 f"channel_axis={image.ndim - 1} (of a layer: axes='YXC', or under Axes); if it is a stack of slices, convert "
@@ -210,7 +208,7 @@ class SegmentationModel(Network):
             If the image does not suit the model.
         """
         image = Image.of(image).with_channels(len(self.card.channels))
-        out = self.labelling.blank(len(self.labels), image.spatial_shape)
+        out = self.labeling.blank(len(self.labels), image.spatial_shape)
         many = self.slices(image)
         if many is None:
             self.refuse_slice(image, slice)
@@ -222,7 +220,7 @@ class SegmentationModel(Network):
                 with self.refusing_sizes(tensor):
                     check_values(self, tensor)
                     logits = self.logits(tensor)
-                out = self.labelling.on_image(logits[0], prepared.placement, out)
+                out = self.labeling.on_image(logits[0], prepared.placement, out)
         return out
 
     def refuse_slice(self, image: Image, slice: int | None) -> None:

@@ -77,7 +77,7 @@ def inspect_steps(
         if salient.any():
             ratio = perturbation_ratio(salient, object_on_image(question))
             dice = None if reader is None else float(reader.read(logits)[0])
-        prediction = plan.model.labelling.on_image(logits[0], place)
+        prediction = plan.model.labeling.on_image(logits[0], place)
         masked = np.zeros((inputs.shape[1], *plan.image.spatial_shape), np.float32)
         for channel, out in zip(inputs[0], masked, strict=True):
             place.to_image(place.from_grid(channel, linear=True), out)

@@ -379,7 +379,7 @@ def drawn(case: Comparison | Drawn) -> Drawn:
         for name, map in case.maps.items()
     }
     label = str(getattr(case.target, "label", ""))
-    return Drawn(case.image.name, label, _grey(case, position), cut(predicted, position).copy(), maps)
+    return Drawn(case.image.name, label, _gray(case, position), cut(predicted, position).copy(), maps)
 
 
 def _upright(case: Comparison, array: np.ndarray) -> np.ndarray:
@@ -394,7 +394,7 @@ def _position(volume: np.ndarray) -> float:
     return (int(sizes.argmax()) + 0.5) / len(sizes)
 
 
-def _grey(case: Comparison, position: float) -> np.ndarray:
+def _gray(case: Comparison, position: float) -> np.ndarray:
     channels = [cut(_upright(case, each), position) for each in case.image.channels_first()]
     values = np.mean(np.stack(channels).astype(np.float32), axis=0)
     low, high = np.nanpercentile(values, [1, 99])

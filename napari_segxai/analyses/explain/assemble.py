@@ -40,7 +40,7 @@ class Assembler:
         self.passes = Passes()
         shape = plan.image.spatial_shape
         self.map = np.zeros(shape, np.float32)
-        self.prediction = plan.model.labelling.blank(len(plan.model.labels), shape)
+        self.prediction = plan.model.labeling.blank(len(plan.model.labels), shape)
         self.native: np.ndarray | None = None
         self.native_affine: np.ndarray | None = None
         self.maps: dict[str, np.ndarray] = {}
@@ -59,7 +59,7 @@ class Assembler:
         many = len(self.plan.slices) > 1
         self.passes = self.passes + question.passes
         self.engine = dict(question.executor.notes)
-        question.model.labelling.on_image(question.logits[0], place, self.prediction)
+        question.model.labeling.on_image(question.logits[0], place, self.prediction)
         native = tuple(finding.map.shape) != question.grid
         if native:
             self.native, self.native_affine = native_map(finding.map, place, self.plan.image)

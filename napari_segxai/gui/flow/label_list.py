@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QBrush
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
-from napari_segxai.gui.widgets.fields import GREY, NOT_DRAWN, tip
+from napari_segxai.gui.widgets.fields import GRAY, NOT_DRAWN, tip
 
 ROWS_SHOWN = 5
 ROW = 18
@@ -60,7 +60,7 @@ class LabelList(QListWidget):
             item.setCheckState(Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked)
             item.setToolTip(tip(name if name in drawn else f"{name}: {NOT_DRAWN}"))
             if name not in drawn:
-                item.setForeground(QBrush(GREY))
+                item.setForeground(QBrush(GRAY))
             self.addItem(item)
         self.blockSignals(False)
 

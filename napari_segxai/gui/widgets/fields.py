@@ -136,7 +136,7 @@ def section(title: str, content: QWidget) -> QCollapsible:
     return fold
 
 
-GREY = QColor("#909090")
+GRAY = QColor("#909090")
 NOT_DRAWN = "The model does not draw this label in the image."
 
 
@@ -174,7 +174,7 @@ def mark_absent(box: QComboBox, present: Collection[str]) -> None:
     """Mark the labels that the model does not draw; if the first label is chosen and not drawn, choose one that is."""
     texts = [box.itemText(k) for k in range(box.count())]
     for k, name in enumerate(texts):
-        box.setItemData(k, None if name in present else QBrush(GREY), Qt.ItemDataRole.ForegroundRole)
+        box.setItemData(k, None if name in present else QBrush(GRAY), Qt.ItemDataRole.ForegroundRole)
         box.setItemData(k, "" if name in present else NOT_DRAWN, Qt.ItemDataRole.ToolTipRole)
     drawn = [k for k, name in enumerate(texts) if k and name in present]
     if drawn and box.currentIndex() == 1 and box.currentText() not in present:

@@ -106,7 +106,7 @@ class ModelBox(QWidget):
             Returns the image for a model with this many channels; raises a UserError where it cannot be told.
         """
         self._read = read
-        scores = self._grey()
+        scores = self._gray()
         current = self.combo.currentIndex()
         if not self._by_user and max(scores, default=0) and not (current >= 0 and scores[current]):
             self.combo.setCurrentIndex(scores.index(max(scores)))
@@ -152,7 +152,7 @@ class ModelBox(QWidget):
             index = self.entries.index(self._entry)
         self.combo.setCurrentIndex(max(0, min(index, len(self.entries) - 1)))
         self.combo.blockSignals(False)
-        self._grey()
+        self._gray()
         if self._at() is not self._entry:
             self._entry = self._at()
             self._tell()
@@ -162,7 +162,7 @@ class ModelBox(QWidget):
         index = self.combo.currentIndex()
         return self.entries[index] if 0 <= index < len(self.entries) else None
 
-    def _grey(self) -> list[int]:
+    def _gray(self) -> list[int]:
         """Grey out what cannot take the image; returns how well every model fits it, 0 for not at all."""
         if self._read is None:
             return []
@@ -211,7 +211,7 @@ class ModelBox(QWidget):
             card = entry.card
             seen = ", ".join(card.channels) if len(card.channels) <= 4 else f"{len(card.channels)} channels"
             several = "labels may overlap" if card.overlapping else ""
-            facts = [f"{card.spatial_dims}D", seen, several, card.licence.partition(" (")[0]]
+            facts = [f"{card.spatial_dims}D", seen, several, card.license.partition(" (")[0]]
             self.facts.setText(" · ".join(fact for fact in facts if fact))
             about = _about(card)
             self.facts.setToolTip(about)
@@ -311,7 +311,7 @@ def _about(card: ModelCard) -> str:
         "Not for": card.not_for,
         "Measured": card.validation,
         "Credit": card.credit,
-        "Licence": card.licence,
+        "Licence": card.license,
     }
     lines = [
         f"{title}: {escape(text, quote=False)}" if title else escape(text, quote=False)

@@ -102,13 +102,13 @@ def read_nifti(
         raise damaged(path, data_file, error) from error
     array = _plain(array)
 
-    colours = 0
+    colors = 0
     if array.dtype.names:
         array = np.stack([array[name] for name in array.dtype.names], axis=-1)
-        colours = array.shape[-1]
-    array, channel, time = _name_axes(path, array, len(shape), colours, channel_axis, time_axis, axes)
+        colors = array.shape[-1]
+    array, channel, time = _name_axes(path, array, len(shape), colors, channel_axis, time_axis, axes)
     info = _facts(path, header, affine, shape, scaling)
-    info["rgb"] = bool(colours)
+    info["rgb"] = bool(colors)
     return Image(
         array,
         affine=affine,
@@ -148,7 +148,7 @@ def _name_axes(
     path: Path,
     array: np.ndarray,
     file_ndim: int,
-    colours: int,
+    colors: int,
     channel: int | None,
     time: int | None,
     axes: str | None,
@@ -163,14 +163,14 @@ def _name_axes(
     array = array.reshape((*trimmed, *array.shape[file_ndim:]))
     extra = list(range(3, array.ndim))
     if axes is not None:
-        channel, time = named_axes(axes, array.shape, path.name, rgb=bool(colours))
+        channel, time = named_axes(axes, array.shape, path.name, rgb=bool(colors))
         if set(axes.strip().upper()[:3]) != set("XYZ"):
             raise UserError(
                 f"{path}: the first three axes of a volume are space, not {axes[:3]!r}; begin axes with XYZ."
             )
         return array, channel, time
     if channel is None and time is None:
-        if colours or vector:
+        if colors or vector:
             channel = extra.pop()
         time = extra.pop() if extra else None
         return array, channel, time

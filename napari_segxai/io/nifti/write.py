@@ -71,9 +71,9 @@ def write_nifti(
     source = facts.get("header")
     source = source if isinstance(source, nib.Nifti1Header) else None
     three = image.channels in (3, 4) and array.ndim == image.ndim and array.dtype == np.uint8
-    colours = three and image.channel_axis is not None and bool(image.header.get("rgb", True))
+    colors = three and image.channel_axis is not None and bool(image.header.get("rgb", True))
     scaling = None
-    if colours and kind == "image":
+    if colors and kind == "image":
         data = (
             data.reshape(data.shape[:4] + data.shape[-1:])
             if data.shape[3] > 1

@@ -62,7 +62,7 @@ def score_maps(question: Question, options: Options) -> Steps[Finding]:
     segmentations = [] if options.kind == "similarity" else image_segments(question.input[0].cpu().numpy())
     yield question.step("regions of the image")
     if options.kind in ("guided", "similarity"):
-        segmentations += [segments.cpu().numpy() for segments in model.labelling.label_images(logits[0])]
+        segmentations += [segments.cpu().numpy() for segments in model.labeling.label_images(logits[0])]
     map, ranks = rank_regions(scores, segmentations)
     place = {"device": question.device, "dtype": torch.float32}
     return Finding(

@@ -366,9 +366,9 @@ def _pattern(question: Question, before: Tensor, kind: str) -> Tensor:
     where = question.pixels.nonzero().float().mean(0).tolist()
     target = torch.zeros_like(before)
     box = []
-    for centre, size, cells in zip(where, question.grid, before.shape, strict=True):
+    for center, size, cells in zip(where, question.grid, before.shape, strict=True):
         width = max(1, cells // 4)
-        box.append(slice(0, width) if centre >= (size - 1) / 2 else slice(cells - width, cells))
+        box.append(slice(0, width) if center >= (size - 1) / 2 else slice(cells - width, cells))
     target[tuple(box)] = 1
     return share(target)
 

@@ -197,10 +197,10 @@ def nodes_of(skeleton: np.ndarray) -> list[Node]:
     from scipy.ndimage import binary_dilation, convolve, label
 
     everywhere = np.ones((3,) * skeleton.ndim, int)
-    neighbours = np.where(skeleton, convolve(skeleton.astype(int), everywhere, mode="constant") - 1, -1)
-    crowded, count = label(neighbours >= 3, everywhere)
+    neighbors = np.where(skeleton, convolve(skeleton.astype(int), everywhere, mode="constant") - 1, -1)
+    crowded, count = label(neighbors >= 3, everywhere)
     thin = skeleton & (crowded == 0)
-    nodes = [Node("end", at) for at in _indices(neighbours == 1) + _indices(neighbours == 0)]
+    nodes = [Node("end", at) for at in _indices(neighbors == 1) + _indices(neighbors == 0)]
     junctions = np.zeros_like(skeleton)
     for number in range(1, count + 1):
         crowd = crowded == number
@@ -365,10 +365,10 @@ def statistics(
     out["blobs"] = int((cells >= SMALLEST_BLOB).sum())
     if out["blobs"]:
         largest = int(cells.argmax())
-        centre = np.argwhere(parts == largest).mean(0)
+        center = np.argwhere(parts == largest).mean(0)
         out["largest_blob_cells"] = int(cells[largest])
         out[f"largest_blob_distance_{units}"] = float(
-            np.sqrt((((centre - np.array(at)) * np.array(spacing)) ** 2).sum())
+            np.sqrt((((center - np.array(at)) * np.array(spacing)) ** 2).sum())
         )
     return out
 

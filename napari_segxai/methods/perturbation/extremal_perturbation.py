@@ -218,9 +218,9 @@ class _Smooth:
     def __init__(self, shape: Sequence[int], grid: Sequence[int], device: torch.device):
         self.matrices = []
         for cells, size in zip(shape, grid, strict=True):
-            centres = (torch.arange(cells, device=device) + 0.5) * size / cells
+            centers = (torch.arange(cells, device=device) + 0.5) * size / cells
             places = torch.arange(size, device=device) + 0.5
-            weights = torch.exp(-0.5 * ((places[:, None] - centres[None]) * cells / size) ** 2)
+            weights = torch.exp(-0.5 * ((places[:, None] - centers[None]) * cells / size) ** 2)
             self.matrices.append((weights / weights.sum(1, keepdim=True)).T.contiguous())
 
     def __call__(self, values: Tensor) -> Tensor:

@@ -182,15 +182,15 @@ def shares(mask: Tensor, question: Question) -> dict[str, float]:
 
     What lies on several labels at once counts for each of them.
     """
-    total, labels, labelling = float(mask.sum()), question.model.labels, question.model.labelling
+    total, labels, labeling = float(mask.sum()), question.model.labels, question.model.labeling
     if total <= 0:
         return {}
     weights = mask.flatten().double()
-    if labelling.overlapping:
-        drawn = (labelling.drawn(question.logits, k)[0].flatten() for k in range(len(labels)))
+    if labeling.overlapping:
+        drawn = (labeling.drawn(question.logits, k)[0].flatten() for k in range(len(labels)))
         sums = [float(weights[each].sum()) for each in drawn]
     else:
-        [predicted] = labelling.label_images(question.logits[0])
+        [predicted] = labeling.label_images(question.logits[0])
         sums = torch.bincount(predicted.flatten(), weights, minlength=len(labels)).tolist()
     return {
         f"context_on_{name}": value / total for name, value in zip(labels, sums, strict=True) if value > 0

@@ -138,12 +138,12 @@ def ridge_fit(
     distance = 1 - np.sqrt(z.mean(1))  # cosine distance to all cells
     weights = np.exp(-((distance / width) ** 2))
     mean, level = np.average(z, 0, weights), np.average(values, weights=weights)
-    centred, rest = z - mean, values - level
-    gram = (centred.T * weights) @ centred + ridge * np.eye(z.shape[1])
+    centered, rest = z - mean, values - level
+    gram = (centered.T * weights) @ centered + ridge * np.eye(z.shape[1])
     inverse = np.linalg.pinv(gram, hermitian=True)
-    shares = inverse @ ((centred.T * weights) @ rest)
-    pull = centred * (weights * (rest - centred @ shares))[:, None] @ inverse
+    shares = inverse @ ((centered.T * weights) @ rest)
+    pull = centered * (weights * (rest - centered @ shares))[:, None] @ inverse
     errors = np.sqrt((pull**2).sum(0))
-    left, spread = np.sum(weights * (rest - centred @ shares) ** 2), np.sum(weights * rest**2)
+    left, spread = np.sum(weights * (rest - centered @ shares) ** 2), np.sum(weights * rest**2)
     constant = spread <= 1e-20 * np.sum(weights * values**2)
     return shares, errors, 1.0 if constant else float(1 - left / spread)

@@ -49,7 +49,7 @@ class Options:
     keep: float = option(0.5, gt=0, le=1, help="probability that a cell is kept")
     score: SampleScore = option("probability", help=SCORE_HELP)
     upsampling: Literal["linear", "nearest"] = option("linear", help="soft masks, or blocky ones")
-    normalise: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
+    normalize: bool = option(True, help="divide by masks x keep; off: the plain sum", advanced=True)
     checkpoints: bool = option(False, help="also keep the maps after 100, 250, 500, ... masks", advanced=True)
     tolerance: float | None = option(None, gt=0, help=TOLERANCE_HELP, advanced=True)
     baseline: Baseline = option("zero", help=HELP, advanced=True)
@@ -64,7 +64,7 @@ PRESETS = {
         "keep": 0.5398278372770290,  # the code draws from a normal distribution: P(z < 0.1)
         "score": "dice",
         "upsampling": "nearest",
-        "normalise": False,
+        "normalize": False,
         "baseline": "zero",
     },
 }
@@ -81,7 +81,7 @@ def _passes(options: Options, size: Size) -> Passes:
     question="need",
     summary="which parts of the image, when kept, keep the object in the segmentation",
     unit=lambda options: (
-        ("mean" if options.normalise else "sum") + " {sample_score} of copies that show the pixel"
+        ("mean" if options.normalize else "sum") + " {sample_score} of copies that show the pixel"
     ),
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
     options=Options,
@@ -101,7 +101,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         return Finding(scaled(), maps=checkpoints, numbers={"masks": halves.done, "error": halves.error()})
 
     def scaled() -> Tensor:
-        return halves.total / (halves.done * options.keep if options.normalise else 1)
+        return halves.total / (halves.done * options.keep if options.normalize else 1)
 
     def consume(start: int, masks: Tensor, logits: Tensor) -> bool:
         values = sample_score(question, options.score, logits)

@@ -51,13 +51,13 @@ def _adjacency(ndim: int) -> tuple[tuple[int, tuple[int, ...]], tuple[int, tuple
     def apart(a, b) -> list[int]:
         return [abs(x - y) for x, y in zip(a, b, strict=True)]
 
-    centre = (0,) * ndim
+    center = (0,) * ndim
     corners = tuple(bits(lambda q, p=p: q != p and max(apart(p, q)) == 1) for p in places)
     faces = tuple(bits(lambda q, p=p: sum(apart(p, q)) == 1) for p in places)
     return (
         (bits(lambda q: True), corners),
-        (bits(lambda q: sum(apart(q, centre)) == 1), faces),
-        bits(lambda q: sum(apart(q, centre)) <= 2),
+        (bits(lambda q: sum(apart(q, center)) == 1), faces),
+        bits(lambda q: sum(apart(q, center)) <= 2),
     )
 
 

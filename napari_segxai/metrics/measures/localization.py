@@ -29,10 +29,10 @@ from napari_segxai.metrics.registry import AABID_SICRE, metric
 
 
 def _register(form: Form) -> None:
-    add = partial(metric, family="localisation", needs=("truth",), source=AABID_SICRE, form=form)
+    add = partial(metric, family="localization", needs=("truth",), source=AABID_SICRE, form=form)
 
     add(
-        f"localisation-error-{form}",
+        f"localization-error-{form}",
         title="Masked localisation error" if form == "mask" else "Localisation error",
         better="lower",
         summary=f"1 - IoU of the map's {form} and the truth's",

@@ -28,7 +28,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 CHANNELS_LAST = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 KERNELS = "kernels channels last"
 """Convolutions with such kernels return maps that are channels last, however their input lies."""
@@ -168,7 +168,7 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
             continue
         if type(one) in CONVOLUTIONS or (type(one) in TRANSPOSED and one.groups == 1):
             handles.append(one.register_forward_hook(called(name)))
-        elif type(one) in NORMALISATIONS and one.running_mean is not None and not one.training:
+        elif type(one) in NORMALIZATIONS and one.running_mean is not None and not one.training:
             handles.append(one.register_forward_pre_hook(follows(name)))
     try:
         with _Uses() as uses:
@@ -182,9 +182,9 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
 
 def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, str]:
     twin = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
-    for convolution, normalisation in pairs:
+    for convolution, normalization in pairs:
         before: Any = find_module(twin, convolution)
-        after: Any = find_module(twin, normalisation)
+        after: Any = find_module(twin, normalization)
         weight, bias = fuse_conv_bn_weights(
             before.weight,
             before.bias,
@@ -196,7 +196,7 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
             transpose=isinstance(before, TRANSPOSED),
         )
         before.weight, before.bias = _frozen(weight), _frozen(bias)
-        parent, _, last = normalisation.rpartition(".")
+        parent, _, last = normalization.rpartition(".")
         (find_module(twin, parent) if parent else twin)._modules[last] = nn.Identity()
     changes = [f"{len(pairs)} batch normalisations folded"] if pairs else []
     modules = [one for _, one in named_modules(twin)]

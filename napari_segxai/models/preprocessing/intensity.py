@@ -80,12 +80,12 @@ def _divide(divisor: float, _: Tensor) -> Step:
     return lambda x: x / divisor
 
 
-def _normalise(numbers: dict[str, tuple[float, ...]], tensor: Tensor) -> Step:
+def _normalize(numbers: dict[str, tuple[float, ...]], tensor: Tensor) -> Step:
     channels = tensor.shape[1]
     for key, values in numbers.items():
         if len(values) not in (1, channels):
             raise UserError(
-                f"model card: intensity normalise {key} has {len(values)} numbers for {channels} channels."
+                f"model card: intensity normalize {key} has {len(values)} numbers for {channels} channels."
             )
     shape = (1, -1) + (1,) * (tensor.ndim - 2)
     mean, std = (torch.tensor(numbers[key], dtype=tensor.dtype).view(shape) for key in ("mean", "std"))
@@ -104,6 +104,6 @@ _FIT: dict[str, Callable[..., Step]] = {
     "window": _window,
     "zscore": _zscore,
     "divide": _divide,
-    "normalise": _normalise,
+    "normalize": _normalize,
     "scale_shift": _scale_shift,
 }

@@ -93,8 +93,8 @@ class Placement:
         tensor = torch.from_numpy(turned)[None, None]
         out = resize(tensor.float(), self.resampled_shape, linear=False) > 0.5
         if not out.any() and turned.any():
-            centres = 2 * np.argwhere(turned) + 1  # in half pixels
-            cells = centres * np.array(self.resampled_shape) // (2 * np.array(turned.shape))
+            centers = 2 * np.argwhere(turned) + 1  # in half pixels
+            cells = centers * np.array(self.resampled_shape) // (2 * np.array(turned.shape))
             out[(0, 0, *torch.from_numpy(cells).T)] = True
         return self.pad(out, torch.zeros((1, 1) + (1,) * len(self.shape), dtype=torch.bool))[0, 0]
 

@@ -30,7 +30,7 @@ def is_label(logits: Tensor, label: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Labelling:
+class Labeling:
     """How logits become labels.
 
     Attributes
