@@ -9,9 +9,9 @@ from networks import PatchSwitch, card, patch_of, planted_image, planted_model
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.core.capabilities import CAPABILITIES
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.methods.registry import all_methods, find_method, for_misses
-from napari_segxai.models.network import CAPABILITIES
 
 
 class Elsewhere(PatchSwitch):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from napari_segxai.core.capabilities import CAPABILITIES
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
@@ -14,7 +15,6 @@ from napari_segxai.core.registry import Registry
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
-from napari_segxai.models.network import CAPABILITIES
 
 Run = Callable[[Question, Any], Steps[Finding]]
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS
 from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
@@ -27,11 +28,6 @@ from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
-
-NETWORK_LAYERS, GRADIENTS = "network layers", "gradients"
-
-CAPABILITIES = (NETWORK_LAYERS, GRADIENTS)
-"""What a network may be able to do beside returning logits, in the words of `Method.needs`: be looked into, be differentiated."""
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""

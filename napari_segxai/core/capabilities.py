@@ -1,0 +1,8 @@
+"""What a network may be able to do, in the words in which methods say what they need."""
+
+from __future__ import annotations
+
+NETWORK_LAYERS, GRADIENTS = "network layers", "gradients"
+
+CAPABILITIES = (NETWORK_LAYERS, GRADIENTS)
+"""What a network may be able to do beside returning logits, in the words of `Method.needs`: be looked into, be differentiated."""
