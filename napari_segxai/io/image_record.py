@@ -32,6 +32,7 @@ def image_as_dict(image: Image) -> dict[str, Any]:
         "time_axis": image.time_axis,
         "plane": image.plane,
         "format": image.header.get("format"),
+        "header": _header_as_dict(image.header),
         "layer": _plain(image.layer),
         **_taken(image),
     }
@@ -45,7 +46,7 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
     facts
         As `image_as_dict` returns them.
     header
-        What a writer needs; see `Image.header`.
+        More of what a writer needs; see `Image.header`.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
     stored = Lazy(lambda: _values(facts), tuple(facts["shape"]), np.dtype(facts["dtype"]))
     affine = facts["affine"]
     layer = _read(facts["layer"])
-    own = dict(header or {})
+    own = {**(header or {}), **_header_from_dict(facts["header"])}
     if facts.get("at") and not layer:
         own["at"] = {letter: int(index) for letter, index in facts["at"].items()}
     image = Image(
@@ -74,6 +75,26 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
     )
     image.__dict__["sha256"] = facts["sha256"]  # of the values, which need not be read for it
     return image
+
+
+def _header_as_dict(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `Image.header` as JSON can hold it; images that were joined are told elsewhere in the record."""
+    from napari_segxai.io.nifti.header_record import header_as_dict
+
+    return {
+        key: header_as_dict(value) if key == "header" else _plain(value)
+        for key, value in header.items()
+        if key != "joined"
+    }
+
+
+def _header_from_dict(told: Mapping[str, Any]) -> dict[str, Any]:
+    from napari_segxai.io.nifti.header_record import header_from_dict
+
+    return {
+        key: header_from_dict(value) if key == "header" and value else _read(value, key)
+        for key, value in told.items()
+    }
 
 
 def _taken(image: Image) -> dict[str, Any]:

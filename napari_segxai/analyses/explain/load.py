@@ -72,7 +72,7 @@ def read_explanation(saved: Saved, told: Mapping[str, Any], below: str = "") -> 
 
 def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
     record = Record.from_dict(told)
-    image = image_from_dict(record.image, saved.header(f"{below}saliency", record.image))
+    image = image_from_dict(record.image)
 
     def on_grid(name: str, grid: Image = image) -> np.ndarray:
         return saved.on_grid(below + name, grid)

@@ -74,9 +74,7 @@ def load_flow(folder: str | Path) -> Flow:
 def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
     layers = tuple(_layer(each) for each in told["network_layers"])
     labels, placement = tuple(told["labels"]), _placement(told["placement"])
-    files = told["prediction"]
-    one = files if isinstance(files, str) else next(iter(files.values()))
-    image = image_from_dict(told["image"], saved.header(one, told["image"]))
+    image = image_from_dict(told["image"])
     if told["method"] not in METHODS:
         raise ValueError(f"no method {told['method']!r}")
     arrays = read_arrays(
@@ -122,7 +120,9 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
         missed=dict(told["missed"]),
         bottlenecks=tuple(told["bottlenecks"]),
         attention=bool(told["attention"]),
-        _prediction=read_prediction(files, told["model"], lambda name: saved.on_grid(name, image)),
+        _prediction=read_prediction(
+            told["prediction"], told["model"], lambda name: saved.on_grid(name, image)
+        ),
     )
 
 
