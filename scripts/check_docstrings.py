@@ -23,7 +23,6 @@ import napari_segxai as sx
 CHECKS = frozenset(
     [
         "GL01",
-        "GL02",
         "GL03",
         "GL05",
         "GL06",
