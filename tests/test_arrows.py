@@ -73,3 +73,12 @@ def test_the_page_of_architecture_has_the_rooms_in_the_order_of_the_test():
     tree = text.partition("```\nnapari_segxai/")[2].partition("```")[0]
     for path in ROOT.rglob("__init__.py"):
         assert f"{path.parent.name}/" in tree or path.parent == ROOT, path.parent
+
+
+def test_every_folder_is_installed():
+    """pyproject.toml names the packages one by one, since the sample data lie beside them."""
+    import tomllib
+
+    listed = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("*.py")}
+    assert folders | {"napari_segxai_resources"} == set(listed)
