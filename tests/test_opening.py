@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from networks import PatchSwitch, card, patch_of, planted_image, planted_model
@@ -17,6 +18,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.explain.again import plan_again
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
+from napari_segxai.gui.explain.dock import ExplainDock
 from napari_segxai.gui.manifest.reader import get_reader
 from napari_segxai.gui.viewer.shown import shown
 
@@ -215,3 +217,39 @@ def test_a_folder_that_is_dropped_opens_its_layers(make_napari_viewer, tmp_path)
     viewer.open(tmp_path / "result", plugin="napari-segxai")
     assert [layer.name for layer in viewer.layers] == names
     assert get_reader(str(tmp_path)) is None
+
+
+def test_an_opened_result_is_copied_and_run_again_as_it_was_asked(viewer, wait, tmp_path):
+    dock = ExplainDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    model = planted_model()
+    sx.register_model(model, "planted")
+    dock.model_box.refresh_registered()
+    tifffile.imwrite(tmp_path / "one.tif", planted_image().array)
+    region = np.zeros((32, 32), bool)
+    region[3:20, 5:9] = True
+    target = sx.Target("object", region=region, score="probability")
+    found = sx.explain(model, sx.read_image(tmp_path / "one.tif"), target, "rise", masks=6, seed=3)
+    found.save(tmp_path / "result")
+    viewer.open(tmp_path / "result", plugin="napari-segxai")
+    viewer.layers.selection.active = viewer.layers[-1]
+    assert dock.run_bar.copy.isEnabled()
+    script = dock.copy_as_python(tmp_path)
+    assert "one.tif" in script, dock.run_bar.status.text()
+    assert "masks=6" in script
+    assert "sx.read_region(" in script
+    assert "seed=3" in script
+    names = [layer.name for layer in viewer.layers]
+    dock.run_again()
+    wait(
+        lambda: dock.explanation.record.created and len(viewer.layers) > len(names) and not dock.tasks.running
+    )
+    np.testing.assert_array_equal(dock.explanation.map, found.map)
+    assert dock.explanation.record.target == found.record.target
+    # the values that were explained are gone
+    tifffile.imwrite(tmp_path / "one.tif", planted_image().array + 1)
+    viewer.layers.clear()
+    viewer.open(tmp_path / "result", plugin="napari-segxai")
+    viewer.layers.selection.active = viewer.layers[-1]
+    assert dock.copy_as_python(tmp_path) == ""
+    assert "cannot be read" in dock.run_bar.status.text()

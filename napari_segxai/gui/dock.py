@@ -259,7 +259,9 @@ class Dock(QWidget):
             self.run_bar.set_blocked(str(error))
             return
         self._explanation_plan(plan).image.keep()
-        request = Request(plan, ref(self.layer), self._form_values())
+        self._run(Request(plan, ref(self.layer), self._form_values()))
+
+    def _run(self, request: Request) -> None:
         self._start(
             partial(self._steps, request), partial(self._on_done, request), on_partial=self._on_partial
         )

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
+from napari_segxai.analyses.explain.again import plan_again
+from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps
@@ -49,8 +53,10 @@ class ExplainDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
-        self._evidence = ""
         self._to_show: list[Any] = []
+        self._wanted: Callable[[], Any] | None = (
+            None  # what is done once the model of an opened result is loaded
+        )
         self._live = Live(napari_viewer)
         self.set_up(ExplainForm(napari_viewer, self._check_costs))
         self._connect()
@@ -168,10 +174,21 @@ class ExplainDock(Dock):
     def _script(self) -> Callable[[ScriptFiles], str]:
         return partial(script.python_of, self.explanation, self.request.plan)
 
+    def copy_as_python(self, folder: str | Path | None = None) -> str:
+        """Put a script that makes the shown result, or the opened one that is selected, on the clipboard."""
+        return super().copy_as_python(folder) if self._take_opened(self.copy_as_python) else ""
+
     def run_again(self) -> None:
-        """Run with the settings of the selected result, or of the last run."""
+        """Run with the settings of the selected result, or of the last run; of an opened result, exactly what it was asked."""
         active = self.viewer.layers.selection.active
+        if not self._take_opened(self.run_again):
+            return
         record = active.metadata.get("segxai") if active is not None else None
+        of_last = self.explanation is not None and (record is None or is_of(record, self.explanation.record))
+        if of_last and self.request is not None and self.request.form.get("opened"):
+            self._live.clear()
+            self._run(Request(self.request.plan, self.request.source))
+            return
         if record is None and self.explanation is not None:
             record = self.explanation.record.as_dict()
         if record is not None:
@@ -180,9 +197,11 @@ class ExplainDock(Dock):
 
     def set_record(self, record: dict[str, Any]) -> None:
         """Set the form to the values of a record; what this session does not have stays as it is."""
-        for index, entry in enumerate(self.model_box.entries):
-            if entry.card.name == record["model"]["name"]:
-                self.model_box.combo.setCurrentIndex(index)
+        names = [entry.card.name for entry in self.model_box.entries]
+        if record["model"]["name"] in names:
+            self.model_box.combo.setCurrentIndex(names.index(record["model"]["name"]))
+        elif record["model"]["path"] is not None:
+            self.model_box.open(record["model"]["path"])
         self.fields.label_box.setCurrentText(record["target"]["label"])
         self.fields.method_box.choose(record["method"])
         self.fields.form.set_values(record["parameters"])
@@ -190,9 +209,48 @@ class ExplainDock(Dock):
         self.fields.target_fields.reduction_box.setCurrentText(record["target"]["reduction"])
         self.fields.target_fields.seed_box.setValue(record["seed"])
 
+    def _opened(self) -> str | None:
+        """Return the folder of the selected result, if it was opened from one and is not the one that this dock holds."""
+        active = self.viewer.layers.selection.active
+        metadata = active.metadata if active is not None else {}
+        folder, record = metadata.get("segxai_folder"), metadata.get("segxai")
+        if folder is None or record is None or self.tasks.running is not None:
+            return None
+        return None if self.explanation is not None and is_of(record, self.explanation.record) else folder
+
+    def _take_opened(self, wanted: Callable[[], Any]) -> bool:
+        """Make the selected result, if it was opened, the one that this dock holds.
+
+        Parameters
+        ----------
+        wanted
+            Called later if the model has to be loaded first.
+
+        Returns
+        -------
+        bool
+            False if it could not be taken; the run bar says why.
+        """
+        folder = self._opened()
+        if folder is None:
+            return True
+        try:
+            explanation = load_explanation(folder)
+            self.set_record(explanation.record.as_dict())
+            if self.model_if_loaded is None and not self.model_box.problem:
+                self._wanted = wanted
+            plan = plan_again(explanation, self.loaded_model())
+            _ = plan.image.array  # raises if the values are not there any more
+        except UserError as error:
+            self.run_bar.show_status(str(error), error=self._wanted is None)
+            return False
+        self.explanation = explanation
+        self.request = Request(plan, ref(self.viewer.layers.selection.active), {"opened": True})
+        return True
+
     def save(self, folder: str | Path | None = None) -> None:
         """Write the last result to a folder; the user is asked for the folder if none is given."""
-        if self.explanation is None:
+        if not self._take_opened(lambda: self.save(folder)) or self.explanation is None:
             return
         chosen = folder or QFileDialog.getExistingDirectory(self, "Save the explanation in a folder")
         if not chosen:
@@ -213,6 +271,9 @@ class ExplainDock(Dock):
             reasons = {m.name: why_not(m, card, model) for m in self.fields.methods}
             self.fields.method_box.set_reasons(reasons)
             self.fields.form.set_layers(self.network_layers())
+            if (wanted := self._wanted) is not None:
+                self._wanted = None
+                QTimer.singleShot(0, wanted)
 
     def _on_method(self) -> None:
         method, fields = self.method, self.fields
@@ -258,6 +319,8 @@ class ExplainDock(Dock):
         active = self.viewer.layers.selection.active
         last = self.explanation.record if self.explanation is not None else None
         held = active.metadata.get("segxai") if active is not None else None
+        if self._opened() is not None:
+            self.run_bar.offer_result()
         of_a_result = held is not None and active.metadata.get("segxai_role") not in ("prediction", "so far")
         if of_a_result and (last is None or not is_of(held, last)):
             self.fields.checks_box.tell(held.get("trust", []), of=active.name)

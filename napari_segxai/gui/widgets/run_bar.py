@@ -144,6 +144,11 @@ class RunBar(QWidget):
                 button.setEnabled(True)
         self.again.setEnabled(self.copy.isEnabled())
 
+    def offer_result(self) -> None:
+        """There is a result to copy, save or run again, though this dock has not made it."""
+        for button in self._buttons:
+            button.setEnabled(True)
+
     def set_forgotten(self, text: str) -> None:
         """There is no result any more that could be saved or copied."""
         for button in self._buttons:
