@@ -9,7 +9,6 @@ from typing import Any, Unpack
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.compare.matching import target_of
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, spelled_out
 from napari_segxai.analyses.compare.plan import ComparisonPlan, names_of
 from napari_segxai.analyses.compare.result import Comparison
@@ -43,8 +42,7 @@ def evaluate(
     image : Image or numpy.ndarray, optional
         That of the first explanation by default; of plain arrays it has to be given.
     target : Target, str or int, optional
-        That of the first explanation by default; of plain arrays it has to be given, as has a target whose region is
-        an array, which explanations do not keep.
+        That of the first explanation by default; of plain arrays it has to be given.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
     **measuring : Unpack[MeasuringWithControls]
@@ -80,7 +78,7 @@ def evaluate_maps_steps(
     if target is None:
         if first is None:
             raise UserError("give the target (a label) that the maps explain.")
-        target = target_of(first)
+        target = first.target
     if measuring.get("slice") is None and first is not None:
         measuring["slice"] = first.record.slice
     if measuring.get("axis") is None and first is not None and image is first.image:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,25 @@ from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What tells a map from one that answers the question.
+
+    Attributes
+    ----------
+    of : str
+        "image", "label", "slice", "axis", "model" or "thresholds".
+    words : str
+        The same for people, as what follows the name of the map.
+    """
+
+    of: Literal["image", "label", "slice", "axis", "model", "thresholds"]
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+
 def difference(
     record: Mapping[str, Any],
     *,
@@ -26,41 +46,52 @@ def difference(
     slice: int | None,
     model: SegmentationModel | None,
     axis: int | None = None,
-) -> str:
-    """Say what else a map explains than what is asked about; "" if it is of the same.
+) -> Difference | None:
+    """Tell what else a map explains than what is asked about.
 
     Parameters
     ----------
-    record
+    record : mapping
         `Record.as_dict` of the map.
-    image, sha256
-        Name of the image, and the digests under which it may be known; see `digests`.
-    slice
+    image : str
+        Name of the image.
+    sha256 : collection of str
+        The digests under which the image may be known; see `digests`.
+    label : str
+        By name.
+    slice : int or None
         For a 2D model on a volume; a map of every slice is of this one too.
-    model
+    model : SegmentationModel or None
         None if it is not known yet.
-    axis
+    axis : int or None
         Across which the slices lie; None where there are none.
+
+    Returns
+    -------
+    Difference or None
+        The first that is found; None if the map is of the same.
     """
     theirs, weights = record["image"], record["model"]
     if theirs["sha256"] not in sha256:
         same = f" (other intensities under the name {image})" if theirs["name"] == image else ""
-        return f"explains {theirs['name']}, another image than {image}{same}"
+        return Difference("image", f"explains {theirs['name']}, another image than {image}{same}")
     if record["target"]["label"] != label:
-        return f"explains the label {record['target']['label']}, not {label}"
+        return Difference("label", f"explains the label {record['target']['label']}, not {label}")
     if record["slice"] not in (None, slice):
-        return f"explains slice {record['slice']}, not {'the whole' if slice is None else slice}"
+        asked = "the whole" if slice is None else slice
+        return Difference("slice", f"explains slice {record['slice']}, not {asked}")
     if axis is not None and record.get("axis") not in (None, axis):
-        return f"explains slices across axis {record['axis']}, not {axis}"
-    if model is not None and weights["sha256"] != model.sha256:
+        return Difference("axis", f"explains slices across axis {record['axis']}, not {axis}")
+    if model is None:
+        return None
+    if weights["sha256"] != model.sha256:
         same = " (other weights under the same name)" if weights["name"] == model.name else ""
-        return f"explains the model {weights['name']}, not {model.name}{same}"
-    if (
-        model is not None
-        and weights.get("thresholds", model.card.named_thresholds) != model.card.named_thresholds
-    ):
-        return f"is of labels drawn above other thresholds than those of {model.name}"
-    return ""
+        return Difference("model", f"explains the model {weights['name']}, not {model.name}{same}")
+    thresholds = model.card.named_thresholds
+    if weights.get("thresholds", thresholds) != thresholds:
+        words = f"is of labels drawn above other thresholds than those of {model.name}"
+        return Difference("thresholds", words)
+    return None
 
 
 def digests(image: Image) -> list[str]:
@@ -109,8 +140,3 @@ def check_map(
         raise UserError(
             f"the map {name!r} holds values that are no finite numbers (NaN or infinity, say); replace them, for example by 0."
         ) from None
-
-
-def target_of(explanation: Explanation) -> Target:
-    """Rebuild the target from a record, as far as that tells."""
-    return explanation.target

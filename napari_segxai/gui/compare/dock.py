@@ -9,7 +9,7 @@ from weakref import ref
 
 from napari.utils.theme import get_theme
 
-from napari_segxai.analyses.compare.matching import difference, digests
+from napari_segxai.analyses.compare.matching import Difference, difference, digests
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.result import Comparison, drawn
 from napari_segxai.analyses.compare.run import comparison_steps
@@ -102,11 +102,7 @@ class CompareDock(Dock):
             raise UserError("Tick a metric at least.")
         for name, layer in maps.items():
             if what := self._difference(layer, image, slice):
-                way = (
-                    "move the slider there, or untick it"
-                    if what.startswith("explains slice")
-                    else "untick it"
-                )
+                way = "move the slider there, or untick it" if what.of == "slice" else "untick it"
                 raise UserError(f"The map {name} {what}: {way}.")
         return ComparisonPlan.make(
             model,
@@ -272,7 +268,8 @@ class CompareDock(Dock):
         for layer in self.viewer.layers:
             role, record = layer.metadata.get("segxai_role"), layer.metadata.get("segxai")
             if role == "saliency" and record is not None:
-                reason = self._difference(layer, image, record["slice"])
+                what = self._difference(layer, image, record["slice"])
+                reason = "" if what is None else what.words
                 shape = on_grid_of_image(layer.data, image.layer).shape
                 if not reason and shape != image.spatial_shape:
                     reason = f"has shape {shape}, {image.name} has {image.spatial_shape}"
@@ -281,11 +278,11 @@ class CompareDock(Dock):
                 out.append((layer, _elsewhere(layer, image)))
         return sorted(out, key=lambda pair: bool(pair[1]))
 
-    def _difference(self, layer: Layer, image: Image, slice: int | None) -> str:
-        """Say how the record of a map differs from what is asked; "" if the layer has no record."""
+    def _difference(self, layer: Layer, image: Image, slice: int | None) -> Difference | None:
+        """Tell how the record of a map differs from what is asked; None if the layer has no record."""
         record = layer.metadata.get("segxai")
         if record is None:
-            return ""
+            return None
         data, key = self.layer.data, (frame_words(image.at), image.layer.get("letters"), image.shape)
         if self._digests is None or self._digests[0]() is not data or self._digests[1] != key:
             self._digests = (ref(data), key, digests(image))
