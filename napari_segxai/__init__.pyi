@@ -5,6 +5,7 @@ from .analyses.channels.run import channel_importance_steps as channel_importanc
 from .analyses.compare.api import compare as compare
 from .analyses.compare.api import compare_steps as compare_steps
 from .analyses.compare.evaluate import evaluate as evaluate
+from .analyses.compare.load import load_comparison as load_comparison
 from .analyses.compare.result import Comparison as Comparison
 from .analyses.compare.result import save_picture as save_picture
 from .analyses.explain.api import explain as explain
@@ -21,6 +22,7 @@ from .analyses.flow.run import causal_check_steps as causal_check_steps
 from .analyses.flow.run import information_flow as information_flow
 from .analyses.flow.run import information_flow_steps as information_flow_steps
 from .analyses.sweep.api import sweep as sweep
+from .analyses.sweep.load import load_sweep as load_sweep
 from .analyses.sweep.result import Sweep as Sweep
 from .checks.run import check as check
 from .checks.run import check_steps as check_steps

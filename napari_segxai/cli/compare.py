@@ -229,7 +229,7 @@ def sweep(
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     count = math.prod(map(len, values.values()))
-    check_folder(out, overwrite=overwrite, size=least_size(count))
+    check_folder(out, overwrite=overwrite, size=least_size(count, volume))
     target = Target(label, region=read_region_option(region, volume))
     parameters = read_parameters(option, "-o", of=[run, comparing])
     found, stopped = as_far_as_it_came(

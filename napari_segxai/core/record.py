@@ -90,9 +90,9 @@ class Record:
         return as_json(self.as_dict())
 
 
-def as_json(value: Any) -> str:
+def as_json(value: Any, indent: int | None = 2) -> str:
     """Return plain dicts, lists and numbers as JSON text; numbers that are not finite become null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False, default=str)
+    return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
 
 
 def _finite(value: Any) -> Any:

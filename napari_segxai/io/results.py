@@ -52,8 +52,28 @@ class Saved:
         from napari_segxai.io.nifti.read import read_nifti
         from napari_segxai.io.nifti.write import stored_on_grid
 
+        self._listed(f"{name}.nii.gz")
         stored = read_nifti(self.folder / f"{name}.nii.gz").array
         return stored_on_grid(stored, image)
+
+    def json(self, name: str) -> Any:
+        """Return what a JSON file in the folder says.
+
+        Raises
+        ------
+        UserError
+            If the record lists no such file, or it is no JSON.
+        """
+        self._listed(name)
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise UserError(f"{self.folder / name} is no JSON; save the result anew.") from None
+
+    def _listed(self, name: str) -> None:
+        """Refuse to read what the record does not list: its names come from whoever wrote it."""
+        if name not in self.record["files"]:
+            raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result anew.")
 
     def header(self, name: str, image: Mapping[str, Any]) -> dict[str, Any]:
         """Return the header of a file that was written with that of the image's own file; see `Image.header`.

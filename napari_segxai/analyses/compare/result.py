@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.result import Explanation, write_explanation
+from napari_segxai.analyses.explain.result import (
+    Explanation,
+    write_explanation,
+    write_on_grid,
+    write_prediction,
+)
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_image
 from napari_segxai.core.progress import Passes
+from napari_segxai.core.record import SCHEMA, as_json
 from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import Rows
 from napari_segxai.figures.compare import Drawn, DrawnMap, picture
@@ -28,12 +35,14 @@ from napari_segxai.metrics.functional.chance import columns
 from napari_segxai.metrics.functional.ties import tied
 from napari_segxai.metrics.registry import Metric
 
-TABLE, VALUES, CURVES, PICTURE, NOTES = (
+TABLE, VALUES, CURVES, PICTURE, NOTES, ROWS, ABOUT = (
     "table.csv",
     "values.csv",
     "curves.csv",
     "comparison.png",
     "notes.txt",
+    "rows.json",
+    "target",
 )
 SURE = (TABLE, PICTURE)
 """Files that every comparison has."""
@@ -73,6 +82,10 @@ class Comparison:
         What a user should know before believing the numbers, e.g. that the truth was resampled.
     partial
         Whether it was stopped, or goes on: only the first maps are there, and not all of what metrics say.
+    model
+        What a record says of the model; see `analyses.provenance.facts_of_model`.
+    created, versions
+        Of a comparison that was loaded: when and with which packages it was saved first; else empty.
     """
 
     image: Image
@@ -89,6 +102,10 @@ class Comparison:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     partial: bool = False
+    model: dict[str, Any] | None = None
+    created: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    _picture: bytes | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)} of {self.target.label!r} in {self.image.name!r})"
@@ -215,7 +232,7 @@ class Comparison:
 
         table.csv has a row per map; values.csv a row per map and metric, with the reason where a value is undefined;
         curves.csv a row per point of a curve; comparison.png shows the maps; notes.txt holds the
-        warnings, if there are any.
+        warnings, if there are any. rows.json and the folder target hold what `load_comparison` needs beside these.
 
         Parameters
         ----------
@@ -247,46 +264,100 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
         points = curve_points(comparison)
         if points:
             write_csv(new / CURVES, points)
-        save_picture([comparison], new / PICTURE)
+        _write_picture(comparison, new / PICTURE)
         if comparison.warnings:
             (new / NOTES).write_text("\n".join(comparison.warnings) + "\n", encoding="utf-8")
-        folders = map_folders(comparison.explanations)
-        for name, explanation in comparison.explanations.items():
-            own = new / folders[name]
-            own.mkdir()
-            complete(own, write_explanation(explanation, own))
-        return facts_of(comparison, "comparison")
+        return write_comparison(comparison, new, "comparison")
 
     return save_folder(folder, write, overwrite=overwrite)
 
 
+def _write_picture(comparison: Comparison, path: Path) -> None:
+    """Draw the picture; of a loaded comparison whose image cannot be read any more, write the one that was saved."""
+    try:
+        save_picture([comparison], path)
+    except UserError:
+        if comparison._picture is None:
+            raise
+        path.write_bytes(comparison._picture)
+
+
+def write_comparison(comparison: Comparison, folder: Path, kind: str, below: str = "") -> dict[str, Any]:
+    """Write what a comparison holds, to be read again; tables and pictures for people are written elsewhere.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the results; it may hold other files.
+    kind : str
+        Of the record.
+    below : str
+        Folder in it for the maps, with a slash; "" for the folder itself.
+
+    Returns
+    -------
+    dict
+        What the record says.
+    """
+    names = map_folders(comparison.maps)
+    image = comparison.image.frame(0)
+    told: dict[str, dict[str, Any]] = {}
+    for name, map in comparison.maps.items():
+        own, explanation = folder / below / names[name], comparison.explanations.get(name)
+        own.mkdir(parents=True)
+        told[name] = {"folder": below + names[name]}
+        if explanation is not None:
+            record = explanation.record
+            told[name] |= {"method": record.method, "parameters": record.parameters}
+            complete(own, write_explanation(explanation, own))
+        else:
+            told[name]["dtype"] = map.dtype.str
+            write_on_grid(own, image, "napari-segxai", "saliency", map.copy(), "image")
+    if comparison.rows:
+        lines = (as_json(row, indent=None) for row in comparison.rows)
+        (folder / ROWS).write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    return {**facts_of(comparison, kind), "maps": told, "prediction": _write_about(comparison, folder, image)}
+
+
+def _write_about(comparison: Comparison, folder: Path, image: Image) -> str | dict[str, str] | None:
+    """Write what the maps explain: the prediction, the truth and the drawn region, as far as they are there."""
+    about = folder / ABOUT
+    write = partial(write_on_grid, about, image, "napari-segxai")
+    masks = {"truth": comparison.truth, "region": comparison.target.region}
+    for name, mask in masks.items():
+        if isinstance(mask, np.ndarray):
+            about.mkdir(exist_ok=True)
+            write(name, mask.astype(np.uint8), "labels")
+    model, prediction = comparison.model, comparison.prediction
+    if prediction is None or model is None:
+        return None
+    about.mkdir(exist_ok=True)
+    files = file_names((("prediction", label) for label in model["labels"]), taken=(*masks, "prediction"))
+    return write_prediction(prediction, model, files, write)
+
+
 def map_folders(names: Iterable[str]) -> dict[str, str]:
     """Return the name of the folder of every map."""
-    return file_names(names, taken=(TABLE, VALUES, CURVES, PICTURE, NOTES, RECORD))
+    return file_names(names, taken=(TABLE, VALUES, CURVES, PICTURE, NOTES, ROWS, ABOUT, RECORD))
 
 
 def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
-    """Return what the record of a comparison, or of a sweep, says."""
-    records = {name: each.record for name, each in comparison.explanations.items()}
-    target, first = comparison.target, next(iter(records.values()), None)
+    """Return what the record of a comparison, or of a sweep, says; see `write_comparison` for its maps."""
     return {
         "kind": kind,
-        "target": target.as_dict(),
-        "model": None if first is None else first.model,
+        "schema": SCHEMA,
+        "target": comparison.target.as_dict(),
+        "label": comparison.label,
+        "model": comparison.model,
         "image": image_as_dict(comparison.image),
-        "maps": {
-            name: {"method": records[name].method, "parameters": records[name].parameters}
-            if name in records
-            else {}
-            for name in comparison.maps
-        },
         "metrics": [metric.name for metric in comparison.metrics],
+        "truth": comparison.truth is not None,
         "partial": comparison.partial,
         "passes": comparison.passes.as_dict(),
         "seconds": round(comparison.seconds, 3),
         "warnings": list(comparison.warnings),
-        "created": now(),
-        "versions": versions(),
+        "created": comparison.created or now(),
+        "versions": comparison.versions or versions(),
     }
 
 

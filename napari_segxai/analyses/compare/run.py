@@ -12,6 +12,7 @@ from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanations_steps, question_of
+from napari_segxai.analyses.provenance import facts_of_model
 from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.question import Question
@@ -36,6 +37,7 @@ def comparison_steps(plan: ComparisonPlan) -> Steps[Comparison]:
         label=model.label_index(shared.target.label),
         truth=plan.truth,
         warnings=list(plan.warnings),
+        model=facts_of_model(model),
     )
     done, measuring = 0, plan.measuring
     total = sum(one.passes.cost for one in plan.explanations.values()) + measuring.cost

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_segxai.analyses.compare.result import ARROWS, Comparison, facts_of
+from napari_segxai.analyses.compare.result import ARROWS, Comparison, write_comparison
 from napari_segxai.analyses.sweep.controls import is_number
 from napari_segxai.analyses.sweep.values import combinations
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.figures.sweep import Axis, HeatMap, heat_figure
+from napari_segxai.io import saving
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
 from napari_segxai.methods.registry import find_method
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 TABLE, HEAT = "table.csv", "heat.png"
 SURE = (TABLE,)
 """Files that every sweep has."""
+
+MAPS = "maps/"
+"""Where its maps lie, a folder for each combination."""
 
 BETTER: Mapping[str, Literal["higher", "lower"]] = {
     "dice_explained": "higher",
@@ -184,7 +189,7 @@ class Sweep:
         return array.reshape(rows, columns)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write table.csv with a row per combination, and heat.png with the best marked.
+        """Write table.csv with a row per combination, heat.png with the best marked, and the explanations in maps/.
 
         Parameters
         ----------
@@ -238,15 +243,23 @@ def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[P
         write_csv(new / TABLE, rows)
         if numbers_shown(sweep):
             heat_maps(sweep).savefig(new / HEAT)
-        grid = {name: list(values) for name, values in sweep.grid.items()}
-        return {**facts_of(sweep.comparison, "sweep"), "method": sweep.method, "grid": grid}
+        own_chance = [
+            {"map": map, "number": number, **asdict(chance)}
+            for (map, number), chance in sweep.own_chance.items()
+        ]
+        return {
+            **write_comparison(sweep.comparison, new, "sweep", MAPS),
+            "method": sweep.method,
+            "grid": {name: list(values) for name, values in sweep.grid.items()},
+            "own_chance": own_chance,
+        }
 
     return save_folder(folder, write, overwrite=overwrite)
 
 
-def least_size(combinations: int) -> int:
-    """Return how many bytes a sweep takes at least: a line of the table each, one of the record, and the heat maps."""
-    return 100 * combinations + 10_000
+def least_size(combinations: int, image: Image) -> int:
+    """Return how many bytes a sweep takes at least: its maps, a line of the table for each, and the heat maps."""
+    return saving.least_size(image, combinations) + 100 * combinations + 10_000
 
 
 def table(sweep: Sweep) -> list[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""Opening a comparison that was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from napari_segxai.analyses.compare.result import ABOUT, PICTURE, ROWS, Comparison
+from napari_segxai.analyses.explain.load import read_explanation, read_prediction
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes
+from napari_segxai.core.target import Target
+from napari_segxai.io.image_record import image_from_dict
+from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.io.saving import RECORD
+from napari_segxai.metrics.registry import Metric, all_metrics
+
+
+def load_comparison(folder: str | Path) -> Comparison:
+    """Open a comparison that `Comparison.save` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder, or the record.json in it.
+
+    Returns
+    -------
+    Comparison
+        With the maps, explanations, numbers, curves, chance levels, random orders and the prediction that were saved,
+        value by value and in their order. The values of the image are read from its own file when they are needed.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else, was saved by another version, or was changed since.
+
+    Examples
+    --------
+    >>> import napari_segxai as sx
+    >>> sx.load_comparison("comparison").best("dice-explained")  # doctest: +SKIP
+    'misure'
+    """
+    return read_comparison(open_folder(folder, "comparison"))
+
+
+def read_comparison(saved: Saved) -> Comparison:
+    """Return the comparison from a folder of results, be it of a comparison or of a sweep.
+
+    Raises
+    ------
+    UserError
+        If its record does not say what it should.
+    """
+    try:
+        return _read(saved)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{saved.folder}: its record lacks what the record of a comparison says ({error}); save the result anew."
+        ) from error
+
+
+def _read(saved: Saved) -> Comparison:
+    told, files = saved.record, saved.record["files"]
+    folders = {name: facts["folder"] for name, facts in told["maps"].items()}
+    first = next(iter(folders.values()), "")
+    image = image_from_dict(told["image"], saved.header(f"{first}/saliency", told["image"]))
+
+    def about(name: str) -> np.ndarray:
+        return saved.on_grid(f"{ABOUT}/{name}", image)
+
+    maps, explanations = {}, {}
+    for name, facts in told["maps"].items():
+        below = f"{facts['folder']}/"
+        if "method" in facts:
+            explanations[name] = read_explanation(saved, saved.json(below + RECORD), below)
+            maps[name] = explanations[name].map
+        else:
+            maps[name] = saved.on_grid(f"{below}saliency", image).astype(np.dtype(facts["dtype"]))
+    rows = saved.json(ROWS) if ROWS in files else []
+    drawn = told["target"]["region"]["kind"] == "drawn"
+    prediction = told["prediction"]
+    return Comparison(
+        image=image,
+        target=Target.from_dict(told["target"], about("region") > 0 if drawn else None),
+        explanations=explanations,
+        maps=maps,
+        metrics=tuple(_metric(name, rows) for name in told["metrics"]),
+        rows=rows,
+        prediction=None if prediction is None else read_prediction(prediction, told["model"], about),
+        overlapping=told["model"]["overlapping"],
+        label=told["label"],
+        truth=about("truth") > 0 if told["truth"] else None,
+        passes=Passes(**told["passes"]),
+        seconds=told["seconds"],
+        warnings=list(told["warnings"]),
+        partial=told["partial"],
+        model=told["model"],
+        created=told["created"],
+        versions=dict(told["versions"]),
+        _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,
+    )
+
+
+def _metric(name: str, rows: list[dict[str, Any]]) -> Metric:
+    """Return a metric by name; of one that is not known here, what its rows say of it."""
+    known = next((metric for metric in all_metrics() if metric.name == name), None)
+    if known is not None:
+        return known
+
+    def measure(evaluation: Any) -> NoReturn:
+        raise UserError(f"the metric {name!r} is not known here; install what it came from to measure by it.")
+
+    row = next((row for row in rows if row["metric"] == name), {})
+    told = {word: row.get(word, "") for word in ("unit", "family", "form")}
+    return Metric(
+        name=name,
+        title=row.get("title", name),
+        better=row.get("better"),
+        **told,
+        needs=(),
+        source="",
+        summary="",
+        series=(),
+        measure=measure,
+    )
