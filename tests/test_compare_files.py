@@ -45,4 +45,5 @@ def test_a_comparison_that_was_stopped_before_its_numbers_has_no_values(tmp_path
         "comparison.png",
         "record.json",
         "rise",
+        "target",
     }

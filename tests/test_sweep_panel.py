@@ -140,9 +140,9 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
     assert panel.run_bar.run.isVisible()
 
     # the files are those of Sweep.save
+    written = own.save(tmp_path / "script")
     panel.save(tmp_path / "gui")
-    wait(lambda: "3 files" in panel.run_bar.status.text())
-    own.save(tmp_path / "script")
+    wait(lambda: f"{len(written)} files" in panel.run_bar.status.text())
     assert (tmp_path / "gui" / "table.csv").read_text() == (tmp_path / "script" / "table.csv").read_text()
     assert (tmp_path / "gui" / "heat.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "gui" / "table.csv").open()))
