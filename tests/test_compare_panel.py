@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.analyses.compare.result import curve_points
+from napari_segxai.analyses.compare.tables import curve_points
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.metrics.functional.chance import MARK
@@ -332,7 +332,11 @@ def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
     curves.set_kind("dilation")
     table = found.explanations["misure"].stage_table
     np.testing.assert_allclose(curves.lines["misure"].getData()[1], [row["dice"] for row in table])
-    points = [point for point in curve_points(found) if point["metric"] == "dice-over-dilation"]
+    points = [
+        point
+        for point in curve_points(found.rows, found.explanations)
+        if point["metric"] == "dice-over-dilation"
+    ]
     assert [(p["share"], p["score"]) for p in points] == [(row["dilations"], row["dice"]) for row in table]
     curves.clicked.emit("misure")
     assert panel.results.table.name == "misure"

@@ -134,9 +134,8 @@ def spelled_out(keywords: type) -> Callable[[F], F]:
         if function.__doc__ is not None:  # without docstrings Python is run with -OO
             entries = "\n".join([*(_ENTRIES[name] for name in names), OPTIONS])
             doc = inspect.cleandoc(function.__doc__)
-            function.__doc__ = re.sub(
-                r"^\*\*measuring\b.*(?:\n    .*)*", lambda _: entries, doc, count=1, flags=re.MULTILINE
-            )
+            entry = re.compile(r"^\*\*measuring\b.*(?:\n    .*)*", flags=re.MULTILINE)
+            function.__doc__ = entry.sub(lambda _: entries, doc, count=1) + "\n"
         return function
 
     return decorate

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.compare.tables import curve_points, values
 from napari_segxai.analyses.explain.result import (
     Explanation,
     write_explanation,
@@ -260,8 +261,8 @@ def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = F
     def write(new: Path) -> dict[str, Any]:
         write_csv(new / TABLE, comparison.table)
         if comparison.rows:
-            write_csv(new / VALUES, values(comparison))
-        points = curve_points(comparison)
+            write_csv(new / VALUES, values(comparison.rows, comparison.explanations))
+        points = curve_points(comparison.rows, comparison.explanations)
         if points:
             write_csv(new / CURVES, points)
         _write_picture(comparison, new / PICTURE)
@@ -359,53 +360,6 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
         "created": comparison.created or now(),
         "versions": comparison.versions or versions(),
     }
-
-
-def values(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row per map and metric: map, method, metric, form, value, unit, better, reason, and the chance level.
-
-    A value is None (an empty cell) where it is undefined; then the reason says why. Of Dice explained, PPS and pointing
-    numbers, chance and chance_high say what random maps of the same area reach (mean, 95th percentile).
-    """
-    methods = {name: explanation.record.method for name, explanation in comparison.explanations.items()}
-    words = ("metric", "form", "value", "unit", "better", "reason", "chance", "chance_high", "above_chance")
-    return [
-        {"map": row["map"], "method": methods.get(row["map"], ""), **{word: row.get(word) for word in words}}
-        for row in comparison.rows
-    ]
-
-
-def curve_points(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row per point of every curve: map, metric, share, score, and what random maps reach there.
-
-    The share is that of pixels shown or hidden; over a threshold or over dilation it is the threshold or the stage.
-    Dice over dilation stage is called "dice-over-dilation".
-    """
-    out = []
-    for row in comparison.rows:
-        curve = row["curve"]
-        if curve is not None:
-            level = row.get("chance_curve") or {}
-            none = [None] * len(curve["share"])
-            found = zip(
-                curve["share"], curve["score"], level.get("mean", none), level.get("high", none), strict=True
-            )
-            out += [
-                {
-                    "map": row["map"],
-                    "metric": row["metric"],
-                    "share": x,
-                    "score": y,
-                    "chance": mean,
-                    "chance_high": high,
-                }
-                for x, y, mean, high in found
-            ]
-    for name, explanation in comparison.explanations.items():
-        if (stages := explanation.curves.get("dilation")) is not None:
-            pairs = zip(stages["dilations"], stages["dice"], strict=True)
-            out += [{"map": name, "metric": "dice-over-dilation", "share": x, "score": y} for x, y in pairs]
-    return out
 
 
 def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMenu
 
-from napari_segxai.analyses.compare.result import Comparison, curve_points, save_picture
+from napari_segxai.analyses.compare.result import Comparison, save_picture
+from napari_segxai.analyses.compare.tables import curve_points
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.figures.compare import Drawn
@@ -29,7 +30,7 @@ def table_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:
 def curve_steps(comparison: Comparison, path: Path) -> Steps[list[Path]]:
     """Write the points of all curves."""
     yield Step(0, 1, "writing the curves")
-    points = curve_points(comparison)
+    points = curve_points(comparison.rows, comparison.explanations)
     if not points:
         raise UserError(
             "no metric of this comparison has a curve; tick insertion, deletion or Dice over threshold."
