@@ -314,7 +314,7 @@ def firsts(found: Iterable[Case]) -> list[Case]:
 
 
 def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[float]) -> list[Row]:
-    """Show the network the image behind every binarised map.
+    """Show the network the image behind every binarized map.
 
     Returns
     -------
@@ -327,7 +327,7 @@ def masked(case: Case, maps: Mapping[str, np.ndarray], thresholds: Iterable[floa
     rows = []
     for threshold in thresholds:
         found = sx.evaluate(
-            case.model, maps, case.image, case.label, device=DEVICE, controls=0, binarise=threshold,
+            case.model, maps, case.image, case.label, device=DEVICE, controls=0, binarize=threshold,
             metrics=("dice-explained", "perturbation-ratio-image"), baseline=BASELINE, chance=case.draws,
         )  # fmt: skip
         for name, map in maps.items():

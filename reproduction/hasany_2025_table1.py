@@ -1,6 +1,6 @@
 """A guided tour of post-hoc XAI techniques (Hasany et al. 2025), table 1 and figures 2 and 3.
 
-Four methods on the bottleneck's features and RISE with growing numbers of masks; every map is binarised at two
+Four methods on the bottleneck's features and RISE with growing numbers of masks; every map is binarized at two
 thresholds, and the network sees the image behind it.
 """
 

@@ -1,6 +1,6 @@
 """MiSuRe (Hasany et al. 2026), table 1 and figures 1 to 3: Seg-Grad-CAM and RISE at thresholds, and MiSuRe.
 
-The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which binarises at the same thresholds.
+The rows of Seg-Grad-CAM and of RISE are those of the other paper's table, which binarizes at the same thresholds.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ network is brought to the model's grid.
 
 ## Options
 
-They hold for all maps and metrics of a table alike: `sx.compare(..., binarise=0.2)`, `-o binarise=0.2`. The tables below
+They hold for all maps and metrics of a table alike: `sx.compare(..., binarize=0.2)`, `-o binarize=0.2`. The tables below
 name those that a metric reads.
 
 {options}

@@ -21,7 +21,7 @@ from napari_segxai.metrics.functional.ties import above, tied
 from napari_segxai.models.labeling import is_label
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
-NAMES = ("dice-explained", "pps", "pps-binarised", "pointing-game-mask", "energy-pointing-game-mask")
+NAMES = ("dice-explained", "pps", "pps-binarized", "pointing-game-mask", "energy-pointing-game-mask")
 
 
 def cause(ndim: int = 2) -> np.ndarray:
@@ -247,7 +247,7 @@ def test_values_that_are_not_finite_are_refused_before_the_work_or_told():
     decoy[-1, -1] = 1
     array = np.zeros((32, 32), np.float32)
     array[OBJECT] = 1
-    names = ["dice-explained", "pps-binarised", "average-increase-mask", "deletion-probability"]
+    names = ["dice-explained", "pps-binarized", "average-increase-mask", "deletion-probability"]
     found = sx.evaluate(model, {"decoy": decoy}, sx.Image(array), "object", metrics=names, controls=0)
     for name in names[1:]:  # of a black image the network answers with no numbers
         assert found.value("decoy", name) is None

@@ -270,7 +270,7 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
     before = [(layer.name, layer.visible) for layer in viewer.layers]
     inspector.steps.click()
     shown = [layer for layer in viewer.layers if layer.visible]
-    names = ["planted", "prediction", f"map · {name}", "binarised", "masked image", "new prediction"]
+    names = ["planted", "prediction", f"map · {name}", "binarized", "masked image", "new prediction"]
     assert [layer.name for layer in shown] == names
     places = [viewer.canvas.grid.position(viewer.layers.index(layer), viewer.layers) for layer in shown]
     assert len(set(places)) == 6
@@ -284,7 +284,7 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
         assert f"{level['mean'][place]:.3g} on average" in inspector.dice.toolTip()
         assert panel.results.curves.mark.value() == pytest.approx(threshold)
         kept = inspector.found.kept
-        np.testing.assert_array_equal(viewer.layers["binarised"].data > 0, kept)
+        np.testing.assert_array_equal(viewer.layers["binarized"].data > 0, kept)
         assert inspector.ratio.text() == number(kept.sum() / (found.prediction > 0).sum())
         masked = viewer.layers["masked image"].data
         np.testing.assert_allclose(masked, np.where(kept, planted_image().array, 0), atol=1e-4)
@@ -698,7 +698,7 @@ def test_a_2d_model_takes_the_slice_that_is_shown(viewer, open_compare, wait, ru
     assert panel.results.inspector.found.dice_explained == pytest.approx(wanted)
     panel.results.inspector.steps.click()
     assert viewer.layers["masked image"].data.shape == (5, 32, 32)
-    assert not viewer.layers["binarised"].data[[0, 1, 2, 4]].any()
+    assert not viewer.layers["binarized"].data[[0, 1, 2, 4]].any()
     panel.results.inspector.steps.click()
     mine = next(layer for layer in viewer.layers if layer.name.startswith("saliency"))
     panel.fields.methods.tick([], [mine])

@@ -93,7 +93,7 @@ def test_maps_that_are_there_get_the_same_numbers(comparison, truth):
 def test_methods_and_maps_that_are_there_go_together_and_the_cost_is_known():
     cause = np.zeros((32, 32))
     cause[PATCH] = cause[OBJECT] = 1
-    asked = {"metrics": ["dice-explained", "insertion-dice", "dice-over-threshold"], "binarise": 0.2}
+    asked = {"metrics": ["dice-explained", "insertion-dice", "dice-over-threshold"], "binarize": 0.2}
     asked["chance"] = 0
     model, image, methods = planted_model(), planted_image(), ["rise:masks=30"]
     plan = ComparisonPlan.make(model, image, "object", methods, maps={"rise": cause}, **asked)
@@ -345,12 +345,12 @@ def test_the_command_line_gives_the_same_numbers(tmp_path):
     common = [str(image), "--model", "triangle", "--label", "triangle"]
     run = CliRunner().invoke
     out = run(app, ["compare", *common, "--methods", "seg-grad-cam,rise:masks=10", "--metrics", "pps,ips", "--out",
-                    str(tmp_path / "c"), "--json", "--seed", "3", "-o", "binarise=0.3"])  # fmt: skip
+                    str(tmp_path / "c"), "--json", "--seed", "3", "-o", "binarize=0.3"])  # fmt: skip
     assert out.exit_code == 0, out.output
     table = json.loads(out.output)
     found = sx.compare(
         "triangle", sx.read_image(image), "triangle", ["seg-grad-cam", "rise:masks=10"], metrics="pps,ips", seed=3,
-        binarise=0.3,
+        binarize=0.3,
     )  # fmt: skip
     assert [row["pps"] for row in table] == [row["pps"] for row in found.table]
     assert (tmp_path / "c" / "comparison.png").exists()

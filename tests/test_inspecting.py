@@ -44,7 +44,7 @@ def test_the_inspector_says_what_the_table_says(kind):
     for threshold in (0.1, 0.45, 0.8):
         table = sx.evaluate(
             model, {"rise": map}, image, "object", slice=slice, controls=0, baseline="noise",
-            binarise=threshold, metrics=["dice-explained", *RATIOS],
+            binarize=threshold, metrics=["dice-explained", *RATIOS],
         )  # fmt: skip
         found = inspected(job, map, threshold, baseline="noise")
         assert found.dice_explained == pytest.approx(table.value("rise", "dice-explained"))

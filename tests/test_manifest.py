@@ -79,7 +79,7 @@ def test_the_page_of_metrics_tells_which_options_a_metric_reads(script):
     read = script("metrics_page").options_read()
     assert list(read) == [metric.name for metric in all_metrics()]
     assert read["ips"] == []
-    assert read["saliency-ratio"] == ["binarise"]
+    assert read["saliency-ratio"] == ["binarize"]
     assert read["insertion-dice"] == ["steps", "insertion_canvas"]
     assert read["box-accuracy"] == ["components", "tau", "sigma"]
     assert read["boundary-share"] == ["boundary"]

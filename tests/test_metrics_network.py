@@ -237,7 +237,7 @@ def test_keeping_everything_changes_nothing():
     with asked() as question:
         rows = finish(evaluate_steps({"all": np.full((32, 32), 0.1)}, question, truth=truth()))
     got = values_of(rows, "all")
-    for name in ("dice-explained", "pps", "pps-binarised", "ips", "ips-binarised", "average-increase"):
+    for name in ("dice-explained", "pps", "pps-binarized", "ips", "ips-binarized", "average-increase"):
         assert got[name] == pytest.approx(1, abs=1e-6), name
     for name in ("average-drop", "average-drop-original", "average-drop-box", "average-drop-mask"):
         assert got[name] == pytest.approx(0, abs=1e-6), name
@@ -676,7 +676,7 @@ def test_options_reach_the_metrics():
     assert got["pointing-game-mask"] == 0
     assert ask(tolerance=15.2)["pointing-game-mask"] == 1  # 15 columns from the object
     assert ask(tolerance=14.9)["pointing-game-mask"] == 0
-    assert ask(binarise=0.6)["dice-explained"] < got["dice-explained"] == 1
+    assert ask(binarize=0.6)["dice-explained"] < got["dice-explained"] == 1
     assert ask(baseline="mean")["dice-explained"] == pytest.approx(
         1
     )  # the object and the patch are all it needs

@@ -84,7 +84,7 @@ Metrics = Annotated[
 Option = Annotated[
     list[str] | None,
     typer.Option(
-        "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarise=0.2."
+        "-o", "--option", metavar="NAME=VALUE", help="Parameter of the metrics, such as binarize=0.2."
     ),
 ]
 Noise = Annotated[

@@ -34,7 +34,7 @@ from napari_segxai.metrics.registry import Metric
 def passes_of(metrics: Sequence[Metric], draws: int) -> int:
     """Return how many copies a map's chance level takes, at most: equal areas are shared."""
     series = {s for m in metrics if m.chance for s in m.series}
-    areas = len(THRESHOLDS) * ("thresholds" in series) + ("binarised" in series)
+    areas = len(THRESHOLDS) * ("thresholds" in series) + ("binarized" in series)
     return draws * (areas + ("soft" in series))
 
 
@@ -46,7 +46,7 @@ def chance_copies(e: Evaluation, metrics: Sequence[Metric]) -> list[Copies]:
     out = []
     if "soft" in series:
         out.append(_soft(e))
-    areas = {_area(e.binarized_masks)} if "binarised" in series else set()
+    areas = {_area(e.binarized_masks)} if "binarized" in series else set()
     if "thresholds" in series:
         areas |= set(e.areas)
     return out + [_cut(e, area) for area in sorted(areas)]
@@ -59,7 +59,7 @@ def chance_of(e: Evaluation, metric: Metric) -> Chance | None:
     [series] = metric.series
     if series == "soft":
         return Chance.of(_drawn(e, ("chance soft", e.name), metric))
-    if series == "binarised":
+    if series == "binarized":
         return Chance.of(_drawn(e, ("chance", _area(e.binarized_masks)), metric))
     curves = np.stack([_drawn(e, ("chance", area), metric) for area in e.areas], 1)
     share = np.array(THRESHOLDS)

@@ -38,7 +38,7 @@ class Options:
         None, ge=0, help="value of the threshold; by default 1 x mean, 0.2 of maximum or mass, 0.5 fixed"
     )
     components: Keep = option("largest", help="regions: the largest component, or all, each with its own box")
-    binarise: float = option(
+    binarize: float = option(
         0.1, ge=0, le=1, help="Dice explained and ratios: threshold of the map in [0, 1]"
     )
     baseline: Baseline = option("background", help=HELP)
@@ -122,8 +122,8 @@ class Evaluation:
 
     @cached_property
     def binarized(self) -> np.ndarray:
-        """Boolean (*grid): the scaled map at or above `Options.binarise`."""
-        return sufficiency.binarized(self.map, self.options.binarise)
+        """Boolean (*grid): the scaled map at or above `Options.binarize`."""
+        return sufficiency.binarized(self.map, self.options.binarize)
 
     @cached_property
     def _found(self) -> dict[Form, np.ndarray]:
@@ -162,7 +162,7 @@ class Evaluation:
 
     @cached_property
     def binarized_masks(self) -> Tensor:
-        """The binarised map as a mask: (1, 1, *model grid), 0 and 1."""
+        """The binarized map as a mask: (1, 1, *model grid), 0 and 1."""
         return self.mask_to_model(self.binarized).float()[None, None]
 
     @cached_property
@@ -261,7 +261,7 @@ def _cropped(e: Evaluation) -> Copies | None:
 
 SERIES: dict[str, Callable[[Evaluation], Copies | None]] = {
     "soft": _behind("soft", lambda e: e.soft_masks),
-    "binarised": _behind("binarised", lambda e: e.binarized_masks),
+    "binarized": _behind("binarized", lambda e: e.binarized_masks),
     "thresholds": _stepped,
     "box": _region("box"),
     "mask": _region("mask"),

@@ -55,7 +55,7 @@ class Inspection:
 def inspect_steps(
     plan: ExplanationPlan, map: np.ndarray, threshold: float, *, baseline: Baseline = "background"
 ) -> Steps[Inspection]:
-    """Binarise a map, mask the image with it and predict again: one forward pass, and one for the original.
+    """Binarize a map, mask the image with it and predict again: one forward pass, and one for the original.
 
     Parameters
     ----------

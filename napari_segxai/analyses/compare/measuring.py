@@ -28,7 +28,7 @@ class MetricParameters(TypedDict, total=False):
     threshold: Kind
     level: float | None
     components: Keep
-    binarise: float
+    binarize: float
     baseline: Baseline
     steps: int
     insertion_canvas: Baseline
@@ -97,7 +97,7 @@ DEFAULTS: MeasuringWithControls = {
 }
 
 OPTIONS = """**options
-    Parameters of the metrics, such as threshold, binarise, baseline, steps."""
+    Parameters of the metrics, such as threshold, binarize, baseline, steps."""
 """What `help` says of all others."""
 
 

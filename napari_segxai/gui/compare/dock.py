@@ -176,7 +176,7 @@ class CompareDock(Dock):
         default = Options()
         self.results.set_case(
             Case(shared, found, plan.options.get("baseline", default.baseline), request.source),
-            plan.options.get("binarise", default.binarise),
+            plan.options.get("binarize", default.binarize),
         )
 
     # -- maps become layers -------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The metric inspector: what a threshold keeps of a map, and what the network still predicts from that.
 
-Image, prediction, map, binarised map, masked image and new prediction side by side (Hasany et al. 2025, figure 4),
+Image, prediction, map, binarized map, masked image and new prediction side by side (Hasany et al. 2025, figure 4),
 with the threshold as a slider. The network runs in the worker thread; if the threshold changes meanwhile, the latest value is used next.
 """
 
@@ -120,7 +120,7 @@ class Inspector(QWidget):
         self.steps = QPushButton("Show the steps")
         self.steps.setCheckable(True)
         self.steps.setToolTip(
-            "Image, prediction, map, binarised map, masked image and new prediction side by side in the viewer; "
+            "Image, prediction, map, binarized map, masked image and new prediction side by side in the viewer; "
             "press again and the viewer is as it was."
         )
         self.note = plain_label()
@@ -268,7 +268,7 @@ class Inspector(QWidget):
             "kept": layer_of(
                 image,
                 found.kept.astype(np.uint8),
-                "binarised",
+                "binarized",
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: "white"},
                 opacity=1.0,

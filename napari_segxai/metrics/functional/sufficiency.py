@@ -42,12 +42,12 @@ def perturbation_ratio(mask: Any, prediction: Any) -> float | None:
 
 
 def saliency_ratio(map: Any, prediction: Any, threshold: float = 0.1) -> float | None:
-    """The perturbation ratio of the binarised map; None without a prediction (Hasany et al. 2025, section 3.3)."""
+    """The perturbation ratio of the binarized map; None without a prediction (Hasany et al. 2025, section 3.3)."""
     return perturbation_ratio(binarized(map, threshold), prediction)
 
 
 def image_preserved(map: Any, threshold: float | None = None) -> float:
-    """IPS: the share of the image that the map keeps, in [0, 1]; of the binarised map if a threshold is given."""
+    """IPS: the share of the image that the map keeps, in [0, 1]; of the binarized map if a threshold is given."""
     return float((unit(map) if threshold is None else binarized(map, threshold)).mean())
 
 

@@ -3,7 +3,7 @@
 Dice explained and the saliency ratio of Hasany et al. (2025, section 3.3; 2026, section 4: the perturbation ratio);
 PPS and IPS of Mullan and Sonka (2022), which they modify; entropy after masking (Gizzini et al.); average drop and
 increase and the saliency metric as Aabid and Sicre define them for one image (their means over images are left to
-tables of many images). A map is used with its positive part, scaled to [0, 1]; "binarised" means at or above a
+tables of many images). A map is used with its positive part, scaled to [0, 1]; "binarized" means at or above a
 threshold of that. All compare with the prediction of the whole image, not with the truth.
 """
 
@@ -46,11 +46,11 @@ metric(
     title="Dice explained",
     better="higher",
     source=HASANY_2025,
-    summary="Dice of the prediction of the image behind the binarised map with that of the whole image",
-    series=("binarised",),
+    summary="Dice of the prediction of the image behind the binarized map with that of the whole image",
+    series=("binarized",),
     chance="dice",
     **_RUNS,
-)(_read("binarised", "dice"))
+)(_read("binarized", "dice"))
 
 
 @metric(
@@ -75,16 +75,16 @@ metric(
     title="Saliency ratio",
     better="lower",
     source=HASANY_2025,
-    summary="pixels of the binarised map per pixel of the prediction",
+    summary="pixels of the binarized map per pixel of the prediction",
     **_ON,
-)(lambda e: saliency_ratio(e.map, e.prediction, e.options.binarise) if e.unit.any() else None)
+)(lambda e: saliency_ratio(e.map, e.prediction, e.options.binarize) if e.unit.any() else None)
 
 metric(
     "perturbation-ratio",
     title="Perturbation ratio, on the mask",
     better="lower",
     source=HASANY_2026,
-    summary="pixels that the binarised map keeps per pixel of the prediction; the same as the saliency ratio",
+    summary="pixels that the binarized map keeps per pixel of the prediction; the same as the saliency ratio",
     **_ON,
 )(lambda e: perturbation_ratio(e.binarized, e.prediction) if e.unit.any() else None)
 
@@ -94,7 +94,7 @@ metric(
     title="Perturbation ratio, on the image",
     better="lower",
     source=HASANY_2026,
-    summary="pixels that the binarised map keeps and that differ from the baseline, per pixel of the prediction",
+    summary="pixels that the binarized map keeps and that differ from the baseline, per pixel of the prediction",
     **_RUNS,
 )
 def _on_the_image(e: Evaluation) -> float | None:
@@ -120,15 +120,15 @@ metric(
 )(_read("soft", "preserved"))
 
 metric(
-    "pps-binarised",
-    title="Prediction preserved score (PPS), binarised",
+    "pps-binarized",
+    title="Prediction preserved score (PPS), binarized",
     better="higher",
     source=_MULLAN,
-    summary="share of the label's probabilities that is still there behind the binarised map",
-    series=("binarised",),
+    summary="share of the label's probabilities that is still there behind the binarized map",
+    series=("binarized",),
     chance="preserved",
     **_RUNS,
-)(_read("binarised", "preserved"))
+)(_read("binarized", "preserved"))
 
 metric(
     "ips",
@@ -140,13 +140,13 @@ metric(
 )(lambda e: image_preserved(e.map) if e.unit.any() else None)
 
 metric(
-    "ips-binarised",
-    title="Image preserved score (IPS), binarised",
+    "ips-binarized",
+    title="Image preserved score (IPS), binarized",
     better="lower",
     source=_MULLAN,
-    summary="share of pixels in the binarised map",
+    summary="share of pixels in the binarized map",
     **_ON,
-)(lambda e: image_preserved(e.map, e.options.binarise) if e.unit.any() else None)
+)(lambda e: image_preserved(e.map, e.options.binarize) if e.unit.any() else None)
 
 metric(
     "entropy",
