@@ -16,7 +16,7 @@ from napari_segxai.cli.app import app
 WHOLE = sx.Target("object", region="image")
 
 
-class SplitHalfMean(nn.Module):
+class Halves(nn.Module):
     """A U-Net that goes down by `strides`, one number or one per axis, and joins what it kept."""
 
     def __init__(self, strides=(2, 2), ndim: int = 2, *, fit: bool = False):
@@ -52,13 +52,13 @@ def image(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("network", "ndim", "multiples"),
     [
-        (SplitHalfMean((2,)), 2, (2, 2)),
-        (SplitHalfMean((2, 2, 2)), 2, (8, 8)),
-        (SplitHalfMean((3,)), 2, (3, 3)),
-        (SplitHalfMean((2, 3)), 2, (6, 6)),
-        (SplitHalfMean(((2, 4), (2, 1))), 2, (4, 4)),
-        (SplitHalfMean(((1, 2, 2), (2, 2, 2)), 3), 3, (2, 4, 4)),
-        (SplitHalfMean((2, 2), fit=True), 2, (1, 1)),  # resizes by itself
+        (Halves((2,)), 2, (2, 2)),
+        (Halves((2, 2, 2)), 2, (8, 8)),
+        (Halves((3,)), 2, (3, 3)),
+        (Halves((2, 3)), 2, (6, 6)),
+        (Halves(((2, 4), (2, 1))), 2, (4, 4)),
+        (Halves(((1, 2, 2), (2, 2, 2)), 3), 3, (2, 4, 4)),
+        (Halves((2, 2), fit=True), 2, (1, 1)),  # resizes by itself
         (nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, stride=2), nn.Upsample(scale_factor=2)), 2, (2, 2)),
         (nn.Conv2d(1, 2, 3, padding=1, stride=4), 2, (1, 1)),  # covers the image in strides
     ],
@@ -84,10 +84,10 @@ def test_the_multiple_is_found_and_used_like_one_on_the_card(network, ndim, mult
 
 
 def test_a_size_that_fits_is_left_as_it_is():
-    model = sx.load_model(SplitHalfMean().eval(), card=card())
+    model = sx.load_model(Halves().eval(), card=card())
     assert not sx.explain(model, image(36, 40), WHOLE, "vanilla-gradient").record.warnings
     # A card that says 1 is believed.
-    said = sx.load_model(SplitHalfMean().eval(), card=card(grid={"multiple": 1}))
+    said = sx.load_model(Halves().eval(), card=card(grid={"multiple": 1}))
     assert said.multiples == (1, 1)
 
 
@@ -120,7 +120,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("network", "grid"),
-    [(SplitHalfMean(), {"multiple": 2}), (OneSize(64), {}), (OneSize(224), {})],
+    [(Halves(), {"multiple": 2}), (OneSize(64), {}), (OneSize(224), {})],
     ids=["given", "64", "224"],
 )
 def test_where_none_is_found_the_key_is_named(call, network, grid):
@@ -137,7 +137,7 @@ def test_where_none_is_found_the_key_is_named(call, network, grid):
 def test_the_command_line_pads_and_refuses_alike(tmp_path):
     fields = card(architecture="net:Halves", weights="w.pt")
     (tmp_path / "net.py").write_text("from test_sizes import Halves\n")
-    torch.save(SplitHalfMean().state_dict(), tmp_path / "w.pt")
+    torch.save(Halves().state_dict(), tmp_path / "w.pt")
     np_image = (255 * image(35, 33)).astype(np.uint8)
     from skimage.io import imsave
 
