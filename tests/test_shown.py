@@ -63,7 +63,7 @@ def seen(layer):
     return np.asarray(layer._data_view)
 
 
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("letters", ORDERS)
 def test_the_frame_and_the_slice_that_are_shown_are_explained(letters, labeled):
     channels = 2 if "C" in letters else 1
