@@ -25,7 +25,7 @@ HEADINGS = {
     "channel importance": "The importance of channels",
 }
 FREE = re.compile(
-    r"(parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer"
+    r"(parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
     r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""

@@ -235,6 +235,31 @@ def test_a_saved_tile_is_what_the_opened_flow_gives(made):
     same(saved.prediction, again.prediction)
 
 
+def test_a_folder_that_is_dropped_opens_its_tiles_as_layers(tmp_path, make_napari_viewer):
+    image = volume_file(tmp_path)
+    model = sx.load_model(Pool(3), card=card(3, orientation="RAS", grid={"multiple": 4}))
+    flow = sx.information_flow(model, image)
+    viewer = make_napari_viewer()
+    for tiles in ([], [("object", "head"), ("object", "encoder")]):
+        flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
+        viewer.layers.clear()
+        viewer.open(tmp_path / "flow", plugin="napari-segxai")
+        wanted = tiles or [("object", "head")]  # it emerges nowhere: the last
+        maps = viewer.layers[-len(wanted) :]
+        assert [layer.name for layer in viewer.layers] == [
+            "oblique",
+            "prediction · planted",
+            *(f"saliency · {label} at {layer}" for label, layer in wanted),
+        ]
+        assert [layer.visible for layer in maps] == [False] * (len(maps) - 1) + [True]
+        for layer, key in zip(maps, wanted, strict=True):
+            [own] = [
+                data for data in flow.explanation(*key).to_layers() if data[1]["name"].startswith("saliency")
+            ]
+            same(np.asarray(layer.data), np.ascontiguousarray(own[0]))
+            np.testing.assert_allclose(layer.scale, own[1]["scale"])
+
+
 def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     image = volume_file(tmp_path)
     model = sx.load_model(Pool(), card=card(grid={"multiple": 4}))
@@ -261,6 +286,10 @@ def test_a_causal_check_says_when_the_image_is_not_there(tmp_path):
     opened = sx.load_flow(tmp_path / "flow")
     with pytest.raises(sx.UserError, match="the values of planted"):
         sx.causal_check(opened, model=model)
+    with pytest.raises(sx.UserError, match="the image that is given has other values"):
+        sx.causal_check(opened, model=model, image=planted_image().array[::-1])
+    sx.causal_check(opened, model=model, image=planted_image())
+    assert all(tile.lost is not None for tile in opened.tiles.values())
 
 
 def test_nothing_is_loaded_to_open_a_flow(tmp_path, monkeypatch):

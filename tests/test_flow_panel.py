@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 
 import napari_segxai as sx
 from napari_segxai.analyses.flow import tiles, wording
+from napari_segxai.analyses.flow.tiles import Remark
 from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.gui import worker
@@ -326,13 +327,9 @@ def test_many_labels_say_the_same_advice_once(viewer, open_flow, wait, run_flow)
 
 
 def test_numbers_in_summed_up_advice_become_ranges():
-    sentences = [
-        "layer restates (Dice 0.85): little.",
-        "layer restates (Dice 0.91): little.",
-        "layer restates (Dice 0.88): little.",
-    ]
-    assert wording.merge(sentences) == "layer restates (Dice 0.85–0.91): little."
-    assert wording.merge(["3 x 3 cells only."] * 2) == "3 x 3 cells only."
+    said = [Remark.of("restates", "layer restates (Dice {}): little.", n) for n in ("0.85", "0.91", "0.88")]
+    assert wording.merge(said) == "layer restates (Dice 0.85–0.91): little."
+    assert wording.merge([Remark.of("coarse", "{} x {} cells only.", "3", "3")] * 2) == "3 x 3 cells only."
 
 
 def test_ticked_layers_are_looked_at(flow_panel, run_flow):

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.figures.colormaps import SIGNED
+from napari_segxai.figures.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,7 @@ def picture(rows: Sequence[Drawn], *, common: bool = False) -> Figure:
     for axes, row in zip(grid, rows, strict=True):
         _draw_case(axes, row, names, common)
     for axis, title in zip(grid[0], ("image", "prediction", *names), strict=True):
-        axis.set_title(title, fontsize=7)
+        axis.set_title(plain(title), fontsize=7)
     return figure
 
 
@@ -101,7 +102,7 @@ def _draw_case(axes: Sequence[Axes], row: Drawn, names: Sequence[str], common: b
     from matplotlib.colors import LinearSegmentedColormap
 
     outline = row.prediction > 0
-    axes[0].set_ylabel(f"{row.name}\n{row.label}", fontsize=7)
+    axes[0].set_ylabel(plain(f"{row.name}\n{row.label}"), fontsize=7)
     for axis in axes:
         axis.set(xticks=[], yticks=[])
         axis.imshow(row.ground, cmap="gray")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.figures.text import plain
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -88,10 +90,10 @@ def heat_figure(maps: Sequence[HeatMap], down: Axis, across: Axis, *, mark: str,
         axis.set_visible(False)
     for axis, map in zip(axes, maps, strict=False):
         _draw(axis, map, mark)
-        axis.set_xticks(range(columns), [str(v) for v in across.values], fontsize=6)
-        axis.set_yticks(range(rows), [str(v) for v in down.values], fontsize=6)
-        axis.set_xlabel(across.name + (f"\n{mark} {meaning}" if map.marked.any() else ""), fontsize=7)
-        axis.set_ylabel(down.name, fontsize=7)
+        axis.set_xticks(range(columns), [plain(str(v)) for v in across.values], fontsize=6)
+        axis.set_yticks(range(rows), [plain(str(v)) for v in down.values], fontsize=6)
+        axis.set_xlabel(plain(across.name) + (f"\n{mark} {meaning}" if map.marked.any() else ""), fontsize=7)
+        axis.set_ylabel(plain(down.name), fontsize=7)
     return figure
 
 
@@ -108,7 +110,7 @@ def _draw(axis: Axes, map: HeatMap, mark: str) -> None:
     for row, column in np.argwhere(map.best):
         place = (column - 0.46, row - 0.46)  # within its cell, so that neighbours' frames can be told apart
         axis.add_patch(Rectangle(place, 0.92, 0.92, fill=False, edgecolor=FRAME, linewidth=2))
-    axis.set_title("\n".join(textwrap.wrap(map.title, 26)), fontsize=7)
+    axis.set_title(plain("\n".join(textwrap.wrap(map.title, 26))), fontsize=7)
 
 
 def cell_colors(values: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:

@@ -38,15 +38,13 @@ def image_as_dict(image: Image) -> dict[str, Any]:
     }
 
 
-def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> Image:
+def image_from_dict(facts: Mapping[str, Any]) -> Image:
     """Return the image of a record.
 
     Parameters
     ----------
     facts
         As `image_as_dict` returns them.
-    header
-        More of what a writer needs; see `Image.header`.
 
     Returns
     -------
@@ -57,9 +55,6 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
     stored = Lazy(lambda: _values(facts), tuple(facts["shape"]), np.dtype(facts["dtype"]))
     affine = facts["affine"]
     layer = _read(facts["layer"])
-    own = {**(header or {}), **_header_from_dict(facts["header"])}
-    if facts.get("at") and not layer:
-        own["at"] = {letter: int(index) for letter, index in facts["at"].items()}
     image = Image(
         stored,  # ty: ignore[invalid-argument-type]
         affine=None if affine is None else np.array(affine, float),
@@ -70,7 +65,7 @@ def image_from_dict(facts: Mapping[str, Any], header: Mapping[str, Any] | None =
         name=facts["name"],
         path=facts["path"],
         layer=layer,
-        header=own,
+        header=_header_from_dict(facts["header"]),
         plane=facts["plane"],
     )
     image.__dict__["sha256"] = facts["sha256"]  # of the values, which need not be read for it

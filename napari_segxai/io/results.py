@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,22 +69,21 @@ class Saved:
         except (ValueError, RecursionError):
             raise UserError(f"{self.folder / name} is no JSON; save the result anew.") from None
 
+    def file(self, name: str) -> Path:
+        """Return where a file lies that the record lists.
+
+        Raises
+        ------
+        UserError
+            If it lists no such file.
+        """
+        self._listed(name)
+        return self.folder / name
+
     def _listed(self, name: str) -> None:
         """Refuse to read what the record does not list: its names come from whoever wrote it."""
         if name not in self.record["files"]:
             raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result anew.")
-
-    def header(self, name: str, image: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the header of a file that was written with that of the image's own file; see `Image.header`.
-
-        Parameters
-        ----------
-        image
-            What the record says of the image.
-        """
-        if image["format"] != "nifti" or f"{name}.nii.gz" not in self.record["files"]:
-            return {}
-        return {**read_image(self.folder / f"{name}.nii.gz").header, "path": image["path"]}
 
 
 def is_result(path: str | Path) -> bool:

@@ -64,9 +64,7 @@ def read_comparison(saved: Saved) -> Comparison:
 
 def _read(saved: Saved) -> Comparison:
     told, files = saved.record, saved.record["files"]
-    folders = {name: facts["folder"] for name, facts in told["maps"].items()}
-    first = next(iter(folders.values()), "")
-    image = image_from_dict(told["image"], saved.header(f"{first}/saliency", told["image"]))
+    image = image_from_dict(told["image"])
 
     def about(name: str) -> np.ndarray:
         return saved.on_grid(f"{ABOUT}/{name}", image)

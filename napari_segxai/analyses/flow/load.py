@@ -78,7 +78,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
     if told["method"] not in METHODS:
         raise ValueError(f"no method {told['method']!r}")
     arrays = read_arrays(
-        saved.folder / MAPS,
+        saved.file(MAPS),
         {
             **{f"drawn_{row}": (placement.shape, "bool") for row in range(len(labels))},
             **{
@@ -88,7 +88,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
             },
         },
     )
-    with (saved.folder / TABLE).open(newline="", encoding="utf-8") as file:
+    with saved.file(TABLE).open(newline="", encoding="utf-8") as file:
         rows = iter(zip(list(csv.DictReader(file)), told["advice"], strict=True))
     tiles = {}
     for row, label in enumerate(labels):

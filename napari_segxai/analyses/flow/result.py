@@ -329,7 +329,10 @@ class Flow:
             for name, explanation in explanations.items():
                 (new / name).mkdir()
                 complete(new / name, write_explanation(explanation, new / name))
-            return facts
+            return {
+                **facts,
+                "tiles": [[*key, path.as_posix()] for key, path in zip(tiles, explanations, strict=True)],
+            }
 
         return save_folder(Path(folder), write, overwrite=overwrite)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.analyses.flow.advice import advise
+from napari_segxai.analyses.flow.again import plan_again
 from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fills
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.tiles import Tile
@@ -32,13 +33,11 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.methods.activation import grad_pam
-from napari_segxai.methods.registry import options_as_dict
 from napari_segxai.metrics.functional.layer_maps import NUMBERS, Features, describe_map, shares
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.preprocessing.spatial import plane_of
-from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -305,6 +304,7 @@ def causal_check(
     ablation: Ablation = "mean",
     *,
     model: SegmentationModel | nn.Module | str | Path | None = None,
+    image: Image | np.ndarray | None = None,
     progress: Callable[[Step], None] | bool | None = None,
 ) -> Flow:
     """Fill in what the prediction loses without each network layer, and without its skip connection alone.
@@ -320,6 +320,8 @@ def causal_check(
         after which `Tile.disagreements` and the advice say where they differ.
     model : SegmentationModel, optional
         For a flow that was opened with `load_flow`: the model that it is of, or what `load_model` takes.
+    image : Image or ndarray, optional
+        For such a flow also the image, where its values cannot be read from its own file.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
 
@@ -334,7 +336,7 @@ def causal_check(
         For another kind of ablation; for a flow that was opened from a folder also if the model is not given or is
         another one, or if the values of the image cannot be read any more.
     """
-    return finish(causal_check_steps(flow, ablation, model=model), progress)
+    return finish(causal_check_steps(flow, ablation, model=model, image=image), progress)
 
 
 def causal_check_steps(
@@ -342,56 +344,13 @@ def causal_check_steps(
     ablation: Ablation = "mean",
     *,
     model: SegmentationModel | nn.Module | str | Path | None = None,
+    image: Image | np.ndarray | None = None,
 ) -> Steps[Flow]:
     """`causal_check`, one step at a time; what is asked wrongly is refused at the call."""
     fills(ablation)  # raises
     if flow.question is None:
-        flow.plan = plan_again(flow, model)
+        flow.plan = plan_again(flow, model, image)
     return _checked(flow, ablation)
-
-
-def plan_again(flow: Flow, model: SegmentationModel | nn.Module | str | Path | None) -> FlowPlan:
-    """Return the plan of a flow that was opened from a folder.
-
-    Parameters
-    ----------
-    flow : Flow
-        What was opened.
-    model : SegmentationModel
-        The model that it is of, or what `load_model` takes.
-
-    Raises
-    ------
-    UserError
-        If the model is None, or another one.
-    """
-    told = flow.facts["model"]
-    if model is None:
-        raise UserError(
-            f"this information flow was opened from a folder, and the model {told['name']} is needed to go on: give it as "
-            "model=."
-        )
-    if not isinstance(model, SegmentationModel):
-        model = load_model(model)
-    if (model.sha256, list(model.labels)) != (told["sha256"], told["labels"]):
-        raise UserError(
-            f"the information flow is of {told['name']}, and {model.name} has other weights or labels; give the same model."
-        )
-    target = flow.facts["target"]
-    params = {key: value for key, value in options_as_dict(flow.options).items() if key != "layer"}
-    return FlowPlan.make(
-        model,
-        flow.image,
-        flow.labels,
-        method=flow.method,
-        layers=[layer.name for layer in flow.layers],
-        region=flow.target(flow.labels[0]).region,
-        score=target["score"],
-        reduction=target["reduction"],
-        slice=flow.facts["slice"],
-        seed=flow.facts["seed"],
-        **params,
-    )
 
 
 @in_usual_modes

@@ -9,8 +9,10 @@ from typing import Any
 import napari
 
 from napari_segxai.analyses.explain.load import load_explanation
+from napari_segxai.analyses.flow.load import load_flow
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.gui.viewer.runs import LONGEST, shortened
 from napari_segxai.io.layer_data import layers_from_image
 from napari_segxai.io.results import open_folder
 
@@ -37,7 +39,26 @@ def _of_explanation(folder: str) -> Iterator[LayerData]:
     yield from explanation.to_layers()
 
 
-LAYERS: dict[str, Callable[[str], Iterator[LayerData]]] = {"explanation": _of_explanation}
+def _of_flow(folder: str) -> Iterator[LayerData]:
+    """Yield the image, the prediction, and the maps of the tiles that were saved; of none, those where labels emerge."""
+    flow = load_flow(folder)
+    keys = [(label, layer) for label, layer, _ in open_folder(folder).record["tiles"]]
+    keys = keys or [(label, (flow.emergence(label) or flow.layers[-1]).name) for label in flow.labels]
+    yield from image_layers(flow.image)
+    for position, (label, layer) in enumerate(keys):
+        about = f"{shortened(label, LONGEST)} at {shortened(layer, LONGEST)}"
+        for array, kwargs, kind in flow.explanation(label, layer).to_layers(
+            prediction=position == 0, about=about
+        ):
+            if kind == "image" and position + 1 < len(keys):  # maps lie upon each other: one is seen at first
+                kwargs["visible"] = False
+            yield array, kwargs, kind
+
+
+LAYERS: dict[str, Callable[[str], Iterator[LayerData]]] = {
+    "explanation": _of_explanation,
+    "information flow": _of_flow,
+}
 
 
 def image_layers(image: Image) -> list[LayerData]:
