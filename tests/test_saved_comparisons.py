@@ -228,3 +228,34 @@ def test_what_a_sweep_had_when_it_was_stopped_is_opened(tmp_path):
     opened = check_round_trip(some, tmp_path, sx.load_sweep)
     assert len(opened.comparison.maps) == 8
     assert opened.shape == (1, 9)
+
+
+# -- in napari -------------------------------------------------------------------------------------------
+
+
+def test_folders_that_are_dropped_open_their_maps(make_napari_viewer, tmp_path):
+    """All maps of a comparison, of which one is seen; of a sweep the best. Each knows the folder with its record."""
+    stored = planted_image(3).array[::-1, ::-1, ::-1].transpose(2, 1, 0)  # shown, it lies as it was planted
+    nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "scan.nii.gz")
+    image, model = sx.read_image(tmp_path / "scan.nii.gz"), planted_model(3)
+    methods = ["vanilla-gradient", "rise:masks=4"]
+    maps = {"own": cause(3)[::-1, ::-1, ::-1].transpose(2, 1, 0)}
+    found = sx.compare(model, image, "object", methods, maps=maps, metrics=["ips"], controls=0)
+    found.save(tmp_path / "c")
+    swept = sx.sweep(model, image, "object", "rise", {"masks": [20, 30]}, metrics=["insertion-dice"])
+    swept.save(tmp_path / "s")
+    viewer = make_napari_viewer()
+    viewer.open(tmp_path / "c", plugin="napari-segxai")
+    names = [layer.name for layer in viewer.layers]
+    assert names[:3] == ["scan", "own", "prediction · planted"]
+    assert [name.partition(" · ")[2] for name in names[3:]] == ["vanilla-gradient", "rise"]
+    assert [layer.visible for layer in viewer.layers] == [True, False, True, False, True]
+    np.testing.assert_array_equal(viewer.layers["own"].data, cause(3))
+    last = viewer.layers[-1].metadata
+    assert last["segxai"]["method"] == "rise"
+    assert sx.load_explanation(last["segxai_folder"]).record.passes == last["segxai"]["passes"]
+    viewer.layers.clear()
+    viewer.open(tmp_path / "s" / "record.json", plugin="napari-segxai")
+    best = swept.comparison.best("insertion-dice")
+    assert len(viewer.layers) == 3
+    assert viewer.layers[-1].metadata["segxai"]["parameters"]["masks"] == int(best.partition("=")[2])

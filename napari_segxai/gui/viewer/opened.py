@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 
+from napari_segxai.analyses.compare.load import load_comparison
+from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.flow.load import load_flow
+from napari_segxai.analyses.sweep.load import load_sweep
+from napari_segxai.analyses.sweep.result import best_cells
+from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
-from napari_segxai.io.layer_data import layers_from_image
+from napari_segxai.io.layer_data import layer_metadata, layer_transform, layers_from_image
+from napari_segxai.io.placing import on_axes_of_layer
 from napari_segxai.io.results import open_folder
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -29,7 +38,7 @@ def layers_of_saved(path: str | Path) -> list[LayerData]:
     folder = str(Path(path).parent if Path(path).is_file() else path)
     layers = list(LAYERS[kind](folder))
     for _, kwargs, _ in layers:
-        kwargs["metadata"]["segxai_folder"] = folder
+        kwargs["metadata"].setdefault("segxai_folder", folder)
     return layers
 
 
@@ -55,9 +64,68 @@ def _of_flow(folder: str) -> Iterator[LayerData]:
             yield array, kwargs, kind
 
 
+def _of_comparison(folder: str) -> Iterator[LayerData]:
+    found = load_comparison(folder)
+    yield from _maps(folder, found, list(found.maps))
+
+
+def _of_sweep(folder: str) -> Iterator[LayerData]:
+    """Yield the image, the prediction, and the map of the best combination by the first number that has a better end."""
+    found = load_sweep(folder)
+    numbers = [number for number in found.numbers if number.better]
+    best = np.flatnonzero(best_cells(found.array(numbers[0]), numbers[0].better)) if numbers else ()
+    yield from _maps(
+        folder, found.comparison, [list(found.comparison.maps)[int(best[0]) if len(best) else 0]]
+    )
+
+
+def _maps(folder: str, comparison: Comparison, names: Sequence[str]) -> Iterator[LayerData]:
+    """Yield the image, the prediction and maps, which lie upon each other: the last is seen at first."""
+    yield from image_layers(comparison.image)
+    folders = {name: told["folder"] for name, told in open_folder(folder).record["maps"].items()}
+    told = False
+    for name in names:
+        explanation = comparison.explanations.get(name)
+        if explanation is None:
+            layers = [_own_map(comparison.image, comparison.maps[name], name)]
+        else:
+            bare = replace(explanation, masks={}, maps={}, stages=None)
+            layers = bare.to_layers(prediction=not told, about=shortened(name, LONGEST))
+            told = True
+        for array, kwargs, kind in layers:
+            if kind == "image" and name != names[-1]:
+                kwargs["visible"] = False
+            if explanation is not None:  # it has a record of its own, from which its plan is made again
+                kwargs["metadata"]["segxai_folder"] = str(Path(folder, folders[name]))
+            yield array, kwargs, kind
+
+
+def _own_map(image: Image, map: np.ndarray, name: str) -> LayerData:
+    """Return the layer of a map that was given as an array, and has no record."""
+    shown, placed = on_axes_of_layer(
+        np.ascontiguousarray(orientation.apply(map, image.to_display)), image.layer
+    )
+    end, signed = float(np.abs(map).max()) or 1.0, map.min() < 0
+    return (
+        shown,
+        {
+            **layer_transform(image),
+            **placed,
+            "metadata": layer_metadata(image),
+            "name": name,
+            "colormap": SIGNED if signed else UNSIGNED,
+            "contrast_limits": (-end if signed else 0.0, end),
+            "blending": "translucent_no_depth",
+        },
+        "image",
+    )
+
+
 LAYERS: dict[str, Callable[[str], Iterator[LayerData]]] = {
     "explanation": _of_explanation,
     "information flow": _of_flow,
+    "comparison": _of_comparison,
+    "sweep": _of_sweep,
 }
 
 
