@@ -39,7 +39,8 @@ def header_from_dict(told: Mapping[str, str]) -> Any:
     ValueError
         If it is none.
     """
-    data, kind = base64.b64decode(told["base64"], validate=True), CLASSES.get(told["kind"])
+    data = base64.b64decode(told["base64"], validate=True)
+    kind: Any = CLASSES.get(told["kind"])
     if kind is None:
         raise ValueError(f"{told['kind']!r} is no header of a volume")
     try:
