@@ -156,6 +156,6 @@ def test_the_examples_are_in_the_style_of_the_package(followed):
         if not (ROOT / path.relative_to(followed.checkout)).exists()
     ]
     assert len(added) == 8
-    command = [sys.executable, "-m", "ruff", "check", "--ignore", "I001", *added]  # it has no git to tell ours
+    command = [sys.executable, "-m", "ruff", "check", "--ignore", "I001", *added]
     done = subprocess.run(command, cwd=followed.checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
