@@ -28,18 +28,18 @@ class Inspection:
 
     Attributes
     ----------
-    threshold
+    threshold : float
         Of the map, scaled to [0, 1].
-    kept
+    kept : numpy.ndarray
         Boolean, on the image grid: the map at or above the threshold; only in the slice that a 2D model sees.
-    masked
-        The image as it is shown to the network, each channel; on the image grid, as the network sees intensities.
-    prediction
+    masked : numpy.ndarray
+        float32 (channels, *image grid): the image as it is shown to the network, each channel; on the image grid, as the network sees intensities.
+    prediction : numpy.ndarray
         Of the masked image, as `SegmentationModel.predict` returns it.
-    dice_explained
+    dice_explained : float or None
         Dice of the label's prediction with the original one over the target, on the model grid; None where nothing
         was predicted, or where the map has no positive value.
-    ratio
+    ratio : float or None
         Pixels kept per pixel predicted, on the image grid; None in the same cases.
     """
 
@@ -61,8 +61,17 @@ def inspect_steps(
     ----------
     plan : ExplanationPlan
         The model, the image and the target, as for an explanation.
-    map
+    map : numpy.ndarray
         On the image grid, raw and signed.
+    threshold : float
+        Of the map scaled to [0, 1]; what lies at or above it is kept.
+    baseline : str
+        What hidden pixels become.
+
+    Returns
+    -------
+    generator
+        Yields `Step` and returns the `Inspection`.
     """
     yield Step(0, 2, "masking")
     with plan.model.in_use(plan.device), guarded(plan.device), torch.inference_mode():

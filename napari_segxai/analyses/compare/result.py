@@ -59,34 +59,40 @@ class Comparison:
 
     Attributes
     ----------
-    image, target
+    image : Image
         What was explained.
-    explanations
+    target : Target
+        What was asked about it.
+    explanations : dict of str to Explanation
         By name; maps that were given as plain arrays are not among them.
-    maps
+    maps : dict of str to numpy.ndarray
         By name, raw and signed, on the image grid.
-    metrics
+    metrics : tuple of Metric
         In the order asked for.
-    rows
-        One per map and metric; see `metrics.evaluate.evaluate_steps`.
-    prediction
+    rows : list of dict
+        One per map and metric; see `metrics.table.evaluate_steps`.
+    prediction : numpy.ndarray or None
         As `SegmentationModel.predict` returns it.
-    overlapping
+    overlapping : bool
         Whether that is a mask for every label but the background, because a pixel can have several labels.
-    label
+    label : int
         Position of the label that was explained.
-    truth
+    truth : numpy.ndarray or None
         Boolean, on the image grid: where the label really is, if known.
-    passes, seconds
-        Of the metrics alone; those of the methods are in their records.
-    warnings
+    passes : Passes
+        Of the metrics alone, as are the seconds; those of the methods are in their records.
+    seconds : float
+        Wall-clock time.
+    warnings : list of str
         What a user should know before believing the numbers, e.g. that the truth was resampled.
-    partial
+    partial : bool
         Whether it was stopped, or goes on: only the first maps are there, and not all of what metrics say.
-    model
+    model : dict or None
         What a record says of the model; see `analyses.provenance.facts_of_model`.
-    created, versions
-        Of a comparison that was loaded: when and with which packages it was saved first; else empty.
+    created : str
+        Of a comparison that was loaded: when it was saved first, UTC; else "".
+    versions : dict of str to str
+        Of a comparison that was loaded: with which packages; else empty.
     """
 
     image: Image

@@ -43,9 +43,9 @@ def random_masks(
     ----------
     plan : ExplanationPlan
         About which object of which image.
-    masks
+    masks : mapping to numpy.ndarray
         Each on the image grid, in [0, 1].
-    baseline
+    baseline : str
         What hidden pixels become.
 
     Returns

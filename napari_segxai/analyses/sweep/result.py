@@ -49,13 +49,13 @@ class Number:
 
     Attributes
     ----------
-    name
+    name : str
         Of a metric ("dice-explained"), or of a result of the method's own ("dice_explained").
-    title
+    title : str
         For people.
-    better
-        "higher", "lower", or None where neither is, or where it is not known.
-    own
+    better : {"higher", "lower"} or None
+        None where neither is, or where it is not known.
+    own : bool
         Whether the method tells it, rather than a metric.
     """
 
@@ -71,13 +71,13 @@ class Sweep:
 
     Attributes
     ----------
-    method
+    method : str
         Its name.
-    grid
+    grid : mapping of str to sequence
         One or two parameters and their values, rows first.
-    comparison
+    comparison : Comparison
         A map per combination, in the order of the grid; of a sweep that was stopped, the first ones alone.
-    own_chance
+    own_chance : mapping of (str, str) to Chance
         By map and number of the method's own: what random masks of the same area explain.
     """
 
