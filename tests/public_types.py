@@ -25,7 +25,7 @@ def a_script(path: str) -> None:
     assert_type(sx.explain_all(model, image, ["brain"], "rise")[0], sx.Explanation)
     table = assert_type(sx.compare(model, image, "brain", ["misure", "rise:masks=1000"]), sx.Comparison)
     table.save("out")
-    evaluated = sx.evaluate(model, table.explanations, truth=image, metrics="all", controls=2, binarise=0.2)
+    evaluated = sx.evaluate(model, table.explanations, truth=image, metrics="all", controls=2, binarize=0.2)
     assert_type(evaluated, sx.Comparison)
     assert_type(sx.load_comparison("out"), sx.Comparison)
     assert_type(sx.load_sweep("out"), sx.Sweep)
