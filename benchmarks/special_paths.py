@@ -62,6 +62,10 @@ def as_it_lies(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def hide_behind(tensor: Tensor, baseline: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda masks: torch.lerp(baseline, tensor, masks)
+
+
 PARTS: dict[str, Patches] = {
     "folding": {FUSED + "_pairs": unfolded},
     "kernels channels last": {FUSED + "CHANNELS_LAST": {}},
@@ -85,6 +89,7 @@ PATHS: dict[str, Patches] = {
             "napari_segxai.models.segmentation",
         )
     },
+    "masks on channels first": {"napari_segxai.engine.question.hide_behind": hide_behind},
 }
 
 
@@ -105,7 +110,7 @@ class Case:
 
 
 CASES = (
-    Case("rise", ["fused network", "batches"], {"masks": 64}, {"masks": 8}, parts=True),
+    Case("rise", ["fused network", "batches", "masks on channels first"], {"masks": 64}, {"masks": 8}, parts=True),
     Case(
         "misure", ["fused network"], {"iterations": 16, "max_dilations": 2}, {"iterations": 2, "max_dilations": 0}, parts=True,
     ),
@@ -143,8 +148,8 @@ def samples() -> Iterator[tuple[str, sx.SegmentationModel, sx.Image, str]]:
 def variants(case: Case, volume: bool) -> Iterator[tuple[str, Patches, Patches]]:
     """Yield name, what switches the path off, and what is switched off on both sides."""
     for name in case.paths:
-        if volume and name == "inputs channels last":
-            continue  # volumes stay as they are
+        if volume and name in ("inputs channels last", "masks on channels first"):
+            continue  # both are for 2D; the volumes have one channel
         yield name, PATHS[name], {}
     for name in PARTS if case.parts else ():
         if volume or "3D" not in name:
