@@ -13,8 +13,8 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.engine.masking.morphology import ball, dilate
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation
 from napari_segxai.gui.viewer.legend import legend
-from napari_segxai.methods.perturbation.misure import Options, _size_and_variation
 
 
 class Neighborhood(nn.Module):
@@ -223,16 +223,8 @@ def test_dilation_equals_scikit_image(ndim, radius):
 def test_total_variation_of_a_known_mask():
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 2:] = 1
-    assert float(_size_and_variation(mask, Options(lam=0, gamma=1))) == pytest.approx(4 / 12)
-    assert float(_size_and_variation(3 * mask, Options(lam=0, gamma=1, beta=3))) == pytest.approx(27 * 4 / 12)
-
-
-@pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
-def test_nothing_pulls_a_removed_pixel_below_zero(beta):
-    mask = torch.zeros(1, 1, 4, 1, 5, requires_grad=True)
-    cost = _size_and_variation(mask, Options(lam=0.3, gamma=0.7, beta=beta))
-    [gradient] = torch.autograd.grad(cost, [mask])
-    assert not gradient.any()
+    assert float(SizeAndVariation(mask, 0, 1, 2)()[0]) == pytest.approx(4 / 12)
+    assert float(SizeAndVariation(3 * mask, 0, 1, 3)()[0]) == pytest.approx(27 * 4 / 12)
 
 
 def test_depth_one_in_3d_equals_2d():
@@ -284,6 +276,16 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
         assert float(seen.soft_dice(logits, torch.tensor([2.0, 1.0]))) == pytest.approx(
             float(expected), rel=1e-5
         )
+
+
+@pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])
+def test_enlarging_equals_interpolation(small, grid):
+    from napari_segxai.methods.perturbation.misure import _Enlarge
+
+    mask = torch.rand(1, 1, *small)
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    expected = nn.functional.interpolate(mask, grid, mode=mode, align_corners=False)
+    np.testing.assert_allclose(_Enlarge(mask, grid)(mask), expected, atol=1e-6)
 
 
 def test_rounding_of_an_even_ground_is_not_visible():

@@ -277,6 +277,8 @@ class Network:
         """Return the probability of one label: (N, labels, *grid) -> (N, *grid) in [0, 1]."""
         if self.card.activation == "sigmoid":
             return logits[:, label].sigmoid()
+        if logits.shape[1] == 2:  # the same as softmax, in one pass
+            return (logits[:, label] - logits[:, 1 - label]).sigmoid()
         return logits.softmax(1)[:, label]
 
     # -- the network ------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class GradientStep:
         parameter -> the network's input (1, channels, *grid), differentiable.
     loss
         (parameter, logits) -> scalar.
+    price
+        Resteps a further term of the loss, and its gradient; written out, it costs less.
     value, gradient
         The loss and its gradient, once it has been taken.
     """
@@ -40,6 +42,7 @@ class GradientStep:
     parameter: Tensor
     inputs: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
+    price: Callable[[], tuple[Tensor, Tensor]] | None = None
     value: Tensor | None = None
     gradient: Tensor | None = None
 
@@ -122,6 +125,9 @@ def _took(steps: Iterable[GradientStep]) -> bool:
         return False
     for step, value, gradient in zip(steps, values, gradients, strict=True):
         step.value, step.gradient = value.detach(), gradient
+        if step.price is not None:
+            price, slope = step.price()
+            step.value, step.gradient = step.value + price, gradient.add_(slope)
         step.executor.passes.forward += 1
         step.executor.passes.backward += 1
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.engine.primitives.regularizers import mix
 from napari_segxai.models.preprocessing.resample import resize
 
 if TYPE_CHECKING:
@@ -100,7 +102,8 @@ def baseline_image(
 def hide_behind(tensor: Tensor, baseline: Tensor) -> Hide:
     """Return what mixes the input with a fixed baseline."""
     shown = tensor.contiguous()  # mixing runs along rows; with channels last it takes ten times as long
-    return lambda masks: torch.lerp(baseline, shown, masks)
+    difference = cache(lambda: shown - baseline)
+    return lambda masks: mix(baseline, shown, masks, difference)
 
 
 def inpainted(tensor: Tensor, masks: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ def optimize(
     descent: Callable[[Tensor], Descent],
     after: Callable[[Tensor], None],
     note: str,
+    price: Callable[[], tuple[Tensor, Tensor]] | None = None,
     partial: Callable[[], Finding] | None = None,
     batcher: StepBatcher | None = None,
 ) -> Steps[Tensor]:
@@ -42,6 +43,8 @@ def optimize(
         parameter -> the rule by which it descends.
     after
         Called without gradient after every update, e.g. to clamp.
+    price
+        Returns a further term of the loss, and its gradient by `parameter`; see `penalties.py`.
     batcher
         Where several optimisations of one question meet; see `side_by_side`.
 
@@ -61,7 +64,7 @@ def optimize(
     batcher.members += 1
     try:
         for k in range(iterations):
-            step = GradientStep(question.executor, parameter, inputs, loss)
+            step = GradientStep(question.executor, parameter, inputs, loss, price)
             batcher.enter(step)
             while step.gradient is None:  # others still have to ask
                 yield question.step(f"{note} {k + 1} of {iterations}", partial)
