@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.primitives.regularizers import SizeAndVariation, mix
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation, mix, sum_of_ratios
 
 
 def plain(mask, size, variation, beta):
@@ -48,3 +48,15 @@ def test_mix(channels, wide, grid):
     torch.testing.assert_close(
         mix(baseline, image, torch.ones_like(mask), lambda: image - baseline), image.expand(2, -1, *grid)
     )
+
+
+def test_sum_of_ratios():
+    torch.manual_seed(0)
+    values = torch.rand(3, 7, dtype=torch.float64).requires_grad_()
+    rows, parts = torch.rand(3, 7, dtype=torch.float64), torch.rand(3, 4, dtype=torch.float64)
+    offsets = torch.rand(4, dtype=torch.float64) + 1
+    weights = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    sums = values @ rows.T @ parts + offsets
+    want = (weights * sums[:, :2] / sums[:, 2:]).sum()
+    torch.testing.assert_close(sum_of_ratios(values, rows, parts, offsets, weights), want)
+    assert torch.autograd.gradcheck(lambda v: sum_of_ratios(v, rows, parts, offsets, weights), values)

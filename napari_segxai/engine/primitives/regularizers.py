@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class SizeAndVariation:
@@ -49,6 +51,45 @@ class SizeAndVariation:
         value = torch.dot(self.gradient.view(-1), flat).div_(self.beta)
         value.add_(torch.dot(self.sign.view(-1), flat), alpha=self.price)
         return value, self.gradient.add_(self.sign, alpha=self.price)
+
+
+def sum_of_ratios(values: Tensor, rows: Tensor, parts: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum_j weights[j] * a_j / b_j`` for ``(a, b) = (values @ rows.T) @ parts + offsets``, differentiable once.
+
+    Parameters
+    ----------
+    values
+        (n, P); only they get a gradient.
+    rows
+        (k, P): the sums over P that all else is made of.
+    parts, offsets
+        (k, 2 J) and (2 J,): all a, then all b.
+    weights
+        (J,).
+
+    Returns
+    -------
+    Tensor
+        A scalar: the sum over n.
+    """
+    return _SumOfRatios.apply(values, rows, parts, offsets, weights)
+
+
+class _SumOfRatios(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, rows: Tensor, parts: Tensor, offsets: Tensor, weights: Tensor
+    ) -> Tensor:
+        above, below = torch.addmm(offsets, F.linear(values, rows), parts).chunk(2, 1)
+        ratios, slopes = above / below, weights / below
+        ctx.save_for_backward(torch.cat([slopes, slopes * -ratios], 1) @ parts.T, rows)
+        return (ratios @ weights).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        slopes, rows = ctx.saved_tensors
+        return (slopes * upstream) @ rows, None, None, None, None
 
 
 def mix(baseline: Tensor, image: Tensor, mask: Tensor, difference: Callable[[], Tensor]) -> Tensor:

@@ -40,7 +40,7 @@ from napari_segxai.engine.masking.morphology import ball, dilate
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb
-from napari_segxai.engine.primitives.regularizers import SizeAndVariation
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation, sum_of_ratios
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
@@ -254,8 +254,7 @@ class _Object:
         labels = [self.question.label] if self.complement else [self.question.label, 0]
         seen = [self.question.model.probability(logits, label).flatten(1) for label in labels]
         values = seen[0] if len(seen) == 1 else torch.cat(seen, 1)
-        above, below = torch.addmm(self.offsets, F.linear(values, self.rows), self.parts).chunk(2, 1)
-        return (above / below @ alphas).sum()
+        return sum_of_ratios(values, self.rows, self.parts, self.offsets, alphas)
 
 
 class _Dilation:
