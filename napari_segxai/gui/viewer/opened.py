@@ -51,7 +51,9 @@ def _of_explanation(folder: str) -> Iterator[LayerData]:
 def _of_flow(folder: str) -> Iterator[LayerData]:
     """Yield the image, the prediction, and the maps of the tiles that were saved; of none, those where labels emerge."""
     flow = load_flow(folder)
-    keys = [(label, layer) for label, layer, _ in open_folder(folder).record["tiles"]]
+    told, known = open_folder(folder).record.get("tiles"), list(flow.tiles)
+    keys = [tuple(one[:2]) for one in told if isinstance(one, list)] if isinstance(told, list) else []
+    keys = [key for key in keys if key in known]  # a record may name what is not there
     keys = keys or [(label, (flow.emergence(label) or flow.layers[-1]).name) for label in flow.labels]
     yield from image_layers(flow.image)
     for position, (label, layer) in enumerate(keys):
