@@ -80,7 +80,7 @@ PATHS: dict[str, Patches] = {
     "gradient steps in one batch": {EXECUTION + "batched_optimization.batch_size": one_image},
     "shared forward passes": {EXECUTION + "forward_cache.ForwardCache.forward": not_shared},
     "replay from a layer": {PRIMITIVES + "layer_replay._answered": lambda calls, own, frozen: []},
-    "is_label": {"napari_segxai.models.labelling.is_label": lambda logits, label: logits.argmax(1) == label},
+    "is_label": {"napari_segxai.models.labeling.is_label": lambda logits, label: logits.argmax(1) == label},
     "inputs channels last": {
         name + ".fast_layout": as_it_lies
         for name in (
