@@ -21,13 +21,8 @@ from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
-from napari_segxai.io.layer_data import (
-    WORLD,
-    image_from_layer,
-    index_to_world,
-    layer_from_image,
-    layers_from_image,
-)
+from napari_segxai.io.layer_data import WORLD, index_to_world, layer_from_image, layers_from_image
+from napari_segxai.io.layer_image import image_from_layer
 from napari_segxai.io.nifti.read import is_label_volume, read_nifti, write_nifti
 
 DATA = Path(nib.__file__).parent / "tests" / "data"

@@ -12,7 +12,8 @@ from PIL import Image as Picture
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
-from napari_segxai.io.layer_data import image_from_layer, layer_from_image
+from napari_segxai.io.layer_data import layer_from_image
+from napari_segxai.io.layer_image import image_from_layer
 
 GRAY = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
 COLOR = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)

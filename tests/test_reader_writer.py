@@ -16,7 +16,8 @@ from napari_segxai.datasets.resources import resource
 from napari_segxai.gui.manifest.reader import get_reader, read_volumes
 from napari_segxai.gui.manifest.writer import write_image, write_labels
 from napari_segxai.io import read_image
-from napari_segxai.io.layer_data import image_from_layer, layer_from_image, layer_metadata, layer_transform
+from napari_segxai.io.layer_data import layer_from_image, layer_metadata, layer_transform
+from napari_segxai.io.layer_image import image_from_layer
 
 SHAPE = (5, 6, 7)
 PLUGIN = "napari-segxai"

@@ -23,7 +23,8 @@ from napari_segxai.cli.app import app
 from napari_segxai.core.errors import UserError
 from napari_segxai.datasets.resources import resource
 from napari_segxai.io import saving
-from napari_segxai.io.saving import PLAN, RECORD, STAGE, check_folder, look, save_folder
+from napari_segxai.io.held import RECORD, STAGE, look
+from napari_segxai.io.saving import PLAN, check_folder, save_folder
 from napari_segxai.io.tables import write_csv
 
 TRIANGLE = str(resource("sample_data/images/triangle_1.png"))

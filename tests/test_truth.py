@@ -8,7 +8,8 @@ from networks import OBJECT, PATCH, LinearHead, card, planted_image, planted_mod
 
 import napari_segxai as sx
 from napari_segxai.core import orientation
-from napari_segxai.io.layer_data import image_from_layer, layers_from_image
+from napari_segxai.io.layer_data import layers_from_image
+from napari_segxai.io.layer_image import image_from_layer
 from napari_segxai.models.ground_truth import truth_labels, truth_of
 
 

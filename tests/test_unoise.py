@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.methods.perturbation.u_noise import NoiseNet, bilateral
+from napari_segxai.methods.noise_net import NoiseNet, bilateral
 from napari_segxai.methods.registry import NOMINAL, find_method
 
 TINY = {"steps": 4, "depth": 1, "channels": 2}

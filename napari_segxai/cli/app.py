@@ -264,7 +264,7 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Target, explain_all
     from napari_segxai import explain as one
-    from napari_segxai.analyses.explain.result import sure_files
+    from napari_segxai.analyses.explain.files import sure_files
     from napari_segxai.checks import run as checking
     from napari_segxai.io.names import file_names
     from napari_segxai.io.saving import check_folder, least_size

@@ -14,7 +14,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import SCHEMA
 from napari_segxai.io import ending, read_image
-from napari_segxai.io.saving import KINDS, RECORD, check_digests, look
+from napari_segxai.io.held import KINDS, RECORD, check_digests, look
 
 
 @dataclass(frozen=True)

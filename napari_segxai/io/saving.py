@@ -10,66 +10,27 @@ as it was. Files that no record lists belong to the user: they are neither remov
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.record import as_json
+from napari_segxai.io.held import RECORD, STAGE, Held, file_digest, is_file, is_inside, is_within, look
 
 try:
     import fcntl
 except ImportError:  # Windows; there two programs that save to one folder are not told of each other
     fcntl = None  # type: ignore[assignment]
 
-RECORD = "record.json"
-STAGE = ".segxai-saving"
-"""Hidden folder in which a save is made ready."""
 
 PLAN = "plan.json"
-LARGEST_RECORD = 1 << 26
-"""Bytes of a record that is read; ours have some thousands."""
-
-KINDS = {
-    "explanation": "an explanation",
-    "comparison": "a comparison",
-    "sweep": "a sweep",
-    "information flow": "an information flow",
-    "channel importance": "an importance of channels",
-}
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a folder holds.
-
-    Attributes
-    ----------
-    kind
-        What its record is of, a key of `KINDS`; "" without a record.
-    files
-        SHA-256 of the files that the record lists, by name in the folder; the record itself is not among them.
-    listed
-        Whether the record has a list: records of versions before 0.1.0 had none.
-    """
-
-    kind: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    listed: bool = True
-
-    @property
-    def words(self) -> str:
-        """What the folder holds, with its article."""
-        return KINDS.get(self.kind, "a result")
 
 
 def save_folder(
@@ -123,7 +84,7 @@ def save_folder(
 def complete(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Write the record of a folder that was just filled: it lists all files and their digests; returns their names."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = {name: _digest(folder / name) for name in names}
+    files = {name: file_digest(folder / name) for name in names}
     (folder / RECORD).write_text(as_json({**facts, "files": files}) + "\n", encoding="utf-8")
     return names
 
@@ -197,56 +158,6 @@ def check_file(path: str | Path) -> None:
             file.flush()
 
 
-def look(folder: str | Path) -> Held:
-    """Return what a folder holds.
-
-    Raises
-    ------
-    UserError
-        If its record.json is not one of ours, or lists what lies outside the folder.
-    """
-    path = Path(folder) / RECORD
-    if not os.path.lexists(path):
-        return Held()
-    strange = f"{path} is no record of this program; move it away or choose another folder."
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_RECORD:
-            raise UserError(strange)
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(strange) from None
-    if not isinstance(record, dict):
-        raise UserError(strange)
-    kind, files = record.get("kind", "explanation" if "method" in record else ""), record.get("files")
-    if kind not in KINDS:
-        raise UserError(strange)
-    if files is None:
-        return Held(kind, listed=False)
-    if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
-        raise UserError(f"{path} lists files that lie outside its folder; move it away.")
-    return Held(kind, files)
-
-
-def check_digests(folder: Path, held: Held) -> None:
-    """Refuse a folder whose files are not those that its record lists.
-
-    Raises
-    ------
-    UserError
-        If one is missing, or was changed.
-    """
-    root = folder.resolve()
-    for name, digest in held.files.items():
-        if not (_is_file(folder / name) and _is_within(root, name)):
-            raise UserError(f"{folder / name} is missing, though the record lists it; save the result anew.")
-        if _digest(folder / name) != digest:
-            raise UserError(
-                f"{folder / name} was changed since it was saved, so that its record does not hold any more; save the "
-                "result anew."
-            )
-
-
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Generator[Path]:
     """Give a path beside `path` to write to; only when all is written does it take the place of `path`.
@@ -273,15 +184,15 @@ def replacing(path: str | Path) -> Generator[Path]:
 
 def _write_plan(stage: Path, folder: Path, held: Held, names: Sequence[str]) -> None:
     """Say what goes and what comes, in one step."""
-    going = {name: _digest(folder / name) for name in names if _is_file(folder / name)}
+    going = {name: file_digest(folder / name) for name in names if is_file(folder / name)}
     root = folder.resolve()
     for name, digest in held.files.items():
-        there = name not in going and _is_file(folder / name) and _is_within(root, name)
+        there = name not in going and is_file(folder / name) and is_within(root, name)
         # a file that was changed since, and whose name is not needed, has become the user's
-        if there and _digest(folder / name) == digest:
+        if there and file_digest(folder / name) == digest:
             going[name] = digest
     if held.kind:
-        going[RECORD] = _digest(folder / RECORD)
+        going[RECORD] = file_digest(folder / RECORD)
     unfinished = stage / f"{PLAN}.part"
     unfinished.write_text(json.dumps({"going": going, "coming": list(names)}), encoding="utf-8")
     _sync(unfinished)
@@ -295,8 +206,8 @@ def _carry_out(folder: Path) -> None:
     plan = json.loads((stage / PLAN).read_text(encoding="utf-8"))
     going, coming = plan["going"], plan["coming"]
     for name in sorted(going, key=_order):
-        old, moved = folder / name, name in coming and not _is_file(stage / "new" / name)
-        if not moved and _is_file(old) and _digest(old) == going[name]:
+        old, moved = folder / name, name in coming and not is_file(stage / "new" / name)
+        if not moved and is_file(old) and file_digest(old) == going[name]:
             old.unlink()
     for parent in sorted({parent for name in going for parent in PurePosixPath(name).parents}, reverse=True):
         if parent.parts:
@@ -304,7 +215,7 @@ def _carry_out(folder: Path) -> None:
                 (folder / parent).rmdir()
     for name in sorted(coming, key=_order, reverse=True):
         source, target = stage / "new" / name, folder / name
-        if not _is_file(source):
+        if not is_file(source):
             continue
         if os.path.lexists(target):
             raise UserError(
@@ -322,7 +233,7 @@ def _recover(folder: Path) -> None:
     stage = folder / STAGE
     if stage.is_symlink() or not stage.is_dir():
         raise UserError(f"{stage} is in the way; move it away.")
-    if _is_file(stage / PLAN) and _is_ours(folder):
+    if is_file(stage / PLAN) and _is_ours(folder):
         _carry_out(folder)
     else:
         shutil.rmtree(stage, ignore_errors=True)
@@ -335,15 +246,10 @@ def _is_ours(folder: Path) -> bool:
         names = [*plan["going"], *plan["coming"]]
         going = all(isinstance(digest, str) for digest in plan["going"].values())
         root, new = folder.resolve(), Path(STAGE, "new")
-        inside = [_is_inside(n) and _is_within(root, n) and _is_within(root / new, n) for n in names]
+        inside = [is_inside(n) and is_within(root, n) and is_within(root / new, n) for n in names]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return False
     return going and all(inside)
-
-
-def _is_within(root: Path, name: str) -> bool:
-    """Tell whether no link on the way to a file leads out of its folder, whose own links are resolved."""
-    return (root / name).parent.resolve().is_relative_to(root)
 
 
 def _refuse_conflicts(folder: Path, held: Held, names: Sequence[str]) -> None:
@@ -353,13 +259,11 @@ def _refuse_conflicts(folder: Path, held: Held, names: Sequence[str]) -> None:
     root = folder.resolve()
     for name in names:
         path = folder / name
-        if (name == RECORD and held.kind) or (
-            name in held.files and _is_file(path) and _is_within(root, name)
-        ):
+        if (name == RECORD and held.kind) or (name in held.files and is_file(path) and is_within(root, name)):
             continue
         above = [folder / parent for parent in PurePosixPath(name).parents if parent.parts]
         blocked = [p for p in above if os.path.lexists(p) and not p.is_dir()]
-        if blocked or os.path.lexists(path) or not _is_within(root, name):
+        if blocked or os.path.lexists(path) or not is_within(root, name):
             there = (blocked[0] if blocked else path).relative_to(folder)
             which = (
                 "which its record does not list"
@@ -442,22 +346,6 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def _is_inside(name: str) -> bool:
-    """Tell whether a name that a record lists is a plain name in the folder, or in a folder of it."""
-    path = PurePosixPath(name)
-    plain = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (STAGE,)
-    return bool(path.parts) and plain and not set(name) & set("\\:\0")
 
 
 def _megabytes(count: int) -> str:

@@ -12,7 +12,8 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.paths import user_path
-from napari_segxai.methods.perturbation.u_noise import NAME, NoiseNet, Options, bilateral
+from napari_segxai.methods.noise_net import NoiseNet, bilateral
+from napari_segxai.methods.perturbation.u_noise import NAME, Options
 from napari_segxai.metrics.functional.noise import NoiseModel
 
 if TYPE_CHECKING:

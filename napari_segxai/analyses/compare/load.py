@@ -12,9 +12,9 @@ from napari_segxai.analyses.explain.load import read_explanation, read_predictio
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
+from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder
-from napari_segxai.io.saving import RECORD
 from napari_segxai.metrics.registry import Metric, all_metrics
 
 

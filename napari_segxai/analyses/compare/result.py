@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.compare.tables import curve_points, values
-from napari_segxai.analyses.explain.result import (
-    Explanation,
-    write_explanation,
-    write_on_grid,
-    write_prediction,
-)
+from napari_segxai.analyses.explain.files import write_on_grid, write_prediction
+from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
@@ -28,9 +24,10 @@ from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import Rows
 from napari_segxai.figures.compare import Drawn, DrawnMap, picture
 from napari_segxai.figures.planes import cut
+from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.io.names import file_names
-from napari_segxai.io.saving import RECORD, complete, replacing, save_folder
+from napari_segxai.io.saving import complete, replacing, save_folder
 from napari_segxai.io.tables import write_csv
 from napari_segxai.metrics.functional.chance import columns
 from napari_segxai.metrics.functional.ties import tied

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.result import Explanation, native_image
+from napari_segxai.analyses.explain.files import native_image
+from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_dtype

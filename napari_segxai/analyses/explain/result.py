@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,25 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.analyses.explain.files import OWN, native_image, write_on_grid, write_prediction
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.prediction import label_image, painted, where
 from napari_segxai.core.record import Record
 from napari_segxai.core.target import Target
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, SIGNED, UNSIGNED, stage_colors
-from napari_segxai.io import Kind, write_volume
+from napari_segxai.io import write_volume
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
 
 if TYPE_CHECKING:
-    from napari_segxai.models.card import ModelCard
-
-SURE = ("saliency.nii.gz", "prediction.nii.gz")
-"""Files that every explanation has, of labels that exclude each other."""
-
-OWN = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
-"""Files of every explanation; a method's own maps and masks get other names."""
+    pass
 
 
 @dataclass
@@ -318,15 +313,6 @@ def _by_label(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     return {"index": list(range(n)), **{key: list(values) for key, values in columns.items()}}
 
 
-def sure_files(card: ModelCard) -> Sequence[str]:
-    """Return the files that every explanation of a model has."""
-    if not card.overlapping:
-        return SURE
-    masks = file_names((("prediction", name) for name in card.labels[1:]), taken=OWN)
-    names = ["saliency", *masks.values(), *(["prediction"] if card.paint_order else [])]
-    return [f"{name}.nii.gz" for name in names]
-
-
 def save_explanation(
     explanation: Explanation,
     folder: Path,
@@ -392,62 +378,6 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     }
 
 
-def write_on_grid(
-    folder: Path, image: Image, description: str, name: str, array: np.ndarray, kind: Kind
-) -> None:
-    """Write an array on the grid of an image as .nii.gz, in 2D also as TIFF (maps) or PNG (labels).
-
-    Parameters
-    ----------
-    image
-        Without a time axis.
-    description
-        A line for file headers, which hold ASCII alone.
-    name
-        Of the file, without its ending.
-    """
-    endings = [".nii.gz"]
-    if image.spatial_dims == 2:
-        endings.append(".tif" if kind == "image" else ".png")
-    for ending in endings:
-        write_volume(folder / f"{name}{ending}", array, image, kind=kind, description=description)
-
-
-def write_prediction(
-    prediction: np.ndarray,
-    model: Mapping[str, Any],
-    files: Mapping[Any, str],
-    write: Callable[[str, np.ndarray, Kind], None],
-) -> str | dict[str, str]:
-    """Write a prediction: one label image, or, of labels that may overlap, a mask for every label, and one if they are painted.
-
-    Parameters
-    ----------
-    prediction
-        As `SegmentationModel.predict` returns it.
-    model
-        What a record says of the model.
-    files
-        Of labels that may overlap the file names, by ("prediction", label).
-    write
-        Writes an array by its name.
-
-    Returns
-    -------
-    str or dict
-        The name of the file, or of the file for every label; see `load.read_prediction`.
-    """
-    if not model["overlapping"]:
-        write("prediction", prediction, "labels")
-        return "prediction"
-    labels, order = model["labels"], model.get("paint_order")
-    if order is not None:
-        write("prediction", painted(prediction, [labels.index(name) for name in order]), "labels")
-    for mask, name in zip(prediction, labels[1:], strict=True):
-        write(files["prediction", name], mask.astype(np.uint8), "labels")
-    return {name: files["prediction", name] for name in labels[1:]}
-
-
 def describe(explanation: Explanation) -> str:
     """Return a line for file headers, which hold ASCII alone."""
     return f"napari-segxai {explanation.record.method} of {explanation.record.target['label']}"
@@ -459,15 +389,3 @@ def _write_native(explanation: Explanation, folder: Path) -> None:
     image = native_image(native, explanation.native_affine, explanation.image)
     path = folder / ("saliency_native.nii.gz" if native.ndim == 3 else "saliency_native.tif")
     write_volume(path, native, image, description=describe(explanation))
-
-
-def native_image(native: np.ndarray, affine: np.ndarray | None, explained: Image) -> Image:
-    """Return the grid of a map at the resolution of its network layer as an image."""
-    if native.ndim == 2:
-        return Image(native)
-    spacing = None
-    if affine is None:
-        zoom = np.divide(explained.spatial_shape, native.shape)
-        spacing = tuple(float(s * z) for s, z in zip(explained.spacing, zoom, strict=True))
-    told = {key: explained.header[key] for key in ("format", "units") if key in explained.header}
-    return Image(native, affine=affine, spacing=spacing, units=explained.units, header=told)

@@ -24,13 +24,8 @@ from napari_segxai.analyses.explain.assemble import (
     native_map,
     note_against,
 )
-from napari_segxai.analyses.explain.result import (
-    OWN,
-    Explanation,
-    write_explanation,
-    write_on_grid,
-    write_prediction,
-)
+from napari_segxai.analyses.explain.files import OWN, write_on_grid, write_prediction
+from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.tiles import Tile, best_position, extent, limit, upright
 from napari_segxai.core.image import Image

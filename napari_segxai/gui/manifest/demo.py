@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_segxai.analyses.explain.result import SURE, save_explanation
+from napari_segxai.analyses.explain.files import SURE
+from napari_segxai.analyses.explain.result import save_explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import check_folder
 

@@ -19,7 +19,7 @@ def write_labels(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
 
 
 def _write(path: str, data: Any, meta: Mapping[str, Any], kind: io.Kind) -> list[str]:
-    from napari_segxai.io.layer_data import image_from_layer
+    from napari_segxai.io.layer_image import image_from_layer
 
     image = image_from_layer(data, meta)
     # a result lies on the grid of the file, but what the file says about its intensities is not about it

@@ -12,7 +12,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.gui.viewer import caption, watching
 from napari_segxai.gui.viewer.shown import displayed_axes, indices_shown, meta_of
 from napari_segxai.gui.viewer.shown import frame_of as frame_of
-from napari_segxai.io.layer_data import axes_of, image_from_layer
+from napari_segxai.io.layer_image import axes_of, image_from_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

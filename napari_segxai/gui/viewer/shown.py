@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import MILLIMETRES, Image
 from napari_segxai.io.axes import WORDS, Axes, fitting_level
 from napari_segxai.io.joining import join_channels
-from napari_segxai.io.layer_data import axes_of, image_from_layer
+from napari_segxai.io.layer_image import axes_of, image_from_layer
 from napari_segxai.io.sizes import of_layer
 from napari_segxai.models.preprocessing.spatial import plane_of_card
 

@@ -16,7 +16,7 @@ from napari_segxai.gui.viewer.shown import Shown, joined, meta_of, shown, world_
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.io.axes import alternatives
 from napari_segxai.io.joining import join_channels, match_channels
-from napari_segxai.io.layer_data import file_geometry, readings_of
+from napari_segxai.io.layer_image import file_geometry, readings_of
 
 if TYPE_CHECKING:
     import napari.viewer

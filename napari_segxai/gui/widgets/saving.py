@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.io.saving import check_folder, look
+from napari_segxai.io.held import look
+from napari_segxai.io.saving import check_folder
 
 
 def may_write(parent: QWidget, run_bar: RunBar, folders: Mapping[Path, str]) -> bool | None:

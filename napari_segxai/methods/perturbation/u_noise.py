@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
@@ -43,6 +42,7 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.noise_net import NoiseNet, bilateral, deviation
 from napari_segxai.methods.registry import Size, explainer
 
 NAME = "u-noise"
@@ -50,8 +50,6 @@ LEVELS = 21
 """Thresholds at which the least noisy pixels alone are shown to the network, as in the authors' evaluation."""
 SLICES = 8
 """Slices of a volume that a 2D model is trained on, evenly spread."""
-RANGE = 0.1
-"""Deviation of the bilateral filter along the values of B."""
 
 
 @dataclass(frozen=True)
@@ -185,66 +183,6 @@ def u_noise(question: Question, options: Options) -> Steps[Finding]:
 # -- the noise network -------------------------------------------------------------------------------
 
 
-class NoiseNet(nn.Module):
-    """A small U-Net: image (N, channels, *grid) -> how much noise each pixel bears, before the sigmoid (N, 1, *grid).
-
-    Any grid will do: it is padded to a multiple of 2^depth and cropped again. Every image is brought to mean 0 and
-    deviation 1 first.
-    """
-
-    def __init__(self, dims: int, inputs: int, depth: int, channels: int):
-        super().__init__()
-        self.depth = depth
-        self.pool = {2: F.max_pool2d, 3: F.max_pool3d}[dims]
-        conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
-        widths = [channels * 2**k for k in range(depth + 1)]
-        pair = lambda a, b: nn.Sequential(  # noqa: E731
-            conv(a, b, 3, padding=1), nn.ReLU(), conv(b, b, 3, padding=1), nn.ReLU()
-        )
-        self.down = nn.ModuleList(pair(a, b) for a, b in itertools.pairwise([inputs, *widths]))
-        self.up = nn.ModuleList(pair(a + b, a) for a, b in itertools.pairwise(widths))
-        self.head = conv(channels, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, *grid) -> (N, 1, *grid)."""
-        grid, dims = x.shape[2:], tuple(range(2, x.ndim))
-        x = (x - x.mean(dims, keepdim=True)) / _deviation(x)
-        missing = [-n % 2**self.depth for n in grid]
-        if any(missing):
-            x = F.pad(x, [v for n in reversed(missing) for v in (0, n)], mode="replicate")
-        kept: list[Tensor] = []
-        for k, block in enumerate(self.down):
-            x = block(x if k == 0 else self.pool(x, 2))
-            kept.append(x)
-        for block, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
-            x = block(torch.cat([skip, F.interpolate(x, skip.shape[2:], mode="nearest")], 1))
-        return self.head(x)[(..., *(slice(n) for n in grid))]
-
-
-def _deviation(x: Tensor) -> Tensor:
-    return x.std(tuple(range(2, x.ndim)), keepdim=True, unbiased=False).clamp(min=1e-6)
-
-
-def bilateral(values: Tensor, width: float) -> Tensor:
-    """Smooth (N, 1, *grid) where neighbours are alike; the weights take no gradient.
-
-    Parameters
-    ----------
-    width
-        Standard deviation in cells; along the values it is 0.1.
-    """
-    radius, grid = math.ceil(1.5 * width), values.shape[2:]
-    padded = F.pad(values, [radius] * 2 * len(grid), mode="replicate")
-    fixed = values.detach()
-    total, weights = torch.zeros_like(values), torch.zeros_like(values)
-    for offset in itertools.product(range(2 * radius + 1), repeat=len(grid)):
-        near = padded[(..., *(slice(o, o + n) for o, n in zip(offset, grid, strict=True)))]
-        distance = sum((o - radius) ** 2 for o in offset)
-        weight = torch.exp(-distance / (2 * width**2) - (near.detach() - fixed).square() / (2 * RANGE**2))
-        total, weights = total + weight * near, weights + weight
-    return total / weights
-
-
 class _Training:
     """The noise network, its optimiser, and the file that they come from and go to."""
 
@@ -282,7 +220,7 @@ class _Training:
     def disturb(self, tensor: Tensor, noise: Tensor, drawn: Tensor) -> Tensor:
         """Add noise of the given amount."""
         low, high = self.options.noise_min, self.options.noise_max
-        return tensor + _deviation(tensor) * (noise * (high - low) + low) * drawn
+        return tensor + deviation(tensor) * (noise * (high - low) + low) * drawn
 
     def random(self, number: int) -> np.random.Generator:
         """Return the random numbers of a step: the same on every device, and in a resumed training."""
@@ -398,7 +336,7 @@ class Samples:
             axes = [axis for axis in range(2, x.ndim) if random.random() < 0.5]
             gain, shift = random.uniform(0.9, 1.1), random.uniform(-0.1, 0.1)
             mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)
-            out.append((mean + gain * (x - mean) + shift * _deviation(x)).flip(axes))
+            out.append((mean + gain * (x - mean) + shift * deviation(x)).flip(axes))
         changed = torch.cat(out)
         with torch.no_grad():
             return changed, self.question.drawn(self.question.forward(changed)).float()

@@ -1,0 +1,129 @@
+"""What a folder of results holds, as its record says it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from napari_segxai.core.errors import UserError
+
+RECORD = "record.json"
+
+
+STAGE = ".segxai-saving"
+"""Hidden folder in which a save is made ready."""
+
+
+LARGEST_RECORD = 1 << 26
+"""Bytes of a record that is read; ours have some thousands."""
+
+
+KINDS = {
+    "explanation": "an explanation",
+    "comparison": "a comparison",
+    "sweep": "a sweep",
+    "information flow": "an information flow",
+    "channel importance": "an importance of channels",
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    kind
+        What its record is of, a key of `KINDS`; "" without a record.
+    files
+        SHA-256 of the files that the record lists, by name in the folder; the record itself is not among them.
+    listed
+        Whether the record has a list: records of versions before 0.1.0 had none.
+    """
+
+    kind: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    listed: bool = True
+
+    @property
+    def words(self) -> str:
+        """What the folder holds, with its article."""
+        return KINDS.get(self.kind, "a result")
+
+
+def look(folder: str | Path) -> Held:
+    """Return what a folder holds.
+
+    Raises
+    ------
+    UserError
+        If its record.json is not one of ours, or lists what lies outside the folder.
+    """
+    path = Path(folder) / RECORD
+    if not os.path.lexists(path):
+        return Held()
+    strange = f"{path} is no record of this program; move it away or choose another folder."
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_RECORD:
+            raise UserError(strange)
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise UserError(strange) from None
+    if not isinstance(record, dict):
+        raise UserError(strange)
+    kind, files = record.get("kind", "explanation" if "method" in record else ""), record.get("files")
+    if kind not in KINDS:
+        raise UserError(strange)
+    if files is None:
+        return Held(kind, listed=False)
+    if not isinstance(files, dict) or not all(is_inside(name) for name in files):
+        raise UserError(f"{path} lists files that lie outside its folder; move it away.")
+    return Held(kind, files)
+
+
+def check_digests(folder: Path, held: Held) -> None:
+    """Refuse a folder whose files are not those that its record lists.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or was changed.
+    """
+    root = folder.resolve()
+    for name, digest in held.files.items():
+        if not (is_file(folder / name) and is_within(root, name)):
+            raise UserError(f"{folder / name} is missing, though the record lists it; save the result anew.")
+        if file_digest(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} was changed since it was saved, so that its record does not hold any more; save the "
+                "result anew."
+            )
+
+
+def is_within(root: Path, name: str) -> bool:
+    """Tell whether no link on the way to a file leads out of its folder, whose own links are resolved."""
+    return (root / name).parent.resolve().is_relative_to(root)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is a file itself, and no link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a name that a record lists is a plain name in the folder, or in a folder of it."""
+    path = PurePosixPath(name)
+    plain = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (STAGE,)
+    return bool(path.parts) and plain and not set(name) & set("\\:\0")
