@@ -6,7 +6,7 @@ MONAI get the batch size with which a bare forward pass is quickest per image; t
 RISE and MiSuRe were published. Passes are counted on the networks of both sides, in a run that is not timed, and the maps
 of both sides are correlated; those of Kernel SHAP rest on other random samples. Ours may run in bfloat16 where
 the device has it and the method allows it, and the table says so; `--precision float32` forbids it. Two of our passes are those
-that make the quick twin of the network.
+that make the fused network of the network.
 
     python benchmarks/against_peers.py [--only occlusion] [--repeats 5] [--out benchmarks/results/input_space_cpu.md]
 

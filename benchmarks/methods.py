@@ -4,7 +4,7 @@ A method is asked for about 64 passes (128 where its presets allow no fewer). It
 finding; the bare passes, as many as it counted, do nothing but run the network as the user gave it, forward passes and
 pairs of a forward and a backward pass each at the batch size that is quickest for them (one image where a method has to
 wait for every gradient). Both sides run in turn, in one
-run on one device. A ratio below 1 comes from a network made quicker (see `engine/quick.py`) or from bfloat16.
+run on one device. A ratio below 1 comes from a network made quicker (see `models/inference/fused.py`) or from bfloat16.
 
 Not here: methods that run from a network layer on (benchmarks/cams.py), and U-Noise, whose time is that of training its
 own network.

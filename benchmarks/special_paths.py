@@ -167,7 +167,7 @@ def measure(
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
     def run(patches: Patches, fused: list[Any]) -> float:
-        model._quick = fused.pop() if fused else None
+        model._fused = fused.pop() if fused else None
         with ExitStack() as stack:
             for name, new in (
                 {MANY_PASSES: 2} | patches
@@ -179,7 +179,7 @@ def measure(
             else:
                 sx.explain(model, image, label, case.method, device="cpu", **params)
             spent = clock() - start
-        fused.append(model._quick)
+        fused.append(model._fused)
         return spent
 
     for name, off, both in variants(case, volume):

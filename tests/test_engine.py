@@ -159,7 +159,7 @@ def test_running_out_of_memory_halves_the_batch_and_keeps_the_work():
         rtol=1e-4,
         atol=1e-6,
     )
-    # The dry run twice and with two images at once, the list of layers, the prediction; the quick twin, and what it is
+    # The dry run twice and with two images at once, the list of layers, the prediction; the fused network, and what it is
     # compared with.
     assert sum(n for n in network.batches if n <= 3) == 100 + 8
 

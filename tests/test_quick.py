@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import napari_segxai as sx
 from napari_segxai.analyses.explain import run as explain_run
 from napari_segxai.datasets.resources import resource
-from napari_segxai.models.inference.fused import SMALL, quick_twin, state
+from napari_segxai.models.inference.fused import SMALL, Changes, fuse, state
 
 KINDS = {
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
@@ -62,7 +62,7 @@ def _no_gradients_of_weights():
 
 
 def twin_of(module: nn.Module, x: Tensor) -> tuple[nn.Module, str] | None:
-    return quick_twin(module.eval(), lambda one: one(x))
+    return fuse(module.eval(), lambda one: one(x))
 
 
 def assert_same(module: nn.Module, twin: nn.Module, x: Tensor) -> None:
@@ -83,7 +83,7 @@ def assert_same(module: nn.Module, twin: nn.Module, x: Tensor) -> None:
 def test_a_twin_computes_the_same(ndim, images, batch_norm):
     module, x = Normalized(ndim, **batch_norm), torch.randn(images, 1, *(12,) * ndim)
     twin, changes = twin_of(module, x)
-    assert changes.startswith("4 batch normalisations folded, kernels channels last")
+    assert (changes.folded, changes.channels_last) == (4, True)
     assert not any(isinstance(one, KINDS[ndim][2]) for one in twin.modules())
     assert_same(module, twin, x)
     assert_same(module, twin, torch.randn(2, 1, *(16,) * ndim))
@@ -101,7 +101,7 @@ def test_a_3d_convolution_of_one_image_in_two_groups_is_the_same(given, side):
     module, x = nn.Sequential(conv, nn.ReLU(), nn.Conv3d(6, 3, 1)), torch.randn(1, 8, side, side, 6)
     assert (x[0, :, :, :, 0].numel() > SMALL) == (side == 64)
     twin, changes = twin_of(module, x)
-    assert changes == "kernels channels last, 3D convolutions of one image in two groups"
+    assert changes == Changes(channels_last=True, grouped=True)
     seen: list[int] = []
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         twin(x)
@@ -116,7 +116,7 @@ def test_instance_normalisation_keeps_channels_first():
     module = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.InstanceNorm3d(4), nn.Conv3d(4, 2, 1))
     x = torch.randn(1, 2, 8, 8, 8)
     twin, changes = twin_of(module, x)
-    assert changes == "3D convolutions of one image in two groups"
+    assert changes == Changes(grouped=True)
     assert all(value is module.state_dict(keep_vars=True)[name] for name, value in twin.named_parameters())
     assert twin(x).is_contiguous()
     assert_same(module, twin, x)
@@ -153,7 +153,7 @@ class Skipping(nn.Module):
 def test_nothing_is_folded_that_is_used_elsewhere(how):
     module, x = Skipping(how), torch.randn(1, 1, 16, 16)
     twin, changes = twin_of(module, x)
-    assert changes == "kernels channels last"
+    assert changes == Changes(channels_last=True)
     assert_same(module, twin, x)
 
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_folded_is_left(make):
     channels = next(p.shape[0] for p in module.parameters()) if make is grouped_transposed else 1
     x = torch.randn(1, channels, 8, 8)
     twin, changes = twin_of(module, x)
-    assert "folded" not in changes
+    assert not changes.folded
     assert_same(module, twin, x)
 
 
@@ -213,8 +213,8 @@ def test_a_training_normalisation_is_left():
     module.blocks[1].train()
     copied = copy.deepcopy(module)
     x = torch.randn(2, 1, 8, 8)
-    twin, changes = quick_twin(module, lambda one: one(x))
-    assert changes.startswith("3 batch")
+    twin, changes = fuse(module, lambda one: one(x))
+    assert changes.folded == 3
     torch.testing.assert_close(twin(x), copied(x), rtol=1e-4, atol=1e-4)
 
 
@@ -231,7 +231,7 @@ def test_the_network_is_neither_changed_nor_copied_where_that_is_not_needed():
     assert isinstance(twin.blocks[1], nn.Identity)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
     both = nn.ModuleList([module, linear]).eval()
-    pair, _ = quick_twin(both, lambda one: one[1](one[0](x[..., :6, :6])[:, :1]))
+    pair, _ = fuse(both, lambda one: one[1](one[0](x[..., :6, :6])[:, :1]))
     assert pair[1][1].weight is linear[1].weight
 
 
@@ -317,12 +317,12 @@ def test_weights_that_change_are_noticed(monkeypatch):
     def ask(quick=True, model=model):
         return explained(model, image, target, "integrated-gradients", monkeypatch, quick=quick).map
 
-    first, twin = ask(), model._quick
+    first, twin = ask(), model._fused
     assert ask() is not first
-    assert model._quick is twin
+    assert model._fused is twin
     module.blocks[0].weight.mul_(-1)
     changed = ask()
-    assert model._quick is not twin
+    assert model._fused is not twin
     assert not np.allclose(changed, first, rtol=1e-2)
     np.testing.assert_allclose(changed, ask(quick=False), rtol=1e-3, atol=1e-4 * np.abs(changed).max())
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
@@ -370,11 +370,11 @@ def test_methods_that_look_at_layers_see_those_of_the_network(method, params, mo
         model, image, sx.Target("object", region="image"), method, monkeypatch, quick=True, **params
     )
     assert "network" not in found.record.engine
-    assert model._quick is None
+    assert model._fused is None
 
 
 def test_a_torchscript_model_has_no_twin():
     script = torch.jit.trace(Normalized().eval(), torch.randn(1, 1, 16, 16))
     model = sx.load_model(script, card=card(grid={"multiple": 2}))
     with model.in_use("cpu"):
-        assert model.quick(torch.randn(1, 1, 16, 16)) is model
+        assert model.fused(torch.randn(1, 1, 16, 16)) is model

@@ -19,7 +19,7 @@ from torch.nn.utils import prune
 import napari_segxai as sx
 from napari_segxai.checks import run as checking
 from napari_segxai.checks.noised_image import noised
-from napari_segxai.checks.randomize_weights import Twin, layers_of
+from napari_segxai.checks.randomize_weights import RandomizedCopy, layers_of
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.progress import Passes
@@ -142,22 +142,22 @@ def test_the_cascade_goes_from_the_output_to_the_input_and_every_layer_is_tried_
 
 def test_one_layer_becomes_random_and_no_other_and_back_bit_for_bit():
     model = deep_model()
-    before, twin = state(model.module), Twin(model, CPU)
+    before, copied = state(model.module), RandomizedCopy(model, CPU)
     for name in layers_of(model):
-        twin.randomize([name], seed=1)
-        now = state(twin.model.module)
+        copied.randomize([name], seed=1)
+        now = state(copied.model.module)
         changed = {key.rpartition(".")[0] for key in before if now[key] != before[key]}
         assert changed == {name}
-        twin.restore()
-        assert state(twin.model.module) == before
+        copied.restore()
+        assert state(copied.model.module) == before
     assert state(model.module) == before
-    twin.randomize(["head"], 1)
-    one = state(twin.model.module)
-    twin.randomize(["head"], 2)
-    assert state(twin.model.module) != one
-    twin.restore()
-    twin.randomize(["head"], 1)
-    assert state(twin.model.module) == one
+    copied.randomize(["head"], 1)
+    one = state(copied.model.module)
+    copied.randomize(["head"], 2)
+    assert state(copied.model.module) != one
+    copied.restore()
+    copied.randomize(["head"], 1)
+    assert state(copied.model.module) == one
 
 
 def test_weights_without_a_reset_of_their_own_keep_their_moments():
@@ -170,9 +170,9 @@ def test_weights_without_a_reset_of_their_own_keep_their_moments():
             return torch.cat([x, self.weight.mean() - x], 1)
 
     model = sx.load_model(Own(), card=card())
-    twin = Twin(model, CPU)
-    twin.randomize([""], 0)
-    now = twin.model.module.weight
+    copied = RandomizedCopy(model, CPU)
+    copied.randomize([""], 0)
+    now = copied.model.module.weight
     assert not torch.equal(now, model.module.weight)
     assert now.mean().item() == pytest.approx(3, abs=0.1)
     assert now.std().item() == pytest.approx(0.5, abs=0.05)
@@ -276,16 +276,16 @@ def test_random_weights_reach_what_is_computed_with(name):
     net = conv_net(NORMS[name])
     model, image = sx.load_model(net, card=card()), planted_image()
     net(torch.rand(1, 1, 32, 32))  # hooks leave weights with a history behind
-    twin = Twin(model, CPU)
+    copied = RandomizedCopy(model, CPU)
     trained = net[2].weight.detach().clone()
-    twin.randomize(layers_of(model), 1)
-    twin.model.module(torch.rand(1, 1, 32, 32))
-    random = twin.model.module[2].weight.detach()
+    copied.randomize(layers_of(model), 1)
+    copied.model.module(torch.rand(1, 1, 32, 32))
+    random = copied.model.module[2].weight.detach()
     assert abs(np.corrcoef(trained.flatten(), random.flatten())[0, 1]) < 0.5
     assert random.abs().max() < 30 * trained.abs().max()
-    twin.restore()
-    twin.model.module(torch.rand(1, 1, 32, 32))
-    torch.testing.assert_close(twin.model.module[2].weight.detach(), trained, rtol=0, atol=1e-6)
+    copied.restore()
+    copied.model.module(torch.rand(1, 1, 32, 32))
+    torch.testing.assert_close(copied.model.module[2].weight.detach(), trained, rtol=0, atol=1e-6)
     found = sx.explain(model, image, whole(), "input-x-gradient")
     [verdict] = sx.check(found, model, checks={"randomized-network": {"layers": 1, "networks": 1}})
     assert verdict.passed is not None

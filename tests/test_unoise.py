@@ -136,7 +136,7 @@ def test_an_exception_keeps_the_weights_too(tmp_path):
 
     def forward(x):
         calls.append(len(x))
-        if len(calls) == 8:  # the first two try the quick twin
+        if len(calls) == 8:  # the first two try the fused network
             raise RuntimeError("boom")
         return original(x)
 

@@ -37,7 +37,7 @@ class NotCopied(Exception):
     """The network cannot be copied; the message says why."""
 
 
-class Twin:
+class RandomizedCopy:
     """A copy of a model that can be made random.
 
     Parameters

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_segxai.checks.context import CheckContext, PassCounter
-from napari_segxai.checks.randomize_weights import NotCopied, Twin, layers_of
+from napari_segxai.checks.randomize_weights import NotCopied, RandomizedCopy, layers_of
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.correlation import rank_correlation
@@ -76,16 +76,16 @@ def randomized_network(context: CheckContext, options: Options, counter: PassCou
     if problem:
         return Verdict(None, None, options.threshold, problem)
     try:
-        twin = Twin(context.model, context.job.device)
+        copied = RandomizedCopy(context.model, context.job.device)
     except NotCopied as reason:
         why = f"The network cannot be copied to make its weights random ({reason})."
         return Verdict(None, None, options.threshold, why)
     seed, every = context.job.seed, [name for group in groups for name in group]
-    twin.randomize(every, seed)
-    kept = twin.kept()
+    copied.randomize(every, seed)
+    kept = copied.kept()
     yield counter.step("do the random weights count?")
     with context.question(counter) as question:
-        same, unreached = twin.stays(question)
+        same, unreached = copied.stays(question)
         logits = question.logits
     if same:
         why = (
@@ -93,30 +93,30 @@ def randomized_network(context: CheckContext, options: Options, counter: PassCou
             "kept elsewhere."
         )
         return Verdict(None, None, options.threshold, why)
-    control = yield from _control(context, twin.constant(logits), counter)
-    twin.restore()
+    control = yield from _control(context, copied.constant(logits), counter)
+    copied.restore()
     details: dict[str, float] = {}
     empty = 0
 
     def compare(note: str) -> Steps[float | None]:
         nonlocal empty
-        found = yield from context.ask(context.again(model=twin.model, seed=seed + 1), counter, note)
+        found = yield from context.ask(context.again(model=copied.model, seed=seed + 1), counter, note)
         value = partial_correlation(context.map, context.view(found.map), control)
         empty += value is None
         details[note] = 0.0 if value is None else value
         return value
 
     for group in groups:
-        twin.randomize(group, seed)
+        copied.randomize(group, seed)
         last = yield from compare(f"cascading: {_name(group)}")
     values = [last]
     for number in range(1, options.networks):
-        twin.restore()
-        twin.randomize(every, seed + number)
+        copied.restore()
+        copied.randomize(every, seed + number)
         values.append((yield from compare(f"all random, network {number + 1}")))
     for group in groups:
-        twin.restore()
-        twin.randomize(group, seed)
+        copied.restore()
+        copied.randomize(group, seed)
         yield from compare(f"alone: {_name(group)}")
     details["maps without any order"] = empty
     alone = 0.0 if control is None else abs(rank_correlation(context.map, control) or 0.0)

@@ -20,7 +20,7 @@ from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.inference.fused import quick_twin, state
+from napari_segxai.models.inference.fused import Changes, fuse, state
 from napari_segxai.models.inference.memory import is_out_of_memory
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
@@ -87,10 +87,10 @@ class Network:
         self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
-        self.original: Self | None = None  # that of which this is a quick twin
+        self.original: Self | None = None  # that of which this is the fused network
         self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
-        self.changes = ""  # what is different in a quick twin; see `quick`
-        self._quick: tuple[tuple[Any, ...], Self | None] | None = None
+        self.changes = Changes()  # what is different in a fused network; see `fused`
+        self._fused: tuple[tuple[Any, ...], Self | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
 
     def __repr__(self) -> str:
@@ -308,7 +308,7 @@ class Network:
             for parameter in trainable:
                 parameter.requires_grad_(True)
 
-    def quick(self, tensor: Tensor) -> Self:
+    def fused(self, tensor: Tensor) -> Self:
         """Return a model that computes the same logits in less time, where there is one, else this one.
 
         It lasts as long as this one is in use, and its network layers are not those of this one. It is made at the
@@ -322,14 +322,14 @@ class Network:
         if not self.has_layers:
             return self
         key = state(self.module)
-        if self._quick is None or self._quick[0] != key:
+        if self._fused is None or self._fused[0] != key:
             with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied
-                found = quick_twin(self.module, lambda module: self._with(module, "").network_output(tensor))
-            self._quick = key, None if found is None else self._with(*found)
-        return self._quick[1] or self
+                found = fuse(self.module, lambda module: self._with(module, Changes()).network_output(tensor))
+            self._fused = key, None if found is None else self._with(*found)
+        return self._fused[1] or self
 
-    def _with(self, module: nn.Module, changes: str) -> Self:
+    def _with(self, module: nn.Module, changes: Changes) -> Self:
         other = copy.copy(self)
         other.module, other.changes, other.original = module, changes, self.original or self
         return other

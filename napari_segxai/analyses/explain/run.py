@@ -27,7 +27,7 @@ from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.prepared import Prepared
 
 MANY_PASSES = 32
-"""Forward passes from which on a quicker twin of the network is worth making."""
+"""Forward passes from which on a fused network is worth making."""
 
 
 def explanation_steps(plan: ExplanationPlan) -> Steps[Explanation]:
@@ -150,7 +150,7 @@ def question_of(
     ):  # a lazy image was not asked in `make`
         check_baseline(getattr(one, "baseline", "zero"), model, plan.image)
     if planned.cost >= MANY_PASSES and not plan.method.looks_inside(plan.options):
-        model = model.quick(prepared.tensor.to(plan.device))
+        model = model.fused(prepared.tensor.to(plan.device))
     question = Question(
         model,
         plan.image,
@@ -164,7 +164,7 @@ def question_of(
         batcher=batcher,
     )
     if model.changes:
-        question.executor.notes["network"] = model.changes
+        question.executor.notes["network"] = str(model.changes)
     inside = plan.method.looks_inside(plan.options)
     for name in plan.method.layer_parameters if inside else ():  # what "bottleneck" stands for, and why
         layer = plan.model.find_layer(getattr(plan.options, name))

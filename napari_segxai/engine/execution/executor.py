@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_segxai.core.progress import Passes
 from napari_segxai.engine.execution.forward_cache import ForwardCache
-from napari_segxai.models.inference.fused import KERNELS, fast_layout
+from napari_segxai.models.inference.fused import fast_layout
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
@@ -69,7 +69,7 @@ class Executor:
 
     def run(self, tensor: Tensor) -> Tensor:
         """`forward`, for passes that are counted elsewhere."""
-        laid = tensor if KERNELS in self.network.changes else fast_layout(tensor)
+        laid = tensor if self.network.changes.channels_last else fast_layout(tensor)
         if tensor.shape[1:] != self.input.shape[1:]:
             return self.network.logits(laid)
         with self.network.refusing_sizes(self.input):

@@ -1,4 +1,4 @@
-"""A twin of a network that computes the same in less time, for methods that need many passes.
+"""A fused network, which computes the same in less time, for methods that need many passes.
 
 Batch normalisation is folded into the convolution before it, kernels lie in memory as convolutions read them fastest, and
 3D convolutions of a single image are put so that torch takes its fast path (docs/performance.md says what each of them
@@ -12,6 +12,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -30,9 +31,6 @@ INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 CHANNELS_LAST = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
-KERNELS = "kernels channels last"
-"""Convolutions with such kernels return maps that are channels last, however their input lies."""
-
 TOLERANCE = 1e-2
 """Largest difference of the outputs, relative to the largest output: that of a GPU's TensorFloat-32 lies well below."""
 
@@ -41,15 +39,43 @@ SMALL = 20480
 slow way of its own: measured, up to 8 times slower than oneDNN. Of a single channel it is not slower."""
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is different in a fused network.
+
+    Attributes
+    ----------
+    folded
+        Number of batch normalisations that were folded into convolutions.
+    channels_last
+        Whether kernels are channels last: such convolutions return maps that are channels last, however their input lies.
+    grouped
+        Whether 3D convolutions of a single image are computed in two groups.
+    """
+
+    folded: int = 0
+    channels_last: bool = False
+    grouped: bool = False
+
+    def __bool__(self) -> bool:
+        return self != Changes()
+
+    def __str__(self) -> str:
+        said = [f"{self.folded} batch normalisations folded"] if self.folded else []
+        said += ["kernels channels last"] if self.channels_last else []
+        said += ["3D convolutions of one image in two groups"] if self.grouped else []
+        return ", ".join(said)
+
+
 def fast_layout(tensor: Tensor) -> Tensor:
     """Return an input in the memory layout in which convolutions are fastest: channels last in 2D."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[nn.Module, str] | None:
-    """Return a twin and what is different in it, in words; None where there is nothing to gain.
+def fuse(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[nn.Module, Changes] | None:
+    """Return a fused copy of a network and what is different in it; None where there is nothing to gain.
 
-    The twin shares every parameter and buffer that stays as it is. It is tried on one input before it is used.
+    The copy shares every parameter and buffer that stays as it is. It is tried on one input before it is used.
 
     Parameters
     ----------
@@ -62,16 +88,16 @@ def quick_twin(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[n
         return None
     pairs, wanted = _pairs(module, run)
     try:
-        twin, changes = _twin(module, pairs)
+        fused, changes = _fused(module, pairs)
         if not changes:
             return None
-        found = run(twin)
+        found = run(fused)
     except Exception as error:  # a network may hold anything, also what no copy can
         if is_out_of_memory(error):
             raise
         return None
     alike = found.shape == wanted.shape and (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
-    return (twin, changes) if alike else None
+    return (fused, changes) if alike else None
 
 
 def state(module: nn.Module) -> tuple[Any, ...]:
@@ -180,11 +206,11 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
     return once, out
 
 
-def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, str]:
-    twin = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
+def _fused(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, Changes]:
+    fused = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
     for convolution, normalization in pairs:
-        before: Any = find_module(twin, convolution)
-        after: Any = find_module(twin, normalization)
+        before: Any = find_module(fused, convolution)
+        after: Any = find_module(fused, normalization)
         weight, bias = fuse_conv_bn_weights(
             before.weight,
             before.bias,
@@ -197,9 +223,9 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
         )
         before.weight, before.bias = _frozen(weight), _frozen(bias)
         parent, _, last = normalization.rpartition(".")
-        (find_module(twin, parent) if parent else twin)._modules[last] = nn.Identity()
-    changes = [f"{len(pairs)} batch normalisations folded"] if pairs else []
-    modules = [one for _, one in named_modules(twin)]
+        (find_module(fused, parent) if parent else fused)._modules[last] = nn.Identity()
+    turned = grouped = False
+    modules = [one for _, one in named_modules(fused)]
     if not any(isinstance(one, INSTANCE) for one in modules):  # which copies what is not channels first
         turned = [
             (one, memory_format)
@@ -209,13 +235,12 @@ def _twin(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, s
         ]
         for one, memory_format in turned:
             one.weight = _frozen(one.weight.contiguous(memory_format=memory_format))
-        changes += [KERNELS] if turned else []
     divided = [one for one in modules if type(one) is nn.Conv3d and _divides(one)]
     for one in divided:
         one.__class__ = _Convolution3d
     if divided:
-        changes.append("3D convolutions of one image in two groups")
-    return twin, ", ".join(changes)
+        grouped = True
+    return fused, Changes(len(pairs), bool(turned), grouped)
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:
