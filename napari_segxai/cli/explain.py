@@ -1,0 +1,179 @@
+"""The command `explain`, and reading `--check`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_segxai.cli.common import (
+    AsJson,
+    Axes,
+    Axis,
+    Card,
+    Device,
+    Frame,
+    Images,
+    Level,
+    Model,
+    Overwrite,
+    Reduction,
+    Region,
+    Score,
+    Seed,
+    Slice,
+    Trust,
+    as_far_as_it_came,
+    each_once,
+    end_as_stopped,
+    load,
+    read_frame,
+    read_parameters,
+    read_region_option,
+    save,
+)
+from napari_segxai.core.errors import UserError, plain
+
+if TYPE_CHECKING:
+    from napari_segxai.analyses.explain.result import Explanation
+
+
+def explain(
+    image: Images,
+    model: Model,
+    label: Annotated[
+        list[str], typer.Option("--label", help="Which label to explain, by name; several get a folder each.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")] = "misure",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME."),
+    ] = None,
+    region: Region = None,
+    score: Score = "logit",
+    reduction: Reduction = "mean",
+    slice: Slice = None,
+    axis: Axis = None,
+    frame: Frame = None,
+    axes: Axes = None,
+    level: Level = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto: bfloat16 where that ranks alike; or float32.")
+    ] = "auto",
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Trust check to run on the result, or all; repeatable. See `napari-segxai checks`.",
+        ),
+    ] = None,
+    card: Card = None,
+    trust: Trust = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Explain why a network drew a label, and write maps, masks and the record."""
+    from napari_segxai import Target, explain_all
+    from napari_segxai import explain as one
+    from napari_segxai.analyses.explain.files import sure_files
+    from napari_segxai.checks import run as checking
+    from napari_segxai.io.names import file_names
+    from napari_segxai.io.saving import check_folder, least_size
+
+    wanted = read_checks(check)  # raises for unknown names before the work
+    network = load(model, card, trust)
+    asked = [network.labels[network.label_index(name)] for name in label]
+    files = file_names(network.labels)
+    each_once(asked, "--label")
+    folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
+    for folder in folders:
+        check_folder(folder, overwrite=overwrite, names=sure_files(network.card))
+    volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
+    check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
+    chosen = read_region_option(region, volume)
+    targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
+    bar = True if sys.stderr.isatty() else None
+    parameters = read_parameters(param, of=[one, explain_all])
+    found, stopped = as_far_as_it_came(
+        lambda: explain_all(
+            network,
+            volume,
+            targets,
+            method,
+            seed=seed,
+            device=device,
+            slice=slice,
+            precision=precision,
+            progress=bar,
+            **parameters,
+        )
+    )
+    failed: BaseException | None = None
+    for explanation, target, folder in zip(found, targets, folders, strict=True):
+        if wanted and not stopped and failed is None:
+            try:
+                checking.check(explanation, network, target, wanted, progress=bar)
+            except (Exception, KeyboardInterrupt) as error:  # what was explained is written all the same
+                failed = error
+        _report(explanation, save(explanation, folder, overwrite=overwrite), as_json)
+    if failed is not None:
+        raise failed
+    end_as_stopped(stopped)
+
+
+def _report(explanation: Explanation, written: list[Path], as_json: bool) -> None:
+    from napari_segxai.checks.registry import describe
+    from napari_segxai.core.progress import Passes
+
+    record = explanation.record
+    if as_json:
+        print(record.as_json())
+    else:
+        for path in written:
+            print(path)
+        print(
+            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {Passes(**record.passes)}, on "
+            f"{record.device}"
+        )
+        for name, value in record.results.items():
+            if value is None:  # not known, such as the error that too few samples leave
+                continue
+            print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        evidence = explanation.evidence()
+        for line in ([evidence] if evidence else []) + describe(record.trust):
+            print(f"  {line}")
+    for warning in record.warnings:
+        print(f"note: {plain(warning)}", file=sys.stderr)
+
+
+def read_checks(texts: Sequence[str] | None) -> dict[str, dict[str, Any]] | None:
+    """Read NAME or NAME:PARAMETER=VALUE, checked; of a check that is named twice the parameters come together.
+
+    Raises
+    ------
+    UserError
+        If it is neither, or there is no such check or parameter.
+    """
+    from napari_segxai.analyses.compare.plan import read_method
+    from napari_segxai.checks import run as checking
+
+    if not texts:
+        return None
+    wanted: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        try:
+            name, parameters = read_method(text)
+        except UserError:
+            raise UserError(
+                f"--check {text!r}: write its parameters as in other-seed:seeds=3:threshold=0.9."
+            ) from None
+        wanted.setdefault(name, {}).update(parameters)
+    checking.choose(wanted)
+    return wanted
