@@ -508,7 +508,7 @@ PROVENANCE = """\
 # Where the sample data come from
 
 `scripts/build_samples.py` rebuilds every file from the packages named here and wrote this page;
-`tests/test_samples.py` checks it. Files that say "unchanged" are byte-identical to their source; all others
+`tests/models/test_samples.py` checks it. Files that say "unchanged" are byte-identical to their source; all others
 were changed as said. Copyright notices: the Insight Toolkit, Copyright 1999-2019 Insight Software Consortium,
 Copyright 2020 NumFOCUS; MediaPipe, Copyright The MediaPipe Authors; deepbet, Fashion-MNIST, nilearn and the
 ICBM 152 template as in `LICENSES/`.

@@ -1,0 +1,203 @@
+"""The engine: memory, cancelling, and leaving the model as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import LinearHead, card, planted_image, planted_model
+from helpers.states import METHODS, SMALL, Mixed, assert_same_state, state_of
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.core.progress import Passes
+from napari_segxai.engine.primitives import perturb
+from napari_segxai.methods.registry import NOMINAL, find_method
+from napari_segxai.models.introspection.modules import first_tensor, replace_first_tensor
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_is_left_as_it_was(method):
+    module = Mixed()
+    model = sx.load_model(module, card=card())
+    before = state_of(module)
+    assert sx.explain(model, planted_image(), "object", method, **SMALL.get(method, {})).map.any()
+    assert_same_state(before, state_of(module))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_is_left_as_it_was_after_an_exception(method):
+    module = Mixed()
+    model = sx.load_model(module, card=card())
+    model.layers_for(model.example())
+    before = state_of(module)
+    found = find_method(method)
+    passes = found.passes(found.make_options(SMALL.get(method, {})), NOMINAL).forward
+    module.tally.fail_at = module.tally.calls + min(passes, 2)
+    with pytest.raises(RuntimeError, match="boom"):
+        sx.explain(model, planted_image(), "object", method, **SMALL.get(method, {}))
+    assert_same_state(before, state_of(module))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_closing_stops_before_the_next_pass_and_restores(method):
+    module = Mixed()
+    model = sx.load_model(module, card=card())
+    before = state_of(module)
+    job = sx.explain_steps(model, planted_image(), "object", method, **SMALL.get(method, {}))
+    step = next(job)
+    calls = module.tally.calls
+    assert 0 < step.done <= step.total
+    job.close()
+    assert module.tally.calls == calls
+    assert_same_state(before, state_of(module))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_grow_to_the_total_that_was_announced(method):
+    model = sx.load_model(Mixed(), card=card())
+    steps = []
+    ex = sx.explain(model, planted_image(), "object", method, progress=steps.append, **SMALL.get(method, {}))
+    done = [step.done for step in steps]
+    assert done == sorted(done)
+    assert all(step.done <= step.total for step in steps)
+    assert done[-1] == Passes(**ex.record.passes).cost
+
+
+class Batches(list):
+    """The batches of a network and of its copies."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Small(nn.Module):
+    """A network for which memory ends at a batch size."""
+
+    def __init__(self, largest: int):
+        super().__init__()
+        self.inner = planted_model().module
+        self.largest, self.batches = largest, Batches()
+
+    def forward(self, x):
+        self.batches.append(len(x))
+        if len(x) > self.largest:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return self.inner(x)
+
+
+def test_running_out_of_memory_halves_the_batch_and_keeps_the_work():
+    network = Small(3)
+    model = sx.load_model(network, card=card(grid={"size": [32, 32]}))
+    ex = sx.explain(model, planted_image(), "object", "rise", masks=100, precision="float32")
+    np.testing.assert_allclose(
+        ex.map,
+        sx.explain(planted_model(), planted_image(), "object", "rise", masks=100, precision="float32").map,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    # The dry run twice and with two images at once, the list of layers, the prediction; the fused network, and what it is
+    # compared with.
+    assert sum(n for n in network.batches if n <= 3) == 100 + 8
+
+
+@pytest.mark.parametrize("method", ["rise", "misure"])
+def test_too_little_memory_for_one_image_is_said_and_the_next_run_works(method):
+    network = Small(3)
+    model = sx.load_model(network, card=card(grid={"size": [32, 32]}))
+    network.largest = 0
+    with pytest.raises(sx.OutOfMemory, match="ran out of memory") as caught:
+        sx.explain(model, planted_image(), "object", method, **SMALL[method])
+    assert not isinstance(caught.value, RuntimeError)
+    network.largest = 64
+    assert sx.explain(model, planted_image(), "object", method, **SMALL[method]).map.any()
+
+
+def test_no_more_masks_are_held_than_one_batch(monkeypatch):
+    """Memory is flat in the number of masks: a batch's masks are gone before the next are made."""
+    import gc
+    import weakref
+
+    from napari_segxai.methods.perturbation import rise
+
+    alive: list[weakref.ref] = []
+    most = 0
+    original = rise.MaskSampler.__call__
+
+    def counted(self, numbers):
+        nonlocal most
+        gc.collect()
+        most = max(most, sum(ref() is not None for ref in alive))
+        masks = original(self, numbers)
+        alive.append(weakref.ref(masks))
+        return masks
+
+    monkeypatch.setattr(rise.MaskSampler, "__call__", counted)
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 5)
+    sx.explain(planted_model(), planted_image(), "object", "rise", masks=60)
+    assert len(alive) == 12
+    assert most <= 1
+
+
+def test_recorded_activations_survive_in_place_operations():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.act, self.head = (
+                nn.Conv2d(1, 4, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(4, 2, 1),
+            )
+
+        def forward(self, x):
+            return self.head(self.act(self.conv(x)))
+
+    network = InPlace()
+    image = planted_image()
+    inplace = sx.explain(
+        sx.load_model(network, card=card()), image, "object", "seg-hires-grad-cam", layer="conv"
+    ).map
+    network.act.inplace = False
+    plain = sx.explain(
+        sx.load_model(network, card=card()), image, "object", "seg-hires-grad-cam", layer="conv"
+    ).map
+    np.testing.assert_array_equal(inplace, plain)
+
+
+def test_a_module_called_twice_has_two_network_layers():
+    class Twice(LinearHead):
+        def __init__(self):
+            super().__init__()
+            self.again = nn.Conv2d(6, 6, 3, padding=1)
+
+        def forward(self, x):
+            x = self.again(self.features(x))
+            return self.head(self.again(x.relu()))
+
+    model = sx.load_model(Twice(), card=card())
+    names = [layer.name for layer in model.network_layers()]
+    assert names.index("again") < names.index("again@2")
+    target = sx.Target("object", region="image")
+    maps = [
+        sx.explain(model, planted_image(), target, "seg-hires-grad-cam", layer=name).map
+        for name in ("again", "again@2", "features")
+    ]
+    assert all(values.any() for values in maps)
+    assert not np.allclose(maps[0], maps[1])
+
+
+def test_dicts_and_tuples_are_looked_into():
+    tensor = torch.ones(2)
+    nested = {"aux": (1, torch.arange(3)), "out": [tensor, torch.zeros(1)]}
+    assert first_tensor(nested) is tensor
+    changed = replace_first_tensor(nested, lambda t: t + 1)
+    assert changed["out"][0].tolist() == [2, 2]
+    assert nested["out"][0] is tensor
+    assert first_tensor(None) is None
+
+
+def test_a_progress_bar_in_the_terminal(capsys):
+    ex = sx.explain(planted_model(), planted_image(), "object", "rise", masks=40, progress=True)
+    assert ex.map.any()
+    assert "pass/s" in capsys.readouterr().err  # drawn at once; how often again depends on the clock

@@ -1,0 +1,71 @@
+"""Half the digits where that changes no ranking, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import card, planted_image, planted_model
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.engine.execution import mixed_precision
+
+ENOUGH = mixed_precision.WORTH * mixed_precision.SAMPLES
+
+
+@pytest.fixture(autouse=True)
+def _the_device_computes_in_bfloat16(monkeypatch):
+    """Every CPU can, if slowly."""
+    monkeypatch.setattr(mixed_precision, "computes_bfloat16", lambda device: True)
+
+
+class Delicate(nn.Module):
+    """Its score hangs on the ninth binary digit of the image's mean: bfloat16 has eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.look.weight.fill_(1.0)
+            self.look.bias.fill_(500.0)
+
+    def forward(self, x):
+        return (self.look(x.mean((2, 3), keepdim=True).expand_as(x)) - 500.0) * 10
+
+
+def explained(model, **params):
+    return sx.explain(model, planted_image(), "object", "rise", **params)
+
+
+def test_half_the_digits_where_the_ranking_stays():
+    rough = explained(planted_model(), masks=ENOUGH)
+    exact = explained(planted_model(), masks=ENOUGH, precision="float32")
+    assert rough.record.engine["precision"] == "bfloat16"
+    assert rough.record.engine["rank_correlation_bfloat16"] >= mixed_precision.RANKING
+    assert exact.record.engine["precision"] == "float32"
+    assert "rank_correlation_bfloat16" not in exact.record.engine
+    assert not np.array_equal(rough.map, exact.map)
+    assert np.corrcoef(rough.map.ravel(), exact.map.ravel())[0, 1] > 0.999
+    assert rough.map.dtype == exact.map.dtype == np.float32
+
+
+def test_all_digits_where_the_ranking_would_change():
+    model = sx.load_model(
+        Delicate(), card=card(labels=["background", "object"], activation="sigmoid", grid={"size": [32, 32]})
+    )
+    careful = explained(model, masks=ENOUGH)
+    assert careful.record.engine["precision"] == "float32"
+    assert careful.record.engine["rank_correlation_bfloat16"] < mixed_precision.RANKING
+    np.testing.assert_array_equal(careful.map, explained(model, masks=ENOUGH, precision="float32").map)
+
+
+def test_too_few_passes_to_be_worth_the_check():
+    few = explained(planted_model(), masks=ENOUGH - 1)
+    assert few.record.engine["precision"] == "float32"
+    assert "rank_correlation_bfloat16" not in few.record.engine
+
+
+def test_a_precision_that_is_unknown():
+    with pytest.raises(sx.UserError, match="precision 'half' is unknown; choose auto or float32"):
+        explained(planted_model(), masks=4, precision="half")

@@ -1,0 +1,136 @@
+"""docs/file_formats.md names every key and every column that is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.networks import LinearHead, card
+
+import napari_segxai as sx
+from napari_segxai.metrics.registry import all_metrics
+
+ROOT = Path(sx.__file__).parents[1]
+HEADINGS = {
+    "explanation": "An explanation",
+    "information flow": "An information flow",
+    "comparison": "A comparison",
+    "sweep": "A sweep",
+    "channel importance": "The importance of channels",
+}
+FREE = re.compile(
+    r"(parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
+    r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
+)
+"""Below these, names are those of methods, metrics, files, labels or packages."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    """A folder of every kind, as small networks make them; with all that a record can hold."""
+    out = tmp_path_factory.mktemp("results")
+    model = sx.load_model("triangle")
+    image = sx.read_image(ROOT / "sample_data" / "images" / "triangle_1.png")
+    drawn = model.predict(image) == 1
+    found = sx.explain(model, image, sx.Target("triangle", region=drawn), "misure", iterations=10)
+    sx.check(found, model, checks=["other-seed"])
+    found.save(out / "misure")
+    for name, region in {"point": sx.Point((56, 56)), "box": sx.Box((20, 20), (90, 90))}.items():
+        target = sx.Target("triangle", region=region)
+        sx.explain(model, image, target, "seg-grad-cam", intermediates=2).save(out / name)
+    labels = ["background", "a", "b"]
+    overlapping = sx.load_model(
+        LinearHead(labels=2), card=card(labels=labels, activation="sigmoid", paint_order=["a", "b"])
+    )
+    plain = sx.Image(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32))
+    sx.explain(overlapping, plain, sx.Target("a", region="image"), "vanilla-gradient").save(
+        out / "overlapping"
+    )
+    flow = sx.information_flow(model, image, labels=["triangle"], causal=True, ablation="both")
+    flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
+    methods = ["vanilla-gradient", "rise:masks=20"]
+    sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn).save(
+        out / "comparison"
+    )
+    sx.sweep(model, image, "triangle", "rise", {"masks": [10, 20]}).save(out / "sweep")
+    sx.channel_importance(model, image, "triangle").save(out / "channels")
+    return sorted(path.parent for path in out.rglob("record.json"))
+
+
+def keys(value: Any, above: str = "") -> Iterator[str]:
+    """Yield the keys of a record, with a dot between those above and those below."""
+    for item in [value] if isinstance(value, dict) else value if isinstance(value, list) else []:
+        if isinstance(item, dict):
+            for key, below in item.items():
+                yield above + key
+                yield from keys(below, f"{above}{key}[]." if isinstance(below, list) else f"{above}{key}.")
+        elif isinstance(item, list):
+            yield from keys(item, above)
+
+
+def section(heading: str) -> str:
+    page = (ROOT / "docs" / "file_formats.md").read_text()
+    (found,) = re.findall(rf"^## {heading}$(.*?)(?=^## |\Z)", page, re.M | re.S)
+    return found
+
+
+def test_every_key_of_every_record_is_on_the_page(folders):
+    kinds = set()
+    for folder in folders:
+        record = json.loads((folder / "record.json").read_text())
+        kinds.add(record["kind"])
+        named = section("Every record") + section(HEADINGS[record["kind"]])
+        for key in keys(record):
+            key = (
+                re.sub(r"^maps\.[^.]+(?=\.|$)", "maps.NAME", key) if record["kind"] != "explanation" else key
+            )
+            known = f"`{key}`" in named or key == "maps.NAME" or key.startswith("maps.NAME.parameters.")
+            below = FREE.fullmatch(key) or re.fullmatch(r"(maps|engine)\..*", key)
+            assert known or below, f"{key} of {record['kind']}"
+    assert kinds == set(HEADINGS)
+
+
+def test_every_column_of_every_table_is_on_the_page(folders):
+    metrics = "|".join(sorted((re.escape(m.name) for m in all_metrics()), key=len, reverse=True))
+    seen = set()
+    for folder in folders:
+        kind = json.loads((folder / "record.json").read_text())["kind"]
+        for path in folder.glob("*.csv"):
+            if path.name.startswith("curve_") and path.name not in section(HEADINGS[kind]):
+                continue  # of a method, on its own page
+            seen.add((kind, path.name))
+            text = section(HEADINGS[kind])
+            if f"column of `{path.name}`" in text:
+                text = text.partition(f"column of `{path.name}`")[2].partition("\n\n")[0]
+            if kind == "sweep":
+                text += section("A comparison")
+            with path.open(newline="") as file:
+                columns = next(csv.reader(file))
+            for column in columns:
+                column = re.sub(r"_(pixel|mm)(\d)$", r"_UNIT\2", column)
+                own = re.fullmatch(rf"(?:{metrics})(?: (.*))?", column)
+                if kind == "sweep" and column in ("masks", "masks_result", "error"):
+                    continue  # of the method and its parameters
+                assert f"`{column}`" in text or (own and (own[1] is None or f"`{own[1]}`" in text)), (
+                    kind,
+                    path.name,
+                    column,
+                )
+    assert len(seen) == 9
+
+
+def test_every_file_of_a_folder_is_on_the_page(folders):
+    for folder in folders:
+        record = json.loads((folder / "record.json").read_text())
+        text = section(HEADINGS[record["kind"]])
+        own = {*record.get("masks", {}), *record.get("maps", {})}
+        for path in (path for path in folder.iterdir() if path.is_file() and path.name != "record.json"):
+            stem = path.name.partition(".")[0]
+            names = (f"`{path.name}`", f"`{stem}`", f"`{re.sub('_.*', '_LABEL', stem)}`")
+            assert any(name in text for name in names) or stem in own or stem.startswith("curve_"), path.name

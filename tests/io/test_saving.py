@@ -1,0 +1,455 @@
+"""A folder of results is saved as one step, whoever stops it and wherever; files of the user stay as they are."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers.networks import planted_image, planted_model
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli.app import app
+from napari_segxai.core.errors import UserError
+from napari_segxai.datasets.resources import resource
+from napari_segxai.io import saving
+from napari_segxai.io.held import RECORD, STAGE, look
+from napari_segxai.io.saving import PLAN, check_folder, save_folder
+from napari_segxai.io.tables import write_csv
+
+TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Explanations of different methods, which write different files."""
+    asked = planted_model(), planted_image(), "object"
+    first = sx.explain(*asked, "misure", iterations=3)
+    return [first, sx.explain(*asked, "rise", masks=4), replace(first, masks={})]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def belongs_together(folder: Path, users: dict[str, str]) -> str | None:
+    """Check that a folder holds what its record lists and the user's files; returns the method, or None without one."""
+    found = {name: digest for name, digest in digests(folder).items() if not name.startswith(STAGE)}
+    assert {name: found.pop(name, None) for name in users} == users
+    if RECORD not in found:
+        return None
+    record = json.loads((folder / RECORD).read_text())
+    del found[RECORD]
+    assert found == record["files"]
+    return record["method"]
+
+
+def test_the_record_lists_its_files_and_their_digests(tmp_path, results):
+    written = results[0].save(tmp_path / "out")
+    found = digests(tmp_path / "out")
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in written} == set(found)
+    assert written[-1].name == RECORD
+    record = json.loads(written[-1].read_text())
+    del found[RECORD]
+    assert record["files"] == found
+    assert "dilation_stages.csv" in found
+    assert record["kind"] == "explanation"
+    assert record["method"] == "misure"
+
+
+def test_an_overwritten_result_leaves_nothing_of_the_former_one(tmp_path, results):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "saliency.nii.gz").write_text("mine too")
+    users = digests(tmp_path)
+    for explanation in results:
+        explanation.save(tmp_path, overwrite=True)
+        assert belongs_together(tmp_path, users) == explanation.record.method
+    assert not (tmp_path / "dilation_stages.csv").exists() or results[-1].stage_table
+
+
+def test_comparisons_sweeps_and_flows_have_records_as_well(tmp_path):
+    model, image = planted_model(), planted_image()
+    comparison = sx.compare(
+        model, image, "object", ["rise:masks=4", "activations-x-predictions"], metrics=["pps"]
+    )
+    comparison.save(tmp_path)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["kind"] == "comparison"
+    assert {"table.csv", "rise/record.json", "rise/saliency.nii.gz"} <= set(record["files"])
+    assert not set(digests(tmp_path)) - set(record["files"]) - {RECORD}
+    with pytest.raises(UserError, match="already holds a comparison"):
+        comparison.save(tmp_path)
+    sweep = sx.sweep(model, image, "object", "rise", {"masks": [2, 4]}, metrics=["pps"])
+    sweep.save(tmp_path, overwrite=True)
+    assert look(tmp_path).kind == "sweep"
+    assert {RECORD, "table.csv", "heat.png"} <= set(digests(tmp_path))
+    assert {name.partition("/")[0] for name in digests(tmp_path) if "/" in name} == {"maps", "target"}
+    assert not (tmp_path / "rise").exists()
+    flow = sx.information_flow(model, image)
+    layer = flow.layers[0].name
+    flow.save(tmp_path, overwrite=True, tiles=[("object", layer)])
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["kind"] == "information flow"
+    assert {"flow.csv", f"object_{layer}/record.json"} <= set(record["files"])
+    flow.save(tmp_path, overwrite=True)
+    assert not [name for name in digests(tmp_path) if "/" in name]  # the tiles went with the flow before
+
+
+def test_a_file_that_no_record_lists_is_refused_whatever_its_name(tmp_path, results):
+    (tmp_path / "saliency.nii.gz").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"saliency.nii.gz, but no record.json: it is incomplete"):
+            results[0].save(tmp_path, overwrite=overwrite)
+    assert digests(tmp_path) == {"saliency.nii.gz": hashlib.sha256(b"mine").hexdigest()}
+    (tmp_path / "saliency.nii.gz").unlink()
+    results[1].save(tmp_path)
+    mine = tmp_path / "dilation_stages.nii.gz"
+    mine.write_text("mine")
+    before = digests(tmp_path)
+    with pytest.raises(UserError, match="which its record does not list"):
+        results[0].save(tmp_path, overwrite=True)
+    assert digests(tmp_path) == before
+
+
+def test_a_listed_file_that_was_changed_stays_unless_its_name_is_needed(tmp_path, results):
+    results[0].save(tmp_path)
+    for name in ("dilation_stages.csv", "saliency.tif"):
+        (tmp_path / name).write_text("changed by hand")
+    results[1].save(tmp_path, overwrite=True)
+    assert (tmp_path / "dilation_stages.csv").read_text() == "changed by hand"
+    assert (tmp_path / "saliency.tif").read_bytes() != b"changed by hand"
+    assert not (tmp_path / "dilation_stages.nii.gz").exists()
+
+
+def audited(save, event: int | None = None) -> int:
+    """Count what `save` asks of the file system, in this process; killed, uncatchably, before number `event`."""
+    count = [0]
+
+    def hook(name: str, args: tuple) -> None:
+        if name in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir") and count[0] >= 0:
+            count[0] += 1
+            if count[0] == event:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    save()
+    total, count[0] = count[0], -(10**9)
+    return total
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_forty_times_nothing_is_mixed_and_nothing_of_the_users_lost(tmp_path, results):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "saliency_old.nii.gz").write_text("mine as well")
+    users = digests(folder)
+    total = audited(lambda: results[1].save(tmp_path / "counted"))
+    total = max(total, audited(lambda: results[0].save(tmp_path / "counted", overwrite=True)))
+    results[1].save(folder)
+    met = set()
+    for k in range(40):
+        new = results[k % 2]
+        child = os.fork()
+        if not child:  # nothing of pytest's may run here, whatever happens
+            try:
+                audited(lambda new=new: new.save(folder, overwrite=True), 1 + k * total // 40)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        method = belongs_together(folder, users)
+        met.add((os.WIFSIGNALED(status), method is None, (folder / STAGE / PLAN).exists()))
+        check_folder(folder, overwrite=True)  # as every command does before its work
+        assert not (folder / STAGE).exists()
+        assert belongs_together(folder, users) is not None  # the old result is all there, or the new one
+    assert {
+        (True, False, False),
+        (True, True, True),
+    } <= met  # killed while it wrote, and while it changed places
+    results[0].save(folder, overwrite=True)
+    assert belongs_together(folder, users) == "misure"
+
+
+def stopped(folder: Path, explanation, monkeypatch, at: int) -> None:
+    """Save, and stop for good before the file number `at` is put to its place."""
+    real, count = os.replace, [0]
+
+    def replace_(source, target):
+        if Path(target).parent == folder and STAGE in Path(source).parts:
+            count[0] += 1
+            if count[0] > at:
+                raise KeyboardInterrupt
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_)
+    with pytest.raises(KeyboardInterrupt):
+        explanation.save(folder, overwrite=True)
+    monkeypatch.setattr(os, "replace", real)
+
+
+def test_a_stopped_save_is_completed_when_the_folder_is_met_again(tmp_path, results, monkeypatch):
+    results[0].save(tmp_path)
+    stopped(tmp_path, results[1], monkeypatch, at=2)
+    assert belongs_together(tmp_path, {}) is None
+    with pytest.raises(UserError, match="already holds an explanation"):
+        check_folder(tmp_path)
+    assert belongs_together(tmp_path, {}) == "rise"
+
+
+def test_a_stopped_save_takes_nothing_that_came_since(tmp_path, results, monkeypatch):
+    results[0].save(tmp_path)
+    stopped(tmp_path, results[1], monkeypatch, at=0)
+    (tmp_path / "dilation_stages.csv").write_text("mine")
+    (tmp_path / "prediction.png").write_text("mine")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"is incomplete: .* prediction.png has come in the way"):
+            results[0].save(tmp_path, overwrite=True)
+    assert (tmp_path / "prediction.png").read_text() == "mine"
+    (tmp_path / "prediction.png").unlink()
+    check_folder(tmp_path, overwrite=True)
+    assert (tmp_path / "dilation_stages.csv").read_text() == "mine"
+    assert look(tmp_path).kind == "explanation"
+
+
+@pytest.mark.parametrize(
+    "what", ["record", "plan", "link", "user's record", "list", "deep", "folder", "pipe"]
+)
+def test_what_a_stranger_put_into_a_folder_reaches_nothing_outside(tmp_path, results, what):
+    outside, folder = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    (outside / "thesis.txt").write_text("years")
+    digest = hashlib.sha256(b"years").hexdigest()
+    results[1].save(folder)
+    record = folder / RECORD
+    facts = json.loads(record.read_text())
+    if what == "record":
+        record.write_text(json.dumps({**facts, "files": {"../outside/thesis.txt": digest}}))
+    elif what == "plan":
+        (folder / STAGE / "new").mkdir(parents=True)
+        names = {"../outside/thesis.txt": digest}
+        (folder / STAGE / PLAN).write_text(json.dumps({"going": names, "coming": ["../outside/new.txt"]}))
+    elif what == "link":
+        (folder / "rise").symlink_to(outside)
+        record.write_text(json.dumps({**facts, "files": {**facts["files"], "rise/thesis.txt": digest}}))
+    elif what == "user's record":
+        record.write_text('{"patient": 7}')
+    elif what == "list":
+        record.write_text("[1, 2]")
+    elif what == "deep":
+        record.write_text("[" * 10**5)
+    elif what == "folder":
+        record.unlink()
+        record.mkdir()
+    else:
+        record.unlink()
+        os.mkfifo(record)
+    if what in ("plan", "link"):
+        results[0].save(folder, overwrite=True)
+    else:
+        with pytest.raises(UserError, match=r"record.json (is no record|lists files that lie outside)"):
+            results[0].save(folder, overwrite=True)
+    assert digests(outside) == {"thesis.txt": digest}
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_the_old_result_as_it_was(tmp_path, results, monkeypatch):
+    results[1].save(tmp_path)
+    before = digests(tmp_path)
+    for name in ("_sync", "complete", "_write_plan"):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, name, full)
+            with pytest.raises(UserError, match="No space left on device") as told:
+                results[0].save(tmp_path, overwrite=True)
+        assert "\n" not in str(told.value)
+        assert digests(tmp_path) == before
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, name, full)
+            with pytest.raises(UserError, match="No space left on device"):
+                results[0].save(tmp_path / "new" / "one")
+        assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk, results, tmp_path):
+    save_folder(small_disk / "old", lambda new: write_csv(new / "a.csv", [{"a": 1}]) and {"kind": "sweep"})
+    before = digests(small_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        save_folder(
+            small_disk / "old", lambda new: (new / "b").write_bytes(bytes(10**5)) and {}, overwrite=True
+        )
+    assert digests(small_disk) == before
+    with pytest.raises(UserError, match="at least"):
+        check_folder(small_disk / "new", size=10**6)
+    (small_disk / "filled").write_bytes(bytes(50000))
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "more").write_bytes(bytes(50000))
+    with pytest.raises(UserError, match="No space left on device"):
+        check_folder(small_disk / "new")
+    assert not (small_disk / "new").exists()
+
+
+COMMANDS = {
+    "explain": ["--label", "triangle", "--method", "seg-grad-cam"],
+    "flow": [],
+    "compare": ["--label", "triangle", "--methods", "seg-grad-cam", "--metrics", "pps"],
+    "sweep": [
+        *("--label", "triangle", "--method", "seg-grad-cam", "--metrics", "pps"),
+        *("--grid", "layer=decoder1,decoder2"),
+    ],
+}
+
+
+def run(command: str, *args: str):
+    return CliRunner().invoke(app, [command, TRIANGLE, "--model", "triangle", *COMMANDS[command], *args])
+
+
+def one_sentence(done, hint: str) -> None:
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert hint in done.stderr
+    assert not done.stdout
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fail as soon as a network is asked for anything."""
+
+    def never(*_, **__):
+        pytest.fail("the work has begun")
+
+    monkeypatch.setattr("napari_segxai.models.segmentation.SegmentationModel.logits", never)
+    monkeypatch.setattr("napari_segxai.models.segmentation.SegmentationModel.prepare", never)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_cannot_be_saved_is_refused_before_the_work(command, tmp_path, no_work, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    one_sentence(run(command, "--out", str(tmp_path / "file")), "is a file, not a folder")
+    one_sentence(run(command, "--out", str(tmp_path / "file" / "below")), "is a file, not a folder")
+    one_sentence(run(command, "--out", str(tmp_path / ("n" * 300))), "File name too long")
+    if os.path.isdir("/proc/self"):
+        one_sentence(run(command, "--out", "/proc/self/out"), "cannot be written")
+    for name in ("record", "taken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "record" / RECORD).mkdir()
+    one_sentence(
+        run(command, "--out", str(tmp_path / "record"), "--overwrite"), "is no record of this program"
+    )
+    sure = {"explain": "saliency.nii.gz", "flow": "flow.svg"}.get(command, "table.csv")
+    (tmp_path / "taken" / sure).write_text("mine")
+    for extra in ([], ["--overwrite"]):
+        one_sentence(run(command, "--out", str(tmp_path / "taken"), *extra), f"holds {sure}")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
+    if command in ("explain", "compare"):
+        one_sentence(run(command, "--out", str(tmp_path / "new")), "at least, but 5e-06 MB are free")
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    one_sentence(run(command, "--out", str(tmp_path / "new")), "No space left on device")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "record", "taken"]
+    assert (tmp_path / "taken" / sure).read_text() == "mine"
+
+
+def test_a_label_or_tile_given_twice_is_refused_before_the_work(tmp_path, no_work):
+    out = ["--out", str(tmp_path / "out")]
+    one_sentence(run("explain", "--label", "triangle", *out), "--label 'triangle' is given twice")
+    one_sentence(run("flow", "--label", "triangle", "--label", "triangle", *out), "is given twice")
+    one_sentence(run("flow", "--tile", "triangle:nowhere", *out), "no LABEL:LAYER")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_disk_that_fills_during_the_work_is_one_sentence(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "_sync", full)
+    one_sentence(run(command, "--out", str(tmp_path / "out")), "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_comes_in_the_way_during_the_work_does_not_cost_the_result(tmp_path, monkeypatch):
+    out, real = tmp_path / "out", sx.explain_all
+
+    def explain_all(*args, **kwargs):
+        found = real(*args, **kwargs)
+        out.mkdir()
+        (out / "saliency.tif").write_text("mine")
+        return found
+
+    monkeypatch.setattr(sx, "explain_all", explain_all)
+    done = run("explain", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert f"The results are in {tmp_path / 'out-2'}." in done.stderr
+    assert belongs_together(tmp_path / "out-2", {}) == "seg-grad-cam"
+    assert (out / "saliency.tif").read_text() == "mine"
+
+
+def test_a_check_that_fails_does_not_cost_the_result(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise UserError("this check cannot be made.")
+
+    monkeypatch.setattr("napari_segxai.checks.run.check", fails)
+    done = run("explain", "--check", "other-seed", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "this check cannot be made." in done.stderr
+    assert belongs_together(tmp_path / "out", {}) == "seg-grad-cam"
+
+
+def test_two_programs_do_not_save_to_one_folder(tmp_path, results):
+    def write(new: Path) -> dict:
+        with pytest.raises(UserError, match="another program is saving"):
+            results[0].save(tmp_path, overwrite=True)
+        return {"kind": "sweep"}
+
+    save_folder(tmp_path, write)
+    assert look(tmp_path).kind == "sweep"
+
+
+def test_a_single_file_is_replaced_when_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "table.csv"
+    write_csv(path, [{"a": 1}])
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    with pytest.raises(ValueError, match="no text"):
+        write_csv(path, [{"a": 2}, {"a": Broken()}])
+    assert list(csv.DictReader(path.open())) == [{"a": "1"}]
+    assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
+    with pytest.raises(UserError, match="cannot be written"):
+        write_csv(tmp_path / "nowhere" / "table.csv", [{"a": 1}])
+
+
+def test_weights_of_a_noise_network_are_refused_before_the_training(tmp_path, no_work):
+    (tmp_path / "w.safetensors").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        sx.explain(
+            planted_model(), planted_image(), "object", "u-noise", weights=str(tmp_path / "w.safetensors")
+        )

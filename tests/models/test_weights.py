@@ -1,0 +1,339 @@
+"""Weights as training tools save them: wrapped, prefixed, beside other objects; and what fits nothing."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import types
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers.networks import card
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli.app import app
+from napari_segxai.core.errors import reason_of
+from napari_segxai.models.loading.weights import fitting_state, load_weights
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1))
+
+
+def prefixed(prefix: str, seed: int = 0) -> dict:
+    return {prefix + key: value for key, value in network(seed).state_dict().items()}
+
+
+class Wrapped(nn.Module):
+    """Holds the network one level deeper."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = network(5)
+
+
+NNUNET = {
+    "network_weights": network().state_dict(),
+    "optimizer_state": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 1e-2}]},
+    "logging": {"dice": [np.float32(0.5), np.float64(0.25)], "n": np.int64(3)},
+    "_best_ema": np.float64(0.5),
+    "init_args": {"plans": {"a": [1, 2]}, "device": torch.device("cpu")},
+}
+LIGHTNING = {
+    "state_dict": {**prefixed("net."), "loss.weight": torch.ones(2)},
+    "hyper_parameters": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("/tmp/x")),
+    "callbacks": {"best": {"path": pathlib.Path("/tmp/y")}},
+    "extra": types.SimpleNamespace(a=1),
+    "random": np.arange(3),
+}
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"model_state_dict": network().state_dict(), "epoch": 3},
+        {"state_dict": prefixed("module.")},
+        {"model": prefixed("_orig_mod.module.")},
+        {"model": prefixed("net."), "optimizer": {"state": {}}},
+        {"whatever": {"weights": prefixed("a.b.c.")}},
+        prefixed("module.net."),
+        {**network().state_dict(), "total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
+        {key: v for key, v in network().state_dict().items() if "num_batches" not in key},
+        NNUNET,
+        LIGHTNING,
+    ],
+    ids=range(10),
+)
+@pytest.mark.parametrize("old_format", [False, True])
+def test_weights_are_found_under_wrappers_and_prefixes(tmp_path, saved, old_format):
+    path, module = tmp_path / "w.pth", network(9)
+    if old_format:
+        if saved is NNUNET or saved is LIGHTNING:
+            pytest.skip("the format before torch 1.6 is not looked into")
+        torch.save(saved, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.save(saved, path)
+    assert load_weights(module, path) == ""
+    for key, value in network().state_dict().items():
+        if "num_batches" not in key:
+            assert torch.equal(module.state_dict()[key], value), key
+
+
+def test_a_prefix_that_the_file_lacks_is_put_before(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "w.pth")
+    module = Wrapped()
+    load_weights(module, tmp_path / "w.pth")
+    assert torch.equal(module.model[0].weight, network()[0].weight)
+
+
+def test_of_several_that_fit_the_trained_ones_are_taken_and_that_is_said(tmp_path):
+    (tmp_path / "model.yaml").write_text(
+        yaml.safe_dump(
+            card(
+                architecture="torch.nn:Conv2d",
+                arguments={"in_channels": 1, "out_channels": 2, "kernel_size": 1},
+                weights="w.pth",
+            )
+        )
+    )
+    torch.manual_seed(0)
+    plain, averaged = nn.Conv2d(1, 2, 1).state_dict(), nn.Conv2d(1, 2, 1).state_dict()
+    torch.save({"ema_state_dict": averaged, "state_dict": plain}, tmp_path / "w.pth")
+    model = sx.load_model(tmp_path)
+    assert torch.equal(model.module.weight, plain["weight"])
+    [note] = sx.explain(
+        model, np.ones((8, 8), np.float32), sx.Target("object", "image"), "vanilla-gradient"
+    ).record.warnings[:1]
+    assert "'state_dict' were taken" in note
+    assert "'ema_state_dict' fit" in note
+    torch.save({"ema_state_dict": plain, "state_dict": plain}, tmp_path / "w.pth")
+    assert not sx.load_model(tmp_path).notes  # nothing to choose between
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ("ema.model.", "model.", "second"),
+        ("model.", "ema_model.", "first"),
+        ("teacher.", "student.", "second"),
+        ("net_a.", "net_b.", "first"),
+    ],
+)
+def test_two_networks_of_one_mapping_are_told_by_their_prefixes(first, second, taken):
+    saved = {"state_dict": {**prefixed(first), **prefixed(second, 1), "loss.weight": torch.ones(2)}}
+    found, said = fitting_state(saved, network().state_dict(), Path("w.pth"))
+    want = network(0 if taken == "first" else 1).state_dict()
+    assert all(torch.equal(found[key], want[key]) for key in want)
+    kept, left = (first, second) if taken == "first" else (second, first)
+    assert f"'state_dict.{kept[:-1]}' were taken; 'state_dict.{left[:-1]}' fit" in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: "_fsdp_wrapped_module." + key.replace("0.", "0._fsdp_wrapped_module."),
+        lambda key: key.replace("0.", "0._checkpoint_wrapped_module."),
+        lambda key: key.replace("0.", "0.module."),
+        lambda key: "model._orig_mod." + key.replace("0.", "0._orig_mod."),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: [state, {"step": 3}]])
+def test_wrappers_of_parts_and_lists_are_looked_through(change, wrap):
+    own = network().state_dict()
+    saved = {change(key): value for key, value in own.items()}
+    found, said = fitting_state(wrap(saved), own, Path("w.pth"))
+    assert found.keys() == own.keys()
+    assert not said
+    plain, _ = fitting_state(
+        wrap(own), saved, Path("w.pth")
+    )  # the network itself may hold them, and the file not
+    assert plain.keys() == saved.keys()
+
+
+class Stranger:
+    """No tensor, and of a module that is not known to be harmless."""
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"epoch": 3, "lr": [0.1]}, ["no state dict", "'epoch', 'lr'"]),
+        ({"a\x1b[31m": 3}, ["no state dict", r"'a\\x1b[31m'".replace("\\\\", "\\")]),
+        ([torch.ones(2)], ["no state dict", "a list"]),
+        ({"net": {"c.weight": torch.ones(2)}, "step": 1}, ["'net' of the file", "'c.weight'", "'step'"]),
+        ({"state_dict": prefixed("net."), "x": Stranger()}, ["Stranger", "never unpickled", "state_dict()"]),
+        ({"n": defaultdict(int, a=1)}, ["cannot be read as weights", "SETITEM"]),
+        (Wrapped(), ["Wrapped", "never unpickled"]),
+        (
+            {k: v.to(torch.complex64) for k, v in network().state_dict().items()},
+            ["complex numbers", "'0.weight'"],
+        ),
+    ],
+    ids=range(8),
+)
+def test_what_does_not_fit_is_answered_with_what_was_found(tmp_path, saved, words):
+    path = tmp_path / "w.pth"
+    torch.save(saved, path)
+    with pytest.raises(sx.UserError) as caught:
+        load_weights(network(), path)
+    said = str(caught.value)
+    assert "\x1b" not in said
+    assert "\n" not in said
+    for word in [str(path), *words]:
+        assert word in said
+
+
+# -- other files than weights, and weights where a network is expected ---------------------------------------------
+
+POINT = {"in_channels": 1, "out_channels": 2, "kernel_size": 1}
+
+
+def point(dtype: torch.dtype = torch.float32) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(1, 2, 1).to(dtype)
+
+
+def changed(change) -> dict:
+    return {**point().state_dict(), "weight": change(point().weight.detach())}
+
+
+def old(thing, path):
+    torch.save(thing, path, _use_new_zipfile_serialization=False)
+
+
+def scripted(network, path):
+    torch.jit.save(torch.jit.script(network), path)
+
+
+def exported(network, path):
+    with open(path, "wb") as file:
+        torch.export.save(torch.export.export(network, (torch.rand(1, 1, 8, 8),)), file)
+
+
+COMPLEX = point(torch.complex64)
+PICKLED = ["'torch.nn.modules.conv.Conv2d'", "never unpickled"]
+WHOLE = {
+    "complex": (lambda p: torch.save(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
+    "complex, old": (lambda p: old(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
+    "complex, safe": (lambda p: save_file(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
+    "complex, scripted": (lambda p: scripted(COMPLEX, p), ["TorchScript"], ["complex64"]),
+    "whole": (lambda p: torch.save(point(), p), PICKLED, PICKLED),
+    "whole, old": (lambda p: old(point(), p), PICKLED, PICKLED),
+    "whole, wrapped": (lambda p: torch.save({"net": point(), "epoch": 1}, p), PICKLED, PICKLED),
+    "scripted": (lambda p: scripted(point(), p), ["TorchScript", "this file itself"], None),
+    "exported": (lambda p: exported(point(), p), ["torch.export"], ["torch.export"]),
+    "plain": (
+        lambda p: torch.save(point().state_dict(), p),
+        None,
+        ["weights alone", "names the architecture"],
+    ),
+    "plain, old": (lambda p: old(point().state_dict(), p), None, ["weights alone"]),
+    "plain, safe": (lambda p: save_file(point().state_dict(), p), None, ["weights alone"]),
+    "quantised": (
+        lambda p: torch.save(changed(lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)), p),
+        ["quantised", "'weight'", "dequantize"],
+        ["weights alone"],
+    ),
+    "sparse": (
+        lambda p: torch.save(changed(torch.Tensor.to_sparse), p),
+        ["sparse", "to_dense"],
+        ["weights alone"],
+    ),
+    "without numbers": (
+        lambda p: torch.save(changed(lambda w: w.to("meta")), p),
+        ["no numbers"],
+        ["weights alone"],
+    ),
+    "noise": (lambda p: p.write_bytes(b"hello\x1b[31m world"), ["damaged"], ["TorchScript"]),
+    "empty": (lambda p: p.write_bytes(b""), ["empty"], ["empty"]),
+    "cut off": (
+        lambda p: (torch.save(point().state_dict(), p), p.write_bytes(p.read_bytes()[:600])),
+        ["damaged"],
+        ["TorchScript"],
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("what", WHOLE)
+def test_each_file_is_taken_for_what_it_is(tmp_path, what, suffix):
+    """As the weights of a folder, and as a model itself: right, or one short sentence that says what it is."""
+    write, in_folder, alone = WHOLE[what]
+    path = tmp_path / f"w{suffix}"
+    write(path)
+    safe = "safe" in what
+    if suffix == ".safetensors" and what in ("noise", "cut off"):
+        in_folder = ["safetensors"]
+    elif safe != (suffix == ".safetensors") and not (in_folder or [""])[0].startswith(
+        ("Torch", "torch", "empty")
+    ):
+        in_folder = ["its suffix is", "rename it", ".safetensors" if safe else ".pt"]
+    if suffix == ".safetensors":
+        alone = ["is no model"]
+    plain_card = card(channels=["grey"])
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump(plain_card))
+    (tmp_path / "model.yaml").write_text(
+        yaml.safe_dump(
+            {**plain_card, "architecture": "torch.nn:Conv2d", "arguments": POINT, "weights": path.name}
+        )
+    )
+    for source, words in ((tmp_path, in_folder), (path, alone)):
+        if words is None:
+            assert torch.equal(
+                dict(sx.load_model(source).module.named_parameters())["weight"], point().weight
+            )
+            continue
+        with pytest.raises(sx.UserError) as caught:
+            sx.load_model(source)
+        said = str(caught.value).replace(str(tmp_path), "")
+        assert said.isprintable()
+        assert len(said) < 260
+        for word in words:
+            assert word in said
+
+
+@pytest.mark.parametrize("what", ["complex", "whole", "quantised", "noise", "plain"])
+def test_the_command_line_says_it_in_one_line(tmp_path, what):
+    WHOLE[what][0](tmp_path / "w.pt")
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump(card(channels=["grey"])))
+    result = CliRunner().invoke(
+        app, ["layers", str(tmp_path / "w.pt")], env={"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    )
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.strip().isprintable()
+    assert "w.pt: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("\x1b[1m\x1b[31m\n\x1b[0m  bad \x1b[31mshape\x1b[0m\nmore"), "bad shape"),
+        (ValueError("╭─ Error ─────╮\n│ no such key │\n╰─────────────╯"), "Error"),
+        (
+            RuntimeError("Error(s) in loading state_dict for X:\n\tsize mismatch for a"),
+            "Error(s) in loading state_dict for X: size mismatch for a",
+        ),
+        (RuntimeError("it is not one. This is an internal error. If you are"), "it is not one"),
+        (RuntimeError("expected 3.5 channels, e.g. A"), "expected 3.5 channels, e.g. A"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (EOFError(), "EOFError"),
+        (
+            RuntimeError(
+                "The following operation failed in the TorchScript interpreter.\nTraceback\nRuntimeError: no."
+            ),
+            "RuntimeError: no",
+        ),
+    ],
+    ids=range(8),
+)
+def test_what_foreign_code_raises_becomes_one_sentence(error, said):
+    assert reason_of(error) == said
