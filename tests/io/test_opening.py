@@ -186,6 +186,18 @@ def test_a_record_that_does_not_hold_is_refused(saved, tmp_path, changes, words)
         sx.load_explanation(copy(saved, tmp_path / "x", **changes))
 
 
+def test_no_image_of_another_computer_is_read(saved, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("napari_segxai.io.image_record.read_image", lambda path, **_: asked.append(path))
+    image = json.loads((saved / "record.json").read_text())["image"]
+    for k, path in enumerate(["//host/share/x.nii.gz", "\\\\host\\share\\x.nii.gz"]):
+        told = {**image, "path": path, "layer": {"source": path}, "channels": [{"path": path, "name": "x"}]}
+        opened = sx.load_explanation(copy(saved, tmp_path / str(k), image=told))
+        with pytest.raises(sx.UserError, match="cannot be read"):
+            _ = opened.image.array
+    assert not asked
+
+
 def test_files_that_were_changed_are_refused(saved, tmp_path):
     folder = copy(saved, tmp_path / "x")
     (folder / "saliency.tif").write_bytes(b"0")
