@@ -249,7 +249,7 @@ def test_a_map_answers_the_target_that_was_asked(score, reduction):
     np.testing.assert_allclose(ex.map, (gradient * x)[0, 0].detach(), rtol=1e-4, atol=1e-7)
     assert ex.record.target == {
         "label": "object",
-        "region": "box (2, 2) to (5, 9)",
+        "region": {"kind": "box", "low": [2, 2], "high": [5, 9]},
         "score": score,
         "reduction": reduction,
     }

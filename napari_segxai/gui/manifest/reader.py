@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai import io
-from napari_segxai.gui.viewer.opened import layers_of_saved
 from napari_segxai.io.results import is_result
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -57,6 +56,8 @@ def read_results(path: Paths) -> list[LayerData]:
     UserError
         If a folder was saved by another version or was changed since, or what it holds has no layers.
     """
+    from napari_segxai.gui.viewer.opened import layers_of_saved
+
     layers: list[LayerData] = []
     for one in _as_list(path):
         layers += layers_of_saved(one)
