@@ -74,7 +74,7 @@ def better_than_chance(context: CheckContext, options: Options, counter: PassCou
         EDGES: back(edges(context)),
         PREDICTION: back(context.object.astype(np.float32)),
         **{
-            f"{COARSE} {number}": back(random_field(context.map.shape, context.job.seed, number).numpy())
+            f"{COARSE} {number}": back(random_field(context.map.shape, context.plan.seed, number).numpy())
             for number in range(options.random)
         },
     }
@@ -113,7 +113,7 @@ def edges(context: CheckContext) -> np.ndarray:
     """Return the strongest edge (Sobel) of the channels, each scaled to its range: what any image shows by itself."""
     from skimage.filters import sobel
 
-    channels = np.nan_to_num(context.view(context.job.image.channels_first()).astype(np.float32))
+    channels = np.nan_to_num(context.view(context.plan.image.channels_first()).astype(np.float32))
     ranges = [float(np.ptp(channel)) or 1.0 for channel in channels]
     found = [sobel(channel / range_) for channel, range_ in zip(channels, ranges, strict=True)]
     return np.max(found, axis=0).astype(np.float32)

@@ -62,7 +62,7 @@ class CheckContext:
     explanation: Explanation
     model: SegmentationModel
     target: Target
-    job: ExplanationPlan
+    plan: ExplanationPlan
     placement: Placement
 
     @classmethod
@@ -88,8 +88,8 @@ class CheckContext:
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:
             slice = _fullest_slice(explanation, model, target)
-        job = plan_again(explanation, model, target, device=device, slice=slice)
-        return cls(explanation, model, target, job, place(model.card, explanation.image, slice))
+        plan = plan_again(explanation, model, target, device=device, slice=slice)
+        return cls(explanation, model, target, plan, place(model.card, explanation.image, slice))
 
     # -- what was found -------------------------------------------------------------------------------
 
@@ -162,38 +162,38 @@ class CheckContext:
         method, **params
             Another method with these parameters.
         """
-        job = self.job
+        plan = self.plan
         if method is not None:
-            asked = {"seed": job.seed, "device": job.device, "slice": job.slice}
-            return ExplanationPlan.make(self.model, job.image, self.target, method, **asked, **params)
+            asked = {"seed": plan.seed, "device": plan.device, "slice": plan.slice}
+            return ExplanationPlan.make(self.model, plan.image, self.target, method, **asked, **params)
         return replace(
-            job,
-            model=model or job.model,
-            image=image or job.image,
-            target=job.target if model is None and image is None else self.pinned,
-            seed=job.seed if seed is None else seed,
+            plan,
+            model=model or plan.model,
+            image=image or plan.image,
+            target=plan.target if model is None and image is None else self.pinned,
+            seed=plan.seed if seed is None else seed,
         )
 
-    def ask(self, job: ExplanationPlan, counter: PassCounter, note: str) -> Steps[Explanation]:
+    def ask(self, plan: ExplanationPlan, counter: PassCounter, note: str) -> Steps[Explanation]:
         """Run a job, and count it."""
         yield counter.step(note)
-        found = yield from relay(explanation_steps(job), lambda step: counter.step(note, step.done))
+        found = yield from relay(explanation_steps(plan), lambda step: counter.step(note, step.done))
         counter.passes += Passes(**found.record.passes)
         return found
 
     @contextmanager
     def question(self, counter: PassCounter) -> Iterator[Question]:
         """Put the network to use for passes of a check's own, and count them."""
-        job = self.job
-        with self.model.in_use(job.device), guarded(job.device):
-            prepared = self.model.prepare(job.image, job.slices[0])
+        plan = self.plan
+        with self.model.in_use(plan.device), guarded(plan.device):
+            prepared = self.model.prepare(plan.image, plan.slices[0])
             question = Question(
                 self.model,
-                job.image,
+                plan.image,
                 prepared,
-                job.target,
-                device=job.device,
-                seed=job.seed,
+                plan.target,
+                device=plan.device,
+                seed=plan.seed,
                 planned=counter.planned,
                 precision="float32",
             )

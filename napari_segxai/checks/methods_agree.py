@@ -76,7 +76,7 @@ def _params(own: dict[str, Any], name: str) -> dict[str, Any]:
     source="Krishna et al. 2022, the disagreement problem",
     cost="the passes of the other methods",
     options=Options,
-    passes=lambda context, options: sum((job.passes for job in others_of(context, options)), Passes()),
+    passes=lambda context, options: sum((plan.passes for plan in others_of(context, options)), Passes()),
 )
 def methods_agree(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Explain the same target by other methods, and compare."""
@@ -88,16 +88,16 @@ def methods_agree(context: CheckContext, options: Options, counter: PassCounter)
     if not others:
         why = f"None of {', '.join(CHEAP)} works with this network: name other methods."
         return Verdict(None, None, options.threshold, why)
-    for job in others:
-        found = yield from context.ask(job, counter, job.method.name)
+    for plan in others:
+        found = yield from context.ask(plan, counter, plan.method.name)
         value = rank_correlation(context.map, context.view(found.map))
         if value is not None:
-            details[job.method.name] = value
+            details[plan.method.name] = value
     if not details:
         why = "The maps of all other methods are the same everywhere: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     number = float(np.median(list(details.values())))
-    control = chance_correlation(context.map, context.job.seed)
+    control = chance_correlation(context.map, context.plan.seed)
     passed = number >= options.threshold and bool(above(number, control))
     told = (
         ", ".join(f"{name} {value:.2f}" for name, value in details.items()) + f"; random maps {control:.2f}"

@@ -39,7 +39,7 @@ class Options:
     source="Alvarez-Melis and Jaakkola 2018, on robustness; Ghorbani et al., AAAI 2019",
     cost="repeats times the method's passes",
     options=Options,
-    passes=lambda context, options: context.job.passes * options.repeats,
+    passes=lambda context, options: context.plan.passes * options.repeats,
 )
 def noised_image(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again for noised images; the worst counts."""
@@ -48,13 +48,13 @@ def noised_image(context: CheckContext, options: Options, counter: PassCounter) 
         return Verdict(None, None, options.threshold, why)
     found_values, predictions = [], []
     for number in range(options.repeats):
-        image = noised(context.job.image, options.noise, context.job.seed + number)
+        image = noised(context.plan.image, options.noise, context.plan.seed + number)
         found = yield from context.ask(context.again(image=image), counter, f"noise {number + 1}")
         value = rank_correlation(context.map, context.view(found.map))
         found_values.append(0.0 if value is None else value)
         predictions.append(dice_of_arrays(context.drawn, context.drawn_in(found)))
     number, kept = min(found_values), min(predictions)
-    control = chance_correlation(context.map, context.job.seed)
+    control = chance_correlation(context.map, context.plan.seed)
     passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     noise = f"Noise of {options.noise:.0%} of the image's range"

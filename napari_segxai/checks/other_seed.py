@@ -36,7 +36,7 @@ class Options:
     source="Slack et al., NeurIPS 2021, on the variance of explanations",
     cost="seeds times the method's passes",
     options=Options,
-    passes=lambda context, options: context.job.passes * options.seeds,
+    passes=lambda context, options: context.plan.passes * options.seeds,
 )
 def other_seed(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Make the map again with other seeds; the worst counts."""
@@ -45,12 +45,12 @@ def other_seed(context: CheckContext, options: Options, counter: PassCounter) ->
         return Verdict(None, None, options.threshold, why)
     details: dict[str, float] = {}
     for number in range(1, options.seeds + 1):
-        seed = context.job.seed + number
+        seed = context.plan.seed + number
         found = yield from context.ask(context.again(seed=seed), counter, f"seed {seed}")
         value = rank_correlation(context.map, context.view(found.map))
         details[f"seed {seed}"] = 0.0 if value is None else value
     number = min(details.values())
-    control = chance_correlation(context.map, context.job.seed)
+    control = chance_correlation(context.map, context.plan.seed)
     passed = number >= options.threshold and bool(above(number, control))
     measured = f"rank correlation {number:.2f}, random maps reach {control:.2f}"
     words = (

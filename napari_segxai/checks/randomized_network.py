@@ -57,7 +57,7 @@ def groups_of(context: CheckContext, options: Options) -> list[list[str]]:
 
 def _passes(context: CheckContext, options: Options) -> Passes:
     groups = len(groups_of(context, options))
-    return context.job.passes * (2 * groups + options.networks) + Passes(3) if groups else Passes()
+    return context.plan.passes * (2 * groups + options.networks) + Passes(3) if groups else Passes()
 
 
 @check(
@@ -76,11 +76,11 @@ def randomized_network(context: CheckContext, options: Options, counter: PassCou
     if problem:
         return Verdict(None, None, options.threshold, problem)
     try:
-        copied = RandomizedCopy(context.model, context.job.device)
+        copied = RandomizedCopy(context.model, context.plan.device)
     except NotCopied as reason:
         why = f"The network cannot be copied to make its weights random ({reason})."
         return Verdict(None, None, options.threshold, why)
-    seed, every = context.job.seed, [name for group in groups for name in group]
+    seed, every = context.plan.seed, [name for group in groups for name in group]
     copied.randomize(every, seed)
     kept = copied.kept()
     yield counter.step("do the random weights count?")
@@ -177,7 +177,7 @@ def _control(
     context: CheckContext, model: SegmentationModel, counter: PassCounter
 ) -> Steps[np.ndarray | None]:
     """Return what the method draws of a network that always answers the same; None where it refuses."""
-    image = shuffled(context.job.image, context.job.seed)
+    image = shuffled(context.plan.image, context.plan.seed)
     try:
         found = yield from context.ask(context.again(model=model, image=image), counter, "the method alone")
     except UserError:

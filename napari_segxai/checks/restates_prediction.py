@@ -88,7 +88,7 @@ def _chance(context: CheckContext, positive: np.ndarray) -> tuple[float, float]:
     values = torch.from_numpy(np.sort(positive, axis=None)[::-1].copy())
     found = []
     for number in range(DRAWS):
-        field = random_field(positive.shape, context.job.seed, number)
+        field = random_field(positive.shape, context.plan.seed, number)
         map = with_values(field, values, number).numpy()
         strong = map >= map.max() / 2
         inside = map[context.drawn].sum() / map.sum()

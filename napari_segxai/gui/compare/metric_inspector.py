@@ -62,7 +62,7 @@ WORDS = (
 class Case:
     """The comparison whose maps are inspected."""
 
-    job: ExplanationPlan
+    plan: ExplanationPlan
     comparison: Comparison
     baseline: Baseline
     source: ref[Layer]
@@ -199,7 +199,7 @@ class Inspector(QWidget):
             ]  # read when the task begins: it may have waited for another one
             maps = case.comparison.maps
             values = maps[asked[0]] if asked[0] in maps else next(iter(maps.values()))
-            return inspect_steps(case.job, values, asked[1], baseline=case.baseline)
+            return inspect_steps(case.plan, values, asked[1], baseline=case.baseline)
 
         def done(outcome: worker.Outcome) -> None:
             self.is_busy = False

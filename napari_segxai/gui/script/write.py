@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BUILT_IN = "built-in "
 
 
-def python_of(explanation: Explanation, job: ExplanationPlan, files: ScriptFiles) -> str:
+def python_of(explanation: Explanation, plan: ExplanationPlan, files: ScriptFiles) -> str:
     """Return Python code that makes an explanation again, and its trust checks.
 
     Parameters
@@ -40,18 +40,18 @@ def python_of(explanation: Explanation, job: ExplanationPlan, files: ScriptFiles
     files
         Where the script reads the arrays that it cannot contain; see `ScriptFiles`.
     """
-    question = _Question(job, files)
-    defaults = {p.name: p.default for p in find_method(job.method.name).parameters}
+    question = _Question(plan, files)
+    defaults = {p.name: p.default for p in find_method(plan.method.name).parameters}
     changed = {
-        name: value for name, value in options_as_dict(job.options).items() if value != defaults.get(name)
+        name: value for name, value in options_as_dict(plan.options).items() if value != defaults.get(name)
     }
     call = [
         "model",
         "image",
         "target",
-        f"method={job.method.name!r}",
+        f"method={plan.method.name!r}",
         *question.place(),
-        *([f"precision={job.precision!r}"] if job.precision != "auto" else []),
+        *([f"precision={plan.precision!r}"] if plan.precision != "auto" else []),
         *_keywords(changed),
     ]
     lines = [f"explanation = sx.explain({', '.join(call)})"]
@@ -81,8 +81,8 @@ def python_of_flow(
     truth
         The true labels on the grid of the image, if they were given.
     """
-    job = flow.plan.first
-    question = _Question(job, files, with_target=False)
+    plan = flow.plan.first
+    question = _Question(plan, files, with_target=False)
     call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
     if layers is not None:
         call.append(f"layers={layers!r}")
@@ -99,8 +99,8 @@ def python_of_flow(
         call.append("causal=True")
     if "zero" in kinds:
         call.append(f"ablation={'both' if len(kinds) > 1 else 'zero'!r}")
-    defaults = {p.name: p.default for p in job.method.parameters}
-    own = {name: value for name, value in options_as_dict(job.options).items() if name != "layer"}
+    defaults = {p.name: p.default for p in plan.method.parameters}
+    own = {name: value for name, value in options_as_dict(plan.options).items() if name != "layer"}
     call += _keywords({name: value for name, value in own.items() if value != defaults.get(name)})
     return question.script(f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")')
 
@@ -155,15 +155,15 @@ def python_of_sweep(plan: SweepPlan, files: ScriptFiles, *, noise_model: str | N
 class _Question:
     """What all scripts have in common: the image, the model, and what is asked of them."""
 
-    def __init__(self, job: ExplanationPlan, files: ScriptFiles, *, with_target: bool = True):
-        self.job, self.files = job, files
-        code, self.seen = files.image(job.image, f"the image {job.image.name}")
-        self.lines = [f"image = {code}", *model_lines(job.model)]
-        self.target = {"label": repr(job.model.labels[job.model.label_index(job.target.label)])}
-        if (region := self._region(job.target.region)) is not None:
+    def __init__(self, plan: ExplanationPlan, files: ScriptFiles, *, with_target: bool = True):
+        self.plan, self.files = plan, files
+        code, self.seen = files.image(plan.image, f"the image {plan.image.name}")
+        self.lines = [f"image = {code}", *model_lines(plan.model)]
+        self.target = {"label": repr(plan.model.labels[plan.model.label_index(plan.target.label)])}
+        if (region := self._region(plan.target.region)) is not None:
             self.target["region"] = region
         for name, default in (("score", "logit"), ("reduction", "mean")):
-            if (value := getattr(job.target, name)) != default:
+            if (value := getattr(plan.target, name)) != default:
                 self.target[name] = repr(value)
         if with_target:
             given = [self.target["label"], *(f"{k}={v}" for k, v in self.target.items() if k != "label")]
@@ -171,15 +171,15 @@ class _Question:
 
     def place(self) -> list[str]:
         """Return the arguments that say where and on which device to compute."""
-        job = self.job
-        where = [f"slice={job.slice}"] if job.slice is not None else []
-        if axis := plane_of(job.model.card, job.image):
+        plan = self.plan
+        where = [f"slice={plan.slice}"] if plan.slice is not None else []
+        if axis := plane_of(plan.model.card, plan.image):
             where.append(f"axis={axis}")
-        return [*where, f"seed={job.seed}", f"device={str(job.device)!r}"]
+        return [*where, f"seed={plan.seed}", f"device={str(plan.device)!r}"]
 
     def array(self, values: np.ndarray, words: str, stem: str) -> str:
         """Return code that gives an array on the grid of the image."""
-        return self.files.array(values, self.job.image, self.seen, words, stem)
+        return self.files.array(values, self.plan.image, self.seen, words, stem)
 
     def truth(self, truth: np.ndarray | None) -> list[str]:
         """Return the argument that gives the truth, if there is one."""
@@ -190,7 +190,7 @@ class _Question:
         return "\n".join([*self.files.opening(), *self.lines, *lines, ""])
 
     def _region(self, region: Any) -> str | None:
-        image, seen = self.job.image, self.seen
+        image, seen = self.plan.image, self.seen
         if region is None or isinstance(region, str):
             return None if region is None else repr(region)
         if isinstance(region, Point | Component):

@@ -123,14 +123,14 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
     return "  ".join(f"{marks.count(kind)} {mark}" for kind, mark in MARKS.items() if kind in marks)
 
 
-def check_costs(explanation: Explanation, job: ExplanationPlan) -> dict[str, str]:
+def check_costs(explanation: Explanation, plan: ExplanationPlan) -> dict[str, str]:
     """Return what each check of a result would cost, and what all of them would cost."""
     try:
-        planned = planned_passes(explanation, job.model, job.target)
+        planned = planned_passes(explanation, plan.model, plan.target)
     except UserError:
         return {}  # said when a check is chosen
     costs = {**planned, ALL: sum(planned.values(), Passes())}
-    return {name: estimate(job.model, job.image, job.slices[0], passes) for name, passes in costs.items()}
+    return {name: estimate(plan.model, plan.image, plan.slices[0], passes) for name, passes in costs.items()}
 
 
 def _line(row: Mapping[str, Any]) -> QLabel:
