@@ -203,6 +203,9 @@ class Method:
         }
 
 
+NEEDS = (*CAPABILITIES, "training")
+"""What a method can say that it needs."""
+
 _known: Registry[Method] = Registry("method", "napari_segxai.methods", "napari_segxai.methods")
 
 
@@ -223,6 +226,8 @@ def explainer(
     """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
     if question not in QUESTIONS:
         raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
+    if unknown := [need for need in needs if need not in NEEDS]:
+        raise ValueError(f"{name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
 
     def register(run: Run) -> Run:
         module = sys.modules.get(run.__module__)

@@ -348,3 +348,15 @@ def test_threads_that_ask_at_once_see_the_same(empty, tmp_path):
         ask()
     assert len(seen) == 3
     assert len(said) == 1
+
+
+def test_a_need_that_nobody_knows_is_refused():
+    from napari_segxai.methods.registry import explainer
+
+    with pytest.raises(
+        ValueError, match="typo needs 'gradient', which is none of network layers, gradients, training"
+    ):
+        explainer(
+            "typo", title="Typo", question="evidence", needs=("gradient",), summary="nothing", unit="nothing at all",
+            source="a test", options=object, passes=lambda options, size: Passes(1),
+        )  # fmt: skip
