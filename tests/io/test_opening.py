@@ -222,6 +222,9 @@ def test_a_folder_that_is_dropped_opens_its_layers(make_napari_viewer, tmp_path)
         assert [layer.name for layer in viewer.layers] == ["head", *names]
         assert viewer.layers[-1].metadata["segxai"]["method"] == "misure"
         assert viewer.layers[-1].metadata["segxai_folder"] == str(tmp_path / "result")
+    drawn = {layer.metadata["segxai_role"]: layer for layer in viewer.layers if "segxai" in layer.metadata}
+    assert [role for role, layer in drawn.items() if getattr(layer, "contour", 0)] == list(found.masks)
+    assert drawn["saliency"].colorbar.visible
     viewer.open(tmp_path / "result", plugin="napari-segxai")  # the image is there already
     assert sum(layer.name.startswith("head") for layer in viewer.layers) == 1
     (tmp_path / "head.nii.gz").unlink()

@@ -128,17 +128,23 @@ def add_layers(
     for data in tuples:
         layer = Layer.create(*data)
         layer.editable = data[0].flags.writeable  # a brush on a view would write at every channel
-        if layer.metadata["segxai_role"] in explanation.masks:
-            layer.contour = 1  # no argument of Labels; outlines leave the map below visible
-        if layer.metadata["segxai_role"] == "saliency":
-            layer.colorbar.visible = True
-            caption.tell_of(viewer, layer)
+        dress(viewer, layer)
         solid = [k for k, other in enumerate(viewer.layers) if other._type_string in ("image", "labels")]
         viewer.layers.insert(solid[-1] + 1 if solid else len(viewer.layers), layer)
         if viewer.dims.ndisplay == 3:
             watching.arrange(viewer)
         added.append(layer)
     return added
+
+
+def dress(viewer: ViewerModel, layer: Layer) -> None:
+    """Give a layer of an explanation what cannot be given when it is made: an outline, or a colour bar and a caption."""
+    role = layer.metadata["segxai_role"]
+    if layer._type_string == "labels" and role not in ("prediction", "dilation_stages"):
+        layer.contour = 1  # no argument of Labels; outlines leave the map below visible
+    if role == "saliency":
+        layer.colorbar.visible = True
+        caption.tell_of(viewer, layer)
 
 
 def is_open(viewer: Any) -> bool:

@@ -20,6 +20,7 @@ from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
+from napari_segxai.gui.viewer.layers import dress
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
 from napari_segxai.io.layer_data import layer_metadata, layer_transform, layers_from_image
 from napari_segxai.io.placing import on_axes_of_layer
@@ -39,7 +40,16 @@ def layers_of_saved(path: str | Path) -> list[LayerData]:
     layers = list(LAYERS[kind](folder))
     for _, kwargs, _ in layers:
         kwargs["metadata"].setdefault("segxai_folder", folder)
+    if (viewer := napari.current_viewer()) is not None:
+        viewer.layers.events.inserted.connect(_dress)  # connecting it again changes nothing
     return layers
+
+
+def _dress(event: Any) -> None:
+    """Give outlines, colour bar and caption to a layer that napari has made of an opened result."""
+    viewer, layer = napari.current_viewer(), event.value
+    if viewer is not None and "segxai_folder" in layer.metadata and "segxai_role" in layer.metadata:
+        dress(viewer, layer)
 
 
 def _of_explanation(folder: str) -> Iterator[LayerData]:
