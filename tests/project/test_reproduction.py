@@ -17,10 +17,11 @@ SCRIPTS = ROOT / "reproduction"
 def scripts():
     """Import the scripts as they import each other, and forget them afterwards."""
     sys.path.insert(0, str(SCRIPTS))
-    names = [path.stem for path in SCRIPTS.glob("*.py")]
+    files = [path.relative_to(SCRIPTS) for path in SCRIPTS.rglob("*.py") if path.stem != "__init__"]
+    names = [".".join(file.with_suffix("").parts) for file in files]
     yield {name: importlib.import_module(name) for name in names}
     sys.path.remove(str(SCRIPTS))
-    for name in names:
+    for name in [*names, *{file.parts[0] for file in files}]:
         sys.modules.pop(name, None)
 
 
@@ -117,7 +118,7 @@ def test_what_random_maps_reach_stands_beside_every_number(written, kept):
 
 
 def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
-    trends, methods = scripts["trends"], ("Seg-Grad-CAM", "RISE 110")
+    trends, methods = scripts["trends.hasany_2026"], ("Seg-Grad-CAM", "RISE 110")
     rows = [row for row in kept("hasany_2025_table1") if row["method"] in methods] + kept(
         "hasany_2026_table1"
     )
@@ -128,9 +129,7 @@ def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
         (0.5, 0.5 - 1e-6, False),
         (0.9, None, None),
     ):
-        found = trends.hasany_2026_table(
-            changed(rows, MSR, dice=dice, chance=high, chance_high=high), "triangle"
-        )
+        found = trends.table(changed(rows, MSR, dice=dice, chance=high, chance_high=high), "triangle")
         [verdict] = [v for v in found if v.key == "hasany-2026-chance-msr"]
         assert verdict.holds is wanted
     line = scripts["summary"].line
@@ -144,7 +143,7 @@ def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
 
 
 def test_a_low_learning_rate_prunes_nothing(scripts, kept):
-    found = scripts["trends"].hasany_2026_sweep(kept("hasany_2026_sweeps"), "triangle")
+    found = scripts["trends.hasany_2026"].sweeps(kept("hasany_2026_sweeps"), "triangle")
     [verdict] = [v for v in found if v.key == "hasany-2026-lr-identical"]
     assert verdict.holds
 
@@ -157,7 +156,7 @@ def test_verdicts_of_table_one_follow_the_numbers(scripts, kept):
     rows = [
         row for row in kept("hasany_2025_table1") if row["method"] in ("Seg-Grad-CAM", "RISE 110")
     ] + kept("hasany_2026_table1")  # fmt: skip
-    table, MSR = scripts["trends"].hasany_2026_table, scripts["hasany_2026_table1"].MSR
+    table, MSR = scripts["trends.hasany_2026"].table, scripts["hasany_2026_table1"].MSR
 
     def holds(rows, key):
         [verdict] = [v for v in table(rows, "triangle") if v.key == f"hasany-2026-{key}"]
@@ -177,7 +176,6 @@ def test_verdicts_of_table_one_follow_the_numbers(scripts, kept):
 
 
 def test_verdicts_of_the_other_tables_follow_the_numbers(scripts, kept):
-    trends = scripts["trends"]
     for method, dice, key, wanted in (
         ("Seg-Eigen-CAM", -1.0, "hasany-2025-eigen-worst", True),
         ("Seg-Eigen-CAM", 2.0, "hasany-2025-eigen-worst", False),
@@ -186,16 +184,18 @@ def test_verdicts_of_the_other_tables_follow_the_numbers(scripts, kept):
         ("Seg-XRes-CAM", 2.0, "hasany-2025-xres-dice", True),
         ("Seg-XRes-CAM", -1.0, "hasany-2025-xres-dice", False),
     ):
-        found = trends.hasany_2025_table(changed(kept("hasany_2025_table1"), method, dice=dice), "triangle")
+        found = scripts["trends.hasany_2025"].table(
+            changed(kept("hasany_2025_table1"), method, dice=dice), "triangle"
+        )
         assert [v.holds for v in found if v.key == key] == [wanted]
     for inside, wanted in ((2.0, True), (-1.0, False)):
         rows = kept("rheude_2024_figures")
         rows = [{**r, "inside": inside} if r.get("method") == "Seg-HiRes-Grad-CAM" else r for r in rows]
-        found = trends.rheude_2024_pictures(rows, "triangle")
+        found = scripts["trends.rheude_2024"].pictures(rows, "triangle")
         assert [v.holds for v in found if v.key == "rheude-2024-inside"] == [wanted]
     for error, wanted in ((-1.0, True), (2.0, False)):
         rows = [{**row, "MLE": error} for row in kept("aabid_sicre_table1")]
-        found = trends.aabid_sicre_table(rows, "triangle")
+        found = scripts["trends.aabid_sicre"].table(rows, "triangle")
         assert [v.holds for v in found if v.key == "aabid-sicre-le"] == [wanted]
 
 
