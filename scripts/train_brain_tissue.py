@@ -77,7 +77,7 @@ credit: >-
   Trained for napari-segxai. Template: Fonov et al., Unbiased average age-appropriate atlases for pediatric
   studies, NeuroImage 54, 313-327, 2011; Copyright 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
   Montreal Neurological Institute, McGill University.
-licence: BSD-3-Clause (weights); MNI ICBM (the template they were trained on)
+license: BSD-3-Clause (weights); MNI ICBM (the template they were trained on)
 provenance: scripts/train_brain_tissue.py on the maps of nilearn 0.14.1; weights stored in half precision
 validation: >-
   On the template itself (the sample image), with the stored weights, in three coronal slabs whose labels were

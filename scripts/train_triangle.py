@@ -52,7 +52,7 @@ not_for: >-
 credit: >-
   Trained for napari-segxai. Data set after Hasany et al. (MiSuRe, 2024) and Riva et al. (2022); items from
   Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; Zalando SE).
-licence: BSD-3-Clause (weights); MIT (the Fashion-MNIST items they were trained on)
+license: BSD-3-Clause (weights); MIT (the Fashion-MNIST items they were trained on)
 provenance: scripts/train_triangle.py; weights stored in half precision
 validation: >-
   Mean Dice {dice:.3f} on 200 fresh images from held-out items, with the stored weights; lowest {lowest:.3f},
