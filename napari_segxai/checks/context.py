@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.again import check_same_model, plan_again
+from napari_segxai.analyses.again import model_again
+from napari_segxai.analyses.explain.again import plan_again
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps
@@ -83,7 +84,7 @@ class CheckContext:
         record = explanation.record
         if record.partial:
             raise UserError("the explanation was stopped before its end; run it to the end to check it.")
-        check_same_model(explanation, model)
+        model_again(record.model, model, "explanation")
         target = _target_of(explanation, model, target)
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:

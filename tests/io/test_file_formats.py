@@ -25,7 +25,7 @@ HEADINGS = {
     "channel importance": "The importance of channels",
 }
 FREE = re.compile(
-    r"(parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
+    r"(asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
     r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""
@@ -52,13 +52,15 @@ def folders(tmp_path_factory) -> list[Path]:
     sx.explain(overlapping, plain, sx.Target("a", region="image"), "vanilla-gradient").save(
         out / "overlapping"
     )
-    flow = sx.information_flow(model, image, labels=["triangle"], causal=True, ablation="both")
+    flow = sx.information_flow(
+        model, image, labels=["triangle"], causal=True, ablation="both", truth=drawn.astype(np.uint8)
+    )
     flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
     methods = ["vanilla-gradient", "rise:masks=20"]
     sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn).save(
         out / "comparison"
     )
-    sx.sweep(model, image, "triangle", "rise", {"masks": [10, 20]}).save(out / "sweep")
+    sx.sweep(model, image, "triangle", "rise", {"masks": [10, 20]}, steps=9).save(out / "sweep")
     sx.channel_importance(model, image, "triangle").save(out / "channels")
     return sorted(path.parent for path in out.rglob("record.json"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Unpack
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, spelled_out
-from napari_segxai.analyses.compare.plan import ComparisonPlan, MethodSpec
+from napari_segxai.analyses.compare.plan import ComparisonPlan, Methods
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
@@ -25,7 +25,7 @@ def compare(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
     target: Target | str | int,
-    methods: Sequence[MethodSpec] = (),
+    methods: Methods = (),
     *,
     maps: Mapping[str, Explanation | np.ndarray] | None = None,
     progress: Callable[[Step], None] | bool | None = None,
@@ -41,8 +41,9 @@ def compare(
         An `Image`, or a plain 2D or 3D array without channels.
     target : Target, str or int
         A `Target`, or a label for the target of its predicted pixels.
-    methods : sequence of str or tuple
-        Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters.
+    methods : sequence of str or tuple, or mapping
+        Names, "name:parameter=value:parameter=value", or pairs of a name and its parameters; or these by the names that
+        their maps are to have.
     maps : mapping of str to Explanation or numpy.ndarray, optional
         Maps that are there already, by name, on the image grid: they come first and are measured alike. Explanations
         have to be of this image, label, slice and model; arrays are taken as they are.
@@ -69,7 +70,7 @@ def compare_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
     target: Target | str | int,
-    methods: Sequence[MethodSpec] = (),
+    methods: Methods = (),
     *,
     maps: Mapping[str, Explanation | np.ndarray] | None = None,
     **measuring: Unpack[MeasuringWithControls],

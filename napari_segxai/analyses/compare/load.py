@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.result import ABOUT, PICTURE, ROWS, Comparison
 from napari_segxai.analyses.explain.load import read_explanation, read_prediction
 from napari_segxai.core.errors import UserError
@@ -96,6 +97,7 @@ def _read(saved: Saved) -> Comparison:
         warnings=list(told["warnings"]),
         partial=told["partial"],
         model=told["model"],
+        asked=None if told.get("asked") is None else Asked.from_dict(told["asked"]),
         created=told["created"],
         versions=dict(told["versions"]),
         _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,

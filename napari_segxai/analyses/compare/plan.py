@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 from torch import nn
 
+from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.matching import check_map
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, with_defaults
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
@@ -17,14 +18,16 @@ from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError, number
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import MOST
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
 from napari_segxai.methods.noise_model import read_noise_model
-from napari_segxai.methods.registry import find_method
+from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric
 from napari_segxai.metrics.table import choose, planned_passes
 from napari_segxai.models.ground_truth import truth_of
+from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -47,6 +50,9 @@ WITH_NOISE = ("ana", "srm")
 
 MethodSpec = str | tuple[str, Mapping[str, Any]]
 """A method by name, "rise:masks=100:cells=5", or ("rise", {"masks": 100})."""
+
+Methods = Sequence[MethodSpec] | Mapping[str, MethodSpec]
+"""Methods, whose maps get a name each, or methods by the names of their maps."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class ComparisonPlan:
         What was done to bring the truth to the image grid.
     together : int
         How many methods run side by side; what they have in common is run once, but their times are not their own.
+    noise_file : str or None
+        The file of the noise model, if it is in one.
     """
 
     shared: ExplanationPlan
@@ -87,6 +95,7 @@ class ComparisonPlan:
     options: Mapping[str, Any]
     warnings: Sequence[str] = ()
     together: int = 1
+    noise_file: str | None = None
 
     @classmethod
     def make(
@@ -94,7 +103,7 @@ class ComparisonPlan:
         model: SegmentationModel | nn.Module | str | Path,
         image: Image | np.ndarray,
         target: Target | str | int,
-        methods: Sequence[MethodSpec] = (),
+        methods: Methods = (),
         *,
         maps: Mapping[str, Explanation | np.ndarray] | None = None,
         **measuring: Unpack[MeasuringWithControls],
@@ -107,8 +116,17 @@ class ComparisonPlan:
             For anything that was asked wrongly.
         """
         asked, options = with_defaults(measuring)
-        specs = [read_method(spec) for spec in ([methods] if isinstance(methods, str) else methods)]
         given = dict(maps or {})
+        names = list(methods) if isinstance(methods, Mapping) else None
+        listed = methods.values() if isinstance(methods, Mapping) else methods
+        specs = [read_method(spec) for spec in ([listed] if isinstance(listed, str) else listed)]
+        for name in names or ():
+            if not isinstance(name, str) or not name:
+                raise UserError(f"methods: {name!r} is no name for a map; give a text.")
+            if name in given:
+                raise UserError(
+                    f"{name!r} is the name of a method's map and of one in maps; give them two names."
+                )
         if not specs and not given:
             raise UserError("name one method at least.")
         if not isinstance(model, SegmentationModel):
@@ -121,7 +139,7 @@ class ComparisonPlan:
             find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
         named = {
             name: ExplanationPlan.make(model, image, target, method, **where, **parameters)
-            for name, (method, parameters) in zip(names_of(specs, given), specs, strict=True)
+            for name, (method, parameters) in zip(names or names_of(specs, given), specs, strict=True)
         }
         shared = next(iter(named.values()), None)
         shared = shared or ExplanationPlan.make(model, image, target, "vanilla-gradient", **where)
@@ -132,15 +150,46 @@ class ComparisonPlan:
         truth, noise_model, controls = asked["truth"], asked["noise_model"], asked["controls"]
         label = model.label_index(shared.target.label)
         wanted, notes = (None, []) if truth is None else truth_of(truth, image, model, label)
+        noise_file = None
         if isinstance(noise_model, str | Path):
+            noise_file = str(user_path(noise_model).absolute())
             noise_model = read_noise_model(noise_model, model, label)
         metrics = _chosen(asked["metrics"], truth=truth is not None, noise_model=noise_model is not None)
-        plan = cls(shared, named, given, wanted, noise_model, metrics, controls, options, notes)
+        plan = cls(
+            shared,
+            named,
+            given,
+            wanted,
+            noise_model,
+            metrics,
+            controls,
+            options,
+            notes,
+            noise_file=noise_file,
+        )
         if isinstance(controls, bool) or not isinstance(controls, int) or not 0 <= controls <= MOST:
             shown = number(controls) if isinstance(controls, int) else repr(controls)
             raise UserError(f"controls is {shown}; it has to be a whole number from 0 to {MOST}.")
         plan.passes.bounded("this comparison")  # raises also where an option is wrong
         return plan
+
+    @property
+    def asked(self) -> Asked:
+        """What of this the result keeps, to be asked again."""
+        shared = self.shared
+        return Asked(
+            methods={
+                name: {"method": plan.method.name, "parameters": options_as_dict(plan.options)}
+                for name, plan in self.explanations.items()
+            },
+            controls=self.controls,
+            options=dict(self.options),
+            noise_model=self.noise_file or (None if self.noise_model is None else ""),
+            seed=shared.seed,
+            device=str(shared.device),
+            slice=shared.slice,
+            axis=plane_of(shared.model.card, shared.image),
+        )
 
     @property
     def measuring(self) -> Passes:

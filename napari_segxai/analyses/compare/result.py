@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.tables import curve_points, values
 from napari_segxai.analyses.explain.files import write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
@@ -86,6 +87,8 @@ class Comparison:
         Whether it was stopped, or goes on: only the first maps are there, and not all of what metrics say.
     model : dict or None
         What a record says of the model; see `analyses.provenance.facts_of_model`.
+    asked : Asked or None
+        What else was asked, so that it can be asked again; None where that is not known.
     created : str
         Of a comparison that was loaded: when it was saved first, UTC; else "".
     versions : dict of str to str
@@ -107,6 +110,7 @@ class Comparison:
     warnings: list[str] = field(default_factory=list)
     partial: bool = False
     model: dict[str, Any] | None = None
+    asked: Asked | None = None
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     _picture: bytes | None = field(default=None, repr=False)
@@ -355,6 +359,7 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
         "model": comparison.model,
         "image": image_as_dict(comparison.image),
         "metrics": [metric.name for metric in comparison.metrics],
+        "asked": None if comparison.asked is None else comparison.asked.as_dict(),
         "truth": comparison.truth is not None,
         "partial": comparison.partial,
         "passes": comparison.passes.as_dict(),

@@ -38,6 +38,7 @@ def comparison_steps(plan: ComparisonPlan) -> Steps[Comparison]:
         truth=plan.truth,
         warnings=list(plan.warnings),
         model=facts_of_model(model),
+        asked=plan.asked,
     )
     done, measuring = 0, plan.measuring
     total = sum(one.passes.cost for one in plan.explanations.values()) + measuring.cost

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from napari_segxai.analyses.again import model_again, parameters_again
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
-
-NOT_AGAIN = {("u-noise", "weights"): ""}
-"""Parameters of a method that a repetition must not take over: training would go on in the user's file, and change it."""
 
 
 def plan_again(
@@ -42,8 +39,8 @@ def plan_again(
     UserError
         If the model is another one, or the plan does not hold any more.
     """
-    check_same_model(explanation, model)
     record = explanation.record
+    model_again(record.model, model, "explanation")
     return ExplanationPlan.make(
         model,
         explanation.image if image is None else image,
@@ -52,22 +49,8 @@ def plan_again(
         seed=record.seed,
         device=device or record.device,
         slice=record.slice if slice is None else slice,
+        axis=None if image is None else record.axis,
         # Where it was not worth while with fewer digits, that need not be tried again.
         precision="float32" if record.engine.get("precision") == "float32" else "auto",
-        **{name: NOT_AGAIN.get((record.method, name), value) for name, value in record.parameters.items()},
+        **parameters_again(record.method, record.parameters),
     )
-
-
-def check_same_model(explanation: Explanation, model: SegmentationModel) -> None:
-    """Refuse a model that is not the one that was explained."""
-    record = explanation.record
-    if model.sha256 != record.model["sha256"]:
-        raise UserError(
-            f"the explanation is of {record.model['name']} with other weights than {model.name} has now; give the "
-            "model that was explained."
-        )
-    if record.model.get("thresholds") != model.card.named_thresholds:
-        raise UserError(
-            f"the explanation is of labels drawn above other thresholds than those of {model.name}; give the model "
-            "that was explained."
-        )

@@ -60,6 +60,7 @@ def write_prediction(
     model: Mapping[str, Any],
     files: Mapping[Any, str],
     write: Callable[[str, np.ndarray, Kind], None],
+    stem: str = "prediction",
 ) -> str | dict[str, str]:
     """Write a prediction: one label image, or, of labels that may overlap, a mask for every label, and one if they are painted.
 
@@ -70,9 +71,11 @@ def write_prediction(
     model
         What a record says of the model.
     files
-        Of labels that may overlap the file names, by ("prediction", label).
+        Of labels that may overlap the file names, by (`stem`, label).
     write
         Writes an array by its name.
+    stem
+        Name of the file; "truth" for what has the form of a prediction and is none.
 
     Returns
     -------
@@ -80,14 +83,14 @@ def write_prediction(
         The name of the file, or of the file for every label; see `load.read_prediction`.
     """
     if not model["overlapping"]:
-        write("prediction", prediction, "labels")
-        return "prediction"
+        write(stem, prediction, "labels")
+        return stem
     labels, order = model["labels"], model.get("paint_order")
     if order is not None:
-        write("prediction", painted(prediction, [labels.index(name) for name in order]), "labels")
+        write(stem, painted(prediction, [labels.index(name) for name in order]), "labels")
     for mask, name in zip(prediction, labels[1:], strict=True):
-        write(files["prediction", name], mask.astype(np.uint8), "labels")
-    return {name: files["prediction", name] for name in labels[1:]}
+        write(files[stem, name], mask.astype(np.uint8), "labels")
+    return {name: files[stem, name] for name in labels[1:]}
 
 
 def native_image(native: np.ndarray, affine: np.ndarray | None, explained: Image) -> Image:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.flow.plan import FlowPlan
+from napari_segxai.analyses.again import image_again, model_again
+from napari_segxai.analyses.flow.plan import Ablation, FlowPlan
 from napari_segxai.analyses.flow.result import Flow
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.methods.registry import options_as_dict
-from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -20,6 +20,8 @@ def plan_again(
     flow: Flow,
     model: SegmentationModel | nn.Module | str | Path | None,
     image: Image | np.ndarray | None = None,
+    *,
+    device: str | None = None,
 ) -> FlowPlan:
     """Return the plan by which an information flow came about.
 
@@ -31,51 +33,45 @@ def plan_again(
         The model that it is of, with the same weights, or what `load_model` takes.
     image : Image or ndarray, optional
         The image that it is of, where the flow's own has no values.
+    device : str, optional
+        Where it runs now; by default where it ran.
 
     Returns
     -------
     FlowPlan
-        With the causal check left out.
+        With the truth and the causal check, if there were any.
 
     Raises
     ------
     UserError
         If the model is None, or model or image are others.
     """
-    told, target = flow.facts["model"], flow.facts["target"]
-    if model is None:
-        raise UserError(
-            f"this information flow was opened from a folder, and the model {told['name']} is needed to go on: give it as "
-            "model=."
-        )
-    if not isinstance(model, SegmentationModel):
-        model = load_model(model)
-    if (model.sha256, list(model.labels)) != (told["sha256"], told["labels"]):
-        raise UserError(
-            f"the information flow is of {told['name']}, and {model.name} has other weights or labels; give the model that "
-            "was looked into."
-        )
-    if told.get("thresholds") != model.card.named_thresholds:
-        raise UserError(
-            f"the information flow is of labels drawn above other thresholds than those of {model.name}; give the model that "
-            "was looked into."
-        )
-    if image is not None and Image.of(image).sha256 != flow.facts["image"]["sha256"]:
-        raise UserError(
-            f"the information flow is of {flow.image.name}, and the image that is given has other values; give the image that "
-            "was looked into."
-        )
-    return FlowPlan.make(
-        model,
-        flow.image if image is None else image,
+    target, ablation = flow.facts["target"], ablation_of(flow)
+    plan = FlowPlan.make(
+        model_again(flow.facts["model"], model, "information flow"),
+        image_again(flow.image, image, "information flow"),
         flow.labels,
         method=flow.method,
         layers=[layer.name for layer in flow.layers],
         region=flow.target(flow.labels[0]).region,
+        truth=flow.truth,
         score=target["score"],
         reduction=target["reduction"],
         slice=flow.facts["slice"],
         axis=flow.facts["axis"],
         seed=flow.facts["seed"],
+        device=device or flow.facts["device"],
+        causal=ablation is not None,
+        ablation=ablation or "mean",
         **{key: value for key, value in options_as_dict(flow.options).items() if key != "layer"},
     )
+    return replace(plan, warnings=tuple(flow.truth_notes))
+
+
+def ablation_of(flow: Flow) -> Ablation | None:
+    """Return by which kinds of ablation the causal check of a flow was made; None without one."""
+    tiles = flow.tiles.values()
+    mean, zero = (any(getattr(tile, name) is not None for tile in tiles) for name in ("lost", "lost_zero"))
+    if mean and zero:
+        return "both"
+    return "mean" if mean else "zero" if zero else None

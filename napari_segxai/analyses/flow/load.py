@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_segxai.analyses.explain.load import read_prediction
 from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.analyses.flow.result import KIND, MAPS, TABLE, Flow
 from napari_segxai.analyses.flow.tiles import NUMBERS, OPTIONAL, Remark, Tile
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.io.arrays import read_arrays
 from napari_segxai.io.image_record import image_from_dict
@@ -118,12 +121,23 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
         warnings=list(told["warnings"]),
         notes={label: list(told["notes"][label]) for label in labels},
         missed=dict(told["missed"]),
+        truth=_truth(saved, image),
+        truth_notes=list(told.get("truth_notes", ())),
         bottlenecks=tuple(told["bottlenecks"]),
         attention=bool(told["attention"]),
         _prediction=read_prediction(
             told["prediction"], told["model"], lambda name: saved.on_grid(name, image)
         ),
     )
+
+
+def _truth(saved: Saved, image: Image) -> np.ndarray | None:
+    """Return the true labels as they were given, in the form of a prediction."""
+    files, model = saved.record.get("truth"), saved.record["model"]
+    if files is None:
+        return None
+    truth = read_prediction(files, model, lambda name: saved.on_grid(name, image))
+    return truth if model["overlapping"] else truth.astype(np.uint16)  # as `truth_labels` gives it
 
 
 def _number(text: str, name: str) -> float | None:

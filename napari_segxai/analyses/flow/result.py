@@ -107,6 +107,10 @@ class Flow:
         By label, what every explanation of one of its tiles says.
     missed
         By label, for those that are predicted but not in the region: the beginning of a sentence that says so.
+    truth
+        The true labels, in the form of a prediction, if they were given.
+    truth_notes
+        What was done to bring them to the grid of the image, in sentences.
     bottlenecks
         Names of the network layers in which resolution is lowest.
     attention
@@ -132,6 +136,8 @@ class Flow:
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     missed: dict[str, str] = field(default_factory=dict)
+    truth: np.ndarray | None = None
+    truth_notes: list[str] = field(default_factory=list)
     bottlenecks: tuple[str, ...] = ()
     attention: bool = False
     plan: FlowPlan | None = field(default=None, repr=False)
@@ -349,6 +355,12 @@ def _write_data(flow: Flow, folder: Path) -> dict[str, Any]:
     write = partial(write_on_grid, folder, flow.image, f"napari-segxai {KIND}")
     files = file_names([("prediction", name) for name in model["labels"]], taken=OWN)
     prediction = write_prediction(flow.prediction, model, files, write)
+    truth = None
+    if flow.truth is not None:
+        files = file_names(
+            [("truth", name) for name in model["labels"]], taken=(*OWN, *files.values(), "truth")
+        )
+        truth = write_prediction(flow.truth, model, files, write, "truth")
     if flow.region is not None:
         write("region", flow.region.astype(np.uint8), "labels")
     tiles = [flow.tiles[label, layer.name] for label in flow.labels for layer in flow.layers]
@@ -370,6 +382,8 @@ def _write_data(flow: Flow, folder: Path) -> dict[str, Any]:
         "network_layers": [asdict(layer) for layer in flow.layers],
         "placement": asdict(flow.placement),
         "prediction": prediction,
+        "truth": truth,
+        "truth_notes": list(flow.truth_notes),
         "advice": [[asdict(remark) for remark in tile.remarks] for tile in tiles],
     }
 

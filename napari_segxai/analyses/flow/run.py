@@ -177,6 +177,8 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
             facts=_facts(plan),
             region=asked.target.region if isinstance(asked.target.region, np.ndarray) else None,
             warnings=[*plan.warnings, *prepared.notes],
+            truth=plan.truth,
+            truth_notes=list(plan.warnings),
             bottlenecks=tuple(model.roles.bottlenecks),
             attention=any(call.attention for call in model.example_calls),
             plan=plan,
@@ -348,8 +350,8 @@ def causal_check_steps(
 ) -> Steps[Flow]:
     """`causal_check`, one step at a time; what is asked wrongly is refused at the call."""
     fills(ablation)  # raises
-    if flow.question is None:
-        flow.plan = plan_again(flow, model, image)
+    if flow.question is None and (flow.plan is None or model is not None):
+        flow.plan = plan_again(flow, model, image, device="auto")
     return _checked(flow, ablation)
 
 

@@ -48,6 +48,7 @@ def load_sweep(folder: str | Path) -> Sweep:
             {name: list(values) for name, values in told["grid"].items()},
             comparison,
             {(each["map"], each["number"]): _chance(each) for each in told["own_chance"]},
+            dict(told.get("fixed", {}).items()),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

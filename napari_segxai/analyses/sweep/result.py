@@ -79,12 +79,15 @@ class Sweep:
         A map per combination, in the order of the grid; of a sweep that was stopped, the first ones alone.
     own_chance : mapping of (str, str) to Chance
         By map and number of the method's own: what random masks of the same area explain.
+    fixed : mapping
+        The parameters that were given and stay the same.
     """
 
     method: str
     grid: Mapping[str, Sequence[Any]]
     comparison: Comparison
     own_chance: Mapping[tuple[str, str], Chance] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -250,6 +253,7 @@ def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[P
         return {
             **write_comparison(sweep.comparison, new, "sweep", MAPS),
             "method": sweep.method,
+            "fixed": dict(sweep.fixed),
             "grid": {name: list(values) for name, values in sweep.grid.items()},
             "own_chance": own_chance,
         }

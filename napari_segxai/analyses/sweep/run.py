@@ -23,13 +23,13 @@ def planned_sweep_steps(plan: SweepPlan) -> Steps[Sweep]:
     more = plan.control_passes.cost
 
     def so_far(comparison: Callable[[], Comparison]) -> Sweep:
-        return Sweep(plan.method, plan.grid, comparison())
+        return Sweep(plan.method, plan.grid, comparison(), fixed=plan.fixed)
 
     def swept(step: Step) -> Step:
         return replace(step, total=step.total + more, partial=step.partial and partial(so_far, step.partial))
 
     comparison = yield from relay(comparison_steps(plan.comparison), swept)
-    found = Sweep(plan.method, plan.grid, comparison)
+    found = Sweep(plan.method, plan.grid, comparison, fixed=plan.fixed)
     before = plan.comparison.passes.cost
 
     def controlled(step: Step) -> Step:
