@@ -1,7 +1,7 @@
 """The public names, and where they lie: what is imported when a name is first used."""
 
-from .analyses.channels.run import channel_importance as channel_importance
-from .analyses.channels.run import channel_importance_steps as channel_importance_steps
+from .analyses.channels.api import channel_importance as channel_importance
+from .analyses.channels.api import channel_importance_steps as channel_importance_steps
 from .analyses.compare.api import compare as compare
 from .analyses.compare.api import compare_steps as compare_steps
 from .analyses.compare.evaluate import evaluate as evaluate
@@ -15,12 +15,12 @@ from .analyses.explain.api import explain_steps as explain_steps
 from .analyses.explain.api import list_methods as list_methods
 from .analyses.explain.load import load_explanation as load_explanation
 from .analyses.explain.result import Explanation as Explanation
+from .analyses.flow.api import causal_check as causal_check
+from .analyses.flow.api import causal_check_steps as causal_check_steps
+from .analyses.flow.api import information_flow as information_flow
+from .analyses.flow.api import information_flow_steps as information_flow_steps
 from .analyses.flow.load import load_flow as load_flow
 from .analyses.flow.result import Flow as Flow
-from .analyses.flow.run import causal_check as causal_check
-from .analyses.flow.run import causal_check_steps as causal_check_steps
-from .analyses.flow.run import information_flow as information_flow
-from .analyses.flow.run import information_flow_steps as information_flow_steps
 from .analyses.sweep.api import sweep as sweep
 from .analyses.sweep.load import load_sweep as load_sweep
 from .analyses.sweep.result import Sweep as Sweep

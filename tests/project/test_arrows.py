@@ -75,6 +75,13 @@ def test_the_page_of_architecture_has_the_rooms_in_the_order_of_the_test():
         assert f"{path.parent.name}/" in tree or path.parent == ROOT, path.parent
 
 
+def test_every_analysis_is_a_folder_of_the_same_files():
+    for folder in (path.parent for path in ROOT.glob("analyses/*/__init__.py")):
+        assert {"api.py", "plan.py", "run.py", "result.py"} <= {path.name for path in folder.glob("*.py")}, (
+            folder
+        )
+
+
 def test_every_folder_is_installed():
     """pyproject.toml names the packages one by one, since the sample data lie beside them."""
     import tomllib

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 
+from napari_segxai.analyses.flow.api import causal_check_steps
 from napari_segxai.analyses.flow.plan import FlowPlan, ablation_passes
 from napari_segxai.analyses.flow.result import Flow
-from napari_segxai.analyses.flow.run import causal_check_steps, flow_steps
+from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.gui.dock import WAITING, Dock, Request
