@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.cam_parts import ask, close, parts
 from helpers.cams import setup
 from helpers.networks import OBJECT, PATCH, LinearHead, card, located_model, planted_image
 from torch import nn
@@ -24,30 +25,6 @@ ONE_LAYER = [
     for m in sx.list_methods()
     if "layer" in {p["name"] for p in m["parameters"]} and m["name"] != "kernel-weighted"
 ]
-
-
-def parts(ndim: int = 2, layer: str = "features.1", region: bool = False):
-    """Activation and gradient of the mean logit, by plain autograd."""
-    model, image = setup(ndim)
-    module = model.module
-    x = torch.from_numpy(image.array)[None, None]
-    depth = int(layer[-1]) + 1
-    activation = module.features[:depth](x).detach().requires_grad_(True)
-    logits = module.head(module.features[depth:](activation))
-    inside = logits[0].argmax(0) == 1
-    (gradient,) = torch.autograd.grad(logits[0, 1][inside].mean(), activation)
-    return model, image, activation.detach(), gradient, logits.detach(), inside
-
-
-def ask(model, image, method, target="object", **params):
-    return sx.explain(model, image, target, method, **params).map
-
-
-def close(a, b):
-    b = np.asarray(b.detach() if isinstance(b, torch.Tensor) else b)
-    np.testing.assert_allclose(
-        a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max() + 1e-9
-    )  # batches round differently
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -222,86 +199,6 @@ def test_activations_x_predictions_written_out():
         ask(model, image, "activations-x-predictions", layer="features.1"),
         torch.tensordot(weights, a[0], dims=1),
     )
-
-
-def test_kernel_weighted_finds_the_one_kernel_that_counts():
-    model, image = setup(2)
-    with torch.no_grad():
-        model.module.head.weight.zero_()
-        model.module.head.weight[1, 3] = 5.0
-        model.module.head.bias.copy_(torch.tensor([0.5, 0.0]))
-    found = ask(model, image, "kernel-weighted", sx.Target("object", region="image"), layer="features.2")
-    x = torch.from_numpy(image.array)[None, None]
-    kernel = model.module.features(x)[0, 3].clamp(min=0)
-    close(found, kernel)  # weight 1 for that kernel, 0 for all others
-
-
-def test_kernel_weighted_written_out_by_editing_kernels():
-    model, image, _, _, _, inside = parts(2)
-    module, x = model.module, torch.from_numpy(image.array)[None, None]
-    conv = module.features[2]
-    own, random = conv.weight.detach().clone(), torch.empty_like(conv.weight)
-    nn.init.xavier_uniform_(random, generator=torch.Generator().manual_seed(7))
-    p = lambda: (module(x).softmax(1)[0, 1] * inside).detach()
-    whole, weights = p(), []
-    for k in range(6):
-        conv.weight.data = own.clone()
-        conv.weight.data[k] = random[k]
-        dependence = (whole - torch.minimum(p(), whole)).sum()
-        conv.weight.data = random.clone()
-        conv.weight.data[k] = own[k]
-        weights.append(dependence * torch.minimum(p(), whole).sum() / whole.sum())
-    conv.weight.data = own
-    weights = torch.stack(weights)
-    weights = (weights - weights.min()) / (weights.max() - weights.min())
-    a = module.features(x)[0].clamp(min=0)
-    close(ask(model, image, "kernel-weighted", layer="features", seed=7), torch.tensordot(weights, a, dims=1))
-
-
-def test_adapted_methods_merge_the_decoder():
-    from napari_segxai.datasets.resources import resource
-
-    model = sx.load_model("triangle")
-    image = sx.read_image(resource("sample_data/images/triangle_1.png"))
-    layers = [x.name for x in model.example_layers if x.stage == "decoder" and x.type.startswith("Conv")]
-    assert len(layers) == 12
-    flow = sx.information_flow(model, image, ["triangle"], layers=layers)
-    merged = sx.explain(model, image, "triangle", "adapted-seg-grad-cam")
-    raw = sx.explain(model, image, "triangle", "adapted-seg-grad-cam", merge="sum of raw")
-    total, mean = np.zeros((112, 112)), np.zeros((112, 112))
-    for layer in layers:
-        t = torch.from_numpy(flow.tiles["triangle", layer].map)[None, None]
-        t = nn.functional.interpolate(t, (112, 112), mode="bilinear", align_corners=False)[0, 0].numpy()
-        total += t
-        t = t.clip(min=0)
-        mean += (t - t.min()) / (t.max() - t.min() if t.max() > t.min() else 1) / 12
-    close(raw.map, total)
-    close(merged.map, mean)
-    assert merged.record.passes == {"forward": 1, "backward": 1}
-    other = sx.explain(model, image, "triangle", "adapted-seg-grad-cam-plus-plus")
-    assert other.map.shape == (112, 112)
-    assert np.corrcoef(other.map.ravel(), merged.map.ravel())[0, 1] < 0.9999
-
-
-def test_adapted_score_cam_on_a_small_decoder():
-    from napari_segxai.models.zoo.unet import UNet
-
-    torch.manual_seed(0)
-    model = sx.load_model(UNet(1, 2, (4, 6)).eval(), card=card(grid={"multiple": 2}))
-    image = sx.Image(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32))
-    target = sx.Target("object", region="image")
-    layers = [x.name for x in model.example_layers if x.stage == "decoder" and x.type.startswith("Conv")]
-    raw = sx.explain(model, image, target, "adapted-seg-score-cam", merge="sum of raw")
-    expected = sum(ask(model, image, "seg-score-cam", target, layer=name) for name in layers)
-    close(raw.map, expected)
-    channels = sum(model.find_layer(name).shape[0] for name in layers)
-    assert raw.record.passes == {"forward": 1 + channels, "backward": 0}
-
-
-def test_without_a_decoder_the_adapted_methods_refuse():
-    model, image = setup(2)
-    with pytest.raises(sx.UserError, match="no convolution between its bottleneck and its head"):
-        ask(model, image, "adapted-seg-grad-cam")
 
 
 @pytest.mark.parametrize(

@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from helpers.networks import card
+from helpers.roles import IMAGE, TARGET, UNet, Unpadded, conv, loaded, stages
 from torch import nn
 from torch.nn import functional as F
 
 import napari_segxai as sx
-from napari_segxai.models.introspection.modules import find_module
-
-IMAGE = sx.Image(np.random.default_rng(0).random((32, 32), np.float32))
-TARGET = sx.Target("object", region="image")
-
-
-def conv(a: int, b: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(a, b, 3, stride=stride, padding=1)
-
-
-def loaded(network: nn.Module, **changes) -> sx.SegmentationModel:
-    torch.manual_seed(0)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter)
-    return sx.load_model(network.eval(), card=card(**changes))
-
-
-def stages(model: sx.SegmentationModel) -> dict[str, str]:
-    return {layer.name: layer.stage for layer in model.network_layers()}
-
-
-class UNet(nn.Module):
-    """`a` and `b` are encoders, `c` the bottleneck; every width can be that of the labels."""
-
-    def __init__(self, inputs: int = 1, widths: tuple[int, int, int] = (2, 2, 2)):
-        super().__init__()
-        one, two, three = widths
-        self.a, self.b, self.c = conv(inputs, one), conv(one, two), conv(two, three)
-        self.up = nn.Upsample(scale_factor=2)
-        self.d2, self.d1, self.head = conv(three + two, two), conv(two + one, one), nn.Conv2d(one, 2, 1)
-
-    def forward(self, x):
-        a = self.a(x).relu()
-        b = self.b(F.max_pool2d(a, 2)).relu()
-        c = self.c(F.max_pool2d(b, 2)).relu()
-        d = self.d2(torch.cat([self.up(c), b], 1)).relu()
-        return self.head(self.d1(torch.cat([self.up(d), a], 1)).relu())
 
 
 def test_a_network_as_wide_as_its_labels_has_a_decoder():
@@ -183,128 +144,6 @@ def test_the_bottleneck_of_a_transformer_is_a_block(fused):
     assert any(call.attention for call in model.example_calls if call.name == "block")
 
 
-class Matrix(nn.Module):
-    """The matrix of an attention over 64 x 64 pairs of cells passes a module: it looks like a map of the 64 x 64 grid."""
-
-    def __init__(self):
-        super().__init__()
-        self.patch, self.q, self.k = nn.Conv2d(1, 8, 8, stride=8), nn.Linear(8, 8), nn.Linear(8, 8)
-        self.softmax, self.drop = nn.Softmax(-1), nn.Dropout()
-        self.up, self.head = nn.Upsample(scale_factor=8), nn.Conv2d(8, 2, 1)
-
-    def forward(self, x):
-        y = self.patch(x)
-        t = y.flatten(2).transpose(1, 2)[:, None]
-        weights = self.drop(self.softmax(self.q(t) @ self.k(t).transpose(-1, -2)))
-        z = (weights @ t)[:, 0].transpose(1, 2).unflatten(2, y.shape[2:])
-        return self.head(self.up(z))
-
-
-def test_the_matrix_of_an_attention_is_no_map():
-    names = [layer.name for layer in loaded(Matrix()).network_layers()]
-    assert "softmax" not in names
-    assert "drop" not in names
-    assert {"patch", "up", "head"} < set(names)
-
-
-class Convolution(nn.Sequential):
-    """A block whose class name begins with "Conv", as MONAI has it."""
-
-    def __init__(self, a: int, b: int):
-        super().__init__(conv(a, b), nn.BatchNorm2d(b), nn.ReLU())
-
-
-class Kernel(nn.Module):
-    """A convolution whose class name tells nothing, with standardised weights."""
-
-    def __init__(self, a: int, b: int):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(b, a, 3, 3)), nn.Parameter(torch.zeros(b))
-
-    def forward(self, x):
-        w = self.weight
-        w = (w - w.mean((1, 2, 3), keepdim=True)) / w.std((1, 2, 3), keepdim=True)
-        return F.conv2d(x, w, self.bias, padding=1)
-
-
-class Named(nn.Module):
-    def __init__(self, normed: bool = False):
-        super().__init__()
-        norm = nn.utils.parametrizations.weight_norm if normed else lambda module: module
-        self.a, self.down, self.b = Convolution(1, 6), nn.MaxPool2d(2), Convolution(6, 8)
-        self.up = nn.ConvTranspose2d(8, 6, 2, 2)
-        self.c, self.d, self.head = norm(conv(6, 6)), Kernel(6, 6), nn.Conv2d(6, 2, 1)
-
-    def forward(self, x):
-        return self.head(self.d(self.c(self.up(self.b(self.down(self.a(x))))).relu()).relu())
-
-
-@pytest.mark.parametrize("normed", [False, True])
-def test_a_convolution_is_what_convolves(normed):
-    model = loaded(Named(normed))
-    found = [layer.name for layer in model.network_layers() if layer.convolution]
-    assert found == ["a.0", "b.0", "up", "c", "d", "head"]
-    maps = {}
-    for method in ("adapted-seg-grad-cam", "adapted-seg-grad-cam-plus-plus"):
-        ex = sx.explain(model, IMAGE, TARGET, method)
-        assert ex.map.any()
-        assert ex.record.results.get("network_layers", 3) == 3  # up, c, d
-    for layer, used in (("last", "d"), ("a", "a.0"), ("b", "b.0"), ("c", "c"), ("d", "d"), ("up", "up")):
-        ex = sx.explain(model, IMAGE, TARGET, "kernel-weighted", layer=layer)
-        assert ex.record.results["convolutions"] == [used]
-        maps[layer] = ex.map
-    assert maps["c"].any()
-    assert maps["d"].any()
-    np.testing.assert_array_equal(maps["last"], maps["d"])
-
-
-def test_random_kernels_of_a_standardised_convolution_are_those_of_a_plain_one():
-    from napari_segxai.methods.activation.kernel_weighted import _RandomKernels
-
-    x = torch.rand(1, 3, 8, 8)
-    plain, own = nn.Conv2d(3, 4, 3, padding=1, bias=False), Kernel(3, 4)
-    with torch.no_grad(), _RandomKernels(5):
-        a = plain(x)
-    with torch.no_grad(), _RandomKernels(5):
-        b = own(x)
-    torch.testing.assert_close(a, b)
-    want = torch.empty(4, 3, 3, 3)
-    nn.init.xavier_uniform_(want, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(a, F.conv2d(x, want, padding=1))
-
-
-class BlockHead(nn.Module):
-    """A 1x1 head inside a block called Convolution, before a sigmoid-like lookalike that learns nothing."""
-
-    def __init__(self, mixes_labels: bool):
-        super().__init__()
-        self.body = conv(1, 5)
-        self.out = nn.Sequential(nn.Conv2d(5, 2, 1), nn.Identity())
-        self.again = nn.Conv2d(2, 2, 1) if mixes_labels else None
-
-    def forward(self, x):
-        y = F.interpolate(self.out(self.body(x).relu()), scale_factor=1.0)
-        return y if self.again is None else self.again(y)
-
-
-def test_seg_cam_finds_a_head_in_a_block():
-    model = loaded(BlockHead(False))
-    assert model.roles.linear_head == "out.0"
-    ex = sx.explain(model, IMAGE, TARGET, "seg-cam")
-    head = find_module(model.module, "out.0")
-    x = torch.from_numpy(IMAGE.array)[None, None]
-    with torch.no_grad():
-        want = (model.module.body(x).relu() * head.weight[1].view(1, -1, 1, 1)).sum(1)[0]
-    np.testing.assert_allclose(ex.map, want.numpy(), atol=1e-5)
-
-
-def test_seg_cam_refuses_what_learns_after_the_head():
-    model = loaded(BlockHead(True))
-    assert model.roles.linear_head is None
-    with pytest.raises(sx.UserError, match="does not end in a 1x1 convolution"):
-        sx.explain(model, IMAGE, TARGET, "seg-cam")
-
-
 class OneResolution(nn.Sequential):
     """Dilated convolutions without pooling: (3, 5, 9, 17, 33, 35) cells are seen after each."""
 
@@ -326,27 +165,6 @@ def test_without_a_lower_resolution_the_bottleneck_sees_half_as_far():
     with pytest.raises(sx.UserError, match="no convolution between its bottleneck and its head"):
         sx.explain(model, IMAGE, TARGET, "adapted-seg-grad-cam")
     assert sx.information_flow(model, IMAGE, causal=True).route("object") == ""
-
-
-class Unpadded(nn.Module):
-    """Maps lose their edges and are cut to fit: fewer cells, but as large as before."""
-
-    def __init__(self):
-        super().__init__()
-        double = lambda a, b: nn.Sequential(nn.Conv2d(a, b, 3), nn.ReLU(), nn.Conv2d(b, b, 3), nn.ReLU())
-        self.a, self.b, self.c, self.d2, self.d1 = map(double, (1, 4, 8, 16, 8), (4, 8, 8, 8, 4))
-        self.up2, self.up1 = nn.ConvTranspose2d(8, 8, 2, 2), nn.ConvTranspose2d(8, 4, 2, 2)
-        self.head = nn.Conv2d(4, 2, 1)
-
-    def forward(self, x):
-        def join(a, b):
-            k = (a.shape[-1] - b.shape[-1]) // 2
-            return torch.cat([a[:, :, k : k + b.shape[-2], k : k + b.shape[-1]], b], 1)
-
-        a = self.a(x)
-        b = self.b(F.max_pool2d(a, 2))
-        d2 = self.d2(join(b, self.up2(self.c(F.max_pool2d(b, 2)))))
-        return F.interpolate(self.head(self.d1(join(a, self.up1(d2)))), x.shape[2:])
 
 
 def test_a_network_without_padding():
@@ -475,149 +293,6 @@ def test_several_heads_and_gates():
     assert model.find_layer("bottleneck").name == "b"
 
 
-class Unpools(nn.Module):
-    """As SegNet: what is pooled is put back where it was, by no module; or cells come and go by their order alone."""
-
-    def __init__(self, down, up, factor=1):
-        super().__init__()
-        self.a, self.b, self.c = conv(1, 4), conv(4 * factor, 8), conv(8 // factor, 4)
-        self.down, self.up, self.head = down, up, nn.Conv2d(4, 2, 1)
-
-    def forward(self, x):
-        y, kept = self.down(self.a(x).relu())
-        return self.head(self.c(self.up(self.b(y).relu(), kept)).relu())
-
-
-def order_of_cells(y):
-    return torch.cat([y[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1), None
-
-
-def put_back(y, _):
-    n, c, h, w = y.shape
-    return y.view(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
-
-
-@pytest.mark.parametrize(
-    "ways",
-    [
-        (
-            lambda y: F.max_pool2d(y, 2, return_indices=True),
-            lambda y, kept: F.max_unpool2d(y, kept[:, :1].expand_as(y), 2),
-        ),
-        (order_of_cells, put_back, 4),
-        (lambda y: (F.pixel_unshuffle(y, 2), None), lambda y, _: F.pixel_shuffle(y, 2), 4),
-    ],
-    ids=["unpooling", "reshaping", "shuffling"],
-)
-def test_resolutions_are_followed_through_what_shows_none(ways):
-    model = loaded(Unpools(*ways))
-    assert model.roles.bottlenecks == ("b",)
-    assert stages(model) == {"a": "encoder", "b": "bottleneck", "c": "decoder", "head": "head"}
-    assert model.find_layer("last").name == "c"
-
-
-class ReadsElsewhere(nn.Module):
-    """Features are read at places that another layer gives; the image comes along the features."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.places, self.head = conv(1, 4), conv(4, 2), nn.Conv2d(4, 2, 1)
-
-    def forward(self, x):
-        y = self.a(x)
-        grid = F.affine_grid(torch.eye(2, 3)[None].expand(len(x), -1, -1), list(y.shape), align_corners=False)
-        moved = grid + 0.1 * self.places(y).movedim(1, -1)
-        return self.head(F.grid_sample(y, moved, align_corners=False))
-
-
-def test_places_are_no_path_of_the_image():
-    model = loaded(ReadsElsewhere())
-    assert stages(model)["places"] == "side"
-    assert model.find_layer("last").name == "a"
-
-
-class Spectral(nn.Module):
-    """Two steps of a Fourier operator: what is joined with a layer is no layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.lift, self.one, self.two = (nn.Conv2d(a, 4, 1) for a in (1, 4, 4))
-        self.head = nn.Conv2d(4, 2, 1)
-
-    def forward(self, x):
-        y = self.lift(x)
-        for layer in (self.one, self.two):
-            far = torch.fft.irfft2(torch.fft.rfft2(y)[..., :4], s=y.shape[-2:])
-            y = F.gelu(far.exp().log() + layer(y))
-        return self.head(y)
-
-
-def test_of_layers_beside_each_other_the_last_one_is_the_nearest():
-    assert loaded(Spectral()).find_layer("last").name == "two"
-
-
-class Mirrors(nn.Module):
-    """Asked twice, as it lies and mirrored."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = UNet()
-
-    def forward(self, x):
-        return self.net(x) + self.net(x.flip(-1)).flip(-1)
-
-
-class Windows(nn.Module):
-    """Asked for each quarter of the image."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = UNet()
-
-    def forward(self, x):
-        out = torch.zeros(len(x), 2, *x.shape[2:])
-        for i in (0, x.shape[2] // 2):
-            for j in (0, x.shape[3] // 2):
-                window = (..., slice(i, i + x.shape[2] // 2), slice(j, j + x.shape[3] // 2))
-                out[window] += self.net(x[window])
-        return out
-
-
-def test_layers_whose_maps_lie_elsewhere_are_told():
-    model = loaded(Mirrors())
-    for alias, name in (("bottleneck", "net.c"), ("last", "net.d1")):
-        assert model.find_layer(alias).name == name  # not the call that sees the image mirrored
-    assert not sx.explain(model, IMAGE, TARGET, "seg-eigen-cam").record.warnings
-    assert "sees the image mirrored" in model.find_layer("net.c@2").reason
-    found = sx.explain(model, IMAGE, TARGET, "seg-eigen-cam", layer="net.c@2")
-    assert any("net.c@2 sees the image mirrored" in warning for warning in found.record.warnings)
-    found = sx.explain(loaded(Windows()), IMAGE, TARGET, "seg-eigen-cam", layer="net.d1@2")
-    assert any("net.d1@2 sees a part of the image only" in warning for warning in found.record.warnings)
-    assert not loaded(Unpadded(), grid={"size": [60, 60]}).roles.elsewhere
-
-
-class WritesSlices(nn.Module):
-    """A buffer is filled part by part, and in place: what reads it depends on both writers."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.dead = conv(1, 4), conv(1, 4), conv(1, 4)
-        self.head = nn.Conv2d(8, 2, 1)
-
-    def forward(self, x):
-        self.dead(x)
-        out = torch.zeros(len(x), 8, *x.shape[2:])
-        out[:, :4] = self.a(x)
-        out[:, 4:] = self.b(x)
-        return self.head(out.relu_())
-
-
-def test_what_is_written_into_a_buffer_is_followed():
-    found = stages(loaded(WritesSlices()))
-    assert found["dead"] == "unused"
-    assert "unused" not in (found["a"], found["b"])
-
-
 @pytest.mark.parametrize(
     "network", [nn.Sequential(nn.Conv2d(1, 2, 1)), nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))]
 )
@@ -626,46 +301,6 @@ def test_a_network_of_one_layer_offers_that(network):
     assert model.find_layer("bottleneck").name == model.find_layer("last").name == "0"
     assert model.find_layer("last").stage == "head"
     assert sx.explain(model, IMAGE, TARGET, "seg-grad-cam").map.any()
-
-
-class LeavesTorch(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.head = conv(1, 4), conv(4, 4), nn.Conv2d(4, 2, 1)
-
-    def forward(self, x):
-        y = torch.from_numpy(self.a(x).detach().numpy().copy())
-        return self.head(self.b(y))
-
-
-def test_a_network_that_leaves_torch_is_asked_about():
-    model = loaded(LeavesTorch())
-    with pytest.raises(
-        sx.UserError, match=r"planted: which network layer is the bottleneck cannot be told.*name one"
-    ):
-        model.find_layer("bottleneck")
-    assert model.find_layer("b").stage == "side"
-    assert sx.explain(model, IMAGE, TARGET, "seg-eigen-cam", layer="b").map.any()
-
-
-def test_memory_that_is_given_out_again_brings_no_false_ways():
-    """Freed tensors leave their place to others, which must not seem to hold what was written there before."""
-
-    class Reuses(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.dead, self.head = conv(1, 4), conv(1, 4), nn.Conv2d(4, 2, 1)
-
-        def forward(self, x):
-            for _ in range(20):
-                y = self.dead(x)
-                y.mul_(2)
-                del y
-            constant = torch.empty(1, 4, *x.shape[2:]).fill_(1)
-            return self.head(self.a(x) + constant)
-
-    found = stages(loaded(Reuses()))
-    assert {stage for name, stage in found.items() if name.startswith("dead")} == {"unused"}
 
 
 def test_the_picker_and_the_listing_say_why(qtbot):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.models import Fixed, gray
 from helpers.networks import LinearHead, card
 from torch import Tensor, nn
 
@@ -235,3 +236,80 @@ def test_networks_that_turn_their_input_to_another_type_run(dtype, alike, method
     plain = sx.explain(sx.load_model(LinearHead().eval(), card=card()), IMAGE, WHOLE, method, **params).map
     found = sx.explain(sx.load_model(Inside(dtype).eval(), card=card()), IMAGE, WHOLE, method, **params).map
     assert np.corrcoef(found.ravel(), plain.ravel())[0, 1] >= alike
+
+
+Output = namedtuple("Output", "features logits")
+LOGITS = LinearHead()
+
+
+@pytest.mark.parametrize(
+    ("wrap", "output"),
+    [
+        (lambda y: {"out": y}, None),
+        (lambda y: {"aux": -y, "out": y}, "out"),
+        (lambda y: (y, -y), None),
+        (lambda y: [-y, y], -1),
+        (lambda y: (torch.tensor([1, 2]), [y]), None),
+        (lambda y: Output(-y, y), 1),
+        (lambda y: {"outer": {"inner": y}}, "outer"),
+    ],
+)
+def test_outputs_in_dicts_and_tuples(wrap, output):
+    reference = sx.load_model(LOGITS, card=card())
+    model = sx.load_model(Fixed(lambda x: wrap(LOGITS(x))), card=card(output=output))
+    np.testing.assert_array_equal(model.predict(gray()), reference.predict(gray()))
+    tensor = torch.rand(2, 1, 8, 8)
+    assert torch.equal(model.logits(tensor), LOGITS(tensor))
+
+
+def test_probabilities_become_their_logits():
+    reference = sx.load_model(LOGITS, card=card())
+    model = sx.load_model(Fixed(lambda x: LOGITS(x).softmax(1)), card=card(values="probabilities"))
+    tensor = torch.rand(2, 1, 8, 8)
+    expected = reference.probabilities(LOGITS(tensor))
+    torch.testing.assert_close(model.probabilities(model.logits(tensor)), expected)
+    sigmoid = sx.load_model(
+        Fixed(lambda x: LOGITS(x).sigmoid()), card=card(values="probabilities", activation="sigmoid")
+    )
+    torch.testing.assert_close(sigmoid.logits(tensor), LOGITS(tensor), atol=1e-4, rtol=1e-4)
+    certain = sx.load_model(
+        Fixed(lambda x: torch.cat([x * 0, x * 0 + 1], 1)), card=card(values="probabilities")
+    )
+    assert torch.isfinite(certain.logits(tensor)).all()
+
+
+def test_one_sigmoid_channel():
+    one = Fixed(lambda x: LOGITS(x)[:, 1:])
+    model = sx.load_model(one, card=card(activation="sigmoid"))
+    tensor = torch.rand(2, 1, 8, 8)
+    s = LOGITS(tensor)[:, 1:]
+    torch.testing.assert_close(model.logits(tensor), torch.cat([-s, s], 1))
+    torch.testing.assert_close(model.probabilities(model.logits(tensor)).sum(1), torch.ones(2, 8, 8))
+    np.testing.assert_array_equal(
+        model.predict(gray()), one(torch.from_numpy(gray().array)[None, None])[0, 0] > 0
+    )
+
+
+def test_many_sigmoid_channels_without_a_background():
+    network = Fixed(lambda x: torch.cat([x - 0.5, -x - 0.5, 2 * x - 2], 1))
+    fields = card(labels=["background", "a", "b", "c"], activation="sigmoid")
+    model = sx.load_model(network, card=fields)
+    out = network(torch.from_numpy(gray().array)[None, None])[0].detach()
+    np.testing.assert_array_equal(model.predict(gray()), out > 0)
+    assert (out > 0).sum(0).unique().tolist() == [0, 1, 2]
+
+
+def test_labels():
+    model = sx.load_model(LinearHead(labels=3), card=card(labels=["background", "liver", "1"]))
+    assert [model.label_index(label) for label in ("liver", 1, np.int64(2), "2", "1")] == [1, 1, 2, 2, 2]
+    for wrong in ("lever", -1, 3, "-1", "²", 1.5, None):
+        with pytest.raises(sx.UserError, match="planted has no label "):
+            model.label_index(wrong)
+
+
+def test_more_than_256_labels():
+    names = [f"label {k}" for k in range(300)]
+    network = Fixed(lambda x: -(torch.arange(300).view(1, -1, 1, 1) - x).abs())
+    predicted = sx.load_model(network, card=card(labels=names)).predict(sx.Image(np.full((4, 4), 299.0)))
+    assert predicted.dtype == np.uint16
+    assert (predicted == 299).all()

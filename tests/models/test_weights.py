@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import pickle
 import types
 from collections import defaultdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.models import unet, write_folder
 from helpers.networks import card
 from safetensors.torch import save_file
 from torch import nn
@@ -337,3 +339,61 @@ def test_the_command_line_says_it_in_one_line(tmp_path, what):
 )
 def test_what_foreign_code_raises_becomes_one_sentence(error, said):
     assert reason_of(error) == said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("head.bias"), ["lacks 'head.bias'", "1 missing, 0 unknown"]),
+        (lambda s: s.update(extra=torch.zeros(2)), ["holds the unknown 'extra'", "0 missing, 1 unknown"]),
+        (lambda s: s.update({"head.bias": torch.zeros(7)}), ["'head.bias' has shape (7,)", "has (2,)"]),
+        (lambda s: s.update({"head.bias": torch.full((2,), torch.nan)}), ["not finite"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.safetensors", "best.pt"])
+def test_weights_that_do_not_fit(tmp_path, change, words, name):
+    state = unet().state_dict()
+    change(state)
+    folder = write_folder(tmp_path / "m", state, weights=name)
+    with pytest.raises(sx.UserError) as caught:
+        sx.load_model(folder)
+    for word in words:
+        assert word in str(caught.value)
+    if "finite" not in words[0]:
+        assert str(folder / name) in str(caught.value)
+
+
+def test_missing_damaged_and_strange_weights(tmp_path):
+    folder = write_folder(tmp_path / "m")
+    weights = folder / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(sx.UserError, match=r"weights\.safetensors: the weights are missing"):
+        sx.load_model(folder)
+    for content in (b"", b"text", whole[: len(whole) // 2], pickle.dumps({"a": 1})):
+        weights.write_bytes(content)
+        with pytest.raises(sx.UserError, match=r"weights\.safetensors: cannot be read as weights \(.+\)"):
+            sx.load_model(folder)
+    folder = write_folder(tmp_path / "n", {"epoch": 3, "net": [1]}, weights="w.pt")
+    with pytest.raises(sx.UserError, match=r"w\.pt: holds no state dict of tensors"):
+        sx.load_model(folder)
+    for content in (b"", b"text", b"\x80\x02}q\x00.", whole):
+        (folder / "w.pt").write_bytes(content)
+        with pytest.raises(sx.UserError, match=r"w\.pt: "):
+            sx.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"featurs": [2, 4]}, "featurs"),
+        ({"features": [2]}, "two levels"),
+        ({"spatial_dims": 4}, "KeyError: 4"),
+        ({"in_channels": -1}, "negative dimension"),
+    ],
+)
+def test_arguments_that_the_network_does_not_take(tmp_path, arguments, words):
+    folder = write_folder(tmp_path / "m", arguments=arguments)
+    with pytest.raises(sx.UserError, match=r"model\.yaml: .*UNet does not take these arguments") as caught:
+        sx.load_model(folder)
+    assert words in str(caught.value)

@@ -1,0 +1,68 @@
+"""Which channel matters, and noise that a noise model adds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.metrics import asked, cause, values_of
+from helpers.networks import card, planted_image
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import finish
+from napari_segxai.engine.primitives import perturb
+from napari_segxai.metrics.functional.channel_importance import channel_importance
+from napari_segxai.metrics.table import evaluate_steps
+
+
+class SecondChannel(nn.Module):
+    def forward(self, x):
+        return torch.cat([0.5 - x[:, 1:2], x[:, 1:2] - 0.5], 1) * 8
+
+
+@pytest.mark.parametrize("how", ["permutation", "mean"])
+def test_the_channel_that_matters_stands_out(how, monkeypatch):
+    rng = np.random.default_rng(7)
+    array = rng.random((3, 24, 24)).astype(np.float32)
+    array[1] *= 0.4
+    array[1, 5:12, 5:12] += 2
+    model = sx.load_model(SecondChannel(), card=card(channels=["red", "green", "blue"]))
+    with asked(model, sx.Image(array, channel_axis=0)) as question:
+        rows = finish(channel_importance(question, how=how, repeats=3))
+        assert question.passes.forward == 1 + 3 * (3 if how == "permutation" else 1)
+    assert [row["channel"] for row in rows] == ["red", "green", "blue"]
+    for row, matters in zip(rows, (False, True, False), strict=True):
+        for score in ("dice", "iou", "probability"):
+            assert (row[f"{score}_drop"] > 0.1) == matters
+            assert row[f"{score}_drop"] == pytest.approx(0, abs=1e-6) or matters
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 1)
+    with asked(model, sx.Image(array, channel_axis=0)) as question:
+        again = finish(channel_importance(question, how=how, repeats=3))
+        assert again[1]["dice_drop"] == pytest.approx(rows[1]["dice_drop"])
+        with pytest.raises(UserError, match="permutation or mean"):
+            finish(channel_importance(question, how="zero"))
+        with pytest.raises(UserError, match="from 1 to 1000000"):
+            finish(channel_importance(question, repeats=0))
+
+
+def test_noise_that_a_noise_model_adds():
+    map = cause()
+    with asked() as question:
+        rows = finish(
+            evaluate_steps(
+                {"cause": map, "all": map * 0 + 1},
+                question,
+                metrics=["ana", "srm"],
+                noise_model=lambda x: 2 - x,
+            )
+        )
+        image = planted_image().array
+        low = image.min()
+        noise = 2 - (low + map * (image - low))
+        assert values_of(rows, "cause")["ana"] == pytest.approx(noise.mean(), rel=1e-5)
+        assert values_of(rows, "cause")["srm"] == pytest.approx((noise**2).mean(), rel=1e-5)
+        assert values_of(rows, "all")["ana"] == pytest.approx((2 - image).mean(), rel=1e-5)
+        with pytest.raises(UserError, match="noise model returned"):
+            finish(evaluate_steps({"cause": map}, question, metrics=["ana"], noise_model=lambda x: x[0]))
