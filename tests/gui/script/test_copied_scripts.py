@@ -2,108 +2,29 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
-import napari.plugins
-import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
 import torch
 import yaml
 from helpers.networks import LinearHead, card
-from napari.components import ViewerModel
+from helpers.scripts import boxed, network, volume
 from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import QApplication, QFileDialog
-from safetensors.torch import save_file
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core import orientation
 from napari_segxai.core.progress import finish
-from napari_segxai.datasets.resources import resource
 from napari_segxai.gui.manifest.reader import read_volumes
 from napari_segxai.gui.script.files import ScriptFiles
-from napari_segxai.gui.script.write import model_lines, python_of
-from napari_segxai.gui.viewer.shown import joined, shown
-from napari_segxai.models.card import ModelCard
-
-TRIANGLE = resource("sample_data/images/triangle_1.png")
-PLACES = np.array([[0, 0, -2.0, 9], [1.5, 0, 0, -8], [0, -3.1, 0, 7], [0, 0, 0, 1]])  # stored as A, I, L
+from napari_segxai.gui.script.write import python_of
 
 WHOLE = sx.Target("object", "image")
-
-RUN = """
-import os, runpy, sys
-import numpy as np
-for folder in sys.argv[1:]:
-    os.chdir(folder)
-    made = runpy.run_path("script.py")
-    if "explanation" in made:
-        found = {"map": made["explanation"].map}
-        if made["explanation"].record.trust:
-            found["numbers"] = np.array([row["number"] for row in made["explanation"].record.trust], float)
-    elif "flow" in made:
-        found = {f"{label} {layer}": tile.map for (label, layer), tile in made["flow"].tiles.items()}
-        found["rows"] = np.array([row["dice_truth"] for row in made["flow"].rows], float)
-    else:
-        comparison = made["comparison"] if "comparison" in made else made["sweep"].comparison
-        found = dict(comparison.maps)
-        found["rows"] = np.array([row["value"] for row in comparison.rows], float)
-    np.savez("found.npz", **found)
-"""
-
-
-@pytest.fixture
-def run_scripts(tmp_path):
-    """Run scripts in one new process, each in a folder of its own; returns what each of them found."""
-
-    def run(texts: dict[str, str]) -> dict[str, dict[str, np.ndarray]]:
-        folders = {}
-        for name, text in texts.items():
-            folders[name] = tmp_path / "runs" / name.replace(" ", "_")
-            folders[name].mkdir(parents=True)
-            (folders[name] / "script.py").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, *map(str, folders.values())],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
-        return {name: dict(np.load(folder / "found.npz")) for name, folder in folders.items()}
-
-    return run
-
-
-def network(ndim: int, inputs: int = 1, **changes) -> sx.SegmentationModel:
-    fields = card(ndim, channels=[f"c{k}" for k in range(inputs)], **changes)
-    return sx.load_model(LinearHead(ndim, 4, inputs=inputs), card=fields)
-
-
-@pytest.fixture
-def stored(tmp_path):
-    """A model folder with code of its own, whose weights are those of `network`."""
-
-    def make(ndim: int, inputs: int = 1, **changes) -> sx.SegmentationModel:
-        folder = tmp_path / f"model {ndim} {inputs}"
-        folder.mkdir()
-        (folder / "net.py").write_text(
-            (Path(__file__).parents[2] / "helpers" / "networks.py")
-            .read_text()
-            .partition("class PatchSwitch")[0]
-        )
-        fields = card(ndim, architecture="net:LinearHead", **changes)
-        fields["arguments"] = {"ndim": ndim, "channels": 4, "inputs": inputs}
-        (folder / "model.yaml").write_text(yaml.safe_dump(fields))
-        save_file(LinearHead(ndim, 4, inputs=inputs).state_dict(), folder / "weights.safetensors")
-        return sx.load_model(folder, trust=True)
-
-    return make
 
 
 @pytest.fixture
@@ -125,25 +46,9 @@ def copy(tmp_path):
     return make
 
 
-def volume(path: Path, shape=(7, 6, 5), affine=PLACES) -> str:
-    values = np.random.default_rng(len(shape)).random(shape, np.float32)
-    image = nib.Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    nib.save(image, path)
-    return str(path)
-
-
 def layer_of(path: str) -> ImageLayer:
     [(data, kwargs, _)] = read_volumes(path)
     return ImageLayer(data, **kwargs)
-
-
-def boxed(shape) -> np.ndarray:
-    """Half of a grid, off its middle along every axis."""
-    mask = np.zeros(shape, bool)
-    mask[tuple(slice(1, max(2, n - 2)) for n in shape)] = True
-    mask[(0,) * len(shape)] = True
-    return mask
 
 
 def test_every_kind_of_image_and_region(tmp_path, copy, stored, run_scripts):
@@ -379,86 +284,3 @@ def test_every_dock(viewer, docks, wait, tmp_path, run_scripts, monkeypatch):
         assert found[name].keys() == expected.keys()
         for key, values in expected.items():
             np.testing.assert_array_equal(found[name][key], values, err_msg=f"{name}: {key}")
-
-
-def test_what_a_script_says_of_a_model(tmp_path, stored):
-    assert model_lines(sx.load_model("triangle")) == ["model = sx.load_model('triangle')"]
-    own = stored(2)
-    other = sx.load_model(
-        own, card=card(name="another card", arguments={"ndim": 2}, architecture="net:LinearHead")
-    )
-    lines = model_lines(other)
-    assert lines[0].startswith("card = {'name': 'another card'")
-    assert lines[-1] == f"# model = sx.load_model({str(own.path)!r}, card=card, trust=True)"
-    with pytest.raises(NameError, match="make_network"):
-        exec("\n".join(["import napari_segxai as sx", *model_lines(network(2))]))
-
-
-def test_arrays_that_no_picture_holds_are_kept_by_numpy(tmp_path):
-    files, image = ScriptFiles(), sx.Image(np.zeros((20, 18), np.float32), name="grey")
-    stack = np.stack([boxed((20, 18)), ~boxed((20, 18))])  # the truth of labels that may overlap
-    assert files.array(stack, image, image, "the truth", "truth") == "..."
-    files.save_in(tmp_path, image.name)
-    code = files.array(stack, image, image, "the truth", "truth")
-    assert files.opening()[-1] == f"folder = Path({str(tmp_path / 'script_grey-1')!r})"
-    space = {}
-    exec("\n".join([*files.opening(), f"found = {code}"]), space)
-    np.testing.assert_array_equal(space["found"], stack)
-    assert [path.name for path in files.folder.iterdir()] == ["truth.npy"]
-
-
-@pytest.fixture
-def opened():
-    """A viewer without a window that opens files with the reader that is named."""
-    napari.plugins._initialize_plugins()
-    return ViewerModel()
-
-
-def read_by(code: str) -> np.ndarray:
-    return eval(code, {"sx": sx}).array
-
-
-def test_scripts_read_the_files_of_joined_channels(tmp_path, opened):
-    paths = [volume(tmp_path / name) for name in ("t1.nii.gz", "t2.nii.gz")]
-    values = nib.load(paths[1]).get_fdata(dtype=np.float32) + 1
-    nib.save(nib.Nifti1Image(values, PLACES), paths[1])
-    layers = opened.open(paths, plugin="napari-segxai")[::-1]  # in the order of the model, not of the files
-    image = joined(layers, opened, ModelCard.model_validate(card(3, channels=["a", "b"]))).image
-    assert image.array.shape == (2, 6, 7, 5)
-    layers[1].data += 7  # what was explained is what counts
-    files = ScriptFiles()
-    code, seen = files.image(image, "the image")
-    assert code == f"sx.read_image({paths[::-1]!r})"
-    assert not files.wanted
-    assert seen.spatial_shape == (7, 6, 5)  # as the first file stores it
-    np.testing.assert_array_equal(read_by(code)[0], values)
-    again = joined(layers, opened, ModelCard.model_validate(card(3, channels=["a", "b"]))).image
-    assert ScriptFiles().image(again, "the image")[0] == "..."  # one of them is in no file now
-
-
-@pytest.mark.parametrize(
-    ("axes", "said", "note"),
-    [
-        (None, ", axes='ZYX')", "2D model: plane 2 of axis 0, which is shown."),
-        ("ZYX", ", axes='ZYX')", "2D model: slice z = 2, which is shown."),
-        ("TYX", ").frame(2)", "Frame t = 2, which is shown."),
-        ("CYX", ").frame(2)", "The model takes one channel: channel 2, which is shown."),
-    ],
-)
-def test_scripts_read_a_series_as_it_was_read(tmp_path, opened, axes, said, note):
-    """The file says time, but napari's own reader does not pass it on."""
-    stack, path = np.arange(5 * 9 * 8, dtype=np.uint16).reshape(5, 9, 8), str(tmp_path / "series.tif")
-    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
-    [layer] = opened.open(path, plugin="napari")
-    found = shown(layer, opened, ModelCard.model_validate(card(2)), axes=axes)
-    assert found.notes == (note,)
-    files = ScriptFiles()
-    code, _ = files.image(found.image, "the image")
-    assert code == f"sx.read_image({path!r}{said}"
-    np.testing.assert_array_equal(read_by(code), found.image.array)
-
-
-def test_folders_of_scripts_have_short_names(tmp_path):
-    files = ScriptFiles()
-    files.save_in(tmp_path, "a picture whose name goes on and on, as those of microscopes do")
-    assert len(files.folder.name) < 45
