@@ -74,7 +74,7 @@ class Row:
     theirs: Theirs
     params: dict[str, object] = field(default_factory=dict)
 
-    def job(self, precision: str) -> ExplanationPlan:
+    def plan(self, precision: str) -> ExplanationPlan:
         """Raises a `UserError` where there is no such method."""
         case, target = self.case, sx.Target(self.case.label)
         return ExplanationPlan.make(
@@ -83,10 +83,10 @@ class Row:
 
     def ours(self, precision: str = "float32") -> tuple[np.ndarray, str]:
         """Our map on the model grid, and the kind of numbers that it was computed with."""
-        job, case = self.job(precision), self.case
+        plan, case = self.plan(precision), self.case
         with case.model.in_use("cpu"):
-            question = question_of(job, case.model.prepare(case.image))
-            return finish(answer(job, question)).map.numpy(), question.executor.notes["precision"]
+            question = question_of(plan, case.model.prepare(case.image))
+            return finish(answer(plan, question)).map.numpy(), question.executor.notes["precision"]
 
     def measured(self, repeats: int, precision: str) -> str:
         """The row of the table."""
@@ -96,7 +96,7 @@ class Row:
             their_map = self.theirs().detach().numpy()
         alike = np.corrcoef(map.ravel(), their_map.ravel())[0, 1]
         quick, slow, ratio = faster(
-            lambda: finish(explanation_steps(self.job(precision))), self.theirs, repeats
+            lambda: finish(explanation_steps(self.plan(precision))), self.theirs, repeats
         )
         return (
             f"| {self.method}, {self.case.model.card.name} | {self.against} | {own}, {digits} | {other}, float32 "
@@ -430,7 +430,7 @@ def main() -> None:
             if options.only not in (None, row.method):
                 continue
             try:
-                row.job(options.precision)
+                row.plan(options.precision)
             except UserError as error:
                 print(f"skipped: {row.method} against {row.against}: {error}", file=sys.stderr)
                 continue

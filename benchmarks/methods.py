@@ -120,12 +120,12 @@ def measure(
                 continue
             if model.card.spatial_dims == 3:
                 params = IN_VOLUMES.get(method, params)
-            job = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
+            plan = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
             asked: list[Question] = []
 
-            def ours(job: ExplanationPlan = job, asked: list[Question] = asked) -> None:
-                asked.append(question_of(job, prepared))
-                finish(answer(job, asked[-1]))
+            def ours(plan: ExplanationPlan = plan, asked: list[Question] = asked) -> None:
+                asked.append(question_of(plan, prepared))
+                finish(answer(plan, asked[-1]))
 
             start = time.perf_counter()
             ours()
@@ -137,7 +137,7 @@ def measure(
             bare = pairs(model.logits, tensor, passes, forward, together)
             repeats = max(1, min(5, int(PAIR_SECONDS / (4 * once))))
             spent, lowest, ratio = paired(ours, bare, device, repeats)
-            digits = asked[-1].engine["precision"]
+            digits = asked[-1].executor.notes["precision"]
             yield method, f"{passes.forward} F, {passes.backward} B, {digits}", spent, lowest, ratio
 
 

@@ -70,8 +70,8 @@ def measure(
         tensor = prepared.tensor.to(device)
 
         def ask(method: str, **params: object) -> Callable[[], Finding]:
-            job = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
-            return lambda: finish(answer(job, question_of(job, prepared)))
+            plan = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
+            return lambda: finish(answer(plan, question_of(plan, prepared)))
 
         def explain() -> sx.Explanation:
             return sx.explain(model, image, target, "seg-grad-cam", device=str(device))
@@ -110,12 +110,12 @@ def stage_two(
     inside = model.predict(image, device=str(device)) == model.label_index(target.label)
     # MiSuRe needs a predicted object; a network with random weights may draw none.
     label = target.label if inside.any() else "background"
-    job = sx.explain_steps(model, image, label, "misure", device=str(device), iterations=100, tau=0.01)
-    step = next(job)
+    steps = sx.explain_steps(model, image, label, "misure", device=str(device), iterations=100, tau=0.01)
+    step = next(steps)
     while "stage 2" not in step.note:
-        step = next(job)
-    result = paired(lambda: next(job), to_input(model.logits, tensor), device, 75)
-    job.close()
+        step = next(steps)
+    result = paired(lambda: next(steps), to_input(model.logits, tensor), device, 75)
+    steps.close()
     return result
 
 

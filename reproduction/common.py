@@ -363,8 +363,8 @@ def level(chance: Chance | tuple[float, float] | None) -> Row:
 
 def dice_by_chance(case: Case, masks: Mapping[str, np.ndarray]) -> dict[str, Row]:
     """Return what random masks with the values of these explain, by name; `masks` in [0, 1], on the image grid."""
-    job = ExplanationPlan.make(case.model, case.image, case.label, "misure", device=DEVICE)
-    found = finish(random_masks(job, masks, BASELINE, case.draws))
+    plan = ExplanationPlan.make(case.model, case.image, case.label, "misure", device=DEVICE)
+    found = finish(random_masks(plan, masks, BASELINE, case.draws))
     return {name: level(found.get(name)) for name in masks}
 
 

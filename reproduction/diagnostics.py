@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from common import Case, Row, Settings, Store, cases, dice_by_chance, masked
-from hasany_2026_table1 import as_row, misure_job
+from hasany_2026_table1 import as_row, misure_plan
 
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
@@ -57,7 +57,7 @@ def _pruned(case: Case, iterations: int) -> Row:
     """Run MiSuRe with lambdas beyond those of the paper: ratio on the image and Dice explained of each."""
     out = {}
     for lam in STRONG:
-        explanation = finish(explanation_steps(misure_job(case, iterations, lam=lam)))
+        explanation = finish(explanation_steps(misure_plan(case, iterations, lam=lam)))
         found, chance = as_row(explanation), dice_by_chance(case, {"": explanation.map})[""]
         out |= {f"ratio_{lam:g}": found["image"] / max(found["size"], 1), f"dice_{lam:g}": found["dice"]}
         out[f"chance_{lam:g}"] = chance["chance_high"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from common import Case, Row, Settings, Store, cases, dice_by_chance
-from hasany_2026_table1 import as_row, misure_job
+from hasany_2026_table1 import as_row, misure_plan
 
 from napari_segxai.analyses.explain.run import explanations_steps
 from napari_segxai.core.progress import finish
@@ -29,15 +29,15 @@ def run(settings: Settings, store: Store) -> list[Row]:
 
 
 def _measure(case: Case, iterations: int) -> list[Row]:
-    plan = [(lr, lam, 1.0) for lam, lr in itertools.product(LAMBDAS, RATES)]
-    plan += [(0.1, 0.01, share) for share in SHARES if share < 1]
+    grid = [(lr, lam, 1.0) for lam, lr in itertools.product(LAMBDAS, RATES)]
+    grid += [(0.1, 0.01, share) for share in SHARES if share < 1]
     asked = [
         {"lr": lr, "lam": lam, "share": share, "mask_size": max(4, round(case.mask_size * share))}
-        for lr, lam, share in plan
+        for lr, lam, share in grid
     ]
     # Side by side: their steps go through the network in one batch, so their times are not their own.
-    jobs = [misure_job(case, iterations, one["lr"], one["lam"], one["mask_size"]) for one in asked]
-    found = finish(explanations_steps(jobs))
+    plans = [misure_plan(case, iterations, one["lr"], one["lam"], one["mask_size"]) for one in asked]
+    found = finish(explanations_steps(plans))
     levels = dice_by_chance(case, {k: explanation.map for k, explanation in enumerate(found)})
     rows = [{**one, **as_row(found[k]), **levels[k]} for k, one in enumerate(asked)]
     for row in rows:

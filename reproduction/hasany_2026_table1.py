@@ -58,7 +58,7 @@ def _at_the_papers_areas(case: Case) -> list[Row]:
     ]
 
 
-def misure_job(
+def misure_plan(
     case: Case, iterations: int, lr: float = 0.1, lam: float = 0.01, mask_size: int | None = None
 ) -> ExplanationPlan:
     """Return MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
@@ -85,7 +85,7 @@ def as_row(explanation) -> Row:
 
 
 def _measure(case: Case, iterations: int, store: Store | None) -> Row:
-    explanation = finish(explanation_steps(misure_job(case, iterations)))
+    explanation = finish(explanation_steps(misure_plan(case, iterations)))
     if store is not None:
         store.keep_maps(
             case,

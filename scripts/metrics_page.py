@@ -94,11 +94,11 @@ def options_read() -> dict[str, list[str]]:
     truth[7:15, 6:14] = True
     card = {"name": "bright", "labels": ["background", "object"], "spatial_dims": 2}
     model = load_model(Bright(), card=card)
-    job = ExplanationPlan.make(model, Image(array), "object", "vanilla-gradient", device="cpu")
+    plan = ExplanationPlan.make(model, Image(array), "object", "vanilla-gradient", device="cpu")
     maps = {"map": array - 0.1}
     out = {}
-    with model.in_use(job.device):
-        question = question_of(job, model.prepare(job.image))
+    with model.in_use(plan.device):
+        question = question_of(plan, model.prepare(plan.image))
         for metric in all_metrics():
             found: set[str] = set()
             with reading(found):

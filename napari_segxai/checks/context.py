@@ -54,7 +54,7 @@ class CheckContext:
     ----------
     explanation, model, target
         What was found, and what was asked of which network.
-    job
+    plan
         The same question again, in the slice that is checked.
     placement
         How the model sees the image.
@@ -176,7 +176,7 @@ class CheckContext:
         )
 
     def ask(self, plan: ExplanationPlan, counter: PassCounter, note: str) -> Steps[Explanation]:
-        """Run a job, and count it."""
+        """Explain once more, and count the passes."""
         yield counter.step(note)
         found = yield from relay(explanation_steps(plan), lambda step: counter.step(note, step.done))
         counter.passes += Passes(**found.record.passes)

@@ -55,12 +55,12 @@ def others_of(context: CheckContext, options: Options) -> list[ExplanationPlan]:
         raise UserError(f"methods-agree: {own.method} made the map; name others.")
     if names:
         return [context.again(method=name, **_params(own.parameters, name)) for name in names]
-    jobs: list[ExplanationPlan] = []
+    plans: list[ExplanationPlan] = []
     for name in CHEAP:
-        if name != own.method and len(jobs) < 3:
+        if name != own.method and len(plans) < 3:
             with suppress(UserError):  # a network without layers that have names, or without gradients
-                jobs.append(context.again(method=name, **_params(own.parameters, name)))
-    return jobs
+                plans.append(context.again(method=name, **_params(own.parameters, name)))
+    return plans
 
 
 def _params(own: dict[str, Any], name: str) -> dict[str, Any]:

@@ -97,9 +97,9 @@ class Check:
     options
         Dataclass of its parameters.
     run
-        The generator that answers the question: (subject, options, tally).
+        The generator that answers the question: (context, options, counter).
     passes
-        The passes that it will need: (subject, options) -> `Passes`; fewer where nothing can be decided.
+        The passes that it will need: (context, options) -> `Passes`; fewer where nothing can be decided.
     """
 
     name: str

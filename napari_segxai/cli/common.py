@@ -194,7 +194,7 @@ def save(result: Any, out: Path, *, overwrite: bool, **more: Any) -> list[Path]:
 def as_far_as_it_came(
     run: Callable[[], Result], is_there: Callable[[Result], Any] = bool
 ) -> tuple[Result, bool]:
-    """Run a job; on Ctrl-C return what there is of its result, and True.
+    """Run what makes a result; on Ctrl-C return what there is of its result, and True.
 
     Parameters
     ----------

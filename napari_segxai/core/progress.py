@@ -19,7 +19,7 @@ SUFFIX_COST = 0.5
 """A forward pass from a network layer on costs from nothing to a whole one."""
 
 MOST_PASSES = 10_000_000
-"""What a job may cost at most, in forward passes: nothing runs for ever by a slip of the keyboard."""
+"""What a question may cost at most, in forward passes: nothing runs for ever by a slip of the keyboard."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ Steps = Generator[Step, None, T]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A job was stopped from the keyboard.
+    """Work was stopped from the keyboard.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = None) -> T:
-    """Run a job to its end and return its result.
+    """Run steps to their end and return the result.
 
     Parameters
     ----------

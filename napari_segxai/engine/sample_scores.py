@@ -17,7 +17,7 @@ SCORE_HELP = "what is read of the network: mean probability of the label over M,
 
 
 def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
-    """Return the worth of samples: (n, labels, *grid) -> (n,).
+    """Return the scores of samples: (n, labels, *grid) -> (n,).
 
     "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
     """
@@ -28,7 +28,7 @@ def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tenso
 
 
 def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
-    """Return how much less samples are worth than the image itself: (n, labels, *grid) -> (n,).
+    """Return how far the scores of samples lie below that of the image itself: (n, labels, *grid) -> (n,).
 
     Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
     """

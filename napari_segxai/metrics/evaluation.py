@@ -17,14 +17,14 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.functional import sufficiency
 from napari_segxai.metrics.functional.chance import DRAWS
-from napari_segxai.metrics.functional.faithfulness import Direction, between, canvas, shares_of, whole_way
+from napari_segxai.metrics.functional.faithfulness import Direction, shares_of
 from napari_segxai.metrics.functional.localization import Form, Ties
 from napari_segxai.metrics.functional.noise import NoiseModel, noise_behind
 from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.thresholding import Keep, Kind, boxed, region, tight_box
 from napari_segxai.metrics.functional.topology import Direction as Warped
 from napari_segxai.metrics.functional.topology import Warping, warping_error
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, crop, kept
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, between, crop, kept, whole_way
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Evaluation:
     @cached_property
     def shares(self) -> np.ndarray:
         """Share of pixels after every step of insertion and deletion."""
-        return shares_of(self.question, self.options.steps)
+        return shares_of(self.question.input[0, 0].numel(), self.options.steps)
 
     @cached_property
     def noise(self) -> Tensor | None:
@@ -241,7 +241,7 @@ def _ordered(which: Direction) -> Any:
         if is_even(e.map):
             return None  # no order
         kind = getattr(e.options, f"{which}_canvas")
-        return between(e.name, e.ranks, e.options.steps, e.hide(kind), which)
+        return between((which, e.name), e.ranks, e.options.steps, e.hide(kind), which)
 
     return make
 
@@ -249,7 +249,8 @@ def _ordered(which: Direction) -> Any:
 def _empty(option: str) -> Any:
     def make(e: Evaluation) -> Copies:
         kind = getattr(e.options, option)
-        return canvas(e.question, kind, e.hide(kind))
+        nothing = e.question.input.new_zeros((1, 1, *e.question.grid))
+        return kept(("canvas", kind), nothing, e.hide(kind))
 
     return make
 

@@ -20,6 +20,7 @@ from napari_segxai.engine.masking.baselines import Hide
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.metrics.functional.faithfulness import Direction, part_sizes
 from napari_segxai.metrics.functional.thresholding import box_slices
 from napari_segxai.models.preprocessing.resample import resize
 
@@ -191,6 +192,17 @@ def in_order(key: Hashable, ranks: Tensor, counts: Sequence[int], hide: Hide, *,
         return hide((ranks < limits if insert else ranks >= limits).float())
 
     return Copies(key, len(counts), make)
+
+
+def between(key: Hashable, ranks: Tensor, steps: int, hide: Hide, which: Direction) -> Copies:
+    """Return the copies of all steps of insertion or deletion but the first and the last."""
+    counts = part_sizes(ranks.numel(), steps)[1:-1]
+    return in_order(key, ranks, counts, hide, insert=which == "insertion")
+
+
+def whole_way(reader: Reader, inner: Responses, end: Responses, which: Direction) -> Responses:
+    """Put the steps between the empty canvas and the whole image."""
+    return end + inner + reader.whole if which == "insertion" else reader.whole + inner + end
 
 
 def crop(key: Hashable, question: Question, box: Box) -> Copies:

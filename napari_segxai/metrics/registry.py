@@ -48,6 +48,8 @@ class Metric:
     chance
         Whether random maps are measured beside it (`chance_level`): the field of `perturbed_copies.Responses` that it reads of
         its one series, "map" where it needs no network, else "".
+    axes
+        Of the curve, where there is one: what it runs over, and what it shows of the network.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Metric:
     series: tuple[str, ...]
     measure: Measure
     chance: str = ""
+    axes: tuple[str, str] = ("share", "score")
 
     def as_json(self) -> dict[str, Any]:
         """Describe the metric for a listing."""
@@ -85,6 +88,7 @@ def metric(
     form: str = "",
     series: Sequence[str] = (),
     chance: str = "",
+    axes: tuple[str, str] = ("share", "score"),
 ) -> Callable[[Measure], Measure]:
     """Register the decorated function as the metric `name`; see `Metric` for the arguments."""
 
@@ -102,6 +106,7 @@ def metric(
             series=tuple(series),
             measure=measure,
             chance=chance,
+            axes=axes,
         )
         _known.add(name, found, measure)
         return measure

@@ -11,7 +11,7 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.engine.execution import mixed_precision
 
-ENOUGH = mixed_precision.WORTH * mixed_precision.SAMPLES
+ENOUGH = mixed_precision.MIN_SAMPLES_FACTOR * mixed_precision.SAMPLES
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A question about the planted network, its true cause, and values of a table."""
+"""A question about the planted network, its true cause, curves of insertion and deletion, and values of a table."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from helpers.networks import OBJECT, PATCH, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.core.progress import Passes
+from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.question import Question
+from napari_segxai.metrics.evaluation import Evaluation, Options
+from napari_segxai.metrics.functional.curve import Curve
+from napari_segxai.metrics.perturbed_copies import Reader, look
+from napari_segxai.metrics.registry import find_metric
+from napari_segxai.metrics.table import _controls, _evaluations
 
 
 @contextmanager
@@ -40,6 +45,22 @@ def truth(ndim: int = 2) -> np.ndarray:
 
 def values_of(rows, name: str) -> dict[str, float | None]:
     return {row["metric"]: row["value"] for row in rows if row["map"] == name}
+
+
+def ways(question: Question, maps, controls: int = 0, **options) -> Steps[dict[str, Evaluation]]:
+    """Show the network the copies of insertion and deletion, as a table of metrics does, and give what it is made of."""
+    given = {name: np.asarray(map) for name, map in maps.items()}
+    found = _evaluations(given, question, Reader(question), None, None, Options(**options))
+    found += _controls(found, controls)
+    series = ("insertion", "insertion canvas", "deletion", "deletion canvas")
+    seen = yield from look(found[0].reader, [one.copies(name) for one in found for name in series])
+    for one in found:
+        one.seen.update(seen)
+    return {one.name: one for one in found}
+
+
+def curve(found: Evaluation, which: str, score: str = "dice") -> Curve:
+    return find_metric(f"{which}-{score}").measure(found)
 
 
 class Bright(nn.Module):

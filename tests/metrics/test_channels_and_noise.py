@@ -10,10 +10,10 @@ from helpers.networks import card, planted_image
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.analyses.channels.spoiling import losses
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.engine.primitives import perturb
-from napari_segxai.metrics.functional.channel_importance import channel_importance
 from napari_segxai.metrics.table import evaluate_steps
 
 
@@ -30,7 +30,7 @@ def test_the_channel_that_matters_stands_out(how, monkeypatch):
     array[1, 5:12, 5:12] += 2
     model = sx.load_model(SecondChannel(), card=card(channels=["red", "green", "blue"]))
     with asked(model, sx.Image(array, channel_axis=0)) as question:
-        rows = finish(channel_importance(question, how=how, repeats=3))
+        rows = finish(losses(question, how=how, repeats=3))
         assert question.passes.forward == 1 + 3 * (3 if how == "permutation" else 1)
     assert [row["channel"] for row in rows] == ["red", "green", "blue"]
     for row, matters in zip(rows, (False, True, False), strict=True):
@@ -39,12 +39,12 @@ def test_the_channel_that_matters_stands_out(how, monkeypatch):
             assert row[f"{score}_drop"] == pytest.approx(0, abs=1e-6) or matters
     monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 1)
     with asked(model, sx.Image(array, channel_axis=0)) as question:
-        again = finish(channel_importance(question, how=how, repeats=3))
+        again = finish(losses(question, how=how, repeats=3))
         assert again[1]["dice_drop"] == pytest.approx(rows[1]["dice_drop"])
         with pytest.raises(UserError, match="permutation or mean"):
-            finish(channel_importance(question, how="zero"))
+            finish(losses(question, how="zero"))
         with pytest.raises(UserError, match="from 1 to 1000000"):
-            finish(channel_importance(question, repeats=0))
+            finish(losses(question, repeats=0))
 
 
 def test_noise_that_a_noise_model_adds():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.metrics import asked, cause, truth
+from helpers.metrics import asked, cause, curve, truth, ways
 from helpers.networks import planted_image, planted_model
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.engine.primitives import perturb
 from napari_segxai.metrics import table as evaluate
-from napari_segxai.metrics.functional.faithfulness import aopc, insertion_deletion, part_sizes
+from napari_segxai.metrics.functional.faithfulness import aopc, part_sizes
 from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.perturbed_copies import in_order
 from napari_segxai.metrics.registry import find_metric
@@ -22,20 +22,20 @@ from napari_segxai.metrics.table import evaluate_steps, planned_passes
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_the_true_cause_beats_a_random_order(ndim):
     with asked(planted_model(ndim), planted_image(ndim)) as question:
-        found = finish(insertion_deletion(question, {"cause": cause(ndim)}, controls=3))
+        found = finish(ways(question, {"cause": cause(ndim)}, controls=3))
     assert set(found) == {"cause", "random order", "random order 2", "random order 3"}
     own = found.pop("cause")
     for control in found.values():
         for score in ("dice", "iou", "probability"):
-            assert own.curve("insertion", score).area > control.curve("insertion", score).area + 0.2
-            assert own.curve("deletion", score).area < control.curve("deletion", score).area - 0.2
+            assert curve(own, "insertion", score).area > curve(control, "insertion", score).area + 0.2
+            assert curve(own, "deletion", score).area < curve(control, "deletion", score).area - 0.2
 
 
 def test_the_curves_equal_a_loop_written_out():
     image = planted_image()
     map = np.random.default_rng(4).permutation(32 * 32).reshape(32, 32).astype(np.float32)  # no ties
     with asked() as question:
-        found = finish(insertion_deletion(question, {"map": map}, steps=7))["map"]
+        found = finish(ways(question, {"map": map}, steps=7))["map"]
         network = planted_model().module
         order = np.argsort(-map, axis=None)
         low = image.array.min()
@@ -50,7 +50,7 @@ def test_the_curves_equal_a_loop_written_out():
                 with torch.no_grad():
                     logits = network(torch.from_numpy(copy)[None, None])[0].numpy()
                 drawn, p = logits[1] > logits[0], 1 / (1 + np.exp(logits[0] - logits[1]))
-                readings = getattr(found, which)
+                readings = found.way(which)
                 both = (drawn & inside).sum()
                 assert readings.dice[k] == pytest.approx(2 * both / (drawn.sum() + inside.sum()), abs=1e-6)
                 assert readings.iou[k] == pytest.approx(both / (drawn | inside).sum(), abs=1e-6)
@@ -58,12 +58,12 @@ def test_the_curves_equal_a_loop_written_out():
                 p = p[inside]
                 entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p)).mean()
                 assert readings.entropy[k] == pytest.approx(entropy, rel=1e-3, abs=1e-6)
-    curve = found.curve("insertion")
-    np.testing.assert_allclose(curve.share, np.array(part_sizes(1024, 7)) / 1024)
-    steps = np.diff(curve.share)
-    assert curve.area == pytest.approx((steps * (curve.score[:-1] + curve.score[1:]) / 2).sum())
-    assert curve.score[0] == 0
-    assert curve.score[-1] == 1
+    shown = curve(found, "insertion")
+    np.testing.assert_allclose(shown.share, np.array(part_sizes(1024, 7)) / 1024)
+    steps = np.diff(shown.share)
+    assert shown.area == pytest.approx((steps * (shown.score[:-1] + shown.score[1:]) / 2).sum())
+    assert shown.score[0] == 0
+    assert shown.score[-1] == 1
 
 
 def test_area_and_aopc_by_hand():
@@ -81,7 +81,7 @@ def test_all_maps_share_their_batches(monkeypatch):
         forward = question.executor.forward
         monkeypatch.setattr(question.executor, "forward", lambda x: sizes.append(len(x)) or forward(x))
         maps = {f"map {k}": np.random.default_rng(k).random((32, 32)) for k in range(6)}
-        finish(insertion_deletion(question, maps, steps=28))
+        finish(ways(question, maps, steps=28))
     copies = 6 * 2 * 27 + 1  # between none and all; the empty canvas is one for all
     assert sizes == [1] + [8] * (copies // 8) + [copies % 8]
     assert question.passes.forward == copies + 1
@@ -91,16 +91,20 @@ def test_a_map_alone_and_among_others_gets_the_same_curve():
     rng = np.random.default_rng(5)
     maps = {name: rng.random((32, 32)) for name in "abc"}
     with asked() as question:
-        together = finish(insertion_deletion(question, maps))
+        together = finish(ways(question, maps))
     with asked() as question:
-        alone = finish(insertion_deletion(question, {"b": maps["b"]}))
-    np.testing.assert_allclose(together["b"].insertion.dice, alone["b"].insertion.dice, atol=1e-6)
-    np.testing.assert_allclose(together["b"].deletion.probability, alone["b"].deletion.probability, atol=1e-5)
+        alone = finish(ways(question, {"b": maps["b"]}))
+    np.testing.assert_allclose(
+        together["b"].way("insertion").dice, alone["b"].way("insertion").dice, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        together["b"].way("deletion").probability, alone["b"].way("deletion").probability, atol=1e-5
+    )
 
 
 def test_running_out_of_memory_costs_a_batch_not_the_result(monkeypatch):
     with asked() as question:
-        expected = finish(insertion_deletion(question, {"cause": cause()}))["cause"]
+        expected = finish(ways(question, {"cause": cause()}))["cause"]
     monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 8)
     with asked() as question:
         forward = question.executor.forward
@@ -111,15 +115,15 @@ def test_running_out_of_memory_costs_a_batch_not_the_result(monkeypatch):
             return forward(x)
 
         monkeypatch.setattr(question.executor, "forward", scarce)
-        found = finish(insertion_deletion(question, {"cause": cause()}))["cause"]
-    np.testing.assert_allclose(found.insertion.dice, expected.insertion.dice, atol=1e-6)
-    np.testing.assert_allclose(found.deletion.dice, expected.deletion.dice, atol=1e-6)
+        found = finish(ways(question, {"cause": cause()}))["cause"]
+    np.testing.assert_allclose(found.way("insertion").dice, expected.way("insertion").dice, atol=1e-6)
+    np.testing.assert_allclose(found.way("deletion").dice, expected.way("deletion").dice, atol=1e-6)
 
 
 def test_it_can_be_stopped_between_batches(monkeypatch):
     monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 4)
     with asked() as question:
-        work = insertion_deletion(question, {"cause": cause()})
+        work = ways(question, {"cause": cause()})
         step = next(work)
         assert "4 of" in step.note
         work.close()
@@ -152,11 +156,13 @@ def test_an_evaluation_can_be_stopped_before_every_metric(monkeypatch):
 
 def test_a_blurred_canvas_is_another_canvas():
     with asked() as question:
-        found = finish(insertion_deletion(question, {"cause": cause()}, insertion_canvas="blur"))["cause"]
+        found = finish(ways(question, {"cause": cause()}, insertion_canvas="blur"))["cause"]
         blurred = question.forward(question.baseline("blur"))
         p = question.model.probability(blurred, 1)[0][question.predicted].mean()
-        assert found.insertion.probability[0] == pytest.approx(float(p), rel=1e-4)
-        assert found.deletion.probability[-1] != found.insertion.probability[0]  # the other is constant
+        assert found.way("insertion").probability[0] == pytest.approx(float(p), rel=1e-4)
+        assert (
+            found.way("deletion").probability[-1] != found.way("insertion").probability[0]
+        )  # the other is constant
 
 
 def test_equal_values_come_in_random_order_and_negative_ones_last():
@@ -182,7 +188,7 @@ def test_every_step_shows_or_hides_so_many_pixels():
 
 def test_wrong_questions_are_refused():
     with asked() as question:
-        with pytest.raises(UserError, match="2 or more"):
-            finish(insertion_deletion(question, {"cause": cause()}, steps=1))
+        with pytest.raises(UserError, match=r"steps.*2"):
+            finish(evaluate_steps({"cause": cause()}, question, steps=1))
         with pytest.raises(UserError, match=r"'small' has shape \(3, 3\)"):
-            finish(insertion_deletion(question, {"small": np.ones((3, 3))}))
+            finish(evaluate_steps({"small": np.ones((3, 3))}, question))

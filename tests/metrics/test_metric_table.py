@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.metrics import Bright, asked, cause, truth, values_of
+from helpers.metrics import Bright, asked, cause, curve, truth, values_of, ways
 from helpers.networks import card, planted_image, planted_model
 
 import napari_segxai as sx
@@ -14,7 +14,6 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.metrics.evaluation import Evaluation, Options
-from napari_segxai.metrics.functional.faithfulness import insertion_deletion
 from napari_segxai.metrics.functional.localization import f_score
 from napari_segxai.metrics.functional.thresholding import boxed, region
 from napari_segxai.metrics.perturbed_copies import Reader
@@ -92,7 +91,7 @@ def test_a_label_that_is_not_predicted():
         rows = finish(evaluate_steps({"cause": cause()}, question, truth=truth(), controls=1))
         assert question.passes.forward == 1
         with pytest.raises(EmptyRegion):
-            finish(insertion_deletion(question, {"cause": cause()}))
+            finish(ways(question, {"cause": cause()}))
     for row in rows:
         needs = find_metric(row["metric"]).needs
         if "network" in needs:
@@ -207,10 +206,9 @@ def test_other_grids_than_that_of_the_image(grid):
         for name in ("pps", "dice-explained", "ips"):
             assert got[name] == pytest.approx(1, abs=1e-6)
         low, high = (
-            finish(insertion_deletion(question, {"a": sign * question.predicted.float()}))["a"]
-            for sign in (-1, 1)
+            finish(ways(question, {"a": sign * one.prediction.astype(float)}))["a"] for sign in (-1, 1)
         )
-        assert high.curve("deletion").area < low.curve("deletion").area
+        assert curve(high, "deletion").area < curve(low, "deletion").area
 
 
 def test_a_dear_canvas_is_made_once(monkeypatch):

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from napari_segxai.analyses.channels.spoiling import How, times
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
-from napari_segxai.metrics.functional import channel_importance as measured
-from napari_segxai.metrics.functional.channel_importance import How
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -57,7 +56,7 @@ class ChannelsPlan:
         UserError
             For anything that was asked wrongly.
         """
-        count = measured.times(how, repeats)
+        count = times(how, repeats)
         # Any method would do: the plan checks model, image, target, seed, device and slice.
         plan = ExplanationPlan.make(
             model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis

@@ -6,6 +6,7 @@ import time
 
 from napari_segxai.analyses.channels.plan import ChannelsPlan
 from napari_segxai.analyses.channels.result import ChannelImportance
+from napari_segxai.analyses.channels.spoiling import losses
 from napari_segxai.analyses.explain.run import ask_of_misses, question_of
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
@@ -13,7 +14,6 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import NotDrawn
 from napari_segxai.io.image_record import image_as_dict
-from napari_segxai.metrics.functional import channel_importance as measured
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.spatial import plane_of
 
@@ -28,9 +28,7 @@ def channels_steps(plan: ChannelsPlan) -> Steps[ChannelImportance]:
         question = question_of(asked, model.prepare(asked.image, asked.slices[0]))
         question.planned = plan.passes
         try:
-            rows = yield from measured.channel_importance(
-                question, how=plan.how, repeats=plan.repeats, seed=asked.seed
-            )
+            rows = yield from losses(question, how=plan.how, repeats=plan.repeats, seed=asked.seed)
         except NotDrawn as reason:
             raise UserError(
                 f"{reason.what}, so no channel can matter to it{ask_of_misses(question)}."

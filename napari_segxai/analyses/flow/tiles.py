@@ -11,6 +11,7 @@ import numpy as np
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image
 from napari_segxai.figures.colormaps import SIGNED
+from napari_segxai.metrics.functional import layer_maps
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.preprocessing.spatial import Placement
 
@@ -23,20 +24,7 @@ DISAGREE = 0.2
 LOSSES = ("lost", "lost_skip", "lost_zero", "lost_skip_zero")
 """What a causal check fills in: mean ablation, then zero ablation."""
 
-NUMBERS = (
-    "maximum",
-    "minimum",
-    "positive",
-    "negative",
-    "gradient_norm",
-    "activation_norm",
-    "energy_inside",
-    "dice",
-    "dice_truth",
-    "ability",
-    *LOSSES,
-    "lost_at_most",
-)
+NUMBERS = (*layer_maps.NUMBERS, *LOSSES, "lost_at_most")
 """Of a tile, in the order of the table."""
 
 OPTIONAL = ("dice_truth", *LOSSES, "lost_at_most")

@@ -20,8 +20,8 @@ the first samples shows the same ranking. float32: never."""
 SAMPLES = 16
 """Samples that are run both ways."""
 
-WORTH = 16
-"""Times as many samples as the check takes make it worth its passes."""
+MIN_SAMPLES_FACTOR = 16
+"""So many times the samples of the check have to come, or the check costs more than it saves."""
 
 RANKING = 0.99
 """Rank correlation of the scores that is asked for."""
@@ -51,7 +51,7 @@ class MixedPrecision:
 
     def __init__(self, executor: Executor, count: int, score: Callable[[Tensor], Tensor]):
         self.executor, self.score = executor, score
-        wanted = executor.precision == "auto" and count >= WORTH * SAMPLES
+        wanted = executor.precision == "auto" and count >= MIN_SAMPLES_FACTOR * SAMPLES
         self.undecided = wanted and computes_bfloat16(executor.device)
         self.half = False
         self._scores: list[tuple[Tensor, Tensor]] = []

@@ -1,4 +1,4 @@
-"""Jobs run in torch's usual modes, whatever their caller has switched on or off."""
+"""Work in steps runs in torch's usual modes, whatever its caller has switched on or off."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def usual_modes() -> Generator[None]:
         yield
 
 
-def in_usual_modes(job: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
-    """Let every step of a job run in the usual modes; between two steps the caller has its own."""
+def in_usual_modes(work: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """Let every step of a generator run in the usual modes; between two steps the caller has its own."""
 
-    @wraps(job)
-    def guarded_job(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
-        steps = job(*args, **kwargs)
+    @wraps(work)
+    def guarded_work(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+        steps = work(*args, **kwargs)
         try:
             while True:
                 with usual_modes():
@@ -40,4 +40,4 @@ def in_usual_modes(job: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
             with usual_modes():
                 steps.close()
 
-    return guarded_job
+    return guarded_work

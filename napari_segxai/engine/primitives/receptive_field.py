@@ -13,8 +13,8 @@ from napari_segxai.models.inference.memory import is_out_of_memory
 if TYPE_CHECKING:
     from napari_segxai.engine.question import Question
 
-WORTH = 0.7
-"""Share of the grid above which working on a part of it is not worth the trouble."""
+MAX_WINDOW_SHARE = 0.7
+"""Share of the grid above which windows save nothing: the whole grid is run."""
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,4 @@ def window_for(
         origin = min(max(0, first - math.ceil(reach / step) * step), n - extent)
         windows.append(slice(origin, origin + extent))
     share = math.prod(w.stop - w.start for w in windows) / math.prod(grid)
-    return Window(tuple(windows), tuple(changes)) if share <= WORTH else None
+    return Window(tuple(windows), tuple(changes)) if share <= MAX_WINDOW_SHARE else None

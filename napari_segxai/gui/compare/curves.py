@@ -15,12 +15,6 @@ from napari_segxai.gui.widgets.fields import combo
 CONTROL = "#8c8c8c"
 """Of random orders."""
 
-AXES = {
-    "insertion": "share of pixels shown",
-    "deletion": "share of pixels hidden",
-    "dice-over-threshold": "threshold of the map",
-}
-
 
 @dataclass
 class Drawing:
@@ -37,11 +31,10 @@ class Drawing:
 def drawings(comparison: Comparison) -> dict[str, Drawing]:
     """Return all curves of a comparison by the name of their metric; "dilation" for Dice over dilation stage."""
     out: dict[str, Drawing] = {}
+    axes = {metric.name: metric.axes for metric in comparison.metrics}
     for row in comparison.rows:
         if row["curve"] is not None:
-            along = next(words for name, words in AXES.items() if row["metric"].startswith(name))
-            up = "Dice" if "dice" in row["metric"] else row["title"].partition(", ")[2]
-            drawing = out.setdefault(row["metric"], Drawing(row["title"], along, up))
+            drawing = out.setdefault(row["metric"], Drawing(row["title"], *axes[row["metric"]]))
             drawing.lines[row["map"]] = (row["curve"]["share"], row["curve"]["score"])
             if row.get("chance_curve"):
                 drawing.levels[row["map"]] = row["chance_curve"]

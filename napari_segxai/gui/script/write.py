@@ -35,7 +35,7 @@ def python_of(explanation: Explanation, plan: ExplanationPlan, files: ScriptFile
 
     Parameters
     ----------
-    explanation, job
+    explanation, plan
         The result, and what was asked.
     files
         Where the script reads the arrays that it cannot contain; see `ScriptFiles`.

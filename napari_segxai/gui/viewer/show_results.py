@@ -96,7 +96,7 @@ def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer
 
 
 class Live:
-    """The map of a running job, as one layer that fills in.
+    """The map of a run that goes on, as one layer that fills in.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,8 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.arrays import ROUNDING, as_array, as_mask, check_same_grid, unit
-from napari_segxai.core.progress import Steps
-from napari_segxai.engine.masking.baselines import Baseline, Hide
-from napari_segxai.engine.question import Question
-from napari_segxai.metrics.functional.faithfulness import on_device
+from napari_segxai.engine.masking.baselines import Hide
 from napari_segxai.metrics.functional.ties import above, tied
-from napari_segxai.metrics.perturbed_copies import Reader, kept, look
 
 SMALLEST_AREA = 0.05
 """Share of the image below which a crop gains nothing in the saliency metric."""
@@ -89,61 +84,3 @@ def visible(masks: Tensor, hide: Hide) -> Tensor:
         shown, hidden = hide(masks), hide(torch.zeros_like(masks))
         differs = (shown - hidden).abs() > ROUNDING * shown.abs().max()
         return differs.any(1) & (masks[:, 0] > 0)
-
-
-def dice_explained(
-    question: Question,
-    maps: Mapping[str, Any],
-    *,
-    thresholds: Sequence[float] = (0.05, 0.1, 0.2, 0.4),
-    baseline: Baseline = "background",
-) -> Steps[list[dict[str, Any]]]:
-    """Dice explained and ratios of several maps at several thresholds, in shared batches.
-
-    Parameters
-    ----------
-    maps
-        By name, each (*model grid).
-    thresholds
-        Of the map scaled to [0, 1]. Hasany et al.: 0.05 and 0.1 for CAMs, 0.2 and 0.4 for RISE.
-    baseline
-        What hidden pixels become.
-
-    Returns
-    -------
-    list of dict
-        A row for every map and threshold: map, threshold, dice_explained, ratio_mask (pixels kept per pixel of the
-        object), ratio_image (those of them that differ from the baseline).
-
-    Raises
-    ------
-    EmptyRegion
-        If there is no object.
-    """
-    reader, hide = Reader(question), question.hide(baseline)
-    masks = {
-        name: torch.from_numpy(
-            np.stack([binarized(on_device(question, name, values), t) for t in thresholds])
-        )
-        .float()[:, None]
-        .to(question.device)
-        for name, values in maps.items()
-    }
-    wanted = [kept(name, mask, hide) for name, mask in masks.items()]
-    seen = yield from look(reader, wanted, note="masked image")
-    size = float(reader.object.sum())
-    rows = []
-    for name, mask in masks.items():
-        in_mask = (mask.flatten(1).sum(1) / size).tolist()
-        in_image = (visible(mask, hide).flatten(1).sum(1) / size).tolist()
-        rows += [
-            {
-                "map": name,
-                "threshold": float(t),
-                "dice_explained": float(d),
-                "ratio_mask": m,
-                "ratio_image": i,
-            }
-            for t, d, m, i in zip(thresholds, seen[name].dice, in_mask, in_image, strict=True)
-        ]
-    return rows

@@ -53,6 +53,7 @@ def _register(score: Score) -> None:
         better="higher",
         source=petsiuk,
         summary=f"area under the curve of the {word} while the most salient pixels are shown first",
+        axes=("share of pixels shown", word),
         **adding,
     )(curve("insertion"))
     metric(
@@ -61,6 +62,7 @@ def _register(score: Score) -> None:
         better="lower",
         source=petsiuk,
         summary=f"area under the curve of the {word} while the most salient pixels are hidden first",
+        axes=("share of pixels hidden", word),
         **removing,
     )(curve("deletion"))
     metric(

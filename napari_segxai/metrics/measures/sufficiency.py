@@ -61,11 +61,10 @@ metric(
     summary="area under Dice explained over thresholds of the map from 0 to 1",
     series=("thresholds",),
     chance="dice",
+    axes=("threshold of the map", "Dice"),
     **_RUNS,
 )
 def _over_threshold(e: Evaluation) -> Curve | None:
-    from napari_segxai.metrics.functional.faithfulness import Curve
-
     responses = e.responses("thresholds")
     return None if responses is None else Curve(np.array(THRESHOLDS), responses.dice)
 

@@ -38,7 +38,7 @@ def times(how: How, repeats: int) -> int:
     return repeats if how == "permutation" else 1
 
 
-def channel_importance(
+def losses(
     question: Question, *, how: How = "permutation", repeats: int = 5, seed: int | None = None
 ) -> Steps[list[dict[str, Any]]]:
     """Loss of Dice, IoU and mean probability for every channel that is spoiled, in shared batches.
