@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_segxai.analyses.explain.result import Explanation
-
 
 def image_of_layer(
     layer: Layer,
@@ -118,9 +116,7 @@ def warm_up() -> None:
     torch.set_num_threads(threads)
 
 
-def add_layers(
-    viewer: ViewerModel, explanation: Explanation, tuples: Iterable[tuple[Any, dict, str]]
-) -> list[Layer]:
+def add_layers(viewer: ViewerModel, tuples: Iterable[tuple[Any, dict, str]]) -> list[Layer]:
     """Add layers of an explanation above every Image and Labels layer, and below points and shapes that lie on top."""
     from napari.layers import Layer
 

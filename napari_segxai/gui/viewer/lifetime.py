@@ -131,4 +131,4 @@ def _keep(viewer: ref[Any], outcome: worker.Outcome) -> None:
     if isinstance(found, Comparison):
         explanations = list(found.explanations.values())
     for explanation in explanations:
-        layers.add_layers(alive, explanation, runs.new_run(alive, explanation))
+        layers.add_layers(alive, runs.new_run(alive, explanation))

@@ -64,7 +64,7 @@ def show(
                 viewer.layers.selection.active = active
             done()
             return
-        layers.add_layers(viewer, explanation, [waiting.pop(0)])
+        layers.add_layers(viewer, [waiting.pop(0)])
         QTimer.singleShot(0, add_one)
 
     add_one()
@@ -89,7 +89,7 @@ def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer
         about = f"{about} · {runs.shortened(target['label'], runs.LONGEST)}"
     tuples = runs.new_run(viewer, bare, about)
     active = viewer.layers.selection.active
-    added = layers.add_layers(viewer, explanation, tuples)
+    added = layers.add_layers(viewer, tuples)
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active
     return added[-1]
@@ -127,7 +127,7 @@ class Live:
         name = f"so far · {explanation.title}"
         active = self.viewer.layers.selection.active
         data = (map, {**kwargs, "name": name, "metadata": meta}, kind)
-        [self.layer] = layers.add_layers(self.viewer, explanation, [data])
+        [self.layer] = layers.add_layers(self.viewer, [data])
         if active is not None:
             self.viewer.layers.selection.active = active
 
