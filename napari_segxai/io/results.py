@@ -34,7 +34,7 @@ class Saved:
 
     @property
     def kind(self) -> str:
-        """What it holds, a key of `io.saving.KINDS`."""
+        """What it holds, a key of `io.held.KINDS`."""
         return self.record["kind"]
 
     def on_grid(self, name: str, image: Image) -> np.ndarray:
@@ -100,7 +100,7 @@ def open_folder(path: str | Path, kind: str | None = None) -> Saved:
     path
         The folder, or its record.json.
     kind
-        What it has to hold, a key of `io.saving.KINDS`; anything by default.
+        What it has to hold, a key of `io.held.KINDS`; anything by default.
 
     Raises
     ------

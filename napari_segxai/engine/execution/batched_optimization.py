@@ -33,7 +33,7 @@ class GradientStep:
     loss
         (parameter, logits) -> scalar.
     price
-        Resteps a further term of the loss, and its gradient; written out, it costs less.
+        Returns a further term of the loss, and its gradient; written out, it costs less.
     value, gradient
         The loss and its gradient, once it has been taken.
     """
@@ -84,7 +84,7 @@ class StepBatcher:
 
 
 def side_by_side(works: Sequence[Steps[T]]) -> Steps[list[T]]:
-    """Let several pieces of work of one question take a step in step; return what each has found."""
+    """Let several pieces of work of one question take their steps in turn; return what each has found."""
     found: dict[int, T] = {}
     try:
         while len(found) < len(works):

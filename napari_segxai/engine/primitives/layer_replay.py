@@ -37,8 +37,6 @@ class Replay:
         Its model and input. The one full pass counts there, and gives its logits.
     name
         The network layer.
-    frozen
-        Calls after the layer that also keep what they returned: see `around_bottleneck`.
 
     Attributes
     ----------
@@ -49,13 +47,13 @@ class Replay:
         cause that counts its calls or changes what it is given, full passes are run instead.
     """
 
-    def __init__(self, question: Question, name: str, frozen: Sequence[str] = ()):
+    def __init__(self, question: Question, name: str):
         self.question = question
         model = question.model
         self.layer = model.find_layer(name)
         calls = model.example_calls
         own = next(k for k, call in enumerate(calls) if call.name == self.layer.name)
-        self._answered = _answered(calls, own, set(frozen))
+        self._answered = _answered(calls, own)
         self._numbers = happening(calls, {own, *self._answered})
         self._names = {k: calls[k].name for k in (own, *self._answered)}
         self._own = own
@@ -245,10 +243,10 @@ class Stubs:
         return forward
 
 
-def _answered(calls: Sequence[Call], own: int, frozen: set[str]) -> list[int]:
-    """Return the calls that are answered: outermost ones that had returned before `own` began, or are frozen."""
+def _answered(calls: Sequence[Call], own: int) -> list[int]:
+    """Return the calls that are answered: outermost ones that had returned before `own` began."""
     begin = calls[own].start
-    done = {k for k, call in enumerate(calls) if call.end < begin or call.name in frozen}
+    done = {k for k, call in enumerate(calls) if call.end < begin}
     return [k for k in sorted(done) if not has_ancestor(calls, k, {*done, own})]
 
 

@@ -44,7 +44,7 @@ def optimize(
     after
         Called without gradient after every update, e.g. to clamp.
     price
-        Returns a further term of the loss, and its gradient by `parameter`; see `penalties.py`.
+        Returns a further term of the loss, and its gradient by `parameter`; see `regularizers.py`.
     batcher
         Where several optimisations of one question meet; see `side_by_side`.
 

@@ -25,7 +25,7 @@ class Drawing:
     up: str
     lines: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     levels: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By map: what random maps reach, see `metrics.chance`."""
+    """By map: what random maps reach, see `metrics.functional.chance`."""
 
 
 def drawings(comparison: Comparison) -> dict[str, Drawing]:

@@ -23,7 +23,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 
 
 def read_volumes(path: Paths) -> list[LayerData]:
-    """Read volumes as napari layers: images, labels (see `io.is_label_volume`), colours or channels.
+    """Read volumes as napari layers: images, labels (see `io.nifti.read.is_label_volume`), colours or channels.
 
     Raises
     ------

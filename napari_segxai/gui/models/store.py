@@ -203,10 +203,6 @@ class ModelStore(QObject):
         self.destroyed.connect(task.abandon)
         worker.start(task)
 
-    def is_loading(self, entry: Entry) -> bool:
-        """Tell whether an entry is being loaded, or waits for that."""
-        return entry in self._loading
-
     def title(self, entry: Entry) -> str:
         """Return the title of an entry: the name on its card, with its folder if another entry has that name."""
         name = entry.card.name

@@ -147,11 +147,11 @@ def misure(question: Question, options: Options) -> Steps[Finding]:
         judge,
         hide=hide,
         note="stage 1, dilation",
-        partial=lambda: _stage_one(question, seen, region, history, "stopped"),
+        partial=lambda: _stage_one(question, region, history, "stopped"),
         largest=AHEAD,
         open_ended=True,
     )
-    found = _stage_one(question, seen, region, history, status)
+    found = _stage_one(question, region, history, status)
     if options.iterations == 0:
         return found
 
@@ -280,9 +280,7 @@ class _Dilation:
         return (self.stages > 0) & (self.stages <= dilations + 1)
 
 
-def _stage_one(
-    question: Question, seen: _Object, region: _Dilation, history: list[float], status: str
-) -> Finding:
+def _stage_one(question: Question, region: _Dilation, history: list[float], status: str) -> Finding:
     dilations = max(0, len(history) - 1)
     mask = region.mask(dilations)
     stages = torch.where(mask, region.stages, 0)

@@ -49,7 +49,7 @@ def image_preserved(map: Any, threshold: float | None = None) -> float:
 def average_drop(before: float, after: float, *, original: bool = False) -> float | None:
     """|p - o| / p of one image; in the original form max(0, p - o) / p. None if p is 0. (Chattopadhay et al.).
 
-    0 for a tie, see `metrics.ties`.
+    0 for a tie, see `metrics.functional.ties`.
     """
     if before <= 0:
         return None
@@ -59,7 +59,7 @@ def average_drop(before: float, after: float, *, original: bool = False) -> floa
 
 
 def average_increase(before: float, after: float, *, original: bool = False) -> float:
-    """1 if p <= o in one image; in the original form p < o, so that no change is no increase; see `metrics.ties`."""
+    """1 if p <= o in one image; in the original form p < o, so that no change is no increase; see `metrics.functional.ties`."""
     if not math.isfinite(after):
         return math.nan
     return float(above(after, before) or (tied(before, after) and not original))
