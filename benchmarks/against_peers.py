@@ -20,10 +20,11 @@ import contextlib
 import datetime
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from napari_segxai.analyses.explain.run import answer, explanation_steps, questi
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
+from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.masking.superpixels import honeycomb
 from napari_segxai.methods.perturbation.rise import MaskSampler
 from napari_segxai.models.zoo.unet import UNet
@@ -72,23 +74,23 @@ class Row:
     method: str
     against: str
     theirs: Theirs
-    params: dict[str, object] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
 
-    def plan(self, precision: str) -> ExplanationPlan:
+    def plan(self, precision: Setting) -> ExplanationPlan:
         """Raises a `UserError` where there is no such method."""
         case, target = self.case, sx.Target(self.case.label)
         return ExplanationPlan.make(
             case.model, case.image, target, self.method, device="cpu", precision=precision, **self.params
         )
 
-    def ours(self, precision: str = "float32") -> tuple[np.ndarray, str]:
+    def ours(self, precision: Setting = "float32") -> tuple[np.ndarray, str]:
         """Our map on the model grid, and the kind of numbers that it was computed with."""
         plan, case = self.plan(precision), self.case
         with case.model.in_use("cpu"):
             question = question_of(plan, case.model.prepare(case.image))
             return finish(answer(plan, question)).map.numpy(), question.executor.notes["precision"]
 
-    def measured(self, repeats: int, precision: str) -> str:
+    def measured(self, repeats: int, precision: Setting) -> str:
         """The row of the table."""
         with counted(self.case.model.module, self.case.tensor) as own:
             map, digits = self.ours(precision)
@@ -116,7 +118,7 @@ class Counted:
 
 
 @contextlib.contextmanager
-def counted(module: nn.Module, image: Tensor) -> Iterator[Counted]:
+def counted(module: nn.Module, image: Tensor) -> Generator[Counted]:
     """Count what goes through a network, in images of the size of `image`."""
     passes = Counted()
 
@@ -255,7 +257,7 @@ def plain_misure(case: Compared, iterations: int) -> Theirs:
     from skimage.morphology import dilation, disk
 
     def hard(logits: Tensor) -> Tensor:
-        return logits[0].argmax(0) == case.label
+        return logits[0].argmax(0).eq(case.label)
 
     def pair(logits: Tensor) -> tuple[Tensor, Tensor]:
         """The label's probability, and the background's; for the background itself that of everything else."""

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from bare import best_forward, best_layout, paired, seconds
@@ -32,7 +33,7 @@ from napari_segxai.core.progress import Passes, finish
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.device import choose_device
 
-METHODS: dict[str, dict[str, object]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "rise": {"masks": 64},
     "lime": {"cells": 20, "samples": 64},
     "kernel-shap": {"cells": 20, "samples": 64},
@@ -50,7 +51,7 @@ METHODS: dict[str, dict[str, object]] = {
     "x-ray": {"steps": 8},
 }
 
-IN_VOLUMES: dict[str, dict[str, object]] = {
+IN_VOLUMES: dict[str, dict[str, Any]] = {
     "occlusion": {"patch": 24, "stride": 24},
     "seg-sobol": {"cells": 2, "designs": 6},
     "counterfactual": {"segments": 12},

@@ -62,12 +62,12 @@ class Compared:
     """A network and an image, for both sides, and the pixels predicted as one label.
 
     `module` is a copy that no code of ours touches, `tensor` the image as the network gets it, `pixels` where `label` is
-    predicted. Without a label: the one with most pixels.
+    predicted; -1 for the one with most pixels.
     """
 
     model: sx.SegmentationModel
     image: sx.Image
-    label: int | None = None
+    label: int = -1
 
     def __post_init__(self) -> None:
         self.module: nn.Module = copy.deepcopy(self.model.module).eval().requires_grad_(True)
@@ -75,7 +75,7 @@ class Compared:
         with torch.no_grad():
             self.logits: Tensor = self.module(self.tensor)[0]
         predicted = self.logits.argmax(0)
-        self.label = self.label if self.label is not None else int(predicted.flatten().bincount().argmax())
+        self.label = self.label if self.label >= 0 else int(predicted.flatten().bincount().argmax())
         self.pixels: Tensor = predicted == self.label
 
     def target(self, reduction: str = "mean") -> Target:

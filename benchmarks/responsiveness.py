@@ -1,4 +1,4 @@
-"""How late a 10 ms timer of the window fires while a job runs: the goal is 50 ms at worst.
+"""How late a 10 ms timer of the window fires while a task runs: the goal is 50 ms at worst.
 
 Run in a real napari window (`make bench` uses a virtual display): the brain extractor on the T1 head with MiSuRe,
 from pressing Run until every result is a layer. Adding layers is napari's own work in the GUI thread; it is
@@ -17,28 +17,28 @@ from napari_segxai.gui.manifest.demo import open_viewer
 
 
 def main() -> None:
-    viewer, panel = open_viewer()
-    while not panel.run_bar.run.isEnabled():
+    viewer, dock = open_viewer()
+    while not dock.run_bar.run.isEnabled():
         QApplication.processEvents()
-    panel.form.set_values({"iterations": 20})
-    late: dict[str, list[float]] = {"while the job runs": [], "while layers are added": []}
+    dock.fields.form.set_values({"iterations": 20})
+    late: dict[str, list[float]] = {"while the task runs": [], "while layers are added": []}
     last = time.perf_counter()
 
     def tick() -> None:
         nonlocal last
         now = time.perf_counter()
-        phase = "while the job runs" if panel.run_bar.is_running else "while layers are added"
+        phase = "while the task runs" if dock.run_bar.is_running else "while layers are added"
         late[phase].append(1000 * max(0.0, now - last - 0.01))
         last = now
 
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(tick)
-    panel.run()
+    dock.run()
     last = time.perf_counter()
     timer.start(10)
     end = time.monotonic() + 600
-    while (panel.run_bar.is_running or not panel._all_shown()) and time.monotonic() < end:
+    while (dock.run_bar.is_running or not dock._all_shown()) and time.monotonic() < end:
         QApplication.processEvents()
         time.sleep(0.001)
     timer.stop()

@@ -15,6 +15,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def measure(
         prepared = model.prepare(image)
         tensor = prepared.tensor.to(device)
 
-        def ask(method: str, **params: object) -> Callable[[], Finding]:
+        def ask(method: str, **params: Any) -> Callable[[], Finding]:
             plan = ExplanationPlan.make(model, image, target, method, device=str(device), **params)
             return lambda: finish(answer(plan, question_of(plan, prepared)))
 

@@ -18,10 +18,10 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Region, Target
 from napari_segxai.gui.models.labels_present import PresentLabels
 from napari_segxai.gui.script.copying import copy_script
-from napari_segxai.gui.viewer import watching
+from napari_segxai.gui.viewer import events
+from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
 from napari_segxai.gui.viewer.lifetime import Tasks, connect_until_gone
-from napari_segxai.gui.viewer.shown import Shown
 from napari_segxai.gui.widgets.fields import mark_absent, offer_labels
 from napari_segxai.gui.widgets.run_bar import estimate, learn_speed
 
@@ -119,7 +119,7 @@ class Dock(QWidget):
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.cancel_clicked.connect(self.tasks.cancel)
         self.run_bar.copy_clicked.connect(self.copy_as_python)
-        self.follow(*watching.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
+        self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
         self.destroyed.connect(self.tasks.end)
 
     def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:
@@ -162,11 +162,11 @@ class Dock(QWidget):
         UserError
             If there is none, or it is no image.
         """
-        return self.shown().image
+        return self.displayed().image
 
-    def shown(self) -> Shown:
+    def displayed(self) -> DisplayedImage:
         """Return the part of the chosen layer that is explained: the frame and slice that the viewer shows."""
-        return self.image_box.shown(self.card)
+        return self.image_box.displayed(self.card)
 
     def loaded_model(self) -> SegmentationModel:
         """Return the chosen model.

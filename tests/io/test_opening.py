@@ -20,7 +20,7 @@ from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish
 from napari_segxai.gui.explain.dock import ExplainDock
 from napari_segxai.gui.manifest.reader import get_reader
-from napari_segxai.gui.viewer.shown import shown
+from napari_segxai.gui.viewer.displayed import displayed_image
 
 
 def same(a, b) -> bool:
@@ -55,7 +55,7 @@ def of_a_frame():
     )
     viewer.dims.set_point(0, 3.0)
     model = planted_model()
-    return sx.explain(model, shown(layer, viewer, 1).image, "object", "occlusion", patch=8), model
+    return sx.explain(model, displayed_image(layer, viewer, 1).image, "object", "occlusion", patch=8), model
 
 
 def oblique(path: Path):

@@ -184,7 +184,7 @@ def test_sizes_of_a_tiff_that_napari_opened_by_itself(tmp_path):
     from napari.layers import Image as ImageLayer
     from napari.layers._source import layer_source
 
-    from napari_segxai.gui.viewer.shown import shown
+    from napari_segxai.gui.viewer.displayed import displayed_image
 
     path = str(tmp_path / "stack.tif")
     values = np.zeros((3, 5, 6), np.uint16)
@@ -201,12 +201,12 @@ def test_sizes_of_a_tiff_that_napari_opened_by_itself(tmp_path):
     for layer in layers:
         viewer = ViewerModel()
         viewer.add_layer(layer)
-        image = shown(layer, viewer, 1).image
+        image = displayed_image(layer, viewer, 1).image
         found.append((image.units, image.spacing))
         assert "array" not in image.layer
     # what a user said of the layer counts more; and of another grid the file knows nothing
     assert found == [("um", (0.5, 0.2, 0.1)), ("pixel", (3, 2, 2)), ("pixel", (1, 1, 1))]
-    assert shown(layers[0], viewer, 1).image.spacing_mm == pytest.approx((5e-4, 2e-4, 1e-4))
+    assert displayed_image(layers[0], viewer, 1).image.spacing_mm == pytest.approx((5e-4, 2e-4, 1e-4))
 
 
 def test_units_that_files_write_are_lengths(tmp_path):

@@ -13,7 +13,7 @@ from napari.layers import Layer
 
 import napari_segxai as sx
 from napari_segxai.gui.viewer import runs
-from napari_segxai.gui.viewer.shown import shown
+from napari_segxai.gui.viewer.displayed import displayed_image
 from napari_segxai.gui.widgets.method_list import map_values
 from napari_segxai.models.card import ModelCard
 
@@ -49,7 +49,7 @@ def test_a_result_lies_over_its_frame_and_over_no_other(explained, letters, ndim
     frame = {k: 1 for k, c in enumerate(letters) if c in "TP"}
     for axis in frame:
         viewer.dims.set_point(axis, float(source.data_to_world([1] * values.ndim)[axis]))
-    image = shown(source, viewer, 2 if "C" in letters else 1, axes=letters).image
+    image = displayed_image(source, viewer, 2 if "C" in letters else 1, axes=letters).image
     assert image.layer["at"] == frame
     result = replace(explained, image=image, map=np.ascontiguousarray(image.channels_first()[0]))
     layer = Layer.create(*result.to_layers(1, prediction=False)[-1])
@@ -70,7 +70,7 @@ def test_a_result_of_a_level_of_a_pyramid_of_a_series_lies_where_its_pixels_lie(
     source = viewer.add_layer(ImageLayer(levels, multiscale=True, scale=(2, 1, 0.5, 0.5)))
     viewer.dims.set_point(0, 4.0)
     card = ModelCard(name="net", labels=("no", "yes"), spatial_dims=2, grid={"size": (8, 4)})
-    image = shown(source, viewer, card, axes="TCYX").image
+    image = displayed_image(source, viewer, card, axes="TCYX").image
     result = replace(explained, image=image, map=np.zeros((8, 4), np.float32))
     layer = Layer.create(*result.to_layers(1, prediction=False)[-1])
     np.testing.assert_allclose(
@@ -87,7 +87,7 @@ def test_names_tell_the_frame(explained):
     names = []
     for frame in (2, 0):
         viewer.dims.set_point(0, frame)
-        image = shown(source, viewer, 1).image
+        image = displayed_image(source, viewer, 1).image
         record = replace(explained.record, image={**explained.record.image, "at": image.at})
         found = runs.new_run(
             viewer, replace(explained, image=image, map=np.zeros((4, 4), np.float32), record=record)

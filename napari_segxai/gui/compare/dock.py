@@ -93,7 +93,7 @@ class CompareDock(Dock):
         UserError
             Saying what is missing or does not fit.
         """
-        shown, model, fields = self.shown(), self.loaded_model(), self.fields
+        shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         image, slice = shown.image, shown.slice
         methods, maps = fields.methods.methods(), fields.methods.maps()
         if not methods and not maps:

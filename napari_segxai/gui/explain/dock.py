@@ -83,7 +83,7 @@ class ExplainDock(Dock):
         UserError
             Saying what is missing or does not fit.
         """
-        shown, model, fields = self.shown(), self.loaded_model(), self.fields
+        shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         region = fields.region_box.chosen(shown.image) if with_region else None
         return ExplanationPlan.make(
             model,

@@ -76,7 +76,7 @@ class FlowDock(Dock):
         UserError
             Saying what is missing or does not fit.
         """
-        shown, model, fields = self.shown(), self.loaded_model(), self.fields
+        shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         image = shown.image
         model.require(("network layers",))
         if not fields.label_list.ticked():

@@ -47,7 +47,7 @@ class PresentLabels:
         if model is None or layer is None or len(model.labels) <= FEW:
             return
         try:
-            shown = dock.shown()
+            shown = dock.displayed()
         except UserError:
             return  # said by the dock
         what = (id(layer.data), *shown.image.layer.get("at", {}).values())

@@ -81,7 +81,7 @@ class SweepDock(Dock):
         UserError
             Saying what is missing or does not fit.
         """
-        shown, model, fields = self.shown(), self.loaded_model(), self.fields
+        shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         grid = fields.grid_box.grid()
         if not fields.metrics.chosen():
             raise UserError("Tick a metric at least.")

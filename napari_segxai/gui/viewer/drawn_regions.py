@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.gui.viewer.shown import world_matrix
+from napari_segxai.gui.viewer.displayed import world_matrix
 from napari_segxai.io.regions import ellipse, labels_mask, outline_mask
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def region_mask(layer: Layer, source: Layer | None, image: Image, viewer: Viewer
     layer
         Labels (all but 0), or Shapes (all that enclose something).
     source
-        The layer that `image` was taken from, by `shown` or `image_of_layer`.
+        The layer that `image` was taken from, by `displayed_image` or `image_of_layer`.
 
     Returns
     -------

@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
-from napari_segxai.gui.viewer import caption, watching
-from napari_segxai.gui.viewer.shown import displayed_axes, indices_shown, meta_of
-from napari_segxai.gui.viewer.shown import frame_of as frame_of
+from napari_segxai.gui.viewer import caption, events
+from napari_segxai.gui.viewer.displayed import displayed_axes, indices_shown, meta_of
+from napari_segxai.gui.viewer.displayed import frame_of as frame_of
 from napari_segxai.io.layer_image import axes_of, image_from_layer
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def add_layers(viewer: ViewerModel, tuples: Iterable[tuple[Any, dict, str]]) -> 
         solid = [k for k, other in enumerate(viewer.layers) if other._type_string in ("image", "labels")]
         viewer.layers.insert(solid[-1] + 1 if solid else len(viewer.layers), layer)
         if viewer.dims.ndisplay == 3:
-            watching.arrange(viewer)
+            events.arrange(viewer)
         added.append(layer)
     return added
 

@@ -10,7 +10,7 @@ import numpy as np
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import frame_words
 from napari_segxai.core.target import region_words
-from napari_segxai.gui.viewer import watching
+from napari_segxai.gui.viewer import events
 from napari_segxai.methods.registry import find_method
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def hide_older(viewer: ViewerModel, *, predictions: bool = False) -> None:
         kind = layer.metadata.get("segxai_role")
         if "segxai" not in layer.metadata:
             continue
-        back = layer.metadata.pop(watching.IN_3D, False) if kind != "prediction" or predictions else False
+        back = layer.metadata.pop(events.IN_3D, False) if kind != "prediction" or predictions else False
         if not (layer.visible or back):
             continue
         if kind != "prediction":

@@ -12,8 +12,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.lifetime import connect_until_gone
-from napari_segxai.gui.viewer.shown import Shown
 from napari_segxai.gui.widgets.image_details import ImageDetails
 from napari_segxai.io import saving
 
@@ -81,10 +81,10 @@ class ImageBox(QComboBox):
         return layer if layer is not None and layer in self.viewer.layers else None
 
     def image(self, wanted: ModelCard | int | None = None) -> Image:
-        """Return the chosen layer as an image, at the time point that is shown; see `shown`."""
-        return self.shown(wanted).image
+        """Return the chosen layer as an image, at the time point that is shown; see `displayed`."""
+        return self.displayed(wanted).image
 
-    def shown(self, wanted: ModelCard | int | None = None) -> Shown:
+    def displayed(self, wanted: ModelCard | int | None = None) -> DisplayedImage:
         """Return the part of the chosen layer that is explained: the frame and slice that the viewer shows.
 
         Parameters
@@ -103,7 +103,7 @@ class ImageBox(QComboBox):
         if wanted is None or isinstance(wanted, int):
             return self.details.could_be(layer, self.sources, wanted)
         self._follows = True  # until it is known that it is the same at every place of the sliders
-        found = self.details.shown(layer, self.sources, wanted)
+        found = self.details.displayed(layer, self.sources, wanted)
         self._follows = bool(found.image.layer.get("at")) or found.slice is not None
         return found
 

@@ -11,8 +11,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.displayed import DisplayedImage, displayed_image, joined, meta_of, world_matrix
 from napari_segxai.gui.viewer.picking import Picker
-from napari_segxai.gui.viewer.shown import Shown, joined, meta_of, shown, world_matrix
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.io.axes import alternatives
 from napari_segxai.io.joining import join_channels, match_channels
@@ -88,7 +88,9 @@ class ImageDetails(QWidget):
         self.rows.setRowVisible(self.axes_box, False)
         self._fit()
 
-    def could_be(self, layer: ImageLayer, sources: Sequence[ImageLayer], channels: int | None) -> Shown:
+    def could_be(
+        self, layer: ImageLayer, sources: Sequence[ImageLayer], channels: int | None
+    ) -> DisplayedImage:
         """Return what a layer could be for a model with so many channels; of layers with one, any are joined.
 
         Raises
@@ -96,16 +98,18 @@ class ImageDetails(QWidget):
         UserError
             If the layer is no image, or its axes can be read in several ways.
         """
-        found = shown(layer, self.viewer, channels, axes=_told.get(layer))
+        found = displayed_image(layer, self.viewer, channels, axes=_told.get(layer))
         others = [own for own in sources if own is not layer and _may_join(own, layer)]
         if channels is None or found.image.channels == channels or len(others) < channels - 1:
             return found
         if found.image.channels > 1 or "C" in found.image.layer["letters"]:
             return found
-        one = [found.image, *[shown(own, self.viewer, 1).image for own in others[: channels - 1]]]
-        return Shown(join_channels(one), None, found.notes)
+        one = [found.image, *[displayed_image(own, self.viewer, 1).image for own in others[: channels - 1]]]
+        return DisplayedImage(join_channels(one), None, found.notes)
 
-    def shown(self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard) -> Shown:
+    def displayed(
+        self, layer: ImageLayer, sources: Sequence[ImageLayer], wanted: ModelCard
+    ) -> DisplayedImage:
         """Return the part of a layer that is explained; questions and notes about it are shown here.
 
         Parameters
@@ -125,7 +129,7 @@ class ImageDetails(QWidget):
                 chosen = self._chosen_channels(wanted)
                 found = joined(chosen, self.viewer, wanted, [_told.get(one) for one in chosen])
             else:
-                found = shown(layer, self.viewer, wanted, axes=_told.get(layer))
+                found = displayed_image(layer, self.viewer, wanted, axes=_told.get(layer))
         except UserError:
             self._tell("", False)
             raise

@@ -9,7 +9,7 @@ from weakref import ref
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.gui.viewer.shown import shown
+from napari_segxai.gui.viewer.displayed import displayed_image
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -101,9 +101,9 @@ class TruthBox(QComboBox):
         count, shape = len(self._labels), layer.data.shape
         axis = next((k for k in (0, layer.ndim - 1) if shape[k] == count), None)
         if not count or axis is None or layer.ndim != image.spatial_dims + 1:
-            return shown(layer, self.viewer).image
+            return displayed_image(layer, self.viewer).image
         space = "ZYX"[-image.spatial_dims :]  # a mask for every label lies along this axis
-        return shown(layer, self.viewer, count, axes=f"{space[:axis]}C{space[axis:]}").image
+        return displayed_image(layer, self.viewer, count, axes=f"{space[:axis]}C{space[axis:]}").image
 
 
 def _is_truth(layer: Layer) -> bool:

@@ -15,7 +15,7 @@ import napari_segxai as sx
 from napari_segxai.datasets.resources import resource
 from napari_segxai.gui.script.files import ScriptFiles
 from napari_segxai.gui.script.write import model_lines
-from napari_segxai.gui.viewer.shown import joined, shown
+from napari_segxai.gui.viewer.displayed import displayed_image, joined
 from napari_segxai.models.card import ModelCard
 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
@@ -90,7 +90,7 @@ def test_scripts_read_a_series_as_it_was_read(tmp_path, opened, axes, said, note
     stack, path = np.arange(5 * 9 * 8, dtype=np.uint16).reshape(5, 9, 8), str(tmp_path / "series.tif")
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
     [layer] = opened.open(path, plugin="napari")
-    found = shown(layer, opened, ModelCard.model_validate(card(2)), axes=axes)
+    found = displayed_image(layer, opened, ModelCard.model_validate(card(2)), axes=axes)
     assert found.notes == (note,)
     files = ScriptFiles()
     code, _ = files.image(found.image, "the image")

@@ -9,8 +9,8 @@ from napari.layers import Image, Labels, Shapes
 
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.displayed import displayed_image
 from napari_segxai.gui.viewer.drawn_regions import region_mask
-from napari_segxai.gui.viewer.shown import shown
 from napari_segxai.io.joining import match_channels
 from napari_segxai.models.card import ModelCard
 
@@ -29,7 +29,7 @@ def mask(image, drawn, steps=(), channels=1):
     card = ModelCard(
         name="net", labels=("a", "b"), spatial_dims=2, channels=tuple(f"c{k}" for k in range(channels))
     )
-    return region_mask(drawn, image, shown(image, viewer, card).image, viewer)
+    return region_mask(drawn, image, displayed_image(image, viewer, card).image, viewer)
 
 
 def painted(shape, *where):

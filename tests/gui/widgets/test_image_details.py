@@ -107,7 +107,7 @@ def test_another_plane_than_that_of_the_card_is_said(viewer, open_panel, wait):
     wait(lambda: details.at_click.isVisible())
     assert "the canvas shows coronal slice" in details.note.text()
     details._picked((3, 9, 9))
-    assert panel.shown().slice == 3
+    assert panel.displayed().slice == 3
 
 
 def test_a_result_keeps_the_image_that_was_explained_when_its_layer_is_edited(

@@ -246,7 +246,7 @@ def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():
     from napari.components import ViewerModel
     from napari.layers import Image as ImageLayer
 
-    from napari_segxai.gui.viewer.shown import shown
+    from napari_segxai.gui.viewer.displayed import displayed_image
     from napari_segxai.gui.widgets.model_box import misfit
     from napari_segxai.models.card import ModelCard
 
@@ -255,5 +255,5 @@ def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():
     scores = []
     for count in (1, 2, 3):
         card = ModelCard(name="net", labels=("no", "yes"), spatial_dims=2, channels=tuple("abc"[:count]))
-        scores.append(misfit(card, shown(layer, viewer, count).image)[1])
+        scores.append(misfit(card, displayed_image(layer, viewer, count).image)[1])
     assert scores == [2, 3, 0]

@@ -12,7 +12,7 @@ from napari.layers import Image as ImageLayer
 
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError
-from napari_segxai.gui.viewer.shown import frame_of, shown
+from napari_segxai.gui.viewer.displayed import displayed_image, frame_of
 from napari_segxai.io.layer_data import index_to_world, layers_from_image
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.preprocessing.spatial import place
@@ -82,7 +82,7 @@ def test_the_frame_and_the_slice_that_are_shown_are_explained(letters, labeled):
         viewer.dims.order = order
         for axis, size in enumerate(values.shape):
             viewer.dims.set_current_step(axis, size - 2)
-        found = shown(layer, viewer, card(2, channels))
+        found = displayed_image(layer, viewer, card(2, channels))
         plane = found.image.channels_first()
         if found.image.spatial_dims == 3:
             plane = np.take(plane, found.slice, found.image.plane + 1)
@@ -106,13 +106,13 @@ def test_colours_and_their_time_points():
     viewer, layer = ViewerModel(), ImageLayer(values, rgb=True, axis_labels=("t", "y", "x"))
     viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 3)
-    image = shown(layer, viewer, card(2, 3)).image
+    image = displayed_image(layer, viewer, card(2, 3)).image
     assert (image.channels, image.spatial_shape) == (3, (9, 7))
     assert set(image.array.ravel()) == {3}
     viewer, layer = ViewerModel(), ImageLayer(values, rgb=True)
     viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 3)
-    stack = shown(layer, viewer, card(2, 3))
+    stack = displayed_image(layer, viewer, card(2, 3))
     assert (stack.image.spatial_dims, stack.slice) == (3, 3)
 
 
@@ -121,7 +121,7 @@ def test_labels_of_the_viewer_count_where_the_layer_has_none():
     viewer.add_layer(layer)
     viewer.dims.axis_labels = ("t", "y", "x")
     viewer.dims.set_current_step(0, 2)
-    image = shown(layer, viewer, card()).image
+    image = displayed_image(layer, viewer, card()).image
     assert image.spatial_shape == (9, 7)
     np.testing.assert_array_equal(image.array, layer.data[2])
 
@@ -131,7 +131,7 @@ def test_a_channel_that_is_shown_is_taken_by_a_model_of_one_channel():
     viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 1)
     viewer.dims.set_current_step(1, 4)
-    found = shown(layer, viewer, card())
+    found = displayed_image(layer, viewer, card())
     np.testing.assert_array_equal(found.image.array, layer.data[1, 4])
     assert "channel 1" in found.notes[0]
     assert found.image.layer["at"] == {0: 1, 1: 4}
@@ -141,11 +141,11 @@ def test_what_cannot_be_told_is_asked():
     viewer, layer = ViewerModel(), ImageLayer(np.zeros((4, 4, 9, 7)), name="film")
     viewer.add_layer(layer)
     with pytest.raises(UserError, match="the axes of film can be CZYX or ZCYX; choose"):
-        shown(layer, viewer, card(2, 4))
+        displayed_image(layer, viewer, card(2, 4))
     with pytest.raises(UserError, match="CZYX or ZCYX"):
         sx.image_of_layer(layer, channels=4)
     viewer.dims.set_current_step(0, 3)
-    image = shown(layer, viewer, card(2, 4), axes="TCYX").image
+    image = displayed_image(layer, viewer, card(2, 4), axes="TCYX").image
     assert (image.channels, image.spatial_shape, image.layer["at"]) == (4, (9, 7), {0: 3})
     assert sx.image_of_layer(layer, axes="CTYX", frame=2).layer["at"] == {1: 2}
     for wrong in ("TCY", "TTYX", "TCQX", "CCYX", "TTTX"):
@@ -170,7 +170,7 @@ def test_a_place_outside_the_layer_is_said():
     viewer.add_layer(ImageLayer(np.zeros((20, 9, 7)), name="longer"))
     viewer.dims.set_current_step(0, 15)
     with pytest.raises(UserError, match="time point that is shown lies outside film"):
-        shown(layer, viewer, card())
+        displayed_image(layer, viewer, card())
 
 
 @pytest.mark.parametrize("roll", [0, 1, 2])
@@ -184,7 +184,7 @@ def test_a_volume_with_orientation_keeps_the_plane_of_the_card(roll, tmp_path):
     for axis in range(3):
         viewer.dims.set_current_step(axis, axis + 1)
     for orientation, plane in (("IPL", 0), ("PIL", 1), ("LIP", 2)):
-        found = shown(layer, viewer, card(orientation=orientation))
+        found = displayed_image(layer, viewer, card(orientation=orientation))
         assert (found.image.plane, found.slice) == (plane, plane + 1)
         assert found.other_plane == (viewer.dims.not_displayed[0] != plane)
         word = ("axial", "coronal", "sagittal")[plane]
@@ -194,7 +194,7 @@ def test_a_volume_with_orientation_keeps_the_plane_of_the_card(roll, tmp_path):
         file = place(card(orientation=orientation), image, found.slice).turned(image.array)
         mine = place(card(orientation=orientation), found.image, found.slice).turned(found.image.array)
         np.testing.assert_array_equal(file, mine)
-    free = shown(layer, viewer, card())  # a card that does not say which plane
+    free = displayed_image(layer, viewer, card())  # a card that does not say which plane
     assert free.image.plane == viewer.dims.not_displayed[0]
     assert not free.other_plane
     same = place(card(), image.across(free.image.plane), free.slice).turned(image.array)
@@ -214,10 +214,10 @@ def test_four_sequences_in_the_fourth_axis_of_a_file_are_channels_of_a_model_tha
     data, meta, _ = layers_from_image(file)[0]
     viewer, layer = ViewerModel(), ImageLayer(data, **meta)
     viewer.add_layer(layer)
-    image = shown(layer, viewer, card(3, 4)).image
+    image = displayed_image(layer, viewer, card(3, 4)).image
     assert (image.channels, image.spatial_shape) == (4, (12, 10, 8))
     viewer.dims.set_current_step(0, 2)
-    film = shown(layer, viewer, card(3, 1)).image
+    film = displayed_image(layer, viewer, card(3, 1)).image
     np.testing.assert_array_equal(film.array, data[2])
     assert film.affine is not None
     assert film.layer["at"] == {0: 2}
@@ -247,7 +247,7 @@ def test_of_a_lazy_series_one_block_is_read_when_it_is_needed():
     viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 7)
     counted.clear()
-    image = shown(layer, viewer, card(3)).image
+    image = displayed_image(layer, viewer, card(3)).image
     assert (image.spatial_shape, image.dtype, image.is_read) == ((4, 8, 8), np.float32, False)
     assert not counted
     assert set(image.array.ravel()) == {7}
@@ -267,7 +267,7 @@ def test_the_level_of_a_pyramid_fits_the_model_and_is_said(size, level):
     viewer = ViewerModel()
     layer = ImageLayer(pyramid(), multiscale=True, scale=(0.5, 0.5), units=("mm", "mm"))
     viewer.add_layer(layer)
-    found = shown(layer, viewer, card(grid={"size": size} if size else {}))
+    found = displayed_image(layer, viewer, card(grid={"size": size} if size else {}))
     assert found.image.spatial_shape == (64 >> level, 64 >> level)
     assert f"Level {level}" in found.notes[0]
     assert found.image.spacing == (0.5 * 2**level,) * 2
@@ -280,7 +280,7 @@ def test_the_level_of_a_pyramid_by_spacing():
     viewer = ViewerModel()
     layer = ImageLayer(pyramid(), multiscale=True, scale=(500, 500), units=("um", "um"))
     viewer.add_layer(layer)
-    found = shown(layer, viewer, card(grid={"spacing": (1.0, 1.5)}))
+    found = displayed_image(layer, viewer, card(grid={"spacing": (1.0, 1.5)}))
     assert found.image.layer["level"] == 1
 
 
@@ -306,10 +306,10 @@ def test_alpha_is_left_out_for_a_model_of_three_channels():
     for data in (values, lazy_of(values)):
         viewer = ViewerModel()
         layer = viewer.add_layer(ImageLayer(data, rgb=True))
-        found = shown(layer, viewer, card(channels=3))
+        found = displayed_image(layer, viewer, card(channels=3))
         np.testing.assert_array_equal(found.image.array, values[..., :3])
         assert found.notes == ("The alpha channel is left out.",)
-        assert shown(layer, viewer, card(channels=4)).image.channels == 4
+        assert displayed_image(layer, viewer, card(channels=4)).image.channels == 4
 
 
 def lazy_of(values):
@@ -323,13 +323,13 @@ def test_labels_of_a_layer_that_is_gone_do_not_count_for_a_picture():
     viewer.add_layer(ImageLayer(np.zeros((4, 5, 3)), axis_labels=("y", "x", "c")))
     viewer.layers.clear()
     layer = viewer.add_layer(ImageLayer(np.zeros((4, 5))))
-    assert shown(layer, viewer, 1).image.shape == (4, 5)
+    assert displayed_image(layer, viewer, 1).image.shape == (4, 5)
 
 
 def test_what_a_job_has_is_not_changed_by_painting():
     values = np.ones((4, 5), np.float32)
     viewer = ViewerModel()
-    image = shown(viewer.add_layer(ImageLayer(values)), viewer, 1).image
+    image = displayed_image(viewer.add_layer(ImageLayer(values)), viewer, 1).image
     image.keep()
     values[:] = 0
     assert image.array.all()

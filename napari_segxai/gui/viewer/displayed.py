@@ -31,7 +31,7 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayedImage:
     """The part of a layer that is explained.
 
     Attributes
@@ -52,13 +52,13 @@ class Shown:
     other_plane: bool = False
 
 
-def shown(
+def displayed_image(
     layer: Layer,
     viewer: ViewerModel,
     card: ModelCard | int | None = None,
     *,
     axes: str | None = None,
-) -> Shown:
+) -> DisplayedImage:
     """Return the part of a layer that is explained: the frame and slice that the viewer shows.
 
     Parameters
@@ -81,13 +81,13 @@ def shown(
 
 def joined(
     layers: Sequence[Layer], viewer: ViewerModel, card: ModelCard, axes: Sequence[str | None] = ()
-) -> Shown:
+) -> DisplayedImage:
     """Return the part of several layers that is explained; each holds one channel, in the order of the model's channels.
 
     Raises
     ------
     UserError
-        As `shown`, or if the layers do not lie on one grid at one place.
+        As `displayed_image`, or if the layers do not lie on one grid at one place.
     """
     told = [*axes, *[None] * (len(layers) - len(axes))]
     parts = [_frame(layer, viewer, card, text, 1) for layer, text in zip(layers, told, strict=True)]
@@ -142,7 +142,7 @@ def axes_shown(
     Raises
     ------
     UserError
-        As `shown`.
+        As `displayed_image`.
     """
     dims = None if card is None or isinstance(card, int) else card.spatial_dims
     meta = meta_of(layer, viewer)
@@ -207,7 +207,7 @@ def frame_of(
     Raises
     ------
     UserError
-        As `shown`.
+        As `displayed_image`.
     """
     found, place = axes_shown(layer, viewer, card, axes=axes), indices_shown(layer, viewer)
     at = tuple(_inside(layer, k, place[k], "time point") for k in found.picked)
@@ -231,7 +231,7 @@ def level_for(layer: Layer, found: Axes, card: ModelCard | int | None) -> int:
 
 def _with_slice(
     layer: Layer, viewer: ViewerModel, card: ModelCard | int | None, image: Image, notes: list[str]
-) -> Shown:
+) -> DisplayedImage:
     """Choose the plane and the slice of a volume for a 2D model."""
     if (
         card is None
@@ -239,7 +239,7 @@ def _with_slice(
         or card.spatial_dims == image.spatial_dims
         or image.spatial_dims != 3
     ):
-        return Shown(image, None, tuple(notes))
+        return DisplayedImage(image, None, tuple(notes))
     place = indices_shown(layer, viewer)
     spatial = image.layer["spatial"]
     canvas = displayed_axes(layer, viewer)
@@ -269,7 +269,7 @@ def _with_slice(
             f"⚠ {word} is explained, as {card.name} sees such slices; the canvas shows "
             f"{words(seen, _rounded(place[spatial[seen]]))}."
         )
-    return Shown(image.across(plane), index, tuple(notes), other)
+    return DisplayedImage(image.across(plane), index, tuple(notes), other)
 
 
 def _plane_words(image: Image, plane: int, index: int, *, named: bool) -> str:
