@@ -133,7 +133,7 @@ not hold is said, with a reason as far as one was found. `make reproduce` writes
 
 A case is one object (label) in one image. Triangle images are generated from items that the network was not trained on, by
 one seed each. The blocks have {settings.block} voxels of 2 mm per side; every label of a block is a case. One photograph,
-one head and one average brain are no sample: what they show, they show of themselves alone.
+one head and one average brain are not a sample: what they show, they show of themselves alone.
 {f"In {len(empty)} of the cases the network finds no object, and they count for nothing." if empty else "In every case the network finds an object."}
 
 | setting | |

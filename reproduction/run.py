@@ -6,7 +6,7 @@
     make reproduce ARGS=--quick                    # seconds; the page goes to build/, its numbers mean nothing
 
 Results are kept in reproduction/results after every case, and used again where all that made them is the same;
---fresh computes everything anew.
+--fresh computes everything again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ DIR holds one folder for each source package, with what the package unpacks to:
     base-files/               any Debian package of that name, for the text of the Apache licence; holds usr/
 
 Nothing is downloaded. The checksum of every source file is verified. Needs the package `tflite` in addition
-to napari-segxai. The Triangle network and the one for brain tissue are trained anew only with --train (about
+to napari-segxai. The Triangle network and the one for brain tissue are trained again only with --train (about
 five and seven minutes); otherwise the weights that are there stay.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
         "--sources", type=Path, required=True, help="folder of the unpacked packages, see above"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "sample_data")
-    parser.add_argument("--train", action="store_true", help="train the networks of this project anew")
+    parser.add_argument("--train", action="store_true", help="train the networks of this project again")
     options = parser.parse_args()
 
     builder = Builder(options.sources, options.out)

@@ -91,7 +91,7 @@ HEAD = """\
 By eye, its cerebral white matter, cortex and ventricles are
   where they should be; most of the brain stem is called grey matter, as much of it is in the template's maps,
   and the cerebellum's white matter is found in part. {grey:.0%} of that brain become grey and {white:.0%} white matter."""
-"""What was seen of the head's segmentation when these weights were made: look again after training anew."""
+"""What was seen of the head's segmentation when these weights were made: look again after training again."""
 
 
 # ---------------------------------------------------------------- the template

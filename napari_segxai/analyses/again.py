@@ -54,7 +54,7 @@ def model_again(
     elif list(model.labels) != list(told["labels"]):
         said = f"of {told['name']}, and {name} has other labels"
     elif model.card.named_thresholds != told.get("thresholds"):
-        said = f"of labels drawn above other thresholds than those of {name}"
+        said = f"of labels drawn with thresholds other than those of {name}"
     else:
         return model
     raise UserError(f"the {what} is {said}; give the model that it was made of.")

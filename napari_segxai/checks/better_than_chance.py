@@ -64,7 +64,7 @@ def _passes(context: CheckContext, options: Options) -> Passes:
 def better_than_chance(context: CheckContext, options: Options, counter: PassCounter) -> Steps[Verdict]:
     """Run insertion and deletion for the map and its rivals in shared batches."""
     if is_even(context.map):
-        return Verdict(None, None, options.threshold, "The map is the same everywhere: it orders nothing.")
+        return Verdict(None, None, options.threshold, "The map is the same everywhere: it ranks no pixels.")
     if not context.object.any():
         why = f"No pixel is predicted as {context.label!r}: there is nothing to lose or to win."
         return Verdict(None, None, options.threshold, why)
@@ -87,7 +87,7 @@ def better_than_chance(context: CheckContext, options: Options, counter: PassCou
     own = scores.pop(MAP)
     if own is None:
         return Verdict(
-            None, None, options.threshold, "On the model's grid the map is even: it orders nothing."
+            None, None, options.threshold, "On the model's grid the map is even: it ranks no pixels."
         )
     draws = [score for name, score in scores.items() if name.startswith(RANDOM)]
     coarse = mean([score for name, score in scores.items() if name.startswith(COARSE)])

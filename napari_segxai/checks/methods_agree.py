@@ -105,7 +105,7 @@ def methods_agree(context: CheckContext, options: Options, counter: PassCounter)
     words = (
         f"Other methods rank the pixels alike (median rank correlation {number:.2f}: {told})."
         if passed
-        else f"Other methods rank the pixels otherwise (median rank correlation {number:.2f}: {told}): do not rely on "
+        else f"Other methods rank the pixels differently (median rank correlation {number:.2f}: {told}): do not rely on "
         "this map alone."
     )
     return Verdict(passed, number, options.threshold, words, details)

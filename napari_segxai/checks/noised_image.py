@@ -35,7 +35,7 @@ class Options:
 @check(
     "noised-image",
     title="A slightly noised image",
-    question="Does the map stay when the image is noised a little?",
+    question="Does the map stay the same when a little noise is added to the image?",
     source="Alvarez-Melis and Jaakkola 2018, on robustness; Ghorbani et al., AAAI 2019",
     cost="repeats times the method's passes",
     options=Options,

@@ -32,7 +32,7 @@ class Options:
 @check(
     "other-seed",
     title="Another seed",
-    question="Does the map stay when other random numbers are drawn?",
+    question="Does the map stay the same when other random numbers are drawn?",
     source="Slack et al., NeurIPS 2021, on the variance of explanations",
     cost="seeds times the method's passes",
     options=Options,

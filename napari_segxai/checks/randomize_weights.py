@@ -30,7 +30,7 @@ SETTLING = 15
 
 FEW = 16
 ALIKE = 0.5
-"""Correlation from which on a weight that was drawn anew is hardly another one."""
+"""Correlation from which a weight that was drawn again is hardly another one."""
 
 
 class NotCopied(Exception):
@@ -248,7 +248,7 @@ def _made_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _assign(module: nn.Module, before: dict[str, Tensor]) -> None:
-    """Draw anew, as a whole, what a module still makes as before: an orthogonal weight is kept in a place of its own."""
+    """Draw again, as a whole, what a module still makes as before: an orthogonal weight is kept in a place of its own."""
     for name, now in _made_weights(module).items():
         if _alike(before[name], now):
             drawn = now.mean() + now.std(unbiased=False) * torch.randn_like(now)

@@ -35,7 +35,7 @@ from napari_segxai.metrics.functional.similarity import mean, partial_correlatio
 from napari_segxai.models.segmentation import SegmentationModel
 
 ALIKE = 0.9
-"""Rank correlation of map and control from which on the map is what the method draws of any network and image."""
+"""Rank correlation of map and control from which the map is what the method draws of any network and image."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Options:
         8, ge=1, le=1000, help="steps at most; of a deeper network neighbouring layers go together"
     )
     networks: int = option(3, ge=1, le=1000, help="networks of which all weights are random")
-    threshold: float = option(0.5, ge=0, le=1, help="rank correlation from which on the map has not changed")
+    threshold: float = option(0.5, ge=0, le=1, help="rank correlation from which the map has not changed")
 
 
 def groups_of(context: CheckContext, options: Options) -> list[list[str]]:
@@ -148,9 +148,7 @@ def _verdict(
     passed: bool | None = number < options.threshold
     which = "random parameters" if kept else "all weights random"
     if passed:
-        words = (
-            f"With {which} the map is another one ({measured}): it depends on what the network has learnt."
-        )
+        words = f"With {which} the map is different ({measured}): it depends on what the network has learnt."
     elif unreached or kept:
         passed = None
         words = f"With random {'parameters' if kept else 'weights'} the map is still much the same ({measured}), which says nothing here."

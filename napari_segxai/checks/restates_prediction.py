@@ -30,8 +30,10 @@ from napari_segxai.metrics.functional.ties import above
 class Options:
     """Parameters of restates-prediction."""
 
-    threshold: float = option(RESTATES, ge=0, le=1, help="Dice from which on the map restates the prediction")
-    within: float = option(WITHIN, ge=0, le=1, help="share of the map inside the prediction, likewise")
+    threshold: float = option(RESTATES, ge=0, le=1, help="Dice from which the map restates the prediction")
+    within: float = option(
+        WITHIN, ge=0, le=1, help="share of the map inside the prediction from which the map restates it"
+    )
 
 
 @check(

@@ -154,19 +154,19 @@ def read_parameters(
     Parameters
     ----------
     of
-        The functions that get them: what these take by themselves is no parameter.
+        The functions that get them: what these take by themselves is not a parameter.
     """
     pairs = [text.partition("=") for text in texts or ()]
     for text, (name, equals, _) in zip(texts or (), pairs, strict=True):
         if not equals or not name.strip():
-            raise UserError(f"{flag} {text!r} is no NAME=VALUE pair; write for example {flag} masks=500.")
+            raise UserError(f"{flag} {text!r} is not a NAME=VALUE pair; write for example {flag} masks=500.")
     names = [name.strip() for name, _, _ in pairs]
     each_once(names, flag)
     own = {p.name for each in of for p in signature(each).parameters.values() if p.kind != p.VAR_KEYWORD}
     for name in names:
         if name in own:
             raise UserError(
-                f"{flag} {name}=...: {name} is no parameter; what is asked has options of its own, see --help."
+                f"{flag} {name}=...: {name} is not a parameter; what is asked has options of its own, see --help."
             )
     return dict(zip(names, (value.strip() for _, _, value in pairs), strict=True))
 

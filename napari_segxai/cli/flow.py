@@ -132,4 +132,4 @@ def _tile(text: str, plan: Any) -> tuple[str, str]:
         if text.startswith(f"{label}:") and text[len(label) + 1 :] in layers:
             return label, text[len(label) + 1 :]
     known = f"labels {', '.join(plan.plans)}; layers {', '.join(layers)}"
-    raise UserError(f"--tile {text!r} is no LABEL:LAYER of this flow ({known}).")
+    raise UserError(f"--tile {text!r} is not a LABEL:LAYER of this flow ({known}).")

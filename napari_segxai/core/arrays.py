@@ -45,7 +45,7 @@ def as_map(values: Any) -> np.ndarray:
 
 
 def is_even(map: Any) -> bool:
-    """Tell whether a map is the same everywhere, up to rounding: then it orders nothing and points nowhere."""
+    """Tell whether a map is the same everywhere, up to rounding: then it ranks no pixels and points nowhere."""
     values = as_map(map)
     return bool(np.ptp(values) <= ROUNDING * np.abs(values).max())
 

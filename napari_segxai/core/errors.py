@@ -63,7 +63,7 @@ def number(value: float) -> str:
 
 
 NEAR = 0.65
-"""Likeness of two names from which on one may be meant by the other: that of "lambda" to "lam"."""
+"""Likeness of two names from which one may be meant by the other: that of "lambda" to "lam"."""
 
 
 def nearest(name: str, known: Iterable[str], few: int = 12) -> str:

@@ -231,7 +231,7 @@ class Image:
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
-        """The spacing in millimetres; None if the units are no length."""
+        """The spacing in millimetres; None if the units are not length."""
         factor = 1.0 if self.affine is not None else MILLIMETRES.get(str(self.units))
         return None if factor is None else tuple(size * factor for size in self.spacing)
 
@@ -312,7 +312,7 @@ class Image:
         if self.spatial_dims != 3:
             raise UserError(f"axis is for volumes; {self.name} is a 2D image, leave it out.")
         if isinstance(axis, bool) or axis not in (0, 1, 2):
-            raise UserError(f"axis {axis!r} is no axis of {self.name}; choose 0, 1 or 2.")
+            raise UserError(f"axis {axis!r} is not an axis of {self.name}; choose 0, 1 or 2.")
         return self._with(plane=int(axis))
 
     def with_channels(self, count: int) -> Image:

@@ -38,7 +38,7 @@ def _world_axis(code: str) -> tuple[int, bool]:
     for axis, (negative, positive) in enumerate(WORLD):
         if code in (negative, positive):
             return axis, code == positive
-    raise ValueError(f"{code!r} is no axis code; use one of L, R, P, A, I, S.")
+    raise ValueError(f"{code!r} is not an axis code; use one of L, R, P, A, I, S.")
 
 
 def reorientation(source: Sequence[str], target: Sequence[str]) -> Reorientation:
@@ -47,7 +47,7 @@ def reorientation(source: Sequence[str], target: Sequence[str]) -> Reorientation
     want = [_world_axis(code) for code in target]
     if sorted(axis for axis, _ in want) != [0, 1, 2]:
         raise ValueError(
-            f"{''.join(target)!r} is no orientation; it needs one of L/R, one of P/A, one of I/S."
+            f"{''.join(target)!r} is not an orientation; it needs one of L/R, one of P/A, one of I/S."
         )
     order = tuple(next(k for k, (axis, _) in enumerate(have) if axis == wanted) for wanted, _ in want)
     flips = tuple(have[k][1] != positive for k, (_, positive) in zip(order, want, strict=True))

@@ -67,7 +67,7 @@ def pixels_of(target: Target, image: Image, placement: Placement, predicted: Ten
 def _check_index(index: tuple[int, ...], image: Image) -> None:
     shape = image.spatial_shape
     if not is_index(index):
-        raise UserError(f"pixel {index!r} is no index: give one whole number for every spatial axis.")
+        raise UserError(f"pixel {index!r} is not an index: give one whole number for every spatial axis.")
     if len(index) != len(shape):
         raise UserError(f"pixel {tuple(index)} needs {len(shape)} numbers: {image.name} has shape {shape}.")
     if not all(0 <= i < n for i, n in zip(index, shape, strict=True)):

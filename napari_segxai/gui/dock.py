@@ -160,7 +160,7 @@ class Dock(QWidget):
         Raises
         ------
         UserError
-            If there is none, or it is no image.
+            If there is none, or it is not an image.
         """
         return self.displayed().image
 

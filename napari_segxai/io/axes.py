@@ -171,7 +171,7 @@ def choose(found: Sequence[Axes], name: str) -> Axes:
     axes = found[0]
     if len(axes.spatial) not in (2, 3):
         raise UserError(
-            f"{name}: a layer with {len(axes.letters)} axes is no image; it needs 2 or 3 spatial axes, and time or "
+            f"{name}: a layer with {len(axes.letters)} axes is not an image; it needs 2 or 3 spatial axes, and time or "
             "channels beside them."
         )
     return axes

@@ -67,7 +67,7 @@ def look(folder: str | Path) -> Held:
     path = Path(folder) / RECORD
     if not os.path.lexists(path):
         return Held()
-    strange = f"{path} is no record of this program; move it away or choose another folder."
+    strange = f"{path} is not a record of this program; move it away or choose another folder."
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_RECORD:
@@ -98,11 +98,11 @@ def check_digests(folder: Path, held: Held) -> None:
     root = folder.resolve()
     for name, digest in held.files.items():
         if not (is_file(folder / name) and is_within(root, name)):
-            raise UserError(f"{folder / name} is missing, though the record lists it; save the result anew.")
+            raise UserError(f"{folder / name} is missing, though the record lists it; save the result again.")
         if file_digest(folder / name) != digest:
             raise UserError(
                 f"{folder / name} was changed since it was saved, so that its record does not hold any more; save the "
-                "result anew."
+                "result again."
             )
 
 

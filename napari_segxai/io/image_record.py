@@ -149,7 +149,7 @@ def _values(facts: Mapping[str, Any]) -> np.ndarray:
                 return np.ascontiguousarray(array)
     place = f"{facts['path']} is not there any more, or holds others" if facts["path"] else "it has no file"
     raise UserError(
-        f"the values of {facts['name']}, which was explained, cannot be read: {place}; open the image and explain it anew."
+        f"the values of {facts['name']}, which was explained, cannot be read: {place}; open the image and explain it again."
     )
 
 

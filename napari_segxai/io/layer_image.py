@@ -207,7 +207,7 @@ def _picked(
     missing = [k for k in found.picked if k not in at and k != time]
     if missing:
         raise UserError(
-            f"{name}: a layer with {len(found.letters)} axes is no image; it needs 2 or 3 spatial axes, and time or "
+            f"{name}: a layer with {len(found.letters)} axes is not an image; it needs 2 or 3 spatial axes, and time or "
             f"channels beside them: say which index of its axes {found.letters} is meant."
         )
     for k in found.picked:

@@ -26,7 +26,7 @@ WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
 """How colours are stored in a TIFF."""
 
 COLORS_OF_PIL = (3, 5, YCBCR, 8)
-"""Palettes, CMYK, YCbCr and CIELAB are no RGB before somebody has converted them."""
+"""Palettes, CMYK, YCbCr and CIELAB are not RGB before somebody has converted them."""
 
 JPEG = (6, 7, 34892, 33007)
 """Compressions whose decoder converts YCbCr."""

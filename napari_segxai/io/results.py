@@ -61,13 +61,13 @@ class Saved:
         Raises
         ------
         UserError
-            If the record lists no such file, or it is no JSON.
+            If the record lists no such file, or it is not JSON.
         """
         self._listed(name)
         try:
             return json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
-            raise UserError(f"{self.folder / name} is no JSON; save the result anew.") from None
+            raise UserError(f"{self.folder / name} is not JSON; save the result again.") from None
 
     def file(self, name: str) -> Path:
         """Return where a file lies that the record lists.
@@ -83,7 +83,7 @@ class Saved:
     def _listed(self, name: str) -> None:
         """Refuse to read what the record does not list: its names come from whoever wrote it."""
         if name not in self.record["files"]:
-            raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result anew.")
+            raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result again.")
 
 
 def is_result(path: str | Path) -> bool:
@@ -119,7 +119,7 @@ def open_folder(path: str | Path, kind: str | None = None) -> Saved:
     schema = record.get("schema")
     if schema != SCHEMA:
         newer = isinstance(schema, int) and schema > SCHEMA
-        way = "update napari-segxai to open it" if newer else "make it anew to open it"
+        way = "update napari-segxai to open it" if newer else "make it again to open it"
         raise UserError(
             f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
         )

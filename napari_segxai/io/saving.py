@@ -113,7 +113,7 @@ def check_folder(
     """
     folder = Path(folder)
     if "\0" in str(folder):
-        raise UserError(f"{str(folder)!r} is no name of a folder; name another one.")
+        raise UserError(f"{str(folder)!r} is not the name of a folder; name another one.")
     with _errors(folder):
         if folder.is_dir():
             if os.path.lexists(folder / STAGE):

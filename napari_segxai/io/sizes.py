@@ -29,7 +29,7 @@ NAMES = {
 def of_tiff(file: tifffile.TiffFile) -> dict[str, Size]:
     """Return the size of a pixel along the axes of a TIFF's first series, by tifffile's letters; T is the time step.
 
-    Plain TIFFs say dots per inch, which is how large they are to be printed, and is no size here.
+    Plain TIFFs say dots per inch, which is how large they are to be printed, and is not a size here.
     """
     if file.is_ome and file.ome_metadata:
         return _of_ome(file.ome_metadata)

@@ -85,7 +85,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
             names = [name for name in file.keys() if name.startswith("net.")]  # noqa: SIM118
             tensors = {name.removeprefix("net."): file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is no safetensors file that can be read ({error}).") from None
+        raise UserError(f"{path} is not a safetensors file that can be read ({error}).") from None
     if not isinstance(facts, Mapping):
         raise UserError(f"{path} holds no noise network of {NAME}; name another file.")
     return facts, tensors

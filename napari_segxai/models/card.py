@@ -428,7 +428,7 @@ def read_card(path: str | Path) -> ModelCard:
     Raises
     ------
     UserError
-        If the file is missing, is no YAML mapping, or is no valid card.
+        If the file is missing, is not a YAML mapping, or is no valid card.
     """
     path = Path(path)
     return make_card(read_mapping(path, "model card"), str(path))

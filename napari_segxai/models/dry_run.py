@@ -86,7 +86,7 @@ def dry_run(model: Network) -> None:
         )
     if model.card.values == "probabilities" and (out.min() < -1e-3 or out.max() > 1 + 1e-3):
         raise UserError(
-            f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are no probabilities; "
+            f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are not probabilities; "
             "write `values: logits` in the card."
         )
     with model.in_use(model.device), torch.inference_mode():

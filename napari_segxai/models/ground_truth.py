@@ -177,7 +177,7 @@ def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray
 
 def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
     if values.dtype.kind not in "bui" and not np.array_equal(values, np.rint(values)):
-        raise UserError("the truth holds values that are no label values; give whole numbers from 0.")
+        raise UserError("the truth holds values that are not label values; give whole numbers from 0.")
     if values.size and values.min() < 0:
         raise UserError("the truth holds negative values; label values begin at 0.")
     if values.size and values.max() >= len(model.labels):

@@ -312,7 +312,7 @@ class Network:
         """Return a model that computes the same logits in less time, where there is one, else this one.
 
         It lasts as long as this one is in use, and its network layers are not those of this one. It is made at the
-        cost of two forward passes, remembered, and made anew when weights or hooks have changed.
+        cost of two forward passes, remembered, and made again when weights or hooks have changed.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ def load_model(
         )
     if isinstance(source, Mapping):
         raise UserError(
-            "weights alone are no model; give the network itself, or a folder whose card names it."
+            "weights alone are not a model; give the network itself, or a folder whose card names it."
         )
     if not isinstance(source, str | Path | nn.Module):
         kind = type(source).__name__
@@ -70,7 +70,7 @@ def load_model(
             if kind == "ExportedProgram"
             else "a network (nn.Module), a model folder or a file"
         )
-        raise UserError(f"this {kind} is no model; give {hint}.")
+        raise UserError(f"this {kind} is not a model; give {hint}.")
     candidates: list[Any] = [source]
     if isinstance(source, str):
         candidates.append(user_path(source))
@@ -82,7 +82,9 @@ def load_model(
                 with torch.inference_mode(False):  # of which weights would keep that they have no gradients
                     return format_.load(candidate, card=card, trust=trust)
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
-        raise UserError(f"{source}: is no model; give a model folder with model.yaml or a TorchScript file.")
+        raise UserError(
+            f"{source}: is not a model; give a model folder with model.yaml or a TorchScript file."
+        )
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
         raise UserError(
             f"{source}: there is no such file or folder; built-in models are {', '.join(model_names())}."
@@ -108,7 +110,7 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
     Raises
     ------
     UserError
-        If it is no model, or the name no text.
+        If it is not a model, or the name is not text.
     """
     if not hasattr(model, "card") or not isinstance(name, str | None):
         raise UserError(

@@ -149,7 +149,7 @@ def test_a_flow_is_asked_again(overlapping, tmp_path):
     files = [json.loads((tmp_path / name / "record.json").read_text())["files"] for name in "fg"]
     assert files[0].keys() == files[1].keys()
     differ = {name for name in files[0] if files[0][name] != files[1][name]}
-    assert differ <= {"flow.svg"}  # its identifiers are made anew
+    assert differ <= {"flow.svg"}  # its identifiers are made again
 
 
 def test_training_does_not_go_on_in_the_file_of_u_noise(tmp_path):
@@ -194,14 +194,14 @@ def test_what_cannot_be_asked_again_says_why(tmp_path):
         comparison_again(opened, other)
     with pytest.raises(sx.UserError, match="has other labels"):
         sweep_again(sx.load_sweep(tmp_path / "s"), other)
-    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison anew"):
+    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison again"):
         comparison_again(replace(opened, asked=None), model)
     # records of others
     asked = opened.asked.as_dict()
     for changes in ({**asked, "seed": "x"}, {**asked, "methods": [1]}, {"seed": 1}, 5):
         with pytest.raises(sx.UserError, match="lacks what the record of a comparison says"):
             sx.load_comparison(change(tmp_path / "c", asked=changes))
-    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison anew"):
+    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison again"):
         comparison_again(sx.load_comparison(change(tmp_path / "c", asked=...)), model)
     with pytest.raises(sx.UserError, match="other combinations than its grid"):
         sweep_again(sx.load_sweep(change(tmp_path / "s", grid={"masks": [2]})), model)

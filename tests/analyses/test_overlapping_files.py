@@ -172,7 +172,7 @@ def test_a_comparison_draws_the_label_that_was_explained(tmp_path):
 
 def test_a_map_of_another_threshold_is_another_map():
     low = sx.explain(regions(threshold=0.3), nested(), "core", "vanilla-gradient")
-    with pytest.raises(sx.UserError, match="drawn above other thresholds than those of planted"):
+    with pytest.raises(sx.UserError, match="drawn with thresholds other than those of planted"):
         sx.evaluate(regions(), low)
     with pytest.raises(sx.UserError, match="thresholds"):
         sx.check(low, regions(), checks=["restates-prediction"])

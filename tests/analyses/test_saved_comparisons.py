@@ -121,7 +121,7 @@ def test_labels_that_overlap_are_opened_as_they_were(tmp_path):
 
 
 def test_a_file_of_a_scanner_keeps_its_place_and_its_picture_without_the_file(tmp_path):
-    """Stored from right to left, with pixels that are no cubes; later the file is gone, and the rest is still there."""
+    """Stored from right to left, with pixels that are not cubes; later the file is gone, and the rest is still there."""
     affine = np.diag([-1.5, 2.0, 3.0, 1.0])
     array = np.moveaxis(planted_image(3).array, 0, -1)
     nib.save(nib.Nifti1Image(array, affine), tmp_path / "scan.nii.gz")

@@ -16,7 +16,7 @@ from napari_segxai.cli.app import app
 
 @pytest.fixture(scope="module")
 def one_command():
-    """The commands are made once: typer makes them anew for every line, which takes half of the time."""
+    """The commands are made once: typer makes them again for every line, which takes half of the time."""
     made = typer.main.get_command(app)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.testing._get_command", lambda _: made)

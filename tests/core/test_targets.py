@@ -1,4 +1,4 @@
-"""Targets: which pixels, which score, and what is no target."""
+"""Targets: which pixels, which score, and what is not a target."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ def test_what_is_no_region_is_told_at_once(region, words):
         ((12, 0), r"pixel \(12, 0\) is outside scan, whose shape is \(12, 14\)"),
         ((0, -1), r"pixel \(0, -1\) is outside"),
         ((1, 2, 3), r"pixel \(1, 2, 3\) needs 2 numbers"),
-        (sx.Point((1.5, 2)), r"pixel \(1.5, 2\) is no index"),
-        (sx.Point(3), "pixel 3 is no index"),
+        (sx.Point((1.5, 2)), r"pixel \(1.5, 2\) is not an index"),
+        (sx.Point(3), "pixel 3 is not an index"),
         (sx.Component((99, 0)), r"pixel \(99, 0\) is outside"),
         (((0, 0), (0, 14)), r"pixel \(0, 14\) is outside"),
         (((0, 0), (1, 1, 1)), r"pixel \(1, 1, 1\) needs 2 numbers"),

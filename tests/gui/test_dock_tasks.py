@@ -18,7 +18,7 @@ def test_a_dock_that_is_closed_during_its_checks_adds_no_layer(qtbot, wait):
     def checks():
         while True:
             time.sleep(0.01)
-            yield Step(1, 2, "checking", partial=lambda: ["a verdict is no map"])
+            yield Step(1, 2, "checking", partial=lambda: ["a verdict is not a map"])
 
     assert not tasks.run(checks, lambda step: None, told.append)
     waiting = []

@@ -170,7 +170,7 @@ def copy(saved: Path, place: Path, **changes) -> Path:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": ...}, "an older version.*make it anew"),
+        ({"schema": ...}, "an older version.*make it again"),
         ({"schema": 2}, "a newer version.*update"),
         ({"schema": "1"}, "an older version"),
         ({"kind": "sweep"}, "holds a sweep, not an explanation"),

@@ -235,7 +235,7 @@ def test_what_a_stranger_put_into_a_folder_reaches_nothing_outside(tmp_path, res
     if what in ("plan", "link"):
         results[0].save(folder, overwrite=True)
     else:
-        with pytest.raises(UserError, match=r"record.json (is no record|lists files that lie outside)"):
+        with pytest.raises(UserError, match=r"record.json (is not a record|lists files that lie outside)"):
             results[0].save(folder, overwrite=True)
     assert digests(outside) == {"thesis.txt": digest}
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_saved_is_refused_before_the_work(command, tmp_path, no_w
         (tmp_path / name).mkdir()
     (tmp_path / "record" / RECORD).mkdir()
     one_sentence(
-        run(command, "--out", str(tmp_path / "record"), "--overwrite"), "is no record of this program"
+        run(command, "--out", str(tmp_path / "record"), "--overwrite"), "is not a record of this program"
     )
     sure = {"explain": "saliency.nii.gz", "flow": "flow.svg"}.get(command, "table.csv")
     (tmp_path / "taken" / sure).write_text("mine")

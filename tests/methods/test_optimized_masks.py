@@ -41,7 +41,7 @@ def test_the_context_of_the_object_is_the_patch(ndim, unbiased):
     )
     map = flat(found.map)
     assert map[PATCH].mean() > 0.3
-    assert not map[OBJECT].any()  # the object is no context
+    assert not map[OBJECT].any()  # the object is not a context
     assert map[2:6, 2:6].mean() < 0.3 * map[PATCH].mean()  # nor is the decoy
     outside = map.copy()
     outside[AROUND] = 0

@@ -204,7 +204,7 @@ def test_an_image_that_does_not_fit_is_named(pictures):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"folder": "/nowhere/at/all"}, "is no folder"),
+        ({"folder": "/nowhere/at/all"}, "is not a folder"),
         ({"truth": "/tmp"}, "truth needs the folder"),
         ({"weights": "noise.pt"}, r"\.safetensors"),
         ({"weights": "/nowhere/at/all/noise.safetensors"}, "existing folder"),

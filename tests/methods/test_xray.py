@@ -139,7 +139,7 @@ def test_skeletons_with_known_nodes():
     corner[2, 2:9] = True
     corner[2:9, 8] = True
     kinds = [node.kind for node in nodes_of(thinned(corner))]
-    assert kinds == ["end", "end", "middle"]  # a corner is no junction
+    assert kinds == ["end", "end", "middle"]  # a corner is not a junction
     ring = np.zeros((12, 12), bool)
     ring[2:9, 2:9] = True
     ring[3:8, 3:8] = False

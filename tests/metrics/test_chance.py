@@ -241,7 +241,7 @@ def test_values_that_are_not_finite_are_refused_before_the_work_or_told():
 
     for bad in (np.nan, np.inf):
         maps = {"mine": np.where(cause() > 0, bad, 0)}
-        with pytest.raises(sx.UserError, match="'mine' holds values that are no finite numbers"):
+        with pytest.raises(sx.UserError, match="'mine' holds values that are not finite numbers"):
             ComparisonPlan.make(planted_model(), planted_image(), "object", ["rise"], maps=maps)
     model, decoy = sx.load_model(Divides(), card=card()), np.zeros((32, 32))
     decoy[-1, -1] = 1

@@ -46,7 +46,7 @@ def test_maps_without_positive_values_keep_nothing_and_constant_ones_all(kind):
     assert not thresholding.threshold(np.full((4, 5), -1.0), kind).any()
     assert thresholding.threshold(
         np.full((7, 11), 0.1), kind
-    ).all()  # 0.1 is no float: its mean must not exceed it
+    ).all()  # 0.1 is not a float: its mean must not exceed it
 
 
 def test_negative_values_count_as_zero():

@@ -245,7 +245,7 @@ def test_only_classes_lie_on_the_way_to_a_class(tmp_path, library):
     sx.allow_package("segxai_nets")
     sx.load_model(write(tmp_path / "m", "segxai_nets.nets:Outer.Net"))
     for wrong in ("torch.nn.Conv2d", "given", "Net.forward", "Outer"):
-        with pytest.raises(sx.UserError, match=r"is no torch\.nn\.Module class"):
+        with pytest.raises(sx.UserError, match=r"is not a torch\.nn\.Module class"):
             sx.load_model(write(tmp_path / "m", f"segxai_nets.nets:{wrong}"))
 
 

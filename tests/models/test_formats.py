@@ -87,7 +87,7 @@ def test_names_that_are_no_model(tmp_path):
     with pytest.raises(sx.UserError, match=r"no model 'triangel'; did you mean 'triangle'\?"):
         sx.load_model("triangel")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(sx.UserError, match="is no model; give a model folder"):
+    with pytest.raises(sx.UserError, match="is not a model; give a model folder"):
         sx.load_model(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(sx.UserError, match=r"model\.yaml: there is no such model card"):

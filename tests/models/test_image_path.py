@@ -97,7 +97,7 @@ def test_places_are_no_path_of_the_image():
 
 
 class Spectral(nn.Module):
-    """Two steps of a Fourier operator: what is joined with a layer is no layer."""
+    """Two steps of a Fourier operator: what is joined with a layer is not a layer."""
 
     def __init__(self):
         super().__init__()

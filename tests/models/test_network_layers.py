@@ -149,7 +149,7 @@ def test_a_network_that_hides_modules(network, names):
 
 
 class Deep(nn.Module):
-    """Blocks that return tuples and dicts, with what is no map in them."""
+    """Blocks that return tuples and dicts, with what is not a map in them."""
 
     class Block(nn.Module):
         def __init__(self, kind):

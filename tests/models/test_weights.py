@@ -279,7 +279,7 @@ def test_each_file_is_taken_for_what_it_is(tmp_path, what, suffix):
     ):
         in_folder = ["its suffix is", "rename it", ".safetensors" if safe else ".pt"]
     if suffix == ".safetensors":
-        alone = ["is no model"]
+        alone = ["is not a model"]
     plain_card = card(channels=["grey"])
     (tmp_path / "w.yaml").write_text(yaml.safe_dump(plain_card))
     (tmp_path / "model.yaml").write_text(

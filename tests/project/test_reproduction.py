@@ -139,7 +139,7 @@ def test_verdicts_against_chance_follow_the_numbers(scripts, kept):
     assert one.is_chance  # no more than random maps on average
     ordered = scripts["summary"].ordered
     assert ordered([0.5, 0.4, 0.3], falling=True)
-    assert not ordered([0.5, 0.4, 0.4 - 1e-6], falling=True)  # a tie is no fall
+    assert not ordered([0.5, 0.4, 0.4 - 1e-6], falling=True)  # a tie is not a fall
 
 
 def test_a_low_learning_rate_prunes_nothing(scripts, kept):

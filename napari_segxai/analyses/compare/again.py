@@ -75,11 +75,11 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
         If that is not known, or if something of it is in no file.
     """
     if comparison.asked is None or comparison.model is None:
-        raise UserError(f"the record of this {what} does not tell all that was asked; make the {what} anew.")
+        raise UserError(f"the record of this {what} does not tell all that was asked; make the {what} again.")
     if comparison.asked.noise_model == "":
         raise UserError(
             f"this {what} was measured with a noise model that is a function of Python, which no file holds; make the "
-            f"{what} anew in Python."
+            f"{what} again in Python."
         )
     return comparison.asked
 

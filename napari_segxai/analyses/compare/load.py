@@ -59,7 +59,7 @@ def read_comparison(saved: Saved) -> Comparison:
         return _read(saved)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of a comparison says ({error}); save the result anew."
+            f"{saved.folder}: its record lacks what the record of a comparison says ({error}); save the result again."
         ) from error
 
 

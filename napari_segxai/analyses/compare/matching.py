@@ -89,7 +89,7 @@ def difference(
         return Difference("model", f"explains the model {weights['name']}, not {model.name}{same}")
     thresholds = model.card.named_thresholds
     if weights.get("thresholds", thresholds) != thresholds:
-        words = f"is of labels drawn above other thresholds than those of {model.name}"
+        words = f"is of labels drawn with thresholds other than those of {model.name}"
         return Difference("thresholds", words)
     return None
 
@@ -138,5 +138,5 @@ def check_map(
         as_map(map)
     except (UserError, TypeError, ValueError):
         raise UserError(
-            f"the map {name!r} holds values that are no finite numbers (NaN or infinity, say); replace them, for example by 0."
+            f"the map {name!r} holds values that are not finite numbers (NaN or infinity, say); replace them, for example by 0."
         ) from None

@@ -122,7 +122,7 @@ class ComparisonPlan:
         specs = [read_method(spec) for spec in ([listed] if isinstance(listed, str) else listed)]
         for name in names or ():
             if not isinstance(name, str) or not name:
-                raise UserError(f"methods: {name!r} is no name for a map; give a text.")
+                raise UserError(f"methods: {name!r} is not a name for a map; give text.")
             if name in given:
                 raise UserError(
                     f"{name!r} is the name of a method's map and of one in maps; give them two names."

@@ -67,7 +67,7 @@ def read_explanation(saved: Saved, told: Mapping[str, Any], below: str = "") -> 
         return _read(saved, told, below)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of an explanation says ({error}); save the result anew."
+            f"{saved.folder}: its record lacks what the record of an explanation says ({error}); save the result again."
         ) from error
 
 

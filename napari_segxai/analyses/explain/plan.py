@@ -131,6 +131,6 @@ def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | No
     Raises
     ------
     UserError
-        If it is no image, or `axis` is none of its axes.
+        If it is not an image, or `axis` is none of its axes.
     """
     return Image.of(image).with_channels(len(model.card.channels)).across(axis)

@@ -27,7 +27,7 @@ from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.prepared import Prepared
 
 MANY_PASSES = 32
-"""Forward passes from which on a fused network is worth making."""
+"""Forward passes from which a fused network is worth making."""
 
 
 def explanation_steps(plan: ExplanationPlan) -> Steps[Explanation]:

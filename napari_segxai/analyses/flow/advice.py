@@ -14,10 +14,10 @@ from napari_segxai.analyses.flow.tiles import Remark, Tile
 from napari_segxai.engine.finding import OF_A_MISS
 
 RESTATES = 0.8
-"""Dice of the map with the prediction from which on it restates it."""
+"""Dice of the map with the prediction from which it restates it."""
 
 WITHIN = 0.95
-"""Share of the positive sum inside the prediction, from which on a map says what rather than why."""
+"""Share of the positive sum inside the prediction, from which a map says what rather than why."""
 
 FAINT = 0.01
 """Share of the strongest layer's total below which a map counts as empty."""

@@ -70,7 +70,7 @@ def load_flow(folder: str | Path) -> Flow:
         return _read(saved, saved.record)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of an information flow says ({error}); save the flow anew."
+            f"{saved.folder}: its record lacks what the record of an information flow says ({error}); save the flow again."
         ) from error
 
 
@@ -149,7 +149,7 @@ def _remark(told: Mapping[str, Any]) -> Remark:
     for number in numbers:
         float(number)  # raises
     if len(words) != len(numbers) + 1:
-        raise ValueError("advice that is no sentence")
+        raise ValueError("advice that is not a sentence")
     return Remark(str(told["rule"]), words, numbers)
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EMERGED = 0.5
-"""Dice of a map at half its maximum from which on a label counts as drawn."""
+"""Dice of a map at half its maximum from which a label counts as drawn."""
 
 UNIMPORTANT = 0.1
 """Share of the Dice that can be lost by drawing a label everywhere, below which a layer does not decide."""
@@ -180,7 +180,7 @@ class Flow:
         return [float("nan") if value is None else float(value) for value in values]
 
     def emergence(self, label: str) -> NetworkLayer | None:
-        """Return the network layer from which on every map at half its maximum has a Dice of 0.5 with the prediction.
+        """Return the network layer from which every map at half its maximum has a Dice of 0.5 with the prediction.
 
         Parameters
         ----------

@@ -219,7 +219,7 @@ def _question_again(flow: Flow) -> Question:
         if prepared.placement != flow.placement:
             raise UserError(
                 f"{asked.model.name} sees {flow.image.name} on another grid than when the information flow was made; make it "
-                "anew."
+                "again."
             )
         question = Question(
             asked.model,

@@ -59,7 +59,7 @@ def plan_again(
     own = plan.comparison.explanations
     if len(own) != len(asked.methods):
         raise UserError(
-            "the record of this sweep tells of other combinations than its grid; make the sweep anew."
+            "the record of this sweep tells of other combinations than its grid; make the sweep again."
         )
     named = dict(zip(asked.methods, own.values(), strict=True))  # numbers may have been written otherwise
     return replace(

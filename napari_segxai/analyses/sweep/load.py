@@ -52,7 +52,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of a sweep says ({error}); save the sweep anew."
+            f"{saved.folder}: its record lacks what the record of a sweep says ({error}); save the sweep again."
         ) from error
 
 

@@ -89,7 +89,7 @@ class Guided(DispatchMode):
 
 
 class _OneSpelling(TorchFunctionMode):
-    """While open, ReLUs that are written otherwise are called by their name."""
+    """While open, ReLUs that are written differently are called by their name."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from napari_segxai.engine.backward_rules.relus import Spelling
 class SmoothReLU(TorchFunctionMode):
     """While open, activation functions with a kink are built from softplus(beta), which stands for max(x, 0).
 
-    ReLU (also where it is written otherwise, see `Spelling`), ReLU6, hardtanh, leaky ReLU, PReLU, RReLU, threshold, hardswish,
+    ReLU (also where it is written differently, see `Spelling`), ReLU6, hardtanh, leaky ReLU, PReLU, RReLU, threshold, hardswish,
     hardsigmoid, softshrink, ELU, SELU and CELU. SiLU, GELU, Mish, softplus, sigmoid and tanh are smooth and stay. Functions
     are replaced where they are called, so modules, `F.relu`, `torch.relu` and in-place calls are all found; what runs
     inside TorchScript is not, nor what is written with a comparison in a way that `Spelling` does not read.

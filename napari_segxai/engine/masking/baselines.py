@@ -44,7 +44,7 @@ BLUR = 1 / 20
 
 
 def check_baseline(kind: Baseline, model: SegmentationModel, image: Image) -> None:
-    """Refuse a number that is no intensity of the image.
+    """Refuse a number that is not an intensity of the image.
 
     Raises
     ------

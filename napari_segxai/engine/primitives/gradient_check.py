@@ -258,7 +258,7 @@ class _Run:
             starts[""] = x
         watch = _Watch(tampered or set())
         compiled = any("_orig_mod" in name for name, _ in named_modules(self.model.module))
-        watching = nullcontext() if compiled else watch  # which would be compiled anew
+        watching = nullcontext() if compiled else watch  # which would be compiled again
         with _opened(self.model, watch, set(self.layers), starts, changed), watching:
             output = self.model.network_output(x)
         ordered = [starts[name] for name in self.layers if name in starts] if self.layers else [x]

@@ -149,7 +149,7 @@ class _Local:
     def logits(self, number: int, output: Tensor) -> Tensor:
         """Return the logits of the whole grid for a box: (1, labels, *grid), from those in its window.
 
-        They live on one sheet, of which only what the last box changed is drawn anew.
+        They live on one sheet, of which only what the last box changed is drawn again.
         """
         base = self.question.logits
         if self._sheet is None:

@@ -21,7 +21,7 @@ from napari_segxai.metrics.functional.ties import tied
 UNDEFINED = "–"
 
 STOPPED = "not measured: the run was stopped before"
-NO_MAP = "a random order is no map: it goes through insertion and deletion alone"
+NO_MAP = "a random order is not a map: it goes through insertion and deletion alone"
 
 CHANCE = (
     f"{MARK} behind a number: no better than random maps of the same area; the cell says what they reach."

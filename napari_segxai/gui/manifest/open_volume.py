@@ -39,7 +39,7 @@ def open_paths(viewer: Viewer, paths: Sequence[str | Path]) -> None:
         except UserError as error:
             _say(str(error), "error")
         except ValueError:  # npe2: our reader does not take such a file
-            _say(f"{path}: is no volume that is read here; use one of {', '.join(VOLUMES)}.", "error")
+            _say(f"{path}: is not a volume that is read here; use one of {', '.join(VOLUMES)}.", "error")
     if any(f"*{ending(path)}" in ALWAYS for path in opened) and not is_always():
         _say(
             "Open dropped volumes so, too?",

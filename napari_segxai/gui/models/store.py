@@ -123,7 +123,7 @@ class ModelStore(QObject):
         return _shared
 
     def refresh_registered(self) -> None:
-        """Follow what the console has registered; a name that was registered anew has the new model."""
+        """Follow what the console has registered; a name that was registered again has the new model."""
         known = model_room.registered()
         before = list(self.entries)
         ours = {entry.registered: k for k, entry in enumerate(self.entries) if entry.registered}
@@ -142,7 +142,7 @@ class ModelStore(QObject):
         Raises
         ------
         UserError
-            If it is no model, or its card cannot be read.
+            If it is not a model, or its card cannot be read.
         """
         path = Path(os.path.abspath(user_path(path)))
         if path.name == folder.CARD and path.is_file():

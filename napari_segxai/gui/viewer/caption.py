@@ -1,6 +1,6 @@
 """The text on the canvas beside the colour bar: the names of the visible maps, and the units of their values.
 
-It is napari's own text of the viewer: one for all maps. A title for every layer would be made anew for every run, which
+It is napari's own text of the viewer: one for all maps. A title for every layer would be made again for every run, which
 takes a weak machine longer than many an explanation.
 """
 

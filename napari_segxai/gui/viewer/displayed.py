@@ -72,7 +72,7 @@ def displayed_image(
     Raises
     ------
     UserError
-        If the layer is no image, what the viewer shows lies outside it, or its axes can be read in several ways.
+        If the layer is not an image, what the viewer shows lies outside it, or its axes can be read in several ways.
     """
     image, notes = _frame(layer, viewer, card, axes, _channels(card))
     image.layer["chosen"] = axes is not None  # type: ignore[index]

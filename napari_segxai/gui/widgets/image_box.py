@@ -95,7 +95,7 @@ class ImageBox(QComboBox):
         Raises
         ------
         UserError
-            If there is none, or it is no image.
+            If there is none, or it is not an image.
         """
         layer = self.layer
         if layer is None:

@@ -96,7 +96,7 @@ class ImageDetails(QWidget):
         Raises
         ------
         UserError
-            If the layer is no image, or its axes can be read in several ways.
+            If the layer is not an image, or its axes can be read in several ways.
         """
         found = displayed_image(layer, self.viewer, channels, axes=_told.get(layer))
         others = [own for own in sources if own is not layer and _may_join(own, layer)]
@@ -120,7 +120,7 @@ class ImageDetails(QWidget):
         Raises
         ------
         UserError
-            If the layer is no image for the model, or a choice has to be made here first.
+            If the layer is not an image for the model, or a choice has to be made here first.
         """
         self._layer = ref(layer)
         try:

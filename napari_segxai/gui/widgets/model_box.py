@@ -124,7 +124,7 @@ class ModelBox(QWidget):
         Raises
         ------
         UserError
-            If it is no model.
+            If it is not a model.
         """
         entry = self.store.read(path)
         if trust:

@@ -246,7 +246,7 @@ def trim(shape: Sequence[int]) -> tuple[int, ...]:
 def stored_affine(path: Path, header: Any, affine: np.ndarray) -> np.ndarray:
     """Return nibabel's affine, or that of an sform or qform whose code it does not know and takes for 0.
 
-    Every code above 0 says that there is a place; which space it is in is no question here.
+    Every code above 0 says that there is a place; which space it is in is not a question here.
     """
     if isinstance(header, MGHHeader):
         return affine

@@ -42,7 +42,7 @@ def header_from_dict(told: Mapping[str, str]) -> Any:
     data = base64.b64decode(told["base64"], validate=True)
     kind: Any = CLASSES.get(told["kind"])
     if kind is None:
-        raise ValueError(f"{told['kind']!r} is no header of a volume")
+        raise ValueError(f"{told['kind']!r} is not a header of a volume")
     try:
         if kind is CLASSES["MGHHeader"]:  # whose byte order is fixed
             return kind(data, check=False)

@@ -1,1 +1,1 @@
-"""Methods that search another input, for which the network answers otherwise."""
+"""Methods that search another input, for which the network answers differently."""

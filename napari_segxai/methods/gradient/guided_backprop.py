@@ -11,7 +11,7 @@ dropout. Cost: 1 forward, 1 backward; with dropout T + 1 forward, T backward.
 
 ReLUs are found as operations of the backward pass, however they are called (modules, functions, in place), and as a clamp
 at 0, a maximum with 0, x (x > 0), a choice or a filling by x > 0, or x + |x|. Other comparisons are named in a warning; dropout
-that is no layer and TorchScript models cannot be guided.
+that is not a layer and TorchScript models cannot be guided.
 GELU, SiLU, PReLU, LeakyReLU and their like have no zero side, so that only negative gradients are clamped; a warning says
 so. Sigmoid, Hardsigmoid and tanh, the activations of gates, are left alone.
 

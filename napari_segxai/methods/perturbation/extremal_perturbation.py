@@ -2,7 +2,7 @@
 
     m_a = argmax over m of  f(hide(x, m)) - penalty |sort(m) - r_a|^2,   r_a: ones on the share a, else zeros
 
-After Fong, Patrick, Vedaldi, ICCV 2019, derived anew for segmentation: f is the mean margin over M (the label's
+After Fong, Patrick, Vedaldi, ICCV 2019, derived here for segmentation: f is the mean margin over M (the label's
 logit minus the largest other one, or 2 (s - logit t) of a sigmoid output s with the threshold t: it does not saturate),
 scaled so that hiding nothing gives 1 and hiding all 0.
 The area is not traded against the score, as in grid-saliency or misure, but given: the sorted mask is drawn towards
@@ -72,7 +72,7 @@ def areas_of(options: Options) -> list[float]:
     Raises
     ------
     UserError
-        If they are no shares of the image.
+        If they are not shares of the image.
     """
     try:
         areas = sorted(float(part) for part in options.areas.replace(",", " ").split())

@@ -80,7 +80,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "seg-sobol",
     title="Seg-Sobol",
     question="evidence",
-    summary="in how much of the score's variance each part of the image has a hand, alone and with others",
+    summary="in how much of the score's variance each part of the image plays a part, alone and with others",
     unit="share of the variance of the {sample_score}",
     source="Fel et al., NeurIPS 2021; Shreim et al.",
     options=Options,

@@ -94,7 +94,7 @@ class Options:
             value = getattr(self, name)
             if value and not user_path(value).is_dir():
                 raise UserError(
-                    f"{NAME}: {name} {value!r} is no folder; give an existing one, or leave it empty."
+                    f"{NAME}: {name} {value!r} is not a folder; give an existing one, or leave it empty."
                 )
         if self.weights:
             from napari_segxai.io.saving import check_file
@@ -135,7 +135,7 @@ def _passes(options: Options, size: Size) -> Passes:
     title="U-Noise",
     question="need",
     needs=("gradients", "training"),
-    summary="where a trained noise network must not disturb the image, if the prediction is to stay",
+    summary="where a trained noise network must not disturb the image, if the prediction is to stay the same",
     unit="1 − noise that the pixel bears",
     source="Koker et al., ICIP 2021; Okamoto et al. 2023",
     options=Options,
@@ -278,7 +278,7 @@ class _Training:
                 facts = json.loads((file.metadata() or {}).get("u-noise", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{self.path} is no safetensors file that can be read ({error}).") from None
+            raise UserError(f"{self.path} is not a safetensors file that can be read ({error}).") from None
         if not isinstance(facts, Mapping):
             raise UserError(f"{self.path} holds no noise network of {NAME}; name another file.")
         for name, value in self.facts.items():

@@ -35,7 +35,7 @@ RANDOM_ORDERS = 4
 """Orders in which pixels are flipped at random, after the others."""
 
 MANY = 50_000
-"""Differing pixels from which on there are no random orders: each takes seconds."""
+"""Differing pixels from which there are no random orders: each takes seconds."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ NO_NETWORKS = {
     "torch": f"holds weights alone, no TorchScript network; {FOLDER}",
     "torch.export": f"is a program of torch.export, no TorchScript network; save its state_dict() and {FOLDER}",
 }
-"""Files that are no TorchScript, and what would be right."""
+"""Files that are not TorchScript, and what would be right."""
 
 TOUCHES = re.compile(
     r"\b(?:save|from_file|load_tensor|__setstate__)\b|\btorch\.classes\.(?!quantized\b|rnn\b)\w+|"
@@ -53,7 +53,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     Raises
     ------
     UserError
-        If there is no card, or the file is no TorchScript.
+        If there is no card, or the file is not TorchScript.
     """
     beside = source.with_suffix(".yaml")
     if card is None and not beside.is_file():

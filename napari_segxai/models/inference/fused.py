@@ -84,7 +84,7 @@ def fuse(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[nn.Modu
     run
         module -> its output for some input, without gradients.
     """
-    if any("_orig_mod" in name.split(".") for name, _ in named_modules(module)):  # it would be compiled anew
+    if any("_orig_mod" in name.split(".") for name, _ in named_modules(module)):  # it would be compiled again
         return None
     pairs, wanted = _pairs(module, run)
     try:

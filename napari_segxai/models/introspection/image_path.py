@@ -10,7 +10,7 @@ from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.trace import Node, Trace
 
 LARGE_BLOCK = 0.4
-"""A call with more than this share of all calls below it is no block but a part of the network."""
+"""A call with more than this share of all calls below it is not a block but a part of the network."""
 
 
 class ImagePath:
@@ -103,7 +103,7 @@ class ImagePath:
     def _levels(self) -> dict[int, int | None]:
         """Return the level of resolution of every node on the path, in half octaves: 0 the grid, 2 half of it.
 
-        What a gate, a squeeze-and-excitation or a pooled cell of a pyramid works on is no level of the image's path.
+        What a gate, a squeeze-and-excitation or a pooled cell of a pyramid works on is not a level of the image's path.
         """
         cells = {k: self._cells(k) for k in self.order}
         total, dims = math.prod(self.grid), len(self.grid)
@@ -246,7 +246,7 @@ class ImagePath:
 
 
 def _unseen_change(before: Sequence[float], taken: Sequence[int] | None) -> float:
-    """Return by how many octaves a map was enlarged by what shows no resolution (slices with steps, cells put in order anew).
+    """Return by how many octaves a map was enlarged by what shows no resolution (slices with steps, reordered cells).
 
     Parameters
     ----------

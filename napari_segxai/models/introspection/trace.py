@@ -38,7 +38,7 @@ SAME_VALUES = (
     "slice", "select", "clone", "_to_copy", "alias", "detach", "upsample_nearest1d", "upsample_nearest2d",
     "upsample_nearest3d", "upsample_bilinear2d", "upsample_trilinear3d", "native_dropout",
 )  # fmt: skip
-"""Operations that only lay values out anew."""
+"""Operations that only rearrange values."""
 
 ENLARGING = ("upsample", "_upsample", "max_unpool", "pixel_shuffle", "pixel_unshuffle")
 """Operations that bring a map to another resolution."""
@@ -84,7 +84,7 @@ class Node:
     attends
         Whether it is (part of) an attention.
     pairs
-        Whether its result weighs pairs of places (the matrix of an attention), so that it is no map.
+        Whether its result weighs pairs of places (the matrix of an attention), so that it is not a map.
     scale
         How many times larger the cells of its result are than those that it reads, per axis and however many there are
         (unpadded convolutions lose some); None where `cells` alone tells: interpolation and pooling to a given size.

@@ -36,7 +36,7 @@ def find_valleys(path: ImagePath, last: int) -> list[Valley]:
     chain = dominators_of(path, last)
     level = {k: path.level[k] or 0 for k in path.order}
     found = _minima(_profile(path, chain, level))
-    if len(found) > 1:  # blocks that look at lower resolutions inside (U2-Net) are no stages of a cascade
+    if len(found) > 1:  # blocks that look at lower resolutions inside (U2-Net) are not stages of a cascade
         flat = _minima(_profile(path, chain, _without_dips_of_blocks(path, level)))
         if 0 < len(flat) < len(found):
             path.notes.append(
@@ -127,7 +127,7 @@ def _without_dips_of_blocks(path: ImagePath, level: Mapping[int, int]) -> dict[i
 def _bottom(path: ImagePath, last: int, level: int, nodes: Sequence[int]) -> tuple[int, str | None]:
     """Return the bottleneck of a valley: the node, and the network layer that stands for it.
 
-    It is the last node at that level, back over a concatenation of nested branches and over what only lays out anew, to
+    It is the last node at that level, back over a concatenation of nested branches and over what only rearranges values, to
     the last place where space is mixed or branches join; and the outermost block there.
     """
     stop = path.furthest(nodes)

@@ -101,7 +101,7 @@ def build(
     Raises
     ------
     UserError
-        If it cannot be imported, is no network, or does not take the arguments.
+        If it cannot be imported, is not a network, or does not take the arguments.
     UntrustedCode
         If the module needs a yes and `trust` is False.
     """
@@ -122,7 +122,7 @@ def build(
             raise UserError(f"{where}: {reason_of(error)}.") from error
         # Only a network may be built: a card must not be able to call any other function of a package.
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise UserError(f"{where} is no torch.nn.Module class.")
+            raise UserError(f"{where} is not a torch.nn.Module class.")
         emptied = {} if own_code else _harmless_defaults(found)
         if not own_code:
             _check_arguments(arguments, card)
@@ -145,7 +145,7 @@ def _import(name: str, card: Path) -> Any:
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{card.parent.name}", local)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{local} is no module")
+        raise ImportError(f"{local} is not a module")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     spec.loader.exec_module(module)

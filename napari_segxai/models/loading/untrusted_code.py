@@ -80,7 +80,7 @@ def allow_package(name: str) -> None:
     Raises
     ------
     UserError
-        If it is no name of a public module.
+        If it is not the name of a public module.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def _from_settings() -> list[str]:
 def _checked(name: Any, where: str) -> str:
     if not (isinstance(name, str) and re.fullmatch(r"\w+(\.\w+)*", name)) or is_private(name):
         raise UserError(
-            f"{where}: {name!r} is no name of a public package, such as 'mynets' or 'mynets.nets'."
+            f"{where}: {name!r} is not the name of a public package, such as 'mynets' or 'mynets.nets'."
         )
     if name.partition(".")[0] in sys.stdlib_module_names:
         raise UserError(f"{where}: {name!r} is part of Python, which has no networks.")

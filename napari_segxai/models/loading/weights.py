@@ -40,7 +40,7 @@ OTHER_KINDS = {
     "TorchScript": "is a whole TorchScript network, no weights; load this file itself, with its card beside it",
     "torch.export": "is a program of torch.export, no weights; save the network's state_dict()",
 }
-"""Files that are no weights, and what would be right."""
+"""Files that are not weights, and what would be right."""
 
 DEEP = 4
 """So many mappings inside each other are looked through for weights."""
@@ -192,7 +192,7 @@ def load_weights(module: nn.Module, path: Path) -> str:
     Raises
     ------
     UserError
-        If the file is missing, is no weights file, or does not fit the network.
+        If the file is missing, holds no weights, or does not fit the network.
     """
     if not path.is_file():
         raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")

@@ -61,7 +61,7 @@ def read_mapping(path: Path, what: str) -> dict[Any, Any]:
     Raises
     ------
     UserError
-        If the file is missing, is no regular file, is too long, is no YAML or no mapping.
+        If the file is missing, is not a regular file, is too long, is not YAML or not a mapping.
     """
     try:
         facts = path.stat()

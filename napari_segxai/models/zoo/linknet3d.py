@@ -1,4 +1,4 @@
-"""LinkNet3d, the brain extraction network of deepbet, written anew as a plain module."""
+"""LinkNet3d, the brain extraction network of deepbet, rewritten as a plain module."""
 
 from __future__ import annotations
 

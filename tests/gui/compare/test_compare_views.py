@@ -49,7 +49,7 @@ def test_the_grid_is_on_one_scale_and_leaves_the_viewer_as_it_was(compare_panel,
     for layer in maps:
         np.testing.assert_array_equal(layer.data, own[layer.name])
         assert tuple(layer.contrast_limits) == pytest.approx((-end, end))
-    assert panel.image_box.count() == 2  # what the grid shows is no source
+    assert panel.image_box.count() == 2  # what the grid shows is not a source
     panel.results.table.select("seg-grad-cam")
     assert viewer.layers.selection.active is maps[1]
     panel.results.table.select("vanilla-gradient")

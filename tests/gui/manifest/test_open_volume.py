@@ -132,7 +132,7 @@ def test_open_volume_takes_our_reader_and_offers_to_do_so_always(
     assert not asked
     torn, words, offer = notes
     assert "torn.nii" in torn.message
-    assert "words.txt: is no volume" in words.message
+    assert "words.txt: is not a volume" in words.message
     [(text, accept)] = offer.actions
     assert text == "Always take napari-segxai"
     accept(None)
