@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,31 @@ def pytest_xdist_setupnodes(specs: list) -> None:
         os.environ.setdefault(name, threads)
 
 
+_frozen = 0
+
+
+def _freeze_imports() -> None:
+    """Leave what was imported out of every garbage collection; napari makes one with each layer removed.
+
+    Each takes a quarter of a second once napari's window is loaded, which several tests in a row would pay ten times.
+    """
+    global _frozen
+    if len(sys.modules) > _frozen + 50:
+        gc.collect()
+        gc.freeze()
+        _frozen = len(sys.modules)
+
+
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of every garbage collection; napari makes one with each layer removed."""
-    gc.collect()
-    gc.freeze()
+    """Freeze what the tests import."""
+    _freeze_imports()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """Freeze what the tests before have made napari import, when nothing is left of their windows."""
+    yield
+    _freeze_imports()
 
 
 @pytest.fixture(autouse=True)
