@@ -75,6 +75,25 @@ def test_the_page_of_architecture_has_the_rooms_in_the_order_of_the_test():
         assert f"{path.parent.name}/" in tree or path.parent == ROOT, path.parent
 
 
+def test_plain_metrics_take_arrays_and_functions_alone():
+    known = modules()
+    below = "napari_segxai.metrics.functional"
+    allowed = {
+        below,
+        "napari_segxai.core",
+        "napari_segxai.engine.masking.baselines",
+        "napari_segxai.engine.scores",
+    }
+    wrong = {
+        f"{module} -> {target}"
+        for module, path in known.items()
+        for target in imports(path, known)
+        if module.startswith(below)
+        and not any(target == one or target.startswith(f"{one}.") for one in allowed)
+    }
+    assert not wrong
+
+
 def test_every_analysis_is_a_folder_of_the_same_files():
     for folder in (path.parent for path in ROOT.glob("analyses/*/__init__.py")):
         assert {"api.py", "plan.py", "run.py", "result.py"} <= {path.name for path in folder.glob("*.py")}, (
