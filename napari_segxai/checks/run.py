@@ -13,6 +13,7 @@ from torch import nn
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.checks.context import CheckContext, PassCounter
 from napari_segxai.checks.registry import Check, Verdict, all_checks, find_check
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.progress import Passes, Step, Steps, finish, relay
@@ -37,6 +38,7 @@ def list_checks() -> list[dict[str, Any]]:
     return [check.as_json() for check in all_checks()]
 
 
+@checked("model")
 def check(
     explanation: Explanation,
     model: SegmentationModel | nn.Module | str | Path,
@@ -90,6 +92,7 @@ def check(
     return finish(steps, progress)
 
 
+@checked("model")
 def check_steps(
     explanation: Explanation,
     model: SegmentationModel | nn.Module | str | Path,

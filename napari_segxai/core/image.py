@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from napari_segxai.core import orientation
+from napari_segxai.core.arguments import check_fields, check_types, quoted
 from napari_segxai.core.errors import UserError
 
 Index = tuple[int, ...]
@@ -130,6 +133,14 @@ class Image:
 
     def __post_init__(self) -> None:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen dataclass)
+        check_fields(self, "array", "affine", "spacing", "path")
+        if self.path is not None:
+            check_types("Image", {"path": self.path}, {"path": str | Path | None})
+            set_("path", os.fspath(self.path))
+        if self.plane not in (None, 0, 1, 2):
+            raise UserError(
+                f"{self.name}: plane {self.plane} is no axis across which slices lie; choose 0, 1 or 2."
+            )
         stored = self.array if isinstance(self.array, Lazy) else np.asarray(self.array)
         set_("stored", stored)
         if isinstance(stored, Lazy):
@@ -157,7 +168,7 @@ class Image:
                 "2 or 3: name its channel_axis or time_axis."
             )
         if self.affine is not None:
-            affine = np.asarray(self.affine, float)
+            affine = self._numbers("affine")
             if affine.shape != (4, 4) or len(self.spatial_axes) != 3:
                 raise UserError(
                     f"{self.name}: an affine is a 4x4 matrix for an image with three spatial axes."
@@ -170,8 +181,10 @@ class Image:
                 )
             set_("affine", affine)
             set_("spacing", tuple(float(v) for v in lengths))
-        elif self.spacing is None or len(self.spacing) == 0:
+        elif self.spacing is None or not (spacing := self._numbers("spacing").ravel()).size:
             set_("spacing", (1.0,) * len(self.spatial_axes))
+        else:
+            set_("spacing", tuple(spacing.tolist()))
         if len(self.spacing) != len(self.spatial_axes):
             raise UserError(
                 f"{self.name}: spacing {self.spacing} does not fit {len(self.spatial_axes)} spatial axes."
@@ -182,6 +195,15 @@ class Image:
         set_("spacing", spacing)
         if self.units is None:
             set_("units", "mm" if self.affine is not None else "pixel")
+
+    def _numbers(self, name: str) -> np.ndarray:
+        """Return a field as an array of numbers."""
+        try:
+            return np.asarray(getattr(self, name), float)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{self.name}: {name} is {quoted(getattr(self, name))}; it has to be numbers."
+            ) from None
 
     def __getattr__(self, name: str) -> Any:
         if name == "array" and "stored" in self.__dict__:

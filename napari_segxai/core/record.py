@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -93,6 +94,11 @@ class Record:
 def as_json(value: Any, indent: int | None = 2) -> str:
     """Return plain dicts, lists and numbers as JSON text; numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether what a method tells of itself is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _finite(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from napari_segxai.core.arguments import check_fields
 from napari_segxai.core.errors import UserError
 
 Score = Literal["logit", "probability", "log_probability"]
@@ -87,6 +88,7 @@ class Target:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
+        check_fields(self, "region")
         for name, known in (("score", get_args(Score)), ("reduction", get_args(Reduction))):
             if getattr(self, name) not in known:
                 raise UserError(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
@@ -41,6 +42,7 @@ def ending(path: str | os.PathLike[str]) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
+@checked()
 def read_image(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.io.json_files import read_json
 
 RECORD = "record.json"
 
 
 STAGE = ".segxai-saving"
 """Hidden folder in which a save is made ready."""
-
-
-LARGEST_RECORD = 1 << 26
-"""Bytes of a record that is read; ours have some thousands."""
 
 
 KINDS = {
@@ -44,11 +40,14 @@ class Held:
         SHA-256 of the files that the record lists, by name in the folder; the record itself is not among them.
     listed
         Whether the record has a list: records of versions before 0.1.0 had none.
+    record
+        What the record says.
     """
 
     kind: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     listed: bool = True
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def words(self) -> str:
@@ -69,22 +68,21 @@ def look(folder: str | Path) -> Held:
         return Held()
     strange = f"{path} is not a record of this program; move it away or choose another folder."
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_RECORD:
-            raise UserError(strange)
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(strange) from None
+        record = read_json(path)
+    except ValueError as reason:
+        raise UserError(
+            f"{path} is not a record of this program; move it away or choose another folder ({reason})."
+        ) from None
     if not isinstance(record, dict):
         raise UserError(strange)
     kind, files = record.get("kind", "explanation" if "method" in record else ""), record.get("files")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(strange)
     if files is None:
-        return Held(kind, listed=False)
+        return Held(kind, listed=False, record=record)
     if not isinstance(files, dict) or not all(is_inside(name) for name in files):
         raise UserError(f"{path} lists files that lie outside its folder; move it away.")
-    return Held(kind, files)
+    return Held(kind, files, record=record)
 
 
 def check_digests(folder: Path, held: Held) -> None:
@@ -97,9 +95,15 @@ def check_digests(folder: Path, held: Held) -> None:
     """
     root = folder.resolve()
     for name, digest in held.files.items():
-        if not (is_file(folder / name) and is_within(root, name)):
+        try:
+            found = file_digest(folder / name) if is_file(folder / name) and is_within(root, name) else None
+        except OSError as error:
+            raise UserError(
+                f"{folder / name} cannot be read ({error.strerror}); save the result again."
+            ) from None
+        if found is None:
             raise UserError(f"{folder / name} is missing, though the record lists it; save the result again.")
-        if file_digest(folder / name) != digest:
+        if found != digest:
             raise UserError(
                 f"{folder / name} was changed since it was saved, so that its record does not hold any more; save the "
                 "result again."

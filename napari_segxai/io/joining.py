@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image, Lazy
 
 
+@checked()
 def join_channels(images: Sequence[Image]) -> Image:
     """Join images that lie on one grid at one place, such as the sequences of an MR examination, as channels.
 

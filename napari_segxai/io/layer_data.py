@@ -11,7 +11,9 @@ the slice (and says so in a warning), the 3D view shows it as it lies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,12 @@ STRAIGHT = 5e-5
 """A volume is oblique when leaving out its rotation would move a voxel by more than this, in mm."""
 
 
+UNIT = re.compile(r"[^\W\d]+( ?[/*] ?[^\W\d]+)*")
+"""What can be the name of a unit: no powers, which a file could make too large to be computed."""
+
+LONGEST_UNIT = 40
+"""Characters of the name of a unit: looking a name up takes time with its length."""
+
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
@@ -35,16 +43,38 @@ def layer_transform(image: Image) -> dict[str, Any]:
     They are those of the layer that the image came from, if it came from one.
     """
     if image.layer:
-        return {key: image.layer[key] for key in TRANSFORM if image.layer.get(key) is not None}
+        return of_layer(image.layer)
     n = image.spatial_dims
     if image.affine is None:
         return {
             "scale": image.spacing,
             "translate": (0.0,) * n,
-            "units": (image.units,) * n,
+            "units": (unit_of_layer(str(image.units)),) * n,
             "axis_labels": ("z", "y", "x")[-n:],
         }
     return _placement(image.affine, image.spatial_shape, image.to_display)
+
+
+def of_layer(transform: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layer arguments of a transform, with units that a viewer knows."""
+    out = {key: transform[key] for key in TRANSFORM if transform.get(key) is not None}
+    if "units" in out:
+        out["units"] = tuple(unit_of_layer(str(unit)) for unit in out["units"])
+    return out
+
+
+@cache
+def unit_of_layer(name: str) -> str:
+    """Return the unit of an axis as a viewer takes it: files may call theirs what they like, and then it counts pixels."""
+    import pint
+
+    if len(name) > LONGEST_UNIT or not UNIT.fullmatch(name):
+        return "pixel"
+    try:
+        pint.get_application_registry().parse_units(name)
+    except Exception:  # what it raises for a strange word is its own
+        return "pixel"
+    return name
 
 
 def _placement(affine: np.ndarray, shape: Sequence[int], turn: orientation.Reorientation) -> dict[str, Any]:
@@ -180,7 +210,7 @@ def _with_time(kwargs: dict[str, Any], time: Sequence[Any]) -> dict[str, Any]:
     out["scale"] = (float(step), *kwargs["scale"])
     out["translate"] = (float(start), *kwargs.get("translate", (0.0,) * len(kwargs["scale"])))
     if kwargs.get("units") is not None:
-        out["units"] = (unit, *kwargs["units"])
+        out["units"] = (unit_of_layer(str(unit)), *kwargs["units"])
     if kwargs.get("axis_labels") is not None:
         out["axis_labels"] = ("t", *kwargs["axis_labels"])
     n = len(kwargs["scale"]) + 1

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.io.layer_data import of_layer
+
 
 def kept_axes(letters: str, spatial: Sequence[int]) -> tuple[int, ...]:
     """Return the axes of a layer that a result on its grid needs: from the first of space, time or place to the last.
@@ -53,7 +55,7 @@ def on_axes_of_layer(array: np.ndarray, layer: Mapping[str, Any]) -> tuple[np.nd
     steps = [float(at.get(k, 0)) if letters[k] in "TP" else 0.0 for k in axes]
     moved = np.asarray(around["transform"]["translate"]) + around["inner"] @ steps
     return np.broadcast_to(alone, [*everywhere, *rest]), {
-        **around["transform"],
+        **of_layer(around["transform"]),
         "translate": tuple(moved.tolist()),
     }
 

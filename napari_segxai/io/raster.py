@@ -45,13 +45,14 @@ def read_raster(
     time_axis: int | None = None,
     axes: str | None = None,
     level: int = 0,
+    largest: int = LARGEST,
 ) -> Image:
     """Read a picture or a TIFF stack.
 
     Colour pictures get their channels last; an alpha channel is dropped with a warning. Grey ones stay 2D.
     A TIFF with several pages is a 3D image without an affine, unless the file, `channel_axis`, `time_axis` or `axes` says
     that the pages are channels or time points. Pixel sizes that OME or ImageJ wrote are kept. What is left out of a file
-    (alpha, further images) is said.
+    (alpha, further images) is said. A file with more than `largest` bytes of pixels is refused by its header.
 
     Raises
     ------
@@ -67,9 +68,9 @@ def read_raster(
         raise UserError(f"{path}: is empty (0 bytes); copy or export it again.")
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
-            array, letters, known = _read_tiff(path, level)
+            array, letters, known = _read_tiff(path, level, largest)
         else:
-            array, letters, known = *_read_picture(path), {}
+            array, letters, known = *_read_picture(path, largest), {}
     except UserError:
         raise
     except MemoryError:
@@ -119,14 +120,14 @@ def read_raster(
     return replace(plain, spacing=spacing, units=unit, path=str(path))
 
 
-def _read_picture(path: Path, *, pages: bool = False) -> tuple[np.ndarray, str]:
+def _read_picture(path: Path, largest: int, *, pages: bool = False) -> tuple[np.ndarray, str]:
     """Return pixels and what their axes are (Y, X, S samples): of the first picture of a file, or of all its pages."""
     from PIL import Image as Picture
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Picture.DecompressionBombWarning)
         with Picture.open(path) as picture:
-            if picture.width * picture.height * 4 > LARGEST:
+            if picture.width * picture.height * 4 > largest:
                 raise UserError(
                     f"{path}: {picture.width} x {picture.height} pixels are too many; crop the image."
                 )
@@ -161,7 +162,7 @@ def _plain(picture: Any, path: Path) -> Any:
     return picture
 
 
-def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
+def _read_tiff(path: Path, level: int, largest: int) -> tuple[np.ndarray, str, dict[str, sizes.Size]]:
     """Return the pixels of the first series of a TIFF, what its axes are, as letters of tifffile, and their sizes."""
     import tifffile
 
@@ -176,13 +177,13 @@ def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes
         if not 0 <= level < len(series.levels):
             raise UserError(f"{path}: has levels 0 to {len(series.levels) - 1}, not {level}.")
         finest, series = series, series.levels[level]
-        if series.nbytes > LARGEST:
+        if series.nbytes > largest:
             raise UserError(
                 f"{path}: its {series.nbytes / 2**30:.4g} GiB of pixels are too many; crop the image."
             )
         kind, packed = int(getattr(page, "photometric", 1)), int(getattr(page, "compression", 1))
         if kind in COLORS_OF_PIL and not (kind == YCBCR and packed in JPEG) and not level:
-            return *_read_picture(path, pages=True), known
+            return *_read_picture(path, largest, pages=True), known
         if kind == WHITE_IS_ZERO:
             _say(f"{path}: stores white as 0; its values are read as they are stored, as napari shows them.")
         try:
@@ -191,7 +192,7 @@ def _read_tiff(path: Path, level: int) -> tuple[np.ndarray, str, dict[str, sizes
             if packed == 1:
                 raise
             try:
-                return *_read_picture(path, pages=True), known
+                return *_read_picture(path, largest, pages=True), known
             except Exception:
                 name = getattr(page.compression, "name", packed)
                 raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.core import orientation
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image
@@ -157,6 +158,7 @@ def _nearest(place: Any) -> Any:
     return found if found.ndim else int(found)
 
 
+@checked()
 def read_region(path: str | Path, image: Image) -> np.ndarray:
     """Read a mask file that lies on the grid of `image`, in whatever storage order: boolean.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import SCHEMA
-from napari_segxai.io import ending, read_image
+from napari_segxai.io import ending
 from napari_segxai.io.held import KINDS, RECORD, check_digests, look
+from napari_segxai.io.json_files import read_json
+
+WIDEST = 8
+"""Bytes of a value on the grid of an image; a file that asks for more is not what its record tells of."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,62 @@ class Saved:
         ----------
         name
             Of the file, without its ending: a volume is read from .nii.gz, of a 2D image what lies beside it.
+
+        Raises
+        ------
+        UserError
+            If the record lists no such file, or it does not lie on this grid; one that is larger is not read.
         """
+        largest = math.prod(image.spatial_shape) * WIDEST
         for kind in (".tif", ".png") if image.spatial_dims == 2 else ():
             if f"{name}{kind}" in self.record["files"]:
-                return read_image(self.folder / f"{name}{kind}").array
-        from napari_segxai.io.nifti.read import read_nifti
+                array = self.picture(f"{name}{kind}", largest)
+                if array.shape != image.spatial_shape:
+                    raise UserError(
+                        f"{self.folder / name}{kind}: its shape {array.shape} is not that of {image.name}, "
+                        f"{image.spatial_shape}; save the result again."
+                    )
+                return array
         from napari_segxai.io.nifti.write import stored_on_grid
 
-        self._listed(f"{name}.nii.gz")
-        stored = read_nifti(self.folder / f"{name}.nii.gz").array
-        return stored_on_grid(stored, image)
+        return stored_on_grid(self.volume(f"{name}.nii.gz", largest), image)
+
+    def labels(self, name: str, image: Image, count: int) -> np.ndarray:
+        """Return what `write_volume` wrote of an array of whole numbers on the spatial grid of an image.
+
+        Parameters
+        ----------
+        name
+            Of the file, without its ending.
+        count
+            The numbers are from 0 to below this.
+
+        Raises
+        ------
+        UserError
+            If it holds others.
+        """
+        array = self.on_grid(name, image)
+        if (array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))) or not (
+            array.min() >= 0 and array.max() < count
+        ):
+            raise UserError(
+                f"{self.folder / name}: it holds other numbers than the whole ones from 0 to {count - 1} that its record tells "
+                "of; save the result again."
+            )
+        return array
+
+    def picture(self, name: str, largest: int) -> np.ndarray:
+        """Return the pixels of a picture in the folder, if they are not more than `largest` bytes."""
+        from napari_segxai.io.raster import read_raster
+
+        return read_raster(self.file(name), largest=largest).array
+
+    def volume(self, name: str, largest: int) -> np.ndarray:
+        """Return the values of a volume in the folder, in the order of the file, if they are not more than `largest` bytes."""
+        from napari_segxai.io.nifti.read import read_nifti
+
+        return read_nifti(self.file(name), largest=largest).array
 
     def json(self, name: str) -> Any:
         """Return what a JSON file in the folder says.
@@ -63,11 +113,12 @@ class Saved:
         UserError
             If the record lists no such file, or it is not JSON.
         """
-        self._listed(name)
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            raise UserError(f"{self.folder / name} is not JSON; save the result again.") from None
+            return read_json(self.file(name))
+        except UserError:
+            raise
+        except ValueError as reason:
+            raise UserError(f"{self.folder / name} is not JSON ({reason}); save the result again.") from None
 
     def file(self, name: str) -> Path:
         """Return where a file lies that the record lists.
@@ -77,13 +128,9 @@ class Saved:
         UserError
             If it lists no such file.
         """
-        self._listed(name)
-        return self.folder / name
-
-    def _listed(self, name: str) -> None:
-        """Refuse to read what the record does not list: its names come from whoever wrote it."""
-        if name not in self.record["files"]:
+        if name not in self.record["files"]:  # names come from whoever wrote the record
             raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result again.")
+        return self.folder / name
 
 
 def is_result(path: str | Path) -> bool:
@@ -115,13 +162,16 @@ def open_folder(path: str | Path, kind: str | None = None) -> Saved:
         raise UserError(f"{folder} holds no record.json; name a folder that a result was saved to.")
     if kind is not None and held.kind != kind:
         raise UserError(f"{folder} holds {held.words}, not {KINDS[kind]}.")
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = held.record
     schema = record.get("schema")
-    if schema != SCHEMA:
+    if schema != SCHEMA or isinstance(schema, bool | float):
         newer = isinstance(schema, int) and schema > SCHEMA
         way = "update napari-segxai to open it" if newer else "make it again to open it"
         raise UserError(
             f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
         )
+    from napari_segxai.io.forms import check_form  # which loads pydantic
+
+    check_form(folder, held.kind, record)
     check_digests(folder, held)
     return Saved(folder, {**record, "kind": held.kind})

@@ -35,11 +35,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=_columns(rows))
         writer.writeheader()
-        writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
     return path
 
 
-def _no_formula(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
+    """Return a value as it stands in a table: a name that looks like a formula with an apostrophe before it."""
     if not (isinstance(value, str) and value.startswith(("=", "+", "-", "@"))):
         return value
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, as_card, read_card
@@ -19,6 +20,7 @@ _registered: dict[str, SegmentationModel] = {}
 _told: list[Callable[[], None]] = []
 
 
+@checked("source", "card")
 def load_model(
     source: str | Path | nn.Module | SegmentationModel,
     *,
@@ -110,13 +112,20 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
     Raises
     ------
     UserError
-        If it is not a model, or the name is not text.
+        If it is not a model, the name is not text, or a built-in model has it.
     """
-    if not hasattr(model, "card") or not isinstance(name, str | None):
+    from napari_segxai.models.formats import builtin
+
+    if not isinstance(model, SegmentationModel) or not isinstance(name, str | None):
         raise UserError(
             "register_model takes a model, as load_model returns it, and then, if wanted, its name."
         )
-    _registered[name or model.name] = model
+    name = name or model.name
+    if (taken := builtin.names().get(name)) is not None and model.path != taken:
+        raise UserError(
+            f"the name {name!r} is that of a built-in model; register the model under another: name=..."
+        )
+    _registered[name] = model
     for tell in tuple(_told):
         tell()
     return model

@@ -110,8 +110,10 @@ def test_register_model(monkeypatch):
     assert [entry["name"] for entry in sx.list_models()][-2:] == ["planted", "mine"]
     with pytest.raises(sx.UserError, match="did you mean 'planted'"):
         sx.load_model("plantde")
-    sx.register_model(model, "triangle")
-    assert sx.load_model("triangle") is model
+    with pytest.raises(sx.UserError, match="'triangle' is that of a built-in model"):
+        sx.register_model(model, "triangle")
+    own = sx.load_model("triangle")
+    assert sx.register_model(own, "triangle") is sx.load_model("triangle") is own
     assert model_room.model_names().count("triangle") == 1
     assert sum(entry["name"] == "triangle" for entry in sx.list_models()) == 1
 

@@ -12,12 +12,14 @@ from napari_segxai.analyses.channels.plan import ChannelsPlan
 from napari_segxai.analyses.channels.result import ChannelImportance
 from napari_segxai.analyses.channels.run import channels_steps
 from napari_segxai.analyses.channels.spoiling import How
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@checked("model")
 def channel_importance(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -85,6 +87,7 @@ def channel_importance(
     return finish(steps, progress)
 
 
+@checked("model")
 def channel_importance_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,

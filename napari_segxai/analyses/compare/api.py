@@ -9,17 +9,19 @@ from typing import Unpack
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.compare.measuring import MeasuringWithControls, spelled_out
+from napari_segxai.analyses.compare.measuring import MeasuringWithControls, MetricParameters, spelled_out
 from napari_segxai.analyses.compare.plan import ComparisonPlan, Methods
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@checked("model", *MetricParameters.__annotations__)
 @spelled_out(MeasuringWithControls)
 def compare(
     model: SegmentationModel | nn.Module | str | Path,
@@ -65,6 +67,7 @@ def compare(
     return finish(compare_steps(model, image, target, methods, maps=maps, **measuring), progress)
 
 
+@checked("model", *MetricParameters.__annotations__)
 @spelled_out(MeasuringWithControls)
 def compare_steps(
     model: SegmentationModel | nn.Module | str | Path,

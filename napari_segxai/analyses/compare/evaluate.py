@@ -9,11 +9,12 @@ from typing import Any, Unpack
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.compare.measuring import MeasuringWithControls, spelled_out
+from napari_segxai.analyses.compare.measuring import MeasuringWithControls, MetricParameters, spelled_out
 from napari_segxai.analyses.compare.plan import ComparisonPlan, names_of
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
@@ -21,6 +22,7 @@ from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@checked("model", *MetricParameters.__annotations__)
 @spelled_out(MeasuringWithControls)
 def evaluate(
     model: SegmentationModel | nn.Module | str | Path,

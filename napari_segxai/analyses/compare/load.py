@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,16 +10,21 @@ import numpy as np
 
 from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.result import ABOUT, PICTURE, ROWS, Comparison
-from napari_segxai.analyses.explain.load import read_explanation, read_prediction
-from napari_segxai.core.errors import UserError
+from napari_segxai.analyses.explain.load import check_label, check_region, read_explanation, read_prediction
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
+from napari_segxai.io.forms import check_form
 from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder
 from napari_segxai.metrics.registry import Metric, all_metrics
 
 
+@checked()
 def load_comparison(folder: str | Path) -> Comparison:
     """Open a comparison that `Comparison.save` wrote.
 
@@ -57,9 +63,11 @@ def read_comparison(saved: Saved) -> Comparison:
     """
     try:
         return _read(saved)
+    except UserError:
+        raise
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of a comparison says ({error}); save the result again."
+            f"{saved.folder}: its record lacks what the record of a comparison says ({reason_of(error)}); save the result again."
         ) from error
 
 
@@ -75,20 +83,32 @@ def _read(saved: Saved) -> Comparison:
         below = f"{facts['folder']}/"
         if "method" in facts:
             explanations[name] = read_explanation(saved, saved.json(below + RECORD), below)
+            _check_map(name, explanations[name], facts, image)
+            asked = (told.get("asked") or {"methods": {}})["methods"].get(name, facts)
+            if (asked["method"], asked["parameters"]) != (facts["method"], facts["parameters"]):
+                raise ValueError(f"asked.methods.{name}: its map has other parameters")
             maps[name] = explanations[name].map
         else:
             maps[name] = saved.on_grid(f"{below}saliency", image).astype(np.dtype(facts["dtype"]))
     rows = saved.json(ROWS) if ROWS in files else []
+    check_form(saved.folder / ROWS, "rows", rows)
+    _check_rows(rows, list(maps), told["metrics"])
     drawn = told["target"]["region"]["kind"] == "drawn"
+    target = Target.from_dict(told["target"], about("region") > 0 if drawn else None)
+    check_label(target.label, told["model"]["labels"])
+    check_label(told["label"], told["model"]["labels"])
+    check_region(target, told["target"])
     prediction = told["prediction"]
     return Comparison(
         image=image,
-        target=Target.from_dict(told["target"], about("region") > 0 if drawn else None),
+        target=target,
         explanations=explanations,
         maps=maps,
         metrics=tuple(_metric(name, rows) for name in told["metrics"]),
         rows=rows,
-        prediction=None if prediction is None else read_prediction(prediction, told["model"], about),
+        prediction=None
+        if prediction is None
+        else read_prediction(saved, prediction, told["model"], image, f"{ABOUT}/"),
         overlapping=told["model"]["overlapping"],
         label=told["label"],
         truth=about("truth") > 0 if told["truth"] else None,
@@ -102,6 +122,24 @@ def _read(saved: Saved) -> Comparison:
         versions=dict(told["versions"]),
         _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,
     )
+
+
+def _check_map(name: str, found: Explanation, facts: Mapping[str, Any], image: Image) -> None:
+    """Raise an error if a map has a record that tells of another run, or of another image."""
+    record = found.record
+    if (record.method, record.parameters) != (facts["method"], facts["parameters"]):
+        raise ValueError(f"maps.{name}: its own record tells of other parameters")
+    if (found.image.spatial_shape, found.image.sha256) != (image.spatial_shape, image.sha256):
+        raise ValueError(f"maps.{name}: its own record tells of another image")
+
+
+def _check_rows(rows: Sequence[Mapping[str, Any]], maps: Sequence[str], metrics: Sequence[str]) -> None:
+    """Raise an error if numbers are missing, or one is there twice."""
+    keys = [(row["map"], row["metric"]) for row in rows]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{ROWS}: a number stands there twice")
+    if rows and not {(name, metric) for name in maps for metric in metrics} <= set(keys):
+        raise ValueError(f"{ROWS}: a number is missing")
 
 
 def _metric(name: str, rows: list[dict[str, Any]]) -> Metric:

@@ -16,6 +16,7 @@ from napari_segxai.analyses.explain.files import write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core import orientation
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_image
@@ -370,6 +371,7 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
     }
 
 
+@checked()
 def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False) -> Path:
     """Draw comparisons and write the picture: cases as rows; image, prediction and maps as columns.
 

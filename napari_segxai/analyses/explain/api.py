@@ -12,6 +12,7 @@ from torch import nn
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps, explanations_steps
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
@@ -34,6 +35,7 @@ def list_methods() -> list[dict[str, Any]]:
     return [method.as_json() for method in all_methods()]
 
 
+@checked("model")
 def explain(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -104,6 +106,7 @@ def explain(
     return finish(steps, progress)
 
 
+@checked("model")
 def explain_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -129,6 +132,7 @@ def explain_steps(
     return explanation_steps(plan)
 
 
+@checked("model")
 def explain_all(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray | Sequence[Image | np.ndarray],
@@ -173,6 +177,7 @@ def explain_all(
     return finish(steps, progress)
 
 
+@checked("model")
 def explain_all_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray | Sequence[Image | np.ndarray],
@@ -181,18 +186,19 @@ def explain_all_steps(
     **params: Any,
 ) -> Steps[list[Explanation]]:
     """`explain_all`, one step at a time: yields `Step` and returns the explanations."""
-    if isinstance(targets, Target | str | int) or not targets:
+    asked = [] if isinstance(targets, Target | str | int) else list(targets)
+    if not asked:
         raise UserError("targets: give a list of targets or labels, one at least.")
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     given = list(image) if isinstance(image, list | tuple) else [image]
     images = [Image.of(one) for one in given]
-    count = max(len(images), len(targets))
-    if not images or len(images) not in (1, count) or len(targets) not in (1, count):
+    count = max(len(images), len(asked))
+    if not images or len(images) not in (1, count) or len(asked) not in (1, count):
         raise UserError(
-            f"{len(images)} images and {len(targets)} targets do not pair up; give one of either, or as many."
+            f"{len(images)} images and {len(asked)} targets do not pair up; give one of either, or as many."
         )
-    images, wanted = images * (count // len(images)), list(targets) * (count // len(targets))
+    images, wanted = images * (count // len(images)), asked * (count // len(asked))
     pairs = zip(images, wanted, strict=True)
     return explanations_steps(
         [ExplanationPlan.make(model, one, target, method, **params) for one, target in pairs]

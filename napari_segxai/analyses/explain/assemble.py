@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core import orientation
@@ -209,22 +210,6 @@ def coarse_note(values: torch.Tensor, place: Placement) -> list[str]:
         return []
     cells = " x ".join(map(str, values.shape))
     return [f"the network layer has {cells} cells only; a later layer shows more detail."]
-
-
-def display_of(map: np.ndarray, unit: str) -> dict[str, Any]:
-    """Return what a record says of how a map is meant to be shown."""
-    low, high = float(map.min()), float(map.max())
-    signed = low < 0
-    limit = max(abs(low), abs(high)) or 1.0
-    # A map without negative values may have a floor (RISE does): what counts is what rises above it.
-    limits = [-limit, limit] if signed else [low if low < high else 0.0, limit]
-    return {
-        "values": "raw",
-        "unit": unit,
-        "signed": signed,
-        "range": [low, high],
-        "contrast_limits": limits,
-    }
 
 
 def note_against(method: Method, map: np.ndarray) -> list[str]:

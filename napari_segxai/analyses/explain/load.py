@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import native_image
+from napari_segxai.analyses.explain.display import display_of
+from napari_segxai.analyses.explain.files import OWN, native_image
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_dtype
-from napari_segxai.core.record import Record
-from napari_segxai.io import read_image
+from napari_segxai.core.record import Record, as_json
+from napari_segxai.core.target import Target
+from napari_segxai.io.forms import check_form
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder
 
+FINER, SMALL = 64 * 8, 1 << 28
+"""Bytes that a map of a network layer may have: per pixel of the image, since layers can be finer, and in any case."""
 
+
+@checked()
 def load_explanation(folder: str | Path) -> Explanation:
     """Open an explanation that `Explanation.save` wrote.
 
@@ -63,12 +71,19 @@ def read_explanation(saved: Saved, told: Mapping[str, Any], below: str = "") -> 
     UserError
         If the record does not say what the record of an explanation says.
     """
+    where = saved.folder / below
+    if below:
+        check_form(where, "explanation", told)
     try:
-        return _read(saved, told, below)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        found = _read(saved, told, below)
+        _check(saved, found, told, below)
+    except UserError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of an explanation says ({error}); save the result again."
+            f"{where}: its record lacks what the record of an explanation says ({reason_of(error)}); save the result again."
         ) from error
+    return found
 
 
 def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
@@ -79,24 +94,26 @@ def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
         return saved.on_grid(below + name, grid)
 
     native = native_affine = None
+    largest = max(FINER * math.prod(image.spatial_shape), SMALL)
     files = saved.record["files"]
     if f"{below}saliency_native.tif" in files:
-        native = read_image(saved.folder / f"{below}saliency_native.tif").array
+        native = saved.picture(f"{below}saliency_native.tif", largest)
     elif f"{below}saliency_native.nii.gz" in files:
         if told["native_affine"] is not None:
             native_affine = np.array(told["native_affine"], float)
-        stored = read_image(saved.folder / f"{below}saliency_native.nii.gz").array
+        stored = saved.volume(f"{below}saliency_native.nii.gz", largest)
         native = on_native_grid(stored, native_affine, image)
+    stages = saved.labels(f"{below}dilation_stages", image, 1 << 16) if told["stage_table"] else None
     return Explanation(
         map=on_grid("saliency"),
         image=image,
         record=record,
-        prediction=read_prediction(told["prediction"], record.model, on_grid),
+        prediction=read_prediction(saved, told["prediction"], record.model, image, below),
         native=native,
         native_affine=native_affine,
         maps={name: on_grid(file) for name, file in told["maps"].items()},
         masks={name: on_grid(file) > 0 for name, file in told["masks"].items()},
-        stages=on_grid("dilation_stages").astype(np.uint16) if told["stage_table"] else None,
+        stages=stages.astype(np.uint16) if stages is not None else None,
         stage_table=list(told["stage_table"]),
         curves={
             name: {key: _numbers(values) for key, values in columns.items()}
@@ -106,8 +123,51 @@ def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
     )
 
 
+def _check(saved: Saved, found: Explanation, told: Mapping[str, Any], below: str) -> None:
+    """Raise an error if a record says one thing here and another there."""
+    check_label(told["target"]["label"], told["model"]["labels"])
+    check_region(found.target, told["target"])
+    check_slice(told, found.image)
+    if found.native is not None and found.native.ndim != found.image.spatial_dims:
+        raise ValueError("saliency_native: has other axes than the image")
+    if found.stages is not None and "stage" not in found.stage_table[0]:
+        raise ValueError("stage_table has no column stage")
+    if as_json(display_of(found.map, told["display"]["unit"])) != as_json(told["display"]):
+        raise ValueError("display: it is that of another map")
+    prediction = told["prediction"] if isinstance(told["prediction"], dict) else {}
+    known = {*OWN, *told["maps"].values(), *told["masks"].values(), *prediction.values()}
+    if found.stages is None:
+        known.remove("dilation_stages")
+    if found.region is None:
+        known.remove("region")
+    for name in saved.record["files"]:
+        file = name.removeprefix(below)
+        if name.startswith(below) and "/" not in file and file.endswith(".nii.gz") and file[:-7] not in known:
+            raise ValueError(f"{file}: it is among the files, and nothing says what it is")
+
+
+def check_slice(told: Mapping[str, Any], image: Image) -> None:
+    """Raise an error if the slice or axis of a record is none of its image."""
+    if (told["slice"], told["axis"]) != (None, None) and image.spatial_dims != 3:
+        raise ValueError("slice and axis: the image has none")
+    if told["slice"] is not None and told["slice"] >= max(image.spatial_shape):
+        raise ValueError("slice: it lies outside the image")
+
+
+def check_label(label: str | int, labels: Sequence[str]) -> None:
+    """Raise an error if the label of a target is none of the model's."""
+    if label not in labels and not (isinstance(label, int) and label < len(labels)):
+        raise ValueError(f"target.label: the model has no label {label!r:.100}")
+
+
+def check_region(target: Target, told: Mapping[str, Any]) -> None:
+    """Raise an error if a drawn region is not the one of which the record tells."""
+    if target.as_dict()["region"] != told["region"]:
+        raise ValueError("target.region: the region that is saved is another one")
+
+
 def read_prediction(
-    files: str | Mapping[str, str], model: Mapping[str, Any], read: Callable[[str], np.ndarray]
+    saved: Saved, files: str | Mapping[str, str], model: Mapping[str, Any], image: Image, below: str = ""
 ) -> np.ndarray:
     """Return the prediction that `write_prediction` wrote.
 
@@ -117,13 +177,21 @@ def read_prediction(
         What it returned.
     model
         What a record says of the model.
-    read
-        Reads an array by its name.
+    image
+        On whose grid it lies.
+    below
+        Beginning of the names of its files.
     """
     labels = model["labels"]
-    if model["overlapping"]:
-        return np.stack([read(files[name]) > 0 for name in labels[1:]])
-    return read(files).astype(label_dtype(len(labels)))
+    if (order := model.get("paint_order")) is not None and sorted(order) != sorted(labels[1:]):
+        raise ValueError("model.paint_order: names other labels")
+    if (thresholds := model.get("thresholds")) is not None and list(thresholds) != labels[1:]:
+        raise ValueError("model.thresholds: names other labels")
+    if isinstance(files, str) == model["overlapping"]:
+        raise ValueError("prediction: it does not fit model.overlapping")
+    if not isinstance(files, str):
+        return np.stack([saved.on_grid(below + files[name], image) > 0 for name in labels[1:]])
+    return saved.labels(below + files, image, len(labels)).astype(label_dtype(len(labels)))
 
 
 def on_native_grid(stored: np.ndarray, affine: np.ndarray | None, image: Image) -> np.ndarray:

@@ -14,7 +14,7 @@ from napari_segxai.analyses.explain.files import OWN, native_image, write_on_gri
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.prediction import label_image, painted, where
-from napari_segxai.core.record import Record
+from napari_segxai.core.record import Record, is_number
 from napari_segxai.core.target import Target
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, SIGNED, UNSIGNED, stage_colors
 from napari_segxai.io import write_volume
@@ -231,10 +231,9 @@ class Explanation:
         shown = SHORT.get(mask, mask.replace("_", " "))
         results, tau = self.record.results, self.record.parameters.get("tau")
         rows = [row for row in results.values() if isinstance(row, dict)] or [results]
-        reached = [
-            row[SUFFICES[mask]] for row in rows if mask in SUFFICES and row.get(SUFFICES[mask]) is not None
-        ]
-        return f"{shown}, below tau" if tau is not None and any(dice < tau for dice in reached) else shown
+        reached = [row.get(SUFFICES[mask]) for row in rows if mask in SUFFICES]
+        below = any(dice < tau for dice in reached if is_number(dice) and is_number(tau))
+        return f"{shown}, below tau" if below else shown
 
     def _predicted(self) -> Iterator[tuple[list[str], np.ndarray, bool]]:
         """Label images that show the prediction: what to call each, its values, whether it is shown at first."""

@@ -13,6 +13,7 @@ from napari_segxai.analyses.flow.again import plan_again
 from napari_segxai.analyses.flow.plan import Ablation, FlowPlan, fills
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.run import ablation_steps, flow_steps
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Region
@@ -20,6 +21,7 @@ from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@checked("model")
 def information_flow(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -103,6 +105,7 @@ def information_flow(
     return finish(information_flow_steps(**asked, **params), progress)
 
 
+@checked("model")
 def information_flow_steps(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -117,6 +120,7 @@ def information_flow_steps(
     return flow_steps(FlowPlan.make(model, image, labels, **asked))
 
 
+@checked()
 def causal_check(
     flow: Flow,
     ablation: Ablation = "mean",
@@ -157,6 +161,7 @@ def causal_check(
     return finish(causal_check_steps(flow, ablation, model=model, image=image), progress)
 
 
+@checked()
 def causal_check_steps(
     flow: Flow,
     ablation: Ablation = "mean",

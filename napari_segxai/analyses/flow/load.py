@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.load import read_prediction
+from napari_segxai.analyses.explain.load import check_slice, read_prediction
 from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.analyses.flow.result import KIND, MAPS, TABLE, Flow
 from napari_segxai.analyses.flow.tiles import NUMBERS, OPTIONAL, Remark, Tile
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.io.arrays import read_arrays
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.io.tables import as_cell
 from napari_segxai.methods.registry import find_method
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.preprocessing.spatial import Placement
@@ -39,6 +41,7 @@ FACTS = (
 """What of a record is `Flow.facts`."""
 
 
+@checked()
 def load_flow(folder: str | Path) -> Flow:
     """Open an information flow that `Flow.save` wrote.
 
@@ -68,9 +71,11 @@ def load_flow(folder: str | Path) -> Flow:
     saved = open_folder(folder, KIND)
     try:
         return _read(saved, saved.record)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of an information flow says ({error}); save the flow again."
+            f"{saved.folder}: its record lacks what the record of an information flow says ({reason_of(error)}); save the flow again."
         ) from error
 
 
@@ -78,8 +83,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
     layers = tuple(_layer(each) for each in told["network_layers"])
     labels, placement = tuple(told["labels"]), _placement(told["placement"])
     image = image_from_dict(told["image"])
-    if told["method"] not in METHODS:
-        raise ValueError(f"no method {told['method']!r}")
+    _check(told, image)
     arrays = read_arrays(
         saved.file(MAPS),
         {
@@ -104,6 +108,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
                 **{name: _number(numbers[name], name) for name in NUMBERS},
                 remarks=tuple(_remark(each) for each in remarks),
             )
+            _check_row(tiles[label, layer.name], numbers)
     drawn = told["target"]["region"]["kind"] == "drawn"
     return Flow(
         image=image,
@@ -125,9 +130,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
         truth_notes=list(told.get("truth_notes", ())),
         bottlenecks=tuple(told["bottlenecks"]),
         attention=bool(told["attention"]),
-        _prediction=read_prediction(
-            told["prediction"], told["model"], lambda name: saved.on_grid(name, image)
-        ),
+        _prediction=read_prediction(saved, told["prediction"], told["model"], image),
     )
 
 
@@ -136,8 +139,51 @@ def _truth(saved: Saved, image: Image) -> np.ndarray | None:
     files, model = saved.record.get("truth"), saved.record["model"]
     if files is None:
         return None
-    truth = read_prediction(files, model, lambda name: saved.on_grid(name, image))
-    return truth if model["overlapping"] else truth.astype(np.uint16)  # as `truth_labels` gives it
+    if model["overlapping"]:
+        return read_prediction(saved, files, model, image)
+    return saved.labels(files, image, 1 << 16).astype(np.uint16)  # as `truth_labels` gives it
+
+
+def _check(told: Mapping[str, Any], image: Image) -> None:
+    """Raise an error if a record says one thing here and another there."""
+    if told["method"] not in METHODS:
+        raise ValueError(f"method: there is none that is called {told['method']!r:.100}")
+    check_slice(told, image)
+    if told["layers"] != [layer["name"] for layer in told["network_layers"]]:
+        raise ValueError("layers: network_layers has others")
+    for name, known in (("labels", told["model"]["labels"]), ("bottlenecks", told["layers"])):
+        if unknown := [each for each in told[name] if each not in known]:
+            raise ValueError(f"{name}: there is no {unknown[0]!r:.100}")
+    place, n = told["placement"], image.spatial_dims
+    order, flips = place["turn"]
+    kinds = [{type(each) for each in part} for part in (order, flips)]
+    if sorted(order) != list(range(n)) or len(flips) != n or kinds != [{int}, {bool}]:
+        raise ValueError("placement.turn: does not fit the axes of the image")
+    if tuple(place["image_shape"]) != image.spatial_shape:
+        raise ValueError("placement.image_shape: the image has another shape")
+    if place["slice"] is not None and place["slice"] >= image.spatial_shape[order[0]]:
+        raise ValueError("placement.slice: lies outside the image")
+    shape, inner = place["shape"], place["resampled_shape"]
+    if {len(shape), len(inner)} != {n - (place["slice"] is not None)} or any(
+        a > b for a, b in zip(inner, shape, strict=True)
+    ):
+        raise ValueError("placement.shape: does not fit the image")
+    if any(len(layer["shape"]) != len(shape) + 1 for layer in told["network_layers"]):
+        raise ValueError("network_layers: a shape does not fit the model grid")
+    if any(
+        label not in told["labels"] or layer not in told["layers"]
+        for label, layer, _ in told.get("tiles", ())
+    ):
+        raise ValueError("tiles: names others than labels and layers")
+
+
+def _check_row(tile: Tile, row: Mapping[str, str]) -> None:
+    """Raise an error if a row of the table tells of another tile than the record does at its place."""
+    for name, value in tile.as_row().items():
+        if name not in NUMBERS and row[name] != str(as_cell(value)):
+            raise ValueError(
+                f"{TABLE}: {name} is {row[name]!r:.100}, and the record tells of {str(value)!r:.100}"
+            )
 
 
 def _number(text: str, name: str) -> float | None:

@@ -19,11 +19,11 @@ import torch
 
 from napari_segxai.analyses.explain.assemble import (
     coarse_note,
-    display_of,
     layer_map,
     native_map,
     note_against,
 )
+from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.files import OWN, write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.flow.plan import FlowPlan

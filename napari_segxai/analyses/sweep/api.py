@@ -9,17 +9,19 @@ from typing import Any, Unpack
 import numpy as np
 from torch import nn
 
-from napari_segxai.analyses.compare.measuring import Measuring, spelled_out
+from napari_segxai.analyses.compare.measuring import Measuring, MetricParameters, spelled_out
 from napari_segxai.analyses.compare.plan import MethodSpec
 from napari_segxai.analyses.sweep.plan import SweepPlan
 from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.analyses.sweep.run import planned_sweep_steps
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@checked("model", *MetricParameters.__annotations__)
 @spelled_out(Measuring)
 def sweep(
     model: SegmentationModel | nn.Module | str | Path,
@@ -63,6 +65,7 @@ def sweep(
     return finish(sweep_steps(model, image, target, method, grid, **measuring), progress)
 
 
+@checked("model", *MetricParameters.__annotations__)
 @spelled_out(Measuring)
 def sweep_steps(
     model: SegmentationModel | nn.Module | str | Path,

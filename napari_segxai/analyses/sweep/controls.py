@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +24,6 @@ OWN_DICE: Mapping[str, Mapping[str, Callable[[Explanation], np.ndarray]]] = {
     }
 }
 """By method: those of its own numbers that are a Dice explained, and by which mask."""
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether what a method tells of itself is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @in_usual_modes

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.analyses.compare.load import read_comparison
+from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.sweep.result import Sweep
-from napari_segxai.core.errors import UserError
+from napari_segxai.analyses.sweep.values import combinations
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.io.results import open_folder
 from napari_segxai.methods.registry import find_method
 from napari_segxai.metrics.functional.chance import Chance
 
 
+@checked()
 def load_sweep(folder: str | Path) -> Sweep:
     """Open a sweep that `Sweep.save` wrote.
 
@@ -43,6 +47,7 @@ def load_sweep(folder: str | Path) -> Sweep:
     comparison, told = read_comparison(saved), saved.record
     try:
         find_method(told["method"])  # its title is shown
+        _check(told, comparison)
         return Sweep(
             told["method"],
             {name: list(values) for name, values in told["grid"].items()},
@@ -50,10 +55,26 @@ def load_sweep(folder: str | Path) -> Sweep:
             {(each["map"], each["number"]): _chance(each) for each in told["own_chance"]},
             dict(told.get("fixed", {}).items()),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{saved.folder}: its record lacks what the record of a sweep says ({error}); save the sweep again."
+            f"{saved.folder}: its record lacks what the record of a sweep says ({reason_of(error)}); save the sweep again."
         ) from error
+
+
+def _check(told: Mapping[str, Any], comparison: Comparison) -> None:
+    """Raise an error if the maps are not those of the grid, in its order."""
+    asked = combinations(told["grid"])
+    if len(comparison.maps) > len(asked) or list(comparison.maps) != list(comparison.explanations):
+        raise ValueError("grid: there are other maps than combinations")
+    for values, (name, found) in zip(asked, comparison.explanations.items(), strict=False):
+        if found.record.method != told["method"]:
+            raise ValueError(f"maps.{name}: is of another method")
+        if any(found.record.parameters[key] != value for key, value in values.items()):
+            raise ValueError(f"maps.{name}: has other parameters than the grid")
+    if any(each["map"] not in comparison.maps for each in told["own_chance"]):
+        raise ValueError("own_chance: tells of another map")
 
 
 def _chance(told: Mapping[str, Any]) -> Chance:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_segxai.analyses.compare.result import ARROWS, Comparison, write_comparison
-from napari_segxai.analyses.sweep.controls import is_number
 from napari_segxai.analyses.sweep.values import combinations
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.record import is_number
 from napari_segxai.figures.sweep import Axis, HeatMap, heat_figure
 from napari_segxai.io import saving
 from napari_segxai.io.saving import save_folder
@@ -284,7 +284,7 @@ def table(sweep: Sweep) -> list[dict[str, Any]]:
             level = sweep.own_chance.get((row["map"], name))
             if level is not None:
                 results[f"{name} chance"], results[f"{name} chance {HIGH}%"] = level.mean, level.high
-                results[f"{name} above chance"] = level.is_beaten(found[name])
+                results[f"{name} above chance"] = level.is_beaten(found[name]) if name in found else None
         out.append({**chosen, **measured, **results})
     return out
 

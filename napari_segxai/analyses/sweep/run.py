@@ -11,10 +11,11 @@ import numpy as np
 
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.compare.run import comparison_steps
-from napari_segxai.analyses.sweep.controls import OWN_DICE, is_number, random_masks
+from napari_segxai.analyses.sweep.controls import OWN_DICE, random_masks
 from napari_segxai.analyses.sweep.plan import SweepPlan
 from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.core.progress import Step, Steps, relay
+from napari_segxai.core.record import is_number
 from napari_segxai.metrics.functional.chance import Chance
 
 

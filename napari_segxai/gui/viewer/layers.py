@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Layer
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.gui.viewer import caption, events
@@ -16,9 +18,9 @@ from napari_segxai.io.layer_image import axes_of, image_from_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
 
+@checked()
 def image_of_layer(
     layer: Layer,
     *,
@@ -64,9 +66,10 @@ def image_of_layer(
         first = time if time >= 0 else picked[0] if picked else -1
         at = {k: frame if k == first else 0 for k in picked}
     else:
+        frame = tuple(frame)
         if len(frame) != len(picked):
             raise UserError(
-                f"{layer.name}: frame {tuple(frame)} has to hold {len(picked)} numbers, one for each axis "
+                f"{layer.name}: frame {frame} has to hold {len(picked)} numbers, one for each axis "
                 f"{' '.join(found.letters[k] for k in picked) or '(none)'} of {found.letters}."
             )
         at = dict(zip(picked, frame, strict=True))

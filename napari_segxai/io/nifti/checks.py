@@ -147,7 +147,7 @@ def parse_header(path: Path, klass: Any, head: bytes) -> Any:
     return klass.header_class(head[:size], endianness=order, check=False)
 
 
-def check_sizes(path: Path, header: Any, data_file: Path) -> tuple[int, ...]:
+def check_sizes(path: Path, header: Any, data_file: Path, largest: int = LARGEST) -> tuple[int, ...]:
     """Return the shape that the file states, if the file can hold it and the memory suffices."""
     freesurfer = isinstance(header, MGHHeader)
     if freesurfer:
@@ -184,7 +184,7 @@ def check_sizes(path: Path, header: Any, data_file: Path) -> tuple[int, ...]:
         )
         raise UserError(f"{path}: shape {shape} has too many dimensions; {more}.")
     size = math.prod(shape) * dtype.itemsize
-    if size > LARGEST:
+    if size > largest:
         raise UserError(f"{path}: its header asks for {_bytes(size)} of data, shape {shape}; is it damaged?")
     if not (math.isfinite(offset) and offset >= 0 and offset == int(offset)):
         raise UserError(f"{path}: its header says that the data begin at byte {offset}; is it damaged?")

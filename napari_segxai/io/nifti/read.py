@@ -20,6 +20,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.io.axes import named_axes
 from napari_segxai.io.nifti.checks import (
     DAMAGE,
+    LARGEST,
     check_affine,
     check_exists,
     check_sizes,
@@ -44,6 +45,7 @@ def read_nifti(
     channel_axis: int | None = None,
     time_axis: int | None = None,
     axes: str | None = None,
+    largest: int = LARGEST,
 ) -> Image:
     """Read a NIfTI-1, NIfTI-2 or FreeSurfer volume.
 
@@ -61,6 +63,8 @@ def read_nifti(
         unless the fourth is named as the channel axis here (e.g. for four MR sequences in one file).
     axes
         All axes at once, e.g. "XYZC".
+    largest
+        Bytes of data above which the file is refused by its header.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def read_nifti(
     freesurfer = path.suffix.lower() in (".mgz", ".mgh")
     klass: Any = nib.MGHImage if freesurfer else nifti_class(path, head, paired=header_file != data_file)
     header = parse_header(path, klass, head)
-    shape = check_sizes(path, header, data_file)
+    shape = check_sizes(path, header, data_file, largest)
 
     try:
         with opened(header_file) as first, opened(data_file) as second:

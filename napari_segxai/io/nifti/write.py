@@ -66,7 +66,7 @@ def write_nifti(
     array = np.asarray(array)
     data = _file_axes(path, array, image)
     facts = image.header if image.header.get("format") == "nifti" else {}
-    turn, affine, exact = _storage(image)
+    turn, affine, exact = storage_of(image)
     data = _turn(data, turn)
     source = facts.get("header")
     source = source if isinstance(source, nib.Nifti1Header) else None
@@ -144,7 +144,7 @@ def stored_on_grid(stored: np.ndarray, image: Image) -> np.ndarray:
     UserError
         If it does not lie on the grid.
     """
-    turn, _, _ = _storage(image)
+    turn, _, _ = storage_of(image)
     grid = _three(image.spatial_shape)
     there = tuple(grid[axis] for axis in turn[0])
     if [n for n in stored.shape if n > 1] != [n for n in there if n > 1]:
@@ -157,7 +157,7 @@ def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1,) * (3 - len(shape)) + tuple(shape)
 
 
-def _storage(image: Image) -> tuple[orientation.Reorientation, np.ndarray, bool]:
+def storage_of(image: Image) -> tuple[orientation.Reorientation, np.ndarray, bool]:
     """Return how the axes of an image lie in its file, the file's affine in mm, and whether that is the source's own."""
     facts = image.header if image.header.get("format") == "nifti" else {}
     grid = _three(image.spatial_shape)

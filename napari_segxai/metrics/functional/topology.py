@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.arrays import as_array, as_mask, check_same_grid
 from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.functional.simple_points import codes, flat_steps, is_simple, numbers_of, offsets
@@ -112,6 +113,7 @@ def warping_error(
     )
 
 
+@checked()
 def residual_picture(proposal: Any, truth: Any, *, direction: Direction = "truth") -> np.ndarray:
     """Show where, and how, the topology of a mask is wrong: a label image.
 

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 
 KNOWN = (
@@ -66,6 +67,7 @@ class UntrustedCode(UserError):
         )
 
 
+@checked()
 def allow_package(name: str) -> None:
     """Let model cards name networks of a package, until the process ends.
 

@@ -1,0 +1,122 @@
+"""Every public function, with every argument of another kind in turn: one sentence that names it, before the work begins."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.networks import LinearHead, card, planted_image, planted_model
+from napari.layers import Image as ImageLayer
+
+import napari_segxai as sx
+
+WRONG: dict[str, Any] = {
+    "object": object(),
+    "text": "nothing here",
+    "number": -1.5,
+    "list": [None],
+    "mapping": {"x": None},
+    "array": np.zeros((3, 1, 2, 1, 2), np.float32),
+    "empty": np.zeros(0),
+    "type": np.ndarray,
+}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """Arguments of a call that works, of every public function but those without arguments."""
+    folder = tmp_path_factory.mktemp("files")
+    model, image = planted_model(), planted_image()
+    both = sx.load_model(LinearHead(inputs=2), card=card(channels=["a", "b"]))
+    colors = sx.Image(np.zeros((2, 8, 8), np.float32), channel_axis=0)
+    found = sx.explain(model, image, "object", "seg-grad-cam", layer="mix")
+    compared = sx.evaluate(model, {"a": image.array}, image, "object", metrics=["ips"], chance=2)
+    question = {"model": model, "image": image, "target": "object"}
+    measured = {"metrics": ["ips"], "chance": 2}
+    out = {
+        "allow_package": {"name": "nowhere"},
+        "causal_check": {"flow": sx.information_flow(model, image)},
+        "channel_importance": {
+            "model": both,
+            "image": colors,
+            "target": sx.Target("object", region="image"),
+            "repeats": 1,
+        },
+        "check": {"explanation": found, "model": model, "checks": ["other-seed"]},
+        "compare": {**question, "methods": ["vanilla-gradient"], "controls": 0, **measured},
+        "evaluate": {
+            "model": model,
+            "maps": {"a": image.array},
+            "image": image,
+            "target": "object",
+            **measured,
+        },
+        "explain": {**question, "method": "vanilla-gradient"},
+        "explain_all": {"model": model, "image": image, "targets": ["object"], "method": "vanilla-gradient"},
+        "image_of_layer": {"layer": ImageLayer(image.array)},
+        "information_flow": {"model": model, "image": image},
+        "join_channels": {"images": [image, image]},
+        "load_model": {"source": LinearHead(), "card": card()},
+        "read_image": {"path": folder / "a.png"},
+        "read_region": {"path": folder / "a.png", "image": image},
+        "register_model": {"model": model},
+        "residual_picture": {"proposal": image.array > 0.5, "truth": image.array > 0.5},
+        "save_picture": {"cases": [compared], "path": folder / "a.png"},
+        "sweep": {**question, "method": "rise", "grid": {"masks": [2, 3]}, **measured},
+        "Box": {"low": (1, 2), "high": (3, 4)},
+        "Component": {"at": (1, 2)},
+        "Image": {"array": image.array},
+        "Point": {"at": (1, 2)},
+        "Target": {"label": "object"},
+        **{f"load_{kind}": {"folder": folder} for kind in ("comparison", "explanation", "flow", "sweep")},
+    }
+    steps = [name for name in sx.__all__ if name.endswith("_steps")]
+    return {**out, **{name: out[name.removesuffix("_steps")] for name in steps}}
+
+
+def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, arguments in asked.items():
+        function = getattr(sx, name)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            for what, value in WRONG.items():
+                if parameter.name == "progress" and what == "type":
+                    continue  # it can be called, and what it says is its own
+                try:
+                    function(**{**arguments, parameter.name: value})
+                except sx.UserError as error:
+                    said = str(error)
+                    assert len(said) > 20, (name, parameter.name, what, said)
+                    assert " object at 0x" not in said, said
+                except Exception as error:
+                    pytest.fail(f"{name}({parameter.name}={what}): {type(error).__name__}: {error}")
+    known = {*asked, "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
+    known |= {"Interrupted", "OutOfMemory", "UserError", "__version__"}
+    assert {name for name in sx.__all__ if not name.startswith("list_")} == known
+
+
+def test_the_sentence_names_argument_value_and_what_it_has_to_be():
+    model, image = planted_model(), planted_image()
+    found = sx.explain(model, image, "object", "vanilla-gradient")
+    for call, words in {
+        lambda: sx.check(
+            found, model, target="object"
+        ): "check: target is 'object'; it has to be a Target or None",
+        lambda: sx.compare(
+            model, image, "object", 7
+        ): "methods is 7; it has to be a list, each text or a pair of",
+        lambda: sx.explain(
+            model, Path("a.png"), "object"
+        ): "image is 'a.png'; it has to be an Image or an array",
+        lambda: sx.load_model("triangle", trust="no"): "trust is 'no'; it has to be True or False",
+        lambda: sx.explain(model, image, "object", seed=True): "seed is True; it has to be a whole number",
+        lambda: sx.Image(image.array, spacing="thin"): "spacing is 'thin'; it has to be numbers",
+        lambda: sx.Image(image.array, plane=3): "plane 3 is no axis",
+    }.items():
+        with pytest.raises(sx.UserError, match=words):
+            call()
