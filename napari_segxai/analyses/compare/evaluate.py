@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +14,7 @@ from napari_segxai.analyses.compare.plan import ComparisonPlan, names_of
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.core.arguments import checked
+from napari_segxai.core.arguments import check_types, checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
@@ -22,7 +22,7 @@ from napari_segxai.core.target import Target
 from napari_segxai.models.segmentation import SegmentationModel
 
 
-@checked("model", *MetricParameters.__annotations__)
+@checked("model", "maps", *MetricParameters.__annotations__)
 @spelled_out(MeasuringWithControls)
 def evaluate(
     model: SegmentationModel | nn.Module | str | Path,
@@ -93,8 +93,9 @@ def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:
         maps = [maps]
     if isinstance(maps, Mapping):
         found = dict(maps)
+        check_types("evaluate", {"maps": found}, {"maps": Mapping[str, Explanation | np.ndarray]})
     else:
-        listed = list(maps)
+        listed = list(maps) if isinstance(maps, Iterable) and not hasattr(maps, "__array__") else [maps]
         if not all(isinstance(map, Explanation) for map in listed):
             raise UserError("maps: give explanations, or arrays by name, such as {'mine': array}.")
         specs = [(map.record.method, map.record.parameters) for map in listed]
