@@ -204,7 +204,9 @@ def test_what_cannot_be_asked_again_says_why(tmp_path):
     with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison again"):
         comparison_again(sx.load_comparison(change(tmp_path / "c", asked=...)), model)
     with pytest.raises(sx.UserError, match="other combinations than its grid"):
-        sweep_again(sx.load_sweep(change(tmp_path / "s", grid={"masks": [2]})), model)
+        sweep_again(replace(sx.load_sweep(tmp_path / "s"), grid={"masks": [2]}), model)
+    with pytest.raises(sx.UserError, match="grid: there are other combinations than were asked"):
+        sx.load_sweep(change(tmp_path / "s", grid={"masks": [2]}))
 
 
 def test_methods_may_be_given_by_the_names_of_their_maps():

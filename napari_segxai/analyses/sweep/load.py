@@ -66,6 +66,8 @@ def load_sweep(folder: str | Path) -> Sweep:
 def _check(told: Mapping[str, Any], comparison: Comparison) -> None:
     """Raise an error if the maps are not those of the grid, in its order."""
     asked = combinations(told["grid"])
+    if comparison.asked is not None and len(comparison.asked.methods) != len(asked):
+        raise ValueError("grid: there are other combinations than were asked")
     if len(comparison.maps) > len(asked) or list(comparison.maps) != list(comparison.explanations):
         raise ValueError("grid: there are other maps than combinations")
     for values, (name, found) in zip(asked, comparison.explanations.items(), strict=False):
