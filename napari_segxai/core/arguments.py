@@ -121,7 +121,11 @@ def _fits_generic(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:
     if issubclass(origin, Sequence):
         if isinstance(value, str):
             return fits("", inner[0]) if inner else True
-        if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping) or hasattr(value, "__array__"):
+        if (
+            not isinstance(value, Iterable)
+            or isinstance(value, bytes | Mapping)
+            or hasattr(value, "__array__")
+        ):
             return False
         walked = value if isinstance(value, list | tuple | set | frozenset) else ()
         return all(fits(each, inner[0]) for each in walked) if inner else True

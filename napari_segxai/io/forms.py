@@ -49,7 +49,7 @@ def _numbers(name: str) -> str:
     except (TypeError, ValueError):
         kind = "?"
     if kind not in "buif":
-        raise ValueError("this is no type of numbers")
+        raise ValueError("this is not a type of numbers")
     return name
 
 

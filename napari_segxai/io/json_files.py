@@ -21,22 +21,22 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     ValueError
-        With the reason in words: it is no file, too large, no UTF-8, no JSON, says a key twice, or holds numbers that are
+        With the reason in words: it is not a file, too large, not UTF-8, not JSON, says a key twice, or holds numbers that are
         not finite, or text that is none.
     """
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if facts.st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST >> 20} MiB")
         text = path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
         value = json.loads(
             text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
         )
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is not text
     except UnicodeError:
-        raise ValueError("it holds what is no text") from None
+        raise ValueError("it holds what is not text") from None
     except RecursionError:
         raise ValueError("it is too deep") from None
     except OSError as error:
@@ -53,13 +53,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no finite number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 

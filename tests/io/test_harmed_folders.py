@@ -204,10 +204,10 @@ def test_links_devices_and_folders_are_no_files(folders, tmp_path):
     ("text", "words"),
     [
         ('{"kind": "explanation", "kind": "sweep"}', "says 'kind' twice"),
-        ('{"kind": NaN}', "NaN is no number"),
-        ('{"kind": 1e999}', "no finite number"),
+        ('{"kind": NaN}', "NaN is not a number"),
+        ('{"kind": 1e999}', "not a finite number"),
         ('{"kind": 1%s}' % ("0" * 5000), "too large a number"),
-        ('{"kind": "\\ud800"}', "what is no text"),
+        ('{"kind": "\\ud800"}', "what is not text"),
         ("[" * 100_000, "too deep"),
         ("[]", "not a record"),
         ("", "not a record"),

@@ -174,7 +174,7 @@ def copy(saved: Path, place: Path, **changes) -> Path:
         ({"schema": 2}, "a newer version.*update"),
         ({"schema": "1"}, "an older version"),
         ({"kind": "sweep"}, "holds a sweep, not an explanation"),
-        ({"kind": "nothing"}, "no record of this program"),
+        ({"kind": "nothing"}, "not a record of this program"),
         ({"target": ...}, "lacks what the record of an explanation says"),
         ({"image": {}}, "lacks what the record of an explanation says"),
         ({"maps": {"x": "../../x"}}, "lists no file"),
