@@ -83,6 +83,7 @@ def test_plain_metrics_take_arrays_and_functions_alone():
         "napari_segxai.core",
         "napari_segxai.engine.masking.baselines",
         "napari_segxai.engine.scores",
+        "napari_segxai.models.preprocessing.resample",
     }
     wrong = {
         f"{module} -> {target}"
