@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
 from napari.utils.theme import get_theme
@@ -17,11 +17,13 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Region, Target
 from napari_segxai.gui.models.labels_present import PresentLabels
+from napari_segxai.gui.opened_result import OpenedResult, Stamp, of_what_is_meant
 from napari_segxai.gui.script.copying import copy_script
 from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
 from napari_segxai.gui.viewer.lifetime import Tasks, connect_until_gone
+from napari_segxai.gui.viewer.opened import image_layer_of
 from napari_segxai.gui.widgets.fields import mark_absent, offer_labels
 from napari_segxai.gui.widgets.run_bar import estimate, learn_speed
 
@@ -48,7 +50,7 @@ class Request:
     plan
         The checked plan of the analysis.
     source
-        The image layer; it may be gone by now.
+        The image layer; it may be gone by now, or, of a result that was opened, have never been there.
     form
         Other values of the form, which the plan does not hold.
     notes
@@ -56,7 +58,7 @@ class Request:
     """
 
     plan: Any
-    source: ref[ImageLayer]
+    source: Callable[[], ImageLayer | None]
     form: Mapping[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -65,8 +67,8 @@ class Dock(QWidget):
     """Base of the four docks.
 
     A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `refresh`.
-    It overrides `plan`, `_steps`, `_on_done`, `_script` and, where it differs, the other methods in the section
-    "what a dock overrides".
+    It says which kind of result it makes, and overrides `plan`, `_steps`, `_on_done`, `_script`, what concerns
+    results that were opened, and, where it differs, the other methods in the section "what a dock overrides".
 
     Parameters
     ----------
@@ -82,9 +84,14 @@ class Dock(QWidget):
         What the dock has given to the worker thread.
     request
         What was asked when the shown result was made; None if no result is shown.
+    kind
+        What the dock makes, as the record of a folder calls it.
+    opened
+        The result of this kind that was opened from a folder and is selected in the viewer.
     """
 
     fields: Any
+    kind: ClassVar[str]
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -118,7 +125,11 @@ class Dock(QWidget):
         self._connect_fields()
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.cancel_clicked.connect(self.tasks.cancel)
-        self.run_bar.copy_clicked.connect(self.copy_as_python)
+        self.run_bar.copy_clicked.connect(lambda: self.copy_as_python())
+        self.run_bar.again_clicked.connect(lambda: self.run_again())
+        parts = (self.kind, self.model_box, self.run_bar, self._start, self._load, self._take)
+        self.opened = OpenedResult(self, self.viewer, *parts)
+        self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
         self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
         self.destroyed.connect(self.tasks.end)
 
@@ -130,6 +141,7 @@ class Dock(QWidget):
         """Offer what the viewer has; call it when everything is connected."""
         self.image_box.refresh()
         self._on_theme()
+        self._on_active()
 
     def sizeHint(self) -> QSize:
         """A dock with results is wide, and about half as high as a small screen."""
@@ -233,6 +245,25 @@ class Dock(QWidget):
         """Return a function that writes the script of the shown result; see `copy_script`."""
         raise NotImplementedError
 
+    def _load(self, folder: str) -> tuple[Any, Image, Mapping[str, Any]]:
+        """Read a result of this dock's kind from a folder; return it, its image and what it says of its model.
+
+        It is called in the worker thread.
+        """
+        raise NotImplementedError
+
+    def _plan_again(self, result: Any, model: SegmentationModel) -> Any:
+        """Return the plan by which a result came about that was opened."""
+        raise NotImplementedError
+
+    def _hold(self, request: Request, result: Any) -> None:
+        """Show a result that was opened as after a run, and set the form to what it was asked, as far as that is cheap."""
+        raise NotImplementedError
+
+    def _asked_again(self, request: Request) -> Any:
+        """Return the plan of what is shown, as it is run again."""
+        return request.plan
+
     def _cost(self) -> str:
         """Return what Run would cost; raises UserError where it cannot be pressed."""
         plan = self.plan()
@@ -261,10 +292,22 @@ class Dock(QWidget):
         self._explanation_plan(plan).image.keep()
         self._run(Request(plan, ref(self.layer), self._form_values()))
 
+    @of_what_is_meant
+    def run_again(self) -> None:
+        """Run once more exactly what the selected result, if it was opened, or the shown one was asked."""
+        if self.request is None or self.run_bar.is_running:
+            return
+        request = replace(self.request, plan=self._asked_again(self.request), notes={})
+        self._explanation_plan(request.plan).image.keep()
+        self._run(request)
+
     def _run(self, request: Request) -> None:
-        self._start(
-            partial(self._steps, request), partial(self._on_done, request), on_partial=self._on_partial
-        )
+        def done(outcome: Outcome) -> None:
+            self._on_done(request, outcome)
+            if self.request is request:
+                self.opened.pass_over()
+
+        self._start(partial(self._steps, request), done, on_partial=self._on_partial)
 
     def cancel(self) -> None:
         """Stop the running task before its next pass; what it found so far is kept."""
@@ -315,8 +358,22 @@ class Dock(QWidget):
         one = self._explanation_plan(plan)
         learn_speed(one.model, one.image, one.slices[0], passes, seconds)
 
+    def ready(self, then: Callable[[], Any]) -> bool:
+        """Tell whether the dock holds the result that is meant; see `OpenedResult.ready`."""
+        return self.opened.ready(then)
+
+    def _take(self, result: Any, model: SegmentationModel, stamp: Stamp) -> None:
+        """Hold a result that was opened; raises UserError if its plan does not hold any more."""
+        plan = self._plan_again(result, model)
+        image = self._explanation_plan(plan).image
+        layer = image_layer_of(self.viewer, image)
+        if layer is not None and layer in self.image_box.sources:
+            self.image_box.setCurrentIndex(self.image_box.sources.index(layer))
+        source = ref(layer) if layer is not None else lambda: None
+        self._hold(Request(plan, source, {"folder": stamp[0]}), result)
+
     def copy_as_python(self, folder: str | Path | None = None) -> str:
-        """Put a script that makes the shown result again on the clipboard.
+        """Put a script that makes the shown result, or the opened one that is selected, on the clipboard.
 
         Parameters
         ----------
@@ -326,9 +383,9 @@ class Dock(QWidget):
         Returns
         -------
         str
-            The script; "" if nothing was copied.
+            The script; "" if nothing was copied, or if an opened result has to be read before.
         """
-        if self.request is None:
+        if not self.ready(lambda: self.copy_as_python(folder)) or self.request is None:
             return ""
         image, source = self._explanation_plan(self.request.plan).image, self.request.source()
         return copy_script(self, self.run_bar, self._script(), image, source, folder)
@@ -369,6 +426,11 @@ class Dock(QWidget):
             self.run_bar.set_ready(self._cost())
         except UserError as error:
             self.run_bar.set_blocked(str(error))
+
+    def _on_active(self) -> None:
+        """Another layer is selected: it may be of a result that was opened."""
+        meant = self.opened.select()
+        self.run_bar.offer_result(meant or self.request is not None)
 
     def _on_theme(self) -> None:
         self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())

@@ -252,7 +252,7 @@ def _readings(facts: Mapping[str, Any]) -> Iterator[Image]:
     paths: list[Any] = [facts["path"], facts["layer"].get("source")]
     paths += [parts] * (bool(parts) and all(parts))
     for path in paths:
-        if not path or any(_is_remote(one) for one in ([path] if isinstance(path, str) else path)):
+        if not path or any(is_remote(one) for one in ([path] if isinstance(path, str) else path)):
             continue
         level = {"level": facts["level"]} if "level" in facts else {}
         for asked in ({}, {"channel_axis": facts["channel_axis"]}, {"axes": facts.get("axes")}):
@@ -270,6 +270,6 @@ def _readings(facts: Mapping[str, Any]) -> Iterator[Image]:
                 yield image.frame(facts.get("at", {}).get("T", 0))
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
     """Tell whether a path names another computer, to which a stranger's record must not make this one log in."""
     return path.startswith(("\\\\", "//"))

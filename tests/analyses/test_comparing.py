@@ -222,7 +222,8 @@ def test_scripts_name_the_noise_model():
     plan = SweepPlan.make(
         planted_model(), planted_image(), "object", "rise", {"masks": [4, 8]}, metrics=["ana"]
     )
-    text = python_of_sweep(plan, ScriptFiles(), noise_model="noise.safetensors")
+    plan = replace(plan, comparison=replace(plan.comparison, noise_file="noise.safetensors"))
+    text = python_of_sweep(plan, ScriptFiles())
     assert "noise_model='noise.safetensors', metrics=['ana']" in text
 
 

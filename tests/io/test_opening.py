@@ -13,6 +13,7 @@ from helpers.labels import nested, regions
 from helpers.networks import PatchSwitch, card, patch_of, planted_image, planted_model
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
+from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.again import plan_again
@@ -249,7 +250,10 @@ def test_an_opened_result_is_copied_and_run_again_as_it_was_asked(viewer, wait, 
     viewer.open(tmp_path / "result", plugin="napari-segxai")
     viewer.layers.selection.active = viewer.layers[-1]
     assert dock.run_bar.copy.isEnabled()
-    script = dock.copy_as_python(tmp_path)
+    QApplication.clipboard().clear()
+    assert dock.copy_as_python(tmp_path) == ""  # it is read in the worker thread first
+    wait(lambda: QApplication.clipboard().text() != "")
+    script = QApplication.clipboard().text()
     assert "one.tif" in script, dock.run_bar.status.text()
     assert "masks=6" in script
     assert "sx.read_region(" in script
@@ -267,4 +271,5 @@ def test_an_opened_result_is_copied_and_run_again_as_it_was_asked(viewer, wait, 
     viewer.open(tmp_path / "result", plugin="napari-segxai")
     viewer.layers.selection.active = viewer.layers[-1]
     assert dock.copy_as_python(tmp_path) == ""
-    assert "cannot be read" in dock.run_bar.status.text()
+    wait(lambda: "cannot be read" in dock.run_bar.status.text())
+    assert QApplication.clipboard().text() == script

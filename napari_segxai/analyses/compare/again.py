@@ -51,7 +51,7 @@ def plan_again(
         for name, each in asked.methods.items()
     }
     plan = ComparisonPlan.make(
-        model_again(comparison.model or {}, model, "comparison"),
+        model_again(told_model(comparison), model, "comparison"),
         image_again(comparison.image, image, "comparison"),
         comparison.target,
         methods,
@@ -74,7 +74,7 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
     UserError
         If that is not known, or if something of it is in no file.
     """
-    if comparison.asked is None or comparison.model is None:
+    if comparison.asked is None:
         raise UserError(f"the record of this {what} does not tell all that was asked; make the {what} again.")
     if comparison.asked.noise_model == "":
         raise UserError(
@@ -82,6 +82,13 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
             f"{what} again in Python."
         )
     return comparison.asked
+
+
+def told_model(comparison: Comparison) -> dict[str, Any]:
+    """Return what a comparison, or a sweep, says of its model; raises UserError if it says nothing."""
+    if comparison.model is None:
+        raise UserError("the record does not tell the model that it is of; make the result again.")
+    return comparison.model
 
 
 def measuring_again(comparison: Comparison, asked: Asked) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.utils.theme import get_theme
 
+from napari_segxai.analyses.compare.again import plan_again, told_model
+from napari_segxai.analyses.compare.load import load_comparison
 from napari_segxai.analyses.compare.matching import Difference, difference, digests
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.result import Comparison, drawn
@@ -30,6 +33,7 @@ from napari_segxai.gui.viewer import layers, runs
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.grid_mode import GridView
 from napari_segxai.gui.viewer.legend import legend
+from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.widgets.method_list import map_values
@@ -64,16 +68,19 @@ class CompareDock(Dock):
     """
 
     fields: CompareForm
+    kind = "comparison"
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         prefer_below(NAME)
         self.cases: dict[Any, Drawn] = {}
-        self._shown: dict[str, ref[Layer]] = {}
+        self._shown: dict[str, Callable[[], Layer | None]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self.results = CompareResults(napari_viewer, self.tasks.in_background)
         self.set_up(CompareForm(napari_viewer, self._check_costs), self.results, width=290)
-        self.export = CompareExport(self.results, self.run_bar, self.cases, self.tasks.in_background)
+        self.export = CompareExport(
+            self.results, self.run_bar, self.cases, self.tasks.in_background, self.ready
+        )
         self.run_bar.save.setMenu(self.export)
         self._connect()
         self.refresh()
@@ -133,18 +140,13 @@ class CompareDock(Dock):
         return comparison_steps(request.plan)
 
     def _form_values(self) -> dict[str, Any]:
-        fields = self.fields
-        return {
-            "methods": fields.methods.methods(),
-            "maps": {name: ref(layer) for name, layer in fields.methods.maps().items()},
-            "noise_model": fields.metrics.noise_model,
-        }
+        return {"maps": {name: ref(layer) for name, layer in self.fields.methods.maps().items()}}
 
     def _on_done(self, request: Request, outcome: Outcome) -> None:
         found: Comparison | None = outcome.result
         kept = found is not None and bool(found.maps)
         if kept:
-            self._show(request, found)
+            self._show(request, found, request.form["maps"])
         words = _found_until(found) if kept else "There is nothing to show yet."
         failed, had = f" {words}" if kept else "", self.comparison is not None
         if self._ended_well(outcome, failed=failed, cancelled=f"Cancelled. {words}", result=had):
@@ -157,12 +159,15 @@ class CompareDock(Dock):
             done = f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics"
             self.run_bar.set_ended("\n".join([done, *(f"⚠ {warning}" for warning in found.warnings)]))
 
-    def _show(self, request: Request, found: Comparison) -> None:
+    def _show(
+        self, request: Request, found: Comparison, shown: Mapping[str, Callable[[], Layer | None]]
+    ) -> None:
+        """Show a comparison; `shown` are the layers of its maps that are in the viewer."""
         self.results.stop()
         for layer in (weak() for weak in self._shown.values()):
             if layer is not None and layer in self.viewer.layers:
                 layer.visible = False
-        self.request, self._shown = request, dict(request.form["maps"])
+        self.request, self._shown = request, dict(shown)
         plan, shared = request.plan, request.plan.shared
         case = (
             shared.image.name,
@@ -200,13 +205,24 @@ class CompareDock(Dock):
     # -- after a run --------------------------------------------------------------------------------------
 
     def _script(self) -> Callable[[ScriptFiles], str]:
-        form = self.request.form
-        return partial(
-            script.python_of_comparison,
-            self.request.plan,
-            methods=form["methods"],
-            noise_model=form["noise_model"],
-        )
+        return partial(script.python_of_comparison, self.request.plan)
+
+    # -- what was opened --------------------------------------------------------------------------------
+
+    def _load(self, folder: str) -> tuple[Comparison, Image, Mapping[str, Any]]:
+        found = load_comparison(folder)
+        return found, found.image, told_model(found)
+
+    def _plan_again(self, found: Comparison, model: SegmentationModel) -> ComparisonPlan:
+        return plan_again(found, model)
+
+    def _hold(self, request: Request, found: Comparison) -> None:
+        plan = request.plan
+        self.fields.label_box.setCurrentText(plan.shared.model.labels[found.label])
+        shown = layers_opened(self.viewer, self.kind, request.form["folder"])
+        given = {name: layer for name, layer in shown.items() if name in plan.maps}
+        self._show(replace(request, form={"maps": given}), found, shown)
+        self.sides.fold()
 
     def check(self, name: str = ALL) -> None:
         """Check how far the map of the chosen row can be trusted."""

@@ -16,6 +16,7 @@ from napari_segxai.core.progress import Step, Steps
 from napari_segxai.figures.compare import Drawn
 from napari_segxai.gui import worker
 from napari_segxai.gui.compare.results import CompareResults
+from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.saving import may_write
 from napari_segxai.io.tables import write_csv
@@ -63,6 +64,8 @@ class CompareExport(QMenu):
         What the picture shows of every comparison of this session, also of the current one; each is a row of the picture.
     in_background
         Starts a task, and calls back with its outcome.
+    ready
+        Tells whether the result is there that is meant; see `OpenedResult.ready`.
     """
 
     def __init__(
@@ -71,9 +74,11 @@ class CompareExport(QMenu):
         run_bar: RunBar,
         cases: Mapping[Any, Drawn],
         in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+        ready: Callable[[Callable[[], Any]], bool],
     ):
         super().__init__(run_bar)
-        self.results, self.run_bar, self.cases, self.in_background = results, run_bar, cases, in_background
+        self.results, self.run_bar, self.cases = results, run_bar, cases
+        self.in_background, self.ready = in_background, ready
         self.addAction("Copy the table", self.copy)
         self.addAction("Table as CSV…", lambda: self.table())
         self.addAction("Curves as CSV…", lambda: self.curves())
@@ -99,12 +104,14 @@ class CompareExport(QMenu):
         if rows < 2:
             self.all_cases.setChecked(False)
 
+    @of_what_is_meant
     def copy(self) -> None:
         """Put the table on the clipboard, sorted as it is shown."""
         if self.results.comparison is not None:
             self.results.table.copy()
             self.run_bar.show_status("The table is on the clipboard.")
 
+    @of_what_is_meant
     def table(self, path: str | Path | None = None) -> None:
         """Write the table; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "comparison.csv", "CSV (*.csv)")
@@ -112,6 +119,7 @@ class CompareExport(QMenu):
             make = partial(table_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
+    @of_what_is_meant
     def curves(self, path: str | Path | None = None) -> None:
         """Write the points of all curves; the user is asked for the file if none is given."""
         file = self._file(path, "Save the curves", "curves.csv", "CSV (*.csv)")
@@ -119,6 +127,7 @@ class CompareExport(QMenu):
             make = partial(curve_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
+    @of_what_is_meant
     def picture(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
         """Draw image, prediction and maps side by side; the user is asked for the file if none is given."""
         kind = f"{ending[1:].upper()} (*{ending})"
@@ -128,6 +137,7 @@ class CompareExport(QMenu):
             make = partial(picture_steps, chosen, file.with_suffix(file.suffix or ending))
             self.in_background(make, self._on_written)
 
+    @of_what_is_meant
     def folder(self, folder: str | Path | None = None) -> None:
         """Write the table, the curves, the picture and every explanation; the user is asked for the folder if none is given."""
         if self.results.comparison is None:

@@ -35,7 +35,6 @@ class CompareForm(DockForm):
 
         self.run_bar.run.setToolTip("Run the ticked methods, and measure every map.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this comparison again.")
-        self.run_bar.again.hide()
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Copy or write the table, the curves, the picture, or everything.")
         self.run_bar.save.clicked.disconnect()

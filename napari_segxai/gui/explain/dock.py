@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_segxai.analyses.explain.again import plan_again
@@ -21,8 +19,10 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.explain.form import ExplainForm
+from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer.legend import legend
+from napari_segxai.gui.viewer.opened import FOLDERS
 from napari_segxai.gui.viewer.show_results import Live, is_shown, show
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.gui.widgets.method_box import why_not
@@ -33,6 +33,7 @@ from napari_segxai.methods.registry import Method
 if TYPE_CHECKING:
     import napari.viewer
 
+    from napari_segxai.core.image import Image
     from napari_segxai.gui.script.files import ScriptFiles
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.models.card import ModelCard
@@ -49,14 +50,12 @@ class ExplainDock(Dock):
     """
 
     fields: ExplainForm
+    kind = "explanation"
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
         self._to_show: list[Any] = []
-        self._wanted: Callable[[], Any] | None = (
-            None  # what is done once the model of an opened result is loaded
-        )
         self._live = Live(napari_viewer)
         self.set_up(ExplainForm(napari_viewer, self._check_costs))
         self._connect()
@@ -98,10 +97,9 @@ class ExplainDock(Dock):
 
     # -- running ------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Start explaining what the form describes."""
+    def _run(self, request: Request) -> None:
         self._live.clear()
-        super().run()
+        super()._run(request)
 
     def _steps(self, request: Request) -> Steps[Explanation]:
         explanation = yield from explanation_steps(request.plan)
@@ -145,11 +143,13 @@ class ExplainDock(Dock):
             return
         if not is_shown(self.viewer, self.explanation):
             self.explanation = self.request = None
+            self.opened.let_go()
             self.fields.checks_box.tell([])
             self.run_bar.set_forgotten("The layers of the result were removed.")
 
     # -- after a run ------------------------------------------------------------------------------------
 
+    @of_what_is_meant
     def check(self, name: str = ALL) -> None:
         """Check how far the last result can be trusted."""
         explanation = self.explanation
@@ -174,24 +174,14 @@ class ExplainDock(Dock):
     def _script(self) -> Callable[[ScriptFiles], str]:
         return partial(script.python_of, self.explanation, self.request.plan)
 
-    def copy_as_python(self, folder: str | Path | None = None) -> str:
-        """Put a script that makes the shown result, or the opened one that is selected, on the clipboard."""
-        return super().copy_as_python(folder) if self._take_opened(self.copy_as_python) else ""
-
     def run_again(self) -> None:
-        """Run with the settings of the selected result, or of the last run; of an opened result, exactly what it was asked."""
+        """Run once more what the selected result, or the last one, was asked; of an earlier run of a dock, with its settings."""
         active = self.viewer.layers.selection.active
-        if not self._take_opened(self.run_again):
-            return
         record = active.metadata.get("segxai") if active is not None else None
-        of_last = self.explanation is not None and (record is None or is_of(record, self.explanation.record))
-        if of_last and self.request is not None and self.request.form.get("opened"):
-            self._live.clear()
-            self._run(Request(self.request.plan, self.request.source))
-            return
-        if record is None and self.explanation is not None:
-            record = self.explanation.record.as_dict()
-        if record is not None:
+        own = record is not None and FOLDERS not in active.metadata
+        if not own or (self.explanation is not None and is_of(record, self.explanation.record)):
+            super().run_again()
+        else:
             self.set_record(record)
             self.run()
 
@@ -202,6 +192,10 @@ class ExplainDock(Dock):
             self.model_box.combo.setCurrentIndex(names.index(record["model"]["name"]))
         elif record["model"]["path"] is not None:
             self.model_box.open(record["model"]["path"])
+        self._set_form(record)
+
+    def _set_form(self, record: Mapping[str, Any]) -> None:
+        """Set what the form asks about the chosen model to the values of a record."""
         self.fields.label_box.setCurrentText(record["target"]["label"])
         self.fields.method_box.choose(record["method"])
         self.fields.form.set_values(record["parameters"])
@@ -209,48 +203,23 @@ class ExplainDock(Dock):
         self.fields.target_fields.reduction_box.setCurrentText(record["target"]["reduction"])
         self.fields.target_fields.seed_box.setValue(record["seed"])
 
-    def _opened(self) -> str | None:
-        """Return the folder of the selected result, if it was opened from one and is not the one that this dock holds."""
-        active = self.viewer.layers.selection.active
-        metadata = active.metadata if active is not None else {}
-        folder, record = metadata.get("segxai_folder"), metadata.get("segxai")
-        if folder is None or record is None or self.tasks.running is not None:
-            return None
-        return None if self.explanation is not None and is_of(record, self.explanation.record) else folder
+    def _load(self, folder: str) -> tuple[Explanation, Image, Mapping[str, Any]]:
+        explanation = load_explanation(folder)
+        return explanation, explanation.image, explanation.record.model
 
-    def _take_opened(self, wanted: Callable[[], Any]) -> bool:
-        """Make the selected result, if it was opened, the one that this dock holds.
+    def _plan_again(self, explanation: Explanation, model: SegmentationModel) -> ExplanationPlan:
+        return plan_again(explanation, model)
 
-        Parameters
-        ----------
-        wanted
-            Called later if the model has to be loaded first.
+    def _hold(self, request: Request, explanation: Explanation) -> None:
+        self._set_form(explanation.record.as_dict())
+        self.explanation, self.request = explanation, request
+        self.fields.checks_box.tell(explanation.record.trust)
+        self.run_bar.show_legend(legend(explanation))
 
-        Returns
-        -------
-        bool
-            False if it could not be taken; the run bar says why.
-        """
-        folder = self._opened()
-        if folder is None:
-            return True
-        try:
-            explanation = load_explanation(folder)
-            self.set_record(explanation.record.as_dict())
-            if self.model_if_loaded is None and not self.model_box.problem:
-                self._wanted = wanted
-            plan = plan_again(explanation, self.loaded_model())
-            _ = plan.image.array  # raises if the values are not there any more
-        except UserError as error:
-            self.run_bar.show_status(str(error), error=self._wanted is None)
-            return False
-        self.explanation = explanation
-        self.request = Request(plan, ref(self.viewer.layers.selection.active), {"opened": True})
-        return True
-
+    @of_what_is_meant
     def save(self, folder: str | Path | None = None) -> None:
         """Write the last result to a folder; the user is asked for the folder if none is given."""
-        if not self._take_opened(lambda: self.save(folder)) or self.explanation is None:
+        if self.explanation is None:
             return
         chosen = folder or QFileDialog.getExistingDirectory(self, "Save the explanation in a folder")
         if not chosen:
@@ -271,9 +240,6 @@ class ExplainDock(Dock):
             reasons = {m.name: why_not(m, card, model) for m in self.fields.methods}
             self.fields.method_box.set_reasons(reasons)
             self.fields.form.set_layers(self.network_layers())
-            if (wanted := self._wanted) is not None:
-                self._wanted = None
-                QTimer.singleShot(0, wanted)
 
     def _on_method(self) -> None:
         method, fields = self.method, self.fields
@@ -306,21 +272,16 @@ class ExplainDock(Dock):
         fields.form.changed.connect(self._update)
         for box in (fields.label_box, fields.slice_box):
             box.currentIndexChanged.connect(lambda _: self._update())
-        self.run_bar.again_clicked.connect(self.run_again)
         self.run_bar.save_clicked.connect(lambda: self.save())
         fields.checks_box.chosen.connect(self.check)
-        self.follow(
-            (self.viewer.layers.selection.events.active, lambda _: self._on_active()),
-            (self.viewer.layers.events.removed, lambda _: self._on_removed()),
-        )
+        self.follow((self.viewer.layers.events.removed, lambda _: self._on_removed()))
 
     def _on_active(self) -> None:
         """Show the verdicts of the selected result, or of the last result while the selected layer is of none."""
+        super()._on_active()
         active = self.viewer.layers.selection.active
         last = self.explanation.record if self.explanation is not None else None
         held = active.metadata.get("segxai") if active is not None else None
-        if self._opened() is not None:
-            self.run_bar.offer_result()
         of_a_result = held is not None and active.metadata.get("segxai_role") not in ("prediction", "so far")
         if of_a_result and (last is None or not is_of(held, last)):
             self.fields.checks_box.tell(held.get("trust", []), of=active.name)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 
+from napari_segxai.analyses.flow.again import ablation_of, plan_again
 from napari_segxai.analyses.flow.api import causal_check_steps
+from napari_segxai.analyses.flow.load import load_flow
 from napari_segxai.analyses.flow.plan import FlowPlan, ablation_passes
-from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.result import KIND, Flow
 from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
@@ -26,12 +29,14 @@ from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show
 from napari_segxai.gui.widgets.run_bar import duration
+from napari_segxai.methods.registry import options_as_dict
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.analyses.explain.result import Explanation
+    from napari_segxai.core.image import Image
     from napari_segxai.gui.script.files import ScriptFiles
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.models.card import ModelCard
@@ -51,6 +56,7 @@ class FlowDock(Dock):
     """
 
     fields: FlowForm
+    kind = KIND
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
@@ -60,7 +66,7 @@ class FlowDock(Dock):
         self._making = 0
         self.results = FlowResults()
         self.set_up(FlowForm(napari_viewer), self.results, width=290)
-        self.export = ExportMenu(self.results, self.run_bar, self._in_background)
+        self.export = ExportMenu(self.results, self.run_bar, self._in_background, self.ready)
         self.run_bar.save.setMenu(self.export)
         self._connect()
         self._on_method()
@@ -109,9 +115,6 @@ class FlowDock(Dock):
     def _steps(self, request: Request) -> Steps[Flow]:
         return flow_steps(request.plan)
 
-    def _form_values(self) -> dict[str, Any]:
-        return {"layers": self.fields.layer_picker.chosen()}
-
     def causal_check(self) -> None:
         """Start measuring what the prediction loses without each network layer."""
         flow = self.flow
@@ -122,26 +125,33 @@ class FlowDock(Dock):
     def _start(
         self, make: Callable[[], Steps[Any]], done: Callable[[Outcome], None], *args: Any, **options: Any
     ) -> None:
+        def ended(outcome: Outcome) -> None:
+            done(outcome)
+            self.fields.causal.setEnabled(self.flow is not None)
+
         self.fields.causal.setEnabled(False)
-        super()._start(make, done, *args, **options)
+        super()._start(make, ended, *args, **options)
 
     def _on_done(self, request: Request, outcome: Outcome) -> None:
         flow: Flow = outcome.result
         if self._ended(outcome, "; there is nothing to show" if self.flow is None else ""):
             self._learn_speed(request.plan, flow.passes, flow.seconds)
-            self.flow, self.request = flow, request
-            self.results.set_flow(flow)
-            self.sides.fold()
-            self._follow()
+            self._show(request, flow)
             labels = f"{len(flow.labels)} label{'s' if len(flow.labels) > 1 else ''}"
             self.run_bar.set_ended(
                 f"Done in {duration(flow.seconds)} · {labels} at {len(flow.layers)} network layers"
             )
-            cost = self.estimate(request.plan, Passes(ablation_passes(flow.layers)))
-            self.fields.causal.setToolTip(
-                "What does the prediction lose when a network layer, or its skip connection alone, is taken away?\n"
-                f"At most {cost} for each kind of ablation."
-            )
+
+    def _show(self, request: Request, flow: Flow) -> None:
+        self.flow, self.request = flow, request
+        self.results.set_flow(flow)
+        self.sides.fold()
+        self._follow()
+        cost = self.estimate(request.plan, Passes(ablation_passes(flow.layers)))
+        self.fields.causal.setToolTip(
+            "What does the prediction lose when a network layer, or its skip connection alone, is taken away?\n"
+            f"At most {cost} for each kind of ablation."
+        )
 
     def _on_checked(self, outcome: Outcome) -> None:
         if self._ended(outcome, "; the numbers are as before"):
@@ -150,9 +160,30 @@ class FlowDock(Dock):
 
     def _ended(self, outcome: Outcome, kept: str) -> bool:
         """Say how a task ended; return whether it has a result."""
-        had = self.flow is not None
-        self.fields.causal.setEnabled(had or outcome.result is not None)
-        return self._ended_well(outcome, cancelled=f"Cancelled{kept}.", result=had)
+        return self._ended_well(outcome, cancelled=f"Cancelled{kept}.", result=self.flow is not None)
+
+    # -- what was opened --------------------------------------------------------------------------------
+
+    def _load(self, folder: str) -> tuple[Flow, Image, Mapping[str, Any]]:
+        flow = load_flow(folder)
+        return flow, flow.image, flow.facts["model"]
+
+    def _plan_again(self, flow: Flow, model: SegmentationModel) -> FlowPlan:
+        flow.plan = plan_again(flow, model)
+        return flow.plan
+
+    def _hold(self, request: Request, flow: Flow) -> None:
+        fields = self.fields
+        fields.label_list.tick(flow.labels)
+        fields.method_box.choose(flow.method)
+        fields.form.set_values(options_as_dict(flow.options))
+        self._show(request, flow)
+        fields.causal.setEnabled(True)
+
+    def _asked_again(self, request: Request) -> FlowPlan:
+        """Return the plan with the causal check, if one was made since."""
+        ablation = ablation_of(self.flow)
+        return replace(request.plan, causal=ablation is not None, ablation=ablation or "mean")
 
     # -- tiles become layers ----------------------------------------------------------------------------
 
@@ -190,8 +221,7 @@ class FlowDock(Dock):
             self.run_bar.show_status(WAITING)
 
     def _script(self) -> Callable[[ScriptFiles], str]:
-        request = self.request
-        return partial(script.python_of_flow, self.flow, truth=request.plan.truth, **request.form)
+        return partial(script.python_of_flow, self.flow)
 
     # -- keeping the form true ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from napari_segxai.analyses.flow.result import Flow, save_figure, save_table, ti
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.flow.results import FlowResults
+from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.saving import may_write
 
@@ -53,6 +54,8 @@ class ExportMenu(QMenu):
         Says what was written.
     in_background
         Starts a task, and calls back with its outcome.
+    ready
+        Tells whether the result is there that is meant; see `OpenedResult.ready`.
     """
 
     def __init__(
@@ -60,9 +63,11 @@ class ExportMenu(QMenu):
         results: FlowResults,
         run_bar: RunBar,
         in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+        ready: Callable[[Callable[[], Any]], bool],
     ):
         super().__init__(run_bar)
-        self.results, self.run_bar, self.in_background = results, run_bar, in_background
+        self.results, self.run_bar = results, run_bar
+        self.in_background, self.ready = in_background, ready
         self.addAction("Figure as PNG…", lambda: self.figure(ending=".png"))
         self.addAction("Figure as SVG…", lambda: self.figure(ending=".svg"))
         self.addAction("Table as CSV…", lambda: self.table())
@@ -70,6 +75,7 @@ class ExportMenu(QMenu):
         tiles.setToolTip("Ctrl-click marks several tiles.")
         self.setToolTipsVisible(True)
 
+    @of_what_is_meant
     def figure(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
         """Write the figure at the slice that is shown; the user is asked for the file if none is given."""
         file = self._file(path, "Save the figure", f"flow{ending}", f"Figure (*{ending})")
@@ -84,6 +90,7 @@ class ExportMenu(QMenu):
             )
             self.in_background(make, self._on_written)
 
+    @of_what_is_meant
     def table(self, path: str | Path | None = None) -> None:
         """Write the table as CSV; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "flow.csv", "Table (*.csv)")
@@ -91,6 +98,7 @@ class ExportMenu(QMenu):
             make = partial(table_steps, self.results.flow, file.with_suffix(file.suffix or ".csv"))
             self.in_background(make, self._on_written)
 
+    @of_what_is_meant
     def tiles(self, folder: str | Path | None = None) -> None:
         """Write the marked tiles, each in a folder of its own; the user is asked where if that is not given."""
         keys = list(self.results.grid.selected)

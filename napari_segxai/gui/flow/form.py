@@ -41,7 +41,6 @@ class FlowForm(DockForm):
 
         self.run_bar.run.setToolTip("Show every label at every network layer, from one forward pass.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this flow again.")
-        self.run_bar.again.hide()
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Write the figure, the table, or the marked tiles as NIfTI.")
         self.run_bar.save.clicked.disconnect()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pprint
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.analyses.compare.plan import names_of
+from napari_segxai.analyses.flow.again import ablation_of
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Box, Component, Point
 from napari_segxai.gui.script.files import ScriptFiles, at_index
-from napari_segxai.methods.registry import find_method, options_as_dict
+from napari_segxai.methods.registry import options_as_dict
 from napari_segxai.models.card import read_card
 from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.architecture import check_trust
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from napari_segxai.analyses.compare.plan import ComparisonPlan
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.analyses.explain.result import Explanation
+    from napari_segxai.analyses.flow.plan import FlowPlan
     from napari_segxai.analyses.flow.result import Flow
     from napari_segxai.analyses.sweep.plan import SweepPlan
     from napari_segxai.models.segmentation import SegmentationModel
@@ -41,10 +44,6 @@ def python_of(explanation: Explanation, plan: ExplanationPlan, files: ScriptFile
         Where the script reads the arrays that it cannot contain; see `ScriptFiles`.
     """
     question = _Question(plan, files)
-    defaults = {p.name: p.default for p in find_method(plan.method.name).parameters}
-    changed = {
-        name: value for name, value in options_as_dict(plan.options).items() if value != defaults.get(name)
-    }
     call = [
         "model",
         "image",
@@ -52,7 +51,7 @@ def python_of(explanation: Explanation, plan: ExplanationPlan, files: ScriptFile
         f"method={plan.method.name!r}",
         *question.place(),
         *([f"precision={plan.precision!r}"] if plan.precision != "auto" else []),
-        *_keywords(changed),
+        *_keywords(_changed(plan)),
     ]
     lines = [f"explanation = sx.explain({', '.join(call)})"]
     if asked := [row["check"] for row in explanation.record.trust]:
@@ -65,91 +64,63 @@ def python_of(explanation: Explanation, plan: ExplanationPlan, files: ScriptFile
     return question.script(*lines, 'explanation.save("explanation")')
 
 
-def python_of_flow(
-    flow: Flow,
-    files: ScriptFiles,
-    *,
-    layers: Sequence[str] | str | None = None,
-    truth: np.ndarray | None = None,
-) -> str:
-    """Return Python code that makes an information flow again.
-
-    Parameters
-    ----------
-    layers
-        The network layers that were asked for, as `information_flow` takes them.
-    truth
-        The true labels on the grid of the image, if they were given.
-    """
-    plan = flow.plan.first
+def python_of_flow(flow: Flow, files: ScriptFiles) -> str:
+    """Return Python code that makes an information flow again, and its causal check, as far as it was made."""
+    whole, ablation = flow.plan, ablation_of(flow)
+    plan = whole.first
     question = _Question(plan, files, with_target=False)
-    call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}"]
-    if layers is not None:
-        call.append(f"layers={layers!r}")
+    call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}", *_layers(whole)]
     call += [f"{name}={code}" for name, code in question.target.items() if name != "label"]
-    call += question.truth(truth)
-    call += question.place()
-    tiles = flow.tiles.values()
-    kinds = [
-        k
-        for k, name in (("mean", "lost"), ("zero", "lost_zero"))
-        if any(getattr(t, name) is not None for t in tiles)
-    ]
-    if kinds:
-        call.append("causal=True")
-    if "zero" in kinds:
-        call.append(f"ablation={'both' if len(kinds) > 1 else 'zero'!r}")
-    defaults = {p.name: p.default for p in plan.method.parameters}
-    own = {name: value for name, value in options_as_dict(plan.options).items() if name != "layer"}
-    call += _keywords({name: value for name, value in own.items() if value != defaults.get(name)})
+    call += [*question.truth(whole.truth), *question.place()]
+    call += [] if ablation is None else ["causal=True"]
+    call += [] if ablation in (None, "mean") else [f"ablation={ablation!r}"]
+    call += _keywords({name: value for name, value in _changed(plan).items() if name != "layer"})
     return question.script(f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")')
 
 
-def python_of_comparison(
-    plan: ComparisonPlan,
-    files: ScriptFiles,
-    *,
-    methods: Sequence[tuple[str, Mapping[str, Any]]],
-    noise_model: str | None = None,
-) -> str:
-    """Return Python code that makes a comparison again.
-
-    Parameters
-    ----------
-    methods
-        Names, and parameters that are not the default.
-    noise_model
-        The file of the noise model, or None.
-    """
+def python_of_comparison(plan: ComparisonPlan, files: ScriptFiles) -> str:
+    """Return Python code that makes a comparison again, with the names of its maps."""
     question = _Question(plan.shared, files)
-    call = [
-        "model",
-        "image",
-        "target",
-        repr([(name, dict(values)) if values else name for name, values in methods]),
-    ]
+    specs = [(one.method.name, _changed(one)) for one in plan.explanations.values()]
+    methods: Any = [(name, values) if values else name for name, values in specs]
+    if names_of(specs, plan.maps) != list(plan.explanations):
+        methods = dict(zip(plan.explanations, methods, strict=True))
+    call = ["model", "image", "target", repr(methods)]
     given = []
     for name, map in plan.maps.items():
         values = map if isinstance(map, np.ndarray) else map.map
         given.append(f"{name!r}: {question.array(values, f'the map {name}', 'map')}")
     if given:
         call.append(f"maps={{{', '.join(given)}}}")
-    call += question.truth(plan.truth)
-    call += _noise_model(noise_model)
-    call += [f"metrics={[metric.name for metric in plan.metrics]!r}", f"controls={plan.controls}"]
+    call += [*question.measured(plan), f"controls={plan.controls}"]
     call += [*question.place(), *_keywords(plan.options)]
     return question.script(f"comparison = sx.compare({', '.join(call)})", 'comparison.save("comparison")')
 
 
-def python_of_sweep(plan: SweepPlan, files: ScriptFiles, *, noise_model: str | None = None) -> str:
-    """Return Python code that makes a sweep again; see `python_of_comparison`."""
+def python_of_sweep(plan: SweepPlan, files: ScriptFiles) -> str:
+    """Return Python code that makes a sweep again."""
     comparison = plan.comparison
     question = _Question(comparison.shared, files)
     method = (plan.method, dict(plan.fixed)) if plan.fixed else plan.method
-    call = ["model", "image", "target", repr(method), repr(dict(plan.grid)), *_noise_model(noise_model)]
-    call.append(f"metrics={[metric.name for metric in comparison.metrics]!r}")
+    call = ["model", "image", "target", repr(method), repr(dict(plan.grid)), *question.measured(comparison)]
     call += [*question.place(), *_keywords(comparison.options)]
     return question.script(f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")')
+
+
+def _changed(plan: ExplanationPlan) -> dict[str, Any]:
+    """Return the parameters of a method that are not the default."""
+    defaults = {p.name: p.default for p in plan.method.parameters}
+    values = options_as_dict(plan.options)
+    return {name: value for name, value in values.items() if value != defaults.get(name)}
+
+
+def _layers(plan: FlowPlan) -> list[str]:
+    """Return the argument that names the network layers, as shortly as `information_flow` takes them."""
+    model, names = plan.first.model, [layer.name for layer in plan.layers]
+    if names == [layer.name for layer in model.outline]:
+        return []
+    every = names == [layer.name for layer in model.example_layers]
+    return [f"layers={('all' if every else names)!r}"]
 
 
 class _Question:
@@ -184,6 +155,15 @@ class _Question:
     def truth(self, truth: np.ndarray | None) -> list[str]:
         """Return the argument that gives the truth, if there is one."""
         return [] if truth is None else [f"truth={self.array(truth, 'the truth', 'truth')}"]
+
+    def measured(self, plan: ComparisonPlan) -> list[str]:
+        """Return the arguments that say what is measured, and against what."""
+        noise_model = [] if plan.noise_file is None else [f"noise_model={plan.noise_file!r}"]
+        return [
+            *self.truth(plan.truth),
+            *noise_model,
+            f"metrics={[metric.name for metric in plan.metrics]!r}",
+        ]
 
     def script(self, *lines: str) -> str:
         """Return the whole script."""
@@ -250,10 +230,6 @@ def _loading(source: str, model: SegmentationModel, stored: Any) -> list[str]:
 def _card_lines(model: SegmentationModel) -> list[str]:
     fields = model.card.model_dump(exclude_defaults=True)
     return f"card = {pprint.pformat(fields, sort_dicts=False, width=100)}".splitlines()
-
-
-def _noise_model(path: str | None) -> list[str]:
-    return [] if path is None else [f"noise_model={path!r}"]
 
 
 def _keywords(values: Mapping[str, Any]) -> list[str]:

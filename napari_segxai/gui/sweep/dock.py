@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,9 @@ from weakref import ref
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QFileDialog
 
+from napari_segxai.analyses.compare.again import told_model
+from napari_segxai.analyses.sweep.again import plan_again
+from napari_segxai.analyses.sweep.load import load_sweep
 from napari_segxai.analyses.sweep.plan import SweepPlan
 from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.analyses.sweep.run import planned_sweep_steps
@@ -19,21 +22,25 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.compare.export import folder_steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.flow.curves import theme_colors
+from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.sweep.form import SweepForm
 from napari_segxai.gui.sweep.results import SweepResults, words_of
 from napari_segxai.gui.viewer import runs
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.legend import legend
+from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
 from napari_segxai.gui.widgets.run_bar import duration
 from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.methods.registry import options_as_dict
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
     from napari_segxai.analyses.explain.plan import ExplanationPlan
+    from napari_segxai.core.image import Image
     from napari_segxai.gui.script.files import ScriptFiles
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.methods.registry import Method
@@ -54,6 +61,7 @@ class SweepDock(Dock):
     """
 
     fields: SweepForm
+    kind = "sweep"
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
@@ -106,9 +114,6 @@ class SweepDock(Dock):
     def _steps(self, request: Request) -> Steps[Sweep]:
         return planned_sweep_steps(request.plan)
 
-    def _form_values(self) -> dict[str, Any]:
-        return {"noise_model": self.fields.metrics.noise_model}
-
     def _on_done(self, request: Request, outcome: Outcome) -> None:
         found: Sweep | None = outcome.result
         kept = found is not None and bool(found.comparison.maps)
@@ -152,8 +157,9 @@ class SweepDock(Dock):
     # -- after a run --------------------------------------------------------------------------------------
 
     def _script(self) -> Callable[[ScriptFiles], str]:
-        return partial(script.python_of_sweep, self.request.plan, **self.request.form)
+        return partial(script.python_of_sweep, self.request.plan)
 
+    @of_what_is_meant
     def save(self, folder: str | Path | None = None) -> None:
         """Write the table and the heat maps; the user is asked for the folder if none is given."""
         if self.sweep is None:
@@ -166,6 +172,30 @@ class SweepDock(Dock):
             return
         make = partial(folder_steps, self.sweep, Path(folder), overwrite=overwrite)
         self.tasks.in_background(make, self.run_bar.show_written)
+
+    # -- what was opened --------------------------------------------------------------------------------
+
+    def _load(self, folder: str) -> tuple[Sweep, Image, Mapping[str, Any]]:
+        found = load_sweep(folder)
+        return found, found.comparison.image, told_model(found.comparison)
+
+    def _plan_again(self, found: Sweep, model: SegmentationModel) -> SweepPlan:
+        return plan_again(found, model)
+
+    def _hold(self, request: Request, found: Sweep) -> None:
+        plan, fields = request.plan, self.fields
+        fields.label_box.setCurrentText(plan.comparison.shared.model.labels[found.comparison.label])
+        fields.method_box.choose(found.method)
+        fields.grid_box.set_grid({name: ", ".join(map(_text, values)) for name, values in found.grid.items()})
+        options = options_as_dict(next(iter(plan.comparison.explanations.values())).options)
+        fields.form.set_values({name: options[name] for name in found.fixed})
+        names = list(found.comparison.maps)
+        shown = layers_opened(self.viewer, self.kind, request.form["folder"])
+        self._hide_maps()
+        self._shown = {names.index(name): layer for name, layer in shown.items() if name in names}
+        self.request = request
+        self.results.set_sweep(found)
+        self.sides.fold()
 
     # -- keeping the form true ----------------------------------------------------------------------------
 
@@ -207,6 +237,11 @@ class SweepDock(Dock):
         super()._on_theme()
         theme = get_theme(self.viewer.theme)
         self.fields.metrics.tree.set_colors(*theme_colors(theme.text, theme.current))
+
+
+def _text(value: Any) -> str:
+    """Return a value as one would type it."""
+    return "auto" if value is None else str(value)
 
 
 def _found_until(found: Sweep) -> str:

@@ -38,7 +38,6 @@ class SweepForm(DockForm):
 
         self.run_bar.run.setToolTip("Explain and measure with every combination of the values.")
         self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this sweep again.")
-        self.run_bar.again.hide()
         self.run_bar.save.setToolTip("Write the table and the heat maps.")
         rows = {
             "Image": self.image_box,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import napari
 import numpy as np
@@ -22,11 +23,18 @@ from napari_segxai.core.image import Image
 from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.gui.viewer.layers import dress
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
+from napari_segxai.io.held import RECORD
 from napari_segxai.io.layer_data import layer_metadata, layer_transform, layers_from_image
 from napari_segxai.io.placing import on_axes_of_layer
 from napari_segxai.io.results import open_folder
 
 LayerData = tuple[Any, dict[str, Any], str]
+
+FOLDERS = "segxai_opened"
+"""In the metadata of a layer of an opened result: the folders of all that it is part of, by their kinds."""
+
+MAP = "segxai_map"
+"""In the metadata of a layer of an opened comparison or sweep: the name of its map there."""
 
 
 def layers_of_saved(path: str | Path) -> list[LayerData]:
@@ -39,7 +47,10 @@ def layers_of_saved(path: str | Path) -> list[LayerData]:
     folder = str(Path(path).parent if Path(path).is_file() else path)
     layers = list(LAYERS[kind](folder))
     for _, kwargs, _ in layers:
-        kwargs["metadata"].setdefault("segxai_folder", folder)
+        meta = kwargs["metadata"]
+        meta.setdefault("segxai_folder", folder)
+        if "segxai_role" in meta or MAP in meta:  # not the image
+            meta[FOLDERS] = {kind: folder, **meta.get(FOLDERS, {})}
     if (viewer := napari.current_viewer()) is not None:
         viewer.layers.events.inserted.connect(_dress)  # connecting it again changes nothing
     return layers
@@ -61,9 +72,16 @@ def _of_explanation(folder: str) -> Iterator[LayerData]:
 def _of_flow(folder: str) -> Iterator[LayerData]:
     """Yield the image, the prediction, and the maps of the tiles that were saved; of none, those where labels emerge."""
     flow = load_flow(folder)
-    told, known = open_folder(folder).record.get("tiles"), list(flow.tiles)
-    keys = [tuple(one[:2]) for one in told if isinstance(one, list)] if isinstance(told, list) else []
-    keys = [key for key in keys if key in known]  # a record may name what is not there
+    record, known = open_folder(folder).record, list(flow.tiles)
+    told = record.get("tiles")
+    saved = {
+        tuple(one[:2]): one[2]
+        for one in (told if isinstance(told, list) else ())
+        if isinstance(one, list)
+        and list(map(type, one)) == [str] * 3
+        and f"{one[2]}/{RECORD}" in record["files"]
+    }
+    keys = [key for key in saved if key in known]  # a record may name what is not there
     keys = keys or [(label, (flow.emergence(label) or flow.layers[-1]).name) for label in flow.labels]
     yield from image_layers(flow.image)
     for position, (label, layer) in enumerate(keys):
@@ -73,6 +91,8 @@ def _of_flow(folder: str) -> Iterator[LayerData]:
         ):
             if kind == "image" and position + 1 < len(keys):  # maps lie upon each other: one is seen at first
                 kwargs["visible"] = False
+            if (label, layer) in saved:
+                kwargs["metadata"][FOLDERS] = {"explanation": str(Path(folder, saved[label, layer]))}
             yield array, kwargs, kind
 
 
@@ -108,7 +128,10 @@ def _maps(folder: str, comparison: Comparison, names: Sequence[str]) -> Iterator
             if kind == "image" and name != names[-1]:
                 kwargs["visible"] = False
             if explanation is not None:  # it has a record of its own, from which its plan is made again
-                kwargs["metadata"]["segxai_folder"] = str(Path(folder, folders[name]))
+                own = kwargs["metadata"]["segxai_folder"] = str(Path(folder, folders[name]))
+                kwargs["metadata"][FOLDERS] = {"explanation": own}
+            if kind == "image":
+                kwargs["metadata"][MAP] = name
             yield array, kwargs, kind
 
 
@@ -153,6 +176,27 @@ def image_layers(image: Image) -> list[LayerData]:
     except UserError:
         return []
     return layers_from_image(image)
+
+
+def image_layer_of(viewer: Any, image: Image) -> Any | None:
+    """Return the layer of a viewer that shows an image, as far as their files tell."""
+    same = (layer for layer in viewer.layers if image.path and _path_of(layer.metadata) == image.path)
+    return next((layer for layer in same if layer._type_string == "image"), None)
+
+
+def layers_opened(viewer: Any, kind: str, folder: str) -> dict[str, ref[Any]]:
+    """Return the layers of a viewer that were opened with a comparison or sweep, by the names of their maps."""
+    return {
+        layer.metadata[MAP]: ref(layer)
+        for layer in viewer.layers
+        if MAP in layer.metadata and folder_of(layer, kind) == folder
+    }
+
+
+def folder_of(layer: Any | None, kind: str) -> str | None:
+    """Return the folder of the result of a kind that a layer was opened with, if it was."""
+    folders = layer.metadata.get(FOLDERS) if layer is not None else None
+    return folders.get(kind) if isinstance(folders, dict) else None
 
 
 def _path_of(metadata: dict[str, Any]) -> str | None:

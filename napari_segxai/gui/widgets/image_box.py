@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QComboBox, QWidget
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.lifetime import connect_until_gone
+from napari_segxai.gui.viewer.opened import MAP
 from napari_segxai.gui.widgets.image_details import ImageDetails
 from napari_segxai.io import saving
 
@@ -158,6 +159,8 @@ _saved: WeakKeyDictionary[ImageLayer, bool] = WeakKeyDictionary()
 
 def _was_saved(layer: ImageLayer) -> bool:
     """Tell whether a layer was opened from a file that a record beside it lists among its results."""
+    if MAP in layer.metadata:
+        return True
     if layer not in _saved:
         path = Path(str(getattr(layer.source, "path", None) or ""))
         try:

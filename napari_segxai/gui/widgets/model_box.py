@@ -93,6 +93,11 @@ class ModelBox(QWidget):
         """Why the chosen model could not be loaded; "" if no reason is known."""
         return self._entry.problem if self._entry is not None else ""
 
+    @property
+    def refused(self) -> str:
+        """Why what was to be opened is not in the list; "" if it is."""
+        return self._refused
+
     def refresh_registered(self) -> None:
         """Add models that were registered in the console since."""
         self.store.refresh_registered()
@@ -129,14 +134,16 @@ class ModelBox(QWidget):
         entry = self.store.read(path)
         if trust:
             entry.trust, entry.failed = True, ()
-        self._choose(entry)
+        self.choose(entry)
 
-    def _choose(self, entry: Entry) -> None:
+    def choose(self, entry: Entry) -> None:
+        """Choose an entry here, which is added to the list of all docks, and load it."""
         self.store.add(entry)
         self.combo.setCurrentIndex(self.entries.index(entry))
         self._by_user, self._refused = True, ""
         self._tell()
         self.changed.emit()  # also where it was chosen before: it may have been loaded in vain
+        self.ensure_loaded()
 
     # -- keeping the list true ----------------------------------------------------------------------------
 
@@ -263,7 +270,7 @@ class ModelBox(QWidget):
             self._refused = str(error)
             self._tell()
             return
-        self._choose(entry)
+        self.choose(entry)
 
     def _is_trusted(self, entry: Entry) -> bool:
         """Ask before code that comes with a model is run; once in a session."""

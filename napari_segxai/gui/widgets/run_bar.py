@@ -58,7 +58,7 @@ class RunBar(QWidget):
         self.copy.setToolTip("Put a script on the clipboard that makes this result again.")
         self.copy.clicked.connect(self.copy_clicked)
         self.again = QPushButton("Run again")
-        self.again.setToolTip("Run with the settings of the selected result, or of the last run.")
+        self.again.setToolTip("Run once more what the selected result, or the last one, was asked.")
         self.again.clicked.connect(self.again_clicked)
         self.save = QPushButton("Save…")
         self.save.setToolTip("Write the maps and masks as NIfTI, with record.json.")
@@ -144,10 +144,10 @@ class RunBar(QWidget):
                 button.setEnabled(True)
         self.again.setEnabled(self.copy.isEnabled())
 
-    def offer_result(self) -> None:
-        """There is a result to copy, save or run again, though this dock has not made it."""
-        for button in self._buttons:
-            button.setEnabled(True)
+    def offer_result(self, on: bool) -> None:
+        """Say whether there is a result to copy, save or run again, be it one that was opened from a folder."""
+        for button in () if self.is_running else (self.copy, self.again, self.save):
+            button.setEnabled(on)
 
     def set_forgotten(self, text: str) -> None:
         """There is no result any more that could be saved or copied."""
