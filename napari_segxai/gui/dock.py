@@ -85,13 +85,13 @@ class Dock(QWidget):
     request
         What was asked when the shown result was made; None if no result is shown.
     kind
-        What the dock makes, as the record of a folder calls it.
+        What the dock makes, as the record of a folder calls it; "" where that is not opened.
     opened
         The result of this kind that was opened from a folder and is selected in the viewer.
     """
 
     fields: Any
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()

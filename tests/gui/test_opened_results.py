@@ -221,6 +221,15 @@ def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_
     script = dock.copy_as_python(tmp_path)
     assert "layers='all'" in script
     assert "causal=True" in script
+    # the whole can be saved from the dock, with the tiles that are marked
+    dock.results.grid.select(("triangle", flow.layers[0].name))
+    dock.export.folder(tmp_path / "whole")
+    wait(lambda: (tmp_path / "whole" / "record.json").exists() and settled(dock))
+    np.testing.assert_equal(sx.load_flow(tmp_path / "whole").rows, dock.flow.rows)
+    assert json.loads((tmp_path / "whole" / "record.json").read_text())["tiles"][0][:2] == [
+        "triangle",
+        flow.layers[0].name,
+    ]
     before = len(viewer.layers)
     dock.results.wanted.emit("triangle", flow.layers[0].name)
     wait(lambda: len(viewer.layers) > before and dock._all_shown())

@@ -43,6 +43,14 @@ def tile_steps(
     return written
 
 
+def folder_steps(
+    flow: Flow, keys: Sequence[tuple[str, str]], folder: Path, *, overwrite: bool
+) -> Steps[list[Path]]:
+    """Write everything to a folder."""
+    yield Step(0, 1, "writing")
+    return flow.save(folder, tiles=keys, overwrite=overwrite)
+
+
 class ExportMenu(QMenu):
     """The menu of what can be written of a flow.
 
@@ -73,6 +81,9 @@ class ExportMenu(QMenu):
         self.addAction("Table as CSV…", lambda: self.table())
         tiles = self.addAction("Marked tiles as NIfTI…", lambda: self.tiles())
         tiles.setToolTip("Ctrl-click marks several tiles.")
+        self.addSeparator()
+        whole = self.addAction("Everything in a folder…", lambda: self.folder())
+        whole.setToolTip("What napari and load_flow open again, with the marked tiles.")
         self.setToolTipsVisible(True)
 
     @of_what_is_meant
@@ -114,6 +125,21 @@ class ExportMenu(QMenu):
         if overwrite is None:
             return
         make = partial(tile_steps, flow, keys, Path(folder), overwrite=overwrite)
+        self.in_background(make, self._on_written)
+
+    @of_what_is_meant
+    def folder(self, folder: str | Path | None = None) -> None:
+        """Write the flow with its marked tiles, to be opened again; the user is asked for the folder if none is given."""
+        if self.results.flow is None:
+            return
+        folder = folder or QFileDialog.getExistingDirectory(self, "Save the information flow in a folder")
+        if not folder:
+            return
+        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
+        if overwrite is None:
+            return
+        keys = tuple(self.results.grid.selected)
+        make = partial(folder_steps, self.results.flow, keys, Path(folder), overwrite=overwrite)
         self.in_background(make, self._on_written)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:
