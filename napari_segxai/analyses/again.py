@@ -51,7 +51,7 @@ def model_again(
     name = model.name
     if model.sha256 != told["sha256"]:
         said = f"of {told['name']}, and {name} has other weights"
-    elif list(model.labels) != list(told["labels"]):
+    elif list(model.labels) != list(told.get("labels", ())):
         said = f"of {told['name']}, and {name} has other labels"
     elif model.card.named_thresholds != told.get("thresholds"):
         said = f"of labels drawn with thresholds other than those of {name}"

@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Region, Target
 from napari_segxai.gui.models.labels_present import PresentLabels
-from napari_segxai.gui.opened_result import OpenedResult, Stamp, of_what_is_meant
+from napari_segxai.gui.opened_result import OpenedResult, Stamp, of_what_is_meant, planned
 from napari_segxai.gui.script.copying import copy_script
 from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.displayed import DisplayedImage
@@ -364,7 +364,7 @@ class Dock(QWidget):
 
     def _take(self, result: Any, model: SegmentationModel, stamp: Stamp) -> None:
         """Hold a result that was opened; raises UserError if its plan does not hold any more."""
-        plan = self._plan_again(result, model)
+        plan = planned(partial(self._plan_again, result, model), stamp[0])
         image = self._explanation_plan(plan).image
         layer = image_layer_of(self.viewer, image)
         if layer is not None and layer in self.image_box.sources:

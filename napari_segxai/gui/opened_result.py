@@ -98,6 +98,8 @@ class OpenedResult(QObject):
             yield Step(0, 1, f"opening {folder}")
             stamp = _stamp(folder)
             result, image, told = self._load(folder)
+            if not all(isinstance(told.get(name), str) for name in ("name", "sha256")):
+                raise UserError(f"{folder}: its record does not tell its model; make the result anew.")
             _ = image.array  # raises if the values are not there any more
             return result, told, stamp
 
@@ -152,6 +154,16 @@ class OpenedResult(QObject):
             self._is_holding = False
 
 
+def planned(make: Callable[[], Any], folder: str) -> Any:
+    """Return the plan of a result from a folder; raises UserError where its record tells what cannot be asked."""
+    try:
+        return make()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder}: its record tells something that cannot be asked ({error}); make the result anew."
+        ) from error
+
+
 def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     """Choose the model of a record in a list; what is not in it is opened from its path, after the user has trusted its code.
 
@@ -160,7 +172,7 @@ def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     UserError
         If there is no such model, or its code was not trusted.
     """
-    name, path = told["name"], told["path"]
+    name, path = told["name"], told.get("path")
     found = [entry for entry in box.entries if entry.model and entry.model.sha256 == told["sha256"]]
     found += [entry for entry in box.entries if entry.path is not None and str(entry.path) == path]
     if not found and isinstance(path, str) and not is_remote(path) and Path(path).exists():
