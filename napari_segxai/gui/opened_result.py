@@ -99,7 +99,7 @@ class OpenedResult(QObject):
             stamp = _stamp(folder)
             result, image, told = self._load(folder)
             if not all(isinstance(told.get(name), str) for name in ("name", "sha256")):
-                raise UserError(f"{folder}: its record does not tell its model; make the result anew.")
+                raise UserError(f"{folder}: its record does not tell its model; make the result again.")
             _ = image.array  # raises if the values are not there any more
             return result, told, stamp
 
@@ -160,7 +160,7 @@ def planned(make: Callable[[], Any], folder: str) -> Any:
         return make()
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{folder}: its record tells something that cannot be asked ({error}); make the result anew."
+            f"{folder}: its record tells something that cannot be asked ({error}); make the result again."
         ) from error
 
 
