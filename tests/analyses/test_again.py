@@ -214,6 +214,6 @@ def test_methods_may_be_given_by_the_names_of_their_maps():
     asked = {"metrics": ["ips"], "controls": 0}
     found = sx.compare(planted_model(), planted_image(), "object", named, **asked)
     assert list(found.maps) == ["few", "many"]
-    for wrong, words in (({"": "rise"}, "no name for a map"), ({"own": "rise"}, "give them two names")):
+    for wrong, words in (({"": "rise"}, "not a name for a map"), ({"own": "rise"}, "give them two names")):
         with pytest.raises(sx.UserError, match=words):
             sx.compare(planted_model(), planted_image(), "object", wrong, maps={"own": cause()}, **asked)
