@@ -98,8 +98,6 @@ class OpenedResult(QObject):
             yield Step(0, 1, f"opening {folder}")
             stamp = _stamp(folder)
             result, image, told = self._load(folder)
-            if not all(isinstance(told.get(name), str) for name in ("name", "sha256")):
-                raise UserError(f"{folder}: its record does not tell its model; make the result again.")
             _ = image.array  # raises if the values are not there any more
             return result, told, stamp
 
@@ -172,10 +170,10 @@ def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     UserError
         If there is no such model, or its code was not trusted.
     """
-    name, path = told["name"], told.get("path")
+    name, path = told["name"], told["path"]
     found = [entry for entry in box.entries if entry.model and entry.model.sha256 == told["sha256"]]
     found += [entry for entry in box.entries if entry.path is not None and str(entry.path) == path]
-    if not found and isinstance(path, str) and not is_remote(path) and Path(path).exists():
+    if not found and path is not None and not is_remote(path) and Path(path).exists():
         box.open_asking(Path(path))
         if box.refused:
             raise UserError(box.refused)

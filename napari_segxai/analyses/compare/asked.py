@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,37 +40,6 @@ class Asked:
     slice: int | None
     axis: int | None
 
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Asked:
-        """Return what a record tells.
-
-        Raises
-        ------
-        KeyError, TypeError, AttributeError
-            If that is not what `as_dict` returns.
-        """
-        methods = {
-            name: {"method": str(each["method"]), "parameters": dict(each["parameters"].items())}
-            for name, each in told["methods"].items()
-        }
-        whole = {name: _whole(name, told[name]) for name in ("controls", "seed", "slice", "axis")}
-        if None in (whole["controls"], whole["seed"]):
-            raise TypeError("controls and seed have to be numbers")
-        noise_model = told["noise_model"]
-        return cls(
-            methods=methods,
-            options=dict(told["options"].items()),
-            noise_model=None if noise_model is None else str(noise_model),
-            device=str(told["device"]),
-            **whole,  # ty: ignore[invalid-argument-type]
-        )
-
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain dicts and numbers, for the record."""
         return asdict(self)
-
-
-def _whole(name: str, value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"{name} is {value!r}, no whole number")
-    return value

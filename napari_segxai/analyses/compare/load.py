@@ -117,7 +117,7 @@ def _read(saved: Saved) -> Comparison:
         warnings=list(told["warnings"]),
         partial=told["partial"],
         model=told["model"],
-        asked=None if told.get("asked") is None else Asked.from_dict(told["asked"]),
+        asked=None if told.get("asked") is None else Asked(**told["asked"]),
         created=told["created"],
         versions=dict(told["versions"]),
         _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,

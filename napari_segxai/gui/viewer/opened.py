@@ -72,17 +72,13 @@ def _of_explanation(folder: str) -> Iterator[LayerData]:
 def _of_flow(folder: str) -> Iterator[LayerData]:
     """Yield the image, the prediction, and the maps of the tiles that were saved; of none, those where labels emerge."""
     flow = load_flow(folder)
-    record, known = open_folder(folder).record, list(flow.tiles)
-    told = record.get("tiles")
+    record = open_folder(folder).record
     saved = {
-        tuple(one[:2]): one[2]
-        for one in (told if isinstance(told, list) else ())
-        if isinstance(one, list)
-        and list(map(type, one)) == [str] * 3
-        and f"{one[2]}/{RECORD}" in record["files"]
+        (label, layer): own
+        for label, layer, own in record.get("tiles", ())
+        if f"{own}/{RECORD}" in record["files"]  # nothing outside the folder
     }
-    keys = [key for key in saved if key in known]  # a record may name what is not there
-    keys = keys or [(label, (flow.emergence(label) or flow.layers[-1]).name) for label in flow.labels]
+    keys = list(saved) or [(label, (flow.emergence(label) or flow.layers[-1]).name) for label in flow.labels]
     yield from image_layers(flow.image)
     for position, (label, layer) in enumerate(keys):
         about = f"{shortened(label, LONGEST)} at {shortened(layer, LONGEST)}"
