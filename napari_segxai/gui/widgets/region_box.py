@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from weakref import ref
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet, ref
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Component, Point, Region
 from napari_segxai.gui.viewer.drawn_regions import point_on, region_mask
+from napari_segxai.gui.viewer.lifetime import connect_until_gone
 from napari_segxai.gui.viewer.picking import Picker
 
 if TYPE_CHECKING:
@@ -29,13 +30,17 @@ Choice = Region | type[Component | Point] | ref["Layer"]
 """What stands behind an entry: a region, what lies at the picked place, or a layer in which it is drawn."""
 
 
+PAUSE = 200
+"""Milliseconds without drawing after which what was drawn is looked at."""
+
+
 class RegionBox(QWidget):
     """A list of regions, and a button after which a shift-click picks one.
 
     Attributes
     ----------
     changed
-        Emitted when another region is chosen.
+        Emitted when another region is chosen, or something was drawn in the chosen layer.
     """
 
     changed = Signal()
@@ -64,7 +69,12 @@ class RegionBox(QWidget):
         self._choices: list[Choice] = []
         self.picker = Picker(viewer, self._layer, self._picked, lambda: self.pick.setChecked(False))
         self.pick.toggled.connect(self._on_pick)
-        self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self._followed: WeakSet[Layer] = WeakSet()
+        self._pause = QTimer(self)  # a stroke is drawn in many steps
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(PAUSE)
+        self._pause.timeout.connect(self.changed)
+        self.combo.currentIndexChanged.connect(lambda _: self._on_chosen())
         self.set_source(None)
 
     def set_source(self, source: Image | None) -> None:
@@ -88,7 +98,21 @@ class RegionBox(QWidget):
         self.combo.setCurrentIndex(self._choices.index(before) if before in self._choices else 0)
         self.combo.blockSignals(False)
         if self._chosen() != before:
-            self.changed.emit()
+            self._on_chosen()
+
+    def _on_chosen(self) -> None:
+        choice = self._chosen()
+        layer = choice() if isinstance(choice, ref) else None
+        if layer is not None and layer not in self._followed:
+            self._followed.add(layer)
+            drawn = [getattr(layer.events, name) for name in ("data", "paint") if hasattr(layer.events, name)]
+            connect_until_gone(self, [(emitter, self._on_drawn) for emitter in drawn])
+        self.changed.emit()
+
+    def _on_drawn(self, event: Any) -> None:
+        choice = self._chosen()
+        if isinstance(choice, ref) and choice() is event.source:
+            self._pause.start()
 
     def chosen(self, image: image_room.Image) -> Region:
         """Return the region on the grid of `image`.

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 
 import napari_segxai as sx
 from napari_segxai.core.target import Component
-from napari_segxai.gui.widgets.region_box import RegionBox
+from napari_segxai.gui.widgets.region_box import PAUSE, RegionBox
 
 
 @pytest.fixture
@@ -56,3 +56,23 @@ def test_what_was_picked_goes_with_its_image(drawn):
     assert box.chosen(image) is None
     assert box.combo.currentText() == "predicted pixels"
     assert changes
+
+
+@pytest.mark.parametrize("kind", ["labels", "shapes"])
+def test_what_is_drawn_in_the_chosen_layer_is_told(drawn, qtbot, kind):
+    """With a layer that was empty Run is blocked; the first stroke wakes it. What is drawn elsewhere does not."""
+    box, viewer, source, _ = drawn
+    image = sx.image_of_layer(source)
+    empty = viewer.add_labels(np.zeros((12, 12), int)) if kind == "labels" else viewer.add_shapes(name="mine")
+    box.set_source(source)
+    box.combo.setCurrentIndex(box.combo.count() - 1)
+    with pytest.raises(sx.UserError, match="is empty; draw something"):
+        box.chosen(image)
+    with qtbot.waitSignal(box.changed):
+        if kind == "labels":
+            empty.paint((4, 4), 1)
+        else:
+            empty.add_rectangles([[2, 2], [6, 6]])
+    assert box.chosen(image).any()
+    with qtbot.assertNotEmitted(box.changed, wait=2 * PAUSE):
+        viewer.layers["whole image"].paint((4, 4), 1)
