@@ -50,7 +50,7 @@ def checked(*but: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except TypeError:
                 return function(*args, **kwargs)  # which says what is missing
             known = {name: value for name, value in given.items() if name not in but}
-            check_types(function.__name__, known, _hints(function))
+            check_types(getattr(function, "__name__", ""), known, _hints(function))
             return function(*args, **kwargs)
 
         return call

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from napari_segxai.core.errors import UserError
@@ -144,8 +144,9 @@ class PairsForm(TypedDict):  # noqa: D101
     pairs: list[Annotated[list[Count], Field(min_length=2, max_length=2)]]
 
 
-class NoneForm(TypedDict):  # noqa: D101
-    __pydantic_config__ = EXACT  # type: ignore[misc]
+@with_config(EXACT)
+class NoneForm(TypedDict):
+    """No keys at all: what a mapping with whole numbers as keys becomes without any."""
 
 
 class LayerForm(TypedDict, total=False):  # noqa: D101
@@ -374,9 +375,8 @@ class RowForm(TypedDict):
 # -- an information flow ------------------------------------------------------------------------------------
 
 
+@with_config(EXACT)
 class NetworkLayerForm(TypedDict):  # noqa: D101
-    __pydantic_config__ = EXACT  # type: ignore[misc]
-
     name: str
     type: str
     stage: Literal["encoder", "bottleneck", "decoder", "head", "skip", "side", "unused"]
@@ -388,9 +388,8 @@ class NetworkLayerForm(TypedDict):  # noqa: D101
     elsewhere: str
 
 
+@with_config(EXACT)
 class PlacementForm(TypedDict):  # noqa: D101
-    __pydantic_config__ = EXACT  # type: ignore[misc]
-
     image_shape: Grid
     turn: Annotated[list[list[Any]], Field(min_length=2, max_length=2)]
     slice: Count | None
