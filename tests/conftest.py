@@ -86,6 +86,25 @@ def wait(qtbot) -> Callable[..., None]:
     return until
 
 
+@pytest.fixture(scope="session")
+def _asked_once():
+    """The files of all plugins are read once, not for every window, and the settings of the tests are not written."""
+    from napari.settings import NapariSettings
+    from npe2 import PluginManifest
+
+    found = tuple(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        patch.setattr(NapariSettings, "save", lambda *args, **kwargs: None)
+        yield
+
+
+@pytest.fixture
+def make_napari_viewer(_asked_once, make_napari_viewer):
+    """napari's own fixture, for which less is done again."""
+    return make_napari_viewer
+
+
 @pytest.fixture
 def viewer(make_napari_viewer):
     """A real napari window; jobs that a test left running are stopped."""

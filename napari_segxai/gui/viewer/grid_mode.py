@@ -77,13 +77,14 @@ class GridView:
             [(ref(layer), layer.visible) for layer in viewer.layers],
             ref(active) if active is not None else None,
         )
-        for layer in list(viewer.layers):
-            layer.visible = layer in keep
-        for offset, layer in enumerate(layers):
-            viewer.layers.insert(index + offset, layer)
-            self.layers.append(layer)
-        grid.stride, grid.shape, grid.spacing = stride, (-1, -1), 4
-        grid.enabled = True
+        with viewer.layers.batched_update():  # the canvas is laid out once, not for every change
+            for layer in list(viewer.layers):
+                layer.visible = layer in keep
+            for offset, layer in enumerate(layers):
+                viewer.layers.insert(index + offset, layer)
+                self.layers.append(layer)
+            grid.stride, grid.shape, grid.spacing = stride, (-1, -1), 4
+            grid.enabled = True
         if active is not None and active in viewer.layers:
             viewer.layers.selection.active = active
         viewer.reset_view()
@@ -101,15 +102,16 @@ class GridView:
             active = before.active() if before.active is not None else None
             if active is not None and active in viewer.layers:
                 viewer.layers.selection.active = active  # first: with a selected layer the list would move on
-            for layer in own:
-                if layer in viewer.layers:
-                    viewer.layers.remove(layer)
-            for weak, visible in before.visible:
-                layer = weak()
-                if layer is not None and layer in viewer.layers:
-                    layer.visible = visible
-            for name, value in before.grid.items():
-                setattr(grid, name, value)
+            with viewer.layers.batched_update():
+                for layer in own:
+                    if layer in viewer.layers:
+                        viewer.layers.remove(layer)
+                for weak, visible in before.visible:
+                    layer = weak()
+                    if layer is not None and layer in viewer.layers:
+                        layer.visible = visible
+                for name, value in before.grid.items():
+                    setattr(grid, name, value)
             viewer.scene.camera.update(dict(before.camera))
         self.ended()
 
