@@ -14,8 +14,8 @@ from helpers.strangers import EVIL, Watch, write_model
 from napari_segxai.cli.app import app
 
 
-@pytest.fixture(scope="module")
-def one_command():
+@pytest.fixture(scope="session", autouse=True)
+def _one_command():
     """The commands are made once: typer makes them again for every line, which takes half of the time."""
     made = typer.main.get_command(app)
     with pytest.MonkeyPatch.context() as patch:
@@ -29,7 +29,7 @@ def watch():
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory, one_command):
+def field(tmp_path_factory):
     """A folder with images, models, and what a stranger left there; it is the working folder."""
     root = tmp_path_factory.mktemp("fuzz")
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from napari_segxai.cli.app import app
 
-COMMANDS = 500
+COMMANDS = 250
 NUMBERS = [
     "0",
     "-1",

@@ -29,7 +29,7 @@ from helpers.strangers import (
 import napari_segxai as sx
 from napari_segxai.models.zoo.unet import UNet
 
-MODELS = 300
+MODELS = 150
 
 
 class Evil:
@@ -160,7 +160,7 @@ def write_spoiled(draw: random.Random, folder: Path, marker: Path) -> None:
         )()
 
 
-SCRIPTS = MODELS // 10
+SCRIPTS = MODELS // 5
 """TorchScript files: torch reads them in C++, where damage can end the process, so that each is loaded in a fork."""
 
 

@@ -90,26 +90,13 @@ def stops(window: QWidget, first: QWidget) -> list[QWidget]:
 
 
 @pytest.mark.parametrize("name", DOCKS)
-def test_run_stays_in_sight(crowded, viewer, name):
+def test_tab_goes_only_to_what_is_seen_and_run_stays_in_sight(crowded, viewer, name):
     panel = crowded(name)
     window = viewer.window._qt_window
     QApplication.processEvents()
     assert window.width() <= 1280
     assert window.height() <= 800
     assert in_sight(panel.run_bar.run, window)
-    panel.run_bar.set_blocked("This cannot be run, because " + "a very long reason " * 40)
-    panel.run_bar.show_status("⚠ " + "something that has to be said of the result " * 60)
-    QApplication.processEvents()
-    for button in (panel.run_bar.run, panel.run_bar.copy, panel.run_bar.save):
-        assert in_sight(button, window), button.text()
-    assert "long reason" in panel.run_bar.estimate.text()  # nothing of it is lost: it scrolls
-
-
-@pytest.mark.parametrize("name", DOCKS)
-def test_tab_goes_only_to_what_is_seen(crowded, viewer, name):
-    panel = crowded(name)
-    window = viewer.window._qt_window
-    QApplication.processEvents()
     inside = [w for w in stops(window, panel.run_bar.run) if panel.isAncestorOf(w)]
     assert len(inside) > 4
     flat = [w for w in inside if w.visibleRegion().isEmpty() and not _scrolls(w)]
@@ -121,6 +108,13 @@ def test_tab_goes_only_to_what_is_seen(crowded, viewer, name):
     assert seed in stops(window, panel.run_bar.run)
     fold.collapse(animate=False)
     assert seed not in stops(window, panel.run_bar.run)
+    QApplication.processEvents()
+    panel.run_bar.set_blocked("This cannot be run, because " + "a very long reason " * 40)
+    panel.run_bar.show_status("⚠ " + "something that has to be said of the result " * 60)
+    QApplication.processEvents()
+    for button in (panel.run_bar.run, panel.run_bar.copy, panel.run_bar.save):
+        assert in_sight(button, window), button.text()
+    assert "long reason" in panel.run_bar.estimate.text()  # nothing of it is lost: it scrolls
 
 
 def _scrolls(widget: QWidget) -> bool:
@@ -139,14 +133,30 @@ def _above(widget: QWidget) -> list[QWidget]:
     return out
 
 
-def test_labels_that_are_not_drawn_are_neither_ticked_nor_first(crowded, wait):
+def test_labels_that_are_not_drawn_are_neither_ticked_nor_first_and_the_form_folds_after_a_run(
+    crowded, wait, viewer
+):
     panel = crowded("Information flow")
     fields = panel.fields.label_list
     wait(lambda: fields.ticked() == DRAWN)
     assert [fields.item(k).text() for k in range(2)] == DRAWN
     assert "2 backward" in panel.run_bar.estimate.text()
+    wide = panel.results.width()
     panel.run_bar.run.click()
     wait(lambda: not panel.run_bar.is_running)
+    QApplication.processEvents()
+    assert panel.sides.is_folded
+    assert panel.results.width() > wide + 100
+    window = viewer.window._qt_window
+    for button in (panel.run_bar.run, panel.run_bar.copy, panel.run_bar.save, panel.run_bar.fold):
+        assert in_sight(button, window), button.text()
+    hidden = [w for w in stops(window, panel.run_bar.run) if panel.fields.isAncestorOf(w)]
+    assert panel.fields.region_box.combo not in hidden
+    panel.run_bar.fold.click()
+    QApplication.processEvents()
+    assert not panel.sides.is_folded
+    assert panel.fields.region_box.combo in stops(window, panel.run_bar.run)
+    assert abs(panel.results.width() - wide) < 20
     assert list(panel.flow.labels) == DRAWN
     fields.tick([LABELS[3]])
     fields.set_present(DRAWN)  # what the user has ticked stays
@@ -184,23 +194,3 @@ def test_a_wide_dock_leaves_half_of_the_canvas_and_fits_the_image(viewer, wait, 
     assert canvas_height(viewer) >= before / 2
     extent = viewer.layers[0].extent.world
     assert (extent[1] - extent[0])[0] * viewer.scene.camera.zoom <= canvas_height(viewer)
-
-
-def test_after_a_run_the_form_folds_and_the_results_get_the_room(crowded, wait, viewer):
-    panel = crowded("Information flow")
-    wide = panel.results.width()
-    panel.run_bar.run.click()
-    wait(lambda: not panel.run_bar.is_running)
-    QApplication.processEvents()
-    assert panel.sides.is_folded
-    assert panel.results.width() > wide + 100
-    window = viewer.window._qt_window
-    for button in (panel.run_bar.run, panel.run_bar.copy, panel.run_bar.save, panel.run_bar.fold):
-        assert in_sight(button, window), button.text()
-    hidden = [w for w in stops(window, panel.run_bar.run) if panel.fields.isAncestorOf(w)]
-    assert panel.fields.region_box.combo not in hidden
-    panel.run_bar.fold.click()
-    QApplication.processEvents()
-    assert not panel.sides.is_folded
-    assert panel.fields.region_box.combo in stops(window, panel.run_bar.run)
-    assert abs(panel.results.width() - wide) < 20

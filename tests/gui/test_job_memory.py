@@ -49,9 +49,9 @@ def panel(viewer, open_panel, wait):
     return panel
 
 
-def test_twenty_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wait, made):
+def test_many_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wait, made):
     choose(panel, "rise", masks=2)
-    for k in range(20):
+    for k in range(6):
         panel.run_bar.run.click()
         wait(lambda: not panel.run_bar.is_running and panel._all_shown())
         assert panel.explanation is made[-1](), k

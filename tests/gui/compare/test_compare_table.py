@@ -14,8 +14,12 @@ import napari_segxai as sx
 from napari_segxai.gui.compare.table import UNDEFINED, number
 
 
-def test_run_fills_the_table_with_what_a_script_gets(compare_panel, run_compare, viewer):
+def test_run_fills_the_table_whose_rows_show_their_maps_and_can_be_checked(
+    compare_panel, run_compare, viewer, qtbot, wait
+):
     panel = compare_panel
+    trust = panel.fields.checks_box
+    assert not trust.button.isEnabled()
     assert "forward" in panel.run_bar.estimate.text()
     run_compare(panel)
     found = sx.compare(
@@ -32,11 +36,13 @@ def test_run_fills_the_table_with_what_a_script_gets(compare_panel, run_compare,
     np.testing.assert_array_equal(
         viewer.layers["saliency #1 · vanilla-gradient"].data, found.maps["vanilla-gradient"]
     )
+    assert trust.button.isEnabled()
+    assert trust.button.isVisible()
+    assert trust.button.window() is panel.window()
+    assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
+    assert "not checked" in cell(panel, "vanilla-gradient", "trust", Qt.ItemDataRole.ToolTipRole)
 
-
-def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, viewer, qtbot):
-    panel = compare_panel
-    run_compare(panel)
+    # a clicked row shows its map and no other
     table = panel.results.table
     assert table.name == "vanilla-gradient"
     place = table.visualRect(table.table.index(1, 0)).center()
@@ -60,17 +66,7 @@ def test_a_clicked_row_shows_its_map_and_no_other(compare_panel, run_compare, vi
     assert not panel.results.inspector.slider.isEnabled()
     assert viewer.layers.selection.active.name == "planted"
 
-
-def test_the_map_of_a_row_is_checked(compare_panel, run_compare, viewer, wait):
-    panel = compare_panel
-    trust = panel.fields.checks_box
-    assert not trust.button.isEnabled()
-    run_compare(panel)
-    assert trust.button.isEnabled()
-    assert trust.button.isVisible()
-    assert trust.button.window() is panel.window()
-    assert cell(panel, "vanilla-gradient", "trust") == UNDEFINED
-    assert "not checked" in cell(panel, "vanilla-gradient", "trust", Qt.ItemDataRole.ToolTipRole)
+    # the map of a row is checked
     panel.results.table.select("seg-grad-cam")
     trust.menu.aboutToShow.emit()
     texts = [action.text() for action in trust.menu.actions()]

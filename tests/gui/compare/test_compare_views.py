@@ -64,6 +64,30 @@ def test_the_grid_is_on_one_scale_and_leaves_the_viewer_as_it_was(compare_panel,
 def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_compare, viewer, wait):
     panel, inspector = compare_panel, compare_panel.results.inspector
     run_compare(panel)
+
+    # it is usable at 1280 by 800
+    window = panel.window()
+    wait(lambda: panel.height() >= 300)
+    assert (window.width(), window.height()) == (1280, 800)
+    parts = (
+        panel.run_bar.run,
+        panel.run_bar.copy,
+        panel.run_bar.save,
+        inspector.steps,
+        inspector.slider,
+        inspector.ratio,
+        panel.results.grid_button,
+    )
+    for part in parts:
+        corner = part.mapTo(window, QPoint(part.width(), part.height()))
+        assert part.isVisible()
+        assert corner.y() <= 800
+        assert corner.x() <= 1280
+    assert panel.results.table.viewport().height() > 60
+    assert panel.results.curves.plot.height() > 80
+    assert inspector.slider.width() > 60
+
+    # every step is shown, at every threshold
     found, name = panel.comparison, panel.results.table.name
     assert inspector.threshold == 0.1
     mark = f"\u2009{MARK}"
@@ -106,10 +130,7 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
     assert left == [(own, visible and not own.startswith("saliency")) for own, visible in before]
     assert not viewer.canvas.grid.enabled
 
-
-def test_of_many_thresholds_the_latest_counts(compare_panel, run_compare, wait):
-    panel, inspector = compare_panel, compare_panel.results.inspector
-    run_compare(panel)
+    # of many thresholds the latest counts
     panel.network.delay = 0.05
     seen = []
     inspector.inspected.connect(lambda found: seen.append(found.threshold))
@@ -118,6 +139,14 @@ def test_of_many_thresholds_the_latest_counts(compare_panel, run_compare, wait):
     wait(lambda: not inspector.is_busy)
     assert seen[-1] == pytest.approx(0.7)
     assert len(seen) <= 3
+
+    # the theme reaches it
+    dark = panel.results.curves.plot.backgroundBrush().color()
+    accent = panel.run_bar.run.styleSheet()
+    viewer.theme = "light"
+    light = panel.results.curves.plot.backgroundBrush().color()
+    assert light.lightness() > dark.lightness() + 100
+    assert panel.run_bar.run.styleSheet() != accent
 
 
 def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
@@ -145,35 +174,3 @@ def test_curves_follow_the_metrics_and_stages(compare_panel, run_compare):
     assert [(p["share"], p["score"]) for p in points] == [(row["dilations"], row["dice"]) for row in table]
     curves.clicked.emit("misure")
     assert panel.results.table.name == "misure"
-
-
-def test_it_is_usable_at_1280_by_800_and_follows_the_theme(compare_panel, viewer, run_compare, wait):
-    panel = compare_panel
-    run_compare(panel)
-    window = panel.window()
-    wait(lambda: panel.height() >= 300)
-    assert (window.width(), window.height()) == (1280, 800)
-    inspector = panel.results.inspector
-    parts = (
-        panel.run_bar.run,
-        panel.run_bar.copy,
-        panel.run_bar.save,
-        inspector.steps,
-        inspector.slider,
-        inspector.ratio,
-        panel.results.grid_button,
-    )
-    for part in parts:
-        corner = part.mapTo(window, QPoint(part.width(), part.height()))
-        assert part.isVisible()
-        assert corner.y() <= 800
-        assert corner.x() <= 1280
-    assert panel.results.table.viewport().height() > 60
-    assert panel.results.curves.plot.height() > 80
-    assert inspector.slider.width() > 60
-    dark = panel.results.curves.plot.backgroundBrush().color()
-    accent = panel.run_bar.run.styleSheet()
-    viewer.theme = "light"
-    light = panel.results.curves.plot.backgroundBrush().color()
-    assert light.lightness() > dark.lightness() + 100
-    assert panel.run_bar.run.styleSheet() != accent

@@ -38,8 +38,8 @@ def test_two_clicks_to_the_first_explanation(viewer, open_panel, wait, run_panel
     assert viewer.dims.units is not None  # one layer without mm would switch units off for all
 
 
-def test_results_lie_above_their_source_in_order_and_nothing_is_overwritten(
-    viewer, triangle_panel, run_panel
+def test_results_lie_above_their_source_in_order_are_saved_and_not_overwritten(
+    viewer, triangle_panel, run_panel, tmp_path
 ):
     viewer.add_points([[3, 3]], name="mine")
     run_panel(triangle_panel, "misure", iterations=4)
@@ -57,6 +57,9 @@ def test_results_lie_above_their_source_in_order_and_nothing_is_overwritten(
     assert found[0] == expected[0]
     assert found[1].startswith("prediction · ")
     assert found[2:] == expected[2:]
+    triangle_panel.save(tmp_path / "out")
+    assert (tmp_path / "out" / "record.json").exists()
+    assert (tmp_path / "out" / "minimally_sufficient_region.nii.gz").exists()
     before = [(layer, layer.data.copy()) for layer in viewer.layers if hasattr(layer.data, "copy")]
     run_panel(triangle_panel, "misure", iterations=6)
     found = [layer.name for layer in viewer.layers]
@@ -81,24 +84,30 @@ def test_stages_are_one_labels_layer_with_a_table(viewer, triangle_panel, run_pa
     assert tuple(saliency.contrast_limits) == (0, pytest.approx(1))
 
 
-def test_signed_maps_get_symmetric_limits(viewer, triangle_panel, run_panel):
-    run_panel(triangle_panel, "seg-hires-grad-cam", layer="last")
-    layer = viewer.layers["saliency #1 · seg-hires-grad-cam"]
-    low, high = layer.contrast_limits
-    assert low == -high
-    assert layer.data.min() < 0
-    assert layer.colormap.name == "against-for"
-
-
-@pytest.mark.parametrize("method", ["rise", "misure", "seg-grad-cam"])
-def test_the_same_numbers_as_in_python(viewer, triangle_panel, run_panel, method):
-    params = {"rise": {"masks": 40}, "misure": {"iterations": 8}, "seg-grad-cam": {"layer": "bottleneck"}}[
-        method
-    ]
+def test_the_same_numbers_as_in_python_and_in_the_copied_script(viewer, triangle_panel, run_panel):
+    model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
     triangle_panel.fields.target_fields.seed_box.setValue(3)
-    run_panel(triangle_panel, method, **params)
-    ex = sx.explain(sx.load_model("triangle"), sx.read_image(TRIANGLE), "triangle", method, seed=3, **params)
-    np.testing.assert_array_equal(viewer.layers[f"saliency #1 · {method}"].data, ex.map)
+    asked = {
+        "rise": {"masks": 40, "keep": 0.4},
+        "misure": {"iterations": 8},
+        "seg-grad-cam": {"layer": "bottleneck"},
+        "seg-hires-grad-cam": {"layer": "last"},
+    }
+    for number, (method, params) in enumerate(asked.items(), start=1):
+        run_panel(triangle_panel, method, **params)
+        ex = sx.explain(model, image, "triangle", method, seed=3, **params)
+        np.testing.assert_array_equal(viewer.layers[f"saliency #{number} · {method}"].data, ex.map)
+        if method == "rise":
+            code = triangle_panel.copy_as_python()
+            assert QApplication.clipboard().text() == code
+            space: dict = {}
+            exec(code.replace('explanation.save("explanation")', ""), space)
+            np.testing.assert_array_equal(space["explanation"].map, triangle_panel.explanation.map)
+    signed = viewer.layers["saliency #4 · seg-hires-grad-cam"]
+    low, high = signed.contrast_limits
+    assert low == -high
+    assert signed.data.min() < 0
+    assert signed.colormap.name == "against-for"
 
 
 def test_the_same_numbers_in_3d_whatever_the_storage_order(viewer, open_panel, wait, run_panel, tmp_path):
@@ -121,16 +130,9 @@ def test_the_same_numbers_in_3d_whatever_the_storage_order(viewer, open_panel, w
     np.testing.assert_array_equal(one.get_fdata(), two.get_fdata())
 
 
-def test_the_copied_script_makes_the_same_result(viewer, triangle_panel, run_panel):
-    run_panel(triangle_panel, "rise", masks=30, keep=0.4)
-    code = triangle_panel.copy_as_python()
-    assert QApplication.clipboard().text() == code
-    space: dict = {}
-    exec(code.replace('explanation.save("explanation")', ""), space)
-    np.testing.assert_array_equal(space["explanation"].map, triangle_panel.explanation.map)
-
-
-def test_the_script_of_a_drawn_region_reads_it_from_a_file(viewer, triangle_panel, run_panel, tmp_path):
+def test_drawn_labels_and_shapes_are_regions_and_the_script_reads_them_from_a_file(
+    viewer, triangle_panel, run_panel, tmp_path
+):
     mask = np.zeros((112, 112), np.uint8)
     mask[20:90, 20:90] = 1
     viewer.add_labels(mask, name="where")
@@ -142,9 +144,6 @@ def test_the_script_of_a_drawn_region_reads_it_from_a_file(viewer, triangle_pane
     space: dict = {}
     exec(code.replace('explanation.save("explanation")', ""), space)
     np.testing.assert_array_equal(space["explanation"].map, triangle_panel.explanation.map)
-
-
-def test_shapes_are_regions(viewer, triangle_panel, run_panel):
     viewer.add_shapes(
         [np.array([[10, 10], [10, 40], [30, 40], [30, 10]])], shape_type="rectangle", name="box"
     )
@@ -163,13 +162,6 @@ def test_run_again_takes_the_settings_of_the_selected_result(viewer, triangle_pa
     wait(lambda: not triangle_panel.run_bar.is_running and triangle_panel._all_shown())
     assert triangle_panel.fields.form.values()["masks"] == 25
     np.testing.assert_array_equal(viewer.layers["saliency #3 · rise"].data, first)
-
-
-def test_save_writes_what_the_command_line_writes(viewer, triangle_panel, run_panel, tmp_path):
-    run_panel(triangle_panel, "misure", iterations=2)
-    triangle_panel.save(tmp_path / "out")
-    assert (tmp_path / "out" / "record.json").exists()
-    assert (tmp_path / "out" / "minimally_sufficient_region.nii.gz").exists()
 
 
 def test_a_2d_model_on_a_volume_takes_the_slice_that_is_shown(viewer, open_panel, wait, run_panel):

@@ -7,14 +7,19 @@ import pytest
 import torch
 from helpers.docks import choose, use_model
 from helpers.networks import Located, PatchSwitch, card, patch_of, planted_image
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
 from napari_segxai.gui.explain.dock import ExplainDock
+from napari_segxai.methods.registry import all_methods
 
 
-def test_a_disabled_run_says_why(viewer, open_panel, wait):
+def test_a_panel_needs_no_image_to_open_and_a_disabled_run_says_why(viewer, open_panel, wait):
+    alone = ExplainDock(viewer)
+    assert not alone.run_bar.run.isEnabled()
+    alone.close()
+    alone.deleteLater()
     panel = open_panel()
     assert not panel.run_bar.run.isEnabled()
     assert "Open an image" in panel.run_bar.estimate.text()
@@ -50,6 +55,14 @@ def test_a_torchscript_model_offers_only_what_works(viewer, open_panel, wait, tm
     items = panel.fields.method_box.model()
     for index, method in enumerate(panel.fields.methods):
         assert items.item(index).isEnabled() == ("network layers" not in method.needs)
+    panel.fields.method_box.showPopup()
+    gray = {
+        i.data(0, Qt.ItemDataRole.UserRole)
+        for i in panel.fields.method_box.chooser._items()
+        if i.isDisabled()
+    }
+    assert gray == {m.name for m in all_methods() if "network layers" in m.needs}
+    panel.fields.method_box.hidePopup()
     choose(panel, "seg-grad-cam")
     assert not panel.run_bar.run.isEnabled()
     assert "TorchScript" in panel.run_bar.estimate.text()
@@ -74,7 +87,7 @@ def test_the_parameter_form_shows_bounds_and_resets(triangle_panel):
     assert panel.fields.form.values()["kernel"] == 5
 
 
-def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
+def test_shift_click_picks_the_object_and_escape_leaves_picking(viewer, open_panel, wait, run_panel):
     viewer.add_image(planted_image().array, name="planted")
     panel = open_panel()
     network = Located(patch_of(2), (32, 32))
@@ -83,6 +96,12 @@ def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
     style = viewer.cursor.style
     panel.fields.region_box.pick.click()
     assert viewer.cursor.style != style
+    before = len(viewer.mouse_drag_callbacks)
+    [leave] = [function for key, function in viewer.keymap.items() if str(key) == "Escape"]
+    leave(viewer)
+    assert not panel.fields.region_box.pick.isChecked()
+    assert len(viewer.mouse_drag_callbacks) == before - 1
+    panel.fields.region_box.pick.click()
 
     class Event:
         modifiers = ("Shift",)
@@ -97,16 +116,7 @@ def test_shift_click_picks_the_object(viewer, open_panel, wait, run_panel):
     assert panel.explanation.record.target["region"] == {"kind": "component", "at": [20, 10]}
 
 
-def test_escape_leaves_picking(viewer, triangle_panel):
-    triangle_panel.fields.region_box.pick.click()
-    before = len(viewer.mouse_drag_callbacks)
-    [leave] = [function for key, function in viewer.keymap.items() if str(key) == "Escape"]
-    leave(viewer)
-    assert not triangle_panel.fields.region_box.pick.isChecked()
-    assert len(viewer.mouse_drag_callbacks) == before - 1
-
-
-def test_everything_is_in_reach_at_1280_by_800(viewer, open_panel, wait):
+def test_everything_is_in_reach_at_1280_by_800_and_follows_the_theme(viewer, open_panel, wait):
     viewer.window.resize(1280, 800)
     viewer.open_sample("napari-segxai", "t1_head")
     panel = open_panel()
@@ -118,20 +128,9 @@ def test_everything_is_in_reach_at_1280_by_800(viewer, open_panel, wait):
     bottom = panel.run_bar.save.mapTo(panel.window(), QPoint(0, panel.run_bar.save.height())).y()
     assert bottom <= 800
     assert panel.run_bar.run.isVisible()
-
-
-def test_the_theme_reaches_the_run_button(viewer, open_panel):
-    panel = open_panel()
     dark = panel.run_bar.run.styleSheet()
     viewer.theme = "light"
     assert panel.run_bar.run.styleSheet() != dark
-
-
-def test_a_panel_needs_no_image_to_open(viewer):
-    panel = ExplainDock(viewer)
-    assert not panel.run_bar.run.isEnabled()
-    panel.close()
-    panel.deleteLater()
 
 
 def test_a_slice_that_is_not_shown_is_not_explained(viewer, open_panel, wait):

@@ -75,7 +75,7 @@ def test_a_second_job_waits_for_the_first(slow_panel, wait):
     assert not slow_panel.run_bar.is_running
 
 
-def test_an_error_in_the_network_is_shown_and_the_next_run_works(slow_panel, viewer, wait, capsys):
+def test_an_error_and_too_little_memory_are_said_and_the_next_run_works(slow_panel, viewer, wait):
     choose(slow_panel, "rise", masks=640)
     original, calls = slow_panel.network.forward, []
 
@@ -96,14 +96,10 @@ def test_an_error_in_the_network_is_shown_and_the_next_run_works(slow_panel, vie
     wait(lambda: not slow_panel.run_bar.is_running)
     assert "Done" in slow_panel.run_bar.status.text()
 
-
-def test_out_of_memory_says_what_to_lower_and_the_next_run_works(slow_panel, wait):
-    choose(slow_panel, "rise", masks=10)
-    original = slow_panel.network.forward
-
     def full(x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    choose(slow_panel, "rise", masks=10)
     slow_panel.network.forward = full
     slow_panel.run_bar.run.click()
     wait(lambda: not slow_panel.run_bar.is_running)
@@ -115,7 +111,7 @@ def test_out_of_memory_says_what_to_lower_and_the_next_run_works(slow_panel, wai
     assert "Done" in slow_panel.run_bar.status.text()
 
 
-def test_renaming_the_source_meanwhile(slow_panel, viewer, wait):
+def test_renaming_and_deleting_the_source_meanwhile(slow_panel, viewer, wait):
     choose(slow_panel, "rise", masks=300)
     slow_panel.run_bar.run.click()
     viewer.layers["planted"].name = "renamed"
@@ -123,12 +119,10 @@ def test_renaming_the_source_meanwhile(slow_panel, viewer, wait):
     wait(lambda: not slow_panel.run_bar.is_running and slow_panel._all_shown())
     assert viewer.layers[0].name == "renamed"
     assert viewer.layers[1].name.startswith("prediction")
-
-
-def test_deleting_the_source_meanwhile(slow_panel, viewer, wait):
-    choose(slow_panel, "rise", masks=300)
+    for layer in list(viewer.layers[1:]):
+        viewer.layers.remove(layer)
     slow_panel.run_bar.run.click()
-    viewer.layers.remove("planted")
+    viewer.layers.remove("renamed")
     wait(lambda: not slow_panel.run_bar.is_running and slow_panel._all_shown())
     assert any(layer.name.startswith("saliency") for layer in viewer.layers)
     assert not slow_panel.run_bar.run.isEnabled()

@@ -18,9 +18,46 @@ from napari_segxai.datasets.resources import resource
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
 
-def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait, monkeypatch):
+def test_it_is_a_wide_dock_whose_advice_and_points_can_be_looked_at(
+    viewer, flow_panel, run_flow, wait, monkeypatch
+):
     monkeypatch.setattr("napari_segxai.analyses.flow.result.EMERGED", 0.4)
     run_flow(flow_panel)
+
+    # it lies below, within 1280 by 800
+    dock, window = flow_panel.parentWidget(), flow_panel.window()
+    assert isinstance(dock, QDockWidget)
+    assert window.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
+    wait(lambda: flow_panel.height() >= 300)
+    assert (window.width(), window.height()) == (1280, 800)
+    assert flow_panel.width() > 800
+    run_bar = flow_panel.run_bar
+    for part in (run_bar.run, run_bar.copy, run_bar.save, flow_panel.fields.causal):
+        corner = part.mapTo(window, QPoint(part.width(), part.height()))
+        assert part.isVisible()
+        assert corner.y() <= 800
+        assert corner.x() <= 1280
+    assert flow_panel.results.grid.viewport().height() > 100
+    assert flow_panel.results.curves.plot.height() > 80
+
+    # advice is summed up, and in full for a tile
+    results, flow = flow_panel.results, flow_panel.flow
+    text = results.advice.text()
+    summed = wording.summary(flow)
+    assert summed
+    for sentence, where in summed:
+        assert sentence in text
+        assert where in text
+    advised = next(key for key, tile in flow.tiles.items() if tile.advice)
+    view = results.grid.views[advised]
+    view.enterEvent(None)
+    assert advised[1] in results.advice.text()
+    assert all(sentence in results.advice.text() for sentence in flow.tiles[advised].advice)
+    assert results.advice.text().count("⚠") == len(flow.tiles[advised].advice)
+    view.leaveEvent(None)
+    assert results.advice.text() == text
+
+    # a clicked point becomes a layer, as a clicked tile does
     curves = flow_panel.results.curves
     curves.set_quantity("maximum")
     points = curves.points["triangle"]
@@ -33,6 +70,14 @@ def test_a_clicked_point_becomes_a_layer_too(viewer, flow_panel, run_flow, wait,
     points.sigClicked.emit(points, [points.points()[names.index("encoder2")]], None)
     wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 3)
     assert "saliency #1 · triangle at encoder2" in viewer.layers
+
+    # the theme reaches the curves
+    dark = flow_panel.results.curves.plot.backgroundBrush().color()
+    accent = flow_panel.run_bar.run.styleSheet()
+    viewer.theme = "light"
+    light = flow_panel.results.curves.plot.backgroundBrush().color()
+    assert light.lightness() > dark.lightness() + 100
+    assert flow_panel.run_bar.run.styleSheet() != accent
 
 
 def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
@@ -55,25 +100,6 @@ def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
     results.curves.set_quantity("lost_skip")
     values = np.array(flow.curve("triangle", "lost_skip"))
     np.testing.assert_array_equal(results.curves.points["triangle"].getData()[1], values[np.isfinite(values)])
-
-
-def test_advice_is_summed_up_and_in_full_for_a_tile(flow_panel, run_flow):
-    run_flow(flow_panel)
-    results, flow = flow_panel.results, flow_panel.flow
-    text = results.advice.text()
-    summed = wording.summary(flow)
-    assert summed
-    for sentence, where in summed:
-        assert sentence in text
-        assert where in text
-    advised = next(key for key, tile in flow.tiles.items() if tile.advice)
-    view = results.grid.views[advised]
-    view.enterEvent(None)
-    assert advised[1] in results.advice.text()
-    assert all(sentence in results.advice.text() for sentence in flow.tiles[advised].advice)
-    assert results.advice.text().count("⚠") == len(flow.tiles[advised].advice)
-    view.leaveEvent(None)
-    assert results.advice.text() == text
 
 
 def test_numbers_in_summed_up_advice_become_ranges():
@@ -121,30 +147,3 @@ def test_exports(flow_panel, run_flow, wait, tmp_path, monkeypatch):
     assert "triangle at encoder2, triangle at bottleneck" in asked[0]
     export.table(tmp_path / "no" / "such" / "flow.csv")
     wait(lambda: bool(flow_panel.run_bar.status.styleSheet()))  # an error, in words
-
-
-def test_it_is_a_wide_dock_below_within_1280_by_800(flow_panel, viewer, run_flow, wait):
-    run_flow(flow_panel)
-    dock, window = flow_panel.parentWidget(), flow_panel.window()
-    assert isinstance(dock, QDockWidget)
-    assert window.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
-    wait(lambda: flow_panel.height() >= 300)
-    assert (window.width(), window.height()) == (1280, 800)
-    assert flow_panel.width() > 800
-    run_bar = flow_panel.run_bar
-    for part in (run_bar.run, run_bar.copy, run_bar.save, flow_panel.fields.causal):
-        corner = part.mapTo(window, QPoint(part.width(), part.height()))
-        assert part.isVisible()
-        assert corner.y() <= 800
-        assert corner.x() <= 1280
-    assert flow_panel.results.grid.viewport().height() > 100
-    assert flow_panel.results.curves.plot.height() > 80
-
-
-def test_the_theme_reaches_the_curves(viewer, flow_panel):
-    dark = flow_panel.results.curves.plot.backgroundBrush().color()
-    accent = flow_panel.run_bar.run.styleSheet()
-    viewer.theme = "light"
-    light = flow_panel.results.curves.plot.backgroundBrush().color()
-    assert light.lightness() > dark.lightness() + 100
-    assert flow_panel.run_bar.run.styleSheet() != accent

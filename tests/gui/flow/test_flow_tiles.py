@@ -30,7 +30,9 @@ def drawn(view) -> np.ndarray:
     return rows.reshape(picture.height(), picture.width(), 3)
 
 
-def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow, monkeypatch):
+def test_run_shows_a_tile_for_every_label_and_layer_on_one_scale_or_facing(
+    flow_panel, run_flow, wait, monkeypatch
+):
     monkeypatch.setattr(
         "napari_segxai.analyses.flow.result.EMERGED", 0.4
     )  # at 0.5 it does not stay drawn in the head
@@ -54,14 +56,12 @@ def test_run_shows_a_tile_for_every_label_and_layer(flow_panel, run_flow, monkey
     emerged = [key[1] for key, view in panel.results.grid.views.items() if view.is_emergence]
     assert emerged == [flow.emergence("triangle").name]
 
-
-def test_the_scale_switch_changes_colours_but_no_number(flow_panel, run_flow):
-    run_flow(flow_panel)
-    results = flow_panel.results
+    # the scale switch changes colours, but no number
+    results = panel.results
     faint = results.grid.views["triangle", "encoder1"]
     common, tip = drawn(faint).copy(), faint.toolTip()
     ends = {view.end for view in results.grid.views.values()}
-    strongest = max(max(abs(t.maximum), abs(t.minimum)) for t in flow_panel.flow.tiles.values())
+    strongest = max(max(abs(t.maximum), abs(t.minimum)) for t in panel.flow.tiles.values())
     assert ends == {strongest}
     assert wording.number(strongest) in results.range.text()
     results.scale_box.setCurrentIndex(1)
@@ -72,10 +72,7 @@ def test_the_scale_switch_changes_colours_but_no_number(flow_panel, run_flow):
     end = max(abs(faint.tile.maximum), abs(faint.tile.minimum))
     np.testing.assert_array_equal(own, tiles.colors(faint.tile.map, end))
 
-
-def test_facing_puts_equal_resolutions_side_by_side(flow_panel, run_flow, wait):
-    run_flow(flow_panel)
-    results = flow_panel.results
+    # facing puts equal resolutions side by side
     results.order_box.setCurrentIndex(1)
     views = results.grid.views
     wait(lambda: views["triangle", "decoder1"].isVisible())
@@ -88,7 +85,7 @@ def test_facing_puts_equal_resolutions_side_by_side(flow_panel, run_flow, wait):
     assert rows == sorted(set(rows))
 
 
-def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, run_flow, wait):
+def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, run_flow, wait, qtbot):
     run_flow(flow_panel)
     grid = flow_panel.results.grid
     click(grid.views["triangle", "decoder3"])
@@ -113,14 +110,9 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
         "#2" in layer.name for layer in viewer.layers
     )
     np.testing.assert_array_equal(viewer.layers[name].data, before)  # nothing is overwritten
-
-
-def test_enter_clicks_a_tile(viewer, flow_panel, run_flow, wait, qtbot):
-    run_flow(flow_panel)
-    view = flow_panel.results.grid.views["triangle", "encoder4"]
-    qtbot.keyClick(view, Qt.Key.Key_Return)
-    wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 3)
-    assert "saliency #1 · triangle at encoder4" in viewer.layers
+    qtbot.keyClick(grid.views["triangle", "encoder4"], Qt.Key.Key_Return)  # Enter clicks
+    wait(lambda: flow_panel._all_shown() and len(viewer.layers) == 5)
+    assert any(layer.name.endswith("triangle at encoder4") for layer in viewer.layers)
 
 
 def test_tiles_of_a_volume_follow_the_slice(viewer, open_flow, wait, run_flow):

@@ -192,32 +192,37 @@ def test_what_is_swept_is_not_asked_twice(sweep_panel):
     assert sweep_panel.plan().fixed == {}
 
 
-@pytest.mark.parametrize(
-    ("grid", "words"),
-    [
-        ({"lr": "0.1, fast"}, "misure: lr is 'fast'; it has to be a number."),
-        ({"lr": "0.1, -1"}, "misure: lr is -1; it has to be more than 0 and 1000000000 or less."),
-        ({"lr": ""}, "misure: lr needs values, such as 0.01, 0.1, 1."),
-        ({"iterations": "5, 2.5"}, "misure: iterations is '2.5'; it has to be a whole number."),
-        ({"lr": "0.1, 0.10"}, "misure: lr has 0.10 twice; every value counts once."),
-    ],
-)
-def test_wrong_values_are_said_in_words(sweep_panel, grid, words):
-    sweep_panel.fields.grid_box.set_grid(grid)
-    assert sweep_panel.run_bar.estimate.text() == words
-    assert not sweep_panel.run_bar.run.isEnabled()
-    sweep_panel.fields.grid_box.set_grid({"lr": "0.1, 0.2"})
-    assert sweep_panel.run_bar.run.isEnabled()
-    assert sweep_panel.run_bar.estimate.text().startswith("2 combinations: ")
+WRONG = [
+    ({"lr": "0.1, fast"}, "misure: lr is 'fast'; it has to be a number."),
+    ({"lr": "0.1, -1"}, "misure: lr is -1; it has to be more than 0 and 1000000000 or less."),
+    ({"lr": ""}, "misure: lr needs values, such as 0.01, 0.1, 1."),
+    ({"iterations": "5, 2.5"}, "misure: iterations is '2.5'; it has to be a whole number."),
+    ({"lr": "0.1, 0.10"}, "misure: lr has 0.10 twice; every value counts once."),
+]
 
 
-def test_two_different_parameters(sweep_panel):
-    box = sweep_panel.fields.grid_box
+def test_wrong_values_are_said_in_words(sweep_panel, viewer, wait):
+    box, run_bar = sweep_panel.fields.grid_box, sweep_panel.run_bar
     box.rows.setCurrentIndex(box.rows.findData("lam"))
-    assert "two different parameters" in sweep_panel.run_bar.estimate.text()
+    assert "two different parameters" in run_bar.estimate.text()
     box.rows.setCurrentIndex(0)
     assert sweep_panel.plan().grid == {"lam": [0.01, 1]}
     assert not box.row_values.isEnabled()
+    for grid, words in WRONG:
+        box.set_grid(grid)
+        assert run_bar.estimate.text() == words
+        assert not run_bar.run.isEnabled()
+        box.set_grid({"lr": "0.1, 0.2"})
+        assert run_bar.run.isEnabled()
+        assert run_bar.estimate.text().startswith("2 combinations: ")
+
+    # and all of it fits into a small window
+    window = viewer.window._qt_window
+    wait(lambda: sweep_panel.height() > 300)
+    assert window.width() <= 1280
+    assert window.height() <= 800
+    for button in (run_bar.run, run_bar.copy, run_bar.save):
+        assert button.width() >= button.minimumSizeHint().width()
 
 
 def test_a_disabled_run_says_why(open_sweep):
@@ -298,13 +303,3 @@ def test_closing_while_running_is_safe(slow_panel, wait, viewer):
     assert panel.network.training == training
     viewer.dims.events.current_step()  # no link to the closed panel is left
     viewer.add_image(planted_image().array, name="another")
-
-
-def test_it_fits_into_a_small_window(sweep_panel, viewer, wait):
-    window = viewer.window._qt_window
-    wait(lambda: sweep_panel.height() > 300)
-    assert window.width() <= 1280
-    assert window.height() <= 800
-    bar = sweep_panel.run_bar
-    for button in (bar.run, bar.copy, bar.save):
-        assert button.width() >= button.minimumSizeHint().width()

@@ -54,8 +54,28 @@ def test_the_newest_run_is_on_top_and_older_ones_step_back(viewer, triangle_pane
     assert "my favourite" in names(viewer)
 
 
-def test_a_partial_run_and_a_whole_one_share_a_prediction(viewer, triangle_panel, run_panel):
+def test_the_map_has_a_colour_bar_and_a_partial_run_and_a_whole_one_share_a_prediction(
+    viewer, triangle_panel, run_panel
+):
     run_panel(triangle_panel, "seg-grad-cam")
+
+    # a colour bar, and a title and a unit on the canvas
+    layer, text = viewer.layers["saliency #1 · seg-grad-cam"], viewer.canvas.overlays.text
+    assert layer.colorbar.visible
+    assert text.text == "saliency #1 · seg-grad-cam\n    activation × gradient of the logit"
+    assert text.visible
+    layer.name = "renamed"
+    assert text.text.startswith("renamed\n")
+    layer.visible = False
+    assert not text.visible
+    layer.visible = True
+    assert text.visible
+    text.text = "of the user"
+    viewer.layers.remove(layer)
+    assert text.text == "of the user"
+    assert not viewer.layers["triangle_1"].colorbar.visible  # that is the user's
+
+    # one prediction
     [prediction] = [layer for layer in viewer.layers if layer.metadata.get("segxai_role") == "prediction"]
     prediction.metadata["segxai"]["partial"] = True  # as a run that was stopped leaves it
     run_panel(triangle_panel, "seg-grad-cam")
@@ -64,13 +84,6 @@ def test_a_partial_run_and_a_whole_one_share_a_prediction(viewer, triangle_panel
     run_panel(triangle_panel, "seg-grad-cam")
     assert sum(layer.metadata.get("segxai_role") == "prediction" for layer in viewer.layers) == 2
     assert not prediction.visible
-
-
-def test_nothing_is_hidden_where_layers_lie_side_by_side(viewer, triangle_panel, run_panel):
-    run_panel(triangle_panel, "seg-grad-cam")
-    viewer.canvas.grid.enabled = True
-    run_panel(triangle_panel, "seg-grad-cam", layer="decoder3")
-    assert "saliency #1 · seg-grad-cam · bottleneck" in seen(viewer)
 
 
 def record(**changes) -> dict:
@@ -117,24 +130,6 @@ def test_a_name_stays_short_however_much_differs():
     assert len(describe_run(other, [record()])) < 90
 
 
-def test_the_map_has_a_colour_bar_a_title_and_a_unit_on_the_canvas(viewer, triangle_panel, run_panel):
-    run_panel(triangle_panel, "seg-grad-cam")
-    layer, text = viewer.layers["saliency #1 · seg-grad-cam"], viewer.canvas.overlays.text
-    assert layer.colorbar.visible
-    assert text.text == "saliency #1 · seg-grad-cam\n    activation × gradient of the logit"
-    assert text.visible
-    layer.name = "renamed"
-    assert text.text.startswith("renamed\n")
-    layer.visible = False
-    assert not text.visible
-    layer.visible = True
-    assert text.visible
-    text.text = "of the user"
-    viewer.layers.remove(layer)
-    assert text.text == "of the user"
-    assert not viewer.layers["triangle_1"].colorbar.visible  # that is the user's
-
-
 def test_the_legend_says_what_outlines_and_stages_are(viewer, triangle_panel, run_panel):
     panel = triangle_panel
     assert panel.run_bar.legend.isHidden()
@@ -150,10 +145,14 @@ def test_the_legend_says_what_outlines_and_stages_are(viewer, triangle_panel, ru
     assert "region" not in panel.run_bar.legend.text()
 
 
-def test_the_status_bar_tells_every_map_under_the_cursor(viewer, triangle_panel, run_panel):
+def test_the_status_bar_tells_every_map_under_the_cursor_and_nothing_is_hidden_side_by_side(
+    viewer, triangle_panel, run_panel
+):
     run_panel(triangle_panel, "seg-grad-cam")
-    viewer.canvas.grid.enabled = False
+    viewer.canvas.grid.enabled = True
     run_panel(triangle_panel, "seg-grad-cam", layer="decoder3")
+    assert "saliency #1 · seg-grad-cam · bottleneck" in seen(viewer)
+    viewer.canvas.grid.enabled = False
     old, new = (
         viewer.layers["saliency #1 · seg-grad-cam · bottleneck"],
         viewer.layers["saliency #2 · seg-grad-cam · decoder3"],

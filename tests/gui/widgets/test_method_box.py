@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
-import yaml
-from helpers.networks import card, planted_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
@@ -74,15 +71,12 @@ def test_a_click_chooses_and_grey_methods_cannot_be(box, qtbot):
         assert box.currentData() == expected
 
 
-def test_the_list_of_methods_lies_on_the_screen(triangle_panel):
-    triangle_panel.fields.method_box.showPopup()
-    chooser = triangle_panel.fields.method_box.chooser
-    assert chooser.screen().availableGeometry().contains(chooser.geometry())
-    triangle_panel.fields.method_box.hidePopup()
-
-
-def test_the_page_of_a_method_is_rendered_and_does_not_block(triangle_panel, viewer):
+def test_the_list_lies_on_the_screen_and_the_page_of_a_method_is_rendered_and_does_not_block(triangle_panel):
     panel = triangle_panel
+    panel.fields.method_box.showPopup()
+    chooser = panel.fields.method_box.chooser
+    assert chooser.screen().availableGeometry().contains(chooser.geometry())
+    panel.fields.method_box.hidePopup()
     panel.fields.help.click()
     page = panel.fields.help.page
     assert page.isVisible()
@@ -100,37 +94,20 @@ def test_the_page_of_a_method_is_rendered_and_does_not_block(triangle_panel, vie
     assert panel.run_bar.run.isEnabled()  # the dock can be used meanwhile
 
 
-def test_what_needs_network_layers_is_grey_for_torchscript(viewer, open_panel, wait, tmp_path):
-    module = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1)))
-    module.save(str(tmp_path / "net.pt"))
-    (tmp_path / "net.yaml").write_text(yaml.safe_dump(card(name="scripted")))
-    viewer.add_image(planted_image().array, name="planted")
-    panel = open_panel()
-    panel.model_box.open(tmp_path / "net.pt")
-    wait(lambda: panel.run_bar.run.isEnabled())
-    panel.fields.method_box.showPopup()
-    gray = {
-        i.data(0, Qt.ItemDataRole.UserRole)
-        for i in panel.fields.method_box.chooser._items()
-        if i.isDisabled()
-    }
-    assert gray == {m.name for m in all_methods() if "network layers" in m.needs}
-    panel.fields.method_box.hidePopup()
-
-
-@pytest.mark.parametrize("dock", ["Information flow", "Compare and evaluate", "Sweep parameters"])
-def test_every_dock_has_the_page(viewer, dock):
-    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", dock)
-    fields = panel.fields
-    if dock == "Compare and evaluate":
-        fields.methods.filter.setText("smallest part")
-        assert [k for k in fields.methods.tree.keys if not fields.methods.tree._items[k].isHidden()] == [
-            "misure"
-        ]
-        fields.methods.tree.set_current("misure")
-        help_ = fields.methods.help
-    else:
-        help_ = fields.help
-    help_.click()
-    assert help_.page.isVisible()
-    assert "Cost" in help_.page.text.toPlainText()
+def test_every_dock_has_the_page(viewer):
+    for dock in ("Information flow", "Compare and evaluate", "Sweep parameters"):
+        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", dock)
+        fields = panel.fields
+        if dock == "Compare and evaluate":
+            fields.methods.filter.setText("smallest part")
+            shown = [k for k in fields.methods.tree.keys if not fields.methods.tree._items[k].isHidden()]
+            assert shown == ["misure"]
+            fields.methods.tree.set_current("misure")
+            help_ = fields.methods.help
+        else:
+            help_ = fields.help
+        help_.click()
+        assert help_.page.isVisible()
+        assert "Cost" in help_.page.text.toPlainText()
+        help_.page.close()
+        viewer.window.remove_dock_widget(panel)
