@@ -142,7 +142,7 @@ COMMANDS = {
 def test_a_disk_that_is_too_full_is_said_before_the_work(place, monkeypatch, name):
     usage = shutil.disk_usage(place)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=0))
-    for work in ("compare.api", "sweep.api", "channels.run"):
+    for work in ("compare.api", "sweep.api", "channels.api"):
         monkeypatch.setattr(f"napari_segxai.analyses.{work}.finish", lambda *_: pytest.fail("the work began"))
     refused(command(place, name, *COMMANDS[name], "--out", str(place / "out")), "free")
     assert not (place / "out").exists()
