@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,12 @@ def model_of(how=None) -> sx.SegmentationModel:
     return sx.load_model(Net(how).eval(), card=card())
 
 
+@cache
+def plain(method: str, **params) -> sx.Explanation:
+    """What the network gives that loses nothing; it is read only."""
+    return sx.explain(model_of(), IMAGE, WHOLE, method, **params)
+
+
 GRADIENTS = {
     "vanilla-gradient": {},
     "integrated-gradients": {"steps": 4},
@@ -47,7 +55,7 @@ GRADIENTS = {
 }
 FORWARD = {
     "rise": {"masks": 32},
-    "occlusion": {"size": 8},
+    "occlusion": {"patch": 8},
     "seg-eigen-cam": {"layer": "enc.0"},
     "seg-ablation-cam": {"layer": "mid"},
 }
@@ -113,7 +121,7 @@ SAME = {"reentrant": reentrant, "recomputing": recomputing, "harmless": harmless
     ],
 )
 def test_checkpoints_and_harmless_detaching_change_no_map(how, method, params):
-    want = sx.explain(model_of(), IMAGE, WHOLE, method, **params)
+    want = plain(method, **params)
     found = sx.explain(model_of(SAME[how]), IMAGE, WHOLE, method, **params)
     np.testing.assert_allclose(found.map, want.map, atol=1e-5 * np.abs(want.map).max())
     assert want.map.any() or method == "grid-saliency"  # which hides all that it can
@@ -300,7 +308,7 @@ CALLERS = [torch.no_grad, torch.inference_mode]
     ],
 )
 def test_callers_without_gradients_get_the_same_maps(mode, method, params):
-    want = sx.explain(model_of(), IMAGE, WHOLE, method, **params).map
+    want = plain(method, **params).map
     network = Net().eval()
     with mode():
         modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()

@@ -2,107 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
 import time
-import weakref
 
 import numpy as np
 import pytest
 import torch
 from helpers.forks import Fork
 from helpers.networks import card, planted_image, planted_model
-from helpers.states import METHODS, SMALL, Mixed, assert_same_state, state_of
+from helpers.states import assert_same_state, state_of
 from skimage.io import imsave as save_image
 
 import napari_segxai as sx
 from napari_segxai.cli.app import app
-from napari_segxai.engine.question import Question
-
-MORE = {
-    **SMALL,
-    "rise": {"masks": 60},
-    "counterfactual": {"search": "gradient", "iterations": 6},
-}
-
-
-def stopped_at(method, share):
-    """The partial result of a run that is stopped after a share of its steps; None where there is none."""
-    model = sx.load_model(Mixed(), card=card())
-    params = MORE.get(method, {})
-    count = len(list(sx.explain_steps(model, planted_image(), "object", method, **params)))
-    job = sx.explain_steps(model, planted_image(), "object", method, **params)
-    for _ in range(max(1, round(share * count))):
-        step = next(job)
-    job.close()
-    return None if step.partial is None else step.partial()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_stopped_at_the_last_step(method):
-    """Whatever could be shown before is kept until the end."""
-    model = sx.load_model(Mixed(), card=card())
-    shown = False
-    for step in sx.explain_steps(model, planted_image(), "object", method, **MORE.get(method, {})):
-        assert step.partial is not None or not shown, f"{step.note}: what could be shown is lost"
-        shown = step.partial is not None
-    if shown:
-        found = step.partial()
-        assert found.record.partial
-        assert np.isfinite(found.map).all()
-        assert found.map.shape == planted_image().spatial_shape
-
-
-ITERATIVE = [
-    "rise", "occlusion", "kernel-shap", "lime", "seg-sobol", "smooth-grad", "integrated-gradients",
-    "guided-integrated-gradients", "grid-saliency", "extremal-perturbation", "misure", "adversarial-attack",
-    "counterfactual", "stable-explanation",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("method", ITERATIVE)
-def test_stopped_before_the_end(method):
-    found = stopped_at(method, 0.8)
-    assert found is not None
-    assert found.record.partial
-    assert np.isfinite(found.map).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_an_exception_late_leaves_modes_hooks_and_memory_as_they_were(method, share):
-    module = Mixed()
-    model = sx.load_model(module, card=card())
-    model.layers_for(model.example())
-    params = MORE.get(method, {})
-    sx.explain(
-        model, planted_image(), "object", method, **params
-    )  # what is found out once is known from here on
-    start = module.tally.calls
-    sx.explain(model, planted_image(), "object", method, **params)
-    calls = module.tally.calls - start
-    before = state_of(module)
-    module.tally.fail_at = module.tally.calls + max(1, round(share * calls))
-    alive: list[weakref.ref] = []
-    original = Question.__init__
-
-    def watched(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        alive.append(weakref.ref(self))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Question, "__init__", watched)
-        with pytest.raises(RuntimeError, match="boom") as caught:
-            sx.explain(model, planted_image(), "object", method, **params)
-    assert_same_state(before, state_of(module))
-    caught.value.__traceback__ = None
-    del caught
-    module.tally.error = RuntimeError("boom")  # the traceback of the old one holds the frames
-    gc.collect()
-    assert alive
-    assert all(ref() is None for ref in alive), "the question, and its tensors, are still held"
 
 
 def test_interrupted_from_the_keyboard():

@@ -12,7 +12,15 @@ from napari_segxai.models.introspection.modules import named_modules
 METHODS = [method.name for method in all_methods()]
 
 
+# Several batches of each, so that one can be stopped between them.
 SMALL = {
+    "extremal-perturbation": {"iterations": 10},
+    "kernel-shap": {"samples": 128},
+    "lime": {"samples": 128},
+    "seg-sobol": {"designs": 4},
+    "integrated-gradients": {"steps": 8},
+    "guided-integrated-gradients": {"steps": 8},
+    "adversarial-attack": {"steps": 8},
     "grid-saliency": {"mode": "object", "iterations": 3},  # in the end this label needs next to nothing
     "u-noise": {"steps": 3, "depth": 1, "channels": 2},
     "rise": {"masks": 40},

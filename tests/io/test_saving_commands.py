@@ -22,7 +22,7 @@ TRIANGLE = str(resource("sample_data/images/triangle_1.png"))
 
 COMMANDS = {
     "explain": ["--label", "triangle", "--method", "seg-grad-cam"],
-    "flow": [],
+    "flow": ["--layers", "decoder1"],
     "compare": ["--label", "triangle", "--methods", "seg-grad-cam", "--metrics", "pps"],
     "sweep": [
         *("--label", "triangle", "--method", "seg-grad-cam", "--metrics", "pps"),

@@ -110,7 +110,7 @@ def test_the_object_vanishes_within_a_large_budget_and_stays_within_a_small_one(
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("explanation", ["vanilla gradient", "input x gradient", "seg-grad-cam"])
 def test_the_map_moves_to_the_pattern_and_the_prediction_stays(ndim, explanation):
-    ex = attack(ndim, explanation=explanation, layer="first", epsilon=0.1, steps=40, gamma=1.0)
+    ex = attack(ndim, explanation=explanation, layer="first", epsilon=0.1, steps=20, gamma=1.0)
     results = ex.record.results
     assert results["dice_prediction"] > 0.9
     assert results["pearson_pattern_after"] > results["pearson_pattern_before"] + 0.02

@@ -289,10 +289,10 @@ def explained(model, image, label, method, monkeypatch, *, quick: bool, **params
 @pytest.mark.parametrize(
     ("method", "params"),
     [
-        ("rise", {"masks": 64}),
-        ("integrated-gradients", {}),
-        ("misure", {"iterations": 20}),
-        ("occlusion", {}),
+        ("rise", {"masks": 32}),
+        ("integrated-gradients", {"steps": 12}),
+        ("misure", {"iterations": 12}),
+        ("occlusion", {"patch": 28}),
     ],
 )
 def test_an_explanation_is_that_of_the_network(method, params, monkeypatch):

@@ -323,8 +323,9 @@ class Flow:
         explanations = {tile_folder(self, Path(), *key): self.explanation(*key) for key in tiles}
 
         def write(new: Path) -> dict[str, Any]:
-            save_figure(self, new / "flow.png")
-            save_figure(self, new / "flow.svg")
+            figure = flow_figure(self)
+            for ending in ("png", "svg"):
+                figure.savefig(new / f"flow.{ending}")
             save_table(self, new / TABLE)
             facts = _write_data(self, new)
             for name, explanation in explanations.items():
