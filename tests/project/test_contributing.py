@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from helpers.forks import Fork
 
 import napari_segxai
 
@@ -73,6 +77,24 @@ class Newcomer:
             program = {"python": [sys.executable], "napari-segxai": [sys.executable, "-m", "napari_segxai"]}
             self._call(*program[words[0]], *words[1:])
 
+    def _main(self, *arguments: str) -> None:
+        """Be a new interpreter in the copy: nothing of the repository is imported yet, or found anywhere else."""
+        for name, module in list(sys.modules.items()):
+            file = Path(getattr(module, "__file__", None) or sys.executable)
+            if name.startswith("napari_segxai") or ROOT / "tests" in file.parents:
+                del sys.modules[name]
+        sys.path[:0] = [str(self.site), str(self.checkout)]
+        os.chdir(self.checkout)
+        torch.set_num_threads(1)  # threads of OpenMP do not come along
+        warnings.simplefilter("ignore", DeprecationWarning)
+        as_module = arguments[0] == "-m"
+        sys.argv = list(arguments[as_module:])
+        if as_module:
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.path.insert(0, str((self.checkout / arguments[0]).parent))
+            runpy.run_path(arguments[0], run_name="__main__")
+
     def _install(self, folder: Path) -> None:
         """Lay down what pip does: the modules, and metadata with the entry points."""
         project = tomllib.loads((folder / "pyproject.toml").read_text())
@@ -89,7 +111,15 @@ class Newcomer:
             lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
         (about / "entry_points.txt").write_text("\n".join(lines))
 
-    def _call(self, *command: str) -> None:
+    def _call(self, program: str, *arguments: str) -> None:
+        """Run a script or a module with this interpreter; all but pytest in forks, which have torch and numpy already."""
+        if hasattr(os, "fork") and arguments[:2] != ("-m", "pytest"):
+            file = self.checkout.parent / f"said-{len(self.said)}"
+            status = (run := Fork(lambda: self._main(*arguments), file)).wait()
+            assert status == 0, f"{arguments}\n{run.said}"
+            self.said.append(run.said)
+            return
+        command = (program, *arguments)
         path = os.pathsep.join([str(self.site), str(self.checkout)])
         done = subprocess.run(
             command,
