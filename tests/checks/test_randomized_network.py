@@ -296,7 +296,7 @@ def test_layers_that_random_weights_do_not_reach_are_not_held_against_the_map(me
 def test_what_comes_of_the_method_alone_is_not_held_against_the_map_and_is_said(method):
     """The masks of RISE cover some pixels more often than others, whatever is asked."""
     model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
-    found = sx.explain(model, image, "triangle", "rise", masks=150)
+    found = sx.explain(model, image, "triangle", "rise", masks=60)
     few = {"randomized-network": {"layers": 1, "networks": 1}}
     [verdict] = sx.check(found, model, checks=few)
     assert verdict.passed is True
