@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,15 +28,15 @@ def modules() -> dict[str, Path]:
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:
     """Return the modules of this package that a file imports."""
-    found = set()
+    found, targets = set(), set(known)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (inside & set(known)) or {node.module}
-    return found & set(known)
+            found |= (inside & targets) or {node.module}
+    return found & targets
 
 
 def room(module: str) -> int:
@@ -44,20 +45,25 @@ def room(module: str) -> int:
     return ROOMS.index(name) if name in ROOMS else len(ROOMS) - 2 + (name == "__main__")
 
 
-def test_rooms_import_only_rooms_before_them():
+@cache
+def arrows() -> dict[str, set[str]]:
+    """Return for every module what it imports."""
     known = modules()
+    return {module: imports(path, known) for module, path in known.items()}
+
+
+def test_rooms_import_only_rooms_before_them():
     wrong = {
         f"{module} -> {target}"
-        for module, path in known.items()
-        for target in imports(path, known)
+        for module, targets in arrows().items()
+        for target in targets
         if room(target) > room(module)
     }
     assert wrong == EXCEPTIONS
 
 
 def test_no_files_name_each_other_in_a_loop():
-    known = modules()
-    graph = {module: imports(path, known) - {module} for module, path in known.items()}
+    graph = {module: targets - {module} for module, targets in arrows().items()}
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as loop:

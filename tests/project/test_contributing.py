@@ -124,7 +124,12 @@ class Newcomer:
         done = subprocess.run(
             command,
             cwd=self.checkout,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore::DeprecationWarning"},
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "PYTHONWARNINGS": "ignore::DeprecationWarning",
+                "PYTEST_ADDOPTS": "--assert=plain",  # else all of napari is rewritten, for messages that nobody reads
+            },
             capture_output=True,
             text=True,
             check=False,
