@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.forks import Fork, be_new
 from helpers.networks import planted_image, planted_model
 from typer.testing import CliRunner
 
@@ -104,6 +106,11 @@ def distribution(folder: Path, name: str, entries: dict[str, dict[str, str]], **
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run Python with a folder of packages beside the others, as after pip install."""
+    if hasattr(os, "fork"):
+        with tempfile.TemporaryDirectory() as place:
+            said, errors = Path(place) / "said", Path(place) / "errors"
+            status = Fork(lambda: be_new(*arguments, paths=[folder]), said, errors).wait()
+            return subprocess.CompletedProcess(arguments, status, said.read_text(), errors.read_text())
     command = [sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

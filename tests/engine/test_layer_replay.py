@@ -82,10 +82,10 @@ def test_replayed_logits_equal_those_of_the_whole_network(name):
             changed = replay.activation.repeat(3, *(1,) * (replay.activation.ndim - 1))
             changed[1] *= 0.5
             changed[2, 0] = 0
+            wanted = [in_full(question, layer.name, one.clone(), replay.layout) for one in changed.split(1)]
             for _ in range(2):  # a second time: nothing that is kept may have been written into
                 found = replay.logits(changed.clone())
-                for k in range(3):
-                    expected = in_full(question, layer.name, changed[k : k + 1], replay.layout)
+                for k, expected in enumerate(wanted):
                     scale = expected.abs().max()
                     assert (found[k] - expected[0]).abs().max() <= 1e-5 * scale, (layer.name, k)
 

@@ -41,8 +41,7 @@ class InPlace(nn.Module):
 def ask(module: nn.Module, **changes) -> Question:
     torch.manual_seed(0)
     model = sx.load_model(module, card=card(**changes))
-    size = 32
-    shape = (size,) * model.card.spatial_dims
+    shape = {2: (32, 32), 3: (16, 16, 16)}[model.card.spatial_dims]
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     image = sx.Image(array)
     return Question(

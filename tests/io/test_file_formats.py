@@ -53,8 +53,9 @@ def folders(tmp_path_factory) -> list[Path]:
         out / "overlapping"
     )
     flow = sx.information_flow(
-        model, image, labels=["triangle"], causal=True, ablation="both", truth=drawn.astype(np.uint8)
-    )
+        model, image, labels=["triangle"], layers=["encoder1", "bottleneck", "decoder2", "decoder1"],
+        causal=True, ablation="both", truth=drawn.astype(np.uint8),
+    )  # fmt: skip
     flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
     methods = ["vanilla-gradient", "rise:masks=20"]
     sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn).save(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-import warnings
 from pathlib import Path
 
 import pytest
-import torch
-from helpers.forks import Fork
+from helpers.forks import Fork, be_new
 
 import napari_segxai
 
@@ -78,22 +75,8 @@ class Newcomer:
             self._call(*program[words[0]], *words[1:])
 
     def _main(self, *arguments: str) -> None:
-        """Be a new interpreter in the copy: nothing of the repository is imported yet, or found anywhere else."""
-        for name, module in list(sys.modules.items()):
-            file = Path(getattr(module, "__file__", None) or sys.executable)
-            if name.startswith("napari_segxai") or ROOT / "tests" in file.parents:
-                del sys.modules[name]
-        sys.path[:0] = [str(self.site), str(self.checkout)]
         os.chdir(self.checkout)
-        torch.set_num_threads(1)  # threads of OpenMP do not come along
-        warnings.simplefilter("ignore", DeprecationWarning)
-        as_module = arguments[0] == "-m"
-        sys.argv = list(arguments[as_module:])
-        if as_module:
-            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.path.insert(0, str((self.checkout / arguments[0]).parent))
-            runpy.run_path(arguments[0], run_name="__main__")
+        be_new(*arguments, paths=[self.site, self.checkout])
 
     def _install(self, folder: Path) -> None:
         """Lay down what pip does: the modules, and metadata with the entry points."""
