@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -173,7 +174,9 @@ def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     name, path = told["name"], told["path"]
     found = [entry for entry in box.entries if entry.model and entry.model.sha256 == told["sha256"]]
     found += [entry for entry in box.entries if entry.path is not None and str(entry.path) == path]
-    if not found and path is not None and not is_remote(path) and Path(path).exists():
+    if (
+        not found and path is not None and not is_remote(path) and os.path.exists(path)
+    ):  # of a path that cannot be, False
         box.open_asking(Path(path))
         if box.refused:
             raise UserError(box.refused)

@@ -16,11 +16,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QScrollArea,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QCollapsible, QLargeIntSpinBox
 
+from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.models.inference.device import devices
 
 
@@ -190,8 +190,8 @@ class TargetFields(QWidget):
         self.score_box.addItems(["logit", "probability", "log_probability"])
         self.reduction_box = combo("How it is reduced over the region; the mean keeps objects comparable.")
         self.reduction_box.addItems(["mean", "sum"])
-        self.seed_box = QSpinBox()
-        self.seed_box.setMaximum(2**31 - 1)
+        self.seed_box = QLargeIntSpinBox()  # Qt's own ends at half of the seeds
+        self.seed_box.setRange(0, HIGHEST_SEED)
         self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
