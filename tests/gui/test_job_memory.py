@@ -106,8 +106,7 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
     assert len(viewer.layers) == count
 
 
-@pytest.mark.parametrize("name", ["Information flow", "Compare and evaluate", "Sweep parameters"])
-def test_the_wide_docks_keep_their_last_result_alone(viewer, wait, monkeypatch, name):
+def test_the_wide_docks_keep_their_last_result_alone(viewer, wait, monkeypatch):
     refs = []
     for kind in (Flow, Comparison, Explanation):
 
@@ -117,22 +116,27 @@ def test_the_wide_docks_keep_their_last_result_alone(viewer, wait, monkeypatch, 
 
         monkeypatch.setattr(kind, "__init__", init)
     viewer.add_image(planted_image().array, name="planted")
-    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
-    network = Slow(patch_of(2))
-    network.delay = 0
-    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
-    if name.startswith("Sweep"):
-        panel.fields.method_box.choose("seg-xres-cam")
-    wait(lambda: panel.run_bar.run.isEnabled())
-    made = []
-    for _ in range(2):
-        panel.run_bar.run.click()
-        wait(lambda: not panel.run_bar.is_running)
-        made.append(len(refs))
-    assert made[1] == 2 * made[0] > 0
-    first, last = refs[: made[0]], refs[made[0] :]
-    wait(lambda: not alive(first))
-    assert alive(last)
+    for name in ("Information flow", "Compare and evaluate", "Sweep parameters"):
+        refs.clear()
+        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+        network = Slow(patch_of(2))
+        network.delay = 0
+        use_model(
+            panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]}))
+        )
+        if name.startswith("Sweep"):
+            panel.fields.method_box.choose("seg-xres-cam")
+        wait(lambda panel=panel: panel.run_bar.run.isEnabled())
+        made = []
+        for _ in range(2):
+            panel.run_bar.run.click()
+            wait(lambda panel=panel: not panel.run_bar.is_running)
+            made.append(len(refs))
+        assert made[1] == 2 * made[0] > 0
+        first, last = refs[: made[0]], refs[made[0] :]
+        wait(lambda first=first: not alive(first))
+        assert alive(last)
+        viewer.window.remove_dock_widget(panel)
 
 
 LEFT_ALONE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -173,21 +174,22 @@ class ModelBox(QWidget):
         """Grey out what cannot take the image; returns how well every model fits it, 0 for not at all."""
         if self._read is None:
             return []
-        scores = []
+        read, scores = cache(self._read), []  # most models take equally many channels
         for index, entry in enumerate(self.entries):
-            reason, score = self._misfit(entry.card)
+            reason, score = self._misfit(entry.card, read)
             scores.append(score)
             item = self.combo.model().item(index)
             item.setEnabled(not reason)
             item.setToolTip(tip(reason or str(entry.path or "")))
         return scores
 
-    def _misfit(self, card: ModelCard) -> tuple[str, int]:
+    def _misfit(self, card: ModelCard, read: Callable[[int], Image] | None = None) -> tuple[str, int]:
         """Say why a model cannot take the image ("" if it can), and how well it fits; see `misfit`."""
-        if self._read is None:
+        read = read or self._read
+        if read is None:
             return "", 0
         try:
-            image = self._read(len(card.channels))
+            image = read(len(card.channels))
         except UserError:
             return "", 0  # there is no image, or nobody knows yet what its axes are
         return misfit(card, image)

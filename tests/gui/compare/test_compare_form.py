@@ -10,11 +10,28 @@ from helpers.networks import LinearHead, PatchSwitch, card, patch_of, planted_im
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
+from napari_segxai.methods.registry import find_method
 
 
-def test_methods_have_parameters_of_their_own_and_can_be_had_twice(compare_panel, run_compare, tmp_path):
-    panel, methods = compare_panel, compare_panel.fields.methods
+def test_methods_have_presets_and_parameters_of_their_own_and_can_be_had_twice(
+    compare_panel, run_compare, tmp_path
+):
+    panel, methods, rise = compare_panel, compare_panel.fields.methods, find_method("rise")
     methods.tick(["rise"])
+    methods.tree.set_current("vanilla-gradient")
+    methods.tree.set_current("rise")
+    assert methods.presets.isVisibleTo(methods)
+    for name in rise.presets:
+        methods.preset_box.setCurrentText(name)
+        [(_, values)] = methods.methods()
+        assert rise.make_options(values) == rise.make_options({"preset": name})  # every digit
+        assert methods.form.values()["masks"] == rise.presets[name]["masks"]
+    methods.tree.set_current("seg-grad-cam")
+    assert not methods.presets.isVisibleTo(methods)
+    methods.tree.set_current("rise")
+    assert methods.preset_box.currentText() == name
+    methods.preset_box.setCurrentText("defaults")
+    assert methods.methods() == [("rise", {})]
     methods.set_values("rise", {"masks": 20})
     again = methods.add_again()
     methods.form.set_values({"masks": 30})
@@ -52,27 +69,6 @@ def test_a_noise_model_is_a_file(compare_panel, run_compare, tmp_path):
     assert f"noise_model={str(file)!r}" in panel.copy_as_python(tmp_path)
     panel.fields.label_box.setCurrentText("background")
     assert "trained for label 'object', not 'background'" in panel.run_bar.estimate.text()
-
-
-def test_presets(compare_panel):
-    from napari_segxai.methods.registry import find_method
-
-    methods, rise = compare_panel.fields.methods, find_method("rise")
-    methods.tick(["rise"])
-    methods.tree.set_current("vanilla-gradient")
-    methods.tree.set_current("rise")
-    assert methods.presets.isVisibleTo(methods)
-    for name in rise.presets:
-        methods.preset_box.setCurrentText(name)
-        [(_, values)] = methods.methods()
-        assert rise.make_options(values) == rise.make_options({"preset": name})  # every digit
-        assert methods.form.values()["masks"] == rise.presets[name]["masks"]
-    methods.tree.set_current("seg-grad-cam")
-    assert not methods.presets.isVisibleTo(methods)
-    methods.tree.set_current("rise")
-    assert methods.preset_box.currentText() == name
-    methods.preset_box.setCurrentText("defaults")
-    assert methods.methods() == [("rise", {})]
 
 
 def test_a_disabled_run_says_why(viewer, open_compare, wait):

@@ -16,7 +16,7 @@ from napari_segxai.datasets.resources import resource
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
 
-def test_ticked_layers_are_looked_at(flow_panel, run_flow):
+def test_ticked_layers_are_looked_at_with_the_parameters_of_the_method(flow_panel, run_flow):
     picker = flow_panel.fields.layer_picker
     rows = [picker.tree.topLevelItem(k) for k in range(picker.tree.topLevelItemCount())]
     model = flow_panel.model_box.entry.model
@@ -39,9 +39,6 @@ def test_ticked_layers_are_looked_at(flow_panel, run_flow):
     ex = sx.explain(sx.load_model("triangle"), image, "triangle", "seg-grad-cam", layer="decoder1.convs.act1")
     own = flow_panel.results.grid.views["triangle", "decoder1.convs.act1"].values()
     np.testing.assert_allclose(own, ex.map, rtol=1e-4, atol=1e-5 * abs(ex.map).max())
-
-
-def test_parameters_of_the_method_reach_the_flow(flow_panel, run_flow):
     fields = flow_panel.fields
     fields.method_box.setCurrentIndex(fields.method_box.findData("grad-pam"))
     assert set(fields.form.values()) == {"pixels", "aggregate"}

@@ -14,7 +14,9 @@ from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.gui import worker
 
 
-def test_cancelling_keeps_what_was_there(slow_panel, wait, run_flow):
+def test_cancelling_keeps_what_was_there_and_after_too_little_memory_the_next_run_works(
+    slow_panel, wait, run_flow, monkeypatch
+):
     run_bar = slow_panel.run_bar
     run_bar.run.click()
     assert run_bar.run.text() == "Cancel"
@@ -37,21 +39,7 @@ def test_cancelling_keeps_what_was_there(slow_panel, wait, run_flow):
     assert slow_panel.fields.causal.isEnabled()
     assert slow_panel.results.flow is flow
 
-
-def test_renaming_and_deleting_the_source_meanwhile(slow_panel, viewer, wait):
-    slow_panel.run_bar.run.click()
-    viewer.layers["planted"].name = "renamed"
-    assert slow_panel.image_box.currentText() == "renamed"
-    viewer.layers.remove("renamed")
-    wait(lambda: not slow_panel.run_bar.is_running)
-    assert "Done" in slow_panel.run_bar.status.text()
-    assert "Open an image" in slow_panel.run_bar.estimate.text()
-    click(slow_panel.results.grid.views["object", "mix"])
-    wait(lambda: slow_panel._all_shown() and len(viewer.layers) == 2)
-    assert any(layer.name.startswith("saliency") for layer in viewer.layers)
-
-
-def test_running_out_of_memory_is_said_and_the_next_run_works(slow_panel, monkeypatch, run_flow):
+    # too little memory is said
     slow_panel.network.delay = 0
 
     def full(*args, **kwargs):
@@ -67,6 +55,19 @@ def test_running_out_of_memory_is_said_and_the_next_run_works(slow_panel, monkey
         assert "ran out of memory" in slow_panel.run_bar.status.text()
     run_flow(slow_panel)
     assert "Done" in slow_panel.run_bar.status.text()
+
+
+def test_renaming_and_deleting_the_source_meanwhile(slow_panel, viewer, wait):
+    slow_panel.run_bar.run.click()
+    viewer.layers["planted"].name = "renamed"
+    assert slow_panel.image_box.currentText() == "renamed"
+    viewer.layers.remove("renamed")
+    wait(lambda: not slow_panel.run_bar.is_running)
+    assert "Done" in slow_panel.run_bar.status.text()
+    assert "Open an image" in slow_panel.run_bar.estimate.text()
+    click(slow_panel.results.grid.views["object", "mix"])
+    wait(lambda: slow_panel._all_shown() and len(viewer.layers) == 2)
+    assert any(layer.name.startswith("saliency") for layer in viewer.layers)
 
 
 def test_closing_the_dock_stops_the_job(slow_panel, viewer, wait, run_flow):

@@ -77,15 +77,6 @@ def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
     assert box.lines == []
 
 
-def test_one_check_takes_the_place_of_its_last_verdict(triangle_panel, run_panel, checked):
-    run_panel(triangle_panel, "seg-grad-cam")
-    checked(triangle_panel, "Masked input")
-    checked(triangle_panel, "More than the prediction")
-    checked(triangle_panel, "Masked input")
-    texts = [line.text() for line in triangle_panel.fields.checks_box.lines]
-    assert ["More than" in texts[0], "Masked" in texts[1], len(texts)] == [True, True, 2]
-
-
 def test_cancelling_keeps_what_was_checked_and_the_network_as_it_was(viewer, open_panel, wait, run_panel):
     viewer.add_image(planted_image().array, name="planted")
     panel = open_panel()
@@ -128,12 +119,15 @@ def test_a_stopped_explanation_says_why_it_cannot_be_checked(viewer, open_panel,
     assert panel.fields.checks_box.isHidden()
 
 
-def test_the_verdicts_are_those_of_the_selected_result(viewer, triangle_panel, run_panel, checked, qtbot):
+def test_the_verdicts_are_the_last_of_the_selected_result(viewer, triangle_panel, run_panel, checked, qtbot):
     panel, box = triangle_panel, triangle_panel.fields.checks_box
     source = viewer.layers.selection.active
     run_panel(panel, "seg-grad-cam")
     checked(panel, "Masked input")
     checked(panel, "More than the prediction")
+    checked(panel, "Masked input")  # takes the place of its last verdict
+    texts = [line.text() for line in box.lines]
+    assert ["More than" in texts[0], "Masked" in texts[1], len(texts)] == [True, True, 2]
     run_panel(panel, "seg-hires-grad-cam")
     old, new = (
         viewer.layers[name] for name in ("saliency #1 · seg-grad-cam", "saliency #2 · seg-hires-grad-cam")
