@@ -18,7 +18,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         folder that may not be looked into.
     """
     try:
-        found = Path(path).expanduser()
+        found = Path(path)
+        if os.fspath(path).startswith("~"):
+            found = found.expanduser()
+        elif str(found).startswith("~"):  # what was written as ./~
+            found = found.absolute()
         found.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass

@@ -21,6 +21,7 @@ from typing import Any
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import as_json
 from napari_segxai.io.held import RECORD, STAGE, Held, file_digest, is_file, is_inside, is_within, look
 
@@ -58,7 +59,7 @@ def save_folder(
         If the folder holds results already and `overwrite` is False, a file of the user is in the way, or something
         cannot be written. Then the folder is as it was before.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     check_folder(folder, overwrite=overwrite)
     with _errors(folder), _made(folder), _alone(folder):
         stage = folder / STAGE
@@ -111,9 +112,9 @@ def check_folder(
         If the folder is a file, cannot be written to, holds a result and `overwrite` is False, or a file of the user
         is in the way.
     """
-    folder = Path(folder)
     if "\0" in str(folder):
         raise UserError(f"{str(folder)!r} is not the name of a folder; name another one.")
+    folder = user_path(folder)
     with _errors(folder):
         if folder.is_dir():
             if os.path.lexists(folder / STAGE):
@@ -149,7 +150,7 @@ def check_file(path: str | Path) -> None:
     UserError
         If it is a folder, or cannot be written.
     """
-    path = Path(path)
+    path = user_path(path)
     with _errors(path):
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a file; name another file.")
@@ -167,7 +168,7 @@ def replacing(path: str | Path) -> Generator[Path]:
     UserError
         If it cannot be written.
     """
-    path = Path(path)
+    path = user_path(path)
     with _errors(path):
         # a name that the next save finds again: what was stopped leaves nothing for ever
         beside = path.with_name(f".segxai-part-{path.name}")

@@ -262,8 +262,8 @@ def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[P
 
 
 def least_size(combinations: int, image: Image) -> int:
-    """Return how many bytes a sweep takes at least: its maps, a line of the table for each, and the heat maps."""
-    return saving.least_size(image, combinations) + 100 * combinations + 10_000
+    """Return how many bytes a sweep takes at least: its maps, a record and a line of the table for each, and the heat maps."""
+    return saving.least_size(image, combinations) + 2500 * combinations + 10_000
 
 
 def table(sweep: Sweep) -> list[dict[str, Any]]:
