@@ -138,7 +138,7 @@ def test_what_cannot_be_compared_is_refused(comparison, truth):
             lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth * 7),
             "holds label 7.*0 background",
         ),
-        (lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth - 0.5), "no label values"),
+        (lambda: sx.compare(model, image, "object", METHODS[:1], truth=truth - 0.5), "not label values"),
         (lambda: sx.compare(model, image, "object", METHODS[:1], bogus=1), "no parameter 'bogus'"),
     ]
     for ask, words in cases:
@@ -246,7 +246,7 @@ def test_a_noise_model_of_something_else_is_refused(tmp_path):
         (model, "background", "noise", "trained for label 'object', not 'background'"),
         (other, "object", "noise", "trained for another model than planted"),
         (model, "object", "nowhere", "there is no file"),
-        (model, "object", "pickled", "no safetensors file that can be read"),
+        (model, "object", "pickled", "not a safetensors file that can be read"),
         (model, "object", "foreign", "holds no noise network"),
         (model, "object", "wrong", "does not fit what the file says"),
     ]

@@ -84,7 +84,7 @@ def test_a_label_or_tile_given_twice_is_refused_before_the_work(tmp_path, no_wor
     out = ["--out", str(tmp_path / "out")]
     one_sentence(run("explain", "--label", "triangle", *out), "--label 'triangle' is given twice")
     one_sentence(run("flow", "--label", "triangle", "--label", "triangle", *out), "is given twice")
-    one_sentence(run("flow", "--tile", "triangle:nowhere", *out), "no LABEL:LAYER")
+    one_sentence(run("flow", "--tile", "triangle:nowhere", *out), "not a LABEL:LAYER")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

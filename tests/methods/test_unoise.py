@@ -162,7 +162,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
     with pytest.raises(sx.UserError, match="trained for another model"):
         sx.explain(other, planted_image(), "object", "u-noise", **{**TINY, "weights": file})
     (tmp_path / "text.safetensors").write_text("no tensors")
-    with pytest.raises(sx.UserError, match="no safetensors file"):
+    with pytest.raises(sx.UserError, match="not a safetensors file"):
         ask(weights=str(tmp_path / "text.safetensors"))
     from safetensors.torch import save_file
 

@@ -168,7 +168,7 @@ def test_a_package_is_allowed_for_this_process(tmp_path, library):
     sx.allow_package("segxai_nets")
     sx.load_model(folder)
     for wrong in ("__main__", "os.path", "a b", "a._b", "", 3):
-        with pytest.raises(sx.UserError, match=r"no name of a public package|part of Python"):
+        with pytest.raises(sx.UserError, match=r"not the name of a public package|part of Python"):
             sx.allow_package(wrong)
 
 
@@ -190,7 +190,7 @@ def test_a_package_is_allowed_in_the_settings(tmp_path, library):
     for text, words in (
         ("packages: segxai_nets", "a list of names"),
         ("package: [a]", "did you mean 'packages'"),
-        ("packages: [__main__]", "no name of a public package"),
+        ("packages: [__main__]", "not the name of a public package"),
         ("[", "not a YAML file"),
     ):
         settings.write_text(text)

@@ -56,7 +56,11 @@ def raiser(error: Exception):
         (Fixed(lambda x: "text"), {}, ["a str", "`output`"]),
         (Fixed(lambda x: {"a": x}), {"output": "b"}, ["no output 'b' but ['a']", "`output`"]),
         (Fixed(lambda x: (x,)), {"output": 2}, ["no output 2 but a tuple"]),
-        (Fixed(lambda x: torch.cat([x, -x], 1)), {"values": "probabilities"}, ["no probabilities", "logits"]),
+        (
+            Fixed(lambda x: torch.cat([x, -x], 1)),
+            {"values": "probabilities"},
+            ["not probabilities", "logits"],
+        ),
     ],
 )
 def test_a_network_that_does_not_fit_its_card_is_refused_at_load(network, fields, words):

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.core.arguments import checked
+from napari_segxai.core.arguments import quoted
 from napari_segxai.core.errors import UserError, nearest
 
 KNOWN = (
@@ -67,7 +67,6 @@ class UntrustedCode(UserError):
         )
 
 
-@checked()
 def allow_package(name: str) -> None:
     """Let model cards name networks of a package, until the process ends.
 
@@ -176,7 +175,7 @@ def _from_settings() -> list[str]:
 def _checked(name: Any, where: str) -> str:
     if not (isinstance(name, str) and re.fullmatch(r"\w+(\.\w+)*", name)) or is_private(name):
         raise UserError(
-            f"{where}: {name!r} is not the name of a public package, such as 'mynets' or 'mynets.nets'."
+            f"{where}: {quoted(name)} is not the name of a public package, such as 'mynets' or 'mynets.nets'."
         )
     if name.partition(".")[0] in sys.stdlib_module_names:
         raise UserError(f"{where}: {name!r} is part of Python, which has no networks.")
