@@ -13,6 +13,9 @@ from napari_segxai.core.image import Image, Lazy
 from napari_segxai.io import sizes
 from napari_segxai.io.axes import choose, named_axes, readings
 
+MOST_FILES = 200_000
+"""So many files of a store are looked at before it is read."""
+
 
 def read_zarr(
     path: str | os.PathLike[str],
@@ -45,6 +48,7 @@ def read_zarr(
         raise UserError(
             f"{path}: reading Zarr needs the package zarr; install it with pip install zarr."
         ) from None
+    _check_files(path)
     try:
         found = zarr.open(str(path), mode="r")
         attributes: dict[str, Any] = dict(found.attrs)
@@ -99,6 +103,32 @@ def read_zarr(
         path=str(path),
         header=header,
     )
+
+
+def _check_files(path: Path) -> None:
+    """Refuse a store in which a pipe or a device stands for a file: reading it would wait for ever.
+
+    Raises
+    ------
+    UserError
+        It names the file.
+    """
+    folders, left = [str(path)] if path.is_dir() else [], MOST_FILES
+    while folders and left > 0:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    left -= 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif not entry.is_file() and not entry.is_dir():
+                        raise UserError(
+                            f"{path}: {entry.name} is not a file; copy or export the image again."
+                        )
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be looked into ({error.strerror}); check its permissions."
+            ) from None
 
 
 def _labels(array: Any, attributes: dict[str, Any]) -> list[str]:

@@ -300,3 +300,12 @@ def test_an_image_that_is_another_now_is_not_taken_for_the_one_explained(folders
         shutil.rmtree(image) if image.is_dir() else image.unlink(missing_ok=True)
     write(values)
     np.testing.assert_array_equal(sx.load_explanation(folder).image.array, values)
+
+
+def test_a_pipe_in_a_store_is_not_waited_for(tmp_path):
+    (tmp_path / "a.zarr" / "c").mkdir(parents=True)
+    for place in ("zarr.json", "c/0"):
+        os.mkfifo(tmp_path / "a.zarr" / place)
+        with pytest.raises(sx.UserError, match="is not a file"):
+            sx.read_image(tmp_path / "a.zarr")
+        (tmp_path / "a.zarr" / place).unlink()
