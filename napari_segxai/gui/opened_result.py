@@ -67,20 +67,36 @@ class OpenedResult(QObject):
         self._model_box, self._run_bar = model_box, run_bar
         self._start, self._load, self._hold = start, load, hold
         self._meant: str | None = None
+        self._last: str | None = None
+        self._passed: str | None = None
+        self._is_cancelled = False
         self._held: Stamp | None = None
         self._waiting: tuple[Entry, Callable[[], None]] | None = None
         self._is_holding = False
         model_box.store.changed.connect(self._on_loaded)
+        run_bar.cancel_clicked.connect(self._on_cancel)
 
     # -- which one is meant -----------------------------------------------------------------------------
 
     def select(self) -> bool:
-        """Mean the result of the selected layer; return whether there is one."""
-        self._meant = folder_of(self.viewer.layers.selection.active, self.kind)
+        """Mean the result of the selected layer; return whether there is one.
+
+        A dock that adds layers selects them, and then again what was selected before: that does not count.
+        """
+        active = self.viewer.layers.selection.active
+        folder = folder_of(active, self.kind)
+        if folder is not None:
+            self._last = folder
+        elif active is not None and "segxai" not in active.metadata:
+            self._last = self._passed = None
+        if folder is not None and folder != self._passed:
+            self._passed = None
+        self._meant = None if folder == self._passed else folder
         return self._meant is not None
 
     def pass_over(self) -> None:
-        """The dock has made a result of its own: that is meant, until another layer is selected."""
+        """The dock has made a result of its own: that is meant, until an image or another opened result is selected."""
+        self._passed = self._last
         self._meant = self._held = None
 
     def let_go(self) -> None:
@@ -102,7 +118,7 @@ class OpenedResult(QObject):
             _ = image.array  # raises if the values are not there any more
             return result, told, stamp
 
-        self._waiting = None
+        self._waiting, self._is_cancelled = None, False
         self._start(make, lambda outcome: self._on_read(outcome, then), f"opening {folder}")
         return False
 
@@ -112,7 +128,7 @@ class OpenedResult(QObject):
         if outcome.error is not None:
             self._run_bar.set_failed(outcome)
             return
-        if outcome.cancelled:
+        if outcome.cancelled or self._is_cancelled:  # what is being read is read to its end
             self._run_bar.set_ended("Cancelled; nothing was opened.", result=False)
             return
         result, told, stamp = outcome.result
@@ -125,6 +141,9 @@ class OpenedResult(QObject):
         self._waiting = (entry, lambda: self._take(entry, result, stamp, then))
         if entry.model is not None or entry.problem:
             self._on_loaded(entry)
+
+    def _on_cancel(self) -> None:
+        self._is_cancelled = True
 
     def _on_loaded(self, entry: Entry) -> None:
         """A model was loaded, or could not be: the one that is waited for?"""

@@ -154,6 +154,7 @@ def test_every_kind_is_copied_as_python_and_run_again(viewer, open_dock, saved, 
         same(numbers(held(dock)), numbers(result))
         # the script of what was run again is the same; and the dock does not go back to what is still selected
         wait(lambda dock=dock: not getattr(dock, "_to_show", None))
+        QApplication.processEvents()  # the layer that was selected is selected again
         assert (
             dock.copy_as_python(tmp_path).partition("model = ")[2] == scripts[kind].partition("model = ")[2]
         )
