@@ -170,7 +170,7 @@ def open_folder(path: str | Path, kind: str | None = None) -> Saved:
         raise UserError(
             f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
         )
-    from napari_segxai.io.forms import check_form  # which loads pydantic
+    from napari_segxai.io.forms.check import check_form  # which loads pydantic
 
     check_form(folder, held.kind, record)
     check_digests(folder, held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -115,3 +116,17 @@ def test_every_folder_is_installed():
     listed = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("*.py")}
     assert folders | {"napari_segxai_resources"} == set(listed)
+
+
+def test_no_file_is_long_and_no_folder_is_full():
+    """A new thing is a new file; a folder of more than about twenty is divided by what its files are about."""
+    project = ROOT.parent
+    files = [
+        path
+        for folder in ("napari_segxai", "tests", "benchmarks", "reproduction", "scripts")
+        for path in (project / folder).rglob("*.py")
+    ]
+    long = {path: n for path in files if (n := len(path.read_text(encoding="utf-8").splitlines())) > 450}
+    assert not long
+    full = {folder: n for folder, n in Counter(path.parent for path in files).items() if n > 22}
+    assert not full

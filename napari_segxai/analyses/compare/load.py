@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
-from napari_segxai.io.forms import check_form
+from napari_segxai.io.forms.check import check_form
 from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder

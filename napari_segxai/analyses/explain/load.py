@@ -18,7 +18,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_dtype
 from napari_segxai.core.record import Record, as_json
 from napari_segxai.core.target import Target
-from napari_segxai.io.forms import check_form
+from napari_segxai.io.forms.check import check_form
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder
 

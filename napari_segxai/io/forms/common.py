@@ -1,0 +1,67 @@
+"""What records of all kinds say alike: what was asked, and of which model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from napari_segxai.io.forms.image import ImageForm
+from napari_segxai.io.forms.values import Count, Digest, Index, Names, PassesForm, Seconds, Share
+
+
+class PredictedForm(TypedDict):  # noqa: D101
+    kind: Literal["predicted", "image"]
+
+
+class PointForm(TypedDict):  # noqa: D101
+    kind: Literal["point", "component"]
+    at: Index
+
+
+class BoxForm(TypedDict):  # noqa: D101
+    kind: Literal["box"]
+    low: Index
+    high: Index
+
+
+class DrawnForm(TypedDict):  # noqa: D101
+    kind: Literal["drawn"]
+    pixels: Count
+    sha256: Digest
+
+
+class QuestionForm(TypedDict):  # noqa: D101
+    region: Annotated[PredictedForm | PointForm | BoxForm | DrawnForm, Field(discriminator="kind")]
+    score: Literal["logit", "probability", "log_probability"]
+    reduction: Literal["mean", "sum"]
+
+
+class TargetForm(QuestionForm):  # noqa: D101
+    label: str | Count
+
+
+class ModelForm(TypedDict):  # noqa: D101
+    name: str
+    source: str
+    path: str | None
+    labels: Annotated[Names, Field(min_length=1)]
+    overlapping: bool
+    thresholds: NotRequired[dict[str, Share] | None]
+    paint_order: NotRequired[Names | None]
+    sha256: Digest
+    license: str | None
+
+
+class EveryForm(TypedDict):
+    """What every record says."""
+
+    files: dict[str, str]
+    model: ModelForm
+    image: ImageForm
+    passes: PassesForm
+    seconds: Seconds
+    warnings: list[str]
+    created: str
+    versions: dict[str, str]

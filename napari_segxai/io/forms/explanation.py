@@ -1,0 +1,66 @@
+"""What the record of an explanation says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
+
+from napari_segxai.core.record import SCHEMA
+from napari_segxai.io.forms.common import EveryForm, TargetForm
+from napari_segxai.io.forms.values import (
+    Affine,
+    Axis,
+    Columns,
+    Count,
+    Pair,
+    PassesForm,
+    Plain,
+    Seconds,
+    _limits,
+    _rows,
+)
+
+
+class DisplayForm(TypedDict):  # noqa: D101
+    values: str
+    unit: str
+    signed: bool
+    range: Annotated[list[float | None], Field(min_length=2, max_length=2)]
+    contrast_limits: Annotated[Pair, AfterValidator(_limits)]
+
+
+class VerdictForm(TypedDict):  # noqa: D101
+    check: str
+    passed: bool | None
+    number: float | None
+    threshold: float | None
+    sentence: str
+    details: dict[str, Plain]
+    parameters: dict[str, Plain]
+    passes: PassesForm
+    seconds: Seconds
+
+
+class ExplanationForm(EveryForm):  # noqa: D101
+    kind: NotRequired[Literal["explanation"]]
+    schema: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)]
+    method: str
+    parameters: dict[str, Plain]
+    target: TargetForm
+    device: str
+    seed: Count
+    slice: Count | None
+    axis: Axis | None
+    results: dict[str, Plain | dict[str, Plain]]
+    display: DisplayForm
+    partial: bool
+    engine: dict[str, Plain]
+    trust: list[VerdictForm]
+    maps: dict[str, str]
+    masks: dict[str, str]
+    prediction: str | dict[str, str]
+    native_affine: Affine | None
+    stage_table: Annotated[list[dict[str, float | None]], AfterValidator(_rows)]
+    curves: dict[str, Columns]
