@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -21,6 +22,7 @@ from napari_segxai.io.image_record import is_remote
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Layer
     from qtpy.QtWidgets import QWidget
 
     from napari_segxai.core.image import Image
@@ -67,8 +69,8 @@ class OpenedResult(QObject):
         self._model_box, self._run_bar = model_box, run_bar
         self._start, self._load, self._hold = start, load, hold
         self._meant: str | None = None
-        self._last: str | None = None
-        self._passed: str | None = None
+        self._last: ref[Layer] | None = None
+        self._passed: ref[Layer] | None = None
         self._is_cancelled = False
         self._held: Stamp | None = None
         self._waiting: tuple[Entry, Callable[[], None]] | None = None
@@ -85,17 +87,18 @@ class OpenedResult(QObject):
         """
         active = self.viewer.layers.selection.active
         folder = folder_of(active, self.kind)
+        passed = self._passed is not None and self._passed() is active
         if folder is not None:
-            self._last = folder
+            self._last = ref(active)
+            if not passed:
+                self._passed = None
         elif active is not None and "segxai" not in active.metadata:
             self._last = self._passed = None
-        if folder is not None and folder != self._passed:
-            self._passed = None
-        self._meant = None if folder == self._passed else folder
+        self._meant = None if passed else folder
         return self._meant is not None
 
     def pass_over(self) -> None:
-        """The dock has made a result of its own: that is meant, until an image or another opened result is selected."""
+        """The dock has made a result of its own: that is meant, until an image or another opened layer is selected."""
         self._passed = self._last
         self._meant = self._held = None
 
