@@ -130,6 +130,7 @@ class Dock(QWidget):
         parts = (self.kind, self.model_box, self.run_bar, self._start, self._load, self._take)
         self.opened = OpenedResult(self, self.viewer, *parts)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
+        self.follow((self.viewer.layers.events.removed, lambda _: self.opened.removed()))
         self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
         self.destroyed.connect(self.tasks.end)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -22,7 +21,6 @@ from napari_segxai.io.image_record import is_remote
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Layer
     from qtpy.QtWidgets import QWidget
 
     from napari_segxai.core.image import Image
@@ -69,8 +67,8 @@ class OpenedResult(QObject):
         self._model_box, self._run_bar = model_box, run_bar
         self._start, self._load, self._hold = start, load, hold
         self._meant: str | None = None
-        self._last: ref[Layer] | None = None
-        self._passed: ref[Layer] | None = None
+        self._last: str | None = None
+        self._passed: str | None = None
         self._is_cancelled = False
         self._held: Stamp | None = None
         self._waiting: tuple[Entry, Callable[[], None]] | None = None
@@ -87,18 +85,23 @@ class OpenedResult(QObject):
         """
         active = self.viewer.layers.selection.active
         folder = folder_of(active, self.kind)
-        passed = self._passed is not None and self._passed() is active
         if folder is not None:
-            self._last = ref(active)
-            if not passed:
-                self._passed = None
+            self._last = folder
         elif active is not None and "segxai" not in active.metadata:
             self._last = self._passed = None
-        self._meant = None if passed else folder
+        if folder is not None and folder != self._passed:
+            self._passed = None
+        self._meant = None if folder == self._passed else folder
         return self._meant is not None
 
+    def removed(self) -> None:
+        """Layers were removed: if none is left of what was passed over, it counts when it is opened once more."""
+        of = (folder_of(layer, self.kind) for layer in self.viewer.layers)
+        if self._passed is not None and self._passed not in of:
+            self._last = self._passed = None
+
     def pass_over(self) -> None:
-        """The dock has made a result of its own: that is meant, until an image or another opened layer is selected."""
+        """The dock has made a result of its own: that is meant, until an image or another opened result is selected."""
         self._passed = self._last
         self._meant = self._held = None
 
