@@ -21,7 +21,7 @@ from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.inference.fused import Changes, fuse, state
-from napari_segxai.models.inference.memory import is_out_of_memory
+from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
@@ -287,6 +287,7 @@ class Network:
     def in_use(self, device: str | torch.device = "auto") -> Generator[torch.device]:
         """While open, the network is on `device`, in evaluation mode, with frozen parameters; all is restored afterwards."""
         target = choose_device(device)
+        keep_freed_memory()
         # Only what has to change is touched: an explanation should cost little more than its passes.
         # (A frozen TorchScript module has no mode.)
         modules = _all_modules(self.module)

@@ -1,10 +1,11 @@
-"""Running out of memory: telling it apart, and freeing what can be freed."""
+"""Memory: using again what was freed; running out of it, told apart from other errors."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -31,6 +32,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library use the memory of freed feature maps again, instead of giving it back after every batch.
+
+    glibc does so up to twice the size of the largest block below 32 MiB that was freed: here one that is never written
+    to, and so takes no memory. Without it, the pages of every batch are asked for again, which takes a fifth of the
+    time of many small passes. Elsewhere it changes nothing.
+    """
+    block = torch.empty(2**25 - 8192, dtype=torch.uint8)
+    del block
 
 
 def free(device: torch.device) -> None:
