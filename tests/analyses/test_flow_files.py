@@ -171,6 +171,7 @@ def test_numbers_maps_and_words_are_those_that_were_saved(made):
     same(flow.drawn, opened.drawn)
     same(flow.prediction, opened.prediction)
     same(flow.region, opened.region)
+    same(flow.truth, opened.truth)
     assert (opened.warnings, opened.notes, opened.missed) == (flow.warnings, flow.notes, flow.missed)
     assert as_json(opened.facts) == as_json(flow.facts)
     assert wording.summary(opened) == wording.summary(flow)

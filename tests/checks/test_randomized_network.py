@@ -14,7 +14,8 @@ from torch.nn.utils import prune
 
 import napari_segxai as sx
 from napari_segxai.checks.randomize_weights import RandomizedCopy, layers_of
-from napari_segxai.core.progress import Passes
+from napari_segxai.core.progress import Passes, finish
+from napari_segxai.engine.primitives.input_gradients import input_gradient
 
 CPU = torch.device("cpu")
 
@@ -315,3 +316,21 @@ def test_weights_that_are_a_choice_are_taken_over():
     found = sx.explain(model, image, "object", "seg-score-cam", weights="softmax", layer="mix")
     [verdict] = sx.check(found, model, checks="other-seed")
     assert verdict.passed is not None
+
+
+def test_what_the_method_draws_alone_is_taken_out_of_the_correlation(method):
+    """The map is a fixed pattern and the gradient: the pattern is in every map, whatever the weights."""
+    pattern = torch.from_numpy(np.random.default_rng(3).normal(size=(32, 32)).astype(np.float32))
+
+    def drawn(question):
+        gradient = finish(input_gradient(question))[0, 0]
+        return pattern + gradient / gradient.std().clamp(min=1e-6)
+
+    model = deep_model()
+    found = sx.explain(model, planted_image(), whole(), method(drawn, passes=2))
+    [verdict] = sx.check(found, model, checks="randomized-network")
+    alone = verdict.details["control: the method alone"]
+    assert 0.5 < alone < 0.9
+    assert verdict.passed is True
+    assert verdict.number < 0.3
+    assert f"{alone:.2f}" in verdict.sentence

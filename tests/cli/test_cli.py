@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.forks import Fork
 from typer.testing import CliRunner
 
 import napari_segxai as sx
@@ -23,6 +26,20 @@ def run(*args: str):
 
 def explain(*args: str):
     return run("explain", *args)
+
+
+@pytest.mark.skipif(not (hasattr(os, "fork") and os.path.exists("/dev/full")), reason="needs a full device")
+def test_what_cannot_be_printed_is_one_line(tmp_path):
+    """What the system refuses, a full disk say, is told as any other mistake is."""
+
+    def child():
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        app(["models"])
+
+    run = Fork(child, tmp_path / "printed", tmp_path / "said")
+    assert run.wait() == 2
+    assert (tmp_path / "said").read_text() == "napari-segxai: No space left on device.\n"
 
 
 def test_help_and_version():

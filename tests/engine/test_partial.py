@@ -36,6 +36,37 @@ def test_interrupted_from_the_keyboard():
     assert_same_state(before, state_of(module))
 
 
+def _from_the_first_on(steps) -> list:
+    """The partial results of all steps from the first that has one."""
+    partials = [step.partial for step in steps]
+    return partials[next(k for k, partial in enumerate(partials) if partial is not None) :]
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("adversarial-attack", {"steps": 2}), ("misure", {"iterations": 2})]
+)
+def test_what_can_be_shown_once_can_be_shown_until_the_end(method, params):
+    partials = _from_the_first_on(
+        sx.explain_steps(planted_model(), planted_image(), "object", method, **params)
+    )
+    assert len(partials) > 2
+    assert None not in partials
+    assert partials[-1]().record.partial
+
+
+def test_a_question_that_ends_early_is_shown_beside_the_others():
+    """The label is drawn in one image alone: the other has its answer, an empty map, after the first step."""
+    dark = sx.Image(np.zeros((32, 32), np.float32), name="dark")
+    steps = sx.explain_all_steps(planted_model(), [planted_image(), dark], ["object"], "rise", masks=40)
+    partials = _from_the_first_on(steps)
+    assert len(partials) > 2
+    for partial in partials:
+        assert partial is not None
+        first, second = partial()
+        assert first.map.any()
+        assert not second.map.any()
+
+
 class Counting(torch.nn.Module):
     """Says through a pipe when it has seen so many images, and waits from then on."""
 

@@ -86,6 +86,7 @@ BAD = {
     "noise.nii": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(2000)), "NIfTI header"),
     "missing.nii": (lambda p: None, "no such file"),
     "folder.nii": (lambda p: p.mkdir(), "folder"),
+    "loop.nii": (lambda p: p.symlink_to(p.name), "cannot be opened"),
     "header.nii": (lambda p: _cut(p, 200), "ends within its header"),
     "truncated.nii": (lambda p: _cut(p, 5000), "truncated"),
     "truncated.nii.gz": (lambda p: _cut(p, 5000, ".nii.gz"), "truncated"),
