@@ -1,0 +1,166 @@
+"""Memory, precision and cancelling on the GPU."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from helpers.gpu import CUDA, gpu_alone, needs_gpu
+from helpers.networks import card
+from torch import nn
+
+import napari_segxai as sx
+from napari_segxai.engine.execution.mixed_precision import RANKING
+from napari_segxai.models.inference.device import devices
+from napari_segxai.models.inference.memory import OutOfMemory
+from napari_segxai.models.zoo.unet import UNet
+
+pytestmark = needs_gpu
+
+MANY = {
+    "rise": {"masks": 64},
+    "integrated-gradients": {"steps": 32},
+    "misure": {"iterations": 10, "tau": 0.01},
+}
+
+
+def network(side: int = 128) -> tuple[sx.SegmentationModel, sx.Image, sx.Target]:
+    torch.manual_seed(0)
+    model = sx.load_model(UNet(1, 2, (16, 32)), card=card(grid={"size": [side, side]}))
+    image = sx.Image(np.random.default_rng(0).random((side, side), np.float32))
+    inside = model.predict(image, device="cpu")
+    return model, image, sx.Target(model.labels[int(inside.mean() > 0.5)], region="image")
+
+
+def in_use() -> int:
+    gc.collect()
+    torch.cuda.synchronize()
+    return torch.cuda.memory_allocated(0)
+
+
+@pytest.fixture
+def little_memory():
+    """Lets torch have this much of the device's memory, in bytes beyond what it has already."""
+
+    def bound(more: int) -> None:
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(0) + more) / total, 0)
+
+    yield bound
+    torch.cuda.set_per_process_memory_fraction(1.0, 0)
+    torch.cuda.empty_cache()
+
+
+@gpu_alone
+def test_the_device_is_listed_first():
+    assert next(iter(devices())) == CUDA
+    model, image, target = network()
+    assert sx.explain(model, image, target, "vanilla-gradient").record.engine["device"].startswith("cuda")
+
+
+@gpu_alone
+@pytest.mark.parametrize("method", MANY)
+def test_nothing_is_left_after_a_job(method):
+    model, image, target = network()
+    sx.explain(model, image, target, method, device=CUDA, **MANY[method])
+    before = in_use()
+    for _ in range(3):
+        sx.explain(model, image, target, method, device=CUDA, **MANY[method])
+    assert in_use() == before
+    del model
+    assert in_use() < before
+
+
+@gpu_alone
+@pytest.mark.parametrize("method", MANY)
+def test_cancel_gives_the_memory_back(method):
+    model, image, target = network()
+    sx.explain(model, image, target, method, device=CUDA, **MANY[method])
+    before = in_use()
+    steps = sx.explain_steps(model, image, target, method, device=CUDA, **MANY[method])
+    for _ in range(3):
+        step = next(steps)
+    found = step.partial() if step.partial is not None else None
+    steps.close()
+    del steps, step
+    assert found is None or np.isfinite(found.map).all()
+    del found
+    assert in_use() == before
+
+
+@gpu_alone
+@pytest.mark.parametrize("method", MANY)
+def test_running_out_of_memory_is_survived(method, little_memory, measured):
+    """With memory for a few images only, batches are made smaller, and the map stays what it was."""
+    model, image, target = network(256)
+    want = sx.explain(model, image, target, method, device=CUDA, precision="float32", **MANY[method])
+    model, image, target = network(256)
+    sx.explain(model, image, target, "vanilla-gradient", device=CUDA)
+    little_memory(160 * 2**20)
+    found = sx.explain(model, image, target, method, device=CUDA, precision="float32", **MANY[method])
+    measured("batches", {"method": method, "fitting": {str(k): v for k, v in model.fitting_batches.items()}})
+    np.testing.assert_allclose(found.map, want.map, atol=2e-3 * np.abs(want.map).max())
+    if method == "rise":
+        assert model.fitting_batches
+
+
+@gpu_alone
+def test_too_little_memory_for_one_image(little_memory):
+    model, image, target = network(512)
+    small, of_it, _ = network(64)
+    sx.explain(small, of_it, target, "vanilla-gradient", device=CUDA)
+    little_memory(2**20)
+    with pytest.raises(OutOfMemory, match=r"cuda:0 ran out of memory; choose the CPU as device"):
+        sx.explain(model, image, target, "vanilla-gradient", device=CUDA)
+    assert sx.explain(model, image, target, "vanilla-gradient", device="cpu").map.any()
+
+
+@gpu_alone
+def test_bfloat16_where_the_ranking_stays(measured):
+    model, image, target = network()
+    asked = (model, image, target, "rise")
+    rough = sx.explain(*asked, device=CUDA, masks=512)
+    exact = sx.explain(*asked, device=CUDA, masks=512, precision="float32")
+    near = float(np.corrcoef(rough.map.ravel(), exact.map.ravel())[0, 1])
+    measured("precision", {"engine": rough.record.engine, "pearson": near})
+    assert exact.record.engine["precision"] == "float32"
+    assert (
+        rough.record.engine["rank_correlation_bfloat16"] >= RANKING
+        or rough.record.engine["precision"] == "float32"
+    )
+    assert near >= 0.99
+
+
+class Delicate(nn.Module):
+    """Its score hangs on the ninth binary digit of the image's mean: bfloat16 has eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.look.weight.fill_(1.0)
+            self.look.bias.fill_(500.0)
+
+    def forward(self, x):
+        return (self.look(x.mean((2, 3), keepdim=True).expand_as(x)) - 500.0) * 10
+
+
+@gpu_alone
+def test_float32_where_the_ranking_would_change():
+    model = sx.load_model(Delicate(), card=card(activation="sigmoid", grid={"size": [32, 32]}))
+    image = sx.Image(np.random.default_rng(0).random((32, 32), np.float32))
+    found = sx.explain(model, image, sx.Target("object", region="image"), "rise", device=CUDA, masks=512)
+    assert found.record.engine["precision"] == "float32"
+    assert found.record.engine["rank_correlation_bfloat16"] < RANKING
+
+
+def test_the_users_network_stays_where_it_was():
+    """A script goes on with its own network after it was explained."""
+    net = UNet(1, 2, (8, 16)).eval()
+    model = sx.load_model(net, card=card(grid={"size": [64, 64]}))
+    image = sx.Image(np.random.default_rng(0).random((64, 64), np.float32))
+    sx.explain(model, image, sx.Target("object", region="image"), "rise", masks=64, device=CUDA)
+    assert net(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
