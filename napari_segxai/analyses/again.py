@@ -44,20 +44,20 @@ def model_again(
     """
     if model is None:
         raise UserError(
-            f"this {what} was opened from a folder, and the model {told['name']} is needed to go on: give it as model=."
+            f"this {what} was opened from a folder and has no model to go on with; give {told['name']} as model=."
         )
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     name = model.name
     if model.sha256 != told["sha256"]:
-        said = f"of {told['name']}, and {name} has other weights"
+        said = f"was made with {told['name']}, and {name} has other weights"
     elif list(model.labels) != list(told.get("labels", ())):
-        said = f"of {told['name']}, and {name} has other labels"
+        said = f"was made with {told['name']}, and {name} has other labels"
     elif model.card.named_thresholds != told.get("thresholds"):
-        said = f"of labels drawn with thresholds other than those of {name}"
+        said = f"shows labels drawn with other thresholds than those of {name}"
     else:
         return model
-    raise UserError(f"the {what} is {said}; give the model that it was made of.")
+    raise UserError(f"the {what} {said}; give the model that it was made with.")
 
 
 def image_again(own: Image, image: Image | np.ndarray | None, what: str) -> Image:
@@ -73,6 +73,6 @@ def image_again(own: Image, image: Image | np.ndarray | None, what: str) -> Imag
     image = Image.of(image)
     if image.sha256 != own.sha256:
         raise UserError(
-            f"the {what} is of {own.name}, and the image that is given has other values; give the image that it was made of."
+            f"the {what} was made of {own.name}, and the given image has other values; give the image that it was made of."
         )
     return image

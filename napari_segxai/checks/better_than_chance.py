@@ -87,7 +87,10 @@ def better_than_chance(context: CheckContext, options: Options, counter: PassCou
     own = scores.pop(MAP)
     if own is None:
         return Verdict(
-            None, None, options.threshold, "On the model's grid the map is even: it ranks no pixels."
+            None,
+            None,
+            options.threshold,
+            "The map is the same everywhere on the model's grid: it ranks no pixels.",
         )
     draws = [score for name, score in scores.items() if name.startswith(RANDOM)]
     coarse = mean([score for name, score in scores.items() if name.startswith(COARSE)])
@@ -128,11 +131,11 @@ def _words(own: float, rivals: dict[str, float], beaten: list[str]) -> str:
     told = lambda names: _listed([f"{name} ({rivals[name]:.2f})" for name in names])  # noqa: E731
     others = [name for name in rivals if name not in beaten]
     ahead = own - max(rivals.values())
-    text = f"By insertion and deletion the map scores {own:.2f}, "
+    text = f"The map scores {own:.2f} by insertion and deletion, "
     text += f"{abs(ahead):.2f} {'above' if ahead > 0 else 'below'} its best rival: "
     if not others:
         return f"{text}better than {told(beaten)}."
-    return f"{text}no better than {told(others)}" + (f", only than {told(beaten)}." if beaten else ".")
+    return f"{text}no better than {told(others)}" + (f", better only than {told(beaten)}." if beaten else ".")
 
 
 def _listed(words: list[str]) -> str:

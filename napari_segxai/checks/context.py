@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from napari_segxai.analyses.again import model_again
 from napari_segxai.analyses.explain.again import plan_again
@@ -72,7 +73,7 @@ class CheckContext:
         explanation: Explanation,
         model: SegmentationModel,
         target: Target | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
     ) -> CheckContext:
         """Put the question of an explanation together again.
 

@@ -35,7 +35,9 @@ BLOCKS = 8
 class Options:
     """Parameters of masked-input."""
 
-    baseline: Baseline | None = option(None, help="by default that of the method, else background. " + HELP)
+    baseline: Baseline | None = option(
+        None, help="by default that of the method, or else background; " + HELP
+    )
     masks: int = option(4, ge=1, le=1000, help="images of which half is hidden")
     threshold: float = option(0.1, ge=0, le=1, help="share of the label's pixels drawn on the baseline alone")
     uncertainty: float = option(
@@ -87,16 +89,16 @@ def masked_input(context: CheckContext, options: Options, counter: PassCounter) 
             )
     if not np.isfinite(unsure[: 2 + options.masks]).all():
         where = (
-            "On the baseline alone"
+            "on the baseline alone"
             if np.isfinite(unsure[2 : 2 + options.masks]).all()
-            else "With half of the image hidden"
+            else "with half of the image hidden"
         )
-        why = f"{where} ({_name(baseline)}) the network returns values that are not finite: what hiding tells comes from the "
+        why = f"The network returns values that are not finite {where} ({_name(baseline)}): what hiding tells comes from the "
         return Verdict(False, None, options.threshold, f"{why}hiding; try another baseline.")
     whole, empty, *rest = drawn
     half, other = rest[: options.masks], rest[-options.masks :]
     if not whole:
-        why = f"On the model's grid no pixel is predicted as {context.label!r}: there is nothing to compare."
+        why = f"No pixel is predicted as {context.label!r} on the model's grid: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
     number = empty / whole
     hidden, control = (
@@ -113,9 +115,9 @@ def masked_input(context: CheckContext, options: Options, counter: PassCounter) 
         "uncertainty when half is mixed": control,
     }
     measured = (
-        f"On the baseline alone ({_name(baseline)}) the network draws {number:.0%} of the pixels of {context.label!r}, and with half "
-        f"of the image hidden its uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} (to {control:.2f} with other blocks of "
-        "the image there)"
+        f"The network draws {number:.0%} of the pixels of {context.label!r} on the baseline alone ({_name(baseline)}), and its "
+        f"uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} when half of the image is hidden (to {control:.2f} when other "
+        "blocks of the image are there)"
     )
     passed = number <= options.threshold and rise <= options.uncertainty
     end = (

@@ -5,12 +5,12 @@ made again each time, about the same pixels. A map that stays the same with all 
 network: an edge filter would do. The number is the mean, over several random networks, of the size of the rank
 correlation with the map; its sign does not count, since a map turned inside out looks the same.
 
-Some of a map comes of the method alone: random masks, for instance, cover some pixels more often than others, whatever
-is asked. So the random networks are asked with other random numbers (another seed). And the method is asked, with the same
-seed, about a random network that answers the same to every image, of an image of shuffled pixels: the control. What both
+Part of a map comes from the method alone: random masks, for instance, cover some pixels more often than others, whatever
+is asked. So the maps of the random networks are made with other random numbers (another seed). And the method explains, with the
+same seed, a random network that answers the same to every image, on an image of shuffled pixels: the control. What both
 maps have in common with the control is taken out of their correlation (a partial rank correlation), and a map that is
-nearly the control is a warning of its own. Whether random weights reach what the network computes with is tried, layer by
-layer; where they do not, nothing is held against the map.
+nearly the control is a warning of its own. The check also tries, layer by layer, whether random weights reach what the network
+computes with; where they do not, nothing is held against the map.
 
 Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, NeurIPS 2018.
 """
@@ -43,9 +43,9 @@ class Options:
     """Parameters of randomized-network."""
 
     layers: int = option(
-        8, ge=1, le=1000, help="steps at most; of a deeper network neighbouring layers go together"
+        8, ge=1, le=1000, help="steps at most; neighbouring layers of a deeper network go together"
     )
-    networks: int = option(3, ge=1, le=1000, help="networks of which all weights are random")
+    networks: int = option(3, ge=1, le=1000, help="networks with all weights random")
     threshold: float = option(0.5, ge=0, le=1, help="rank correlation from which the map has not changed")
 
 
@@ -89,7 +89,7 @@ def randomized_network(context: CheckContext, options: Options, counter: PassCou
         logits = question.logits
     if same:
         why = (
-            "With all weights random the network answers as before, so that nothing can be said: what it computes with is "
+            "The network answers as before when all its weights are random, so nothing can be said: what it computes with is "
             "kept elsewhere."
         )
         return Verdict(None, None, options.threshold, why)
@@ -125,12 +125,12 @@ def randomized_network(context: CheckContext, options: Options, counter: PassCou
     number = mean([None if value is None else abs(value) for value in values])
     if alone >= ALIKE:
         words = (
-            f"The map is what the method draws wherever this is the prediction, whatever network and image it comes of (rank "
+            f"The method draws this map wherever this is the prediction, whatever the network and the image are (rank "
             f"correlation {alone:.2f} with a random network that always answers the same)."
         )
         return Verdict(False, alone, options.threshold, words, details)
     if number is None:
-        why = f"With random weights there is nothing of {context.label!r} to explain, and no map to compare with."
+        why = f"There is nothing of {context.label!r} to explain when the weights are random, and so no map to compare with."
         return Verdict(None, None, options.threshold, why, details)
     return _verdict(number, alone, unreached, kept, len(every), options, details)
 
@@ -148,21 +148,19 @@ def _verdict(
     passed: bool | None = number < options.threshold
     which = "random parameters" if kept else "all weights random"
     if passed:
-        words = f"With {which} the map is different ({measured}): it depends on what the network has learnt."
+        words = f"The map is different with {which} ({measured}): it depends on what the network has learnt."
     elif unreached or kept:
         passed = None
-        words = f"With random {'parameters' if kept else 'weights'} the map is still much the same ({measured}), which says nothing here."
+        words = f"The map is still much the same with random {'parameters' if kept else 'weights'} ({measured}), which says nothing here."
     else:
         words = (
-            f"With all weights random the map is still much the same ({measured}): it shows the image rather than what the "
+            f"The map is still much the same with all weights random ({measured}): it shows the image rather than what the "
             "network has learnt."
         )
     if alone >= options.threshold:
-        words += (
-            f" Much of it comes of the method alone, whatever the network (rank correlation {alone:.2f})."
-        )
+        words += f" Much of it comes from the method alone, whatever the network is (rank correlation {alone:.2f})."
     if kept:
-        words += f" What the network holds as buffers, such as {kept[0]}, stayed as it was: weights among them were not made random."
+        words += f" The buffers of the network, such as {kept[0]}, stayed as they were: weights among them were not made random."
     if unreached:
         words += (
             f" Random weights do not reach what {len(unreached)} of {layers} layers compute with, such as "

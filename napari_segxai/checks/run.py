@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from napari_segxai.analyses.explain.result import Explanation
@@ -45,7 +46,7 @@ def check(
     target: Target | None = None,
     checks: Wanted = None,
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     progress: Callable[[Step], None] | bool | None = None,
 ) -> list[Verdict]:
     """Check how far an explanation can be trusted.
@@ -63,7 +64,7 @@ def check(
         What was asked; can be left out for the predicted pixels of a label and for the whole image.
     checks : str, sequence of str, or mapping of str to mapping, optional
         Names, or a mapping from names to parameters; all by default. See `napari_segxai.list_checks`.
-    device : str, optional
+    device : str or torch.device, optional
         Where to compute; by default where the explanation was made.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
@@ -99,7 +100,7 @@ def check_steps(
     target: Target | None = None,
     checks: Wanted = None,
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> Steps[list[Verdict]]:
     """`check`, one step at a time: yields `Step` and returns the verdicts.
 
@@ -116,7 +117,7 @@ def planned_passes(
     target: Target | None = None,
     checks: Wanted = None,
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> dict[str, Passes]:
     """Return the passes that checks are expected to need, by name; the arguments are those of `check`."""
     context, chosen = _asked(explanation, model, target, checks, device)
@@ -124,7 +125,11 @@ def planned_passes(
 
 
 def _asked(
-    explanation: Explanation, model: Any, target: Target | None, checks: Wanted, device: str | None
+    explanation: Explanation,
+    model: Any,
+    target: Target | None,
+    checks: Wanted,
+    device: str | torch.device | None,
 ) -> tuple[CheckContext, list[tuple[Check, Any]]]:
     chosen = choose(checks)
     if not isinstance(model, SegmentationModel):

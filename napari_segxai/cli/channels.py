@@ -23,6 +23,7 @@ from napari_segxai.cli.common import (
     Seed,
     Slice,
     Trust,
+    folder_of,
     load,
     read_frame,
     read_region_option,
@@ -35,7 +36,12 @@ def channels(
     image: Images,
     model: Model,
     label: Annotated[str, typer.Option("--label", help="Label whose prediction is looked at, by name.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for channels.csv and the record.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", parser=folder_of, metavar="PATH", help="Folder for channels.csv and the record."
+        ),
+    ] = None,
     how: Annotated[
         str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
     ] = "permutation",

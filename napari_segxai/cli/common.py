@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+
+def folder_of(text: str | Path) -> Path:
+    """Read the name of a folder of results; "" is none, though a path of it would be the folder one is in."""
+    if not os.fspath(text):
+        raise typer.BadParameter("it is empty; name a folder for the results.")
+    return Path(text)
+
+
 # Options that several commands have, each with its words once. Defaults stand in the commands.
 
 Images = Annotated[
@@ -75,7 +83,7 @@ Truth = Annotated[
     typer.Option(
         "--truth",
         metavar="FILE or LABEL=FILE",
-        help="True label values; of labels that may overlap a mask each, as channels or as LABEL=FILE several times.",
+        help="True label values; for labels that may overlap, a mask for each, as channels or as LABEL=FILE several times.",
     ),
 ]
 Metrics = Annotated[
@@ -122,7 +130,8 @@ def read_frame(
     for path, image in zip(paths, found, strict=True):
         if frame is None and image.frames > 1:
             typer.echo(
-                f"{path}: time point 0 of 0 to {image.frames - 1}; choose another with --frame.", err=True
+                f"{path}: time point 0 is taken, of 0 to {image.frames - 1}; choose another with --frame.",
+                err=True,
             )
     frames = [image.frame(frame or 0) for image in found]
     return (frames[0] if len(frames) == 1 else join_channels(frames)).across(axis)

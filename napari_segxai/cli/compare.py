@@ -30,6 +30,7 @@ from napari_segxai.cli.common import (
     Truth,
     as_far_as_it_came,
     end_as_stopped,
+    folder_of,
     load,
     read_frame,
     read_parameters,
@@ -48,7 +49,15 @@ def compare(
     methods: Annotated[
         str, typer.Option("--methods", help="Names with commas; parameters as in rise:masks=100:cells=5.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for table.csv, comparison.png and the maps.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            parser=folder_of,
+            metavar="PATH",
+            help="Folder for table.csv, comparison.png and the maps.",
+        ),
+    ],
     truth: Truth = None,
     noise_model: Noise = None,
     metrics: Metrics = None,

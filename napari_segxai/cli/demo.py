@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
+from napari_segxai.cli.common import folder_of
+
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the screenshot, the maps and the record.")] = Path(
-        "demo_out"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            parser=folder_of,
+            metavar="PATH",
+            help="Folder for the screenshot, the maps and the record.",
+        ),
+    ] = Path("demo_out"),
     headless: Annotated[
         bool, typer.Option("--headless", help="Do not open a window; take a screenshot.")
     ] = False,

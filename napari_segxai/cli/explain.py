@@ -29,6 +29,7 @@ from napari_segxai.cli.common import (
     as_far_as_it_came,
     each_once,
     end_as_stopped,
+    folder_of,
     load,
     read_frame,
     read_parameters,
@@ -47,7 +48,9 @@ def explain(
     label: Annotated[
         list[str], typer.Option("--label", help="Which label to explain, by name; several get a folder each.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    out: Annotated[
+        Path, typer.Option("--out", parser=folder_of, metavar="PATH", help="Folder for the results.")
+    ],
     method: Annotated[str, typer.Option("--method", help="See `napari-segxai methods`.")] = "misure",
     param: Annotated[
         list[str] | None,

@@ -26,6 +26,7 @@ from napari_segxai.cli.common import (
     Trust,
     Truth,
     each_once,
+    folder_of,
     load,
     read_frame,
     read_parameters,
@@ -39,7 +40,12 @@ from napari_segxai.core.errors import UserError, plain
 def flow(
     image: Images,
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="Folder for flow.csv, flow.png and flow.svg.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", parser=folder_of, metavar="PATH", help="Folder for flow.csv, flow.png and flow.svg."
+        ),
+    ],
     label: Annotated[
         list[str] | None, typer.Option("--label", help="A label by name; all but the background by default.")
     ] = None,

@@ -77,7 +77,32 @@ def check_types(where: str, given: Mapping[str, Any], hints: Mapping[str, Any]) 
     """
     for name, value in given.items():
         if name in hints and not fits(value, hints[name]):
-            raise UserError(f"{where}: {name} is {quoted(value)}; it has to be {words_of(hints[name])}.")
+            what, wrong, hint = _culprit(name, value, hints[name])
+            raise UserError(f"{where}: {what} is {quoted(wrong)}; it has to be {words_of(hint)}.")
+
+
+def _culprit(name: str, value: Any, hint: Any) -> tuple[str, Any, Any]:
+    """Return name, value and type of what does not fit: of a list or mapping its first wrong element, where that can be told."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        kinds = ((each, typing.get_origin(each)) for each in inner)
+        alike = [each for each, kind in kinds if isinstance(kind, type) and isinstance(value, kind)]
+        return (
+            _culprit(name, value, alike[0])
+            if len(alike) == 1 and not isinstance(value, str)
+            else (name, value, hint)
+        )
+    if not inner or not isinstance(origin, type) or isinstance(value, str):
+        return name, value, hint
+    items: Iterable[tuple[Any, Any]] = ()
+    if issubclass(origin, Mapping) and isinstance(value, Mapping):
+        items = value.items()
+    elif issubclass(origin, Sequence) and not issubclass(origin, tuple) and isinstance(value, list | tuple):
+        items = enumerate(value)
+    for key, each in items:
+        if not fits(each, inner[-1]):
+            return _culprit(f"{name}[{quoted(key)}]", each, inner[-1])
+    return name, value, hint
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -161,9 +186,26 @@ def words_of(hint: Any) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
+def whole_number(value: Any, what: str, low: int, high: int) -> int:
+    """Return a whole number that lies between two bounds, both included; one of numpy becomes Python's.
+
+    Raises
+    ------
+    UserError
+        If it is something else.
+    """
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or not low <= value <= high:
+        raise UserError(f"{what} is {quoted(value)}; it has to be a whole number from {low} to {high}.")
+    return int(value)
+
+
 def quoted(value: Any) -> str:
     """Return a value as a sentence quotes it: short, and an object by its type."""
     plain = value is None or isinstance(value, str | bytes | bool | int | float | os.PathLike)
+    if isinstance(value, np.generic):
+        value = value.item()
+        plain = True
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 64:
         return "a very large number"
     if not plain or (isinstance(value, os.PathLike) and not isinstance(value, Path)):

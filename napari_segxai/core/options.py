@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Literal, NewType, TypeVar
 
+from napari_segxai.core.arguments import quoted
 from napari_segxai.core.errors import UserError, nearest, number
 
 LayerName = NewType("LayerName", str)
@@ -117,6 +118,10 @@ class Parameter:
             If it is of another type or out of bounds.
         """
         what = f"{where}: {self.name}"
+        if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy or torch
+            value = value.item()
+        elif hasattr(value, "__array__"):
+            value = value.tolist()  # which has one truth value, and is refused
         if value is None or (self.optional and value in ("none", "auto", "")):
             if self.optional:
                 return None
@@ -125,7 +130,7 @@ class Parameter:
             if value in self.choices:
                 return value
             known = ", ".join(map(str, self.choices)) + (" or a number" if self.type is float else "")
-            wrong = UserError(f"{what} is {value!r}; choose one of {known}.")
+            wrong = UserError(f"{what} is {quoted(value)}; choose one of {known}.")
             if self.type is not float:
                 raise wrong
             value = self._read(value, what, wrong)
@@ -139,7 +144,9 @@ class Parameter:
         return value
 
     def _read(self, value: Any, what: str, wrong: UserError | None = None) -> Any:
-        wrong = wrong or UserError(f"{what} is {value!r}; it has to be {_WORDS.get(self.type, 'a name')}.")
+        wrong = wrong or UserError(
+            f"{what} is {quoted(value)}; it has to be {_WORDS.get(self.type, 'a name')}."
+        )
         if self.type is bool:
             if isinstance(value, str):
                 text = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

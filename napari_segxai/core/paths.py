@@ -14,9 +14,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     UserError
-        If no file can have this path: a user that does not exist, a name that is too long, a null character, or a
+        If no file can have this path: an empty one, a user that does not exist, a name that is too long, a null character, or a
         folder that may not be looked into.
     """
+    if not os.fspath(path):
+        raise UserError("a path is empty; write the name of a file or folder.")
     try:
         found = Path(path)
         if os.fspath(path).startswith("~"):

@@ -62,7 +62,7 @@ class Passes:
         most = max(self.forward, self.backward, self.suffix)
         if most > MOST_PASSES or self.cost > MOST_PASSES:
             raise UserError(
-                f"{what} would take {number(most)} passes of the network or more; {MOST_PASSES} at most are run: ask for less."
+                f"{what} would take {number(most)} passes of the network or more; at most {MOST_PASSES} are run: ask for less."
             )
         return self
 

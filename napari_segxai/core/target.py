@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from napari_segxai.core.arguments import check_fields
+from napari_segxai.core.arrays import as_array
 from napari_segxai.core.errors import UserError
 
 Score = Literal["logit", "probability", "log_probability"]
@@ -144,9 +145,9 @@ class Target:
             digest = hashlib.sha256(f"{region.shape}".encode() + np.packbits(region).tobytes()).hexdigest()
             return {"kind": "drawn", "pixels": int(region.sum()), "sha256": digest}
         if isinstance(region, Box):
-            return {"kind": "box", "low": _whole(region.low), "high": _whole(region.high)}
+            return {"kind": "box", "low": list(region.low), "high": list(region.high)}
         if isinstance(region, Point | Component):
-            return {"kind": type(region).__name__.lower(), "at": _whole(region.at)}
+            return {"kind": type(region).__name__.lower(), "at": list(region.at)}
         return {"kind": "image"}
 
 
@@ -163,33 +164,40 @@ def region_words(region: Mapping[str, Any]) -> str:
     return {"predicted": "predicted pixels", "image": "whole image"}[kind]
 
 
-def _whole(index: tuple[int, ...]) -> list[Any]:
-    return [int(i) if is_index((i,)) else i for i in index]
+def _plain(index: Any) -> Any:
+    """Return an index as a tuple of Python's whole numbers; what is none stays, and is refused with the image."""
+    return tuple(int(v) for v in index) if is_index(index) else index
 
 
 def _read_region(region: Region) -> str | np.ndarray | Point | Box | Component | None:
-    if region is None or isinstance(region, Point | Box | Component):
+    if region is None:
         return region
+    if isinstance(region, Point | Box | Component):
+        corners = {name: _plain(index) for name, index in vars(region).items()}
+        return type(region)(**corners)
     if isinstance(region, str):
         if region != "image":
             raise UserError(f"region {region!r} is unknown; use 'image', an array, a point or a box.")
         return region
-    if isinstance(region, tuple | list) and region:
-        if is_index(region):
-            return Point(tuple(int(v) for v in region))
-        if len(region) == 2 and all(is_index(v) for v in region):
-            return Box(*(tuple(int(v) for v in corner) for corner in region))
+    if is_index(region) and len(region):
+        return Point(_plain(region))
+    if isinstance(region, tuple | list) and len(region) == 2 and all(is_index(v) for v in region):
+        low, high = region
+        return Box(_plain(low), _plain(high))
     try:
-        array = np.asarray(region)
+        array = as_array(region)
     except ValueError:  # rows of different length
-        raise UserError("a region array has to have rows of one length.") from None
+        raise UserError("the rows of a region array have to be equally long.") from None
     if array.dtype.kind not in "bui":
         raise UserError(f"a region array is boolean (or whole numbers, 0 outside), not {array.dtype}.")
     return array.astype(bool)
 
 
 def is_index(value: object) -> bool:
-    """Tell whether `value` is a tuple of whole numbers (truth values are none)."""
+    """Tell whether `value` is a tuple, list or row of whole numbers (truth values are none)."""
+    if hasattr(value, "__array__"):
+        value = as_array(value)
+        return value.ndim == 1 and value.dtype.kind in "iu"
     return isinstance(value, tuple | list) and all(
         isinstance(v, int | np.integer) and not isinstance(v, bool) for v in value
     )

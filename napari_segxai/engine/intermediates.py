@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-HELP = "also keep activation, gradient and product of so many channels (the ones that count most), and the sum after ReLU"
+HELP = "number of channels (those that count most) whose activation, gradient and product are kept as well, with the sum after ReLU"
 
 
 def intermediates(activation: Tensor, weights: Tensor, map: Tensor, channels: int) -> dict[str, Tensor]:

@@ -14,12 +14,12 @@ from napari_segxai.core.image import Image, Lazy
 
 
 @checked()
-def join_channels(images: Sequence[Image]) -> Image:
+def join_channels(images: Sequence[Image | np.ndarray]) -> Image:
     """Join images that lie on one grid at one place, such as the sequences of an MR examination, as channels.
 
     Parameters
     ----------
-    images : sequence of Image
+    images : sequence of Image or ndarray of shape (*spatial axes)
         One per channel, in the order of the model's channels, each without a channel axis.
 
     Returns
@@ -38,9 +38,9 @@ def join_channels(images: Sequence[Image]) -> Image:
     >>> names = ["t1.nii.gz", "t2.nii.gz"]
     >>> image = sx.join_channels([sx.read_image(name) for name in names])  # doctest: +SKIP
     """
-    images = list(images)
+    images = [Image.of(image) for image in images]
     if not images:
-        raise UserError("name one image at least to join.")
+        raise UserError("name at least one image to join.")
     first = images[0]
     for image in images:
         if image.channels > 1:

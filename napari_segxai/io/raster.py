@@ -136,7 +136,7 @@ def _read_picture(path: Path, largest: int, *, pages: bool = False) -> tuple[np.
                 _say(f"{path}: holds {count} pictures; the first one is read.")
             if (turn := picture.getexif().get(ORIENTATION, 1)) not in (0, 1):
                 _say(
-                    f"{path}: is to be turned or mirrored to be seen upright (EXIF orientation {turn}); it is read as it is "
+                    f"{path}: has to be turned or mirrored to stand upright (EXIF orientation {turn}); it is read as it is "
                     "stored, as napari shows it."
                 )
             found = []

@@ -137,7 +137,7 @@ def check_folder(
             free = shutil.disk_usage(folder).free
         if free < size:
             raise UserError(
-                f"{folder}: the results need {_megabytes(size)} at least, but {_megabytes(free)} are free there; free "
+                f"{folder}: the results need at least {_megabytes(size)}, but only {_megabytes(free)} are free there; free "
                 "some space or choose another place."
             )
 

@@ -46,7 +46,8 @@ class Options:
     insertion_canvas: Baseline = option("background", help="insertion: " + HELP, advanced=True)
     deletion_canvas: Baseline = option("background", help="deletion: " + HELP, advanced=True)
     ties: Ties = option(
-        "any", help="pointing game: of several highest pixels, any or all, or the share of them"
+        "any",
+        help="pointing game: whether any or all of several highest pixels have to hit, or the share that does",
     )
     tolerance: float = option(
         0.0, ge=0, unit="mm, or the image's unit", help="pointing game: distance that still counts as a hit"
@@ -56,7 +57,7 @@ class Options:
     chance: int = option(
         DRAWS,
         ge=0,
-        help="random maps of equal area beside every Dice explained, PPS and pointing number; 0 for none",
+        help="number of random maps of equal area beside every Dice explained, PPS and pointing number; 0 for none",
         advanced=True,
     )
     boundary: float = option(

@@ -69,6 +69,6 @@ def contradicted(model: Network, logits: Tensor) -> str:
         return ""
     return (
         f"the first output of {model.name} is below one half at {1 - high / count:.0%} of the pixels where nothing else is drawn, "
-        "which is no background's way: a label seems to be missing in the card, so that every label is read from the output of "
+        "which does not fit a background: a label seems to be missing in the card, so that every label is read from the output of "
         "another; if not, write `background_output: true`."
     )

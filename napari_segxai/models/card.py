@@ -40,7 +40,7 @@ def _one_line(name: str) -> str:
     if not name.strip():
         raise ValueError("a name is not empty")
     if len(name) > LONGEST_NAME:
-        raise ValueError(f"a name has {LONGEST_NAME} characters at most")
+        raise ValueError(f"a name has at most {LONGEST_NAME} characters")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Cf", "Zl", "Zp") and c not in JOINERS for c in name):
         raise ValueError(
             f"{name!r} holds characters that are not seen (control characters, or those that turn the direction of writing); "
@@ -131,7 +131,7 @@ class Intensity(_Strict):
         for name in ("clip", "clip_percentiles", "rescale", "window"):
             pair = getattr(self, name)
             if pair is not None and not pair[0] < pair[1]:
-                raise ValueError(f"{name} needs its lower value first")
+                raise ValueError(f"{name} needs the lower value first")
         for name in ("rescale", "window", "scale_shift"):
             if not all(map(math.isfinite, getattr(self, name) or ())):
                 raise ValueError(f"{name} needs finite numbers")
@@ -231,9 +231,11 @@ class ModelCard(_Strict):
     @classmethod
     def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
-            raise ValueError("a segmentation has two labels at least, in most cases the background first")
+            raise ValueError(
+                "a segmentation has at least two labels; the first is the background in most cases"
+            )
         if len(labels) > MOST_LABELS:
-            raise ValueError(f"a segmentation has {MOST_LABELS} labels at most")
+            raise ValueError(f"a segmentation has at most {MOST_LABELS} labels")
         if len(set(labels)) != len(labels):
             raise ValueError("every label needs a name of its own")
         return labels
@@ -317,7 +319,7 @@ class ModelCard(_Strict):
         if "threshold" in self.model_fields_set:
             if self.activation == "softmax":
                 raise ValueError(
-                    "threshold is for sigmoid networks; of a softmax, the label with the highest probability is drawn"
+                    "threshold is for sigmoid networks; a softmax draws the label with the highest probability"
                 )
             given = self.threshold
             unknown = [name for name in given if name not in drawn] if isinstance(given, dict) else []

@@ -63,7 +63,7 @@ def dry_run(model: Network) -> None:
     if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
         raise UserError(
             f"{model.name} has a sigmoid output for each of {', '.join(model.labels)}, and a card begins with the "
-            "background: add `background` before them, or call the first so if that is what it says."
+            "background: add `background` before them, or give the first this name if it is the background."
         )
     model.with_note(background_of(model, outputs))
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])

@@ -203,11 +203,11 @@ def _on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
     if places is None:
         if array.shape != image.spatial_shape:
             raise UserError(
-                f"the truth {truth.name} has shape {array.shape}, but {image.name} has {image.spatial_shape}, and not "
-                "both know where they lie; give the truth on the image's grid."
+                f"the truth {truth.name} has shape {array.shape}, but {image.name} has {image.spatial_shape}, and only "
+                "one of them, or none, knows where it lies; give the truth on the image's grid."
             )
         one = _knows_place(truth) != _knows_place(image)
-        lies = f"the truth {truth.name} was taken to lie on the grid of {image.name}: not both know where they lie."
+        lies = f"the truth {truth.name} was taken to lie on the grid of {image.name}: only one of them knows where it lies."
         return array, [lies] if one else []
     own, theirs = places
     if array.shape == image.spatial_shape and np.allclose(own, theirs, atol=1e-3):
@@ -286,9 +286,7 @@ def _resampled(
         n, -1
     )
     if not _within(way[:n, :n] @ ends + way[:n, n:], array.shape).all():
-        notes.append(
-            f"the truth {name} does not reach all of {image.name}; beyond it there is taken to be no label."
-        )
+        notes.append(f"the truth {name} does not reach all of {image.name}; no label is assumed beyond it.")
     return out, notes
 
 

@@ -54,7 +54,7 @@ def padding_note(model: Network, before: Sequence[int], after: Sequence[int]) ->
         return []
     sizes = [" x ".join(map(str, shape)) for shape in (before, after, model.multiples or ())]
     said = (
-        f"{model.name} was found to take multiples of {sizes[2]} alone (`grid: multiple` in the card), so the image was "
+        f"{model.name} was found to take only multiples of {sizes[2]} (`grid: multiple` in the card), so the image was "
         f"padded from {sizes[0]} to {sizes[1]}."
     )
     return [said]

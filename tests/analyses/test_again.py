@@ -96,7 +96,7 @@ def test_a_slice_and_its_axis_are_told(tmp_path):
     opened = sx.load_comparison(tmp_path / "c")
     assert (opened.asked.slice, opened.asked.axis) == (2, 1)
     same_maps(finish(comparison_steps(comparison_again(opened, model, volume))), found)
-    with pytest.raises(sx.UserError, match="the image that is given has other values"):
+    with pytest.raises(sx.UserError, match="the given image has other values"):
         comparison_again(opened, model, volume + 1)
 
 
@@ -188,20 +188,24 @@ def test_what_cannot_be_asked_again_says_why(tmp_path):
     sx.sweep(model, image, "object", "rise", {"masks": [2, 3]}, metrics=["ips"]).save(tmp_path / "s")
     other = sx.load_model(PatchSwitch(patch_of(2)), card=card(labels=["background", "thing"]))
     opened = sx.load_comparison(tmp_path / "c")
-    with pytest.raises(sx.UserError, match="the model planted is needed to go on"):
+    with pytest.raises(sx.UserError, match="give planted as model="):
         comparison_again(opened, None)
     with pytest.raises(sx.UserError, match="has other labels"):
         comparison_again(opened, other)
     with pytest.raises(sx.UserError, match="has other labels"):
         sweep_again(sx.load_sweep(tmp_path / "s"), other)
-    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison again"):
+    with pytest.raises(
+        sx.UserError, match="does not say everything that was asked; make the comparison again"
+    ):
         comparison_again(replace(opened, asked=None), model)
     # records of others
     asked = opened.asked.as_dict()
     for changes in ({**asked, "seed": "x"}, {**asked, "methods": [1]}, {"seed": 1}, 5):
         with pytest.raises(sx.UserError, match="lacks what the record of a comparison says"):
             sx.load_comparison(change(tmp_path / "c", asked=changes))
-    with pytest.raises(sx.UserError, match="does not tell all that was asked; make the comparison again"):
+    with pytest.raises(
+        sx.UserError, match="does not say everything that was asked; make the comparison again"
+    ):
         comparison_again(sx.load_comparison(change(tmp_path / "c", asked=...)), model)
     with pytest.raises(sx.UserError, match="other combinations than its grid"):
         sweep_again(replace(sx.load_sweep(tmp_path / "s"), grid={"masks": [2]}), model)

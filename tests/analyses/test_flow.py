@@ -126,7 +126,7 @@ def square() -> sx.Image:
         (1.0, 0.0, 1.0, 0.0, "comes across the skip connection of encoder"),
         (0.0, 1.0, 0.0, 1.0, "comes up through the bottleneck"),
         (0.4, 0.4, 1.0, 1.0, "needs both"),
-        (1.0, 1.0, 0.0, 0.0, "no single path carries it"),
+        (1.0, 1.0, 0.0, 0.0, "no single path carries object"),
     ],
 )
 def test_the_causal_check_tells_which_path_carries_the_object(skip, up, lost_skip, lost_bottleneck, words):
@@ -164,10 +164,10 @@ def test_the_route_is_told_by_both_ablations_where_they_disagree():
     assert mean.tiles["object", "bottleneck"].lost == pytest.approx(0)
     assert zero.tiles["object", "bottleneck"].lost_zero == pytest.approx(1)
     assert mean.route("object").startswith(
-        "object comes across the skip connection of encoder: by mean ablation"
+        "object comes across the skip connection of encoder: mean ablation"
     )
     assert zero.route("object").startswith("object needs both")
-    assert "by zero ablation of the bottleneck 1.00" in zero.route("object")
+    assert "zero ablation of the bottleneck loses 1.00" in zero.route("object")
     assert both.route("object") == f"{mean.route('object')} {zero.route('object')}"
     alike = sx.load_model(TwoPaths(1.0, 0.0), card=card(grid={"multiple": 2}))
     once = sx.information_flow(alike, square(), ablation="both", **asked).route("object")
@@ -201,7 +201,7 @@ def test_what_is_lost_has_a_control_and_zero_ablation_is_another():
     assert tile.lost_zero == 1
     assert tile.disagreements == ("lost",)
     said = " ".join(tile.advice)
-    assert "as much as where the label is drawn everywhere (0.14)" in said
+    assert "as much as a label drawn everywhere loses (0.14)" in said
     assert "mean 0.14, zero 1.00" in said
     assert {"lost 0.14 of 0.14", "lost 1.00 (zero)"} <= set(wording.captions(tile))
     row = flow.rows[0]
@@ -247,7 +247,7 @@ def test_evidence_against_and_few_cells_are_told():
         sx.Image(square().array[2:10, 4:12]),
         layers=["bottleneck"],
     )
-    assert any("4 x 4 cells only" in sentence for sentence in small.tiles["object", "bottleneck"].advice)
+    assert any("only 4 x 4 cells" in sentence for sentence in small.tiles["object", "bottleneck"].advice)
 
 
 def test_transformers_are_to_be_read_with_care():
@@ -325,7 +325,7 @@ def test_cli_and_python_give_the_same_numbers(tmp_path):
     ]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
-    assert "emerges at" in done.output
+    assert "emerge" in done.output
     with (out / "flow.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     flow = triangle(causal=True)

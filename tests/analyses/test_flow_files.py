@@ -269,7 +269,7 @@ def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     flow = sx.information_flow(model, image, slice=2, axis=1, layers="all")
     flow.save(tmp_path / "flow")
     opened = sx.load_flow(tmp_path / "flow" / "record.json")
-    with pytest.raises(sx.UserError, match="the model planted is needed to go on"):
+    with pytest.raises(sx.UserError, match="give planted as model="):
         sx.causal_check(opened)
     other = sx.load_model(LinearHead(), card=card(grid={"multiple": 4}))
     with pytest.raises(sx.UserError, match="has other weights"):
@@ -289,7 +289,7 @@ def test_a_causal_check_says_when_the_image_is_not_there(tmp_path):
     opened = sx.load_flow(tmp_path / "flow")
     with pytest.raises(sx.UserError, match="the values of planted"):
         sx.causal_check(opened, model=model)
-    with pytest.raises(sx.UserError, match="the image that is given has other values"):
+    with pytest.raises(sx.UserError, match="the given image has other values"):
         sx.causal_check(opened, model=model, image=planted_image().array[::-1])
     sx.causal_check(opened, model=model, image=planted_image())
     assert all(tile.lost is not None for tile in opened.tiles.values())

@@ -67,7 +67,7 @@ def test_a_network_that_cannot_answer_on_the_baseline_is_warned_about():
     [verdict] = sx.check(found, model, checks="masked-input")
     assert (verdict.passed, verdict.number) == (False, None)
     assert verdict.sentence.startswith(
-        "On the baseline alone (background) the network returns values that are not"
+        "The network returns values that are not finite on the baseline alone (background)"
     )
 
 
@@ -97,4 +97,4 @@ def test_what_any_missing_half_does_is_not_held_against_hiding():
         details["uncertainty when half is hidden"], abs=0.05
     )
     assert verdict.passed is True
-    assert f"{details['uncertainty when half is mixed']:.2f} with other blocks" in verdict.sentence
+    assert f"{details['uncertainty when half is mixed']:.2f} when other blocks" in verdict.sentence

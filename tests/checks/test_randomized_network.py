@@ -254,7 +254,7 @@ def test_weights_held_as_buffers_are_not_said_to_be_random(method, draws, passed
     [verdict] = sx.check(found, model, checks={"randomized-network": options})
     assert verdict.passed is passed
     assert "all weights" not in verdict.sentence
-    assert "such as 0.kernel, stayed as it was" in verdict.sentence
+    assert "such as 0.kernel, stayed as they were" in verdict.sentence
 
 
 class MadeOnce(nn.Module):
@@ -303,7 +303,7 @@ def test_what_comes_of_the_method_alone_is_not_held_against_the_map_and_is_said(
     assert verdict.passed is True
     assert verdict.number < 0.3
     assert verdict.details["control: the method alone"] > 0.5
-    assert "of the method alone" in verdict.sentence
+    assert "from the method alone" in verdict.sentence
     noise = method(lambda question: torch.rand(question.grid, generator=torch.Generator().manual_seed(0)))
     nothing = sx.explain(model, image, "triangle", noise)
     [verdict] = sx.check(nothing, model, checks=few)

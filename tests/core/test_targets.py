@@ -119,7 +119,7 @@ def test_a_component_is_found_on_a_coarser_grid():
         ((1.5, 2.5), "not float64"),
         (np.full(SHAPE, 0.5), "not float64"),
         ([], "not float64"),
-        ([[True, False], [True]], "rows of one length"),
+        ([[True, False], [True]], "equally long"),
         ({"at": 3}, "not object"),
     ],
 )

@@ -185,7 +185,7 @@ def test_axes_on_the_command_line(tmp_path, two_channels):
     assert record["image"]["at"] == {"T": 1}
     assert "time point" not in said.stderr
     said = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "first"), "--axes", "TZCYX"])
-    assert "time point 0 of 0 to 1; choose another with --frame." in said.stderr
+    assert "time point 0 is taken, of 0 to 1; choose another with --frame." in said.stderr
     assert record["image"]["sha256"] == sx.read_image(tmp_path / "a.tif", axes="TZCYX").frame(1).sha256
 
 

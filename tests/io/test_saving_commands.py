@@ -73,7 +73,7 @@ def test_what_cannot_be_saved_is_refused_before_the_work(command, tmp_path, no_w
         one_sentence(run(command, "--out", str(tmp_path / "taken"), *extra), f"holds {sure}")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
     if command in ("explain", "compare"):
-        one_sentence(run(command, "--out", str(tmp_path / "new")), "at least, but 5e-06 MB are free")
+        one_sentence(run(command, "--out", str(tmp_path / "new")), "MB, but only 5e-06 MB are free")
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     one_sentence(run(command, "--out", str(tmp_path / "new")), "No space left on device")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "record", "taken"]

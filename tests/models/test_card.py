@@ -202,7 +202,7 @@ def test_a_missing_file_and_a_folder(tmp_path):
         ("- " * 5_000 + "x", "nested more than 16 deep"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "aliases are not used here"),
         ("&a [*a]", "aliases are not used here"),
-        ("name: x\n" + "# " * 200_000, "256 KB at most"),
+        ("name: x\n" + "# " * 200_000, "at most 256 KB"),
         ("multiple: " + "1" * 5_000, "not a YAML file"),
         ("a: !!python/object/apply:os.system [ls]", "not a YAML file"),
         ("a: \x00", "not a YAML file"),

@@ -166,7 +166,7 @@ def test_files_give_the_same_as_their_layers(model, tmp_path):
 
 def test_a_truth_that_does_not_know_where_it_lies_has_to_be_on_the_grid(model):
     image = sx.Image(np.zeros((8, 8, 8), np.float32), affine=affine(2), name="scan")
-    with pytest.raises(sx.UserError, match="not both know where they lie"):
+    with pytest.raises(sx.UserError, match="only one of them, or none, knows where it lies"):
         truth_labels(sx.Image(np.zeros((16, 16, 16), np.uint8)), image, model)
     _, notes = truth_of(sx.Image(np.zeros((8, 8, 8), np.uint8), name="t"), image, model, 1)
     assert "t was taken to lie on the grid of scan" in notes[0]

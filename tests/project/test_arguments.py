@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.networks import LinearHead, card, planted_image, planted_model
 from napari.layers import Image as ImageLayer
+from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.cli.app import app
 
 WRONG: dict[str, Any] = {
     "object": object(),
@@ -120,3 +124,62 @@ def test_the_sentence_names_argument_value_and_what_it_has_to_be():
     }.items():
         with pytest.raises(sx.UserError, match=words):
             call()
+
+
+def test_what_is_wrong_inside_of_a_list_or_mapping_is_named():
+    model, image = planted_model(), planted_image()
+    for call, words in {
+        lambda: sx.sweep(
+            model, image, "object", "rise", {"masks": 4}
+        ): "sweep: grid['masks'] is 4; it has to be a list",
+        lambda: sx.join_channels(
+            [image, "t2.nii.gz"]
+        ): "images[1] is 't2.nii.gz'; it has to be an Image or an array",
+        lambda: sx.load_explanation(""): "a path is empty",
+    }.items():
+        with pytest.raises(sx.UserError, match=re.escape(words)):
+            call()
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    """What a user computes with numpy or torch is taken as Python's own, and the record holds plain numbers."""
+    model, image = planted_model(), planted_image()
+    wanted = sx.explain(model, image, "object", "rise", seed=3, masks=4, keep=0.5, normalize=False)
+    found = sx.explain(
+        model, image, np.int64(1), "rise", seed=np.int64(3), device=torch.device("cpu"),
+        masks=torch.tensor(4), keep=np.float32(0.5), normalize=np.bool_(False),
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.map, wanted.map)
+    assert found.record.parameters == wanted.record.parameters
+    assert {type(value) for value in found.record.parameters.values()} <= {int, float, bool, str, type(None)}
+    losses = [sx.channel_importance(model, image, "object", repeats=n).rows for n in (2, np.int64(2))]
+    assert losses[0] == losses[1]
+    for options in ({"score": np.array(["dice"])}, {"tolerance": np.array([0.1, 0.2])}):
+        with pytest.raises(sx.UserError, match="is a list; "):
+            sx.explain(model, image, "object", "rise", **options)
+
+
+def test_indices_of_numpy_and_torch_are_indices():
+    """A pair of rows of whole numbers is a box, however it is held, and not an array of pixels."""
+    box = sx.Target("object", sx.Box((16, 6), (20, 10))).as_dict()
+    low, high = np.array([16, 6]), np.array([20, 10])
+    for region in ((low, high), sx.Box(low, high), [torch.tensor([16, 6]), [20, 10]]):
+        assert sx.Target("object", region).as_dict() == box
+    for region in (low, torch.tensor([16, 6]), sx.Point(low), sx.Point([16, 6])):
+        assert sx.Target("object", region).region == sx.Point((16, 6))
+    drawn = torch.from_numpy(planted_image().array > 0.5)
+    np.testing.assert_array_equal(sx.Target("object", drawn).region, drawn.numpy())
+
+
+def test_an_empty_path_is_not_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = sx.explain(planted_model(), planted_image(), "object", "vanilla-gradient")
+    with pytest.raises(sx.UserError, match="a path is empty"):
+        found.save("")
+    for line in (["explain", "a.png", "--label", "x"], ["flow", "a.png"], ["channels", "a.png"], ["demo"]):
+        done = CliRunner().invoke(
+            app, [*line, *(["--model", "triangle"] if line != ["demo"] else []), "--out", ""]
+        )
+        assert done.exit_code == 2
+        assert "'--out': it is empty; name a folder for the results." in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from napari_segxai.analyses.channels.plan import ChannelsPlan
@@ -28,7 +29,7 @@ def channel_importance(
     *,
     repeats: int = 5,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     slice: int | None = None,
     axis: int | None = None,
     progress: Callable[[Step], None] | bool | None = None,
@@ -54,7 +55,7 @@ def channel_importance(
         Permutations to average; the mean is filled in once.
     seed : int
         Seed of the permutations.
-    device : str
+    device : str or torch.device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     slice : int, optional
         For a 2D model on a volume, which needs it: the slice, counted as napari shows the volume.
@@ -96,7 +97,7 @@ def channel_importance_steps(
     *,
     repeats: int = 5,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     slice: int | None = None,
     axis: int | None = None,
 ) -> Steps[ChannelImportance]:

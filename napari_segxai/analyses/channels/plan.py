@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from napari_segxai.analyses.channels.spoiling import How, times
@@ -45,7 +46,7 @@ class ChannelsPlan:
         *,
         repeats: int = 5,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         slice: int | None = None,
         axis: int | None = None,
     ) -> ChannelsPlan:

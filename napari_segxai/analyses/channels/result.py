@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.analyses.channels.spoiling import How
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import SCHEMA
 from napari_segxai.core.text_table import aligned
@@ -86,7 +87,7 @@ class ChannelImportance:
             write_csv(new / TABLE, self.rows)
             return {"schema": SCHEMA, "kind": "channel importance", **self.as_dict(), **self.asked}
 
-        return save_folder(Path(folder), write, overwrite=overwrite)
+        return save_folder(user_path(folder), write, overwrite=overwrite)
 
 
 def _lost(value: float, deviation: float | None) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import MOST
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.question import Question
@@ -32,9 +33,7 @@ def times(how: How, repeats: int) -> int:
     """
     if how not in get_args(How):
         raise UserError(f"how is {how!r}; choose {' or '.join(get_args(How))}.")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MOST:
-        shown = number(repeats) if isinstance(repeats, int) else repr(repeats)
-        raise UserError(f"repeats is {shown}; it has to be a whole number from 1 to {MOST}.")
+    repeats = whole_number(repeats, "repeats", 1, MOST)
     return repeats if how == "permutation" else 1
 
 

@@ -75,7 +75,9 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
         If that is not known, or if something of it is in no file.
     """
     if comparison.asked is None:
-        raise UserError(f"the record of this {what} does not tell all that was asked; make the {what} again.")
+        raise UserError(
+            f"the record of this {what} does not say everything that was asked; make the {what} again."
+        )
     if comparison.asked.noise_model == "":
         raise UserError(
             f"this {what} was measured with a noise model that is a function of Python, which no file holds; make the "
@@ -87,7 +89,7 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
 def told_model(comparison: Comparison) -> dict[str, Any]:
     """Return what a comparison, or a sweep, says of its model; raises UserError if it says nothing."""
     if comparison.model is None:
-        raise UserError("the record does not tell the model that it is of; make the result again.")
+        raise UserError("the record does not say which model it belongs to; make the result again.")
     return comparison.model
 
 

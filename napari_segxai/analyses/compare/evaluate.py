@@ -101,5 +101,5 @@ def _by_name(maps: Any) -> dict[str, Explanation | np.ndarray]:
         specs = [(map.record.method, map.record.parameters) for map in listed]
         found = dict(zip(names_of(specs), listed, strict=True))
     if not found:
-        raise UserError("maps: give one map at least.")
+        raise UserError("maps: give at least one map.")
     return found

@@ -137,7 +137,7 @@ def _check_rows(rows: Sequence[Mapping[str, Any]], maps: Sequence[str], metrics:
     """Raise an error if numbers are missing, or one is there twice."""
     keys = [(row["map"], row["metric"]) for row in rows]
     if len(set(keys)) < len(keys):
-        raise ValueError(f"{ROWS}: a number stands there twice")
+        raise ValueError(f"{ROWS}: a number is there twice")
     if rows and not {(name, metric) for name in maps for metric in metrics} <= set(keys):
         raise ValueError(f"{ROWS}: a number is missing")
 

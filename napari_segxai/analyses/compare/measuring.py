@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+import torch
+
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.metrics.functional.localization import Ties
 from napari_segxai.metrics.functional.noise import NoiseModel
@@ -55,7 +57,7 @@ class Measuring(MetricParameters, total=False):
         Names, or "all"; by default a handful. See `list_metrics`.
     seed : int, default: 0
         Seed of everything random. The same seed gives the same result, on the CPU bit for bit.
-    device : str, default: "auto"
+    device : str or torch.device, default: "auto"
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     slice : int, optional
         For a 2D model on a volume, which needs one: the slice, counted as napari shows the volume.
@@ -68,7 +70,7 @@ class Measuring(MetricParameters, total=False):
     noise_model: NoiseModel | str | Path | None
     metrics: Sequence[str] | str | None
     seed: int
-    device: str
+    device: str | torch.device
     slice: int | None
     axis: int | None
 

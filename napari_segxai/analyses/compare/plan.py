@@ -15,7 +15,8 @@ from napari_segxai.analyses.compare.matching import check_map
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, with_defaults
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.explain.result import Explanation
-from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.options import MOST
 from napari_segxai.core.paths import user_path
@@ -128,7 +129,7 @@ class ComparisonPlan:
                     f"{name!r} is the name of a method's map and of one in maps; give them two names."
                 )
         if not specs and not given:
-            raise UserError("name one method at least.")
+            raise UserError("name at least one method.")
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
         image = as_image(image, model, asked["axis"])
@@ -147,7 +148,8 @@ class ComparisonPlan:
             raise UserError(
                 f"{model.name} sees slices and {image.name} is a volume; choose one slice to compare maps on."
             )
-        truth, noise_model, controls = asked["truth"], asked["noise_model"], asked["controls"]
+        truth, noise_model = asked["truth"], asked["noise_model"]
+        controls = whole_number(asked["controls"], "controls", 0, MOST)
         label = model.label_index(shared.target.label)
         wanted, notes = (None, []) if truth is None else truth_of(truth, image, model, label)
         noise_file = None
@@ -167,9 +169,6 @@ class ComparisonPlan:
             notes,
             noise_file=noise_file,
         )
-        if isinstance(controls, bool) or not isinstance(controls, int) or not 0 <= controls <= MOST:
-            shown = number(controls) if isinstance(controls, int) else repr(controls)
-            raise UserError(f"controls is {shown}; it has to be a whole number from 0 to {MOST}.")
         plan.passes.bounded("this comparison")  # raises also where an option is wrong
         return plan
 

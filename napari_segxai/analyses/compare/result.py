@@ -19,6 +19,7 @@ from napari_segxai.core import orientation
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import label_image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import SCHEMA, as_json
@@ -260,7 +261,7 @@ class Comparison:
         UserError
             If the folder already holds results and `overwrite` is False, or cannot be written.
         """
-        return save_comparison(self, Path(folder), overwrite=overwrite)
+        return save_comparison(self, user_path(folder), overwrite=overwrite)
 
 
 def save_comparison(comparison: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:

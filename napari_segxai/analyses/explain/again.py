@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from napari_segxai.analyses.again import model_again, parameters_again
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
@@ -16,7 +18,7 @@ def plan_again(
     target: Target | None = None,
     *,
     image: Image | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     slice: int | None = None,
 ) -> ExplanationPlan:
     """Return the plan by which an explanation came about.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan
@@ -43,7 +44,7 @@ def explain(
     method: str = "misure",
     *,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     slice: int | None = None,
     axis: int | None = None,
     precision: Setting = "auto",
@@ -64,7 +65,7 @@ def explain(
         Name of the method; see `list_methods`.
     seed : int
         Seed of everything random. The same seed gives the same result, on the CPU bit for bit.
-    device : str
+    device : str or torch.device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     slice : int, optional
         For a 2D model on a volume: the slice, counted as napari shows the volume. All slices by default.
@@ -114,7 +115,7 @@ def explain_steps(
     method: str = "misure",
     *,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     slice: int | None = None,
     axis: int | None = None,
     precision: Setting = "auto",
@@ -188,7 +189,7 @@ def explain_all_steps(
     """`explain_all`, one step at a time: yields `Step` and returns the explanations."""
     asked = [] if isinstance(targets, Target | str | int) else list(targets)
     if not asked:
-        raise UserError("targets: give a list of targets or labels, one at least.")
+        raise UserError("targets: give a list of targets or labels, at least one.")
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     given = list(image) if isinstance(image, list | tuple) else [image]
@@ -196,7 +197,7 @@ def explain_all_steps(
     count = max(len(images), len(asked))
     if not images or len(images) not in (1, count) or len(asked) not in (1, count):
         raise UserError(
-            f"{len(images)} images and {len(asked)} targets do not pair up; give one of either, or as many."
+            f"{len(images)} images and {len(asked)} targets do not pair up; give one of either, or as many images as targets."
         )
     images, wanted = images * (count // len(images)), asked * (count // len(asked))
     pairs = zip(images, wanted, strict=True)

@@ -209,7 +209,7 @@ def coarse_note(values: torch.Tensor, place: Placement) -> list[str]:
     if tuple(values.shape) == place.shape or min(values.shape) >= COARSE:
         return []
     cells = " x ".join(map(str, values.shape))
-    return [f"the network layer has {cells} cells only; a later layer shows more detail."]
+    return [f"the network layer has only {cells} cells; a later layer shows more detail."]
 
 
 def note_against(method: Method, map: np.ndarray) -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
@@ -50,7 +51,7 @@ class ExplanationPlan:
         method: str = "misure",
         *,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         slice: int | None = None,
         axis: int | None = None,
         precision: Setting = "auto",
@@ -75,14 +76,12 @@ class ExplanationPlan:
         if "network layers" in found.needs:
             for name in found.layer_parameters:
                 model.find_layer(getattr(options, name))
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= HIGHEST_SEED:
-            shown = number(seed) if isinstance(seed, int) else repr(seed)
-            raise UserError(f"seed {shown} has to be a whole number from 0 to {HIGHEST_SEED}.")
+        seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         if precision not in get_args(Setting):
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
         if image.time_axis is not None:
             image.channels_first()  # raises, saying how to choose a time point
-        plan = cls(model, image, target, found, options, seed, choose_device(device), slice, precision)
+        plan = cls(model, image, target, found, options, seed, choose_device(str(device)), slice, precision)
         placements = plan.slices
         if placements == [None]:
             model.refuse_slice(image, slice)

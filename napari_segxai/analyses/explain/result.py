@@ -13,6 +13,7 @@ import numpy as np
 from napari_segxai.analyses.explain.files import OWN, native_image, write_on_grid, write_prediction
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image, frame_words
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import label_image, painted, where
 from napari_segxai.core.record import Record, is_number
 from napari_segxai.core.target import Target
@@ -284,7 +285,7 @@ class Explanation:
             If the folder holds results already and `overwrite` is False, a file that no record lists is in the way, or
             something cannot be written. Then the folder is as it was.
         """
-        return save_explanation(self, Path(folder), overwrite=overwrite)
+        return save_explanation(self, user_path(folder), overwrite=overwrite)
 
 
 SHORT = {"minimally_sufficient_region": "minimal region"}

@@ -80,7 +80,7 @@ def _pooled_region(flow: Flow, _tile: Tile) -> Remark | None:
         return None
     return Remark.of(
         "pooled region",
-        "a region was asked about, but pooling its gradients forgets where it is: use seg-hires-grad-cam.",
+        "pooling the gradients forgets where the region is: use seg-hires-grad-cam.",
     )
 
 
@@ -92,7 +92,7 @@ def _cancelling(flow: Flow, tile: Tile) -> Remark | None:
         return None
     return Remark.of(
         "cancelling",
-        "the pooled gradients cancel, as before an instance normalisation: use seg-hires-grad-cam.",
+        "the pooled gradients cancel, as they do before an instance normalisation: use seg-hires-grad-cam.",
     )
 
 
@@ -113,14 +113,14 @@ def _bottleneck(flow: Flow, tile: Tile) -> Remark | None:
     if tile.lost is None and tile.lost_zero is None:
         return Remark.of(
             "bottleneck",
-            "the bottleneck summarises the image, but skip connections may pass it by; the causal check tells.",
+            "the bottleneck summarises the image, but skip connections may bypass it; the causal check tells whether they do.",
         )
     if any((tile.share_lost(what) or 0) >= UNIMPORTANT for what in ("lost", "lost_zero")):
         return None
     lost, how = (tile.lost_zero, "zero") if tile.lost is None else (tile.lost, "mean")
     return Remark.of(
         "undecided",
-        "the bottleneck does not decide: by {how} ablation of it only {} of the Dice is lost.",
+        "the bottleneck does not decide: its {how} ablation loses only {} of the Dice.",
         f"{lost:.2f}",
         how=how,
     )
@@ -132,8 +132,8 @@ def _everywhere(_flow: Flow, tile: Tile) -> Remark | None:
         return None
     return Remark.of(
         "everywhere",
-        "by mean ablation {} of the Dice is lost, as much as where the label is drawn everywhere ({}): all that tells "
-        "where it is comes through here.",
+        "mean ablation of this layer loses {} of the Dice, as much as a label drawn everywhere loses ({}): everything "
+        "that tells where the label is comes through here.",
         f"{tile.lost:.2f}",
         f"{tile.lost_at_most:.2f}",
     )
@@ -144,11 +144,11 @@ def _ablations(_flow: Flow, tile: Tile) -> Remark | None:
         return None
     parts, numbers = [], []
     for name in tile.disagreements:
-        parts.append(f"{'of the skip connection ' if name == 'lost_skip' else ''}mean {{}}, zero {{}}")
+        parts.append(f"{'skip connection: ' if name == 'lost_skip' else ''}mean {{}}, zero {{}}")
         numbers += [f"{getattr(tile, key):.2f}" for key in (name, f"{name}_zero")]
     return Remark.of(
         "ablations",
-        f"the Dice that is lost depends on the kind of ablation ({'; '.join(parts)}): rely on neither alone.",
+        f"the Dice that is lost depends on the kind of ablation ({'; '.join(parts)}): do not rely on one of them.",
         *numbers,
     )
 
@@ -158,7 +158,9 @@ def _coarse(_flow: Flow, tile: Tile) -> Remark | None:
     if min(cells) >= 6:
         return None
     return Remark.of(
-        "coarse", f"{' x '.join('{}' for _ in cells)} cells only: the place is coarse.", *map(str, cells)
+        "coarse",
+        f"the map has only {' x '.join('{}' for _ in cells)} cells: its places are coarse.",
+        *map(str, cells),
     )
 
 

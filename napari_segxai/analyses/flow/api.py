@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from napari_segxai.analyses.flow.again import plan_again
@@ -36,7 +37,7 @@ def information_flow(
     slice: int | None = None,
     axis: int | None = None,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     causal: bool = False,
     ablation: Ablation = "mean",
     progress: Callable[[Step], None] | bool | None = None,
@@ -71,7 +72,7 @@ def information_flow(
         For a 2D model on a volume: the axis across which the slices lie; see `explain`.
     seed : int
         Seed of everything random.
-    device : str
+    device : str or torch.device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     causal : bool
         Whether `causal_check` is run as well.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
@@ -94,7 +95,7 @@ class FlowPlan:
         slice: int | None = None,
         axis: int | None = None,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         causal: bool = False,
         ablation: Ablation = "mean",
         **params: Any,
@@ -117,7 +118,7 @@ class FlowPlan:
         chosen = labels if labels is not None else model.labels[1:]
         names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
         if not names:
-            raise UserError(f"choose a label at least; {model.name} has {', '.join(model.labels)}.")
+            raise UserError(f"choose at least one label; {model.name} has {', '.join(model.labels)}.")
         found = _chosen_layers(model, layers)
         if model.slices(image) is not None and slice is None:
             raise UserError(

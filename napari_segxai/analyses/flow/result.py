@@ -29,6 +29,7 @@ from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.tiles import Tile, best_position, extent, limit, upright
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import SCHEMA, Record
 from napari_segxai.core.target import Target
@@ -234,13 +235,13 @@ class Flow:
         if bottom is None or getattr(bottom, f"lost{end}") is None or best is None:
             return "", ""
         numbers = (
-            f"by {how} ablation of the bottleneck {getattr(bottom, f'lost{end}'):.2f} of the Dice is lost, of the skip "
-            f"connection of {best.layer.name} {getattr(best, f'lost_skip{end}'):.2f} (drawn everywhere: "
-            f"{bottom.lost_at_most:.2f})"
+            f"{how} ablation of the bottleneck loses {getattr(bottom, f'lost{end}'):.2f} of the Dice, that of the skip "
+            f"connection of {best.layer.name} loses {getattr(best, f'lost_skip{end}'):.2f} (a label drawn everywhere "
+            f"loses {bottom.lost_at_most:.2f})"
         )
         up, across = bottom.share_lost(f"lost{end}"), best.share_lost(f"lost_skip{end}")
         if max(up, across) < UNIMPORTANT:
-            return "none", f"{label}: no single path carries it: {numbers}."
+            return "none", f"no single path carries {label}: {numbers}."
         if up > 2 * across:
             return "up", f"{label} comes up through the bottleneck: {numbers}."
         if across > 2 * up:
@@ -336,7 +337,7 @@ class Flow:
                 "tiles": [[*key, path.as_posix()] for key, path in zip(tiles, explanations, strict=True)],
             }
 
-        return save_folder(Path(folder), write, overwrite=overwrite)
+        return save_folder(user_path(folder), write, overwrite=overwrite)
 
 
 def _stays_from(values: list[float]) -> int:

@@ -79,7 +79,7 @@ def describe(tile: Tile) -> list[str]:
             f"raw range {tile.minimum:.3g} to {tile.maximum:.3g}, positive sum {tile.positive:.3g}, "
             f"negative sum {tile.negative:.3g}"
         ),
-        f"inside the prediction: {tile.energy_inside:.0%} of the evidence"
+        f"{tile.energy_inside:.0%} of the evidence lies inside the prediction"
         if np.isfinite(tile.energy_inside)
         else "no evidence for the label",
         f"Dice at half the maximum {tile.dice:.2f}"
@@ -90,8 +90,8 @@ def describe(tile: Tile) -> list[str]:
         lost, skip = getattr(tile, f"lost{end}"), getattr(tile, f"lost_skip{end}")
         if lost is not None:
             lines.append(
-                f"by {how} ablation of this layer {lost:.2f} of the Dice is lost"
-                + (f", of its skip connection {skip:.2f}" if skip is not None else "")
+                f"{how} ablation of this layer loses {lost:.2f} of the Dice"
+                + (f", that of its skip connection loses {skip:.2f}" if skip is not None else "")
             )
     if tile.lost_at_most is not None:
         lines.append(f"a label drawn everywhere loses {tile.lost_at_most:.2f}")
@@ -104,7 +104,7 @@ def emergence(flow: Flow, label: str) -> str:
     where = (
         f"{label} emerges at {layer.name}"
         if layer is not None
-        else f"{label} emerges at no network layer to stay"
+        else f"{label} does not emerge for good at any network layer"
     )
     return f"{where} (its Dice is {margin:.2f} away from changing that)"
 

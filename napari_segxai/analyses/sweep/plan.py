@@ -81,7 +81,7 @@ class SweepPlan:
         count = math.prod(map(len, values.values()))
         if count > MOST_COMBINATIONS:
             raise UserError(
-                f"{count} combinations are too many for one sweep; {MOST_COMBINATIONS} at most are run."
+                f"{count} combinations are too many for one sweep; at most {MOST_COMBINATIONS} are run."
             )
         for parameter in find_method(name).parameters:
             if parameter.name in values:

@@ -13,6 +13,7 @@ from napari_segxai.analyses.compare.result import ARROWS, Comparison, write_comp
 from napari_segxai.analyses.sweep.values import combinations
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import is_number
 from napari_segxai.figures.sweep import Axis, HeatMap, heat_figure
 from napari_segxai.io import saving
@@ -211,7 +212,7 @@ class Sweep:
         UserError
             If the folder already holds results and `overwrite` is False, or cannot be written, or nothing was found before it was stopped.
         """
-        return save_sweep(self, Path(folder), overwrite=overwrite)
+        return save_sweep(self, user_path(folder), overwrite=overwrite)
 
 
 def best_cells(values: np.ndarray, better: Literal["higher", "lower"] | None) -> np.ndarray:

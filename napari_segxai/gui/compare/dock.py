@@ -104,9 +104,9 @@ class CompareDock(Dock):
         image, slice = shown.image, shown.slice
         methods, maps = fields.methods.methods(), fields.methods.maps()
         if not methods and not maps:
-            raise UserError("Tick a method or a map at least.")
+            raise UserError("Tick at least one method or map.")
         if not fields.metrics.chosen():
-            raise UserError("Tick a metric at least.")
+            raise UserError("Tick at least one metric.")
         for name, layer in maps.items():
             if what := self._difference(layer, image, slice):
                 way = "move the slider there, or untick it" if what.of == "slice" else "untick it"

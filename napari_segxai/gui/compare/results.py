@@ -62,8 +62,8 @@ class CompareResults(QWidget):
             "Show every map over the image, side by side and on one scale; press again and the viewer is as it was."
         )
         self.scale_box = combo(
-            "One scale for all maps. Methods have units of their own: as a share of its largest value a map can be "
-            "compared with any other; raw values only within one method."
+            "One scale for all maps. Methods have units of their own: a map can be compared with any other as a share of its "
+            "largest value, and by its raw values only with maps of the same method."
         )
         self.scale_box.addItems(["share of each map's largest value", "raw values"])
         self.scale_box.setSizeAdjustPolicy(self.scale_box.SizeAdjustPolicy.AdjustToContents)

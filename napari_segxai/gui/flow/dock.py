@@ -86,10 +86,10 @@ class FlowDock(Dock):
         image = shown.image
         model.require(("network layers",))
         if not fields.label_list.ticked():
-            raise UserError("Tick a label at least.")
+            raise UserError("Tick at least one label.")
         chosen = fields.layer_picker.chosen()
         if chosen == []:
-            raise UserError("Tick a network layer at least.")
+            raise UserError("Tick at least one network layer.")
         target = fields.target_fields
         return FlowPlan.make(
             model,

@@ -42,7 +42,7 @@ def open_paths(viewer: Viewer, paths: Sequence[str | Path]) -> None:
             _say(f"{path}: is not a volume that is read here; use one of {', '.join(VOLUMES)}.", "error")
     if any(f"*{ending(path)}" in ALWAYS for path in opened) and not is_always():
         _say(
-            "Open dropped volumes so, too?",
+            "Open dropped volumes in this way, too?",
             "info",
             [(f"Always take {PLUGIN}", lambda *_: set_always(True))],
         )
@@ -87,7 +87,7 @@ class OpenVolume(QWidget):
         self.dialog.filesSelected.connect(lambda paths: open_paths(napari_viewer, paths))
         self.button.clicked.connect(self.dialog.open)
         self._was_shown = False
-        self.always = QCheckBox("Open dropped volumes so, without asking")
+        self.always = QCheckBox("Open dropped volumes in this way, without asking")
         self.always.setToolTip(
             f"For {', '.join(p.removeprefix('*') for p in ALWAYS)}; the choice is kept in napari's Preferences > Plugins."
         )

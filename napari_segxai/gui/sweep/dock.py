@@ -92,7 +92,7 @@ class SweepDock(Dock):
         shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         grid = fields.grid_box.grid()
         if not fields.metrics.chosen():
-            raise UserError("Tick a metric at least.")
+            raise UserError("Tick at least one metric.")
         return SweepPlan.make(
             model,
             shown.image,

@@ -112,7 +112,7 @@ LACKS = {
 def why_not(method: Method, card: ModelCard | None, model: SegmentationModel | None) -> str:
     """Say why a method does not fit a model, which may not be loaded yet; "" where it does."""
     if card is not None and card.spatial_dims not in method.spatial_dims:
-        return f"works in {' and '.join(f'{n}D' for n in method.spatial_dims)} alone"
+        return f"works only in {' and '.join(f'{n}D' for n in method.spatial_dims)}"
     lacking = {} if model is None else {n: why for n, why in LACKS.items() if n not in model.capabilities}
     return next((why for need, why in lacking.items() if need in method.needs), "")
 

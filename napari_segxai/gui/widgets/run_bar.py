@@ -58,7 +58,7 @@ class RunBar(QWidget):
         self.copy.setToolTip("Put a script on the clipboard that makes this result again.")
         self.copy.clicked.connect(self.copy_clicked)
         self.again = QPushButton("Run again")
-        self.again.setToolTip("Run once more what the selected result, or the last one, was asked.")
+        self.again.setToolTip("Ask again what the selected result, or the last one, answers.")
         self.again.clicked.connect(self.again_clicked)
         self.save = QPushButton("Save…")
         self.save.setToolTip("Write the maps and masks as NIfTI, with record.json.")

@@ -33,7 +33,7 @@ class TruthBox(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setToolTip(
             "A Labels layer with the true labels, numbered as the model does: the maps are compared with it as well. "
-            "On another grid than the image it is resampled, to the nearest label. If labels may overlap: a layer "
+            "It is resampled to the nearest label where its grid is not that of the image. If labels may overlap: a layer "
             "with a mask for each label along its first axis, or a layer with the name of every label."
         )
         self._source: ref[Image] | None = None

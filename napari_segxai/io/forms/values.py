@@ -14,13 +14,13 @@ EXACT = ConfigDict(extra="forbid")
 
 def _distinct(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name is there twice")
     return names
 
 
 def _rectangle(rows: list[list[float]]) -> list[list[float]]:
     if len({len(row) for row in rows}) > 1:
-        raise ValueError("rows have to be of one length")
+        raise ValueError("rows have to be equally long")
     return rows
 
 
@@ -44,7 +44,7 @@ def _numbers(name: str) -> str:
 
 def _columns(curve: dict[str, list[Any]]) -> dict[str, list[Any]]:
     if len({len(column) for column in curve.values()}) > 1:
-        raise ValueError("columns have to be of one length")
+        raise ValueError("columns have to be equally long")
     return curve
 
 

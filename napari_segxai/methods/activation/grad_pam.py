@@ -30,7 +30,9 @@ class Options:
     """Parameters of grad-pam."""
 
     layer: LayerName = option("bottleneck", help="network layer whose activations are weighted")
-    pixels: int = option(64, ge=1, help="at most so many pixels of M are asked, evenly spread over it")
+    pixels: int = option(
+        64, ge=1, help="largest number of pixels of M that are asked about, evenly spread over it"
+    )
     aggregate: Literal["after ReLU", "before ReLU"] = option(
         "after ReLU", help="whether the maps of the pixels are added after their negative values are dropped"
     )

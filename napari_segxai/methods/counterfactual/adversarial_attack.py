@@ -17,7 +17,7 @@ backward.
 
 It looks for no cause: it asks how far an explanation can be moved. The map shown is map after minus map before.
 Trust a success: the changed image is there to be looked at. A failure proves nothing: more steps, another gamma or
-beta may do better, and a deep network layer can hardly be moved. The paper's own loss weights were not to be had;
+beta may do better, and a deep network layer can hardly be moved. The paper does not give its own loss weights;
 the terms here are relative, so that gamma means the same for every network. Changes are made to what enters the
 network, after resampling and intensity steps. Inside TorchScript ReLUs stay as they are.
 """
@@ -392,8 +392,8 @@ def _compare(
         warnings.append("nothing is predicted as the label, so that no prediction can be kept or lost.")
     elif target is not None and numbers["dice_prediction"] < KEPT:
         warnings.append(
-            f"the prediction moved too (Dice {numbers['dice_prediction']:.2f}); with a higher gamma or a lower epsilon the "
-            "attack is on the explanation alone."
+            f"the prediction moved too (Dice {numbers['dice_prediction']:.2f}); a higher gamma or a lower epsilon "
+            "attacks the explanation alone."
         )
     if target is not None:
         maps["pattern"] = target

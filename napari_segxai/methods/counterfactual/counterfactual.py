@@ -67,12 +67,14 @@ class Options:
         le=1,
         help="Dice with M to fall below (vanish, by default 0.1) or rise above (appear, by default 0.5)",
     )
-    segments: int = option(40, ge=2, help="pieces that the image is cut into, about")
-    most: int = option(12, ge=1, unit="pieces", help="give up after so many")
+    segments: int = option(40, ge=2, help="about how many pieces the image is cut into")
+    most: int = option(12, ge=1, unit="pieces", help="number of changed pieces after which it gives up")
     filling: Literal["baseline", "the label's mean"] = option(
         "baseline", help="what replaces a piece; the mean of the label's own pixels helps objects to appear"
     )
-    compactness: float = option(0.1, gt=0, advanced=True, help="of SLIC: higher makes squarer pieces")
+    compactness: float = option(
+        0.1, gt=0, advanced=True, help="compactness of SLIC: a higher one makes squarer pieces"
+    )
     iterations: int = option(100, ge=1, advanced=True, help="steps of the gradient search")
     lr: float = option(
         0.02, gt=0, unit="of the range", advanced=True, help="learning rate of the gradient search"

@@ -1,4 +1,4 @@
-"""Guided backpropagation: the gradient, of which every ReLU lets only positive parts pass.
+"""Guided backpropagation: the gradient, of which only positive parts pass every ReLU.
 
     at every ReLU:  gradient in = [input > 0] * max(gradient out, 0)
     S(u) = max over channels |g_c(u)|,   signed: S(u) = sum over channels g_c(u),   g = guided dy / dx
@@ -60,7 +60,7 @@ class Options:
         0,
         ge=0,
         unit="passes",
-        help="with dropout switched on so often, mean and deviation; 0: without dropout",
+        help="passes with dropout switched on, for a mean and a deviation; 0: one pass without dropout",
     )
     tolerance: float | None = option(None, gt=0, help=f"with dropout: {TOLERANCE_HELP}", advanced=True)
 

@@ -58,7 +58,7 @@ class Options:
     rule: Literal["adaptive", "midpoint"] = option(
         "adaptive", help="points where the score changes most, or in equal intervals", advanced=True
     )
-    nodes: int = option(8, ge=1, help="explain so many nodes at most, spread over all")
+    nodes: int = option(8, ge=1, help="largest number of nodes that are explained, spread over all")
     kinds: Literal["all", "ends", "junctions", "middles"] = option("all", help="which nodes are asked about")
     node_maps: bool = option(False, help="also keep the map of every node")
     baseline: Baseline = option("zero", help=HELP, advanced=True)

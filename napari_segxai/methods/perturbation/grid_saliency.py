@@ -100,7 +100,7 @@ def grid_saliency(question: Question, options: Options) -> Steps[Finding]:
             mask,
             masks={"kept": mask > GONE},
             numbers={"kept": float(mask.mean()), **numbers},
-            why_zero=f"what the label's probability loses without {rest} costs less than keeping it; lower lam.",
+            why_zero=f"keeping {rest} costs more than what the label's probability loses without it; lower lam.",
         )
 
     for baseline in FOUR if options.unbiased else (options.baseline,):

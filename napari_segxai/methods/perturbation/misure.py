@@ -67,7 +67,10 @@ class Options:
         help="width of the circular dilation kernel; by default 7 at 224 cells, scaled",
     )
     max_dilations: int | None = option(
-        None, ge=0, advanced=True, help="give up after so many; by default go on to the full image"
+        None,
+        ge=0,
+        advanced=True,
+        help="number of dilations after which it gives up; by default it goes on to the full image",
     )
     mask_size: int | None = option(
         None,
@@ -80,9 +83,11 @@ class Options:
     beta: float = option(2.0, ge=1, advanced=True, help="exponent of the total variation")
     alpha_label: float = option(2.0, ge=0, advanced=True, help="weight of the label's soft Dice")
     alpha_background: float = option(1.0, ge=0, advanced=True, help="weight of the background's soft Dice")
-    clamp: float = option(0.2, ge=0, le=1, advanced=True, help="mask values below become 0 after every step")
+    clamp: float = option(
+        0.2, ge=0, le=1, advanced=True, help="mask values below this become 0 after every step"
+    )
     weight_decay: float = option(
-        0.0, ge=0, advanced=True, help="of AdamW; above 0 it shrinks the mask by itself"
+        0.0, ge=0, advanced=True, help="weight decay of AdamW; above 0 it shrinks the mask by itself"
     )
     baseline: Baseline = option("zero", advanced=True, help=HELP)
 

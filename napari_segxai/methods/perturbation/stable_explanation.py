@@ -74,7 +74,10 @@ class Options:
     )
     alpha: float = option(0.05, gt=0, le=0.5, help="probability of a false alarm, per cell")
     threshold: float | None = option(
-        None, ge=0, le=1, help="of the map scaled to [0, 1]; by default the best split into two classes"
+        None,
+        ge=0,
+        le=1,
+        help="threshold of the map scaled to [0, 1]; by default the best split into two classes",
     )
 
     def __post_init__(self) -> None:

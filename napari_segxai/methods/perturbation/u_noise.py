@@ -77,12 +77,16 @@ class Options:
     channels: int = option(8, ge=1, le=1024, help="its channels at the first level; 16 in the paper")
     noise_min: float = option(1.0, ge=0, unit="deviations", help="noise where B is 0")
     noise_max: float = option(5.0, gt=0, unit="deviations", help="noise where B is 1")
-    reward: float = option(0.001, ge=0, help="weight of noise: higher leaves fewer pixels in peace")
+    reward: float = option(
+        0.001, ge=0, help="weight of noise: a higher one leaves fewer pixels without noise"
+    )
     bilateral: float = option(
         0.0, ge=0, le=100, unit="cells", help="width of a bilateral filter over B; 0: none"
     )
     lr: float = option(3e-3, gt=0, advanced=True, help="learning rate of Adam")
-    images: int = option(40, ge=1, advanced=True, help="read so many images of the folder at most")
+    images: int = option(
+        40, ge=1, advanced=True, help="largest number of images that are read from the folder"
+    )
     baseline: Baseline = option("zero", help=HELP, advanced=True)
 
     def __post_init__(self) -> None:

@@ -182,11 +182,11 @@ def _check_arguments(arguments: Mapping[str, Any], card: Path) -> None:
         if isinstance(value, str) and re.search(r"[/\\:~]", value):
             raise UserError(
                 f"{card}: the argument {name} is {value!r}, which names a file or a place in the internet; a network "
-                "is built from numbers and plain names alone."
+                "is built only from numbers and plain names."
             )
         if isinstance(value, int | float) and not abs(value) <= LARGEST:
             raise UserError(
-                f"{card}: the argument {name} is {number(value)}; a number of a network is {LARGEST} at most."
+                f"{card}: the argument {name} is {number(value)}; a number of a network is at most {LARGEST}."
             )
 
 

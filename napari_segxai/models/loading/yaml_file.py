@@ -71,7 +71,7 @@ def read_mapping(path: Path, what: str) -> dict[Any, Any]:
             )
         if facts.st_size > LARGEST:
             raise UserError(
-                f"{path}: is {facts.st_size / 1024:.0f} KB long; a {what} has {LARGEST // 1024} KB at most."
+                f"{path}: is {facts.st_size / 1024:.0f} KB long; a {what} has at most {LARGEST // 1024} KB."
             )
         fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except UserError:

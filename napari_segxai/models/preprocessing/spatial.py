@@ -193,7 +193,7 @@ def place(
     if numbers_asked > LARGEST:
         raise UserError(
             f"{card.name} would need {image.name} on a grid of {' x '.join(map(number, padded))}, which is too large for "
-            f"any machine ({number(numbers_asked)} numbers, {LARGEST} at most); see grid in its card."
+            f"any machine ({number(numbers_asked)} numbers, at most {LARGEST} are taken); see grid in its card."
         )
     return Placement(
         image_shape=image.spatial_shape,

@@ -58,7 +58,7 @@ def test_a_noise_model_is_a_file(compare_panel, run_compare, tmp_path):
     sx.explain(panel.model, image, "object", "u-noise", **small)
     metrics.tree.tick(["ana"])
     assert "u-noise" in metrics.tree.reason("ana")
-    assert panel.run_bar.estimate.text() == "Tick a metric at least."
+    assert panel.run_bar.estimate.text() == "Tick at least one metric."
     metrics.noise.setText(str(tmp_path / "nowhere.safetensors"))
     assert "there is no file" in panel.run_bar.estimate.text()
     metrics.noise.setText(str(file))
@@ -80,10 +80,10 @@ def test_a_disabled_run_says_why(viewer, open_compare, wait):
     model = use_network(panel, PatchSwitch(patch_of(2)), wait, grid={"size": [32, 32]})
     panel.fields.methods.tick([])
     assert not panel.run_bar.run.isEnabled()
-    assert estimate.text() == "Tick a method or a map at least."
+    assert estimate.text() == "Tick at least one method or map."
     panel.fields.methods.tick(["rise"])
     panel.fields.metrics.tree.tick([])
-    assert estimate.text() == "Tick a metric at least."
+    assert estimate.text() == "Tick at least one metric."
     panel.fields.metrics.tree.tick(["ips"])
     assert panel.run_bar.run.isEnabled()
     assert model.has_layers

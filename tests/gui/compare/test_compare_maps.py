@@ -42,7 +42,7 @@ def test_maps_that_are_there_are_measured_as_well(compare_panel, run_compare, vi
     run_compare(panel)
     assert list(panel.comparison.maps) == ["#1 · occlusion · object"]
     viewer.layers.remove(mine)
-    assert panel.run_bar.estimate.text() == "Tick a method or a map at least."
+    assert panel.run_bar.estimate.text() == "Tick at least one method or map."
 
 
 def test_a_map_of_another_time_point_or_model_is_grey_and_says_why(viewer, open_compare, wait, tmp_path):

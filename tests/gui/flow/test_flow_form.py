@@ -31,7 +31,7 @@ def test_ticked_layers_are_looked_at_with_the_parameters_of_the_method(flow_pane
     }
     picker.tick([])
     assert not flow_panel.run_bar.run.isEnabled()
-    assert "Tick a network layer" in flow_panel.run_bar.estimate.text()
+    assert "Tick at least one network layer" in flow_panel.run_bar.estimate.text()
     picker.tick(["decoder1.convs.act1", "bottleneck"])
     run_flow(flow_panel)
     assert [layer.name for layer in flow_panel.flow.layers] == ["bottleneck", "decoder1.convs.act1"]
@@ -84,7 +84,7 @@ def test_a_disabled_run_says_why(viewer, open_flow, wait):
     wait(lambda: panel.run_bar.run.isEnabled())
     panel.fields.label_list.tick([])
     assert not panel.run_bar.run.isEnabled()
-    assert panel.run_bar.estimate.text() == "Tick a label at least."
+    assert panel.run_bar.estimate.text() == "Tick at least one label."
     panel.fields.label_list.tick(["background", "triangle"])
     assert panel.run_bar.run.isEnabled()
     names = [entry.card.name for entry in panel.model_box.entries]
