@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import methods
 import numpy as np
 import torch
-from bare import best_forward, best_layout, forwards, paired, seconds, to_input
+from bare import best_forward, best_layout, forwards, paired, seconds, synchronize, to_input
 from run import cases, versions
 from torch import Tensor
 
@@ -30,7 +32,7 @@ from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.run import answer, question_of
 from napari_segxai.core.progress import finish
 from napari_segxai.engine.question import Question
-from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.inference.device import choose_device, exact
 from napari_segxai.models.zoo.unet import UNet
 
 HEAD = (
@@ -38,6 +40,25 @@ HEAD = (
     "|---|---|---|---|---|---|---|",
 )
 LARGEST = 128
+
+MORE: dict[str, dict[str, Any]] = {
+    "rise": {"masks": 512},
+    "lime": {"samples": 512},
+    "kernel-shap": {"samples": 512},
+    "seg-sobol": {"designs": 16},
+    "occlusion": {},
+    "counterfactual": {},
+    "smooth-grad": {"samples": 256},
+    "integrated-gradients": {"steps": 256},
+    "guided-integrated-gradients": {"steps": 64},
+    "stable-explanation": {"wraps": "vanilla-gradient", "copies": 64},
+    "adversarial-attack": {"attack": "segmentation", "steps": 64},
+    "grid-saliency": {"iterations": 128},
+    "extremal-perturbation": {"iterations": 64},
+    "misure": {"iterations": 128},
+    "x-ray": {},
+}
+"""So many passes that a GPU takes about as long as a user's question does."""
 
 
 def volume() -> tuple[str, sx.SegmentationModel, sx.Image, str]:
@@ -134,47 +155,57 @@ def every_method(device: torch.device, network: str) -> Iterator[str]:
     for title, model, image, label in cases():
         if network not in title:
             continue
+        methods.METHODS = MORE
         for method, passes, spent, bare, ratio in methods.measure(model, image, label, device, None):
             yield f"| {title} | {method} | {passes} | {spent:.4f} | {bare:.4f} | {ratio:.2f} | |"
 
 
 def paths(device: torch.device) -> Iterator[str]:
-    """Bare passes in other layouts and number formats, and captured as a graph."""
+    """Bare passes in other layouts and number formats, captured as a graph, and compiled."""
     for title, model, image, _ in (cases()[2], volume()):
         plane = model.card.spatial_dims == 2
         last = torch.channels_last if plane else torch.channels_last_3d
+        many = 32 if plane else 2
         with model.in_use(device):
             tensor = model.prepare(image).tensor.to(device)
-            many = 32 if plane else 2
-            for fused in (False, True):
-                network = model.fused(tensor) if fused else model
+            for network, kind in ((model, "as it is"), (model.fused(tensor), "fused")):
                 for layout in (torch.contiguous_format, last):
-                    for half in (False, True):
+                    for digits in ("float32", "TensorFloat-32", "bfloat16"):
                         x = tensor.repeat(many, *(1,) * (tensor.ndim - 1)).contiguous(memory_format=layout)
 
-                        def run(x: Tensor = x, half: bool = half, network: Any = network) -> None:
+                        def run(
+                            x: Tensor = x, half: bool = digits == "bfloat16", network: Any = network
+                        ) -> None:
                             with (
                                 torch.inference_mode(),
                                 torch.autocast(device.type, torch.bfloat16, enabled=half),
                             ):
                                 network.logits(x)
 
-                        spent = seconds(run, device, 10) / many
-                        words = (
-                            "fused" if fused else "as it is",
-                            str(layout).removeprefix("torch."),
-                            "bfloat16" if half else "float32",
-                        )
-                        yield f"| {title} | forward, batch {many}: {', '.join(words)} | 1 F | {spent:.6f} | | | |"
+                        with nullcontext() if digits == "TensorFloat-32" else exact():
+                            spent = seconds(run, device, 5) / many
+                        words = f"{kind}, {str(layout).removeprefix('torch.')}, {digits}"
+                        yield f"| {title} | forward, batch {many}: {words} | 1 F | {spent:.6f} | | | |"
             if device.type != "cuda":
                 continue
             network = model.fused(tensor)
-            eager = to_input(network.logits, tensor)
-            spent = seconds(eager, device, 20)
-            yield f"| {title} | forward and backward, one image: eager | 1 F, 1 B | {spent:.6f} | | | |"
-            spent = seconds(captured(network.logits, tensor), device, 20)
-            yield f"| {title} | forward and backward, one image: captured | 1 F, 1 B | {spent:.6f} | | | |"
+            for digits in ("float32", "TensorFloat-32"):
+                with nullcontext() if digits == "TensorFloat-32" else exact():
+                    eager = seconds(to_input(network.logits, tensor), device, 10)
+                    replayed = seconds(captured(network.logits, tensor), device, 10)
+                yield f"| {title} | both ways, one image, {digits}: eager | 1 F, 1 B | {eager:.6f} | | | |"
+                yield f"| {title} | both ways, one image, {digits}: captured | 1 F, 1 B | {replayed:.6f} | | | |"
             yield f"| {title} | moving the weights there | | {moving(model, device):.4f} | | | |"
+            if plane:
+                x = tensor.repeat(many, *(1,) * (tensor.ndim - 1))
+                compiled = torch.compile(network.logits)
+                start = time.perf_counter()
+                with torch.inference_mode(), exact():
+                    compiled(x)
+                    synchronize(device)
+                    first = time.perf_counter() - start
+                    spent = seconds(lambda x=x, compiled=compiled: compiled(x), device, 5) / many
+                yield f"| {title} | forward, batch {many}: compiled, which took {first:.0f} s | 1 F | {spent:.6f} | | | |"
 
 
 def captured(run: Callable[[Tensor], Tensor], tensor: Tensor) -> Callable[[], None]:
@@ -205,7 +236,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--only", choices=("questions", "methods", "paths"), default="")
+    parser.add_argument("--only", choices=("", "questions", "methods", "paths"), default="")
     parser.add_argument(
         "--network", default="U-Net, 224", help="part of the name of a network, for every method"
     )
@@ -214,7 +245,7 @@ def main() -> None:
     device = choose_device(options.device)
     lines = [versions(device), "", *HEAD]
     print("\n".join(lines), flush=True)
-    parts = {
+    parts: dict[str, Callable[[], Iterator[str]]] = {
         "questions": lambda: questions(device),
         "methods": lambda: every_method(device, options.network),
         "paths": lambda: paths(device),
@@ -222,11 +253,12 @@ def main() -> None:
     for name, part in parts.items():
         if options.only not in ("", name):
             continue
-        for line in part():
-            lines.append(line)
-            print(line, flush=True)
-            if options.out:
-                options.out.write_text("\n".join(lines) + "\n")
+        with exact() if name != "paths" else nullcontext():
+            for line in part():
+                lines.append(line)
+                print(line, flush=True)
+                if options.out:
+                    options.out.write_text("\n".join(lines) + "\n")
     print("done", file=sys.stderr)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check and measure everything on a CUDA device: scripts/gpu_check.sh OUT [tests|bench|all]
+# Check and measure everything on a CUDA device: scripts/gpu_check.sh OUT [tests|bench|all [questions|methods|paths]]
 #
 # Installs nothing: it runs with the torch that is there (PYTHON, by default python3) and needs neither napari nor Qt. What
 # else the package needs and the machine lacks (see pyproject.toml) may lie in a folder that PYTHONPATH names. Tables go to
@@ -28,6 +28,6 @@ if [[ $what != bench ]]; then
         tests/gpu 2>&1 | tee "$out/tests.txt" || status=1
 fi
 if [[ $what != tests ]]; then
-    "$python" benchmarks/gpu.py --device "${SEGXAI_GPU:-cuda:0}" --out "$out/gpu.md" || status=1
+    "$python" benchmarks/gpu.py --device "${SEGXAI_GPU:-cuda:0}" --only "${3:-}" --out "$out/gpu.md" || status=1
 fi
 exit $status

@@ -20,6 +20,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from napari_segxai.core.arrays import ROUNDING
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded, is_out_of_memory
+from napari_segxai.models.inference.residence import Residence
 from napari_segxai.models.introspection.modules import first_tensor, map_tensors, named_modules
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.segmentation import SegmentationModel
@@ -64,7 +65,7 @@ class RandomizedCopy:
                 if is_out_of_memory(error):
                     raise
                 raise NotCopied(str(error)) from None
-        self.model.device = device
+        self.model.residence = Residence(self.model.module)
         self.model.__dict__["sha256"] = "random weights"
         self._copied = _modules(self.model.module)
 

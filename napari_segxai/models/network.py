@@ -22,6 +22,7 @@ from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.inference.fused import Changes, fuse, state
 from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
+from napari_segxai.models.inference.residence import Residence
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
@@ -74,7 +75,7 @@ class Network:
         self.capabilities = frozenset(usual if capabilities is None else capabilities)
         for word in self.capabilities.difference(CAPABILITIES):
             raise UserError(f"a network cannot be capable of {word!r}; {nearest(word, CAPABILITIES)}")
-        self.device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        self.residence = Residence(module)
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[
             tuple[torch.device, tuple[int, ...], bool], int
@@ -100,6 +101,11 @@ class Network:
         """Add what a user should know of the model to every record; returns the model."""
         self.notes += (note,) * bool(note)
         return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie now."""
+        return self.residence.device
 
     @property
     def name(self) -> str:
@@ -288,6 +294,11 @@ class Network:
         """While open, the network is on `device`, in evaluation mode, with frozen parameters; all is restored afterwards."""
         target = choose_device(device)
         keep_freed_memory()
+        with self.residence.on(target), self._frozen():
+            yield target
+
+    @contextmanager
+    def _frozen(self) -> Generator[None]:
         # Only what has to change is touched: an explanation should cost little more than its passes.
         # (A frozen TorchScript module has no mode.)
         modules = _all_modules(self.module)
@@ -295,14 +306,11 @@ class Network:
         own = (p for m in modules for p in m._parameters.values())  # .parameters() takes three times as long
         trainable = [p for p in own if p is not None and p.requires_grad and not p.is_inference()]
         try:
-            if target != self.device:
-                self.module.to(target)
-                self.device = target
             for module in training:
                 module.training = False
             for parameter in trainable:
                 parameter.requires_grad_(False)
-            yield target
+            yield
         finally:
             for module in training:
                 module.training = True

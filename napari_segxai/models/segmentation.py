@@ -15,6 +15,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.orientation import DISPLAY
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.dry_run import dry_run
+from napari_segxai.models.inference.device import exact
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.network import Network
@@ -213,7 +214,7 @@ class SegmentationModel(Network):
         if many is None:
             self.refuse_slice(image, slice)
         which = [None] if many is None else range(many) if slice is None else [slice]
-        with self.in_use(device) as use, torch.inference_mode():
+        with self.in_use(device) as use, torch.inference_mode(), exact():
             for k in which:
                 prepared = self.prepare(image, k)
                 tensor = prepared.tensor.to(use)

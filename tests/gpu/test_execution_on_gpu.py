@@ -12,6 +12,7 @@ from helpers.networks import card
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.engine.execution import graphs
 from napari_segxai.engine.execution.mixed_precision import RANKING
 from napari_segxai.models.inference.device import devices
 from napari_segxai.models.inference.memory import OutOfMemory
@@ -20,7 +21,7 @@ from napari_segxai.models.zoo.unet import UNet
 pytestmark = needs_gpu
 
 MANY = {
-    "rise": {"masks": 64},
+    "rise": {"masks": 1024},
     "integrated-gradients": {"steps": 32},
     "misure": {"iterations": 10, "tau": 0.01},
 }
@@ -58,7 +59,7 @@ def little_memory():
 def test_the_device_is_listed_first():
     assert next(iter(devices())) == CUDA
     model, image, target = network()
-    assert sx.explain(model, image, target, "vanilla-gradient").record.engine["device"].startswith("cuda")
+    assert sx.explain(model, image, target, "vanilla-gradient").record.device == CUDA
 
 
 @gpu_alone
@@ -132,6 +133,51 @@ def test_bfloat16_where_the_ranking_stays(measured):
         or rough.record.engine["precision"] == "float32"
     )
     assert near >= 0.99
+
+
+def unlike(net: nn.Module, **card_changes) -> tuple[sx.SegmentationModel, sx.Image, sx.Target]:
+    model = sx.load_model(net.eval(), card=card(grid={"size": [64, 64]}, **card_changes))
+    image = sx.Image(np.random.default_rng(0).random((64, 64), np.float32))
+    return model, image, sx.Target("object", region="image")
+
+
+class Waiting(UNet):
+    """Asks for a value in every pass, which no graph can hold."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 if float(x.mean()) < 100 else 2.0)
+
+
+@gpu_alone
+@pytest.mark.parametrize("kind", [UNet, Waiting])
+@pytest.mark.parametrize("method", ["smooth-grad", "extremal-perturbation"])
+def test_captured_passes_give_what_ordinary_ones_give(kind, method, monkeypatch):
+    torch.manual_seed(0)
+    asked = unlike(kind(1, 2, (8, 16)))
+    params = {"smooth-grad": {"samples": 40}, "extremal-perturbation": {"iterations": 12, "cells": 8}}[method]
+    counted: list[bool] = []
+    captured = graphs._captured
+    monkeypatch.setattr(graphs, "_captured", lambda *a: counted.append((g := captured(*a)) is not None) or g)
+    monkeypatch.setattr("napari_segxai.engine.execution.batch_size.LARGEST", {"cpu": 8, "mps": 32, "cuda": 2})
+    found = sx.explain(*asked, method, device=CUDA, **params)
+    monkeypatch.setattr(graphs, "EAGER", 10**6)
+    want = sx.explain(*asked, method, device=CUDA, **params)
+    assert counted
+    assert all(counted) == (kind is UNet)
+    assert found.record.passes == want.record.passes
+    np.testing.assert_allclose(found.map, want.map, atol=1e-3 * np.abs(want.map).max())
+
+
+@gpu_alone
+def test_a_network_that_somebody_looks_at_is_not_captured():
+    net = UNet(1, 2, (8, 16))
+    asked = unlike(net)
+    calls = []
+    net.bottleneck.register_forward_hook(lambda *_: calls.append(1))
+    before = len(calls)
+    sx.explain(*asked, "smooth-grad", device=CUDA, samples=512)
+    sx.explain(*asked, "misure", device=CUDA, iterations=20)
+    assert len(calls) - before >= 20
 
 
 class Delicate(nn.Module):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from napari_segxai.models.inference.memory import LARGE
 
 if TYPE_CHECKING:
@@ -13,9 +15,12 @@ if TYPE_CHECKING:
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
 # CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
-BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 256 * 2**20}
+BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 2**30}
 SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
-LARGEST = {"cpu": 8, "mps": 32, "cuda": 64}
+LARGEST = {"cpu": 8, "mps": 32, "cuda": 128}
+
+# A GPU with less memory takes smaller batches: this share of it for the largest feature map, of which several live at once.
+SHARE = 1 / 32
 
 
 def batch_size(executor: Executor, grid: Sequence[int] | None = None, *, gradients: bool = False) -> int:
@@ -35,7 +40,7 @@ def batch_size(executor: Executor, grid: Sequence[int] | None = None, *, gradien
         return 1
     kind, shape = executor.device.type, _shape(executor, grid)
     cells = math.prod(shape)
-    fitting = BYTES[kind] / (executor.network.map_bytes_per_cell * cells)
+    fitting = _bytes(executor.device) / (executor.network.map_bytes_per_cell * cells)
     smallest = SMALLEST[kind] if cells <= LARGE else 1
     batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
     if gradients and batch > smallest:
@@ -48,6 +53,12 @@ def remember_batch(
 ) -> None:
     """Remember for this network that no more than `batch` copies fitted into memory; see `batch_size`."""
     executor.network.fitting_batches[executor.device, _shape(executor, grid), gradients] = batch
+
+
+def _bytes(device: torch.device) -> float:
+    if device.type != "cuda":
+        return BYTES[device.type]
+    return min(BYTES["cuda"], SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
 def _shape(executor: Executor, grid: Sequence[int] | None) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ def _took(steps: Iterable[GradientStep]) -> bool:
     try:
         with torch.enable_grad():
             inputs = [step.inputs(step.parameter) for step in steps]
-            logits = executor.run(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
+            logits = executor.repeat(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
             parts = logits.split(1) if len(steps) > 1 else [logits]
             values = [step.loss(step.parameter, part) for step, part in zip(steps, parts, strict=True)]
             gradients = torch.autograd.grad(values, [step.parameter for step in steps])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_segxai.core.progress import Passes
 from napari_segxai.engine.execution.forward_cache import ForwardCache
+from napari_segxai.engine.execution.graphs import Graphs
 from napari_segxai.models.inference.fused import fast_layout
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Executor:
         self.cache = cache
         self.passes = Passes()
         self.notes: dict[str, Any] = {"precision": "float32"}
+        self.graphs = Graphs(self.run, network.module)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -74,6 +76,10 @@ class Executor:
             return self.network.logits(laid)
         with self.network.refusing_sizes(self.input):
             return self.network.logits(laid)
+
+    def repeat(self, tensor: Tensor) -> Tensor:
+        """`run`, for an input that takes a gradient and whose shape comes again and again."""
+        return self.graphs(tensor)
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""

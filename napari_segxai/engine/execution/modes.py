@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from napari_segxai.core.progress import Steps
+from napari_segxai.models.inference.device import exact
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,8 +18,8 @@ T = TypeVar("T")
 
 @contextmanager
 def usual_modes() -> Generator[None]:
-    """While open, gradients are on and tensors ordinary ones, also inside ``torch.no_grad`` or ``inference_mode``."""
-    with torch.inference_mode(False), torch.enable_grad():
+    """While open, gradients are on, tensors ordinary ones, also inside ``torch.no_grad``, and float32 is float32."""
+    with torch.inference_mode(False), torch.enable_grad(), exact():
         yield
 
 

@@ -29,7 +29,7 @@ def input_gradients(
     note: str,
     partial: Callable[[], Finding] | None = None,
     largest: int | None = None,
-    around: Around = lambda start: nullcontext(),
+    around: Around | None = None,
     score: Callable[[Tensor], Tensor] | None = None,
 ) -> Steps[None]:
     """Differentiate the target's score at `count` inputs.
@@ -61,11 +61,13 @@ def input_gradients(
     if score is None:
         _ = question.weights  # M is that of the original prediction, found before the first gradient
         score = question.score
+    forward = question.forward if around is not None else question.forward_again
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode(False), torch.enable_grad(), around(start):
+        own_rule = nullcontext() if around is None else around(start)
+        with torch.inference_mode(False), torch.enable_grad(), own_rule:
             leaf = make_inputs(start, n).detach().clone().requires_grad_(True)
-            scores = score(question.forward(leaf))
+            scores = score(forward(leaf))
             if not scores.requires_grad:
                 raise UserError(
                     f"{question.model.name} passes no gradient from its output to its input (its output is detached, "
@@ -87,7 +89,7 @@ def input_gradients(
     )
 
 
-def input_gradient(question: Question, *, around: Around = lambda start: nullcontext()) -> Steps[Tensor]:
+def input_gradient(question: Question, *, around: Around | None = None) -> Steps[Tensor]:
     """Differentiate the target's score at the question's own input: (1, channels, *grid).
 
     The forward pass is also the one that finds M. Cost: 1 forward, 1 backward.

@@ -1,0 +1,122 @@
+"""On which device the weights of a network lie, for as long as it is used there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.models.introspection.modules import named_modules
+
+
+class _Moved(NamedTuple):
+    home: Tensor
+    version: int
+    copy: Tensor
+
+
+class Residence:
+    """Brings the weights of a network to a device, and back: a script goes on with its own network where it had it.
+
+    The copies on the device are kept, and used again as long as the weights are the same: nothing is copied back.
+
+    Parameters
+    ----------
+    module
+        The network.
+
+    Attributes
+    ----------
+    device
+        Where its weights lie now.
+    home
+        Where they lie when nobody uses it.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        self.home = self.device = _device_of(module)
+        self._users = 0
+        self._lock = threading.Lock()
+        self._moved: dict[int, _Moved] = {}
+
+    @contextmanager
+    def on(self, device: torch.device) -> Generator[None]:
+        """While open, the weights lie on `device`; they come home when the last user has left."""
+        with self._lock:
+            if not self._users:  # its owner may have moved it
+                self.home = self.device = _device_of(self.module)
+            self._move(device)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._move(self.home)
+
+    def _move(self, device: torch.device) -> None:
+        if device == self.device:
+            return
+        if not _is_plain(self.module):
+            self.module.to(device)
+        else:
+            if self.device != self.home:
+                self._return()
+            if device != self.home:
+                self._lend(device)
+        self.device = device
+
+    def _lend(self, device: torch.device) -> None:
+        moved = {}
+        try:
+            for tensor in _tensors(self.module):
+                known = self._moved.get(id(tensor))
+                same = (
+                    known is not None
+                    and known.home.data_ptr() == tensor.data_ptr()
+                    and known.version == tensor._version
+                    and known.copy.device == device
+                )
+                copy = known.copy if known is not None and same else tensor.detach().to(device)
+                moved[id(tensor)] = _Moved(tensor.data, tensor._version, copy)
+        finally:
+            self._moved = moved  # nothing is lent yet, should memory have run out
+        for tensor in _tensors(self.module):
+            tensor.data = moved[id(tensor)].copy
+
+    def _return(self) -> None:
+        for tensor in _tensors(self.module):
+            moved = self._moved.get(id(tensor))
+            tensor.data = moved.home if moved is not None else tensor.detach().to(self.home)
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    seen = set()
+    for one in (module, *(one for _, one in named_modules(module))):
+        for tensor in chain(one._parameters.values(), one._buffers.values()):
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield tensor
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Tell whether a network has no way of its own of being moved, as TorchScript and recurrent networks have."""
+    modules = (module, *(one for _, one in named_modules(module)))
+    own = any(
+        isinstance(one, torch.jit.ScriptModule)
+        or type(one)._apply is not nn.Module._apply
+        or type(one).to is not nn.Module.to
+        for one in modules
+    )
+    return not own and not any(tensor.is_inference() for tensor in _tensors(module))
