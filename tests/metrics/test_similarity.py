@@ -14,7 +14,7 @@ from scipy import stats
 import napari_segxai
 from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.engine.scores import dice
-from napari_segxai.metrics.functional.similarity import dice_of_arrays
+from napari_segxai.metrics.functional.similarity import dice_of_arrays, partial_correlation
 
 
 @pytest.mark.parametrize("levels", [3, 50])
@@ -32,6 +32,24 @@ def test_scores_are_ranked_by_all_their_digits_and_maps_by_those_that_mean_somet
     a, b = 1 + np.arange(5) * 1e-9, np.arange(5.0)
     assert rank_correlation(a, b, rounding=0) == pytest.approx(1)
     assert rank_correlation(a, b) is None
+
+
+def test_a_partial_correlation_is_that_of_what_the_control_does_not_explain():
+    """The ranks of both maps, each less its best linear guess from the ranks of the control."""
+    random = np.random.default_rng(2)
+    control = random.normal(size=(9, 11))
+    one, other = control + random.normal(size=(9, 11)), random.normal(size=(9, 11)) - 0.5 * control
+    c = stats.rankdata(control)
+    left = [
+        stats.rankdata(map) - np.polyval(np.polyfit(c, stats.rankdata(map), 1), c) for map in (one, other)
+    ]
+    wanted = stats.pearsonr(*left).statistic
+    assert partial_correlation(one, other, control) == pytest.approx(wanted, abs=1e-3)  # maps are rounded
+    assert partial_correlation(one, other, control) != pytest.approx(rank_correlation(one, other), abs=0.1)
+    for none in (None, np.ones((9, 11))):
+        assert partial_correlation(one, other, none) == rank_correlation(one, other)
+    assert partial_correlation(control, other, control) == 0
+    assert partial_correlation(np.ones((9, 11)), other, control) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
