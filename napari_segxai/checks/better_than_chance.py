@@ -20,6 +20,7 @@ from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.arrays import is_even
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import listed
 from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.metrics.functional.chance import random_field
 from napari_segxai.metrics.functional.faithfulness import RANDOM
@@ -128,7 +129,7 @@ def _score(values: dict[tuple[str, str], float | None], name: str) -> float | No
 
 
 def _words(own: float, rivals: dict[str, float], beaten: list[str]) -> str:
-    told = lambda names: _listed([f"{name} ({rivals[name]:.2f})" for name in names])  # noqa: E731
+    told = lambda names: listed([f"{name} ({rivals[name]:.2f})" for name in names])  # noqa: E731
     others = [name for name in rivals if name not in beaten]
     ahead = own - max(rivals.values())
     text = f"The map scores {own:.2f} by insertion and deletion, "
@@ -136,7 +137,3 @@ def _words(own: float, rivals: dict[str, float], beaten: list[str]) -> str:
     if not others:
         return f"{text}better than {told(beaten)}."
     return f"{text}no better than {told(others)}" + (f", better only than {told(beaten)}." if beaten else ".")
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,4 +1,4 @@
-"""Rows as text, in columns that are as wide as they need."""
+"""Rows and lists of words as text."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words with commas between them, and "and" before the last."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def short(name: str, length: int = 16) -> str:

@@ -58,8 +58,8 @@ def read_image(
     path : str, path-like, or a sequence of these
         A volume (.nii, .nii.gz, .hdr/.img, .mgz, .mgh), a picture (.png, .jpg, .tif, .bmp), or a Zarr array or OME-Zarr
         image (.zarr), of which the finest level is read when it is needed. Pixel sizes and units are kept.
-        Of a list of files, such as the sequences of an MR examination, each is a channel, in the order of the model's;
-        see `join_channels`.
+        Each file of a list, such as the sequences of an MR examination, is a channel, in the order of the model's
+        channels; see `join_channels`.
     channel_axis, time_axis : int, optional
         What the axes of the array in the file mean, where the file does not say it or says it wrongly. The
         fourth axis of a volume is time unless it is named here as the channel axis.

@@ -191,7 +191,7 @@ class SegmentationModel(Network):
         Parameters
         ----------
         image : Image or ndarray of shape (*spatial axes)
-            An array has its spatial axes alone; say ``Image(array, channel_axis=0)`` of one with channels.
+            An array has only spatial axes; give ``Image(array, channel_axis=0)`` for one with channels.
         slice : int, optional
             For a 2D model on a volume: segment this slice alone, the rest stays 0. All slices by default.
         device : str or torch.device

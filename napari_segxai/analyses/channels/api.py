@@ -49,8 +49,8 @@ def channel_importance(
     target : Target, str or int
         A label, or a `Target`, of which the label and the region count.
     how : {"permutation", "mean"}
-        "permutation": the pixels of a channel are mixed, which keeps its histogram and takes away where. "mean": it is
-        filled with its mean, which takes away both.
+        "permutation": the pixels of a channel are mixed, which keeps its histogram and loses its places. "mean": it is
+        filled with its mean, which loses both.
     repeats : int
         Permutations to average; the mean is filled in once.
     seed : int

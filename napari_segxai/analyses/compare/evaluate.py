@@ -42,9 +42,9 @@ def evaluate(
     maps : Explanation, sequence of Explanation, or mapping
         Explanations, or explanations and arrays on the image grid by name.
     image : Image or numpy.ndarray, optional
-        That of the first explanation by default; of plain arrays it has to be given.
+        That of the first explanation by default; it has to be given with plain arrays.
     target : Target, str or int, optional
-        That of the first explanation by default; of plain arrays it has to be given.
+        That of the first explanation by default; it has to be given with plain arrays.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
     **measuring : Unpack[MeasuringWithControls]

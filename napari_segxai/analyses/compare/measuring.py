@@ -49,8 +49,8 @@ class Measuring(MetricParameters, total=False):
     Attributes
     ----------
     truth : numpy.ndarray, Image or mapping, optional
-        True labels, on the image's grid or as an `Image` that knows where it lies; boolean: where this label is. Of
-        labels that may overlap a mask each, along the first axis or by name.
+        True labels, on the image's grid or as an `Image` that knows where it lies; boolean: where this label is. For
+        labels that may overlap: a mask for each, along the first axis or by name.
     noise_model : callable, str or Path, optional
         For ANA and SRM: the file that u-noise saved as its `weights`, or a callable, see `metrics.functional.noise.NoiseModel`.
     metrics : sequence of str or str, optional

@@ -156,7 +156,7 @@ def explain_all(
     image : Image, ndarray of shape (*spatial axes), or a sequence of these
         One image, or a list of images: one per target, or several with one target.
     targets : sequence of Target, str or int
-        As `target` of `explain`; one at least.
+        As `target` of `explain`; at least one.
     method : str
         Name of the method; see `list_methods`.
     progress : callable or bool, optional

@@ -142,7 +142,7 @@ def causal_check(
         "mean": the output is filled with its channel means (`Tile.lost`); "zero": with zeros (`Tile.lost_zero`); "both",
         after which `Tile.disagreements` and the advice say where they differ.
     model : SegmentationModel, optional
-        For a flow that was opened with `load_flow`: the model that it is of, or what `load_model` takes.
+        For a flow that was opened with `load_flow`: its model, or what `load_model` takes.
     image : Image or ndarray, optional
         For such a flow also the image, where its values cannot be read from its own file.
     progress : callable or bool, optional

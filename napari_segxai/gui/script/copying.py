@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.text_table import listed
 from napari_segxai.gui.script.files import ScriptFiles
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def copy_script(
     try:
         text = make(files)
         if files.wanted:
-            needs = _listed(files.wanted)
+            needs = listed(files.wanted)
             near = next((str(Path(one).parent) for one in (image.path, path) if one), "")
             folder = folder or QFileDialog.getExistingDirectory(
                 parent, f"The script needs a file of {needs}: in which folder?", near
@@ -60,10 +61,6 @@ def copy_script(
     QApplication.clipboard().setText(text)
     said = "The script is on the clipboard."
     if files.written:
-        said += f" It reads {_listed([path.name for path in files.written])}, saved in {files.folder}."
+        said += f" It reads {listed([path.name for path in files.written])}, saved in {files.folder}."
     run_bar.show_status(said)
     return text
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -40,8 +40,8 @@ def image_of_layer(
         How many channels and spatial axes the model needs: an axis of that length is taken as channels where nothing
         says what it is.
     frame : int or sequence of int
-        Time point of a layer with a time axis. Where one index is taken of several axes (time, position, a channel for
-        a model that takes one), one number for each of them, in order; of a single number the others are 0.
+        Time point of a layer with a time axis. For several axes of which one index is taken (time, position, a channel for
+        a model that takes one), one number for each of them, in order; after a single number the others are 0.
     axes : str, optional
         What the axes of the layer are, a letter for each: T time, C channels, Z Y X space, P any other. By its axis
         labels, units and lengths when it is not given.
