@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# Check and measure everything on a CUDA device: scripts/gpu_check.sh OUT [tests|bench|all [questions|methods|paths]]
+# Check and measure everything on a CUDA device:
+#
+#     scripts/gpu_check.sh OUT              all of it
+#     scripts/gpu_check.sh OUT tests [-k expression of pytest]
+#     scripts/gpu_check.sh OUT bench [questions|methods|paths]
 #
 # Installs nothing: it runs with the torch that is there (PYTHON, by default python3) and needs neither napari nor Qt. What
 # else the package needs and the machine lacks (see pyproject.toml) may lie in a folder that PYTHONPATH names. Tables go to
@@ -8,6 +12,8 @@ set -uo pipefail
 
 out=$(realpath "${1:?usage: scripts/gpu_check.sh OUT [tests|bench|all]}")
 what=${2:-all}
+tests=$([[ $what == tests ]] && echo "${3:-}")
+part=$([[ $what == bench ]] && echo "${3:-}")
 python=${PYTHON:-python3}
 cd "$(dirname "$0")/.."
 mkdir -p "$out"
@@ -25,9 +31,9 @@ status=0
 if [[ $what != bench ]]; then
     # A configuration of its own: that of the project names plugins for windows.
     "$python" -m pytest -c /dev/null --rootdir . --confcutdir tests/gpu -p no:cacheprovider -q -W ignore \
-        tests/gpu 2>&1 | tee "$out/tests.txt" || status=1
+        tests/gpu ${tests:+-k "$tests"} 2>&1 | tee "$out/tests.txt" || status=1
 fi
 if [[ $what != tests ]]; then
-    "$python" benchmarks/gpu.py --device "${SEGXAI_GPU:-cuda:0}" --only "${3:-}" --out "$out/gpu.md" || status=1
+    "$python" benchmarks/gpu.py --device "${SEGXAI_GPU:-cuda:0}" --only "$part" --out "$out/gpu.md" || status=1
 fi
 exit $status

@@ -67,7 +67,10 @@ def explain(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto: bfloat16 where that ranks alike; or float32.")
+        str,
+        typer.Option(
+            help="auto: fewer digits where a GPU is faster in them and that ranks alike; or float32."
+        ),
     ] = "auto",
     check: Annotated[
         list[str] | None,

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 import torch
-from helpers.gpu import CUDA, gpu_alone, needs_gpu
+from helpers.gpu import CUDA, correlation, gpu_alone, needs_gpu
 from helpers.networks import card
 from torch import nn
 
@@ -165,7 +165,7 @@ def test_captured_passes_give_what_ordinary_ones_give(kind, method, monkeypatch)
     assert counted
     assert all(counted) == (kind is UNet)
     assert found.record.passes == want.record.passes
-    np.testing.assert_allclose(found.map, want.map, atol=1e-3 * np.abs(want.map).max())
+    assert correlation(found.map, want.map) > 0.999
 
 
 @gpu_alone
@@ -176,7 +176,7 @@ def test_a_network_that_somebody_looks_at_is_not_captured():
     net.bottleneck.register_forward_hook(lambda *_: calls.append(1))
     before = len(calls)
     sx.explain(*asked, "smooth-grad", device=CUDA, samples=512)
-    sx.explain(*asked, "misure", device=CUDA, iterations=20)
+    sx.explain(*asked, "extremal-perturbation", device=CUDA, iterations=20, cells=8)
     assert len(calls) - before >= 20
 
 

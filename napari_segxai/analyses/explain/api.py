@@ -73,8 +73,9 @@ def explain(
         For a 2D model on a volume: the axis across which the slices lie, counted as napari shows the volume; of a
         volume that knows its orientation 0 is axial, 1 coronal, 2 sagittal. What the model card says by default, else 0.
     precision : {"auto", "float32"}
-        "auto": bfloat16 for methods that average many forward passes, where the device computes in it and a check on
-        the first of them shows the same ranking; the record tells. "float32": never.
+        "auto": fewer digits where the device computes faster in them: bfloat16 or TensorFloat-32 for methods that average
+        many forward passes, if a check on the first of them shows the same ranking, and TensorFloat-32 for gradient descent;
+        the record tells. "float32": always all digits.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
     **params : object

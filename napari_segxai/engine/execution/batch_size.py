@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
 # CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
-BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 2**30}
+BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 512 * 2**20}
 SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
 LARGEST = {"cpu": 8, "mps": 32, "cuda": 128}
 

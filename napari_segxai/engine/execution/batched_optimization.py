@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.execution.batch_size import batch_size, remember_batch
 from napari_segxai.engine.execution.executor import Executor
+from napari_segxai.engine.execution.mixed_precision import descending
 from napari_segxai.models.inference.memory import OutOfMemory, free, is_out_of_memory
 
 T = TypeVar("T")
@@ -113,7 +114,7 @@ def _took(steps: Iterable[GradientStep]) -> bool:
     steps = list(steps)
     executor = steps[0].executor
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), descending(executor):
             inputs = [step.inputs(step.parameter) for step in steps]
             logits = executor.repeat(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
             parts = logits.split(1) if len(steps) > 1 else [logits]

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from napari_segxai.models.inference.device import reads_tensor_float32
+
 
 class ForwardCache:
     """Remembers the forward passes of one round, in which several questions take one step each.
@@ -17,7 +19,7 @@ class ForwardCache:
     """
 
     def __init__(self) -> None:
-        self._known: list[tuple[Tensor, bool, Tensor]] = []
+        self._known: list[tuple[Tensor, tuple[bool, bool], Tensor]] = []
         self._next = 0
 
     def start_round(self) -> None:
@@ -30,14 +32,14 @@ class ForwardCache:
 
     def forward(self, tensor: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """Return what `run` makes of `tensor`, or what it made of it earlier in this round."""
-        half = torch.is_autocast_enabled(tensor.device.type)
+        digits = torch.is_autocast_enabled(tensor.device.type), reads_tensor_float32()
         number = self._next
         self._next += 1
         if number < len(self._known):
             known, same, logits = self._known[number]
-            if same == half and known.shape == tensor.shape and torch.equal(known, tensor):
+            if same == digits and known.shape == tensor.shape and torch.equal(known, tensor):
                 return logits
             return run(tensor)
         logits = run(tensor)
-        self._known.append((tensor, half, logits))
+        self._known.append((tensor, digits, logits))
         return logits

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from napari_segxai.models.inference.device import reads_tensor_float32
 from napari_segxai.models.inference.memory import free
 from napari_segxai.models.introspection.modules import named_modules
 
@@ -46,7 +47,7 @@ class Graphs:
         """Run the network on an input that takes a gradient."""
         if tensor.device.type != "cuda" or not tensor.requires_grad or torch.is_autocast_enabled("cuda"):
             return self.run(tensor)
-        key = tuple(tensor.shape), tuple(tensor.stride())
+        key = tuple(tensor.shape), tuple(tensor.stride()), reads_tensor_float32()
         if key not in self._graphs:
             self._runs[key] = self._runs.get(key, 0) + 1
             if self._runs[key] <= EAGER:

@@ -17,6 +17,7 @@ believe a smaller sigma. With sigma 0 it is vanilla-gradient.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,15 @@ def smooth_grad(question: Question, options: Options) -> Steps[Finding]:
 def noise(seed: int, numbers: range, like: Tensor) -> Tensor:
     """Return standard normal noise with these numbers: (n, channels, *grid), for an input of one image."""
     drawn = np.empty((len(numbers), *like.shape[1:]), np.float32)
-    for number, out in zip(numbers, drawn, strict=True):
+
+    def draw(number: int, out: np.ndarray) -> None:
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
         generator.standard_normal(dtype=np.float32, out=out)
+
+    if like.device.type == "cpu":  # whose threads have enough to do
+        for number, out in zip(numbers, drawn, strict=True):
+            draw(number, out)
+    else:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(draw, numbers, drawn))
     return torch.from_numpy(drawn).to(like.device)

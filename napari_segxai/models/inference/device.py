@@ -51,27 +51,43 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
 def exact() -> Generator[None]:
     """While open, a GPU computes float32 in float32, and adds in the same order every time.
 
-    By default, convolutions of a GPU read float32 as TensorFloat-32, with the digits of float16: measured, that turns the
-    Grad-CAM of a trained network into noise where its gradients nearly cancel.
+    By default, convolutions of a GPU read float32 as TensorFloat-32, with as few digits as float16 has: what nearly cancels, such
+    as the gradients on a long path, is lost in its rounding.
     """
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in _EXACT]
-    for owner, name, value in _EXACT:
+    with _set([*_digits(exactly=True), (torch.backends.cudnn, "deterministic", True)]):
+        yield
+
+
+@contextmanager
+def tensor_float32() -> Generator[None]:
+    """While open, a GPU may compute float32 in TensorFloat-32, which its tensor cores do several times faster."""
+    with _set(_digits(exactly=False)):
+        yield
+
+
+def reads_tensor_float32() -> bool:
+    """Tell whether convolutions of a GPU now read float32 as TensorFloat-32."""
+    owner, name, value = _digits(exactly=False)[0]
+    return getattr(owner, name) == value
+
+
+def _digits(exactly: bool) -> list[tuple[Any, str, Any]]:
+    """Return which attribute of what has to be set to what."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(cudnn, "conv"):  # torch 2.9 and later, which refuses a mixture with the older names
+        return [
+            (one, "fp32_precision", "ieee" if exactly else "tf32") for one in (cudnn.conv, cudnn.rnn, matmul)
+        ]
+    return [(one, "allow_tf32", not exactly) for one in (cudnn, matmul)]
+
+
+@contextmanager
+def _set(wanted: list[tuple[Any, str, Any]]) -> Generator[None]:
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    for owner, name, value in wanted:
         setattr(owner, name, value)
     try:
         yield
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
-
-
-def _exact() -> list[tuple[Any, str, Any]]:
-    """Return which attribute of what has to be set to what."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    if hasattr(cudnn, "conv"):  # torch 2.9 and later, which refuses a mixture with the older names
-        exact = [(owner, "fp32_precision", "ieee") for owner in (cudnn.conv, cudnn.rnn, matmul)]
-    else:
-        exact = [(owner, "allow_tf32", False) for owner in (cudnn, matmul)]
-    return [*exact, (cudnn, "deterministic", True)]
-
-
-_EXACT = _exact()
