@@ -38,7 +38,7 @@ def folders(tmp_path_factory) -> list[Path]:
     model = sx.load_model("triangle")
     image = sx.read_image(ROOT / "sample_data" / "images" / "triangle_1.png")
     drawn = model.predict(image) == 1
-    found = sx.explain(model, image, sx.Target("triangle", region=drawn), "misure", iterations=10)
+    found = sx.explain(model, image, sx.Target("triangle", region=drawn), "misure", iterations=2)
     sx.check(found, model, checks=["other-seed"])
     found.save(out / "misure")
     for name, region in {"point": sx.Point((56, 56)), "box": sx.Box((20, 20), (90, 90))}.items():
@@ -57,11 +57,11 @@ def folders(tmp_path_factory) -> list[Path]:
         causal=True, ablation="both", truth=drawn.astype(np.uint8),
     )  # fmt: skip
     flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
-    methods = ["vanilla-gradient", "rise:masks=20"]
-    sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn).save(
+    methods = ["vanilla-gradient", "rise:masks=4"]
+    sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn, steps=3).save(
         out / "comparison"
     )
-    sx.sweep(model, image, "triangle", "rise", {"masks": [10, 20]}, steps=9).save(out / "sweep")
+    sx.sweep(model, image, "triangle", "rise", {"masks": [2, 4]}, steps=3).save(out / "sweep")
     sx.channel_importance(model, image, "triangle").save(out / "channels")
     return sorted(path.parent for path in out.rglob("record.json"))
 

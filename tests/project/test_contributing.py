@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -66,17 +68,26 @@ class Newcomer:
             (self.site / "gradient_energy.py").unlink()
         elif words == ["make", "pages"]:
             recipe = (self.checkout / "Makefile").read_text().partition("\npages: ")[2].partition("\n\n")[0]
-            for script in re.findall(r"\$\(BIN\)/python (\S+)", recipe):
-                self._call(sys.executable, script)
+            self._pages(re.findall(r"\$\(BIN\)/python (\S+)", recipe))
         elif words[0] == "mv":
             shutil.move(self.checkout / words[1], self.checkout / words[2])
         else:
             program = {"python": [sys.executable], "napari-segxai": [sys.executable, "-m", "napari_segxai"]}
             self._call(*program[words[0]], *words[1:])
 
-    def _main(self, *arguments: str) -> None:
+    def _main(self, *arguments: str, more: Sequence[str] = ()) -> None:
         os.chdir(self.checkout)
         be_new(*arguments, paths=[self.site, self.checkout])
+        for script in more:
+            runpy.run_path(script, run_name="__main__")
+
+    def _pages(self, scripts: Sequence[str]) -> None:
+        """Run scripts one after the other; where there are forks in one, which imports the package once."""
+        if hasattr(os, "fork"):
+            self._call(sys.executable, scripts[0], more=scripts[1:])
+            return
+        for script in scripts:
+            self._call(sys.executable, script)
 
     def _install(self, folder: Path) -> None:
         """Lay down what pip does: the modules, and metadata with the entry points."""
@@ -94,11 +105,11 @@ class Newcomer:
             lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
         (about / "entry_points.txt").write_text("\n".join(lines))
 
-    def _call(self, program: str, *arguments: str) -> None:
+    def _call(self, program: str, *arguments: str, more: Sequence[str] = ()) -> None:
         """Run a script or a module with this interpreter; all but pytest in forks, which have torch and numpy already."""
         if hasattr(os, "fork") and arguments[:2] != ("-m", "pytest"):
             file = self.checkout.parent / f"said-{len(self.said)}"
-            status = (run := Fork(lambda: self._main(*arguments), file)).wait()
+            status = (run := Fork(lambda: self._main(*arguments, more=more), file)).wait()
             assert status == 0, f"{arguments}\n{run.said}"
             self.said.append(run.said)
             return
@@ -111,7 +122,7 @@ class Newcomer:
                 **os.environ,
                 "PYTHONPATH": path,
                 "PYTHONWARNINGS": "ignore::DeprecationWarning",
-                "PYTEST_ADDOPTS": "--assert=plain",  # else all of napari is rewritten, for messages that nobody reads
+                "PYTEST_ADDOPTS": "--no-xvfb -p no:hypothesispytest",  # the display of these tests is there
             },
             capture_output=True,
             text=True,
