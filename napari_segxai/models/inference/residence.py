@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from napari_segxai.models.introspection.modules import named_modules
 
+SWAPPED = ("cpu", "cuda", "mps", "xpu")
+"""Devices among which torch lets a tensor take another's values."""
+
 
 class _Moved(NamedTuple):
     home: Tensor
@@ -44,6 +47,7 @@ class Residence:
         self._users = 0
         self._lock = threading.Lock()
         self._moved: dict[int, _Moved] = {}
+        self._where: torch.device | None = None  # the copies in `_moved` lie
 
     @contextmanager
     def on(self, device: torch.device) -> Generator[None]:
@@ -64,7 +68,7 @@ class Residence:
     def _move(self, device: torch.device) -> None:
         if device == self.device:
             return
-        if not _is_plain(self.module):
+        if not _is_plain(self.module) or device.type not in SWAPPED:
             self.module.to(device)
         else:
             if self.device != self.home:
@@ -74,27 +78,28 @@ class Residence:
         self.device = device
 
     def _lend(self, device: torch.device) -> None:
-        moved = {}
-        try:
-            for tensor in _tensors(self.module):
-                known = self._moved.get(id(tensor))
-                same = (
-                    known is not None
-                    and known.home.data_ptr() == tensor.data_ptr()
-                    and known.version == tensor._version
-                    and known.copy.device == device
-                )
-                copy = known.copy if known is not None and same else tensor.detach().to(device)
-                moved[id(tensor)] = _Moved(tensor.data, tensor._version, copy)
-        finally:
-            self._moved = moved  # nothing is lent yet, should memory have run out
+        known = self._moved if self._where == device else {}
+        moved: dict[int, _Moved] = {}
+        self._moved, self._where = moved, device
         for tensor in _tensors(self.module):
+            before = known.get(id(tensor))
+            same = before is not None and (tensor.data_ptr(), tensor._version) == (
+                before.home.data_ptr(),
+                before.version,
+            )
+            there = before.copy if before is not None and same else _copy(tensor, device)
+            moved[id(tensor)] = _Moved(tensor.data, tensor._version, there)
+        for tensor in _tensors(self.module):  # only now, should memory run out on the way
             tensor.data = moved[id(tensor)].copy
 
     def _return(self) -> None:
         for tensor in _tensors(self.module):
             moved = self._moved.get(id(tensor))
             tensor.data = moved.home if moved is not None else tensor.detach().to(self.home)
+
+
+def _copy(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.detach().to(device)
 
 
 def _device_of(module: nn.Module) -> torch.device:
