@@ -15,6 +15,8 @@ demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
 
 # A process for each core, and for each process a virtual display of its own (pytest-xvfb).
+# Bytecode is kept even where it is not as a rule: the processes and their children would compile everything again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 

@@ -23,6 +23,12 @@ from napari_segxai.metrics.functional.layer_maps import Features, describe_map, 
 TRIANGLE = resource("sample_data/images/triangle_1.png")
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """The flow of the Triangle sample with nothing asked; tests only read it."""
+    return triangle()
+
+
 def triangle(**asked):
     return sx.information_flow(sx.load_model("triangle"), sx.read_image(TRIANGLE), **asked)
 
@@ -250,39 +256,36 @@ def test_evidence_against_and_few_cells_are_told():
     assert any("only 4 x 4 cells" in sentence for sentence in small.tiles["object", "bottleneck"].advice)
 
 
-def test_transformers_are_to_be_read_with_care():
+def test_transformers_are_to_be_read_with_care(plain):
     from helpers.transformers import Transformer
 
     model = sx.load_model(Transformer(), card=card(grid={"size": [32, 32]}))
     image = sx.Image(np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32))
     flow = sx.information_flow(model, image, layers=["tail"], region="image")
     assert any("transformer" in sentence for sentence in flow.tiles["object", "tail"].advice)
-    assert not any(
-        "transformer" in sentence for tile in triangle().tiles.values() for sentence in tile.advice
-    )
+    assert not any("transformer" in sentence for tile in plain.tiles.values() for sentence in tile.advice)
 
 
-def test_truth_is_compared_as_well():
+def test_truth_is_compared_as_well(plain):
     model, image = sx.load_model("triangle"), sx.read_image(TRIANGLE)
     predicted = model.predict(image)
     flow = sx.information_flow(model, image, truth=predicted)
     assert flow.curve("triangle", "dice_truth") == pytest.approx(flow.curve("triangle", "dice"), abs=1e-6)
-    assert np.isnan(triangle().curve("triangle", "dice_truth")).all()
+    assert np.isnan(plain.curve("triangle", "dice_truth")).all()
     with pytest.raises(sx.UserError, match=r"truth has shape \(3, 3\)"):
         sx.information_flow(model, image, truth=np.zeros((3, 3), int))
     with pytest.raises(sx.UserError, match="truth holds label 7"):
         sx.information_flow(model, image, truth=np.full(image.spatial_shape, 7))
 
 
-def test_the_main_blocks_are_shown_by_default_and_any_module_on_request():
-    assert [layer.name for layer in triangle().layers] == [
+def test_the_main_blocks_are_shown_by_default_and_any_module_on_request(plain):
+    assert [layer.name for layer in plain.layers] == [
         *(f"encoder{k}" for k in (1, 2, 3, 4)),
         "bottleneck",
         *(f"decoder{k}" for k in (4, 3, 2, 1)),
         "head",
     ]
-    model = sx.load_model("triangle")
-    assert len(triangle(layers="all").layers) == len(model.example_layers)
+    assert len(triangle(layers="all").layers) == len(plain.model.example_layers)
 
 
 def test_what_is_asked_wrongly_is_said_in_a_sentence():
@@ -345,10 +348,10 @@ def test_cli_and_python_give_the_same_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("common", [False, True])
-def test_the_figure_shows_every_tile(common):
+def test_the_figure_shows_every_tile(common, plain):
     from napari_segxai.analyses.flow.result import flow_figure
 
-    flow = triangle()
+    flow = plain
     figure = flow_figure(flow, common=common)
     images = [axis.images[0] for sub in figure.subfigs for axis in sub.axes if axis.images]
     assert len(images) == len(flow.layers)
