@@ -77,6 +77,16 @@ def test_seeds_repeat_and_differ():
     assert ask(1)[1]["probability_drop"] != ask(2)[1]["probability_drop"]
 
 
+def test_permutations_do_not_depend_on_the_batch(monkeypatch):
+    ask = lambda: sx.channel_importance(model(), three_channels(), "object", repeats=5).rows
+    together = ask()
+    monkeypatch.setattr(perturb, "batch_size", lambda *_, **__: 1)
+    alone = ask()
+    assert alone[1]["dice_std"] > 0
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
 class Padding(nn.Module):
     """Reads one pixel of the padding of the first channel, and draws the second."""
 

@@ -6,6 +6,7 @@ import pytest
 from helpers.networks import LinearHead, card, planted_image
 
 import napari_segxai as sx
+from napari_segxai.core.progress import MOST_PASSES, Passes
 
 PASSES = {
     "rise": ({"masks": 37}, {"forward": 38, "backward": 0}),
@@ -29,3 +30,21 @@ def test_every_image_of_a_batch_is_counted(method):
     assert max(batches) > 1
     assert sum(batches) == found.record.passes["forward"] + found.record.passes.get("suffix", 0)
     assert found.record.passes == passes
+
+
+def test_what_passes_cost():
+    """In forward passes: a backward pass is two, one from a network layer on is half of one."""
+    passes = Passes(forward=3, backward=2, suffix=4)
+    assert passes.cost == 3 + 2 * 2 + 4 // 2
+    assert (passes + passes).cost == (passes * 2).cost == 2 * passes.cost
+    assert str(passes) == "3 forward, 2 backward, 4 from the layer on"
+    assert passes.as_dict() == {"forward": 3, "backward": 2, "suffix": 4}
+    assert Passes(1).as_dict() == {"forward": 1, "backward": 0}
+    assert str(Passes()) == "no passes"
+    assert Passes(MOST_PASSES).bounded("this") == Passes(MOST_PASSES)
+    with pytest.raises(
+        sx.UserError, match=f"this would take 1e\\+07 passes .* at most {MOST_PASSES} are run"
+    ):
+        Passes(MOST_PASSES + 1).bounded("this")
+    with pytest.raises(sx.UserError, match="this would take"):
+        Passes(backward=MOST_PASSES // 2 + 1).bounded("this")
