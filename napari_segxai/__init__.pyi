@@ -36,6 +36,9 @@ from .core.target import Point as Point
 from .core.target import Target as Target
 from .gui.viewer.layers import image_of_layer as image_of_layer
 from .io import read_image as read_image
+from .io.cases.case import Case as Case
+from .io.cases.case import Cases as Cases
+from .io.cases.find import find_cases as find_cases
 from .io.joining import join_channels as join_channels
 from .io.regions import read_region as read_region
 from .metrics.functional.topology import residual_picture as residual_picture

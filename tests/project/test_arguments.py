@@ -60,6 +60,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         },
         "explain": {**question, "method": "vanilla-gradient"},
         "explain_all": {"model": model, "image": image, "targets": ["object"], "method": "vanilla-gradient"},
+        "find_cases": {"path": folder},
         "image_of_layer": {"layer": ImageLayer(image.array)},
         "information_flow": {"model": model, "image": image},
         "join_channels": {"images": [image, image]},
@@ -71,6 +72,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "save_picture": {"cases": [compared], "path": folder / "a.png"},
         "sweep": {**question, "method": "rise", "grid": {"masks": [2, 3]}, **measured},
         "Box": {"low": (1, 2), "high": (3, 4)},
+        "Case": {"id": "a", "images": (folder / "a.png",)},
         "Component": {"at": (1, 2)},
         "Image": {"array": image.array},
         "Point": {"at": (1, 2)},
@@ -99,7 +101,7 @@ def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_pat
                     assert " object at 0x" not in said, said
                 except Exception as error:
                     pytest.fail(f"{name}({parameter.name}={what}): {type(error).__name__}: {error}")
-    known = {*asked, "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
+    known = {*asked, "Cases", "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
     known |= {"Interrupted", "OutOfMemory", "UserError", "__version__"}
     assert {name for name in sx.__all__ if not name.startswith("list_")} == known
 

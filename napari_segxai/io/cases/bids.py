@@ -1,0 +1,125 @@
+"""The brain imaging data structure (BIDS): ``sub-*[/ses-*]/anat/*_T1w.nii.gz``, truths among the derivatives."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.io.cases.case import Case, Cases, LeftOut, image_files, listed, stem
+
+TRUTHS = ("dseg", "mask")
+"""Suffixes of truths: a segmentation by labels, and a mask."""
+
+WHOSE = ("sub", "ses", "run", "acq")
+"""Entities by which the files of one image belong together."""
+
+
+def is_bids(folder: Path) -> bool:
+    """Tell whether a folder holds such data."""
+    return (folder / "dataset_description.json").is_file() or any(folder.glob("sub-*/"))
+
+
+def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
+    """Return a case per subject, session and run.
+
+    Parameters
+    ----------
+    truth
+        The suffix of the truths' names; "dseg", else "mask" by default.
+    channels
+        Suffixes, e.g. ("T1w", "FLAIR"); by default the one that most subjects have.
+    """
+    files = [path for one in sorted(folder.glob("sub-*")) if one.is_dir() for path in _scans(one)]
+    by_suffix: dict[str, list[Path]] = {}
+    for path in files:
+        by_suffix.setdefault(_suffix(path), []).append(path)
+    if not files:
+        raise UserError(f"{folder}: holds no image in sub-*/anat or sub-*/ses-*/anat.")
+    if channels is None:
+        subjects = Counter(
+            {s: len({_entities(p).get("sub") for p in found}) for s, found in by_suffix.items()}
+        )
+        channels = (max(subjects, key=lambda s: (subjects[s], s == "T1w", s)),)
+    known = {suffix.casefold(): suffix for suffix in by_suffix}
+    for word in channels:
+        if word.casefold() not in known:
+            raise UserError(f"{folder}: no image ends in _{word}; there are {', '.join(sorted(by_suffix))}.")
+    channels = tuple(known[word.casefold()] for word in channels)
+    first, *others = ({_key(path): path for path in by_suffix[suffix]} for suffix in channels)
+    truths = _truths(folder, truth)
+    groups = _groups(folder)
+    cases, left_out = [], []
+    for key, path in first.items():
+        name = stem(path).removesuffix(f"_{channels[0]}")
+        missing = [suffix for suffix, held in zip(channels[1:], others, strict=True) if key not in held]
+        if missing:
+            left_out.append(LeftOut(name, f"has no {', '.join(missing)}"))
+            continue
+        fitting = [one for one in truths if _fits(one, path)]
+        if len(fitting) > 1:
+            said = ", ".join(one.name for one in fitting[:3])
+            left_out.append(LeftOut(name, f"is taken without truth: several could be it ({said})"))
+        entities = _entities(path)
+        subject = f"sub-{entities.get('sub', name)}"
+        images = (path, *(held[key] for held in others))
+        cases.append(
+            Case(name, images, fitting[0] if len(fitting) == 1 else None, groups.get(subject, ""), subject)
+        )
+    return listed(folder, "bids", cases, left_out, channels)
+
+
+def _scans(subject: Path) -> list[Path]:
+    places = [subject / "anat", *(one / "anat" for one in sorted(subject.glob("ses-*")))]
+    return [path for place in places if place.is_dir() for path in image_files(place) if _suffix(path)]
+
+
+def _entities(path: Path) -> dict[str, str]:
+    """Return what a name says: "sub-01_ses-2_T1w" -> {"sub": "01", "ses": "2"}."""
+    pairs = (
+        (part.partition("-")[0], part.partition("-")[2]) for part in stem(path).split("_") if "-" in part
+    )
+    return dict(pairs)
+
+
+def _suffix(path: Path) -> str:
+    last = stem(path).rpartition("_")[2]
+    return "" if "-" in last else last
+
+
+def _key(path: Path) -> tuple[str, ...]:
+    entities = _entities(path)
+    return tuple(entities.get(name, "") for name in WHOSE)
+
+
+def _truths(folder: Path, truth: str | None) -> list[Path]:
+    known = (truth,) if truth else TRUTHS
+    found = [
+        path
+        for one in sorted((folder / "derivatives").glob("**/anat"))
+        for path in image_files(one)
+        if _suffix(path) in known
+    ]
+    for suffix in known:  # labels say more than a mask
+        held = [path for path in found if _suffix(path) == suffix]
+        if held:
+            return held
+    return []
+
+
+def _fits(truth: Path, image: Path) -> bool:
+    """Tell whether a truth is that of an image: of one subject and session, and nothing that both say differs."""
+    mine, theirs = _entities(truth), _entities(image)
+    same = all(mine.get(name) == theirs.get(name) for name in ("sub", "ses"))
+    return same and all(mine.get(name, theirs.get(name)) == theirs.get(name) for name in ("run", "acq"))
+
+
+def _groups(folder: Path) -> dict[str, str]:
+    """Return the groups of participants.tsv by participant."""
+    path = folder / "participants.tsv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {str(row.get("participant_id")): (row.get("group") or "").strip() for row in rows}

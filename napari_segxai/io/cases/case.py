@@ -1,0 +1,193 @@
+"""One case of a cohort, and what was found in a folder."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.core.arguments import check_fields
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.io import PICTURES, VOLUMES, ZARR, ending, read_image
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a cohort, with what is known of it.
+
+    Parameters
+    ----------
+    id : str
+        Its name, which no other case of the cohort has.
+    images : tuple of Path
+        One file; or several, each a channel, in the order of the model's channels.
+    truth : Path, optional
+        A file that holds the truth.
+    group : str
+        To which part of the cohort it belongs, such as "training" or a hospital; "" where nothing says it.
+    subject : str
+        Whose image it is: cases of one subject are not independent. By default, the id.
+
+    Raises
+    ------
+    UserError
+        If it has no image.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    truth: Path | None = None
+    group: str = ""
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.images:
+            raise UserError(f"case {self.id!r} has no image; name one file, or one per channel.")
+        if not self.subject:
+            object.__setattr__(self, "subject", self.id)
+
+    def read(self) -> Image:
+        """Read its image: one file, or several joined as channels.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read, or the files do not lie on one grid.
+        """
+        return read_image(self.images)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, or several, of which no case could be made.
+
+    Attributes
+    ----------
+    name : str
+        Of the file or case.
+    reason : str
+        What it lacks.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cases(Sequence[Case]):
+    """What was found in a folder or table: the cases in the order of their names, and what was left out.
+
+    Attributes
+    ----------
+    source : Path
+        The folder or table.
+    layout : str
+        How it is laid out: "nnunet", "bids", "pairs", "folders", "folder" or "table".
+    cases : tuple of Case
+        All of them.
+    left_out : tuple of LeftOut
+        What belongs to no case, and why.
+    channels : tuple of str
+        What the files of a case hold, where the layout says it.
+    """
+
+    source: Path
+    layout: str
+    cases: tuple[Case, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    channels: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.cases[index]
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __str__(self) -> str:
+        truths = sum(case.truth is not None for case in self)
+        said = [f"{len(self)} case{'s' * (len(self) != 1)}", f"{truths} with truth"]
+        groups = Counter(case.group for case in self if case.group)
+        if groups:
+            said.append(", ".join(f"{count} of {name}" for name, count in groups.items()))
+        if self.left_out:
+            said.append(f"{len(self.left_out)} left out")
+        return f"{self.source.name}: {', '.join(said)}"
+
+
+def listed(
+    source: Path,
+    layout: str,
+    cases: Iterable[Case],
+    left_out: Iterable[LeftOut],
+    channels: Sequence[str] = (),
+) -> Cases:
+    """Return the cases in the order of their names.
+
+    Raises
+    ------
+    UserError
+        If two of them have one id.
+    """
+    ordered = sorted(cases, key=lambda case: (natural(case.id), case.id))
+    for one, other in itertools.pairwise(ordered):
+        if one.id == other.id:
+            raise UserError(
+                f"{source.name}: {one.images[0].name} and {other.images[0].name} would both be case {one.id!r}; rename one of "
+                "them, or write a table with a column `id`."
+            )
+    return Cases(source, layout, tuple(ordered), tuple(left_out), tuple(channels))
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Return by what names are sorted: case_2 before case_10."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are read as images, by name; hidden ones are none (macOS leaves such beside every file)."""
+    known = (*VOLUMES, *PICTURES, *ZARR)
+    found = [path for path in folder.iterdir() if ending(path) in known and not path.name.startswith(".")]
+    # The two files of an Analyze image are one.
+    names = {path.name.lower() for path in found}
+    found = [p for p in found if not (ending(p) == ".img" and f"{stem(p).lower()}.hdr" in names)]
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name, but hidden ones and those that are images (Zarr)."""
+    found = (
+        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and ending(p) not in ZARR
+    )
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def stem(path: Path) -> str:
+    """Return the name of a file without its ending."""
+    kind = ending(path)
+    return path.name[: len(path.name) - len(kind)] if kind else path.name
+
+
+TRUTH_WORDS = (
+    "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "groundtruth", "truth", "annotation", "annotations",
+    "roi", "dseg",
+)  # fmt: skip
+"""Last words of the names of truths."""
+
+IMAGE_WORDS = ("img", "image", "im", "scan", "vol", "volume", "orig")
+"""Last words of the names of images that have nothing to say."""
+
+
+def without_word(name: str, words: Sequence[str]) -> str | None:
+    """Return a name without its last word, where that is one of `words`; else None."""
+    found = re.fullmatch(r"(.+?)[ _.\-]+([A-Za-z ]+)", name)
+    return found[1] if found and found[2].lower() in words else None

@@ -1,0 +1,84 @@
+"""nnU-Net's raw data, and that of the Medical Segmentation Decathlon, from which it comes.
+
+``imagesTr/ID_0000.nii.gz`` is the first channel of a case, ``labelsTr/ID.nii.gz`` its truth; ``dataset.json`` names the channels.
+In the Decathlon a case is one file, ``imagesTr/ID.nii.gz``, with its channels on the fourth axis.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.io.cases.case import Case, Cases, LeftOut, image_files, listed, stem
+from napari_segxai.io.json_files import read_json
+
+PARTS = {"Tr": "training", "Ts": "test", "Val": "validation"}
+
+
+def is_nnunet(folder: Path) -> bool:
+    """Tell whether a folder holds such data."""
+    return any((folder / f"images{part}").is_dir() for part in PARTS)
+
+
+def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
+    """Return the cases of every part."""
+    if not is_nnunet(folder):
+        raise UserError(f"{folder}: has no imagesTr; nnU-Net's raw data has.")
+    names = _channels(folder)
+    wanted = (
+        list(range(len(names))) if channels is None else [_number(folder, names, word) for word in channels]
+    )
+    cases: list[Case] = []
+    left_out: list[LeftOut] = []
+    for part, group in PARTS.items():
+        images, labels = folder / f"images{part}", folder / f"labels{part}"
+        if not images.is_dir():
+            continue
+        truths = {stem(path): path for path in image_files(labels)} if labels.is_dir() else {}
+        files = image_files(images)
+        numbered = {path: found for path in files if (found := re.fullmatch(r"(.+)_(\d{4})", stem(path)))}
+        by_case: dict[str, dict[int, Path]] = {}
+        for path in files:
+            if not numbered:  # the Decathlon's way
+                by_case[stem(path)] = {0: path}
+            elif path in numbered:
+                name, number = numbered[path].groups()
+                by_case.setdefault(name, {})[int(number)] = path
+            else:
+                left_out.append(LeftOut(path.name, "has no channel number (_0000) as the other files have"))
+        for name, held in by_case.items():
+            order = (wanted or sorted(held)) if numbered else [0]
+            missing = [k for k in order if k not in held]
+            if missing:
+                said = ", ".join(f"{k:04d}" + (f" ({names[k]})" if k < len(names) else "") for k in missing)
+                left_out.append(LeftOut(name, f"has no channel {said}"))
+                continue
+            cases.append(Case(name, tuple(held[k] for k in order), truths.pop(name, None), group))
+        left_out += [LeftOut(path.name, "is a truth without an image") for path in truths.values()]
+    return listed(folder, "nnunet", cases, left_out, [names[k] for k in wanted])
+
+
+def _channels(folder: Path) -> list[str]:
+    """Return the names of the channels as dataset.json says them; none where there is no such file."""
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return []
+    facts = read_json(path)
+    told: Any = facts.get("channel_names", facts.get("modality")) if isinstance(facts, dict) else None
+    if told is None:
+        return []
+    if not isinstance(told, dict) or not all(str(key).isdecimal() for key in told):
+        raise UserError(f"{path}: `channel_names` has to give a name to each number, from 0 on.")
+    ordered = sorted(told, key=int)
+    if [int(key) for key in ordered] != list(range(len(ordered))):
+        raise UserError(f"{path}: `channel_names` has to number the channels 0, 1, 2, ...")
+    return [str(told[key]) for key in ordered]
+
+
+def _number(folder: Path, names: list[str], word: str) -> int:
+    known = [name.casefold() for name in names]
+    if word.casefold() in known:
+        return known.index(word.casefold())
+    raise UserError(f"{folder}: has no channel {word!r}; dataset.json names {', '.join(names) or 'none'}.")

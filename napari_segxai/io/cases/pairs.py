@@ -1,0 +1,83 @@
+"""A folder of images and one of truths, whose files have the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.paths import user_path
+from napari_segxai.io.cases.case import (
+    IMAGE_WORDS,
+    TRUTH_WORDS,
+    Case,
+    Cases,
+    LeftOut,
+    folders,
+    image_files,
+    listed,
+    stem,
+    without_word,
+)
+
+IMAGES = ("images", "image", "imgs", "img", "scans", "volumes", "raw")
+TRUTHS = (
+    "labels",
+    "label",
+    "masks",
+    "mask",
+    "annotations",
+    "segmentations",
+    "segmentation",
+    "seg",
+    "gt",
+    "truth",
+    "truths",
+)
+
+
+def pair_folders(folder: Path) -> tuple[Path, Path] | None:
+    """Return the folder of images and that of truths in a folder, where their names say so."""
+    held = {one.name.casefold(): one for one in folders(folder)}
+    images = [held[name] for name in IMAGES if name in held]
+    truths = [held[name] for name in TRUTHS if name in held]
+    return (images[0], truths[0]) if images and truths else None
+
+
+def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
+    """Return the images with the truths of the same name; a last word such as _seg, _mask or _label does not count."""
+    if channels is not None:
+        raise UserError(
+            "channels are files of a folder per case, or of BIDS; in pairs of folders an image is one file."
+        )
+    if truth is None:
+        found = pair_folders(folder)
+        if found is None:
+            raise UserError(f"{folder}: has no folders of images and labels; name that of the truths.")
+        images, truths = found
+    else:
+        images, truths = folder, user_path(truth)
+        if not truths.is_dir():
+            raise UserError(f"{truths}: is not a folder; name the one that holds the truths.")
+    cases, left_out = paired(image_files(images), image_files(truths))
+    return listed(folder, "pairs", cases, left_out)
+
+
+def paired(images: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Case], list[LeftOut]]:
+    """Match images and truths by their names; what is left over is told."""
+    free = dict.fromkeys(truths)
+    cases, left_out = [], []
+    for path in images:
+        name = stem(path)
+        short = without_word(name, IMAGE_WORDS) or name
+        fitting = [one for one in truths if stem(one) == name] or [
+            one for one in truths if (without_word(stem(one), TRUTH_WORDS) or stem(one)) in (name, short)
+        ]
+        if len(fitting) > 1:
+            said = ", ".join(one.name for one in fitting)
+            left_out.append(LeftOut(path.name, f"is taken without truth: several could be it ({said})"))
+        for one in fitting:
+            free.pop(one, None)
+        cases.append(Case(name, (path,), fitting[0] if len(fitting) == 1 else None))
+    left_out += [LeftOut(path.name, "is a truth without an image") for path in free]
+    return cases, left_out

@@ -1,0 +1,70 @@
+"""A folder per case: ``BraTS_001/BraTS_001_t1.nii.gz``, ``..._flair.nii.gz``, ``..._seg.nii.gz``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.io.cases.case import TRUTH_WORDS, Case, Cases, LeftOut, folders, image_files, listed, stem
+
+
+def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
+    """Return a case per folder; the last word of a file's name says what it holds.
+
+    Parameters
+    ----------
+    truth
+        The last word of the truths' names; by default one of those that are usual (seg, mask, label, ...).
+    channels
+        The last words of the images' names, in the order of the model's channels. Not needed where a folder holds one image.
+    """
+    known = (truth.casefold(),) if truth else TRUTH_WORDS
+    cases, left_out = [], []
+    words: Counter[str] = Counter()
+    for one in folders(folder):
+        files = image_files(one)
+        truths = [path for path in files if _word(path, one) in known]
+        images = [path for path in files if path not in truths]
+        words.update(_word(path, one) for path in images)
+        if not images:
+            left_out.append(LeftOut(one.name, "holds no image"))
+            continue
+        if channels is not None:
+            held = {
+                word: [path for path in images if _word(path, one) == word.casefold()] for word in channels
+            }
+            missing = [word for word, found in held.items() if not found]
+            several = [word for word, found in held.items() if len(found) > 1]
+            if missing or several:
+                said = (
+                    f"has no {', '.join(missing)}"
+                    if missing
+                    else f"has several files for {', '.join(several)}"
+                )
+                left_out.append(LeftOut(one.name, said))
+                continue
+            images = [held[word][0] for word in channels]
+        elif len(images) > 1:
+            said = ", ".join(sorted(_word(path, one) for path in images))
+            left_out.append(LeftOut(one.name, f"holds {len(images)} images ({said})"))
+            continue
+        if len(truths) > 1:
+            said = ", ".join(path.name for path in truths)
+            left_out.append(LeftOut(one.name, f"is taken without truth: several could be it ({said})"))
+        cases.append(Case(one.name, tuple(images), truths[0] if len(truths) == 1 else None))
+    if not cases and channels is None and len(words) > 1:
+        said = ", ".join(word for word, _ in words.most_common(8))
+        raise UserError(
+            f"{folder}: each folder holds several images ({said}); name the channels, in the order of the model's."
+        )
+    return listed(folder, "folders", cases, left_out, channels or ())
+
+
+def _word(path: Path, folder: Path) -> str:
+    """Return what tells a file from the others of its folder: its name without that of the folder, or its last word."""
+    name, own = stem(path).casefold(), folder.name.casefold()
+    if name.startswith(own) and name != own:
+        return name[len(own) :].strip(" _.-")
+    return re.split(r"[ _.\-]+", name)[-1]

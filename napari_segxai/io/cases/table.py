@@ -1,0 +1,75 @@
+"""A table of cases: a CSV file, with a row per case."""
+
+from __future__ import annotations
+
+import csv
+import re
+from io import StringIO
+from pathlib import Path
+
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.io.cases.case import Case, Cases, LeftOut, listed, stem
+
+TABLES = (".csv", ".tsv", ".txt")
+
+COLUMNS = ("image", "id", "truth", "group", "subject")
+
+LARGEST = 2**26
+"""Bytes: a table of cases is a small file."""
+
+
+def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
+    """Return a case per row; paths are relative to the table."""
+    if truth is not None or channels is not None:
+        raise UserError(
+            "a table names truths and channels itself: columns `truth`, `image_0`, `image_1`, ..."
+        )
+    if path.is_dir() or path.stat().st_size > LARGEST:
+        raise UserError(f"{path}: is not a table of cases; give a CSV file.")
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        text = file.read()
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UserError(f"{path}: is not a table of cases ({error}); give a CSV file.") from None
+    head = [name.strip().lower() for name in rows[0]] if rows else []
+    numbered = sorted(
+        (name for name in head if re.fullmatch(r"image_\d+", name)), key=lambda name: int(name[6:])
+    )
+    images = numbered or [name for name in head if name == "image"]
+    if not images:
+        said = f"; {nearest('image', head)}" if head else ""
+        raise UserError(f"{path}: has no column `image` (or `image_0`, `image_1`, ...){said}")
+    if len(set(head)) < len(head):
+        raise UserError(f"{path}: two columns have one name.")
+    cases, left_out = [], []
+    for number, row in enumerate(rows[1:], 2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = {name: cell.strip() for name, cell in zip(head, row, strict=False)}
+        found = [_file(path, cells.get(name, "")) for name in images]
+        name = cells.get("id") or (stem(found[0]) if found[0] is not None else f"row {number}")
+        if None in found:
+            lacking = images[found.index(None)]
+            said = cells.get(lacking, "")
+            left_out.append(LeftOut(name, f"has no file {said}" if said else f"names no {lacking}"))
+            continue
+        truth_file = _file(path, cells.get("truth", ""))
+        if cells.get("truth") and truth_file is None:
+            left_out.append(LeftOut(name, f"is taken without truth: there is no file {cells['truth']}"))
+        files = tuple(one for one in found if one is not None)
+        cases.append(Case(name, files, truth_file, cells.get("group", ""), cells.get("subject", "")))
+    return listed(path, "table", cases, left_out)
+
+
+def _file(table: Path, cell: str) -> Path | None:
+    """Return the file that a cell names; None where there is none."""
+    if not cell or "\0" in cell:
+        return None
+    found = table.parent / Path(cell).expanduser()
+    try:
+        return found if found.exists() else None
+    except OSError:  # a name that is too long
+        return None
