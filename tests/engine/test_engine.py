@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,9 @@ from helpers.states import SMALL
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.core.progress import Passes
 from napari_segxai.engine.primitives import perturb
+from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.modules import first_tensor, replace_first_tensor
 
 
@@ -152,3 +157,21 @@ def test_a_progress_bar_in_the_terminal(capsys):
     ex = sx.explain(planted_model(), planted_image(), "object", "rise", masks=40, progress=True)
     assert ex.map.any()
     assert "pass/s" in capsys.readouterr().err  # drawn at once; how often again depends on the clock
+
+
+def test_a_question_is_gone_with_its_last_name():
+    """On a GPU it holds memory, which must not wait for a garbage collection."""
+    model, image = planted_model(), planted_image()
+    device = torch.device("cpu")
+    with model.in_use(device):
+        question = Question(
+            model, image, model.prepare(image), sx.Target("object"), device=device, seed=0, planned=Passes()
+        )
+        question.forward_again(question.input.clone().requires_grad_(True))
+        alive = weakref.ref(question.executor)
+        gc.disable()
+        try:
+            del question
+            assert alive() is None
+        finally:
+            gc.enable()

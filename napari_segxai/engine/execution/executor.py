@@ -56,7 +56,7 @@ class Executor:
         self.cache = cache
         self.passes = Passes()
         self.notes: dict[str, Any] = {"precision": "float32"}
-        self.graphs = Graphs(self.run, network.module)
+        self.graphs = Graphs(network.module)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class Executor:
 
     def repeat(self, tensor: Tensor) -> Tensor:
         """`run`, for an input that takes a gradient and whose shape comes again and again."""
-        return self.graphs(tensor)
+        return self.graphs(self.run, tensor)
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""

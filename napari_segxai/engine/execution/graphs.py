@@ -32,29 +32,35 @@ class Graphs:
 
     Parameters
     ----------
-    run
-        (n, channels, *grid) -> logits, differentiable.
     module
-        The network in it. Where somebody's hooks look at it, nothing is captured: a replay calls none.
+        The network. Where somebody's hooks look at it, nothing is captured: a replay calls none.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], module: nn.Module):
-        self.run, self.module = run, module
+    def __init__(self, module: nn.Module):
+        self.module = module
         self._runs: dict[tuple[Any, ...], int] = {}
         self._graphs: dict[tuple[Any, ...], _Graph | None] = {}
 
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """Run the network on an input that takes a gradient."""
+    def __call__(self, run: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+        """Run the network on an input that takes a gradient.
+
+        Parameters
+        ----------
+        run
+            (n, channels, *grid) -> logits, differentiable. It is not kept: who has these graphs would be held by them.
+        tensor
+            (n, channels, *grid).
+        """
         if tensor.device.type != "cuda" or not tensor.requires_grad or torch.is_autocast_enabled("cuda"):
-            return self.run(tensor)
+            return run(tensor)
         key = tuple(tensor.shape), tuple(tensor.stride()), reads_tensor_float32()
         if key not in self._graphs:
             self._runs[key] = self._runs.get(key, 0) + 1
             if self._runs[key] <= EAGER:
-                return self.run(tensor)
-            self._graphs[key] = _captured(self.run, self.module, tensor)
+                return run(tensor)
+            self._graphs[key] = _captured(run, self.module, tensor)
         graph = self._graphs[key]
-        return self.run(tensor) if graph is None else _Replay.apply(tensor, graph)
+        return run(tensor) if graph is None else _Replay.apply(tensor, graph)
 
 
 class _Graph:
