@@ -334,3 +334,18 @@ def test_what_the_method_draws_alone_is_taken_out_of_the_correlation(method):
     assert verdict.passed is True
     assert verdict.number < 0.3
     assert f"{alone:.2f}" in verdict.sentence
+
+
+def test_a_map_that_is_turned_inside_out_is_still_the_same_map(method):
+    """Edges of the image, with the sign of a weight: random weights turn some of the maps round."""
+    model = deep_model()
+    own = [parameter.clone() for parameter in model.module.parameters()]
+
+    def drawn(question):
+        same = all(torch.equal(a, b) for a, b in zip(own, question.model.module.parameters(), strict=True))
+        return edge_filter(question) * (1 if same else -1)
+
+    found = sx.explain(model, planted_image(), whole(), method(drawn, passes=1))
+    [verdict] = sx.check(found, model, checks={"randomized-network": {"layers": 1, "networks": 1}})
+    assert verdict.number == pytest.approx(1)
+    assert verdict.passed is False

@@ -9,6 +9,7 @@ from helpers.networks import LinearHead, card, planted_image, planted_model
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.core.prediction import label_dtype
 from napari_segxai.core.target import region_words
 from napari_segxai.engine.region import pixels_of
 from napari_segxai.engine.scores import read_scores, reduce_scores
@@ -283,3 +284,7 @@ def test_a_label_by_name_by_position_and_misspelt():
         ask("objct")
     with pytest.raises(sx.UserError, match="planted has no label 2; known are 'background', 'object'"):
         ask(2)
+
+
+def test_labels_are_held_in_the_smallest_type():
+    assert [label_dtype(n).name for n in (2, 256, 257)] == ["uint8", "uint8", "uint16"]

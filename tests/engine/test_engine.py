@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from helpers.metrics import asked
 from helpers.networks import LinearHead, card, planted_image, planted_model
 from helpers.states import SMALL
 from torch import nn
@@ -175,3 +176,12 @@ def test_a_question_is_gone_with_its_last_name():
             assert alive() is None
         finally:
             gc.enable()
+
+
+def test_a_cell_of_the_model_grid_has_a_size_in_the_image_s_units():
+    image = sx.Image(np.zeros((16, 64), np.float32), spacing=(2.0, 0.5), units="mm")
+    model = sx.load_model(LinearHead(), card=card(grid={"size": [32, 16]}))
+    with asked(model, image) as question:
+        assert question.cell_size == pytest.approx((1.0, 2.0))
+        assert question.cell_volume == pytest.approx(2.0)
+        assert question.size_name == "area_mm2"

@@ -32,6 +32,8 @@ def test_adapted_methods_merge_the_decoder():
         mean += (t - t.min()) / (t.max() - t.min() if t.max() > t.min() else 1) / 12
     close(raw.map, total)
     close(merged.map, mean)
+    assert raw.record.display["unit"] == "activation × gradient of the logit, summed"
+    assert merged.record.display["unit"] == "mean of maps from 0 to 1"
     assert merged.record.passes == {"forward": 1, "backward": 1}
     other = sx.explain(model, image, "triangle", "adapted-seg-grad-cam-plus-plus")
     assert other.map.shape == (112, 112)
