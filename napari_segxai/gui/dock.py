@@ -22,7 +22,7 @@ from napari_segxai.gui.script.copying import copy_script
 from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
-from napari_segxai.gui.viewer.lifetime import Tasks, connect_until_gone
+from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Tasks, connect_until_gone
 from napari_segxai.gui.viewer.opened import image_layer_of
 from napari_segxai.gui.widgets.fields import mark_absent, offer_labels
 from napari_segxai.gui.widgets.run_bar import estimate, learn_speed
@@ -133,6 +133,7 @@ class Dock(QWidget):
         self.follow((self.viewer.layers.events.removed, lambda _: self.opened.removed()))
         self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
         self.destroyed.connect(self.tasks.end)
+        self.installEventFilter(DeletedWhenClosed(self))
 
     def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:
         """Call functions at events of the viewer until the dock is gone; `links` are pairs of an event and a function."""
@@ -310,10 +311,6 @@ class Dock(QWidget):
 
         self._start(partial(self._steps, request), done, on_partial=self._on_partial)
 
-    def cancel(self) -> None:
-        """Stop the running task before its next pass; what it found so far is kept."""
-        self.tasks.cancel()
-
     def _start(
         self,
         make: Callable[[], Steps[Any]],
@@ -396,6 +393,7 @@ class Dock(QWidget):
     def _connect_fields(self) -> None:
         fields, target = self.fields, self.fields.target_fields
         self.image_box.changed.connect(self._on_image)
+        self.image_box.others_changed.connect(self._on_others)
         self.image_box.moved.connect(self._on_moved)
         self.model_box.changed.connect(self._on_model)
         fields.region_box.changed.connect(self._update)
@@ -403,11 +401,14 @@ class Dock(QWidget):
             box.currentIndexChanged.connect(lambda _: self._update())
 
     def _on_image(self) -> None:
-        self.fields.region_box.set_source(self.layer)
-        if self.fields.truth_box is not None:
-            self.fields.truth_box.set_source(self.layer)
+        self.fields.offer_regions(self.layer)
         self.model_box.prefer(self.image_box.image)
         self._on_model()
+
+    def _on_others(self) -> None:
+        """Layers came, went or were renamed that are no images to explain: they may be regions, truths and maps."""
+        self.fields.offer_regions(self.layer)
+        self._update()
 
     def _on_model(self) -> None:
         card, fields = self.card, self.fields

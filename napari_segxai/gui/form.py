@@ -14,6 +14,7 @@ from napari_segxai.gui.widgets.run_bar import RunBar
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image as ImageLayer
 
     from napari_segxai.gui.widgets.truth_box import TruthBox
 
@@ -41,3 +42,9 @@ class DockForm(QWidget):
         self.target = section("Target and seed", self.target_fields)
         self.device_box, self.no_gpu = device_box()
         self.run_bar = RunBar()
+
+    def offer_regions(self, layer: ImageLayer | None) -> None:
+        """Offer the regions, and the truths, that the viewer has for the chosen image."""
+        self.region_box.set_source(layer)
+        if self.truth_box is not None:
+            self.truth_box.set_source(layer)

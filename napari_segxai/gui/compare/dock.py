@@ -256,6 +256,11 @@ class CompareDock(Dock):
 
     # -- keeping the form true ----------------------------------------------------------------------------
 
+    def _on_others(self) -> None:
+        self.fields.offer_regions(self.layer)
+        self.fields.metrics.set_truth(self.fields.truth_box.is_chosen)
+        self._on_label()
+
     def _set_model(self, card: ModelCard | None, model: SegmentationModel | None) -> None:
         self.fields.metrics.set_truth(self.fields.truth_box.is_chosen)
         if card is not None:

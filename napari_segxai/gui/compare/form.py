@@ -38,7 +38,7 @@ class CompareForm(DockForm):
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Copy or write the table, the curves, the picture, or everything.")
         self.run_bar.save.clicked.disconnect()
-        self.checks_box = ChecksBox(check_costs, "the map of the chosen row")
+        self.checks_box = ChecksBox(check_costs, "the map of the chosen row", self)
         self.run_bar.add_button(self.checks_box.button)
         rows = {
             "Image": self.image_box,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.explain.result import Explanation
@@ -15,7 +19,6 @@ from napari_segxai.gui.viewer import layers, runs
 
 if TYPE_CHECKING:
     import napari.viewer
-    from qtpy.QtWidgets import QWidget
 
 Link = tuple[Any, Callable[..., None]]
 
@@ -52,6 +55,34 @@ def _disconnect(
     if rename is not None and (alive := viewer()) is not None:
         for layer in alive.layers:
             layer.events.name.disconnect(rename)
+
+
+class DeletedWhenClosed(QObject):
+    """Deletes a dock's widget when its dock is closed: napari takes it out, and would leave it, listening, for good.
+
+    Parameters
+    ----------
+    widget
+        To be given this filter of its events.
+    """
+
+    def __init__(self, widget: QWidget):
+        super().__init__(widget)
+        self._docked = False
+
+    def eventFilter(self, widget: QWidget, event: QEvent) -> bool:
+        """Look where the widget is put."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self._docked and widget.parent() is None:
+                QTimer.singleShot(0, partial(_delete_if_alone, ref(widget)))
+            self._docked = isinstance(widget.parent(), QDockWidget)
+        return False
+
+
+def _delete_if_alone(widget: ref[QWidget]) -> None:
+    with suppress(RuntimeError):  # it is gone already
+        if (alive := widget()) is not None and alive.parent() is None:
+            alive.deleteLater()
 
 
 class Tasks:

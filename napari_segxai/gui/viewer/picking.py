@@ -49,6 +49,11 @@ class Picker:
         self.viewer.bind_key("Escape", lambda _: self.leave(), overwrite=True)
         self.viewer.status = f"Shift-click {self.what}; Esc leaves."
 
+    def end(self, *_: object) -> None:
+        """Leave the viewer as it was, since the one who asked is gone."""
+        self.left = lambda: None
+        self.leave()
+
     def leave(self) -> None:
         """Stop waiting, and restore the cursor and the keys."""
         if not self.active:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
@@ -31,8 +32,10 @@ class ImageBox(QComboBox):
     Attributes
     ----------
     changed
-        Emitted when another layer is chosen, when layers came, went or were renamed, and when its axes or channels
-        are chosen.
+        Emitted when another layer is chosen, when image layers came, went, were renamed or have other data, and when the
+        axes or channels are chosen.
+    others_changed
+        Emitted when layers came, went or were renamed that are not offered here.
     moved
         Emitted when the viewer shows another frame or slice of what is explained.
     details
@@ -40,6 +43,7 @@ class ImageBox(QComboBox):
     """
 
     changed = Signal()
+    others_changed = Signal()
     moved = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None):
@@ -49,6 +53,7 @@ class ImageBox(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.details = ImageDetails(viewer)
         self._layers: list[ref[ImageLayer]] = []
+        self._offered: list[tuple[Any, ...]] | None = None
         self._follows = False
         self.currentIndexChanged.connect(lambda _: self.changed.emit())
         rename: Callable[..., None] = lambda _: self.refresh()  # noqa: E731
@@ -119,24 +124,25 @@ class ImageBox(QComboBox):
 
     def refresh(self) -> None:
         """Offer the image layers that are there; keep the chosen one."""
-        chosen = self.layer
-        self._layers = [ref(layer) for layer in self.viewer.layers if _is_source(layer)]
+        chosen, before = self.layer, (self._offered, self.currentIndex())
+        known = [layer for layer in self.viewer.layers if _is_source(layer)]
+        self._layers = [ref(layer) for layer in known]
+        self._offered = [_told_of(layer) for layer in known]
         self.blockSignals(True)
         self.clear()
-        for weak in self._layers:
-            layer = weak()
+        for layer in known:
             self.addItem(layer.name)
             spacing = " x ".join(f"{s:g}" for s in layer.scale)
             tip = f"{' x '.join(map(str, layer.data.shape))}, spacing {spacing}"
             self.setItemData(self.count() - 1, tip, 3)
-        known = [weak() for weak in self._layers]
         if chosen not in known:
             chosen = next(
                 (layer for layer in reversed(known) if not _was_saved(layer)), (known or [None])[-1]
             )
         self.setCurrentIndex(known.index(chosen) if chosen is not None else -1)
         self.blockSignals(False)
-        self.changed.emit()
+        same = (self._offered, self.currentIndex()) == before
+        (self.others_changed if same else self.changed).emit()
 
     def _follow_active(self) -> None:
         active = self.viewer.layers.selection.active
@@ -147,6 +153,13 @@ class ImageBox(QComboBox):
             and not (self.layer is not None and _was_saved(active))
         ):
             self.setCurrentIndex(known.index(active))
+
+
+def _told_of(layer: ImageLayer) -> tuple[Any, ...]:
+    """Return what is said of a layer, and what tells whether it has other data, or lies elsewhere."""
+    places = (layer.scale, layer.translate, layer.rotate, layer.shear, layer.affine.affine_matrix)
+    lies = tuple(np.asarray(place).tobytes() for place in places)
+    return id(layer), layer.name, id(layer.data), layer.data.shape, lies, layer.axis_labels, layer.units
 
 
 def _is_source(layer: Any) -> bool:

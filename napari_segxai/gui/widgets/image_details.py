@@ -82,6 +82,7 @@ class ImageDetails(QWidget):
             lambda: self.at_click.setChecked(False),
             "where the slice lies",
         )
+        self.destroyed.connect(self.picker.end)
         self.at_click.toggled.connect(lambda on: self.picker.enter() if on else self.picker.leave())
         self.axes_box.activated.connect(lambda _: self._on_axes())
         self._tell("", False)

@@ -59,7 +59,7 @@ class MetricList(QWidget):
             self.tree.add(
                 metric.family, metric.name, text, metric_tip(metric), ticked=metric.name in AT_FIRST
             )
-        self.controls = QSpinBox()
+        self.controls = QSpinBox(self)
         self.controls.setRange(0, 9)
         self.controls.setValue(1)
         self.controls.setToolTip(
@@ -83,6 +83,7 @@ class MetricList(QWidget):
         self.form = ParameterForm()
         self.form.set_parameters(parameters(Options))
         rows = QFormLayout()
+        self.controls.setVisible(controls)
         if controls:
             rows.addRow("random orders", self.controls)
         rows.addRow("noise model", file)

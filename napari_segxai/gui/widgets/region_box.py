@@ -69,6 +69,7 @@ class RegionBox(QWidget):
         self._choices: list[Choice] = []
         self.picker = Picker(viewer, self._layer, self._picked, lambda: self.pick.setChecked(False))
         self.pick.toggled.connect(self._on_pick)
+        self.destroyed.connect(self.picker.end)
         self._followed: WeakSet[Layer] = WeakSet()
         self._pause = QTimer(self)  # a stroke is drawn in many steps
         self._pause.setSingleShot(True)

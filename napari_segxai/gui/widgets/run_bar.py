@@ -66,7 +66,9 @@ class RunBar(QWidget):
         self._buttons = (self.copy, self.again, self.save)
         for button in self._buttons:
             button.setEnabled(False)
-        self.fold = QPushButton()
+        self.fold = QPushButton(
+            self
+        )  # what lies nowhere goes with its dock, too, not some day in another thread
         self.fold.hide()
         self._top = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._top.addWidget(self.run)

@@ -1,0 +1,84 @@
+"""What is left of a dock that a user closed, and what docks are told when layers come and go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.networks import planted_image
+from qtpy.QtWidgets import QApplication
+
+DOCKS = ("Explain", "Information flow", "Compare and evaluate", "Sweep parameters")
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
+    viewer.add_image(planted_image().array, name="planted")
+    events = (
+        viewer.layers.events.inserted,
+        viewer.layers.selection.events.active,
+        viewer.dims.events.ndisplay,
+    )
+    before = [len(event.callbacks) for event in events]
+    area, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+    assert [len(event.callbacks) for event in events] != before
+    gone = []
+    panel.destroyed.connect(lambda *_: gone.append(True))
+    area.destroyOnClose()  # what the cross in its title does
+    wait(lambda: bool(gone))
+    assert [len(event.callbacks) for event in events] == before
+
+
+def test_a_dock_that_is_closed_while_an_object_is_picked_gives_the_cursor_back(viewer, wait):
+    viewer.add_image(planted_image().array, name="planted")
+    style, before = viewer.cursor.style, list(viewer.mouse_drag_callbacks)
+    area, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
+    panel.fields.region_box.pick.click()
+    assert viewer.cursor.style != style
+    area.destroyOnClose()
+    wait(lambda: viewer.cursor.style == style)
+    assert list(viewer.mouse_drag_callbacks) == before
+    assert not [key for key in viewer.keymap if str(key) == "Escape"]
+
+
+def test_a_widget_that_is_put_into_another_dock_stays(viewer, open_panel):
+    panel = open_panel()
+    viewer.window.remove_dock_widget(panel)
+    viewer.window.add_dock_widget(panel, name="again")
+    for _ in range(3):
+        QApplication.processEvents()
+    assert panel.isVisible()
+
+
+def test_an_image_is_looked_at_again_only_if_it_is_another_one(viewer, open_panel):
+    layer = viewer.add_image(planted_image().array, name="planted")
+    panel = open_panel()
+    told = []
+    panel.image_box.changed.connect(lambda: told.append("image"))
+    panel.image_box.others_changed.connect(lambda: told.append("others"))
+
+    def after(do) -> list[str]:
+        told.clear()
+        do()
+        return list(told)
+
+    labels = viewer.add_labels(np.ones((32, 32), np.uint8), name="drawn")
+    offered = panel.fields.region_box.combo
+    assert told == ["others"]
+    assert offered.findText("drawn") >= 0
+    assert after(lambda: setattr(labels, "name", "by hand")) == ["others"]
+    assert offered.findText("by hand") >= 0
+    offered.setCurrentText("by hand")
+    assert after(lambda: viewer.layers.remove(labels)) == ["others"]
+    assert offered.currentText() == "predicted pixels"
+    result = {"metadata": {"segxai_role": "saliency"}}
+    assert after(lambda: viewer.add_image(layer.data, **result)) == ["others"]
+    assert after(lambda: viewer.add_image(layer.data, name="second"))[0] == "image"
+    # what is no news for napari's list of layers is seen when something else is
+    panel.image_box.setCurrentText("planted")
+    layer.data = layer.data + 1
+    assert after(lambda: viewer.add_points()) == ["image"]
+    layer.scale = (2, 2)
+    assert after(lambda: viewer.add_points()) == ["image"]
+    assert after(lambda: viewer.add_points()) == ["others"]
+    assert after(lambda: viewer.layers.remove("planted"))[0] == "image"
+    assert panel.layer.name == "second"
