@@ -20,6 +20,12 @@ from napari_segxai.gui import worker
 
 
 @pytest.fixture
+def viewer(own_viewer):
+    """A new window for each test: what a window keeps is asked, and it is closed."""
+    return own_viewer
+
+
+@pytest.fixture
 def made(monkeypatch):
     """Weak references to every explanation that is made, partial ones included."""
     refs, real = [], Explanation.__init__
@@ -51,7 +57,7 @@ def panel(viewer, open_panel, wait):
 
 def test_many_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wait, made):
     choose(panel, "rise", masks=2)
-    for k in range(6):
+    for k in range(3):
         panel.run_bar.run.click()
         wait(lambda: not panel.run_bar.is_running and panel._all_shown())
         assert panel.explanation is made[-1](), k

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import yaml
+from helpers.forks import Fork, be_new
 from helpers.networks import LinearHead, card, planted_image
 from qtpy.QtWidgets import QApplication, QMessageBox
 from safetensors.torch import save_file
+from skimage.io import imread, imsave
 
 import napari_segxai as sx
 from napari_segxai.datasets.resources import resource
@@ -78,10 +79,11 @@ def held(dock):
 def saved(tmp_path_factory):
     """A folder of every kind, of one image; with all that can be given."""
     folder = tmp_path_factory.mktemp("saved")
-    shutil.copy(resource("sample_data/images/triangle_1.png"), folder / "triangle.png")
+    whole = imread(resource("sample_data/images/triangle_1.png"))
+    imsave(folder / "triangle.png", whole[32:, :80])  # where the triangle is
     model, image = sx.load_model("triangle"), sx.read_image(folder / "triangle.png")
     region = np.zeros(image.spatial_shape, bool)
-    region[20:90, 30:80] = True
+    region[:58, 30:] = True
     truth = np.roll(model.predict(image) == 1, 3, axis=0)
     target = sx.Target("triangle", region=region, score="probability")
     metrics = {"metrics": ["dice-explained", "f1-mask"], "chance": 3, "truth": truth}
@@ -163,10 +165,8 @@ def test_every_kind_is_copied_as_python_and_run_again(viewer, open_dock, saved, 
     for kind, place in texts.items():
         place.mkdir()
         (place / "script.py").write_text(scripts[kind])
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, texts.values())], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = Fork(partial(be_new, "-c", RUN, *map(str, texts.values())), tmp_path / "said")
+    assert done.wait() == 0, done.said
     for kind, place in texts.items():
         same(dict(np.load(place / "found.npz")), numbers(found[kind]))
 
@@ -209,9 +209,9 @@ def test_what_is_shown_of_an_opened_comparison_works(viewer, open_dock, saved, w
 
 def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_path):
     folder, _ = saved
-    model, image = sx.load_model("triangle"), sx.read_image(folder / "triangle.png")
-    flow = sx.information_flow(model, image, ["triangle"], layers="all")
-    flow.save(tmp_path / "flow", tiles=[("triangle", flow.layers[-1].name)])
+    model = sx.register_model(sx.load_model(LinearHead(), card=card(name="of few layers")))
+    flow = sx.information_flow(model, sx.read_image(folder / "triangle.png"), ["object"], layers="all")
+    flow.save(tmp_path / "flow", tiles=[("object", flow.layers[-1].name)])
     dock = open_dock("information flow")
     viewer.open(tmp_path / "flow", plugin="napari-segxai")
     dock.export.table(tmp_path / "table.csv")
@@ -223,16 +223,16 @@ def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_
     assert "layers='all'" in script
     assert "causal=True" in script
     # the whole can be saved from the dock, with the tiles that are marked
-    dock.results.grid.select(("triangle", flow.layers[0].name))
+    dock.results.grid.select(("object", flow.layers[0].name))
     dock.export.folder(tmp_path / "whole")
     wait(lambda: (tmp_path / "whole" / "record.json").exists() and settled(dock))
     np.testing.assert_equal(sx.load_flow(tmp_path / "whole").rows, dock.flow.rows)
     assert json.loads((tmp_path / "whole" / "record.json").read_text())["tiles"][0][:2] == [
-        "triangle",
+        "object",
         flow.layers[0].name,
     ]
     before = len(viewer.layers)
-    dock.results.wanted.emit("triangle", flow.layers[0].name)
+    dock.results.wanted.emit("object", flow.layers[0].name)
     wait(lambda: len(viewer.layers) > before and dock._all_shown())
     # the tile that was saved is an explanation, too
     explain = open_dock("explanation")
@@ -241,7 +241,7 @@ def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_
     explain.run_again()
     wait(lambda: settled(explain) and explain.explanation is not None and explain._all_shown())
     np.testing.assert_array_equal(
-        explain.explanation.map, flow.explanation("triangle", flow.layers[-1].name).map
+        explain.explanation.map, flow.explanation("object", flow.layers[-1].name).map
     )
 
 

@@ -44,8 +44,8 @@ def test_the_window_stays_alive_while_a_job_runs(slow_panel, wait):
         late.append(now - last[0] - 0.01)
         last[0] = now
 
-    choose(slow_panel, "rise", masks=640)
-    slow_panel.network.delay = 0.3
+    choose(slow_panel, "rise", masks=256)
+    slow_panel.network.delay = 0.75
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(tick)
@@ -54,7 +54,7 @@ def test_the_window_stays_alive_while_a_job_runs(slow_panel, wait):
     timer.start(10)
     wait(lambda: not slow_panel.run_bar.is_running)
     timer.stop()
-    # The job takes 10 batches of 0.3 s; a job in the GUI thread would leave a handful of ticks.
+    # The job takes 4 batches of 0.75 s; a job in the GUI thread would leave a handful of ticks.
     assert len(late) > 100
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from helpers.forks import Fork, be_new
 from helpers.networks import LinearHead, card
 from helpers.scripts import RUN
 from safetensors.torch import save_file
@@ -18,7 +18,7 @@ import napari_segxai as sx
 
 @pytest.fixture
 def run_scripts(tmp_path):
-    """Run scripts in one new process, each in a folder of its own; returns what each of them found."""
+    """Run scripts in a process to which this package is new, each in a folder of its own; returns what each found."""
 
     def run(texts: dict[str, str]) -> dict[str, dict[str, np.ndarray]]:
         folders = {}
@@ -26,13 +26,8 @@ def run_scripts(tmp_path):
             folders[name] = tmp_path / "runs" / name.replace(" ", "_")
             folders[name].mkdir(parents=True)
             (folders[name] / "script.py").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, *map(str, folders.values())],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
+        done = Fork(partial(be_new, "-c", RUN, *map(str, folders.values())), tmp_path / "said")
+        assert done.wait() == 0, done.said
         return {name: dict(np.load(folder / "found.npz")) for name, folder in folders.items()}
 
     return run

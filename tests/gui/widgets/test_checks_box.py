@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.docks import Slow, choose, use_model
-from helpers.networks import card, patch_of, planted_image
+from helpers.docks import Slow, choose, use_model, use_network
+from helpers.networks import PatchSwitch, card, patch_of, planted_image
 
 import napari_segxai as sx
 from napari_segxai.checks.registry import all_checks
@@ -27,6 +27,15 @@ def checked(wait):
     return run
 
 
+@pytest.fixture
+def small_panel(viewer, open_panel, wait):
+    """A panel with a planted image and a network of few layers, ready to run."""
+    viewer.add_image(planted_image().array, name="planted")
+    panel = open_panel()
+    use_network(panel, PatchSwitch(patch_of(2)), wait, grid={"size": [32, 32]})
+    return panel
+
+
 def pick(panel, title: str) -> None:
     menu = panel.fields.checks_box.menu
     menu.aboutToShow.emit()
@@ -39,9 +48,9 @@ def of(viewer, role: str) -> list:
 
 
 def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
-    viewer, triangle_panel, run_panel, checked, tmp_path
+    viewer, small_panel, run_panel, checked, tmp_path
 ):
-    panel, box = triangle_panel, triangle_panel.fields.checks_box
+    panel, box = small_panel, small_panel.fields.checks_box
     assert not box.button.isEnabled()
     assert box.isHidden()
     run_panel(panel, "seg-grad-cam")

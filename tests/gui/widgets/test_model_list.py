@@ -70,7 +70,7 @@ def test_a_chosen_model_stays_when_its_results_become_layers(viewer, open_panel,
     rng = np.random.default_rng(0)
     viewer.add_image(rng.random((4, 6, 16, 16), np.float32), name="sequences")
     panel = open_panel()
-    fields = card(3, name="Four sequences", channels=FOUR)
+    fields = card(3, name="Four sequences", channels=FOUR, grid={"size": [6, 16, 16]})
     sx.register_model(sx.load_model(LinearHead(3, 4, inputs=4), card=fields))
     names = [entry.card.name for entry in panel.model_box.entries]
     panel.model_box.combo.setCurrentIndex(names.index("Four sequences"))
