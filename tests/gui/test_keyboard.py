@@ -73,6 +73,9 @@ def test_the_commands_do_what_the_buttons_do(slow_panel, viewer, wait, command):
     assert not saliency.visible
     command("toggle_map")
     assert saliency.visible
+    viewer.layers.selection.active = saliency  # the selected map is meant
+    command("toggle_map")
+    assert not saliency.visible
     command("pick")
     assert panel.fields.region_box.pick.isChecked()
     command("pick")

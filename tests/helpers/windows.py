@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -219,10 +218,7 @@ def _called(callback: Any) -> str:
 
 @contextmanager
 def shared_window() -> Iterator[SharedWindow]:
-    """Make a window as napari's own fixture does: without its console, and without the thread that tells the status.
-
-    napari collects garbage whenever a layer is removed, for a driver of Windows; tests of what is kept collect it themselves.
-    """
+    """Make a window as napari's own fixture does: without its console, and without the thread that tells the status."""
     app = NapariApplication("shared_window")
     app.injection_store.namespace = _napari_names
     with pytest.MonkeyPatch.context() as patch:
@@ -230,7 +226,6 @@ def shared_window() -> Iterator[SharedWindow]:
         patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda *_: None)
         patch.setattr("napari._qt.qt_viewer.QtViewer._get_console", _no_console)
         patch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
-        patch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: 0))
         _initialize_plugins.cache_clear()
         init_qactions.cache_clear()
         shared = SharedWindow()
