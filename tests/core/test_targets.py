@@ -288,3 +288,10 @@ def test_a_label_by_name_by_position_and_misspelt():
 
 def test_labels_are_held_in_the_smallest_type():
     assert [label_dtype(n).name for n in (2, 256, 257)] == ["uint8", "uint8", "uint16"]
+
+
+def test_the_pixels_of_a_flipped_image_have_a_positive_size():
+    assert sx.Image(np.zeros((4, 4)), spacing=(-2, 3)).spacing == (2.0, 3.0)
+    for spacing in ((0, 1), (1, np.inf), (1, np.nan)):
+        with pytest.raises(sx.UserError, match="has to be positive numbers"):
+            sx.Image(np.zeros((4, 4)), spacing=spacing)

@@ -185,3 +185,20 @@ def test_a_cell_of_the_model_grid_has_a_size_in_the_image_s_units():
         assert question.cell_size == pytest.approx((1.0, 2.0))
         assert question.cell_volume == pytest.approx(2.0)
         assert question.size_name == "area_mm2"
+
+
+def test_values_that_are_not_finite_become_zero_and_that_is_said():
+    class Root(nn.Module):
+        """Its gradient is infinite where the image is 0, and its prediction finite everywhere."""
+
+        def forward(self, x):
+            root = x.clamp(min=0).sqrt()
+            return torch.cat([torch.full_like(x, 0.5), root], 1)
+
+    image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    model = sx.load_model(Root(), card=card(grid={"size": [8, 8]}))
+    found = sx.explain(model, sx.Image(image), sx.Target("object", region="image"), "vanilla-gradient")
+    assert np.isfinite(found.map).all()
+    assert found.map[0, 0] == 0
+    assert found.map[0, 1] > found.map[7, 7] > 0
+    assert "the map held values that are not finite; they were set to 0." in found.record.warnings
