@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +70,12 @@ def test_the_channel_that_the_network_reads_most_loses_most(how, ndim):
         assert green["dice_std"] is None
     else:
         assert 0 < green["dice_std"] < 0.2
+
+
+def test_seconds_are_those_that_it_took():
+    start = time.perf_counter()
+    found = sx.channel_importance(model(), three_channels(), "object", repeats=2)
+    assert 0 < found.seconds <= time.perf_counter() - start
 
 
 def test_seeds_repeat_and_differ():

@@ -67,6 +67,20 @@ def test_a_question_that_ends_early_is_shown_beside_the_others():
         assert not second.map.any()
 
 
+def test_slices_that_are_done_are_shown_while_the_next_one_runs():
+    array = planted_image().array
+    volume = sx.Image(np.stack([array, array, array]), name="volume")
+    shown, last = [], None
+    for step in sx.explain_steps(planted_model(), volume, "object", "rise", masks=16):
+        if step.note.startswith("slice 1") and step.partial is not None:
+            last = step.partial()
+            shown.append(last.map.any((1, 2)).tolist())
+    assert [True, True, False] in shown  # the map of the slice before, and what there is of this one
+    assert all(done[0] for done in shown)
+    assert (last.prediction[0] == 1).any()
+    assert "slice 0" in last.record.results
+
+
 class Counting(torch.nn.Module):
     """Says through a pipe when it has seen so many images, and waits from then on."""
 
