@@ -55,6 +55,11 @@ class Case:
     def read(self) -> Image:
         """Read its image: one file, or several joined as channels.
 
+        Returns
+        -------
+        Image
+            As `read_image` gives it.
+
         Raises
         ------
         UserError
