@@ -26,7 +26,7 @@ def _once(load: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def _window(qapp, _asked_once) -> Iterator[Any]:
-    from helpers.windows import shared_window
+    from helpers.gui.windows import shared_window
 
     from napari_segxai.gui.models import store
 
@@ -55,7 +55,7 @@ def viewer(request, _window, qtbot):
 @pytest.fixture
 def own_viewer(make_napari_viewer):
     """A napari window of this test alone, drawn, for tests that close it or ask what it keeps."""
-    from helpers.windows import end_tasks
+    from helpers.gui.windows import end_tasks
 
     yield make_napari_viewer(show=True)
     end_tasks()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.compare_dock import FAST, METRICS
 from helpers.docks import Slow, use_network
+from helpers.gui.compare_dock import FAST, METRICS
 from helpers.networks import patch_of, planted_image
 
 

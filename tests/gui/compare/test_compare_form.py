@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.compare_dock import names_of
 from helpers.docks import use_network
+from helpers.gui.compare_dock import names_of
 from helpers.networks import LinearHead, PatchSwitch, card, patch_of, planted_image
 from qtpy.QtWidgets import QApplication
 

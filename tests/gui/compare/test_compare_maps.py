@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from helpers.compare_dock import METRICS, add_map, names_of
 from helpers.docks import use_network
+from helpers.gui.compare_dock import METRICS, add_map, names_of
 from helpers.networks import OBJECT, PATCH, LinearHead, card, planted_image
 
 import napari_segxai as sx

@@ -6,8 +6,8 @@ import gc
 
 import numpy as np
 import pytest
-from helpers.compare_dock import cell
 from helpers.docks import Slow, use_network
+from helpers.gui.compare_dock import cell
 from helpers.networks import patch_of, planted_image
 from qtpy.QtCore import Qt
 

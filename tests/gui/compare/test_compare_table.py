@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
-from helpers.compare_dock import FAST, METRICS, cell
+from helpers.gui.compare_dock import FAST, METRICS, cell
 from helpers.networks import planted_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.compare_dock import METRICS
+from helpers.gui.compare_dock import METRICS
 from helpers.networks import planted_image
 from qtpy.QtCore import QPoint
 
