@@ -2,6 +2,10 @@
 
 from .analyses.channels.api import channel_importance as channel_importance
 from .analyses.channels.api import channel_importance_steps as channel_importance_steps
+from .analyses.cohort.api import run_cohort as run_cohort
+from .analyses.cohort.api import run_cohort_steps as run_cohort_steps
+from .analyses.cohort.load import read_cohort as read_cohort
+from .analyses.cohort.result import Cohort as Cohort
 from .analyses.compare.api import compare as compare
 from .analyses.compare.api import compare_steps as compare_steps
 from .analyses.compare.evaluate import evaluate as evaluate

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from napari_segxai.cli.channels import channels
+from napari_segxai.cli.cohort import cohort
 from napari_segxai.cli.common import plugin_notes
 from napari_segxai.cli.compare import compare
 from napari_segxai.cli.demo import demo
@@ -77,6 +78,7 @@ def _flush() -> None:
 app.info.cls = _Group
 for command in (compare, sweep, metrics, channels, checks, demo, methods, models, layers, explain, flow):
     app.command()(command)
+app.add_typer(cohort, name="cohort")
 
 
 def _fail(message: str) -> NoReturn:

@@ -25,6 +25,8 @@ KINDS = {
     "sweep": "a sweep",
     "information flow": "an information flow",
     "channel importance": "an importance of channels",
+    "cohort": "a cohort",
+    "job of a cohort": "a job of a cohort",
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.networks import LinearHead, card, planted_image, planted_model
 from napari.layers import Image as ImageLayer
+from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import napari_segxai as sx
@@ -32,7 +33,8 @@ WRONG: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
     """Arguments of a call that works, of every public function but those without arguments."""
-    folder = tmp_path_factory.mktemp("files")
+    folder, samples = (tmp_path_factory.mktemp(name) for name in ("files", "samples"))
+    Picture.fromarray((planted_image().array * 255).astype(np.uint8)).save(samples / "a.png")
     model, image = planted_model(), planted_image()
     both = sx.load_model(LinearHead(inputs=2), card=card(channels=["a", "b"]))
     colors = sx.Image(np.zeros((2, 8, 8), np.float32), channel_axis=0)
@@ -61,6 +63,13 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "explain": {**question, "method": "vanilla-gradient"},
         "explain_all": {"model": model, "image": image, "targets": ["object"], "method": "vanilla-gradient"},
         "find_cases": {"path": folder},
+        "read_cohort": {"folder": folder},
+        "run_cohort": {
+            "model": model,
+            "cases": sx.find_cases(samples),
+            "methods": ["vanilla-gradient"],
+            "out": folder / "out",
+        },
         "image_of_layer": {"layer": ImageLayer(image.array)},
         "information_flow": {"model": model, "image": image},
         "join_channels": {"images": [image, image]},
@@ -101,7 +110,7 @@ def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_pat
                     assert " object at 0x" not in said, said
                 except Exception as error:
                     pytest.fail(f"{name}({parameter.name}={what}): {type(error).__name__}: {error}")
-    known = {*asked, "Cases", "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
+    known = {*asked, "Cases", "Cohort", "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
     known |= {"Interrupted", "OutOfMemory", "UserError", "__version__"}
     assert {name for name in sx.__all__ if not name.startswith("list_")} == known
 

@@ -12,7 +12,7 @@ allow_package causal_check causal_check_steps channel_importance channel_importa
 compare_steps evaluate explain explain_all explain_all_steps explain_steps image_of_layer information_flow
 information_flow_steps join_channels list_checks list_methods list_metrics list_models load_comparison load_explanation
 load_flow load_model load_sweep read_image read_region
-Case Cases find_cases register_model residual_picture save_picture sweep __version__
+Case Cases Cohort find_cases read_cohort run_cohort run_cohort_steps register_model residual_picture save_picture sweep __version__
 """
 
 COMMANDS = {
@@ -25,6 +25,12 @@ COMMANDS = {
         --axes --axis --card --device --frame --grid --label --level --method --metrics --model
         --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o image
     """,
+    "cohort plan": "--channels --json --layout --truth source",
+    "cohort run": """
+        --card --channels --device --keep --label --layout --methods --metrics --model --out --seed
+        --shard --trust --truth source
+    """,
+    "cohort collect": "folder",
     "metrics": "--json",
     "channels": """
         --axes --axis --card --device --frame --how --json --label --level --model --out --overwrite
@@ -55,8 +61,10 @@ def test_commands_and_their_options():
     from napari_segxai.cli.app import app
 
     group = typer.main.get_command(app)
+    listed = dict(group.commands)
+    listed |= {f"cohort {name}": command for name, command in listed.pop("cohort").commands.items()}
     found = {
         name: sorted(o for p in command.params for o in (p.opts if p.opts[0].startswith("-") else [p.name]))
-        for name, command in group.commands.items()
+        for name, command in listed.items()
     }
     assert found == {name: sorted(options.split()) for name, options in COMMANDS.items()}

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.io.forms.cohort import CohortForm
 from napari_segxai.io.forms.comparison import ComparisonForm, RowForm, SweepForm
 from napari_segxai.io.forms.explanation import ExplanationForm
 from napari_segxai.io.forms.flow import FlowForm
@@ -19,6 +20,7 @@ FORMS: dict[str, Any] = {
     "comparison": ComparisonForm,
     "sweep": SweepForm,
     "information flow": FlowForm,
+    "cohort": CohortForm,
     "rows": list[RowForm],
 }
 """By what is read: the kind of a record, or "rows" for rows.json."""

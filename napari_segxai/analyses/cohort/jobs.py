@@ -1,0 +1,177 @@
+"""Doing one job of a cohort, and keeping what came of it: one folder, written as one step, with the key of what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.analyses.cohort.objects import object_rows
+from napari_segxai.analyses.cohort.plan import CohortPlan, Job, key_of
+from napari_segxai.analyses.compare.plan import ComparisonPlan
+from napari_segxai.analyses.compare.run import comparison_steps
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.result import write_explanation
+from napari_segxai.analyses.explain.run import explanation_steps
+from napari_segxai.core.errors import reason_of
+from napari_segxai.core.image import Image
+from napari_segxai.core.progress import Steps
+from napari_segxai.core.record import SCHEMA, as_json
+from napari_segxai.io import read_image
+from napari_segxai.io.cases.case import Case
+from napari_segxai.io.held import RECORD, is_file
+from napari_segxai.io.json_files import read_json
+from napari_segxai.io.saving import save_folder
+
+JOB = "job.json"
+"""What came of a job: its key, its rows, and the sentence of why it failed ("" where it did not)."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a folder says of a job.
+
+    Attributes
+    ----------
+    key, asked
+        Of what it was.
+    rows
+        Of the table of objects, or of that of maps.
+    error
+        Why it failed; "" where it did not.
+    """
+
+    key: str
+    asked: str
+    rows: list[dict[str, Any]]
+    error: str
+
+
+class Inputs:
+    """Image and truth of a case, read when the first job needs them."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        self._image: Image | None = None
+        self._truth: Image | None = None
+
+    @property
+    def image(self) -> Image:
+        """The image."""
+        if self._image is None:
+            self._image = self.case.read()
+        return self._image
+
+    @property
+    def truth(self) -> Image | None:
+        """The truth, if the case has one."""
+        if self._truth is None and self.case.truth is not None:
+            self._truth = read_image(self.case.truth)
+        return self._truth
+
+
+def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> Steps[Done]:
+    """Do a job and keep what came of it, also that it failed.
+
+    Raises
+    ------
+    UserError
+        If it cannot be kept.
+    """
+    # What the case is, is looked at before it is read: what changes from then on is another case.
+    key = key_of(case, job)
+    about = {"case": case.id, "group": case.group, "subject": case.subject}
+    fill: Callable[[Path], Mapping[str, Any]] = _record
+    try:
+        rows, fill = yield from (_objects if job.map == "" else _map)(plan, job, inputs)
+        error = ""
+    except Exception as reason:  # of a stranger's file or network; a full disk is told when this is kept
+        label = {"label": job.label, "map": job.map} if job.map else {}
+        rows, error = [label], reason_of(reason)
+    rows = [{**about, **row, "error": error} for row in rows]
+    done = Done(key, job.asked, rows, error)
+
+    def write(new: Path) -> Mapping[str, Any]:
+        facts = fill(new)
+        told = {"key": key, "asked": job.asked, "rows": rows, "error": error}
+        (new / JOB).write_text(as_json(told) + "\n", encoding="utf-8")
+        return facts
+
+    save_folder(folder / job.place, write, overwrite=True)
+    return done
+
+
+def _record(_: Path) -> dict[str, Any]:
+    return {"kind": "job of a cohort", "schema": SCHEMA}
+
+
+Made = tuple[list[dict[str, Any]], Callable[[Path], Mapping[str, Any]]]
+"""Rows, and what fills a folder and returns what the record says."""
+
+
+def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
+    yield from ()
+    image = Image.of(inputs.image).with_channels(len(plan.model.card.channels))
+    rows, notes = object_rows(plan.model, image, plan.labels, inputs.truth, plan.device)
+    return [{**row, "warnings": " | ".join(notes)} for row in rows], _record
+
+
+def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
+    method, parameters = plan.methods[job.map]
+    asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
+    metrics = [m.name for m in plan.metrics if inputs.truth is not None or "truth" not in m.needs]
+    numbers: dict[str, Any] = {metric.name: None for metric in plan.metrics}
+    if metrics:
+        spec = {job.map: (method, parameters)}
+        comparison = yield from comparison_steps(
+            ComparisonPlan.make(
+                plan.model,
+                inputs.image,
+                job.label,
+                spec,
+                truth=inputs.truth,
+                metrics=metrics,
+                controls=0,
+                **asked,
+            )
+        )
+        explanation = comparison.explanations[job.map]
+        numbers |= {row["metric"]: row["value"] for row in comparison.rows}
+        warnings = [*explanation.record.warnings, *comparison.warnings]
+    else:
+        made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
+        explanation = yield from explanation_steps(made)
+        warnings = explanation.record.warnings
+    row = {
+        "label": job.label,
+        "map": job.map,
+        "method": method,
+        "seconds": explanation.record.seconds,
+        **{f"{name}_passes": count for name, count in explanation.record.passes.items()},
+        **_plain(explanation.record.results),
+        **numbers,
+        "warnings": " | ".join(dict.fromkeys(warnings)),
+    }
+    return [row], lambda new: write_explanation(explanation, new) if plan.keep == "all" else _record(new)
+
+
+def _plain(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers and words among what a method tells of itself."""
+    return {
+        name: value
+        for name, value in results.items()
+        if value is None or isinstance(value, int | float | str)
+    }
+
+
+def read_done(folder: Path) -> Done | None:
+    """Return what a folder says of a job; None where it holds none that was kept whole."""
+    if not is_file(folder / RECORD) or not is_file(folder / JOB):
+        return None
+    try:
+        told = read_json(folder / JOB)
+        rows = [dict(row) for row in told["rows"]]
+        return Done(str(told["key"]), str(told["asked"]), rows, str(told["error"]))
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,186 @@
+"""Planning a cohort: what is asked of every case, and which jobs that makes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from napari_segxai.analyses.compare.plan import MethodSpec, names_of, read_method
+from napari_segxai.analyses.explain.plan import HIGHEST_SEED
+from napari_segxai.analyses.provenance import versions
+from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.record import as_json
+from napari_segxai.io.cases.case import Case, Cases
+from napari_segxai.io.names import file_names
+from napari_segxai.methods.registry import find_method, options_as_dict
+from napari_segxai.metrics.registry import Metric, find_metric
+from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
+
+Keep = Literal["all", "tables"]
+"""all: the maps of every job, as `Explanation.save` writes them. tables: rows alone."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do for a case: to measure its objects, or to make and measure one map of one label.
+
+    Attributes
+    ----------
+    label, map
+        The label, and the name of the map; both "" where the objects are measured.
+    place
+        Its folder, in that of the case.
+    asked
+        Digest of all that is asked, but for the case itself.
+    """
+
+    label: str
+    map: str
+    place: str
+    asked: str
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """What is asked of every case; it has been checked as far as that goes without reading an image.
+
+    Attributes
+    ----------
+    model : SegmentationModel
+        The network.
+    cases : Cases
+        The images.
+    labels : tuple of str
+        What is explained in each.
+    methods : mapping of str to (str, dict)
+        Method and parameters by the name of the map.
+    metrics : tuple of Metric
+        What is measured of every map.
+    keep : {"all", "tables"}
+        What is kept.
+    """
+
+    model: SegmentationModel
+    cases: Cases
+    labels: tuple[str, ...]
+    methods: Mapping[str, tuple[str, dict[str, Any]]]
+    metrics: tuple[Metric, ...]
+    keep: Keep
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def make(
+        cls,
+        model: SegmentationModel | nn.Module | str | Path,
+        cases: Cases,
+        labels: Sequence[str | int] | None = None,
+        methods: Sequence[MethodSpec] = ("misure",),
+        *,
+        metrics: Sequence[str] = (),
+        keep: Keep = "all",
+        seed: int = 0,
+        device: str | torch.device = "auto",
+    ) -> CohortPlan:
+        """Check what is asked.
+
+        Raises
+        ------
+        UserError
+            For anything that was asked wrongly.
+        """
+        if not isinstance(model, SegmentationModel):
+            model = load_model(model)
+        if keep not in get_args(Keep):
+            raise UserError(f"keep {keep!r} is unknown; {nearest(keep, get_args(Keep))}")
+        if isinstance(labels, str) or isinstance(methods, str) or isinstance(metrics, str):
+            raise UserError("labels, methods and metrics are lists of names, such as ['liver'].")
+        positions = (
+            range(1, len(model.labels)) if labels is None else [model.label_index(one) for one in labels]
+        )
+        names = tuple(model.labels[k] for k in dict.fromkeys(positions))
+        if not names or not methods:
+            raise UserError("name at least one label and one method.")
+        specs = [read_method(spec) for spec in methods]
+        read = {}
+        for name, (method, parameters) in zip(names_of(specs), specs, strict=True):
+            options = find_method(method).make_options(parameters)
+            model.require(find_method(method).needs_of(options))
+            read[name] = method, options_as_dict(options)
+        if len(cases.cases) == 0:
+            raise UserError(f"{cases.source}: holds no case.")
+        return cls(
+            model, cases, names, read, tuple(find_metric(name) for name in dict.fromkeys(metrics)), keep,
+            whole_number(seed, "seed", 0, HIGHEST_SEED), choose_device(device),
+        )  # fmt: skip
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What is done for every case, in this order."""
+        labels, maps = file_names(self.labels), file_names(self.methods)
+        shared = {
+            "model": self.model.sha256,
+            "card": self.model.card.model_dump(mode="json"),
+            "version": versions()["napari-segxai"],
+            "keep": self.keep,
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+        }
+        out = [Job("", "", "objects", _digest({**shared, "labels": self.labels}))]
+        for label in self.labels:
+            for name, method in self.methods.items():
+                metrics = [metric.name for metric in self.metrics]
+                asked = {**shared, "label": label, "method": method, "metrics": metrics, "seed": self.seed}
+                out.append(Job(label, name, f"maps/{labels[label]}/{maps[name]}", _digest(asked)))
+        return out
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Where the results of every case lie: a folder by its id."""
+        return file_names(case.id for case in self.cases)
+
+    def shard(self, number: int, count: int) -> list[Case]:
+        """Return every `count`-th case, from the `number`-th (1, 2, ...) on."""
+        return list(self.cases)[number - 1 :: count]
+
+
+def key_of(case: Case, job: Job) -> str:
+    """Return what tells whether a result is that of this job: it changes when a file of the case does, or what is asked."""
+    files = [*case.images, *([case.truth] if case.truth is not None else [])]
+    return _digest(
+        {
+            "files": [_state(path) for path in files],
+            "group": case.group,
+            "subject": case.subject,
+            "asked": job.asked,
+        }
+    )
+
+
+def _state(path: Path) -> list[Any]:
+    """Return name, size and time of a file, or of all in a folder (Zarr)."""
+    if path.is_dir():
+        held = sorted(one for one in path.rglob("*") if one.is_file())
+        return [str(path.absolute()), *([one.relative_to(path).as_posix(), *_facts(one)] for one in held)]
+    return [str(path.absolute()), *_facts(path)]
+
+
+def _facts(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:  # what is gone is said when it is read
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(as_json(value, indent=None).encode()).hexdigest()

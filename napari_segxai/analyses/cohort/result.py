@@ -1,0 +1,158 @@
+"""The result of a cohort: its tables, and the way back to every case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.analyses.cohort.jobs import read_done
+from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.analyses.explain.load import load_explanation
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.provenance import facts_of_model, now, versions
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.record import SCHEMA
+from napari_segxai.io.saving import save_folder
+from napari_segxai.io.tables import write_csv
+
+CASES = "cases"
+"""The folder that holds a folder per case."""
+
+OBJECTS, MAPS, LEFT_OUT = "objects.csv", "maps.csv", "left_out.csv"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a folder holds of a cohort, while it runs and afterwards.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    record : dict
+        What was asked: model, labels, methods, cases and jobs.
+    objects : list of dict
+        A row per case and label: size, confidence, agreement with the truth.
+    maps : list of dict
+        A row per case, label and map: what the method and the metrics say.
+    missing : int
+        Jobs that have not been done, or were done for another question.
+    """
+
+    folder: Path
+    record: Mapping[str, Any] = field(repr=False)
+    objects: list[dict[str, Any]] = field(repr=False)
+    maps: list[dict[str, Any]] = field(repr=False)
+    missing: int
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The rows of what failed, each with the sentence in `error`; a case that cannot be read has one for every job."""
+        return [row for row in [*self.objects, *self.maps] if row["error"]]
+
+    def __str__(self) -> str:
+        said = f"{len(self.record['cases'])} cases, {len(self.objects)} objects, {len(self.maps)} maps"
+        return (
+            said
+            + f", {len(self.failed)} failed" * bool(self.failed)
+            + f", {self.missing} jobs to do" * bool(self.missing)
+        )
+
+    def explanation(self, case: str, label: str, map: str | None = None) -> Explanation:
+        """Open the map of one case as it was saved.
+
+        Parameters
+        ----------
+        case, label : str
+            Which one.
+        map : str, optional
+            Name of the map; the first by default.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its arrays were not kept.
+        """
+        folders = {one["id"]: one["folder"] for one in self.record["cases"]}
+        if case not in folders:
+            raise UserError(f"{self.folder.name} has no case {case!r}; {nearest(case, folders)}")
+        places = {(job["label"], job["map"]): job["place"] for job in self.record["jobs"] if job["map"]}
+        fitting = [place for (of, name), place in places.items() if of == label and map in (None, name)]
+        if not fitting:
+            known = ", ".join(f"{name} of {of}" for of, name in places)
+            raise UserError(f"{self.folder.name} has no map {map or ''} of {label!r}; it has {known}.")
+        return load_explanation(self.folder / CASES / folders[case] / fitting[0])
+
+
+def facts(plan: CohortPlan) -> dict[str, Any]:
+    """Return what the record says of what is asked."""
+    folders = plan.folders
+    return {
+        "kind": "cohort",
+        "schema": SCHEMA,
+        "created": now(),
+        "versions": versions(),
+        "model": facts_of_model(plan.model),
+        "source": os.fspath(plan.cases.source.absolute()),
+        "layout": plan.cases.layout,
+        "labels": list(plan.labels),
+        "methods": {
+            name: {"method": method, "parameters": given} for name, (method, given) in plan.methods.items()
+        },
+        "metrics": [metric.name for metric in plan.metrics],
+        "keep": plan.keep,
+        "seed": plan.seed,
+        "device": str(plan.device),
+        "cases": [
+            {
+                "id": case.id,
+                "folder": folders[case.id],
+                "images": [os.fspath(path.absolute()) for path in case.images],
+                "truth": None if case.truth is None else os.fspath(case.truth.absolute()),
+            }
+            for case in plan.cases
+        ],
+        "jobs": [
+            {"label": job.label, "map": job.map, "place": job.place, "asked": job.asked} for job in plan.jobs
+        ],
+        "left_out": [{"name": one.name, "reason": one.reason} for one in plan.cases.left_out],
+    }
+
+
+def collect(folder: Path, record: Mapping[str, Any]) -> Cohort:
+    """Read what there is of the jobs that a record names, whatever else the folder holds."""
+    objects: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
+    missing = 0
+    for case in record["cases"]:
+        for job in record["jobs"]:
+            done = read_done(folder / CASES / case["folder"] / job["place"])
+            if done is None or done.asked != job["asked"]:
+                missing += 1
+            else:
+                (maps if job["map"] else objects).extend(done.rows)
+    return Cohort(folder, record, objects, maps, missing)
+
+
+def save_tables(cohort: Cohort) -> None:
+    """Write the tables and the record of a cohort, as one step; the folders of the cases are left alone.
+
+    Raises
+    ------
+    UserError
+        If they cannot be written.
+    """
+
+    def write(new: Path) -> Mapping[str, Any]:
+        for name, rows in (
+            (OBJECTS, cohort.objects),
+            (MAPS, cohort.maps),
+            (LEFT_OUT, cohort.record["left_out"]),
+        ):
+            write_csv(new / name, rows)
+        return {key: value for key, value in cohort.record.items() if key != "files"}
+
+    save_folder(cohort.folder, write, overwrite=True)

@@ -1,0 +1,192 @@
+"""The commands `cohort plan`, `cohort run` and `cohort collect`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_segxai.cli.common import (
+    AsJson,
+    Card,
+    Device,
+    Metrics,
+    Model,
+    Seed,
+    Trust,
+    end_as_stopped,
+    folder_of,
+    load,
+)
+from napari_segxai.core.errors import UserError, plain
+
+if TYPE_CHECKING:
+    from napari_segxai.analyses.cohort.result import Cohort
+    from napari_segxai.io.cases.case import Cases
+
+cohort = typer.Typer(no_args_is_help=True, help="Explain and measure every case of a folder.")
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER",
+        help="nnU-Net's raw data, BIDS, a folder of images and one of labels, a folder per case, one folder of images, or a "
+        "CSV table.",
+    ),
+]
+Layout = Annotated[
+    str, typer.Option(help="nnunet, bids, pairs, folders, folder or table; what the names say by default.")
+]
+Truths = Annotated[
+    str | None,
+    typer.Option("--truth", help="Folder of the truths, or the word that ends their names (BIDS)."),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        help="Which files make up an image, with commas, in the order of the model's channels: t1,t1ce,t2,flair."
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", parser=folder_of, metavar="PATH", help="Folder of the results, which is its own state."
+    ),
+]
+SHOWN = 8
+"""Cases and files that are listed by name."""
+
+
+def _found(source: Path, layout: str, truth: str | None, channels: str | None) -> Cases:
+    from napari_segxai import find_cases
+
+    words = None if channels is None else [word.strip() for word in channels.split(",")]
+    return find_cases(source, layout, truth=truth, channels=words)  # type: ignore[arg-type]
+
+
+@cohort.command()
+def plan(
+    source: Source,
+    layout: Layout = "auto",
+    truth: Truths = None,
+    channels: Channels = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which cases are found, before anything runs."""
+    from napari_segxai.core.record import as_json as to_json
+
+    found = _found(source, layout, truth, channels)
+    if as_json:
+        cases = [
+            {
+                "id": case.id,
+                "images": list(map(str, case.images)),
+                "truth": None if case.truth is None else str(case.truth),
+                "group": case.group,
+                "subject": case.subject,
+            }
+            for case in found
+        ]
+        left_out = [{"name": one.name, "reason": one.reason} for one in found.left_out]
+        print(
+            to_json(
+                {"layout": found.layout, "channels": found.channels, "cases": cases, "left_out": left_out}
+            )
+        )
+        return
+    print(plain(f"{found} (layout: {found.layout})"))
+    for case in found[:SHOWN]:
+        files = ", ".join(path.name for path in case.images)
+        print(plain(f"  {case.id}: {files}; truth: {'-' if case.truth is None else case.truth.name}"))
+    if len(found) > SHOWN:
+        print(f"  and {len(found) - SHOWN} more")
+    for one in found.left_out[:SHOWN]:
+        print(plain(f"  left out: {one.name} {one.reason}"))
+    if len(found.left_out) > SHOWN:
+        print(f"  and {len(found.left_out) - SHOWN} more left out")
+
+
+@cohort.command()
+def run(
+    source: Source,
+    model: Model,
+    out: Out,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="Once for every label; all but the background by default."),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="Names with commas; parameters as in rise:masks=100:cells=5.")
+    ] = "misure",
+    metrics: Metrics = None,
+    keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="K/N", help="The K-th of N parts, for jobs of a cluster that write into one folder."
+        ),
+    ] = "1/1",
+    layout: Layout = "auto",
+    truth: Truths = None,
+    channels: Channels = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    card: Card = None,
+    trust: Trust = False,
+) -> None:
+    """Explain and measure every case; run again, it goes on where it was stopped."""
+    from napari_segxai import Interrupted, run_cohort
+
+    part = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    if part is None:
+        raise UserError(f"--shard {shard!r} is not a part; write for example --shard 3/10.")
+    found = _found(source, layout, truth, channels)
+    network = load(model, card, trust)
+    stopped = False
+    try:
+        result = run_cohort(
+            network,
+            found,
+            label,
+            [name.strip() for name in methods.split(",") if name.strip()],
+            out=out,
+            metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
+            keep=keep,  # type: ignore[arg-type]
+            seed=seed,
+            device=device,
+            shard=(int(part[1]), int(part[2])),
+            progress=sys.stderr.isatty() or None,
+        )
+    except Interrupted as stop:
+        if stop.partial is None:
+            raise
+        result, stopped = stop.partial, True
+    _tell(result)
+    end_as_stopped(stopped)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@cohort.command()
+def collect(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a cohort.")],
+) -> None:
+    """Put the tables together from what the jobs have kept, also of a run that was stopped or killed."""
+    from napari_segxai import read_cohort
+    from napari_segxai.analyses.cohort.result import save_tables
+
+    result = read_cohort(folder)
+    save_tables(result)
+    _tell(result)
+
+
+def _tell(result: Cohort) -> None:
+    print(plain(f"{result.folder}: {result}"))
+    said = {(row["case"], row["error"]) for row in result.failed}
+    for case, error in sorted(said)[:SHOWN]:
+        print(plain(f"  {case}: {error}"), file=sys.stderr)
+    if len(said) > SHOWN:
+        print(f"  and {len(said) - SHOWN} more; see the column `error` of the tables", file=sys.stderr)

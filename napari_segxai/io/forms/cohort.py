@@ -1,0 +1,64 @@
+"""What the record of a cohort says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
+
+from napari_segxai.io.forms.common import ModelForm
+from napari_segxai.io.forms.values import Count, Digest, Names
+from napari_segxai.io.held import is_inside
+
+
+def _inside(name: str) -> str:
+    if not is_inside(name):
+        raise ValueError("this lies outside the folder")
+    return name
+
+
+Place = Annotated[str, AfterValidator(_inside)]
+
+
+class CaseForm(TypedDict):  # noqa: D101
+    id: str
+    folder: Place
+    images: Annotated[list[str], Field(min_length=1)]
+    truth: str | None
+
+
+class JobForm(TypedDict):  # noqa: D101
+    label: str
+    map: str
+    place: Place
+    asked: Digest
+
+
+class LeftOutForm(TypedDict):  # noqa: D101
+    name: str
+    reason: str
+
+
+class MethodForm(TypedDict):  # noqa: D101
+    method: str
+    parameters: dict[str, Any]
+
+
+class CohortForm(TypedDict):  # noqa: D101
+    kind: Literal["cohort"]
+    files: dict[str, str]
+    created: str
+    versions: dict[str, str]
+    model: ModelForm
+    source: str
+    layout: str
+    labels: Annotated[Names, Field(min_length=1)]
+    methods: Annotated[dict[str, MethodForm], Field(min_length=1)]
+    metrics: Names
+    keep: Literal["all", "tables"]
+    seed: Count
+    device: str
+    cases: Annotated[list[CaseForm], Field(min_length=1)]
+    jobs: Annotated[list[JobForm], Field(min_length=1)]
+    left_out: list[LeftOutForm]
