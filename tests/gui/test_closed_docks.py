@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from helpers.networks import planted_image
 from qtpy.QtWidgets import QApplication
+
+from napari_segxai.core.progress import Step
+from napari_segxai.gui import worker
 
 DOCKS = ("Explain", "Information flow", "Compare and evaluate", "Sweep parameters")
 
@@ -38,6 +43,24 @@ def test_a_dock_that_is_closed_while_an_object_is_picked_gives_the_cursor_back(v
     wait(lambda: viewer.cursor.style == style)
     assert list(viewer.mouse_drag_callbacks) == before
     assert not [key for key in viewer.keymap if str(key) == "Escape"]
+
+
+def test_a_task_in_the_background_ends_with_its_dock(viewer, open_panel, wait):
+    panel = open_panel()
+    steps, told = [], []
+
+    def make():
+        for k in range(400):
+            steps.append(k)
+            time.sleep(0.01)
+            yield Step(k, 400, "")
+
+    panel.tasks.in_background(make, told.append)
+    wait(lambda: bool(steps))
+    viewer.window.remove_dock_widget(panel)
+    wait(lambda: worker._running is None)
+    assert len(steps) < 400
+    assert told == []
 
 
 def test_a_widget_that_is_put_into_another_dock_stays(viewer, open_panel):
