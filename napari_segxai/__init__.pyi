@@ -6,6 +6,9 @@ from .analyses.cohort.api import run_cohort as run_cohort
 from .analyses.cohort.api import run_cohort_steps as run_cohort_steps
 from .analyses.cohort.load import read_cohort as read_cohort
 from .analyses.cohort.result import Cohort as Cohort
+from .analyses.cohort.study import StudyResult as StudyResult
+from .analyses.cohort.study import list_studies as list_studies
+from .analyses.cohort.study import study as study
 from .analyses.compare.api import compare as compare
 from .analyses.compare.api import compare_steps as compare_steps
 from .analyses.compare.evaluate import evaluate as evaluate

@@ -1,4 +1,4 @@
-"""The commands `cohort plan`, `cohort run` and `cohort collect`."""
+"""The commands `cohort plan`, `cohort run`, `cohort collect` and `cohort study`."""
 
 from __future__ import annotations
 
@@ -181,6 +181,44 @@ def collect(
     result = read_cohort(folder)
     save_tables(result)
     _tell(result)
+
+
+@cohort.command()
+def study(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a cohort.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="averages, size.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the table as CSV too.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the tables of a cohort tell, with what speaks against it."""
+    from napari_segxai import study as say
+    from napari_segxai.core.record import as_json as to_json
+    from napari_segxai.io.saving import check_file
+    from napari_segxai.io.tables import write_csv
+
+    if out is not None:
+        check_file(out)
+    found = say(folder, name, seed=seed)
+    if out is not None:
+        write_csv(out, found.rows)
+    if as_json:
+        print(to_json({"sentence": found.sentence, "caveats": found.caveats, "rows": found.rows}))
+        return
+    heads = list(dict.fromkeys(key for row in found.rows for key in row))
+    lines = [heads, *([_cell(row.get(head)) for head in heads] for row in found.rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
+    for line in lines if found.rows else []:
+        print(plain("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))))
+    print(plain(found.sentence))
+    for caveat in found.caveats:
+        print(plain(f"⚠ {caveat}"))
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _tell(result: Cohort) -> None:

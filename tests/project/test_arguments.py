@@ -64,6 +64,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "explain_all": {"model": model, "image": image, "targets": ["object"], "method": "vanilla-gradient"},
         "find_cases": {"path": folder},
         "read_cohort": {"folder": folder},
+        "study": {"cohort": folder, "name": "averages"},
         "run_cohort": {
             "model": model,
             "cases": sx.find_cases(samples),
@@ -110,7 +111,17 @@ def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_pat
                     assert " object at 0x" not in said, said
                 except Exception as error:
                     pytest.fail(f"{name}({parameter.name}={what}): {type(error).__name__}: {error}")
-    known = {*asked, "Cases", "Cohort", "Comparison", "Explanation", "Flow", "Sweep", "SegmentationModel"}
+    known = {
+        *asked,
+        "Cases",
+        "Cohort",
+        "StudyResult",
+        "Comparison",
+        "Explanation",
+        "Flow",
+        "Sweep",
+        "SegmentationModel",
+    }
     known |= {"Interrupted", "OutOfMemory", "UserError", "__version__"}
     assert {name for name in sx.__all__ if not name.startswith("list_")} == known
 

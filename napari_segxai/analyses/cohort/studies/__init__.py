@@ -1,0 +1,1 @@
+"""What is registered as a study of a cohort."""

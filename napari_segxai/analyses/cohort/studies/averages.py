@@ -1,0 +1,88 @@
+"""Averages over a cohort, with intervals over its subjects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, interval, is_measured, register_study
+
+NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")
+"""Numbers that say how it was computed, not what was found."""
+
+FIRST = ("dice-explained", "dice_explained", "truth_dice")
+"""What the sentence is about, if it is there."""
+
+
+@register_study(
+    "averages",
+    title="Averages",
+    summary="mean, median and spread of every number, for every label and map, with 95 % intervals over subjects",
+    source="seed table 1 of Hasany et al. 2026 and 2025",
+)
+def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
+    """Average every number of the tables."""
+    rows = []
+    for table in (cohort.objects, cohort.maps):
+        kinds = dict.fromkeys((row["label"], row.get("map", "")) for row in table if not row["error"])
+        for label, map in kinds:
+            own = [
+                row
+                for row in table
+                if not row["error"] and (row["label"], row.get("map", "")) == (label, map)
+            ]
+            for name in dict.fromkeys(key for row in own for key in row):
+                if name in NOT_MEASURED or not any(is_measured(row.get(name)) for row in own):
+                    continue
+                rows.append(_row(label, map, name, own, random))
+    return StudyResult("averages", rows, _sentence(rows), (*caveats_of(cohort), *_caveats(rows)))
+
+
+def _row(
+    label: str, map: str, name: str, own: list[dict[str, Any]], random: np.random.Generator
+) -> dict[str, Any]:
+    known = [row for row in own if is_measured(row.get(name))]
+    values = np.array([row[name] for row in known], float)
+    subjects = [row["subject"] for row in known]
+    low, high = interval(values.tolist(), subjects, lambda some: float(some.mean()), random) or (None, None)
+    out = {
+        "label": label,
+        "map": map,
+        "number": name,
+        "mean": float(values.mean()),
+        "low": low,
+        "high": high,
+        "median": float(np.median(values)),
+        "lower_quartile": float(np.percentile(values, 25)),
+        "upper_quartile": float(np.percentile(values, 75)),
+        "n": len(known),
+        "undefined": len(own) - len(known),
+        "subjects": len(set(subjects)),
+    }
+    if name.startswith("ratio_"):  # small objects have large ratios: those of the sums as well
+        sizes = np.array([row.get("object_cells") or np.nan for row in known], float)
+        sure = np.isfinite(sizes)
+        out["ratio_of_sums"] = float((values * sizes)[sure].sum() / sizes[sure].sum()) if sure.any() else None
+    return out
+
+
+def _sentence(rows: list[dict[str, Any]]) -> str:
+    row = next((row for name in FIRST for row in rows if row["number"] == name), rows[-1])
+    of = f"map {row['map']} of {row['label']}" if row["map"] else row["label"]
+    between = f" (95 % interval {row['low']:.3g} to {row['high']:.3g})" if row["low"] is not None else ""
+    return f"The mean {row['number']} of {of} is {row['mean']:.3g}{between}, over {row['n']} objects of {row['subjects']} subjects."
+
+
+def _caveats(rows: list[dict[str, Any]]) -> list[str]:
+    lacking = [row for row in rows if row["undefined"]]
+    if not lacking:
+        return []
+    most = max(lacking, key=lambda row: row["undefined"])
+    return [
+        (
+            f"Some numbers are not defined for every object, and are averages of the rest: {most['number']} lacks for {most['undefined']} "
+            f"of {most['undefined'] + most['n']} objects."
+        )
+    ]
