@@ -185,7 +185,7 @@ def _one_area(
 
     def loss(values: Tensor, logits: Tensor) -> Tensor:
         weight = options.penalty * GROWTH ** (progress / options.iterations)
-        away = (values.flatten().sort(stable=True)[0] - step).square().mean()
+        away = (values.flatten().sort()[0] - step).square().mean()
         share = (_mean_margin(question, logits) - ends[0]) / max(abs(ends[1] - ends[0]), 1e-6)
         return weight * away - sign * share
 
