@@ -100,11 +100,11 @@ def plan(
     print(plain(f"{found} (layout: {found.layout})"))
     for case in found[:SHOWN]:
         files = ", ".join(path.name for path in case.images)
-        print(plain(f"  {case.id}: {files}; truth: {'-' if case.truth is None else case.truth.name}"))
+        print("  " + plain(f"{case.id}: {files}; truth: {'-' if case.truth is None else case.truth.name}"))
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN} more")
     for one in found.left_out[:SHOWN]:
-        print(plain(f"  left out: {one.name} {one.reason}"))
+        print("  " + plain(f"left out: {one.name} {one.reason}"))
     if len(found.left_out) > SHOWN:
         print(f"  and {len(found.left_out) - SHOWN} more left out")
 
@@ -211,20 +211,20 @@ def study(
     lines = [heads, *([_cell(row.get(head)) for head in heads] for row in found.rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
     for line in lines if found.rows else []:
-        print(plain("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))))
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
     print(plain(found.sentence))
     for caveat in found.caveats:
         print(plain(f"⚠ {caveat}"))
 
 
 def _cell(value: object) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "–" if value in (None, "") else f"{value:.4g}" if isinstance(value, float) else plain(str(value))
 
 
 def _tell(result: Cohort) -> None:
     print(plain(f"{result.folder}: {result}"))
     said = {(row["case"], row["error"]) for row in result.failed}
     for case, error in sorted(said)[:SHOWN]:
-        print(plain(f"  {case}: {error}"), file=sys.stderr)
+        print("  " + plain(f"{case}: {error}"), file=sys.stderr)
     if len(said) > SHOWN:
         print(f"  and {len(said) - SHOWN} more; see the column `error` of the tables", file=sys.stderr)

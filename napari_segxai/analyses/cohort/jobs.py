@@ -138,7 +138,8 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
         )
         explanation = comparison.explanations[job.map]
         numbers |= {row["metric"]: row["value"] for row in comparison.rows}
-        warnings = [*explanation.record.warnings, *comparison.warnings]
+        undefined = [f"{row['metric']}: {row['reason']}" for row in comparison.rows if row["reason"]]
+        warnings = [*explanation.record.warnings, *comparison.warnings, *undefined]
     else:
         made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
         explanation = yield from explanation_steps(made)

@@ -33,10 +33,12 @@ def read_cohort(folder: str | os.PathLike[str]) -> Cohort:
         If the folder holds no cohort, or one of a newer version.
     """
     path = user_path(folder)
+    if not path.is_dir():
+        raise UserError(f"{path}: there is no such folder; name the one that cohort run wrote.")
     held = look(path)
     if held.kind != "cohort":
-        said = f"holds {KINDS[held.kind]}" if held.kind else "holds no result"
-        raise UserError(f"{path} {said}, not a cohort; name the folder that cohort run wrote.")
+        said = f"holds {KINDS[held.kind]}, not a cohort" if held.kind else "holds no cohort"
+        raise UserError(f"{path} {said}; name the folder that cohort run wrote.")
     if held.record.get("schema") != SCHEMA:
         raise UserError(f"{path} was written by another version of napari-segxai; open it with that one.")
     check_form(path, "cohort", held.record)

@@ -277,8 +277,10 @@ def test_folders_that_hold_something_else(folder, model, tmp_path):
         sx.run_cohort(model, folder, ["object"], FAST, out=tmp_path / "one")
     with pytest.raises(sx.UserError, match="holds an explanation, not a cohort"):
         sx.read_cohort(tmp_path / "one")
-    with pytest.raises(sx.UserError, match="holds no result, not a cohort"):
+    with pytest.raises(sx.UserError, match="there is no such folder"):
         sx.read_cohort(tmp_path / "nothing")
+    with pytest.raises(sx.UserError, match="holds no cohort; name the folder"):
+        sx.read_cohort(folder)
     sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / "out", shard=(1, 3))
     record = tmp_path / "out" / "record.json"
     told = json.loads(record.read_text())
@@ -332,6 +334,7 @@ def test_commands(tmp_path):
     run = lambda *args: CliRunner().invoke(app, ["cohort", *args])
     shown = run("plan", str(tmp_path / "data"))
     assert "data: 3 cases, 1 with truth (layout: folder)" in shown.output
+    assert "\n  triangle_1: triangle_1.png; truth: triangle_1_truth.png\n" in shown.output
     told = json.loads(run("plan", str(tmp_path / "data"), "--json").stdout)
     assert [case["id"] for case in told["cases"]] == ["bad", "triangle_1", "triangle_2"]
     asked = ["run", str(tmp_path / "data"), "--model", "triangle", "--methods", "seg-grad-cam", "--out", out]
@@ -341,6 +344,10 @@ def test_commands(tmp_path):
     assert "bad.png" in first.stderr
     (tmp_path / "data" / "bad.png").unlink()
     assert run(*asked).exit_code == 0
+    lines = run("study", out, "averages").stdout.splitlines()
+    heads, table = lines[0], [line for line in lines[1:] if " size_px " in line]
+    assert table[0].index("size_px") + len("size_px") == heads.index("number") + len("number")  # columns align
+    assert table[0].split()[:3] == ["triangle", "–", "size_px"]
     (tmp_path / "out" / "maps.csv").unlink()
     assert "2 maps" in run("collect", out).stdout
     assert len(rows(tmp_path / "out" / "maps.csv")) == 2

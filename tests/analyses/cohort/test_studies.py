@@ -77,6 +77,13 @@ def test_what_fails_does_not_count():
     assert [study["name"] for study in sx.list_studies()] == ["averages", "size"]
 
 
+def test_a_number_that_no_object_has_is_named():
+    maps = [{"case": f"c{k}", "masks": 5, "dice-explained": None} for k in range(3)]
+    found = sx.study(cohort(maps), "averages")
+    assert [row["number"] for row in found.rows] == ["masks"]
+    assert any("Not defined for any object: dice-explained of map misure of organ" in c for c in found.caveats)
+
+
 def test_size():
     """A region of a fixed size beside every object: its ratio falls with the object's size, its own size does not."""
     random = np.random.default_rng(0)

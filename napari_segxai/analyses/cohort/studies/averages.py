@@ -24,7 +24,7 @@ FIRST = ("dice-explained", "dice_explained", "truth_dice")
 )
 def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average every number of the tables."""
-    rows = []
+    rows, nowhere = [], []
     for table in (cohort.objects, cohort.maps):
         kinds = dict.fromkeys((row["label"], row.get("map", "")) for row in table if not row["error"])
         for label, map in kinds:
@@ -34,10 +34,14 @@ def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
                 if not row["error"] and (row["label"], row.get("map", "")) == (label, map)
             ]
             for name in dict.fromkeys(key for row in own for key in row):
-                if name in NOT_MEASURED or not any(is_measured(row.get(name)) for row in own):
+                if name in NOT_MEASURED:
+                    continue
+                if all(row.get(name) is None for row in own):
+                    nowhere.append(f"{name} of {_of(label, map)}")
+                if not any(is_measured(row.get(name)) for row in own):
                     continue
                 rows.append(_row(label, map, name, own, random))
-    return StudyResult("averages", rows, _sentence(rows), (*caveats_of(cohort), *_caveats(rows)))
+    return StudyResult("averages", rows, _sentence(rows), (*caveats_of(cohort), *_caveats(rows, nowhere)))
 
 
 def _row(
@@ -70,19 +74,28 @@ def _row(
 
 def _sentence(rows: list[dict[str, Any]]) -> str:
     row = next((row for name in FIRST for row in rows if row["number"] == name), rows[-1])
-    of = f"map {row['map']} of {row['label']}" if row["map"] else row["label"]
     between = f" (95 % interval {row['low']:.3g} to {row['high']:.3g})" if row["low"] is not None else ""
-    return f"The mean {row['number']} of {of} is {row['mean']:.3g}{between}, over {row['n']} objects of {row['subjects']} subjects."
+    return f"The mean {row['number']} of {_of(row['label'], row['map'])} is {row['mean']:.3g}{between}, over {row['n']} objects of {row['subjects']} subjects."
 
 
-def _caveats(rows: list[dict[str, Any]]) -> list[str]:
+def _of(label: str, map: str) -> str:
+    return f"map {map} of {label}" if map else label
+
+
+def _caveats(rows: list[dict[str, Any]], nowhere: list[str]) -> list[str]:
+    out = []
+    if nowhere:
+        out.append(
+            f"Not defined for any object: {', '.join(nowhere)}; the column `warnings` of the tables may say why."
+        )
     lacking = [row for row in rows if row["undefined"]]
     if not lacking:
-        return []
+        return out
     most = max(lacking, key=lambda row: row["undefined"])
     return [
+        *out,
         (
             f"Some numbers are not defined for every object, and are averages of the rest: {most['number']} lacks for {most['undefined']} "
             f"of {most['undefined'] + most['n']} objects."
-        )
+        ),
     ]
