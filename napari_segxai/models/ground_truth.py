@@ -57,7 +57,8 @@ def truth_of(
     if values.dtype.kind == "b":
         return values, notes
     if not model.overlapping:
-        return _checked(values, model) == label, notes
+        values, said = _white_is_one(values, model)
+        return _checked(values, model) == label, [*notes, *said]
     if model.card.painting is None and len(np.setdiff1d(values, 0)) == 1:
         said = f"the truth holds one value, {np.setdiff1d(values, 0)[0]:g}: it was taken to be where"
         return values != 0, [*notes, f"{said} {model.labels[label]!r} is."]
@@ -99,7 +100,8 @@ def truth_labels(
         if not parts:
             values, notes = _on_grid(truth, image)
             if not model.overlapping:
-                return _checked(values, model), notes
+                values, said = _white_is_one(values, model)
+                return _checked(values, model), [*notes, *said]
             stack, said = _unpainted(values, model)
             return stack, [*notes, *said]
         truth = dict(zip(model.labels[1:], parts, strict=True))
@@ -173,6 +175,18 @@ def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray
         out[label - 1] = np.isin(values, order[position:])
     names = [model.labels[label] for label in order]
     return out, [f"the truth is one label image, in which each label holds the next: {', '.join(names)}."]
+
+
+WHITE = 255
+"""What pictures of masks hold where something is."""
+
+
+def _white_is_one(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
+    """Return a black and white mask with 1 for white, where the model has one label that it can be of; and say so."""
+    if len(model.labels) != 2 or not np.array_equal(np.setdiff1d(values, 0), [WHITE]):
+        return values, []
+    said = f"the truth is a mask of 0 and {WHITE}: {WHITE} was taken to be where {model.labels[1]!r} is."
+    return (values == WHITE).astype(np.uint8), [said]
 
 
 def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:

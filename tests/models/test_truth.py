@@ -103,6 +103,25 @@ def test_boolean_values_are_this_label_whatever_its_number(model):
     np.testing.assert_array_equal(truth_of(values.astype(int), image, model, 2)[0], np.zeros_like(values))
 
 
+def test_a_black_and_white_mask_of_the_one_label_there_is(model):
+    """Masks of microscopy are pictures of 0 and 255; with more labels than one nobody can tell which is meant."""
+    cells = sx.load_model(planted_model().module, card=card())
+    image = planted_image()
+    values = np.zeros(image.spatial_shape, np.uint8)
+    values[3:9] = 255
+    for found, notes in (truth_of(values, image, cells, 1), truth_labels(values, image, cells)):
+        np.testing.assert_array_equal(found, values == 255)
+        assert notes == [
+            f"the truth is a mask of 0 and 255: 255 was taken to be where {cells.labels[1]!r} is."
+        ]
+    values[0] = 1
+    with pytest.raises(sx.UserError, match="holds label 255"):
+        truth_labels(values, image, cells)
+    volume = sx.Image(np.zeros((8, 8, 8), np.float32))
+    with pytest.raises(sx.UserError, match="holds label 255"):
+        truth_labels(np.full((8, 8, 8), 255, np.uint8), volume, model)
+
+
 def test_a_boolean_truth_of_the_background_in_a_comparison():
     image = planted_image()
     background = np.ones((32, 32), bool)

@@ -13,6 +13,7 @@ from typing import Any
 from napari_segxai.core.arguments import check_fields
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.io import PICTURES, VOLUMES, ZARR, ending, read_image
 
 
@@ -65,7 +66,8 @@ class Case:
         UserError
             If a file cannot be read, or the files do not lie on one grid.
         """
-        return read_image(self.images)
+        # A result is opened from other folders than the one it was made in.
+        return read_image([user_path(path).absolute() for path in self.images])
 
 
 @dataclass(frozen=True)

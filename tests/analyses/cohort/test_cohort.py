@@ -178,6 +178,14 @@ def test_a_case_that_fails_is_a_row_and_is_tried_again(folder, model, tmp_path, 
     assert {case for case, _ in done} == {"c0", "c1"}
 
 
+def test_maps_know_their_image_from_every_folder(folder, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sx.run_cohort(model, folder.name, ["object"], FAST[1:], out="out")
+    monkeypatch.chdir("/")
+    found = sx.read_cohort(tmp_path / "out").explanation("c0", "object")
+    assert found.record.image["path"] == str(folder / "c0.png")
+
+
 def test_parts_make_the_whole(folder, model, tmp_path):
     asked = (model, folder, ["object"], FAST)
     whole = sx.run_cohort(*asked, out=tmp_path / "whole")
@@ -346,7 +354,9 @@ def test_commands(tmp_path):
     assert run(*asked).exit_code == 0
     lines = run("study", out, "averages").stdout.splitlines()
     heads, table = lines[0], [line for line in lines[1:] if " size_px " in line]
-    assert table[0].index("size_px") + len("size_px") == heads.index("number") + len("number")  # columns align
+    assert table[0].index("size_px") + len("size_px") == heads.index("number") + len(
+        "number"
+    )  # columns align
     assert table[0].split()[:3] == ["triangle", "–", "size_px"]
     (tmp_path / "out" / "maps.csv").unlink()
     assert "2 maps" in run("collect", out).stdout

@@ -81,7 +81,9 @@ def test_a_number_that_no_object_has_is_named():
     maps = [{"case": f"c{k}", "masks": 5, "dice-explained": None} for k in range(3)]
     found = sx.study(cohort(maps), "averages")
     assert [row["number"] for row in found.rows] == ["masks"]
-    assert any("Not defined for any object: dice-explained of map misure of organ" in c for c in found.caveats)
+    assert any(
+        "Not defined for any object: dice-explained of map misure of organ" in c for c in found.caveats
+    )
 
 
 def test_size():
