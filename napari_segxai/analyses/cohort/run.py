@@ -100,11 +100,21 @@ def _alone(folder: Path, shard: tuple[int, int]) -> Generator[None]:
     held = look(folder) if folder.is_dir() else None
     if held is not None and held.kind not in ("", "cohort"):
         raise UserError(f"{folder} holds {held.words}; name another folder for the cohort.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the folder of the cohort cannot be made ({error.strerror}); name another one."
+        ) from None
     parts = [LOCK] if shard == (1, 1) else [LOCK, f"{LOCK}-{shard[0]}-{shard[1]}"]
     with contextlib.ExitStack() as stack:
         for number, name in enumerate(parts):
-            file = stack.enter_context((folder / name).open("a"))
+            try:
+                file = stack.enter_context((folder / name).open("a"))
+            except OSError as error:
+                raise UserError(
+                    f"{folder / name}: cannot be written ({error.strerror}); name another folder for the cohort."
+                ) from None
             if fcntl is None:
                 continue
             shared = len(parts) > 1 and number == 0  # parts of one run stand beside each other

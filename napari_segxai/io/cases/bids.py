@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
@@ -18,7 +19,9 @@ WHOSE = ("sub", "ses", "run", "acq")
 
 def is_bids(folder: Path) -> bool:
     """Tell whether a folder holds such data."""
-    return (folder / "dataset_description.json").is_file() or any(folder.glob("sub-*/"))
+    return (folder / "dataset_description.json").is_file() or any(
+        any(folder.glob(f"sub-*/{place}/")) for place in ("anat", "ses-*/anat")
+    )
 
 
 def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
@@ -47,10 +50,11 @@ def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
         if word.casefold() not in known:
             raise UserError(f"{folder}: no image ends in _{word}; there are {', '.join(sorted(by_suffix))}.")
     channels = tuple(known[word.casefold()] for word in channels)
-    first, *others = ({_key(path): path for path in by_suffix[suffix]} for suffix in channels)
+    cases: list[Case] = []
+    left_out: list[LeftOut] = []
+    first, *others = (_by_key(by_suffix[suffix], left_out) for suffix in channels)
     truths = _truths(folder, truth)
     groups = _groups(folder)
-    cases, left_out = [], []
     for key, path in first.items():
         name = stem(path).removesuffix(f"_{channels[0]}")
         missing = [suffix for suffix, held in zip(channels[1:], others, strict=True) if key not in held]
@@ -93,6 +97,16 @@ def _key(path: Path) -> tuple[str, ...]:
     return tuple(entities.get(name, "") for name in WHOSE)
 
 
+def _by_key(files: Sequence[Path], left_out: list[LeftOut]) -> dict[tuple[str, ...], Path]:
+    """Return files by their keys; of those that nothing tells apart, the one with the shortest name, and the others are told."""
+    found: dict[tuple[str, ...], Path] = {}
+    for path in sorted(files, key=lambda path: len(path.name)):
+        first = found.setdefault(_key(path), path)
+        if first != path:
+            left_out.append(LeftOut(path.name, f"is of the same subject, session and run as {first.name}"))
+    return dict(sorted(found.items()))
+
+
 def _truths(folder: Path, truth: str | None) -> list[Path]:
     known = (truth,) if truth else TRUTHS
     found = [
@@ -120,6 +134,9 @@ def _groups(folder: Path) -> dict[str, str]:
     path = folder / "participants.tsv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except csv.Error as error:
+        raise UserError(f"{path}: is not a table of participants ({error}).") from None
     return {str(row.get("participant_id")): (row.get("group") or "").strip() for row in rows}

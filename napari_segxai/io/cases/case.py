@@ -137,14 +137,27 @@ def listed(
     left_out: Iterable[LeftOut],
     channels: Sequence[str] = (),
 ) -> Cases:
-    """Return the cases in the order of their names.
+    """Return the cases in the order of their names; what has a name that is not text cannot be put into a table, and is left out.
 
     Raises
     ------
     UserError
         If two of them have one id.
     """
-    ordered = sorted(cases, key=lambda case: (natural(case.id), case.id))
+    left_out = [LeftOut(_as_text(one.name), _as_text(one.reason)) for one in left_out]
+    readable = []
+    for case in cases:
+        files = [*case.images, *([case.truth] if case.truth is not None else [])]
+        odd = [
+            name for name in (case.id, *(str(path.absolute()) for path in files)) if _as_text(name) != name
+        ]
+        if odd:
+            left_out.append(
+                LeftOut(_as_text(case.id), f"has a name that is not UTF-8 ({_as_text(odd[-1])}); rename it")
+            )
+        else:
+            readable.append(case)
+    ordered = sorted(readable, key=lambda case: (natural(case.id), case.id))
     for one, other in itertools.pairwise(ordered):
         if one.id == other.id:
             raise UserError(
@@ -154,10 +167,21 @@ def listed(
     return Cases(source, layout, tuple(ordered), tuple(left_out), tuple(channels))
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
+def _as_text(name: str) -> str:
+    """Return a name with "?" for each byte of it that is not text."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Return by what names are sorted: case_2 before case_10."""
     parts = re.split(r"(\d+)", name.casefold())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    # Numbers by their length and digits: `int` refuses very long ones.
+    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    return [
+        (1, 0, part) if own is None else (0, len(own), own)
+        for part, own in zip(parts, digits, strict=True)
+        if part
+    ]
 
 
 def image_files(folder: Path) -> list[Path]:

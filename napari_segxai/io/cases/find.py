@@ -69,6 +69,8 @@ def find_cases(
         raise UserError(f"layout {layout!r} is unknown; {nearest(layout, get_args(Layout))}")
     if not source.exists():
         raise UserError(f"{source}: is not there; name a folder of images or a CSV file.")
+    if isinstance(channels, str):
+        raise UserError(f"channels are a list of words, such as [{channels!r}].")
     words = None if channels is None else tuple(channels)
     if words is not None and (not words or len({word.casefold() for word in words}) < len(words)):
         raise UserError("channels: name each channel once, in the order of the model's channels.")

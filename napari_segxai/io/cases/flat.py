@@ -16,8 +16,8 @@ def flat_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
             "channels are files of a folder per case, or of BIDS; in one folder an image is one file."
         )
     files = image_files(folder)
-    truths = [path for path in files if without_word(stem(path), TRUTH_WORDS) is not None]
+    truths = {path: None for path in files if without_word(stem(path), TRUTH_WORDS) is not None}
     if len(truths) == len(files):  # a folder of files that all end alike
-        truths = []
-    cases, left_out = paired([path for path in files if path not in truths], truths)
+        truths = {}
+    cases, left_out = paired([path for path in files if path not in truths], list(truths))
     return listed(folder, "folder", cases, left_out)

@@ -36,18 +36,27 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
         images, labels = folder / f"images{part}", folder / f"labels{part}"
         if not images.is_dir():
             continue
-        truths = {stem(path): path for path in image_files(labels)} if labels.is_dir() else {}
+        truths: dict[str, Path] = {}
+        for path in image_files(labels) if labels.is_dir() else []:
+            first = truths.setdefault(stem(path), path)
+            if first != path:
+                left_out.append(LeftOut(path.name, f"would be the same as {first.name}"))
         files = image_files(images)
         numbered = {path: found for path in files if (found := re.fullmatch(r"(.+)_(\d{4})", stem(path)))}
+        if files and not numbered and channels is not None:
+            raise UserError(
+                f"{images}: an image is one file, with its channels inside; leave out the names of channels."
+            )
         by_case: dict[str, dict[int, Path]] = {}
         for path in files:
-            if not numbered:  # the Decathlon's way
-                by_case[stem(path)] = {0: path}
-            elif path in numbered:
-                name, number = numbered[path].groups()
-                by_case.setdefault(name, {})[int(number)] = path
-            else:
+            if numbered and path not in numbered:
                 left_out.append(LeftOut(path.name, "has no channel number (_0000) as the other files have"))
+                continue
+            # In the Decathlon's way, files have no numbers.
+            name, number = numbered[path].groups() if numbered else (stem(path), "0")
+            first = by_case.setdefault(name, {}).setdefault(int(number), path)
+            if first != path:
+                left_out.append(LeftOut(path.name, f"would be the same as {first.name}"))
         for name, held in by_case.items():
             order = (wanted or sorted(held)) if numbered else [0]
             missing = [k for k in order if k not in held]
@@ -65,11 +74,14 @@ def _channels(folder: Path) -> list[str]:
     path = folder / "dataset.json"
     if not path.is_file():
         return []
-    facts = read_json(path)
+    try:
+        facts = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
     told: Any = facts.get("channel_names", facts.get("modality")) if isinstance(facts, dict) else None
     if told is None:
         return []
-    if not isinstance(told, dict) or not all(str(key).isdecimal() for key in told):
+    if not isinstance(told, dict) or not all(re.fullmatch(r"\d{1,4}", key) for key in told):
         raise UserError(f"{path}: `channel_names` has to give a name to each number, from 0 on.")
     ordered = sorted(told, key=int)
     if [int(key) for key in ordered] != list(range(len(ordered))):

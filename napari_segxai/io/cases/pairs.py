@@ -59,6 +59,10 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
         images, truths = folder, user_path(truth)
         if not truths.is_dir():
             raise UserError(f"{truths}: is not a folder; name the one that holds the truths.")
+    if images.resolve() == truths.resolve():
+        raise UserError(
+            f"{truths}: holds the images; name another folder for the truths, or leave it out if they lie beside the images."
+        )
     cases, left_out = paired(image_files(images), image_files(truths))
     return listed(folder, "pairs", cases, left_out)
 
@@ -66,12 +70,17 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
 def paired(images: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Case], list[LeftOut]]:
     """Match images and truths by their names; what is left over is told."""
     free = dict.fromkeys(truths)
+    exact: dict[str, list[Path]] = {}
+    loose: dict[str, list[Path]] = {}
+    for one in truths:
+        exact.setdefault(stem(one), []).append(one)
+        loose.setdefault(without_word(stem(one), TRUTH_WORDS) or stem(one), []).append(one)
     cases, left_out = [], []
     for path in images:
         name = stem(path)
         short = without_word(name, IMAGE_WORDS) or name
-        fitting = [one for one in truths if stem(one) == name] or [
-            one for one in truths if (without_word(stem(one), TRUTH_WORDS) or stem(one)) in (name, short)
+        fitting = exact.get(name) or [
+            one for key in dict.fromkeys((name, short)) for one in loose.get(key, [])
         ]
         if len(fitting) > 1:
             said = ", ".join(one.name for one in fitting)

@@ -32,9 +32,7 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
             left_out.append(LeftOut(one.name, "holds no image"))
             continue
         if channels is not None:
-            held = {
-                word: [path for path in images if _word(path, one) == word.casefold()] for word in channels
-            }
+            held = {word: [path for path in images if _is_of(path, one, word)] for word in channels}
             missing = [word for word, found in held.items() if not found]
             several = [word for word, found in held.items() if len(found) > 1]
             if missing or several:
@@ -60,6 +58,15 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
             f"{folder}: each folder holds several images ({said}); name the channels, in the order of the model's."
         )
     return listed(folder, "folders", cases, left_out, channels or ())
+
+
+def _is_of(path: Path, folder: Path, word: str) -> bool:
+    """Tell whether a file is that of a channel; the channel's word may have hyphens ("T1-ce")."""
+    found, word = _word(path, folder), word.casefold()
+    return found == word or (
+        re.search(r"[_.\- ]", word) is not None
+        and re.search(rf"[ _.]{re.escape(word)}$", stem(path).casefold()) is not None
+    )
 
 
 def _word(path: Path, folder: Path) -> str:

@@ -68,8 +68,8 @@ def _file(table: Path, cell: str) -> Path | None:
     """Return the file that a cell names; None where there is none."""
     if not cell or "\0" in cell:
         return None
-    found = table.parent / Path(cell).expanduser()
     try:
+        found = table.parent / Path(cell).expanduser()
         return found if found.exists() else None
-    except OSError:  # a name that is too long
+    except (OSError, RuntimeError):  # a name that is too long, or the home of nobody (~name)
         return None

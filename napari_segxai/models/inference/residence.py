@@ -95,7 +95,9 @@ class Residence:
     def _return(self) -> None:
         for tensor in _tensors(self.module):
             moved = self._moved.get(id(tensor))
-            tensor.data = moved.home if moved is not None else tensor.detach().to(self.home)
+            # What was put there meanwhile may have the `id` of a tensor that is gone.
+            same = moved is not None and tensor.data_ptr() == moved.copy.data_ptr()
+            tensor.data = moved.home if moved is not None and same else tensor.detach().to(self.home)
 
 
 def _copy(tensor: Tensor, device: torch.device) -> Tensor:

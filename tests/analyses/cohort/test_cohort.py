@@ -371,3 +371,27 @@ def test_commands(tmp_path):
         wrong = run(*asked, *args)
         assert wrong.exit_code == 2, args
         assert words in wrong.stderr.replace("\n", " ")
+
+
+def test_a_job_that_a_stranger_wrote_is_done_again(folder, model, tmp_path):
+    sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / "out")
+    kept = next((tmp_path / "out" / "cases").rglob("maps/**/job.json"))
+    facts = json.loads(kept.read_text())
+    whole = facts["rows"][0]
+    for rows in (
+        [{}],
+        [{**whole, "error": 3}],
+        [{**whole, "label": ["x"]}],
+        [[["error", ""], ["case", "c0"]]],
+    ):
+        kept.write_text(json.dumps({**facts, "rows": rows}))
+        assert "1 jobs to do" in str(sx.read_cohort(tmp_path / "out"))
+    assert sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / "out").missing == 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder, model, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "odd" / LOCK).mkdir(parents=True)
+    for place in ("file", "file/below", "odd"):
+        with pytest.raises(sx.UserError, match=r"folder of the cohort|another folder"):
+            sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / place)

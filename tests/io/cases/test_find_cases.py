@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -296,3 +298,86 @@ def test_files_of_a_case_are_its_channels(tmp_path):
     assert image.channels == 2
     assert image.spatial_shape == (4, 5, 6)
     np.testing.assert_array_equal(image.channels_first()[:, 0, 0, 0], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b"\xff\xfe{", b"[" * 100_000, b'{"channel_names": {"' + b"9" * 5000 + b'": "T1"}}']
+)
+def test_a_broken_dataset_json_is_named(tmp_path, text):
+    made(tmp_path, "imagesTr/a_0000.nii.gz")
+    (tmp_path / "dataset.json").write_bytes(text)
+    with pytest.raises(sx.UserError, match=r"dataset\.json"):
+        sx.find_cases(tmp_path)
+
+
+def test_channels_inside_one_file_cannot_be_chosen(tmp_path):
+    made(tmp_path, "imagesTr/a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w"}}))
+    with pytest.raises(sx.UserError, match="channels inside"):
+        sx.find_cases(tmp_path, channels=["T1w"])
+
+
+def test_files_that_would_be_the_same_case_are_told(tmp_path):
+    made(
+        tmp_path / "n", "imagesTr/a_0000.nii", "imagesTr/a_0000.nii.gz", "labelsTr/a.nii", "labelsTr/a.nii.gz"
+    )
+    assert left(sx.find_cases(tmp_path / "n")) == {
+        "a_0000.nii.gz": "would be the same as a_0000.nii",
+        "a.nii.gz": "would be the same as a.nii",
+    }
+    made(tmp_path / "b", "sub-01/anat/sub-01_ce-gad_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz")
+    found = sx.find_cases(tmp_path / "b")
+    assert [case.id for case in found] == ["sub-01"]
+    assert list(left(found)) == ["sub-01_ce-gad_T1w.nii.gz"]
+
+
+def test_folders_called_sub_are_not_bids_by_their_name_alone(tmp_path):
+    found = sx.find_cases(made(tmp_path, "sub-01/sub-01_t1.nii.gz", "sub-01/sub-01_seg.nii.gz"))
+    assert said(found) == [("sub-01", ("sub-01/sub-01_t1.nii.gz",), "sub-01/sub-01_seg.nii.gz", "", "sub-01")]
+
+
+def test_channels_with_hyphens(tmp_path):
+    made(tmp_path, "p1/scan_T1-ce.nii.gz", "p1/scan_T1.nii.gz")
+    assert [p.name for p in sx.find_cases(tmp_path, channels=["T1-ce", "T1"])[0].images] == [
+        "scan_T1-ce.nii.gz",
+        "scan_T1.nii.gz",
+    ]
+    with pytest.raises(sx.UserError, match="list of words"):
+        sx.find_cases(tmp_path, channels="T1")
+
+
+def test_the_images_are_not_their_own_truths(tmp_path):
+    made(tmp_path, "a.png", "b.png")
+    with pytest.raises(sx.UserError, match="holds the images"):
+        sx.find_cases(tmp_path, truth=tmp_path)
+
+
+def test_hostile_tables(tmp_path):
+    made(tmp_path, "a.png", "b.png", "sub-01/anat/sub-01_T1w.nii")
+    table = tmp_path / "cases.csv"
+    table.write_text(f"image,id\n~nobody-of-this-name/a.png,2\nb.png,{'9' * 5000}\na.png,{'7' * 5000}\n")
+    found = sx.find_cases(table)
+    assert [case.id[0] for case in found] == ["7", "9"]
+    assert left(found) == {"2": "has no file ~nobody-of-this-name/a.png"}
+    (tmp_path / "participants.tsv").write_text("participant_id\tgroup\nsub-01\t" + "A" * 200_000)
+    with pytest.raises(sx.UserError, match=r"participants\.tsv"):
+        sx.find_cases(tmp_path, "bids")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_name_that_is_not_text_is_left_out(tmp_path):
+    made(tmp_path, "a.png", os.fsdecode(b"b\xff.png"))
+    found = sx.find_cases(tmp_path)
+    assert [case.id for case in found] == ["a"]
+    assert "not UTF-8" in left(found)["b?"]
+
+
+def test_many_files_are_matched_once(tmp_path, monkeypatch):
+    from napari_segxai.io.cases import pairs
+
+    calls = []
+    monkeypatch.setattr(pairs, "stem", lambda path: calls.append(path) or path.stem)
+    made(tmp_path, *(f"c{k}.png" for k in range(50)), *(f"c{k}_seg.png" for k in range(50)))
+    found = sx.find_cases(tmp_path)
+    assert all(case.truth is not None for case in found)
+    assert len(calls) < 500

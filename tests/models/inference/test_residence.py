@@ -133,3 +133,13 @@ def test_networks_that_are_moved_in_their_own_way():
     with residence.on(THERE):
         assert len(moved) == 1
     assert len(moved) == 2
+
+
+def test_what_the_network_puts_in_the_place_of_a_buffer_stays():
+    module = Tied()
+    residence = Residence(module)
+    with residence.on(THERE):
+        there, module.scale = module.scale, torch.arange(5.0)
+        # As if the new tensor had the name of the one that is gone.
+        residence._moved[id(module.scale)] = residence._moved.pop(id(there))
+    assert torch.equal(module.scale, torch.arange(5.0))
