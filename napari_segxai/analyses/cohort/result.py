@@ -71,6 +71,11 @@ class Cohort:
         map : str, optional
             Name of the map; the first by default.
 
+        Returns
+        -------
+        Explanation
+            As `load_explanation` gives it.
+
         Raises
         ------
         UserError
