@@ -64,7 +64,7 @@ def _found(source: Path, layout: str, truth: str | None, channels: str | None) -
     from napari_segxai import find_cases
 
     words = None if channels is None else [word.strip() for word in channels.split(",")]
-    return find_cases(source, layout, truth=truth, channels=words)  # type: ignore[arg-type]
+    return find_cases(source, layout, truth=truth, channels=words)  # ty: ignore[invalid-argument-type]
 
 
 @cohort.command()
@@ -154,7 +154,7 @@ def run(
             [name.strip() for name in methods.split(",") if name.strip()],
             out=out,
             metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
-            keep=keep,  # type: ignore[arg-type]
+            keep=keep,  # ty: ignore[invalid-argument-type]
             seed=seed,
             device=device,
             shard=(int(part[1]), int(part[2])),
