@@ -17,16 +17,15 @@ SWAPPED = ("cpu", "cuda", "mps", "xpu")
 """Devices among which torch lets a tensor take another's values."""
 
 
-class _Moved(NamedTuple):
+class _Lent(NamedTuple):
     home: Tensor
-    version: int
     copy: Tensor
 
 
 class Residence:
     """Brings the weights of a network to a device, and back: a script goes on with its own network where it had it.
 
-    The copies on the device are kept, and used again as long as the weights are the same: nothing is copied back.
+    They are copied there whenever it is first used, since nobody tells whether they have changed; nothing is copied back.
 
     Parameters
     ----------
@@ -46,8 +45,7 @@ class Residence:
         self.home = self.device = _device_of(module)
         self._users = 0
         self._lock = threading.Lock()
-        self._moved: dict[int, _Moved] = {}
-        self._where: torch.device | None = None  # the copies in `_moved` lie
+        self._lent: dict[int, _Lent] = {}
 
     @contextmanager
     def on(self, device: torch.device) -> Generator[None]:
@@ -78,26 +76,18 @@ class Residence:
         self.device = device
 
     def _lend(self, device: torch.device) -> None:
-        known = self._moved if self._where == device else {}
-        moved: dict[int, _Moved] = {}
-        self._moved, self._where = moved, device
-        for tensor in _tensors(self.module):
-            before = known.get(id(tensor))
-            same = before is not None and (tensor.data_ptr(), tensor._version) == (
-                before.home.data_ptr(),
-                before.version,
-            )
-            there = before.copy if before is not None and same else _copy(tensor, device)
-            moved[id(tensor)] = _Moved(tensor.data, tensor._version, there)
+        lent = {id(tensor): _Lent(tensor.data, _copy(tensor, device)) for tensor in _tensors(self.module)}
         for tensor in _tensors(self.module):  # only now, should memory run out on the way
-            tensor.data = moved[id(tensor)].copy
+            tensor.data = lent[id(tensor)].copy
+        self._lent = lent
 
     def _return(self) -> None:
+        lent, self._lent = self._lent, {}
         for tensor in _tensors(self.module):
-            moved = self._moved.get(id(tensor))
+            own = lent.get(id(tensor))
             # What was put there meanwhile may have the `id` of a tensor that is gone.
-            same = moved is not None and tensor.data_ptr() == moved.copy.data_ptr()
-            tensor.data = moved.home if moved is not None and same else tensor.detach().to(self.home)
+            same = own is not None and tensor.data_ptr() == own.copy.data_ptr()
+            tensor.data = own.home if own is not None and same else tensor.detach().to(self.home)
 
 
 def _copy(tensor: Tensor, device: torch.device) -> Tensor:
