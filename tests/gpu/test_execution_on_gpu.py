@@ -72,7 +72,7 @@ def test_nothing_is_left_after_a_job(method):
         sx.explain(model, image, target, method, device=CUDA, **MANY[method])
     assert in_use() == before
     del model
-    assert in_use() < before
+    assert in_use() <= before
 
 
 @gpu_alone
