@@ -28,6 +28,9 @@ _said: WeakKeyDictionary[ViewerModel, str] = WeakKeyDictionary()
 
 def tell_of(viewer: ViewerModel, layer: Layer) -> None:
     """Say on the canvas what a map is while it is visible."""
+    viewer = getattr(
+        viewer, "__wrapped__", viewer
+    )  # docks may get a proxy, which lives no longer than they do
     tell = partial(_tell, ref(viewer))
     layer.events.visible.connect(tell)
     layer.events.name.connect(tell)
@@ -51,7 +54,7 @@ def _tell(viewer: ref[Any], _: object = None) -> None:
     if alive is None:
         return
     text, words = alive.canvas.overlays.text, caption(alive)
-    if words == text.text or text.text != _said[alive]:
+    if words == text.text or text.text != _said.get(alive, ""):
         return
     if words:
         text.position = "top_left"

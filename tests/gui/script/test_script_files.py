@@ -48,8 +48,9 @@ def test_arrays_that_no_picture_holds_are_kept_by_numpy(tmp_path):
 
 
 @pytest.fixture
-def opened():
-    """A viewer without a window that opens files with the reader that is named."""
+def opened(mock_app_model):
+    """A viewer without a window that opens files with the reader that is named, in an application of its own."""
+    napari.plugins._initialize_plugins.cache_clear()
     napari.plugins._initialize_plugins()
     return ViewerModel()
 
