@@ -45,7 +45,7 @@ def test_the_window_stays_alive_while_a_job_runs(slow_panel, wait):
         late.append(now - last[0] - 0.01)
         last[0] = now
 
-    choose(slow_panel, "rise", masks=256)
+    choose(slow_panel, "rise", masks=32)
     slow_panel.network.delay = 0.75
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
