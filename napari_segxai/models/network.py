@@ -20,7 +20,7 @@ from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.inference.fused import Changes, fuse, state
+from napari_segxai.models.inference.fused import Changes, fingerprint, fuse, state
 from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
 from napari_segxai.models.inference.residence import Residence
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
@@ -330,7 +330,7 @@ class Network:
         """
         if not self.has_layers:
             return self
-        key = state(self.module)
+        key = *state(self.module), fingerprint(self.module)
         if self._fused is None or self._fused[0] != key:
             with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied

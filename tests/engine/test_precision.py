@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.networks import card, planted_image, planted_model
-from torch import nn
+from helpers.networks import Delicate, card, planted_image, planted_model
 
 import napari_segxai as sx
 from napari_segxai.engine.execution import mixed_precision
@@ -19,20 +18,6 @@ ENOUGH = mixed_precision.MIN_SAMPLES_FACTOR * mixed_precision.SAMPLES
 def _the_device_computes_in_bfloat16(monkeypatch):
     """Every CPU can, if slowly."""
     monkeypatch.setattr(mixed_precision, "computes_bfloat16", lambda device: True)
-
-
-class Delicate(nn.Module):
-    """Its score hangs on the ninth binary digit of the image's mean: bfloat16 has eight."""
-
-    def __init__(self):
-        super().__init__()
-        self.look = nn.Conv2d(1, 1, 1)
-        with torch.no_grad():
-            self.look.weight.fill_(1.0)
-            self.look.bias.fill_(500.0)
-
-    def forward(self, x):
-        return (self.look(x.mean((2, 3), keepdim=True).expand_as(x)) - 500.0) * 10
 
 
 def explained(model, **params):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.gpu import CUDA, correlation, gpu_alone, needs_gpu
-from helpers.networks import card
+from helpers.networks import Delicate, card
 from torch import nn
 
 import napari_segxai as sx
@@ -178,20 +178,6 @@ def test_a_network_that_somebody_looks_at_is_not_captured():
     sx.explain(*asked, "smooth-grad", device=CUDA, samples=512)
     sx.explain(*asked, "extremal-perturbation", device=CUDA, iterations=20, cells=8)
     assert len(calls) - before >= 20
-
-
-class Delicate(nn.Module):
-    """Its score hangs on the ninth binary digit of the image's mean: bfloat16 has eight."""
-
-    def __init__(self):
-        super().__init__()
-        self.look = nn.Conv2d(1, 1, 1)
-        with torch.no_grad():
-            self.look.weight.fill_(1.0)
-            self.look.bias.fill_(500.0)
-
-    def forward(self, x):
-        return (self.look(x.mean((2, 3), keepdim=True).expand_as(x)) - 500.0) * 10
 
 
 @gpu_alone

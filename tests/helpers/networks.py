@@ -35,6 +35,20 @@ class LinearHead(nn.Module):
         return self.head(self.features(x))
 
 
+class Delicate(nn.Module):
+    """Its score hangs on the ninth binary digit of the image's mean: bfloat16 has eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.look.weight.fill_(1.0)
+            self.look.bias.fill_(500.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.look(x.mean((2, 3), keepdim=True).expand_as(x)) - 500.0) * 10
+
+
 class PatchSwitch(nn.Module):
     """Draws the object (where the image is bright) only if one known patch elsewhere is bright.
 

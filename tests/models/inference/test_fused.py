@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.networks import card
+from helpers.networks import card, planted_image
+from helpers.states import Mixed
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -378,3 +379,18 @@ def test_a_torchscript_model_has_no_twin():
     model = sx.load_model(script, card=card(grid={"multiple": 2}))
     with model.in_use("cpu"):
         assert model.fused(torch.randn(1, 1, 16, 16)) is model
+
+
+def test_a_weight_that_changed_without_a_trace_is_seen():
+    """``.data`` and numpy count no version: the second explanation is that of the new weights."""
+    module = Mixed()
+    model = sx.load_model(module, card=card())
+    asked = (planted_image(), sx.Target("object", region="image"), "rise")
+    first = sx.explain(model, *asked, masks=64, device="cpu")
+    assert first.record.engine["network"]
+    module.head.weight.data.mul_(-1)
+    module.norm.weight.detach().numpy()[:] = 2
+    changed = sx.explain(model, *asked, masks=64, device="cpu")
+    fresh = sx.explain(sx.load_model(module, card=card()), *asked, masks=64, device="cpu")
+    np.testing.assert_array_equal(changed.map, fresh.map)
+    assert not np.array_equal(first.map, changed.map)
