@@ -1,0 +1,40 @@
+"""Packages that only some users need: imported when they are used, and named where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from napari_segxai.core.errors import UserError
+
+
+def need(module: str, extra: str, what: str) -> ModuleType:
+    """Import a module that an extra brings.
+
+    Parameters
+    ----------
+    module : str
+        Its full name, such as "sklearn.linear_model".
+    extra : str
+        The extra of this package that brings it, such as "cohort".
+    what : str
+        What it is needed for, as the beginning of a sentence: "the report".
+
+    Returns
+    -------
+    ModuleType
+        The module.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+            raise  # it is there, and lacks something itself
+        raise UserError(
+            f'{what} needs the package {error.name}, which is not installed; run: pip install "napari-segxai[{extra}]"'
+        ) from None
