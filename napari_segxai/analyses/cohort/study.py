@@ -13,6 +13,7 @@ import numpy as np
 from napari_segxai.analyses.cohort.load import read_cohort
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.arguments import checked, whole_number
+from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.registry import Registry
 
@@ -37,12 +38,15 @@ class StudyResult:
         What it says, in one sentence.
     caveats : tuple of str
         What speaks against it.
+    charts : tuple of Chart
+        Its pictures, as data.
     """
 
     name: str
     rows: list[dict[str, Any]] = field(repr=False)
     sentence: str
     caveats: tuple[str, ...]
+    charts: tuple[Chart, ...] = field(default=(), repr=False)
 
 
 Run = Callable[[Cohort, np.random.Generator], StudyResult]
