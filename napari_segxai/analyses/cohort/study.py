@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.arguments import checked, whole_number
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.options import Parameter, make_options, parameters
 from napari_segxai.core.registry import Registry
 
 DRAWS = 2000
@@ -40,6 +41,8 @@ class StudyResult:
         What speaks against it.
     charts : tuple of Chart
         Its pictures, as data.
+    tables : mapping of str to list of dict
+        Further tables by name.
     """
 
     name: str
@@ -47,9 +50,11 @@ class StudyResult:
     sentence: str
     caveats: tuple[str, ...]
     charts: tuple[Chart, ...] = field(default=(), repr=False)
+    tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
 
 
-Run = Callable[[Cohort, np.random.Generator], StudyResult]
+Run = Callable[..., StudyResult]
+"""(cohort, random numbers), and its options where it has some, -> what it says."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ class Study:
     name, title, summary, source
         What users type; what it is called; what it tells; where it comes from.
     run
-        (cohort, random numbers) -> what it says.
+        (cohort, random numbers) -> what it says; with `options`: (cohort, random numbers, options).
+    options
+        Dataclass of its parameters; None where it has none.
     """
 
     name: str
@@ -69,20 +76,45 @@ class Study:
     summary: str
     source: str
     run: Run
+    options: type | None = None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters, described."""
+        return () if self.options is None else parameters(self.options)
 
     def as_json(self) -> dict[str, Any]:
         """Describe the study for a listing."""
-        return {word: getattr(self, word) for word in ("name", "title", "summary", "source")}
+        words = {word: getattr(self, word) for word in ("name", "title", "summary", "source")}
+        return {**words, "parameters": [parameter.as_json() for parameter in self.parameters]}
+
+    def __call__(self, cohort: Cohort, random: np.random.Generator, values: Mapping[str, Any]) -> StudyResult:
+        """Run it with the values of its parameters that a user gave.
+
+        Raises
+        ------
+        UserError
+            For a parameter that it has not, or a value that does not fit.
+        """
+        options = make_options(self.options or NoOptions, values, self.name)
+        return self.run(cohort, random, *([] if self.options is None else [options]))
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a study without parameters."""
 
 
 _known: Registry[Study] = Registry("study", "napari_segxai.analyses.cohort.studies", "napari_segxai.studies")
 
 
-def register_study(name: str, *, title: str, summary: str, source: str) -> Callable[[Run], Run]:
+def register_study(
+    name: str, *, title: str, summary: str, source: str, options: type | None = None
+) -> Callable[[Run], Run]:
     """Register the decorated function as the study `name`; see `Study` for the arguments."""
 
     def register(run: Run) -> Run:
-        _known.add(name, Study(name, title, summary, source, run), run)
+        _known.add(name, Study(name, title, summary, source, run, options), run)
         return run
 
     return register
@@ -94,13 +126,15 @@ def list_studies() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, summary, source.
+        With the keys name, title, summary, source, parameters.
     """
     return [one.as_json() for one in sorted(_known.all(), key=lambda study: study.name)]
 
 
 @checked()
-def study(cohort: Cohort | str | os.PathLike[str], name: str, *, seed: int = 0) -> StudyResult:
+def study(
+    cohort: Cohort | str | os.PathLike[str], name: str, *, seed: int = 0, **parameters: Any
+) -> StudyResult:
     """Say what the tables of a cohort tell about a question.
 
     Parameters
@@ -110,7 +144,9 @@ def study(cohort: Cohort | str | os.PathLike[str], name: str, *, seed: int = 0) 
     name : str
         See `list_studies`.
     seed : int
-        Seed of the bootstrap.
+        Seed of everything random, such as the bootstrap.
+    **parameters
+        Of the study; see `list_studies`.
 
     Returns
     -------
@@ -120,13 +156,13 @@ def study(cohort: Cohort | str | os.PathLike[str], name: str, *, seed: int = 0) 
     Raises
     ------
     UserError
-        If there is no such study, or the tables hold nothing for it.
+        If there is no such study or parameter, or the tables hold nothing for it.
     """
     found = _known.find(name)
     held = cohort if isinstance(cohort, Cohort) else read_cohort(cohort)
     if not any(not row["error"] for row in held.maps):
         raise UserError(f"{held.folder} holds no map yet; run the cohort first.")
-    return found.run(held, np.random.default_rng(whole_number(seed, "seed", 0, 2**32 - 1)))
+    return found(held, np.random.default_rng(whole_number(seed, "seed", 0, 2**32 - 1)), parameters)
 
 
 def is_measured(value: Any) -> bool:
@@ -156,13 +192,16 @@ def interval(
     tuple of float
         From the 2.5th to the 97.5th percentile; None of a single subject, or where it is seldom defined.
     """
-    table, names = np.asarray(values, float), np.asarray(subjects)
-    groups = [np.flatnonzero(names == name) for name in dict.fromkeys(subjects)]
-    if len(groups) < 2:
+    table = np.asarray(values, float)
+    _, subject = np.unique(np.asarray(subjects, str), return_inverse=True)
+    rows, counts = np.argsort(subject, kind="stable"), np.bincount(subject)
+    if len(counts) < 2:
         return None
-    found = []
+    first, found = counts.cumsum() - counts, []
     for _ in range(DRAWS):
-        chosen = np.concatenate([groups[k] for k in random.integers(0, len(groups), len(groups))])
+        drawn = random.integers(0, len(counts), len(counts))
+        many = counts[drawn]  # of every subject all rows: its first, and those that follow
+        chosen = rows[np.repeat(first[drawn] - many.cumsum() + many, many) + np.arange(many.sum())]
         value = statistic(table[chosen])
         if value is not None:
             found.append(value)

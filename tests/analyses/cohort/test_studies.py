@@ -118,3 +118,71 @@ def test_three_objects_say_nothing_of_size():
     found = sx.study(cohort(maps, [{"case": f"c{k}", "size_px": 10 + k} for k in range(3)]), "size")
     assert row_of(found, "n_dilations")["rank_correlation"] == pytest.approx(1)
     assert "as far as this cohort tells" in found.sentence
+
+
+def test_charts_of_size_and_averages():
+    maps = [
+        {
+            "case": f"c{k}",
+            "label": label,
+            "n_dilations": k,
+            "ratio_mask": 1 / (1 + k),
+            "dice-explained": k / 9,
+        }
+        for k in range(9)
+        for label in ("liver", "spleen")
+    ]
+    objects = [{"case": f"c{k}", "label": label, "size_px": 10 + k} for k in range(9) for label in ("liver", "spleen")]  # fmt: skip
+    dilations, ratio = sx.study(cohort(maps, objects), "size").charts
+    assert (dilations.x, dilations.log_x, dilations.log_y) == ("Size of the object (pixels)", True, False)
+    assert ratio.log_y
+    assert [one.name for one in ratio.series] == ["liver", "spleen"]
+    assert ratio.series[0].x == tuple(range(10, 19))
+    assert ratio.series[0].cases == tuple(f"c{k}" for k in range(9))
+    first = sx.study(cohort(maps, objects), "averages").charts[0]
+    assert first.title == "Dice explained"
+    assert "Higher is better" in first.caption
+    (dots,) = first.series
+    assert dots.x == ("map misure of liver", "map misure of spleen")
+    assert dots.y == pytest.approx([4 / 9] * 2)
+    assert dots.low[0] < dots.y[0] < dots.high[0]
+
+
+def test_columns_are_described():
+    from napari_segxai.analyses.cohort.columns import describe
+
+    assert describe("volume_mm3").axis == "Volume (mm³)"
+    assert describe("dice-explained:binarize=0.05").title == "Dice explained, binarize 0.05"
+    assert describe("saliency-ratio").better == "lower"
+    assert describe("own_number").axis == "Own number"
+
+
+def test_a_study_of_the_users_own_with_parameters():
+    from dataclasses import dataclass
+
+    from napari_segxai.analyses.cohort.study import _known, register_study
+    from napari_segxai.core.options import option
+
+    @dataclass(frozen=True)
+    class Options:
+        least: float = option(0.5, ge=0, le=1, help="least Dice")
+
+    @register_study("own", title="Own", summary="counts", source="me", options=Options)
+    def own(cohort, random, options):
+        many = sum(row["dice"] >= options.least for row in cohort.maps)
+        return sx.StudyResult("own", [{"many": many}], f"{many} are good.", ())
+
+    try:
+        table = cohort([{"case": "a", "dice": 0.4}, {"case": "b", "dice": 0.9}])
+        assert sx.study(table, "own").rows == [{"many": 1}]
+        assert sx.study(table, "own", least="0.3").rows == [{"many": 2}]
+        (told,) = (one for one in sx.list_studies() if one["name"] == "own")
+        assert told["parameters"][0]["bounds"] == "0 or more and 1 or less"
+        with pytest.raises(sx.UserError, match="own: least is 2; it has to be 0 or more and 1 or less"):
+            sx.study(table, "own", least=2)
+        with pytest.raises(sx.UserError, match="own has no parameter 'lest'; did you mean 'least'"):
+            sx.study(table, "own", lest=2)
+        with pytest.raises(sx.UserError, match="averages has no parameter 'least'; it has none"):
+            sx.study(table, "averages", least=2)
+    finally:
+        _known._things.pop("own")

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, interval, is_measured, register_study
+from napari_segxai.core.chart import Chart, Series
 
 NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")
 """Numbers that say how it was computed, not what was found."""
@@ -41,7 +43,31 @@ def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
                 if not any(is_measured(row.get(name)) for row in own):
                     continue
                 rows.append(_row(label, map, name, own, random))
-    return StudyResult("averages", rows, _sentence(rows), (*caveats_of(cohort), *_caveats(rows, nowhere)))
+    caveats = (*caveats_of(cohort), *_caveats(rows, nowhere))
+    return StudyResult("averages", rows, _sentence(rows), caveats, _charts(rows))
+
+
+def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
+    """Return a chart for every number that is known of several labels or maps: what the sentence is about first."""
+    numbers = sorted(dict.fromkeys(row["number"] for row in rows), key=lambda name: name not in FIRST)
+    out = []
+    for name in numbers:
+        own = [row for row in rows if row["number"] == name]
+        if len(own) < 2:
+            continue
+        one = Series(
+            "mean and 95 % interval over subjects",
+            tuple(_of(row["label"], row["map"]) for row in own),
+            tuple(row["mean"] for row in own),
+            tuple(row["low"] for row in own),
+            tuple(row["high"] for row in own),
+            tuple(f"{row['n']} objects of {row['subjects']} subjects" for row in own),
+        )
+        column = describe(name)
+        better = f" {column.better.capitalize()} is better." if column.better else ""
+        caption = f"Mean and 95 % bootstrap interval over subjects.{better}"
+        out.append(Chart("points", column.title, "", column.axis, (one,), caption))
+    return tuple(out)
 
 
 def _row(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import (
     FEW,
@@ -15,6 +16,7 @@ from napari_segxai.analyses.cohort.study import (
     is_measured,
     register_study,
 )
+from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.correlation import rank_correlation
 
 AGAINST = ("n_dilations", "ratio_sufficient", "ratio_mask", "ratio_image")
@@ -31,6 +33,7 @@ def size(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Correlate what a method needs with the size of the object."""
     sizes = {(row["case"], row["label"]): row["size_px"] for row in cohort.objects if not row["error"]}
     rows: list[dict[str, Any]] = []
+    points: dict[tuple[str, str], list[Series]] = {}
     kinds = dict.fromkeys((row["label"], row["map"]) for row in cohort.maps if not row["error"])
     for label, map in kinds:
         own = [
@@ -45,6 +48,8 @@ def size(cohort: Cohort, random: np.random.Generator) -> StudyResult:
             if not known:
                 continue
             pairs = np.array([(sizes[row["case"], label], row[name]) for row in known], float)
+            cases = tuple(row["case"] for row in known)
+            points.setdefault((map, name), []).append(Series(label, pairs[:, 0], pairs[:, 1], cases=cases))
             columns = {name: pairs}
             if name.startswith("ratio_"):  # whose denominator is the size: the region's own size beside it
                 columns[f"{name} x size"] = np.column_stack([pairs[:, 0], pairs[:, 0] * pairs[:, 1]])
@@ -61,7 +66,22 @@ def size(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     constant = [row for row in rows if row["rank_correlation"] is None]
     if constant:
         caveats.append(f"{constant[0]['number']} is the same for all objects, so that it has no correlation.")
-    return StudyResult("size", rows, _sentence(rows), tuple(caveats))
+    return StudyResult("size", rows, _sentence(rows), tuple(caveats), _charts(points))
+
+
+def _charts(points: dict[tuple[str, str], list[Series]]) -> tuple[Chart, ...]:
+    """Return the figures 4 to 7: a chart for every number and map, with a series per label."""
+    caption = "A point is an object. The size of the object is the denominator of a ratio."
+    out = []
+    for (map, number), series in points.items():
+        column = describe(number)
+        logarithmic = number.startswith("ratio_") and all(
+            (value or 0) > 0 for one in series for value in one.y
+        )
+        title = f"{column.title} and size, {map}"
+        axis = describe("size_px").axis
+        out.append(Chart("points", title, axis, column.axis, tuple(series), caption, True, logarithmic))
+    return tuple(out)
 
 
 def _row(
