@@ -76,6 +76,7 @@ class Network:
         for word in self.capabilities.difference(CAPABILITIES):
             raise UserError(f"a network cannot be capable of {word!r}; {nearest(word, CAPABILITIES)}")
         self.residence = Residence(module)
+        self.trusted = False  # whether it was loaded with a yes to code that is not known to hold networks
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[
             tuple[torch.device, tuple[int, ...], bool], int

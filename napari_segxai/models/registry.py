@@ -58,9 +58,11 @@ def load_model(
     if isinstance(source, SegmentationModel):
         if card is None:
             return source
-        return SegmentationModel(
+        other = SegmentationModel(
             source.module, card, source=source.source, path=source.path, capabilities=source.capabilities
         )
+        other.trusted = source.trusted
+        return other
     if isinstance(source, Mapping):
         raise UserError(
             "weights alone are not a model; give the network itself, or a folder whose card names it."
@@ -82,7 +84,9 @@ def load_model(
         for candidate in candidates:
             if format_.handles(candidate):
                 with torch.inference_mode(False):  # of which weights would keep that they have no gradients
-                    return format_.load(candidate, card=card, trust=trust)
+                    model = format_.load(candidate, card=card, trust=trust)
+                model.trusted = trust
+                return model
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
         raise UserError(
             f"{source}: is not a model; give a model folder with model.yaml or a TorchScript file."

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from napari_segxai.analyses.compare.plan import MethodSpec, names_of, read_method
+from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.analyses.provenance import versions
 from napari_segxai.core.arguments import whole_number
@@ -27,6 +27,10 @@ from napari_segxai.models.segmentation import SegmentationModel
 
 Keep = Literal["all", "tables"]
 """all: the maps of every job, as `Explanation.save` writes them. tables: rows alone."""
+
+
+MOST_THREADS = 1024
+"""Threads of a job at most."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class CohortPlan:
         What is measured of every map.
     keep : {"all", "tables"}
         What is kept.
+    seed : int
+        Seed of everything random.
+    threads : int
+        With how many threads of the CPU torch computes a job: sums depend on it in their last digits.
+    device : torch.device
+        Where it is computed.
     """
 
     model: SegmentationModel
@@ -76,6 +86,7 @@ class CohortPlan:
     metrics: tuple[Metric, ...]
     keep: Keep
     seed: int
+    threads: int
     device: torch.device
 
     @classmethod
@@ -84,14 +95,20 @@ class CohortPlan:
         model: SegmentationModel | nn.Module | str | Path,
         cases: Cases,
         labels: Sequence[str | int] | None = None,
-        methods: Sequence[MethodSpec] = ("misure",),
+        methods: Methods = ("misure",),
         *,
         metrics: Sequence[str] = (),
         keep: Keep = "all",
         seed: int = 0,
+        threads: int | None = None,
         device: str | torch.device = "auto",
     ) -> CohortPlan:
         """Check what is asked.
+
+        Parameters
+        ----------
+        threads
+            Those that torch has in this process by default.
 
         Raises
         ------
@@ -110,9 +127,12 @@ class CohortPlan:
         names = tuple(model.labels[k] for k in dict.fromkeys(positions))
         if not names or not methods:
             raise UserError("name at least one label and one method.")
-        specs = [read_method(spec) for spec in methods]
+        specs = [
+            read_method(spec) for spec in (methods.values() if isinstance(methods, Mapping) else methods)
+        ]
+        maps = list(methods) if isinstance(methods, Mapping) else names_of(specs)
         read = {}
-        for name, (method, parameters) in zip(names_of(specs), specs, strict=True):
+        for name, (method, parameters) in zip(maps, specs, strict=True):
             options = find_method(method).make_options(parameters)
             model.require(find_method(method).needs_of(options))
             read[name] = method, options_as_dict(options)
@@ -120,8 +140,22 @@ class CohortPlan:
             raise UserError(f"{cases.source}: holds no case.")
         return cls(
             model, cases, names, read, tuple(find_metric(name) for name in dict.fromkeys(metrics)), keep,
-            whole_number(seed, "seed", 0, HIGHEST_SEED), choose_device(device),
+            whole_number(seed, "seed", 0, HIGHEST_SEED),
+            torch.get_num_threads() if threads is None else whole_number(threads, "threads", 1, MOST_THREADS),
+            choose_device(device),
         )  # fmt: skip
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What `make` takes beside model, cases and device, as plain values: another process makes the same plan of it."""
+        return {
+            "labels": list(self.labels),
+            "methods": {name: (method, dict(given)) for name, (method, given) in self.methods.items()},
+            "metrics": [metric.name for metric in self.metrics],
+            "keep": self.keep,
+            "seed": self.seed,
+            "threads": self.threads,
+        }
 
     @property
     def jobs(self) -> list[Job]:
@@ -132,7 +166,7 @@ class CohortPlan:
             "card": self.model.card.model_dump(mode="json"),
             "version": versions()["napari-segxai"],
             "keep": self.keep,
-            "threads": torch.get_num_threads(),
+            "threads": self.threads,
             "device": self.device.type,
         }
         out = [Job("", "", "objects", _digest({**shared, "labels": self.labels}))]

@@ -110,6 +110,7 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
         "metrics": [metric.name for metric in plan.metrics],
         "keep": plan.keep,
         "seed": plan.seed,
+        "threads": plan.threads,
         "device": str(plan.device),
         "cases": [
             {

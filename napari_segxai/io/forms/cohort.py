@@ -58,6 +58,7 @@ class CohortForm(TypedDict):  # noqa: D101
     metrics: Names
     keep: Literal["all", "tables"]
     seed: Count
+    threads: Count
     device: str
     cases: Annotated[list[CaseForm], Field(min_length=1)]
     jobs: Annotated[list[JobForm], Field(min_length=1)]
