@@ -1,13 +1,14 @@
-"""The commands `cohort plan`, `cohort run`, `cohort collect` and `cohort study`."""
+"""The commands `cohort plan`, `cohort run`, `cohort collect`, `cohort study` and `cohort studies`."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from napari_segxai.cli.common import (
     AsJson,
@@ -20,6 +21,8 @@ from napari_segxai.cli.common import (
     end_as_stopped,
     folder_of,
     load,
+    parameter_line,
+    read_parameters,
 )
 from napari_segxai.core.errors import UserError, plain
 
@@ -183,12 +186,34 @@ def collect(
     _tell(result)
 
 
-@cohort.command()
+class _WithStudies(TyperCommand):
+    """Its help ends with what studies there are, those of other packages among them."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from napari_segxai import list_studies
+
+        lines = [f"{one['name']}: {one['summary']}." for one in list_studies()]
+        self.epilog = "\n\n".join(map(plain, lines))
+        super().format_help(ctx, formatter)
+
+
+@cohort.command(cls=_WithStudies)
 def study(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a cohort.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="averages, size.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of those below.")],
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--param", metavar="NAME=VALUE", help="Parameter of the study; `cohort studies` lists them."
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the table as CSV too.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the table as CSV too, and further tables beside it: FILE_NAME.csv.",
+        ),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -196,16 +221,21 @@ def study(
     """Say what the tables of a cohort tell, with what speaks against it."""
     from napari_segxai import study as say
     from napari_segxai.core.record import as_json as to_json
+    from napari_segxai.io.names import file_names
     from napari_segxai.io.saving import check_file
     from napari_segxai.io.tables import write_csv
 
     if out is not None:
         check_file(out)
-    found = say(folder, name, seed=seed)
+    found = say(folder, name, seed=seed, **read_parameters(param, of=[say]))
     if out is not None:
         write_csv(out, found.rows)
+        for more, file in file_names(found.tables).items():
+            write_csv(out.with_name(f"{out.stem}_{file}.csv"), found.tables[more])
     if as_json:
-        print(to_json({"sentence": found.sentence, "caveats": found.caveats, "rows": found.rows}))
+        told = {"sentence": found.sentence, "caveats": found.caveats, "rows": found.rows}
+        charts = [chart.as_json() for chart in found.charts]
+        print(to_json({**told, "tables": dict(found.tables), "charts": charts}))
         return
     heads = list(dict.fromkeys(key for row in found.rows for key in row))
     lines = [heads, *([_cell(row.get(head)) for head in heads] for row in found.rows)]
@@ -215,6 +245,27 @@ def study(
     print(plain(found.sentence))
     for caveat in found.caveats:
         print(plain(f"⚠ {caveat}"))
+    if found.tables and out is None:
+        names = ", ".join(found.tables)
+        print(plain(f"There are further tables ({names}): --out FILE writes them, --json prints them."))
+
+
+@cohort.command()
+def studies(as_json: AsJson = False) -> None:
+    """List the studies and their parameters."""
+    from napari_segxai import list_studies
+    from napari_segxai.core.record import as_json as to_json
+
+    found = list_studies()
+    if as_json:
+        print(to_json(found))
+        return
+    for one in found:
+        print(plain(f"{one['name']}  ({one['title']})"))
+        print("    " + plain(one["summary"]) + "\n    " + plain(one["source"]))
+        for parameter in one["parameters"]:
+            print(parameter_line(parameter))
+        print()
 
 
 def _cell(value: object) -> str:

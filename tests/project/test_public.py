@@ -31,7 +31,8 @@ COMMANDS = {
         --shard --trust --truth source
     """,
     "cohort collect": "folder",
-    "cohort study": "--json --out --seed folder name",
+    "cohort study": "--json --out --param --seed -p folder name",
+    "cohort studies": "--json",
     "metrics": "--json",
     "channels": """
         --axes --axis --card --device --frame --how --json --label --level --model --out --overwrite
