@@ -1,4 +1,4 @@
-"""What every dock widget of the plugin has: an image, a model, a region, a run bar, and the task that Run starts."""
+"""What the docks have that explain an image of the viewer: an image, a model, a region, and what is asked of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
-from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.target import Region, Target
 from napari_segxai.gui.models.labels_present import PresentLabels
 from napari_segxai.gui.opened_result import OpenedResult, Stamp, of_what_is_meant, planned
+from napari_segxai.gui.run_dock import RunDock
 from napari_segxai.gui.script.copying import copy_script
-from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.displayed import DisplayedImage
-from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
-from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Tasks, connect_until_gone
 from napari_segxai.gui.viewer.opened import image_layer_of
 from napari_segxai.gui.widgets.fields import mark_absent, offer_labels
 from napari_segxai.gui.widgets.run_bar import estimate, learn_speed
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
-
-WAITING = "waiting for another explanation to end"
 
 
 @dataclass(frozen=True)
@@ -63,8 +57,8 @@ class Request:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-class Dock(QWidget):
-    """Base of the four docks.
+class Dock(RunDock):
+    """Base of the four docks that explain an image of the viewer.
 
     A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `refresh`.
     It says which kind of result it makes, and overrides `plan`, `_steps`, `_on_done`, `_script`, what concerns
@@ -80,8 +74,6 @@ class Dock(QWidget):
     fields
         The form. It has an `image_box`, a `model_box`, a `region_box`, a `device_box`, `target_fields` and a
         `run_bar`; most have a `label_box`, some a `truth_box`.
-    tasks
-        What the dock has given to the worker thread.
     request
         What was asked when the shown result was made; None if no result is shown.
     kind
@@ -90,54 +82,23 @@ class Dock(QWidget):
         The result of this kind that was opened from a folder and is selected in the viewer.
     """
 
-    fields: Any
     kind: ClassVar[str] = ""
 
     def __init__(self, viewer: napari.viewer.Viewer):
-        super().__init__()
-        self.viewer = viewer
-        self.tasks = Tasks(viewer)
+        super().__init__(viewer)
         self.request: Request | None = None
-        self.sides: Sides | None = None
-        self._was_shown = False
 
     def set_up(self, fields: Any, results: QWidget | None = None, width: int = 0) -> None:
-        """Lay the dock out, and connect what all docks have.
-
-        Parameters
-        ----------
-        fields
-            The form.
-        results
-            What is shown to the right of the form, in a dock that is wide and low.
-        width
-            Of the form of such a dock, in pixels.
-        """
-        self.fields = fields
-        self.image_box, self.model_box, self.run_bar = fields.image_box, fields.model_box, fields.run_bar
-        if results is None:
-            layout = QHBoxLayout(self)  # napari would add a stretch to a vertical one
-            layout.setContentsMargins(0, 0, 0, 0)
-            layout.addWidget(fields)
-        else:
-            self.sides = Sides(self, fields, self.run_bar, results, width)
+        """Lay the dock out, and connect what all docks of this kind have; see `RunDock.set_up`."""
+        super().set_up(fields, results, width)
+        self.image_box = fields.image_box
         self.present_labels = PresentLabels(self, self._tell_present)
         self._connect_fields()
-        self.run_bar.run_clicked.connect(self.run)
-        self.run_bar.cancel_clicked.connect(self.tasks.cancel)
-        self.run_bar.copy_clicked.connect(lambda: self.copy_as_python())
         self.run_bar.again_clicked.connect(lambda: self.run_again())
         parts = (self.kind, self.model_box, self.run_bar, self._start, self._load, self._take)
         self.opened = OpenedResult(self, self.viewer, *parts)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
         self.follow((self.viewer.layers.events.removed, lambda _: self.opened.removed()))
-        self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
-        self.destroyed.connect(self.tasks.end)
-        self.installEventFilter(DeletedWhenClosed(self))
-
-    def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:
-        """Call functions at events of the viewer until the dock is gone; `links` are pairs of an event and a function."""
-        connect_until_gone(self, links)
 
     def refresh(self) -> None:
         """Offer what the viewer has; call it when everything is connected."""
@@ -145,28 +106,12 @@ class Dock(QWidget):
         self._on_theme()
         self._on_active()
 
-    def sizeHint(self) -> QSize:
-        """A dock with results is wide, and about half as high as a small screen."""
-        return super().sizeHint() if self.sides is None else QSize(1200, HEIGHT)
-
     # -- what is chosen ---------------------------------------------------------------------------------
 
     @property
     def layer(self) -> ImageLayer | None:
         """The chosen image layer."""
         return self.image_box.layer
-
-    @property
-    def card(self) -> ModelCard | None:
-        """The card of the chosen model."""
-        entry = self.model_box.entry
-        return entry.card if entry is not None else None
-
-    @property
-    def model_if_loaded(self) -> SegmentationModel | None:
-        """The chosen model; None while it is not loaded."""
-        entry = self.model_box.entry
-        return entry.model if entry is not None else None
 
     def image(self) -> Image:
         """Return the chosen layer as an image, at the time point that is shown.
@@ -181,21 +126,6 @@ class Dock(QWidget):
     def displayed(self) -> DisplayedImage:
         """Return the part of the chosen layer that is explained: the frame and slice that the viewer shows."""
         return self.image_box.displayed(self.card)
-
-    def loaded_model(self) -> SegmentationModel:
-        """Return the chosen model.
-
-        Raises
-        ------
-        UserError
-            If it cannot be used, or is not loaded yet.
-        """
-        if self.model_box.problem:
-            raise UserError(self.model_box.problem)
-        model = self.model_if_loaded
-        if model is None:
-            raise UserError("Loading the model…")
-        return model
 
     def target(self, region: Region = None) -> Target:
         """Return the target that the form describes, in this region."""
@@ -311,41 +241,6 @@ class Dock(QWidget):
 
         self._start(partial(self._steps, request), done, on_partial=self._on_partial)
 
-    def _start(
-        self,
-        make: Callable[[], Steps[Any]],
-        done: Callable[[Outcome], None],
-        note: str = "starting",
-        on_partial: Callable[[Any], None] | None = None,
-    ) -> None:
-        """Run a task, with its progress in the run bar; `note` is said until its first step."""
-
-        def ended(outcome: Outcome) -> None:
-            done(outcome)
-            self._update()
-
-        self.run_bar.set_running(note)
-        if self.tasks.run(make, self.run_bar.report, ended, on_partial):
-            self.run_bar.show_status(WAITING)
-
-    def _ended_well(
-        self, outcome: Outcome, *, failed: str = "", cancelled: str = "Cancelled.", result: bool = True
-    ) -> bool:
-        """Report a task that failed or was cancelled; return whether it did neither.
-
-        Parameters
-        ----------
-        failed, cancelled
-            What is said after the error, and when the task was cancelled.
-        result
-            Whether there is a result now that can be saved and copied.
-        """
-        if outcome.error is not None:
-            self.run_bar.set_failed(outcome, failed, result=result)
-        elif outcome.cancelled:
-            self.run_bar.set_ended(cancelled, result=result)
-        return outcome.error is None and not outcome.cancelled
-
     def estimate(self, plan: Any, passes: Passes) -> str:
         """Return what a number of passes costs with the model and image of a plan, judged by the model's last run."""
         one = self._explanation_plan(plan)
@@ -422,28 +317,7 @@ class Dock(QWidget):
         self._update()
         self.present_labels.ask()
 
-    def _update(self) -> None:
-        """Say what Run would cost, or why it cannot be pressed."""
-        try:
-            self.run_bar.set_ready(self._cost())
-        except UserError as error:
-            self.run_bar.set_blocked(str(error))
-
     def _on_active(self) -> None:
         """Another layer is selected: it may be of a result that was opened."""
         meant = self.opened.select()
         self.run_bar.offer_result(meant or self.request is not None)
-
-    def _on_theme(self) -> None:
-        self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())
-
-    def showEvent(self, event: Any) -> None:
-        """Offer the models that were registered while the dock was hidden; a wide dock takes its room once."""
-        self.model_box.refresh_registered()
-        super().showEvent(event)
-        if not self._was_shown and self.sides is not None:
-            self._was_shown = True
-            QTimer.singleShot(0, self._take_room)
-
-    def _take_room(self) -> None:
-        take_room(self)

@@ -1,5 +1,7 @@
 """Tasks in a worker thread: one at a time in a process; cancelling takes one forward pass at most.
 
+What asks no network, but reads files or tables, need not wait for hours until a cohort is done: it runs beside.
+
 Every error becomes part of the outcome: napari's generator workers swallow a RuntimeError, and most of torch's
 errors are RuntimeErrors.
 """
@@ -117,12 +119,20 @@ class WorkerTask:
 
 _waiting: deque[WorkerTask] = deque()
 _running: WorkerTask | None = None
+_beside: set[WorkerTask] = set()
 
 
 def start(task: WorkerTask) -> WorkerTask:
     """Run `task` as soon as no other one runs."""
     _waiting.append(task)
     _next()
+    return task
+
+
+def start_beside(task: WorkerTask) -> WorkerTask:
+    """Run `task` at once, in a thread of its own: it asks no network."""
+    _beside.add(task)
+    _begin(task, lambda: _beside.discard(task))
     return task
 
 
@@ -135,7 +145,17 @@ def _next() -> None:
     global _running
     if _running is not None or not _waiting:
         return
-    task = _running = _waiting.popleft()
+
+    def ended() -> None:
+        global _running
+        _running = None
+
+    _running = _waiting.popleft()
+    _begin(_running, ended, _next)
+
+
+def _begin(task: WorkerTask, ended: Callable[[], Any], then: Callable[[], Any] = lambda: None) -> None:
+    """Run a task; `ended` is called before its outcome is told, and `then` after."""
     # Errors never leave the generator, so that nothing is raised in the GUI thread unexpectedly.
     worker = create_worker(_work, task, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
@@ -143,8 +163,7 @@ def _next() -> None:
     worker.returned.connect(outcomes.append)
 
     def finished() -> None:
-        global _running
-        _running = None
+        ended()
         # A worker that napari itself aborted (the window closes) returns nothing.
         outcome = outcomes.pop() if outcomes else Outcome(cancelled=True)
         on_done = _nothing if task.is_orphaned else task.on_done
@@ -152,7 +171,7 @@ def _next() -> None:
         try:
             on_done(outcome)
         finally:
-            _next()
+            then()
 
     worker.finished.connect(finished)
     worker.aborted.connect(task.cancel)
@@ -161,13 +180,15 @@ def _next() -> None:
 
 @atexit.register
 def end() -> None:
-    """Stop the running task and wait for it: a worker that outlives Qt's objects would abort the process.
+    """Stop the tasks that run and wait for them: a worker that outlives Qt's objects would abort the process.
 
     napari does this when its event loop ends, but a script or a console may have no event loop.
     """
     _waiting.clear()
-    if _running is not None:
-        _running.cancel()
+    running = [*_beside, *([_running] if _running is not None else [])]
+    for task in running:
+        task.cancel()
+    if running:
         QThreadPool.globalInstance().waitForDone()
 
 

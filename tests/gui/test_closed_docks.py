@@ -33,6 +33,54 @@ def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
     assert [len(event.callbacks) for event in events] == before
 
 
+@pytest.mark.parametrize("name", DOCKS)
+def test_a_dock_has_the_viewer_itself_and_no_proxy(viewer, name):
+    """A proxy's layers are made anew whenever they are asked for: what is kept of them by a weak reference is lost at once."""
+    layer = viewer.add_image(planted_image().array, name="planted")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+    assert panel.viewer is viewer
+    assert panel.viewer.layers.selection.active is layer
+    assert panel.viewer.layers[0] is layer
+
+
+def test_a_task_that_asks_no_network_does_not_wait_for_one_that_does(viewer, open_panel, wait):
+    panel = open_panel()
+    told = []
+
+    def long():
+        while not told:
+            time.sleep(0.01)
+            yield Step(0, 1, "")
+        return "long"
+
+    def short():
+        yield from ()
+        return "short"
+
+    panel.tasks.in_background(long, lambda outcome: told.append(outcome.result))
+    panel.tasks.beside(short, lambda outcome: told.append(outcome.result))
+    wait(lambda: len(told) == 2)
+    assert told == ["short", "long"]
+
+
+def test_a_task_beside_ends_with_its_dock(viewer, open_panel, wait):
+    panel = open_panel()
+    steps, told = [], []
+
+    def make():
+        for k in range(400):
+            steps.append(k)
+            time.sleep(0.01)
+            yield Step(k, 400, "")
+
+    panel.tasks.beside(make, told.append)
+    wait(lambda: bool(steps))
+    viewer.window.remove_dock_widget(panel)
+    wait(lambda: not worker._beside)
+    assert len(steps) < 400
+    assert told == []
+
+
 def test_a_dock_that_is_closed_while_an_object_is_picked_gives_the_cursor_back(viewer, wait):
     viewer.add_image(planted_image().array, name="planted")
     style, before = viewer.cursor.style, list(viewer.mouse_drag_callbacks)

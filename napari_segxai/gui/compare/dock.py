@@ -76,8 +76,8 @@ class CompareDock(Dock):
         self.cases: dict[Any, Drawn] = {}
         self._shown: dict[str, Callable[[], Layer | None]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
-        self.results = CompareResults(napari_viewer, self.tasks.in_background)
-        self.set_up(CompareForm(napari_viewer, self._check_costs), self.results, width=290)
+        self.results = CompareResults(self.viewer, self.tasks.in_background)
+        self.set_up(CompareForm(self.viewer, self._check_costs), self.results, width=290)
         self.export = CompareExport(
             self.results, self.run_bar, self.cases, self.tasks.in_background, self.ready
         )

@@ -56,8 +56,8 @@ class ExplainDock(Dock):
         super().__init__(napari_viewer)
         self.explanation: Explanation | None = None
         self._to_show: list[Any] = []
-        self._live = Live(napari_viewer)
-        self.set_up(ExplainForm(napari_viewer, self._check_costs))
+        self._live = Live(self.viewer)
+        self.set_up(ExplainForm(self.viewer, self._check_costs))
         self._connect()
         self.refresh()
         self._on_method()

@@ -17,11 +17,12 @@ from napari_segxai.analyses.flow.result import KIND, Flow
 from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
-from napari_segxai.gui.dock import WAITING, Dock, Request
+from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.flow.export import ExportMenu
 from napari_segxai.gui.flow.form import FlowForm
 from napari_segxai.gui.flow.results import FlowResults
+from napari_segxai.gui.run_dock import WAITING
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer import layers
 from napari_segxai.gui.viewer.dock_layout import prefer_below
@@ -65,7 +66,7 @@ class FlowDock(Dock):
         self._to_show: list[Any] = []
         self._making = 0
         self.results = FlowResults()
-        self.set_up(FlowForm(napari_viewer), self.results, width=290)
+        self.set_up(FlowForm(self.viewer), self.results, width=290)
         self.export = ExportMenu(self.results, self.run_bar, self._in_background, self.ready)
         self.run_bar.save.setMenu(self.export)
         self._connect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import napari
 import napari.viewer
@@ -10,6 +10,9 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
 from napari_segxai.gui.dock import Dock
+from napari_segxai.gui.run_dock import RunDock
+
+D = TypeVar("D", bound=RunDock)
 
 TILT = (10.0, -30.0, 70.0)
 """Angles of the camera from which a volume is seen to be one."""
@@ -36,7 +39,7 @@ def cancel(viewer: napari.viewer.Viewer) -> None:
 
 def pick(viewer: napari.viewer.Viewer) -> None:
     """Wait for a shift-click on the object to explain, or stop waiting."""
-    dock = dock_in_use(viewer)
+    dock = dock_in_use(viewer, Dock)
     if dock is None:
         show_info("Open a dock of napari-segxai first: Plugins > SegXAI.")
         return
@@ -64,14 +67,14 @@ def show_in_3d(viewer: napari.viewer.Viewer) -> None:
     viewer.scene.camera.angles = TILT
 
 
-def docks(viewer: napari.viewer.Viewer) -> list[Dock]:
+def docks(viewer: napari.viewer.Viewer) -> list[RunDock]:
     """Return the docks of this plugin."""
-    return [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, Dock)]
+    return [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, RunDock)]
 
 
-def dock_in_use(viewer: napari.viewer.Viewer) -> Dock | None:
-    """Return the dock with the keyboard, else one that is seen, else any."""
-    found = docks(viewer)
+def dock_in_use(viewer: napari.viewer.Viewer, kind: type[D] = RunDock) -> D | None:  # type: ignore[assignment]
+    """Return the dock of a kind with the keyboard, else one that is seen, else any."""
+    found = [dock for dock in docks(viewer) if isinstance(dock, kind)]
     focus = QApplication.focusWidget()
     for dock in found:
         if focus is not None and dock.isAncestorOf(focus):

@@ -69,7 +69,7 @@ class SweepDock(Dock):
         self._shown: dict[int, ref[Layer]] = {}
         self._form_of: Method | None = None
         self.results = SweepResults()
-        self.set_up(SweepForm(napari_viewer), self.results, width=310)
+        self.set_up(SweepForm(self.viewer), self.results, width=310)
         self._connect()
         self.fields.method_box.choose("misure")
         self.refresh()

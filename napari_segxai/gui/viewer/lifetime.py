@@ -124,15 +124,24 @@ class Tasks:
 
     def in_background(self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]) -> bool:
         """Run a task whose progress nobody sees; return whether it has to wait for another one to end."""
+        return worker.is_waiting(worker.start(self._unseen(make, done)))
 
+    def beside(
+        self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]
+    ) -> worker.WorkerTask:
+        """Run a task that asks no network, whose progress nobody sees, beside the one that runs."""
+        return worker.start_beside(self._unseen(make, done))
+
+    def _unseen(
+        self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]
+    ) -> worker.WorkerTask:
         def ended(outcome: worker.Outcome) -> None:
             self._background.discard(task)
             done(outcome)
 
         task = worker.WorkerTask(make, lambda _: None, ended, viewer=self._viewer)
         self._background.add(task)
-        worker.start(task)
-        return worker.is_waiting(task)
+        return task
 
     def is_closed(self) -> bool:
         """Return whether the dock is gone."""

@@ -25,7 +25,7 @@ from qtpy.QtCore import QEvent, QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_segxai.gui import worker
-from napari_segxai.gui.dock import Dock
+from napari_segxai.gui.run_dock import RunDock
 from napari_segxai.gui.viewer import caption, dock_layout, opened
 
 ONCE = {caption._tell, opened._dress}
@@ -49,9 +49,9 @@ def process(rounds: int = 3) -> None:
 def end_tasks(seconds: float = 30) -> None:
     """Stop what runs and waits in the worker thread, and wait until it has ended."""
     end = time.monotonic() + seconds
-    for task in worker._waiting:
+    for task in (*worker._waiting, *worker._beside):
         task.cancel()
-    while (worker._running is not None or worker._waiting) and time.monotonic() < end:
+    while (worker._running is not None or worker._waiting or worker._beside) and time.monotonic() < end:
         if worker._running is not None:
             worker._running.cancel()
         QApplication.processEvents()
@@ -128,7 +128,7 @@ class SharedWindow:
     def _others(self) -> set[QWidget]:
         """Return other windows, and docks that were closed; what was never shown is garbage, and is collected as such."""
         tops = [widget for widget in QApplication.topLevelWidgets() if widget.parent() is None]
-        return {widget for widget in tops if widget.isVisible() or isinstance(widget, Dock)}
+        return {widget for widget in tops if widget.isVisible() or isinstance(widget, RunDock)}
 
     def _timers(self) -> int:
         return sum(
@@ -199,7 +199,12 @@ class SharedWindow:
         found += [name for name in CALLBACKS if list(getattr(self.viewer, name)) != self.called[name]]
         if self.window in dock_layout._lent:
             found.append("the corner of the window")
-        if worker._running is not None or worker._waiting or QThreadPool.globalInstance().activeThreadCount():
+        if (
+            worker._running
+            or worker._waiting
+            or worker._beside
+            or QThreadPool.globalInstance().activeThreadCount()
+        ):
             found.append("a task")
         return found
 

@@ -1,0 +1,193 @@
+"""What every dock widget of the plugin has: a form with a run bar, results beside it, and the task that Run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QWidget
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.gui.viewer import events
+from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
+from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Tasks, connect_until_gone
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_segxai.gui.worker import Outcome
+    from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.segmentation import SegmentationModel
+
+WAITING = "waiting for another explanation to end"
+
+
+class RunDock(QWidget):
+    """Base of all docks: the form, *Run*, *Cancel*, progress, the estimate, and closing.
+
+    A dock builds its form and its results, hands them to `set_up`, and connects what it alone has. It overrides `run`,
+    `_cost` and, where there is a script, `copy_as_python`.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to which results are added.
+
+    Attributes
+    ----------
+    fields
+        The form. It has a `model_box` and a `run_bar`.
+    viewer
+        The viewer itself.
+    tasks
+        What the dock has given to the worker thread.
+    """
+
+    fields: Any
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        # The plugin menu gives a proxy, whose layers are proxies too: they live no longer than the line that asks for them.
+        self.viewer = getattr(viewer, "__wrapped__", viewer)
+        self.tasks = Tasks(self.viewer)
+        self.sides: Sides | None = None
+        self._was_shown = False
+
+    def set_up(self, fields: Any, results: QWidget | None = None, width: int = 0) -> None:
+        """Lay the dock out, and connect what all docks have.
+
+        Parameters
+        ----------
+        fields
+            The form.
+        results
+            What is shown to the right of the form, in a dock that is wide and low.
+        width
+            Of the form of such a dock, in pixels.
+        """
+        self.fields = fields
+        self.model_box, self.run_bar = fields.model_box, fields.run_bar
+        if results is None:
+            layout = QHBoxLayout(self)  # napari would add a stretch to a vertical one
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.addWidget(fields)
+        else:
+            self.sides = Sides(self, fields, self.run_bar, results, width)
+        self.run_bar.run_clicked.connect(self.run)
+        self.run_bar.cancel_clicked.connect(self.tasks.cancel)
+        self.run_bar.copy_clicked.connect(lambda: self.copy_as_python())
+        self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
+        self.destroyed.connect(self.tasks.end)
+        self.installEventFilter(DeletedWhenClosed(self))
+
+    def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:
+        """Call functions at events of the viewer until the dock is gone; `links` are pairs of an event and a function."""
+        connect_until_gone(self, links)
+
+    def sizeHint(self) -> QSize:
+        """A dock with results is wide, and about half as high as a small screen."""
+        return super().sizeHint() if self.sides is None else QSize(1200, HEIGHT)
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The card of the chosen model."""
+        entry = self.model_box.entry
+        return entry.card if entry is not None else None
+
+    @property
+    def model_if_loaded(self) -> SegmentationModel | None:
+        """The chosen model; None while it is not loaded."""
+        entry = self.model_box.entry
+        return entry.model if entry is not None else None
+
+    def loaded_model(self) -> SegmentationModel:
+        """Return the chosen model.
+
+        Raises
+        ------
+        UserError
+            If it cannot be used, or is not loaded yet.
+        """
+        if self.model_box.problem:
+            raise UserError(self.model_box.problem)
+        model = self.model_if_loaded
+        if model is None:
+            raise UserError("Loading the model…")
+        return model
+
+    # -- what a dock overrides ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start what the form describes."""
+        raise NotImplementedError
+
+    def copy_as_python(self) -> str:
+        """Put a script that makes the shown result on the clipboard; returns it."""
+        raise NotImplementedError
+
+    def _cost(self) -> str:
+        """Return what Run would cost; raises UserError where it cannot be pressed."""
+        raise NotImplementedError
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        make: Callable[[], Steps[Any]],
+        done: Callable[[Outcome], None],
+        note: str = "starting",
+        on_partial: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Run a task, with its progress in the run bar; `note` is said until its first step."""
+
+        def ended(outcome: Outcome) -> None:
+            done(outcome)
+            self._update()
+
+        self.run_bar.set_running(note)
+        if self.tasks.run(make, self.run_bar.report, ended, on_partial):
+            self.run_bar.show_status(WAITING)
+
+    def _ended_well(
+        self, outcome: Outcome, *, failed: str = "", cancelled: str = "Cancelled.", result: bool = True
+    ) -> bool:
+        """Report a task that failed or was cancelled; return whether it did neither.
+
+        Parameters
+        ----------
+        failed, cancelled
+            What is said after the error, and when the task was cancelled.
+        result
+            Whether there is a result now that can be saved and copied.
+        """
+        if outcome.error is not None:
+            self.run_bar.set_failed(outcome, failed, result=result)
+        elif outcome.cancelled:
+            self.run_bar.set_ended(cancelled, result=result)
+        return outcome.error is None and not outcome.cancelled
+
+    def _update(self) -> None:
+        """Say what Run would cost, or why it cannot be pressed."""
+        try:
+            self.run_bar.set_ready(self._cost())
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+
+    def _on_theme(self) -> None:
+        self.run_bar.set_accent(get_theme(self.viewer.theme).current.as_hex())
+
+    def showEvent(self, event: Any) -> None:
+        """Offer the models that were registered while the dock was hidden; a wide dock takes its room once."""
+        self.model_box.refresh_registered()
+        super().showEvent(event)
+        if not self._was_shown and self.sides is not None:
+            self._was_shown = True
+            QTimer.singleShot(0, self._take_room)
+
+    def _take_room(self) -> None:
+        take_room(self)
