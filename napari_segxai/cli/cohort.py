@@ -125,6 +125,16 @@ def run(
         str, typer.Option(help="Names with commas; parameters as in rise:masks=100:cells=5.")
     ] = "misure",
     metrics: Metrics = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Make the information flow of every case too.")
+    ] = False,
+    causal: Annotated[bool, typer.Option("--causal", help="With its causal check; includes --flow.")] = False,
+    importance: Annotated[
+        str | None,
+        typer.Option(
+            help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean."
+        ),
+    ] = None,
     keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",
     shard: Annotated[
         str,
@@ -158,6 +168,8 @@ def run(
             out=out,
             metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
             keep=keep,  # ty: ignore[invalid-argument-type]
+            flow={"causal": True} if causal else flow,
+            channels=_importance(importance),
             seed=seed,
             device=device,
             shard=(int(part[1]), int(part[2])),
@@ -266,6 +278,13 @@ def studies(as_json: AsJson = False) -> None:
         for parameter in one["parameters"]:
             print(parameter_line(parameter))
         print()
+
+
+def _importance(ways: str | None) -> bool | dict[str, list[str]]:
+    """Return what is asked of the channels, as `run_cohort` takes it."""
+    if ways is None or ways.strip() == "all":
+        return ways is not None
+    return {"how": [way.strip() for way in ways.split(",") if way.strip()]}
 
 
 def _cell(value: object) -> str:

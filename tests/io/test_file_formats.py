@@ -28,7 +28,7 @@ HEADINGS = {
     "job of a cohort": "A cohort",
 }
 FREE = re.compile(
-    r"(methods\.[^.]+\.parameters|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
+    r"(methods\.[^.]+\.parameters|flow|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
     r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""
@@ -71,7 +71,13 @@ def folders(tmp_path_factory) -> list[Path]:
         shutil.copy(ROOT / "sample_data" / "images" / name, out / "data")
     (out / "data" / "alone_label.png").touch()
     sx.run_cohort(
-        model, out / "data", methods=["seg-ablation-cam"], metrics=["dice-explained"], out=out / "cohort"
+        model,
+        out / "data",
+        methods=["seg-ablation-cam"],
+        metrics=["dice-explained"],
+        out=out / "cohort",
+        flow={"layers": ["bottleneck"]},
+        channels=True,
     )
     return sorted(path.parent for path in out.rglob("record.json"))
 
@@ -129,6 +135,8 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                 text = text.partition(f"column of `{path.name}`")[2].partition("\n\n")[0]
             if kind == "sweep":
                 text += section("A comparison")
+            if (kind, path.name) == ("cohort", "flow.csv"):
+                text += section("An information flow")
             with path.open(newline="") as file:
                 columns = next(csv.reader(file))
             own_numbers = {
@@ -148,7 +156,7 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                     path.name,
                     column,
                 )
-    assert len(seen) == 12
+    assert len(seen) == 14
 
 
 def test_every_file_of_a_folder_is_on_the_page(folders):

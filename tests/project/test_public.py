@@ -27,7 +27,7 @@ COMMANDS = {
     """,
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
-        --card --channels --device --keep --label --layout --methods --metrics --model --out --seed
+        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out --seed
         --shard --trust --truth source
     """,
     "cohort collect": "folder",

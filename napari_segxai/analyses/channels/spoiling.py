@@ -7,20 +7,46 @@ keeps a channel's histogram and takes away where, filling with the mean takes aw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.core.arguments import whole_number
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.arguments import check_types, whole_number
+from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import MOST
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.perturbed_copies import Copies, Reader, look
+from napari_segxai.models.segmentation import SegmentationModel
 
 How = Literal["permutation", "mean"]
+
+
+def check_asked(
+    model: SegmentationModel, *, how: Sequence[str] | None = None, repeats: int = 5, **unknown: Any
+) -> dict[str, Any]:
+    """Check what is asked of the channels of many images; return it with the defaults.
+
+    Raises
+    ------
+    UserError
+        For another way, or no repeats.
+    """
+    given = {"how": how, "repeats": repeats}
+    for name in unknown:
+        raise UserError(f"channels has no {name!r}; {nearest(name, given)}")
+    check_types("channels", given, {"how": Sequence[str] | None, "repeats": int})
+    if isinstance(how, str):
+        raise UserError(f"how is a list of names, such as [{how!r}].")
+    ways = list(dict.fromkeys(get_args(How) if how is None else how))
+    if not ways:
+        raise UserError(f"name at least one way to examine channels: {', '.join(get_args(How))}.")
+    for way in ways:
+        repeats = max(repeats, times(way, repeats))  # raises  # ty: ignore[invalid-argument-type]
+    return {"how": ways, "repeats": repeats}
 
 
 def times(how: How, repeats: int) -> int:

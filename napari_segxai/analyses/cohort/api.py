@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -31,6 +32,8 @@ def run_cohort(
     out: str | os.PathLike[str],
     metrics: Sequence[str] = (),
     keep: Keep = "all",
+    flow: bool | Mapping[str, Any] = False,
+    channels: bool | Mapping[str, Any] = False,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -58,6 +61,12 @@ def run_cohort(
         What is measured of every map; see `list_metrics`. Those that need a truth are left empty where there is none.
     keep : {"all", "tables"}
         Whether the maps are kept, or rows alone.
+    flow : bool or mapping
+        Whether the information flow of every case is made, into flow.csv; or what is asked of it, as for `information_flow`:
+        {"causal": True}.
+    channels : bool or mapping
+        Whether the importance of the channels is found for every case, into channels.csv; or how: {"how": ["shapley"],
+        "repeats": 3}. By default all ways that `how` can name: docs/file_formats.md tells what they are.
     seed : int
         Seed of everything random.
     device : str
@@ -93,6 +102,8 @@ def run_cohort(
             out=out,
             metrics=metrics,
             keep=keep,
+            flow=flow,
+            channels=channels,
             seed=seed,
             device=device,
             shard=shard,
@@ -111,6 +122,8 @@ def run_cohort_steps(
     out: str | os.PathLike[str],
     metrics: Sequence[str] = (),
     keep: Keep = "all",
+    flow: bool | Mapping[str, Any] = False,
+    channels: bool | Mapping[str, Any] = False,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -126,6 +139,7 @@ def run_cohort_steps(
             f"shard {number} of {count}: there are {len(found)} cases; write for example (3, 10) for the third of ten parts."
         )
     plan = CohortPlan.make(
-        model, found, labels, methods, metrics=metrics, keep=keep, seed=seed, device=device
-    )
+        model, found, labels, methods, metrics=metrics, keep=keep, seed=seed, device=device,
+        flow=flow, channels=channels,
+    )  # fmt: skip
     return cohort_steps(plan, user_path(out), shard)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_segxai.analyses.channels.plan import ChannelsPlan
+from napari_segxai.analyses.channels.run import channels_steps
 from napari_segxai.analyses.cohort.objects import object_rows
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job, key_of
 from napari_segxai.analyses.compare.plan import ComparisonPlan
@@ -14,6 +16,8 @@ from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.explain.run import explanation_steps
+from napari_segxai.analyses.flow.plan import FlowPlan
+from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Steps
@@ -37,7 +41,7 @@ class Done:
     key, asked
         Of what it was.
     rows
-        Of the table of objects, or of that of maps.
+        Of the table of its kind.
     error
         Why it failed; "" where it did not.
     """
@@ -84,10 +88,10 @@ def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> 
     about = {"case": case.id, "group": case.group, "subject": case.subject}
     fill: Callable[[Path], Mapping[str, Any]] = _record
     try:
-        rows, fill = yield from (_objects if job.map == "" else _map)(plan, job, inputs)
+        rows, fill = yield from MAKERS[job.kind](plan, job, inputs)
         error = ""
     except Exception as reason:  # of a stranger's file or network; a full disk is told when this is kept
-        label = {"label": job.label, "map": job.map} if job.map else {}
+        label = {"label": job.label, "map": job.map} if job.kind == "map" else {}
         rows, error = [label], reason_of(reason)
     rows = [{**about, **row, "error": error} for row in rows]
     done = Done(key, job.asked, rows, error)
@@ -155,6 +159,49 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
         "warnings": " | ".join(dict.fromkeys(warnings)),
     }
     return [row], lambda new: write_explanation(explanation, new) if plan.keep == "all" else _record(new)
+
+
+def _flow(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
+    made = FlowPlan.make(
+        plan.model,
+        inputs.image,
+        plan.labels,
+        truth=inputs.truth,
+        seed=plan.seed,
+        device=plan.device,
+        **(plan.flow or {}),
+    )
+    flow = yield from flow_steps(made)
+    warnings = " | ".join(dict.fromkeys(flow.warnings))
+    return [{**row, "warnings": warnings} for row in flow.rows], _record
+
+
+def _channels(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
+    asked, rows = plan.channels or {}, []
+    for label in plan.labels:
+        for how in asked["how"]:
+            made = ChannelsPlan.make(
+                plan.model,
+                inputs.image,
+                label,
+                how,
+                repeats=asked["repeats"],
+                seed=plan.seed,
+                device=plan.device,
+            )
+            found = yield from channels_steps(made)
+            warnings = " | ".join(found.warnings)
+            rows += [{"label": label, "how": how, **row, "warnings": warnings} for row in found.rows]
+    return rows, _record
+
+
+MAKERS: dict[str, Callable[[CohortPlan, Job, Inputs], Steps[Made]]] = {
+    "objects": _objects,
+    "map": _map,
+    "flow": _flow,
+    "channels": _channels,
+}
+"""What does a job, by its kind."""
 
 
 def _plain(results: Mapping[str, Any]) -> dict[str, Any]:

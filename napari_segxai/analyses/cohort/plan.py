@@ -11,8 +11,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from napari_segxai.analyses.channels.spoiling import check_asked as check_channels
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
+from napari_segxai.analyses.flow.plan import check_asked as check_flow
 from napari_segxai.analyses.provenance import versions
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError, nearest
@@ -32,25 +34,36 @@ Keep = Literal["all", "tables"]
 MOST_THREADS = 1024
 """Threads of a job at most."""
 
+Kind = Literal["objects", "map", "flow", "channels"]
+"""To measure the objects of a case; to make and measure one map of one label; its information flow; the importance of its channels."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do for a case: to measure its objects, or to make and measure one map of one label.
+    """One thing to do for a case.
 
     Attributes
     ----------
+    kind
+        What: see `Kind`.
     label, map
-        The label, and the name of the map; both "" where the objects are measured.
+        The label, and the name of the map; both "" for all kinds but "map", which are of all labels together.
     place
         Its folder, in that of the case.
     asked
         Digest of all that is asked, but for the case itself.
     """
 
+    kind: Kind
     label: str
     map: str
     place: str
     asked: str
+
+    @property
+    def title(self) -> str:
+        """What it does, for people."""
+        return f"{self.map} of {self.label}" if self.kind == "map" else self.kind
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,10 @@ class CohortPlan:
         With how many threads of the CPU torch computes a job: sums depend on it in their last digits.
     device : torch.device
         Where it is computed.
+    flow : mapping or None
+        What is asked of the information flow of every case, as `information_flow` takes it; None without one.
+    channels : mapping or None
+        What is asked of the channels of every case: `how` and `repeats`; None where nothing is.
     """
 
     model: SegmentationModel
@@ -88,6 +105,8 @@ class CohortPlan:
     seed: int
     threads: int
     device: torch.device
+    flow: Mapping[str, Any] | None = None
+    channels: Mapping[str, Any] | None = None
 
     @classmethod
     def make(
@@ -102,6 +121,8 @@ class CohortPlan:
         seed: int = 0,
         threads: int | None = None,
         device: str | torch.device = "auto",
+        flow: bool | Mapping[str, Any] | None = False,
+        channels: bool | Mapping[str, Any] | None = False,
     ) -> CohortPlan:
         """Check what is asked.
 
@@ -125,8 +146,14 @@ class CohortPlan:
             range(1, len(model.labels)) if labels is None else [model.label_index(one) for one in labels]
         )
         names = tuple(model.labels[k] for k in dict.fromkeys(positions))
-        if not names or not methods:
+        asked_flow, asked_channels = _asked(flow), _asked(channels)
+        if not names or (not methods and asked_flow is None and asked_channels is None):
             raise UserError("name at least one label and one method.")
+        if asked_flow is not None:
+            layers = check_flow(model, **asked_flow)
+            asked_flow = {**asked_flow, "layers": [layer.name for layer in layers]}
+        if asked_channels is not None:
+            asked_channels = check_channels(model, **asked_channels)
         specs = [
             read_method(spec) for spec in (methods.values() if isinstance(methods, Mapping) else methods)
         ]
@@ -142,7 +169,7 @@ class CohortPlan:
             model, cases, names, read, tuple(find_metric(name) for name in dict.fromkeys(metrics)), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
             torch.get_num_threads() if threads is None else whole_number(threads, "threads", 1, MOST_THREADS),
-            choose_device(device),
+            choose_device(device), asked_flow, asked_channels,
         )  # fmt: skip
 
     @property
@@ -155,6 +182,8 @@ class CohortPlan:
             "keep": self.keep,
             "seed": self.seed,
             "threads": self.threads,
+            "flow": self.flow,
+            "channels": self.channels,
         }
 
     @property
@@ -169,12 +198,17 @@ class CohortPlan:
             "threads": self.threads,
             "device": self.device.type,
         }
-        out = [Job("", "", "objects", _digest({**shared, "labels": self.labels}))]
+        out = [Job("objects", "", "", "objects", _digest({**shared, "labels": self.labels}))]
         for label in self.labels:
             for name, method in self.methods.items():
                 metrics = [metric.name for metric in self.metrics]
                 asked = {**shared, "label": label, "method": method, "metrics": metrics, "seed": self.seed}
-                out.append(Job(label, name, f"maps/{labels[label]}/{maps[name]}", _digest(asked)))
+                out.append(Job("map", label, name, f"maps/{labels[label]}/{maps[name]}", _digest(asked)))
+        wholes: dict[Kind, Mapping[str, Any] | None] = {"flow": self.flow, "channels": self.channels}
+        for kind, own in wholes.items():
+            if own is not None:
+                asked = {**shared, "labels": self.labels, kind: own, "seed": self.seed}
+                out.append(Job(kind, "", "", kind, _digest(asked)))
         return out
 
     @property
@@ -198,6 +232,13 @@ def key_of(case: Case, job: Job) -> str:
             "asked": job.asked,
         }
     )
+
+
+def _asked(given: bool | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is asked beyond the defaults; None where nothing is."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {} if given else None
 
 
 def _state(path: Path) -> list[Any]:

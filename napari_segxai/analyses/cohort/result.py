@@ -21,7 +21,10 @@ from napari_segxai.io.tables import write_csv
 CASES = "cases"
 """The folder that holds a folder per case."""
 
-OBJECTS, MAPS, LEFT_OUT = "objects.csv", "maps.csv", "left_out.csv"
+TABLES = {"objects": "objects", "map": "maps", "flow": "flow", "channels": "channels"}
+"""The table to which the rows of a job belong, by its kind."""
+
+LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Cohort:
         A row per case and label: size, confidence, agreement with the truth.
     maps : list of dict
         A row per case, label and map: what the method and the metrics say.
+    flow : list of dict
+        A row per case, label and network layer; empty where no information flow was asked for.
+    channels : list of dict
+        A row per case, label, channel and way; empty where the channels were not asked about.
     missing : int
         Jobs that have not been done, or were done for another question.
     """
@@ -47,11 +54,19 @@ class Cohort:
     objects: list[dict[str, Any]] = field(repr=False)
     maps: list[dict[str, Any]] = field(repr=False)
     missing: int
+    flow: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    channels: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @property
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """The tables by name: objects and maps, and flow and channels where they were asked for."""
+        asked = dict.fromkeys(TABLES[job["kind"]] for job in self.record["jobs"])
+        return {name: getattr(self, name) for name in dict.fromkeys(("objects", "maps", *asked))}
 
     @property
     def failed(self) -> list[dict[str, Any]]:
         """The rows of what failed, each with the sentence in `error`; a case that cannot be read has one for every job."""
-        return [row for row in [*self.objects, *self.maps] if row["error"]]
+        return [row for row in (*self.objects, *self.maps, *self.flow, *self.channels) if row["error"]]
 
     def __str__(self) -> str:
         said = f"{len(self.record['cases'])} cases, {len(self.objects)} objects, {len(self.maps)} maps"
@@ -84,7 +99,9 @@ class Cohort:
         folders = {one["id"]: one["folder"] for one in self.record["cases"]}
         if case not in folders:
             raise UserError(f"{self.folder.name} has no case {case!r}; {nearest(case, folders)}")
-        places = {(job["label"], job["map"]): job["place"] for job in self.record["jobs"] if job["map"]}
+        places = {
+            (job["label"], job["map"]): job["place"] for job in self.record["jobs"] if job["kind"] == "map"
+        }
         fitting = [place for (of, name), place in places.items() if of == label and map in (None, name)]
         if not fitting:
             known = ", ".join(f"{name} of {of}" for of, name in places)
@@ -109,6 +126,8 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
         },
         "metrics": [metric.name for metric in plan.metrics],
         "keep": plan.keep,
+        "flow": plan.flow,
+        "channels": plan.channels,
         "seed": plan.seed,
         "threads": plan.threads,
         "device": str(plan.device),
@@ -122,7 +141,8 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
             for case in plan.cases
         ],
         "jobs": [
-            {"label": job.label, "map": job.map, "place": job.place, "asked": job.asked} for job in plan.jobs
+            {word: getattr(job, word) for word in ("kind", "label", "map", "place", "asked")}
+            for job in plan.jobs
         ],
         "left_out": [{"name": one.name, "reason": one.reason} for one in plan.cases.left_out],
     }
@@ -130,8 +150,7 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
 
 def collect(folder: Path, record: Mapping[str, Any]) -> Cohort:
     """Read what there is of the jobs that a record names, whatever else the folder holds."""
-    objects: list[dict[str, Any]] = []
-    maps: list[dict[str, Any]] = []
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES.values()}
     missing = 0
     for case in record["cases"]:
         for job in record["jobs"]:
@@ -139,8 +158,8 @@ def collect(folder: Path, record: Mapping[str, Any]) -> Cohort:
             if done is None or done.asked != job["asked"]:
                 missing += 1
             else:
-                (maps if job["map"] else objects).extend(done.rows)
-    return Cohort(folder, record, objects, maps, missing)
+                rows[TABLES[job["kind"]]].extend(done.rows)
+    return Cohort(folder, record, missing=missing, **rows)
 
 
 def save_tables(cohort: Cohort) -> None:
@@ -153,12 +172,8 @@ def save_tables(cohort: Cohort) -> None:
     """
 
     def write(new: Path) -> Mapping[str, Any]:
-        for name, rows in (
-            (OBJECTS, cohort.objects),
-            (MAPS, cohort.maps),
-            (LEFT_OUT, cohort.record["left_out"]),
-        ):
-            write_csv(new / name, rows)
+        for name, rows in {**cohort.tables, LEFT_OUT: cohort.record["left_out"]}.items():
+            write_csv(new / f"{name}.csv", rows)
         return {key: value for key, value in cohort.record.items() if key != "files"}
 
     save_folder(cohort.folder, write, overwrite=True)

@@ -42,8 +42,7 @@ def cohort_steps(plan: CohortPlan, folder: Path, shard: tuple[int, int] = (1, 1)
         for number, case in enumerate(cases, 1):
             inputs, place = Inputs(case), folder / CASES / folders[case.id]
             for job in jobs:
-                what = f"{job.map} of {job.label}" if job.map else "objects"
-                note = f"case {number} of {len(cases)}, {case.id}: {what}"
+                note = f"case {number} of {len(cases)}, {case.id}: {job.title}"
                 kept = read_done(place / job.place)
                 if kept is None or kept.error or kept.key != key_of(case, job):
 

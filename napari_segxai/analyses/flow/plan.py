@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.core.arguments import check_types
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
@@ -24,6 +25,7 @@ from napari_segxai.methods.activation import (
     seg_hires_grad_cam,
     seg_xres_cam,
 )
+from napari_segxai.methods.registry import find_method
 from napari_segxai.models.ground_truth import Truth, truth_labels
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.registry import load_model
@@ -107,11 +109,18 @@ class FlowPlan:
         UserError
             For anything that was asked wrongly.
         """
-        fills(ablation)  # raises
-        if method not in METHODS:
-            raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
+        found = check_asked(
+            model,
+            method=method,
+            layers=layers,
+            score=score,
+            reduction=reduction,
+            causal=causal,
+            ablation=ablation,
+            **params,
+        )
         image = as_image(image, model, axis)
         if isinstance(labels, str | int):
             labels = [labels]
@@ -119,7 +128,6 @@ class FlowPlan:
         names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
         if not names:
             raise UserError(f"choose at least one label; {model.name} has {', '.join(model.labels)}.")
-        found = _chosen_layers(model, layers)
         if model.slices(image) is not None and slice is None:
             raise UserError(
                 f"{model.name} is a 2D model and {image.name} a volume: choose the slice whose flow is shown."
@@ -144,6 +152,34 @@ class FlowPlan:
             else truth_labels(truth, image, model, [model.label_index(name) for name in names])
         )
         return cls(plans, found, values, causal, ablation, notes)
+
+
+def check_asked(
+    model: SegmentationModel,
+    *,
+    method: str = "seg-grad-cam",
+    layers: Sequence[str] | str | None = None,
+    score: str = "logit",
+    reduction: str = "mean",
+    causal: bool = False,
+    ablation: Ablation = "mean",
+    **params: Any,
+) -> tuple[NetworkLayer, ...]:
+    """Check what of an information flow can be checked without an image, and return its network layers.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
+    check_types("information_flow", {"causal": causal}, {"causal": bool})
+    fills(ablation)  # raises
+    if method not in METHODS:
+        raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
+    found = _chosen_layers(model, layers)
+    find_method(method).make_options({"layer": found[0].name, **params})  # raises
+    Target(model.labels[0], score=score, reduction=reduction)  # raises
+    return found
 
 
 def ablation_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:

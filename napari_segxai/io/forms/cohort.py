@@ -29,6 +29,7 @@ class CaseForm(TypedDict):  # noqa: D101
 
 
 class JobForm(TypedDict):  # noqa: D101
+    kind: Literal["objects", "map", "flow", "channels"]
     label: str
     map: str
     place: Place
@@ -54,9 +55,11 @@ class CohortForm(TypedDict):  # noqa: D101
     source: str
     layout: str
     labels: Annotated[Names, Field(min_length=1)]
-    methods: Annotated[dict[str, MethodForm], Field(min_length=1)]
+    methods: dict[str, MethodForm]
     metrics: Names
     keep: Literal["all", "tables"]
+    flow: dict[str, Any] | None
+    channels: dict[str, Any] | None
     seed: Count
     threads: Count
     device: str
