@@ -66,7 +66,6 @@ class RandomizedCopy:
                     raise
                 raise NotCopied(str(error)) from None
         self.model.residence = Residence(self.model.module)
-        self.model.__dict__["sha256"] = "random weights"
         self._copied = _modules(self.model.module)
 
     def randomize(self, layers: Sequence[str], seed: int) -> None:

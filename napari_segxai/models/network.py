@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
@@ -20,9 +19,10 @@ from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.inference.fused import Changes, fingerprint, fuse, state
+from napari_segxai.models.inference.fused import Changes, fuse
 from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
 from napari_segxai.models.inference.residence import Residence
+from napari_segxai.models.inference.weights import digest, fingerprint, state
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
@@ -92,6 +92,9 @@ class Network:
         self.original: Self | None = None  # that of which this is the fused network
         self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
         self.changes = Changes()  # what is different in a fused network; see `fused`
+        self._digests: dict[
+            torch.device, tuple[Any, str]
+        ] = {}  # by where the weights lie: fingerprint, digest
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
 
@@ -152,16 +155,15 @@ class Network:
         such = "misure or rise" if GRADIENTS in self.capabilities else "rise or occlusion"
         return f"{reason}; use a method that needs none, such as {such}"
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Digest of all parameters and buffers; of the whole module where TorchScript has frozen them."""
-        digest, state = hashlib.sha256(), self.module.state_dict()
-        if not state and isinstance(self.module, torch.jit.ScriptModule):
-            digest.update(self.module.save_to_buffer())
-        for name, value in state.items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """Digest of all parameters and buffers as they are now; of the whole module where TorchScript has frozen them."""
+        key = fingerprint(self.module)
+        known, found = self._digests.get(self.device, (None, ""))
+        if known != key:
+            found = digest(self.module)
+            self._digests[self.device] = key, found
+        return found
 
     def label_index(self, label: str | int) -> int:
         """Return the position of a label given by name or position.
@@ -331,7 +333,7 @@ class Network:
         """
         if not self.has_layers:
             return self
-        key = *state(self.module), fingerprint(self.module)
+        key = state(self.module), fingerprint(self.module)
         if self._fused is None or self._fused[0] != key:
             with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.models.inference.fused import state
 from napari_segxai.models.inference.memory import is_out_of_memory
+from napari_segxai.models.inference.weights import state
 from napari_segxai.models.introspection.modules import (
     first_tensor,
     named_modules,

@@ -11,9 +11,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from torch.nn.utils import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from napari_segxai.models.inference.memory import is_out_of_memory
+from napari_segxai.models.inference.weights import tensors
 from napari_segxai.models.introspection.modules import find_module, named_modules
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -100,54 +100,6 @@ def fuse(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[nn.Modu
     return (fused, changes) if alike else None
 
 
-def state(module: nn.Module) -> tuple[Any, ...]:
-    """Return what changes when weights, modules, hooks or plain attributes of a network do.
-
-    Tensors are not looked into, nor are objects that are not Python's own.
-    """
-    tensors = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(module))
-    hooks = (key for one in _all(module) for key in chain(one._forward_hooks, one._forward_pre_hooks))
-    modules = ((id(one), type(one)) for one in _all(module))  # also those without weights can be exchanged
-    attributes = (
-        (name, _plain(value))
-        for one in _all(module)
-        for name, value in vars(one).items()
-        if name not in _INNER
-    )
-    return *tensors, *hooks, *modules, *attributes
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Return what changes when the values of a network's weights do, also through ``.data`` or numpy, which leave no other trace."""
-    with torch.no_grad():
-        weights = [t.detach().flatten().float() for t in _tensors(module) if t.is_floating_point()]
-        sums = [value for one in weights for value in (one.sum(), one @ one)]
-        return repr(torch.stack(sums).tolist()) if sums else ""
-
-
-_INNER = frozenset(vars(nn.Module())) - {"training"}
-
-
-def _plain(value: Any) -> Any:
-    """Return what can be compared later on: numbers, words and what is made of them; else which object it is."""
-    if isinstance(value, int | float | str | None):
-        return value
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, dict):
-        return tuple((_plain(key), _plain(item)) for key, item in value.items())
-    return id(value)
-
-
-def _all(module: nn.Module) -> list[nn.Module]:
-    return [module, *(one for _, one in named_modules(module))]
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    for one in _all(module):
-        yield from (t for t in chain(one._parameters.values(), one._buffers.values()) if t is not None)
-
-
 class _Uses(TorchFunctionMode):
     """Counts the operations that take what a convolution returned."""
 
@@ -215,7 +167,7 @@ def _pairs(module: nn.Module, run: Callable[[nn.Module], Tensor]) -> tuple[list[
 
 
 def _fused(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, Changes]:
-    fused = copy.deepcopy(module, {id(t): t for t in _tensors(module)})
+    fused = copy.deepcopy(module, {id(t): t for t in tensors(module)})
     for convolution, normalization in pairs:
         before: Any = find_module(fused, convolution)
         after: Any = find_module(fused, normalization)

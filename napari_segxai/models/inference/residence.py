@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.models.inference.weights import tensors
 from napari_segxai.models.introspection.modules import named_modules
 
 SWAPPED = ("cpu", "cuda", "mps", "xpu")
@@ -76,14 +76,14 @@ class Residence:
         self.device = device
 
     def _lend(self, device: torch.device) -> None:
-        lent = {id(tensor): _Lent(tensor.data, _copy(tensor, device)) for tensor in _tensors(self.module)}
-        for tensor in _tensors(self.module):  # only now, should memory run out on the way
+        lent = {id(tensor): _Lent(tensor.data, _copy(tensor, device)) for tensor in tensors(self.module)}
+        for tensor in tensors(self.module):  # only now, should memory run out on the way
             tensor.data = lent[id(tensor)].copy
         self._lent = lent
 
     def _return(self) -> None:
         lent, self._lent = self._lent, {}
-        for tensor in _tensors(self.module):
+        for tensor in tensors(self.module):
             own = lent.get(id(tensor))
             # What was put there meanwhile may have the `id` of a tensor that is gone.
             same = own is not None and tensor.data_ptr() == own.copy.data_ptr()
@@ -98,15 +98,6 @@ def _device_of(module: nn.Module) -> torch.device:
     return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    seen = set()
-    for one in (module, *(one for _, one in named_modules(module))):
-        for tensor in chain(one._parameters.values(), one._buffers.values()):
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield tensor
-
-
 def _is_plain(module: nn.Module) -> bool:
     """Tell whether a network has no way of its own of being moved, as TorchScript and recurrent networks have."""
     modules = (module, *(one for _, one in named_modules(module)))
@@ -116,4 +107,4 @@ def _is_plain(module: nn.Module) -> bool:
         or type(one).to is not nn.Module.to
         for one in modules
     )
-    return not own and not any(tensor.is_inference() for tensor in _tensors(module))
+    return not own and not any(tensor.is_inference() for tensor in tensors(module))

@@ -17,16 +17,18 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     ``modules`` hides it.
     """
     seen = {id(root)}
-
-    def walk(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-        for name, child in module._modules.items():
+    left = [(iter(root._modules.items()), "")]
+    while left:
+        children, prefix = left[-1]
+        for name, child in children:
             if child is None or id(child) in seen:
                 continue
             seen.add(id(child))
             yield prefix + name, child
-            yield from walk(child, f"{prefix}{name}.")
-
-    yield from walk(root, "")
+            left.append((iter(child._modules.items()), f"{prefix}{name}."))
+            break
+        else:
+            left.pop()
 
 
 def find_module(root: nn.Module, name: str) -> nn.Module:

@@ -147,16 +147,13 @@ class sx_weights:
 
     def __init__(self, model):
         self.weight = next(model.module.parameters()).data
-        self.model = model
 
     def __enter__(self):
         self.before = self.weight.clone()
         self.weight += 1e-3
-        self.model.__dict__.pop("sha256", None)
 
     def __exit__(self, *_):
         self.weight.copy_(self.before)
-        self.model.__dict__.pop("sha256", None)
 
 
 def test_a_case_that_fails_is_a_row_and_is_tried_again(folder, model, tmp_path, done):

@@ -16,7 +16,8 @@ from torch.nn.utils.parametrizations import weight_norm
 import napari_segxai as sx
 from napari_segxai.analyses.explain import run as explain_run
 from napari_segxai.datasets.resources import resource
-from napari_segxai.models.inference.fused import SMALL, Changes, fuse, state
+from napari_segxai.models.inference.fused import SMALL, Changes, fuse
+from napari_segxai.models.inference.weights import state
 
 KINDS = {
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),

@@ -1,0 +1,95 @@
+"""What tells the weights of a network apart from others, and from what they were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.models.introspection.modules import named_modules
+
+SMALL = 4096
+"""Up to so many values, a tensor is looked at as it is."""
+
+
+def tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield every parameter and buffer once."""
+    seen = set()
+    for one in _all(module):
+        for tensor in chain(one._parameters.values(), one._buffers.values()):
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield tensor
+
+
+def digest(module: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and buffers; of the whole module where TorchScript has frozen them."""
+    found, held = hashlib.sha256(), module.state_dict()
+    if not held and isinstance(module, torch.jit.ScriptModule):
+        found.update(module.save_to_buffer())
+    for name, value in held.items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def state(module: nn.Module) -> tuple[Any, ...]:
+    """Return what changes when weights, modules, hooks or plain attributes of a network do.
+
+    Tensors are not looked into, nor are objects that are not Python's own.
+    """
+    # Asked for at every explanation: one walk, and what is seen most is told at once.
+    found: list[Any] = []
+    for one in _all(module):
+        found += (id(one), type(one))  # also a module without weights can be exchanged
+        for name, value in vars(one).items():
+            if name not in _INNER:
+                found += (name, value if type(value) in _WORDS else _plain(value))
+        for tensor in chain(one._parameters.values(), one._buffers.values()):
+            if tensor is not None:
+                found += (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+        found += (*one._forward_hooks, "before", *one._forward_pre_hooks)
+    return tuple(found)
+
+
+def fingerprint(module: nn.Module) -> tuple[Any, ...]:
+    """Return what changes when the values of a network's weights do, also through ``.data`` or numpy, which leave no other trace.
+
+    It takes much less time than a digest: of large tensors two sums are looked at, small ones are taken as they are.
+    """
+    held = list(tensors(module))
+    versions = [0 if t.is_inference() else t._version for t in held]
+    with torch.no_grad():
+        flat = [_real(t).flatten().float() for t in held]
+        sums = [value for one in flat if len(one) > SMALL for value in (one.sum(), one @ one)]
+        words = [one for one in flat if len(one) <= SMALL]
+        told = torch.cat([*(value[None] for value in sums), *words]) if flat else torch.zeros(0)
+        return versions, hashlib.sha256(told.cpu().numpy().data).digest()
+
+
+def _real(tensor: Tensor) -> Tensor:
+    own = tensor.detach()
+    return torch.view_as_real(own) if own.is_complex() else own
+
+
+_INNER = frozenset(vars(nn.Module())) - {"training"}
+_WORDS = frozenset({int, float, str, bool, type(None)})
+
+
+def _plain(value: Any) -> Any:
+    """Return what can be compared later on: numbers, words and what is made of them; else which object it is."""
+    if isinstance(value, int | float | str | None):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return tuple((_plain(key), _plain(item)) for key, item in value.items())
+    return id(value)
+
+
+def _all(module: nn.Module) -> list[nn.Module]:
+    return [module, *(one for _, one in named_modules(module))]
