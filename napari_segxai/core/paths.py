@@ -37,3 +37,9 @@ def user_path(path: str | os.PathLike[str]) -> Path:
             f"{str(path)!r}: cannot be a file (it holds a null character); check the path."
         ) from None
     return found
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path as a record keeps it, which is opened from other folders; an address (https://...) stays as it is."""
+    text = os.fspath(path)
+    return text if "://" in text else os.fspath(Path(text).absolute())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image, Lazy
+from napari_segxai.core.paths import absolute
 from napari_segxai.io.axes import Axes, choose, parse, readings
 from napari_segxai.io.layer_data import (
     STRAIGHT,
@@ -128,7 +128,7 @@ def image_from_layer(
         spacing=() if affine is not None else tuple(float(s) for s in transform["scale"]),
         units=None if affine is not None else (same.pop() if len(same) == 1 else "pixel"),
         name=name,
-        path=None if path is None else os.fspath(path),
+        path=None if path is None else absolute(path),
         layer=transform,
         header=header,
     )

@@ -117,7 +117,7 @@ def read_raster(
     letters = "".join(letters[k] for k in plain.spatial_axes)
     letters = letters if set(letters) <= set("ZYX") else "ZYX"[-plain.spatial_dims :]
     spacing, unit = sizes.spacing(known, letters, path.name)
-    return replace(plain, spacing=spacing, units=unit, path=str(path))
+    return replace(plain, spacing=spacing, units=unit, path=str(path.absolute()))
 
 
 def _read_picture(path: Path, largest: int, *, pages: bool = False) -> tuple[np.ndarray, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import replacing
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How files begin that a spreadsheet saved as "Unicode text"."""
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -37,6 +42,21 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         writer.writeheader()
         writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
     return path
+
+
+def read_table(path: Path) -> str:
+    """Return the text of a table that a user has written: UTF-8 or, where its mark says so, UTF-16; what is neither becomes "?".
+
+    Raises
+    ------
+    UserError
+        If it is UTF-16 without a mark, or no text.
+    """
+    held = path.read_bytes()
+    text = held.decode("utf-16" if held.startswith(UTF_16) else "utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise UserError(f"{path}: is not a table that is read here; save it as CSV in UTF-8.")
+    return text
 
 
 def as_cell(value: Any) -> Any:

@@ -100,7 +100,7 @@ def read_zarr(
         spacing=spacing or (),
         units=unit,
         name=path.name.removesuffix(".zarr").removesuffix(".ome"),
-        path=str(path),
+        path=str(path.absolute()),
         header=header,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 from PIL import Image as Picture
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -231,3 +232,27 @@ def test_an_orientation_in_three_letters():
     assert ModelCard(**same, orientation=["R", "A", "S"]).orientation == "RAS"
     with pytest.raises(ValueError, match="a word of three letters, such as RAS"):
         ModelCard(**same, orientation=[1, 2, 3])
+
+
+def test_a_record_says_the_whole_path_of_its_image(tmp_path, monkeypatch):
+    """What was read as `a.png` is found again from another folder; an address is none of this machine."""
+    from helpers.networks import planted_image, planted_model
+
+    from napari_segxai.core.paths import absolute
+
+    monkeypatch.chdir(tmp_path)
+    values = (planted_image().array * 255).astype(np.uint8)
+    Picture.fromarray(values).save("a.png")
+    nib.Nifti1Image(values[..., None], np.eye(4)).to_filename("a.nii.gz")
+    zarr.save_array("a.zarr", values)
+    for name in ("a.png", "a.nii.gz", "a.zarr"):
+        assert sx.read_image(name).path == str(tmp_path / name)
+    found = sx.explain(
+        planted_model(), sx.read_image("a.png"), sx.Target("object", "image"), "vanilla-gradient"
+    )
+    found.save("results")
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(sx.load_explanation(tmp_path / "results").image.array, values)
+    both = sx.join_channels([sx.read_image(tmp_path / "a.png")] * 2)
+    assert [one.path for one in both.header["joined"]] == [str(tmp_path / "a.png")] * 2
+    assert absolute("https://example.org/a.zarr") == "https://example.org/a.zarr"

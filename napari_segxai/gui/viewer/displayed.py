@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import MILLIMETRES, Image
+from napari_segxai.core.paths import absolute
 from napari_segxai.io.axes import WORDS, Axes, fitting_level
 from napari_segxai.io.joining import join_channels
 from napari_segxai.io.layer_image import axes_of, image_from_layer
@@ -122,7 +123,7 @@ def _frame(
     if (known := _size_in_file(layer, image)) is not None:
         image = replace(image, array=image.stored, spacing=known[0], units=known[1])
     if layer.source is not None and layer.source.path:
-        image.layer["source"] = str(layer.source.path)  # type: ignore[index]
+        image.layer["source"] = absolute(layer.source.path)  # type: ignore[index]
     return image, notes
 
 

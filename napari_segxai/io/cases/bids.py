@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.cases.case import Case, Cases, LeftOut, image_files, listed, stem
+from napari_segxai.io.tables import read_table
 
 TRUTHS = ("dseg", "mask")
 """Suffixes of truths: a segmentation by labels, and a mask."""
 
 WHOSE = ("sub", "ses", "run", "acq")
 """Entities by which the files of one image belong together."""
+
+
+OWN_SPACES = ("orig", "native", "individual", "subject", "scanner")
+"""What derivatives call the space of the subject's own scan, beside its suffix; raw files do not name it."""
 
 
 def is_bids(folder: Path) -> bool:
@@ -61,7 +67,13 @@ def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
         if missing:
             left_out.append(LeftOut(name, f"has no {', '.join(missing)}"))
             continue
-        fitting = [one for one in truths if _fits(one, path)]
+        all_of_it = [one for one in truths if _fits(one, path)]
+        fitting = [one for one in all_of_it if _space(one, path) == _space(path, path)]
+        if all_of_it and not fitting:
+            said = ", ".join(one.name for one in all_of_it[:3])
+            left_out.append(
+                LeftOut(name, f"is taken without truth: what there is lies in another space ({said})")
+            )
         if len(fitting) > 1:
             said = ", ".join(one.name for one in fitting[:3])
             left_out.append(LeftOut(name, f"is taken without truth: several could be it ({said})"))
@@ -129,14 +141,19 @@ def _fits(truth: Path, image: Path) -> bool:
     return same and all(mine.get(name, theirs.get(name)) == theirs.get(name) for name in ("run", "acq"))
 
 
+def _space(path: Path, image: Path) -> str:
+    """Return in which space a file lies; "" for that of the scan itself, whatever it is called."""
+    space = _entities(path).get("space", "")
+    return "" if space in (*OWN_SPACES, _suffix(image)) else space
+
+
 def _groups(folder: Path) -> dict[str, str]:
     """Return the groups of participants.tsv by participant."""
     path = folder / "participants.tsv"
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = list(csv.DictReader(StringIO(read_table(path), newline=""), delimiter="\t"))
     except csv.Error as error:
         raise UserError(f"{path}: is not a table of participants ({error}).") from None
     return {str(row.get("participant_id")): (row.get("group") or "").strip() for row in rows}

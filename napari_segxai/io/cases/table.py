@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.io.cases.case import Case, Cases, LeftOut, listed, stem
+from napari_segxai.io.tables import read_table
 
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -26,8 +27,7 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
         )
     if path.is_dir() or path.stat().st_size > LARGEST:
         raise UserError(f"{path}: is not a table of cases; give a CSV file.")
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        text = file.read()
+    text = read_table(path)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:

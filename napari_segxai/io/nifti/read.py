@@ -119,7 +119,7 @@ def read_nifti(
         channel_axis=channel,
         time_axis=time,
         name=(path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem) or path.name,
-        path=str(path),
+        path=str(path.absolute()),
         header=info,
     )
 

@@ -138,6 +138,44 @@ def test_bids(tmp_path):
     assert "several could be it" in left(doubtful)["sub-01"]
 
 
+def test_truths_of_bids_lie_in_the_space_of_their_image(tmp_path):
+    """A truth on a template's grid is of another image, however alike the names are."""
+    made(
+        tmp_path,
+        *(f"sub-{k}/anat/sub-{k}_T1w.nii.gz" for k in ("01", "02", "03")),
+        "derivatives/a/sub-01/anat/sub-01_dseg.nii.gz",
+        "derivatives/a/sub-01/anat/sub-01_space-MNI152NLin6Asym_res-2_dseg.nii.gz",
+        "derivatives/a/sub-02/anat/sub-02_space-orig_dseg.nii.gz",
+        "derivatives/a/sub-02/anat/sub-02_space-T2w_dseg.nii.gz",
+        "derivatives/a/sub-03/anat/sub-03_space-MNI152NLin6Asym_dseg.nii.gz",
+    )
+    found = sx.find_cases(tmp_path, "bids")
+    assert [c.truth and c.truth.name for c in found] == [
+        "sub-01_dseg.nii.gz",
+        "sub-02_space-orig_dseg.nii.gz",
+        None,
+    ]
+    assert left(found) == {
+        "sub-03": "is taken without truth: what there is lies in another space (sub-03_space-MNI152NLin6Asym_dseg.nii.gz)"
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+def test_tables_that_a_spreadsheet_saved_as_unicode(tmp_path, encoding):
+    made(tmp_path, "größe.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz")
+    text = "id\timage\tgroup\nÄ\tgröße.nii.gz\tKöln\n"
+    (tmp_path / "cases.txt").write_bytes(text.encode(encoding))
+    people = "participant_id\tgroup\nsub-01\tKöln\n".encode(encoding)
+    (tmp_path / "participants.tsv").write_bytes(people)
+    if encoding == "utf-16-le":  # without a mark
+        for source, layout in ((tmp_path / "cases.txt", "auto"), (tmp_path, "bids")):
+            with pytest.raises(sx.UserError, match="save it as CSV in UTF-8"):
+                sx.find_cases(source, layout)
+        return
+    assert said(sx.find_cases(tmp_path / "cases.txt")) == [("Ä", ("größe.nii.gz",), None, "Köln", "Ä")]
+    assert sx.find_cases(tmp_path, "bids")[0].group == "Köln"
+
+
 def test_pairs_of_folders(tmp_path):
     made(
         tmp_path,
