@@ -8,7 +8,8 @@ import numpy as np
 
 from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, interval, is_measured, register_study
+from napari_segxai.analyses.cohort.statistics import drawn, ends
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
 from napari_segxai.core.chart import Chart, Series
 
 NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")
@@ -27,6 +28,7 @@ FIRST = ("dice-explained", "dice_explained", "truth_dice")
 def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average every number of the tables."""
     rows, nowhere = [], []
+    draws: Draws = {}
     for table in (cohort.objects, cohort.maps):
         kinds = dict.fromkeys((row["label"], row.get("map", "")) for row in table if not row["error"])
         for label, map in kinds:
@@ -42,7 +44,7 @@ def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
                     nowhere.append(f"{name} of {_of(label, map)}")
                 if not any(is_measured(row.get(name)) for row in own):
                     continue
-                rows.append(_row(label, map, name, own, random))
+                rows.append(_row(label, map, name, own, random, draws))
     caveats = (*caveats_of(cohort), *_caveats(rows, nowhere))
     return StudyResult("averages", rows, _sentence(rows), caveats, _charts(rows))
 
@@ -70,13 +72,22 @@ def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
     return tuple(out)
 
 
+Draws = dict[tuple[str, ...], np.ndarray]
+"""What was drawn of the same subjects, since most numbers are known of all."""
+
+
 def _row(
-    label: str, map: str, name: str, own: list[dict[str, Any]], random: np.random.Generator
+    label: str, map: str, name: str, own: list[dict[str, Any]], random: np.random.Generator, draws: Draws
 ) -> dict[str, Any]:
     known = [row for row in own if is_measured(row.get(name))]
     values = np.array([row[name] for row in known], float)
-    subjects = [row["subject"] for row in known]
-    low, high = interval(values.tolist(), subjects, lambda some: float(some.mean()), random) or (None, None)
+    subjects = tuple(row["subject"] for row in known)
+    low, high = None, None
+    if len(set(subjects)) > 1:
+        weights = (
+            draws[subjects] if subjects in draws else draws.setdefault(subjects, drawn(subjects, random))
+        )
+        low, high = ends(weights @ values / weights.sum(1))
     out = {
         "label": label,
         "map": map,

@@ -8,11 +8,11 @@ import numpy as np
 
 from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.analyses.cohort.statistics import drawn, ends, rank_correlations
 from napari_segxai.analyses.cohort.study import (
     FEW,
     StudyResult,
     caveats_of,
-    interval,
     is_measured,
     register_study,
 )
@@ -87,14 +87,10 @@ def _charts(points: dict[tuple[str, str], list[Series]]) -> tuple[Chart, ...]:
 def _row(
     label: str, map: str, number: str, pairs: np.ndarray, subjects: list[str], random: np.random.Generator
 ) -> dict[str, Any]:
-    def correlation(some: np.ndarray) -> float | None:
-        return rank_correlation(some[:, 0], some[:, 1])
-
-    found = correlation(pairs)
-    low, high = (found is not None and interval(pairs.tolist(), subjects, correlation, random)) or (
-        None,
-        None,
-    )
+    found = rank_correlation(pairs[:, 0], pairs[:, 1])
+    low, high = None, None
+    if found is not None and len(set(subjects)) > 1:
+        low, high = ends(rank_correlations(*pairs.T, drawn(subjects, random)))
     return {
         "label": label,
         "map": map,
