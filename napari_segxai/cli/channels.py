@@ -43,7 +43,11 @@ def channels(
         ),
     ] = None,
     how: Annotated[
-        str, typer.Option("--how", help="permutation: mix a channel's pixels; mean: fill it with its mean.")
+        str,
+        typer.Option(
+            "--how",
+            help="permutation: mix a channel's pixels; mean: fill it with its mean; shapley: share out what all channels give.",
+        ),
     ] = "permutation",
     repeats: Annotated[int, typer.Option(help="Permutations to average.")] = 5,
     region: Region = None,

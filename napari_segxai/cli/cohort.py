@@ -132,7 +132,7 @@ def run(
     importance: Annotated[
         str | None,
         typer.Option(
-            help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean."
+            help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean,shapley,between,ability."
         ),
     ] = None,
     keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",

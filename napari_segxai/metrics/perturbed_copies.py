@@ -64,6 +64,8 @@ class Responses:
         sum min(P, P') / sum P over the probabilities of the label: how much of them is still there.
     entropy
         Mean entropy over the object of the probabilities of all labels, in nats.
+    truth
+        Dice of the predicted pixels with the true ones; NaN where no truth was given.
     """
 
     dice: np.ndarray
@@ -71,6 +73,7 @@ class Responses:
     probability: np.ndarray
     preserved: np.ndarray
     entropy: np.ndarray
+    truth: np.ndarray
 
     def __add__(self, other: Responses) -> Responses:
         return Responses(*(np.concatenate([getattr(r, f.name) for r in (self, other)]) for f in fields(self)))
@@ -79,7 +82,7 @@ class Responses:
 class Reader:
     """Reads what became of the object: the pixels of the target that are predicted as its label.
 
-    Other objects of the label, outside the target's region, do not count.
+    Other objects of the label, outside the target's region, do not count. `truth`, boolean (*grid), is where the label truly is.
 
     Raises
     ------
@@ -87,8 +90,9 @@ class Reader:
         If there is no such pixel.
     """
 
-    def __init__(self, question: Question):
+    def __init__(self, question: Question, truth: Tensor | None = None):
         self.question = question
+        self.truth = truth
         self.object = question.drawn_object()
         others = question.predicted & ~self.object
         self.within = ~others if bool(others.any()) else None
@@ -100,9 +104,10 @@ class Reader:
         return flat if self.within is None else flat * self.within.flatten()
 
     def read(self, logits: Tensor) -> Tensor:
-        """Return the responses of (n, labels, *grid): (5, n), in the order of the fields of `Responses`."""
+        """Return the responses of (n, labels, *grid): (6, n), in the order of the fields of `Responses`."""
         model, label = self.question.model, self.question.label
-        overlap = dice(self.question.drawn(logits), self.object, self.within)
+        drawn = self.question.drawn(logits)
+        overlap = dice(drawn, self.object, self.within)
         own = self._counting(model.probability(logits, label))
         inside = logits.flatten(2)[:, :, self.places]
         p = model.probabilities(inside)
@@ -115,6 +120,7 @@ class Reader:
                 own[:, self.places].mean(1),
                 torch.minimum(own, self.own).sum(1) / self.own.sum(),
                 torch.special.entr(p).sum(1).mean(1),
+                overlap * torch.nan if self.truth is None else dice(drawn, self.truth, self.within),
             ]
         )
 
@@ -138,7 +144,15 @@ def look(
     OutOfMemory
         If not even one copy fits.
     """
-    question = reader.question
+    (found,) = yield from look_for_all([reader], wanted, note=note)
+    return found
+
+
+def look_for_all(
+    readers: Sequence[Reader], wanted: Sequence[Copies], *, note: str = "changed copy"
+) -> Steps[list[dict[Hashable, Responses]]]:
+    """`look`, for several labels of one input: the network sees every copy once; the passes count for the first."""
+    question = readers[0].question
     series = list({copies.key: copies for copies in wanted}.values())
     ends = np.cumsum([copies.count for copies in series]).tolist()
     rows: list[Tensor] = []
@@ -160,13 +174,16 @@ def look(
             logits = torch.cat(
                 [c.back(s) if c.back else s for (c, _, _), s in zip(parts, split, strict=True)]
             )
-        return reader.read(logits)
+        return torch.stack([reader.read(logits) for reader in readers])
 
     if series:
         yield from stream(question, ends[-1], run, lambda start, result: rows.append(result), note=note)
-        split = torch.cat(rows, 1).split([copies.count for copies in series], 1)
-        return {copies.key: _as_responses(part) for copies, part in zip(series, split, strict=True)}
-    return {}
+        split = torch.cat(rows, 2).split([copies.count for copies in series], 2)
+        return [
+            {copies.key: _as_responses(part[k]) for copies, part in zip(series, split, strict=True)}
+            for k in range(len(readers))
+        ]
+    return [{} for _ in readers]
 
 
 # -- kinds of copies -----------------------------------------------------------------------------------

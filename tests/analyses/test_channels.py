@@ -137,7 +137,7 @@ def test_what_is_asked_wrongly_is_said_at_the_call():
         return sx.channel_importance_steps(model(), image or three_channels(), target, **asked)
 
     for asked, words in [
-        ({"how": "zero"}, "permutation or mean"),
+        ({"how": "zero"}, "permutation, mean or shapley"),
         ({"repeats": 0}, "from 1 to 1000000"),
         ({"repeats": 1.5}, "whole number"),
         ({"seed": -1}, "seed"),
@@ -191,4 +191,4 @@ def test_the_command_line_says_what_is_wrong_and_that_there_is_one_channel():
     assert "one channel" in told.stderr
     wrong = run(TRIANGLE, "--model", "triangle", "--label", "triangle", "--how", "zero")
     assert wrong.exit_code == 2
-    assert "permutation or mean" in wrong.stderr
+    assert "permutation, mean or shapley" in wrong.stderr

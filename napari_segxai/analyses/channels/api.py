@@ -48,11 +48,12 @@ def channel_importance(
         The image, with as many channels as the model takes.
     target : Target, str or int
         A label, or a `Target`, of which the label and the region count.
-    how : {"permutation", "mean"}
+    how : {"permutation", "mean", "shapley"}
         "permutation": the pixels of a channel are mixed, which keeps its histogram and loses its places. "mean": it is
-        filled with its mean, which loses both.
+        filled with its mean, which loses both. "shapley": what all channels give together is shared out exactly, also among
+        those that say the same (for contrasts of an MRI Ren et al. 2025); the others are filled with their mean.
     repeats : int
-        Permutations to average; the mean is filled in once.
+        Permutations to average; the other ways know no chance.
     seed : int
         Seed of the permutations.
     device : str or torch.device
@@ -67,12 +68,13 @@ def channel_importance(
     Returns
     -------
     ChannelImportance
-        Costs a forward pass, and one for every channel and repeat.
+        Costs a forward pass, and one for every channel and repeat; for Shapley values 2^channels.
 
     Raises
     ------
     UserError
-        For anything that was asked wrongly, or if the label is predicted nowhere in the region.
+        For anything that was asked wrongly, for Shapley values of more than 6 channels, or if the label is predicted nowhere
+        in the region.
     OutOfMemory
         If the device has too little memory even for a single image.
 

@@ -27,9 +27,9 @@ class ChannelsPlan:
     plan
         What `explain` would be asked: model, image, target, seed, device and slice.
     how
-        How a channel is spoiled: "permutation" or "mean".
+        How a channel is spoiled: "permutation", "mean" or "shapley".
     repeats
-        How often each channel is spoiled; 1 for "mean".
+        How often each channel is spoiled; 1 but for "permutation".
     """
 
     plan: ExplanationPlan
@@ -57,7 +57,6 @@ class ChannelsPlan:
         UserError
             For anything that was asked wrongly.
         """
-        count = times(how, repeats)
         # Any method would do: the plan checks model, image, target, seed, device and slice.
         plan = ExplanationPlan.make(
             model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis
@@ -66,11 +65,12 @@ class ChannelsPlan:
             raise UserError(
                 f"{plan.model.name} sees slices and {plan.image.name} is a volume; choose one slice to spoil channels in."
             )
-        made = cls(plan, how, count)
+        made = cls(plan, how, times(how, repeats, len(plan.model.card.channels)))
         made.passes.bounded("spoiling channels so often")
         return made
 
     @property
     def passes(self) -> Passes:
-        """The passes that are expected: one forward pass, and one for every channel and repeat."""
-        return Passes(1 + self.repeats * len(self.plan.model.card.channels))
+        """The passes that are expected: one forward pass, and one for every channel and repeat, or every coalition."""
+        channels = len(self.plan.model.card.channels)
+        return Passes(2**channels if self.how == "shapley" else 1 + self.repeats * channels)

@@ -33,7 +33,7 @@ class ChannelImportance:
     rows
         A mapping for every channel, in the order of the model card: channel; dice_drop, iou_drop and
         probability_drop, what the object loses of its Dice and IoU with the prediction of the whole image and of its
-        mean probability (1 at most, below 0 where it gains); dice_std, iou_std and probability_std, their standard
+        mean probability (1 at most, below 0 where it gains; of "shapley" the channel's part of what all lose together); dice_std, iou_std and probability_std, their standard
         deviations over the repeats (None for a single one).
     passes
         Forward passes that were run.

@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.channels.plan import ChannelsPlan
-from napari_segxai.analyses.channels.run import channels_steps
+from napari_segxai.analyses.cohort.channels import channel_rows
+from napari_segxai.analyses.cohort.inputs import Inputs
 from napari_segxai.analyses.cohort.objects import object_rows
-from napari_segxai.analyses.cohort.plan import CohortPlan, Job, key_of
+from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.run import comparison_steps
-from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.explain.result import write_explanation
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import reason_of
-from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Steps
 from napari_segxai.core.record import SCHEMA, as_json
-from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case
 from napari_segxai.io.held import RECORD, is_file
 from napari_segxai.io.json_files import read_json
@@ -52,29 +50,6 @@ class Done:
     error: str
 
 
-class Inputs:
-    """Image and truth of a case, read when the first job needs them."""
-
-    def __init__(self, case: Case):
-        self.case = case
-        self._image: Image | None = None
-        self._truth: Image | None = None
-
-    @property
-    def image(self) -> Image:
-        """The image."""
-        if self._image is None:
-            self._image = self.case.read()
-        return self._image
-
-    @property
-    def truth(self) -> Image | None:
-        """The truth, if the case has one."""
-        if self._truth is None and self.case.truth is not None:
-            self._truth = read_image(self.case.truth)
-        return self._truth
-
-
 def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> Steps[Done]:
     """Do a job and keep what came of it, also that it failed.
 
@@ -84,7 +59,7 @@ def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> 
         If it cannot be kept.
     """
     # What the case is, is looked at before it is read: what changes from then on is another case.
-    key = key_of(case, job)
+    key = plan.key(case, job)
     about = {"case": case.id, "group": case.group, "subject": case.subject}
     fill: Callable[[Path], Mapping[str, Any]] = _record
     try:
@@ -116,8 +91,8 @@ Made = tuple[list[dict[str, Any]], Callable[[Path], Mapping[str, Any]]]
 
 def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     yield from ()
-    image = Image.of(inputs.image).with_channels(len(plan.model.card.channels))
-    rows, notes = object_rows(plan.model, image, plan.labels, inputs.truth, plan.device)
+    image = as_image(inputs.image, plan.model)
+    rows, notes = object_rows(plan.model, image, plan.labels, inputs.truth, inputs.seen(plan))
     return [{**row, "warnings": " | ".join(notes)} for row in rows], _record
 
 
@@ -169,29 +144,17 @@ def _flow(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
         truth=inputs.truth,
         seed=plan.seed,
         device=plan.device,
+        slice=inputs.slice(plan),
         **(plan.flow or {}),
     )
     flow = yield from flow_steps(made)
     warnings = " | ".join(dict.fromkeys(flow.warnings))
-    return [{**row, "warnings": warnings} for row in flow.rows], _record
+    about = {} if made.first.slice is None else {"slice": made.first.slice}
+    return [{**about, **row, "warnings": warnings} for row in flow.rows], _record
 
 
 def _channels(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
-    asked, rows = plan.channels or {}, []
-    for label in plan.labels:
-        for how in asked["how"]:
-            made = ChannelsPlan.make(
-                plan.model,
-                inputs.image,
-                label,
-                how,
-                repeats=asked["repeats"],
-                seed=plan.seed,
-                device=plan.device,
-            )
-            found = yield from channels_steps(made)
-            warnings = " | ".join(found.warnings)
-            rows += [{"label": label, "how": how, **row, "warnings": warnings} for row in found.rows]
+    rows = yield from channel_rows(plan, inputs)
     return rows, _record
 
 

@@ -3,22 +3,96 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.engine.scores import dice
 from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.device import exact
+from napari_segxai.models.probabilities import check_values
 from napari_segxai.models.segmentation import SegmentationModel
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the network makes of an image.
+
+    Attributes
+    ----------
+    prediction
+        As `SegmentationModel.predict` returns it.
+    confidence, entropy
+        By position of the label: mean probability, and mean entropy in bits, where it is drawn, on the model grid; nothing of what is not drawn.
+    largest_slice
+        Of a volume that a 2D model sees slice by slice: in which the labels together are largest, as napari counts it, the middle
+        one if none is drawn; else None.
+    """
+
+    prediction: np.ndarray
+    confidence: Mapping[int, float]
+    entropy: Mapping[int, float]
+    largest_slice: int | None
+
+
+def look(model: SegmentationModel, image: Image, positions: Sequence[int], device: torch.device) -> Seen:
+    """Show the network an image, slice by slice where it is a 2D model and the image a volume.
+
+    Raises
+    ------
+    UserError
+        If the image does not suit the model.
+    """
+    out = model.labeling.blank(len(model.labels), image.spatial_shape)
+    sums = {k: np.zeros(3) for k in positions}  # pixels, probability, entropy
+    many = model.slices(image)
+    sizes = []
+    with model.in_use(device), torch.inference_mode(), exact():
+        for index in [None] if many is None else range(many):
+            prepared = model.prepare(image, index)
+            tensor = prepared.tensor.to(device)
+            with model.refusing_sizes(tensor):
+                check_values(model, tensor)
+                logits = model.logits(tensor)
+            out = model.labeling.on_image(logits[0], prepared.placement, out)
+            found = _measure(model, logits, positions, prepared.placement.inside().to(device))
+            sizes.append(sum(float(one[0]) for one in found.values()))
+            for k, one in found.items():
+                sums[k] += one
+    known = {k: one for k, one in sums.items() if one[0]}
+    largest = None if many is None else int(np.argmax(sizes)) if any(sizes) else many // 2
+    return Seen(
+        out,
+        {k: one[1] / one[0] for k, one in known.items()},
+        {k: one[2] / one[0] for k, one in known.items()},
+        largest,
+    )
+
+
+def _measure(
+    model: SegmentationModel, logits: Tensor, positions: Sequence[int], inside: Tensor
+) -> dict[int, np.ndarray]:
+    """Return for every label pixels, sum of probabilities and sum of entropies where it is drawn."""
+    shares, out = model.probabilities(logits), {}
+    sigmoid = model.card.activation == "sigmoid"
+    spread = shares[0, 0] if sigmoid else -torch.special.xlogy(shares, shares).sum(1)[0] / math.log(2)
+    for k in positions:
+        drawn, own = model.labeling.drawn(logits, k)[0] & inside, shares[0, k]
+        if sigmoid:  # one label against the rest
+            spread = -(torch.special.xlogy(own, own) + torch.special.xlogy(1 - own, 1 - own)) / math.log(2)
+        sums = [drawn.sum(), own[drawn].sum(dtype=torch.float64), spread[drawn].sum(dtype=torch.float64)]
+        out[k] = np.array([float(value) for value in sums])
+    return out
+
+
 def object_rows(
-    model: SegmentationModel, image: Image, labels: Sequence[str], truth: Image | None, device: torch.device
+    model: SegmentationModel, image: Image, labels: Sequence[str], truth: Image | None, seen: Seen
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Measure the object of every label.
 
@@ -29,20 +103,18 @@ def object_rows(
     list of str
         What was done to bring the truth to the image, in sentences.
     """
-    prediction = model.predict(image, device=device)
     positions = [model.label_index(label) for label in labels]
-    confidence, entropy = _confidence(model, image, positions, device)
     true, notes = (None, []) if truth is None else truth_labels(truth, image, model, positions)
     rows = []
     for label, k in zip(labels, positions, strict=True):
-        mask = where(prediction, k, overlapping=model.overlapping)
+        mask = where(seen.prediction, k, overlapping=model.overlapping)
         row: dict[str, Any] = {
             "label": label,
             "size_px": int(mask.sum()),
             f"{'area' if mask.ndim == 2 else 'volume'}_{image.units}{mask.ndim}": float(mask.sum())
             * math.prod(image.spacing),
-            "confidence": confidence.get(k),
-            "entropy_bits": entropy.get(k),
+            "confidence": seen.confidence.get(k),
+            "entropy_bits": seen.entropy.get(k),
             "touches_border": _touches_border(mask),
         }
         if true is not None:
@@ -55,39 +127,6 @@ def object_rows(
             )
         rows.append(row)
     return rows, notes
-
-
-def _confidence(
-    model: SegmentationModel, image: Image, positions: Sequence[int], device: torch.device
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Return mean probability and mean entropy where each label is drawn, on the model grid; nothing of what is not drawn."""
-    sums = {k: np.zeros(3) for k in positions}  # pixels, probability, entropy
-    many = model.slices(image)
-    with model.in_use(device), torch.inference_mode(), exact():
-        for index in [None] if many is None else range(many):
-            prepared = model.prepare(image, index)
-            inside = prepared.placement.inside().to(device)
-            logits = model.logits(prepared.tensor.to(device))
-            shares = model.probabilities(logits)
-            if model.card.activation != "sigmoid":
-                spread = -torch.special.xlogy(shares, shares).sum(1)[0] / math.log(2)
-            for k in positions:
-                drawn = model.labeling.drawn(logits, k)[0] & inside
-                own = shares[0, k]
-                if model.card.activation == "sigmoid":
-                    spread = -(
-                        torch.special.xlogy(own, own) + torch.special.xlogy(1 - own, 1 - own)
-                    ) / math.log(2)
-                found = [
-                    drawn.sum(),
-                    own[drawn].sum(dtype=torch.float64),
-                    spread[drawn].sum(dtype=torch.float64),
-                ]
-                sums[k] += np.array([float(value) for value in found])
-    known = {k: found for k, found in sums.items() if found[0]}
-    return {k: found[1] / found[0] for k, found in known.items()}, {
-        k: found[2] / found[0] for k, found in known.items()
-    }
 
 
 def _touches_border(mask: np.ndarray) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from napari_segxai.analyses.channels.spoiling import Way
 from napari_segxai.analyses.channels.spoiling import check_asked as check_channels
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
@@ -30,6 +32,9 @@ from napari_segxai.models.segmentation import SegmentationModel
 Keep = Literal["all", "tables"]
 """all: the maps of every job, as `Explanation.save` writes them. tables: rows alone."""
 
+
+WAYS = (*get_args(Way), "ability")
+"""How the channels of a case are examined."""
 
 MOST_THREADS = 1024
 """Threads of a job at most."""
@@ -153,7 +158,7 @@ class CohortPlan:
             layers = check_flow(model, **asked_flow)
             asked_flow = {**asked_flow, "layers": [layer.name for layer in layers]}
         if asked_channels is not None:
-            asked_channels = check_channels(model, **asked_channels)
+            asked_channels = check_channels(WAYS, len(model.card.channels), asked_channels)
         specs = [
             read_method(spec) for spec in (methods.values() if isinstance(methods, Mapping) else methods)
         ]
@@ -216,22 +221,37 @@ class CohortPlan:
         """Where the results of every case lie: a folder by its id."""
         return file_names(case.id for case in self.cases)
 
+    def key(self, case: Case, job: Job) -> str:
+        """Return what tells whether a result is that of this job: it changes when a file that it reads does, or what is asked."""
+        read = [case, *(self.others(case) if job.kind == "channels" else ())]
+        files = [path for one in read for path in (*one.images, *([] if one.truth is None else [one.truth]))]
+        return _digest(
+            {
+                "files": [_state(path) for path in files],
+                "group": case.group,
+                "subject": case.subject,
+                "asked": job.asked,
+            }
+        )
+
+    def others(self, case: Case) -> list[Case]:
+        """Return the cases whose channels take the place of this one's: those after it in an order by chance, of other subjects.
+
+        Twice as many as are needed, since some may lie on another grid. A case that comes to the cohort changes few of them.
+        """
+        if self.channels is None or "between" not in self.channels["how"]:
+            return []
+        start = self._order.index(case)
+        order = [*self._order[start + 1 :], *self._order[:start]]
+        return [one for one in order if one.subject != case.subject][: 2 * self.channels["repeats"]]
+
+    @cached_property
+    def _order(self) -> list[Case]:
+        return sorted(self.cases, key=lambda case: _digest([self.seed, case.id]))
+
     def shard(self, number: int, count: int) -> list[Case]:
         """Return every `count`-th case, from the `number`-th (1, 2, ...) on."""
         return list(self.cases)[number - 1 :: count]
-
-
-def key_of(case: Case, job: Job) -> str:
-    """Return what tells whether a result is that of this job: it changes when a file of the case does, or what is asked."""
-    files = [*case.images, *([case.truth] if case.truth is not None else [])]
-    return _digest(
-        {
-            "files": [_state(path) for path in files],
-            "group": case.group,
-            "subject": case.subject,
-            "asked": job.asked,
-        }
-    )
 
 
 def _asked(given: bool | Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
-from napari_segxai.analyses.cohort.jobs import Done, Inputs, do, read_done
-from napari_segxai.analyses.cohort.plan import CohortPlan, key_of
+from napari_segxai.analyses.cohort.inputs import Inputs
+from napari_segxai.analyses.cohort.jobs import Done, do, read_done
+from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.cohort.result import CASES, Cohort, collect, facts, save_tables
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps, relay
@@ -44,7 +45,7 @@ def cohort_steps(plan: CohortPlan, folder: Path, shard: tuple[int, int] = (1, 1)
             for job in jobs:
                 note = f"case {number} of {len(cases)}, {case.id}: {job.title}"
                 kept = read_done(place / job.place)
-                if kept is None or kept.error or kept.key != key_of(case, job):
+                if kept is None or kept.error or kept.key != plan.key(case, job):
 
                     def reported(step: Step, done: int = done, note: str = note) -> Step:
                         share = round(UNIT * step.done / max(step.total, 1))

@@ -69,13 +69,6 @@ def describe_map(
     high, positive = map.amax(), map.clamp(min=0)
     drawn = (map >= high / 2) & (map > 0)
     total = positive.sum()
-    weights = inside.flatten()
-    size = weights.sum()
-    within = features.values @ weights
-    toward = within / size.clamp(min=1e-12)
-    away = (features.total - within) / (len(weights) - size).clamp(min=1e-12)
-    # nearer to the prototype inside: |f - away|^2 > |f - toward|^2
-    nearer = 2 * ((toward - away) @ features.values) + away.square().sum() - toward.square().sum() > 0
     return torch.stack(
         [
             high,
@@ -87,9 +80,32 @@ def describe_map(
             (positive * inside).sum() / total,  # NaN without positive values
             block_dice(drawn, inside),
             block_dice(drawn, truth) if truth is not None else norm.new_zeros(()),
-            block_dice(nearer.view_as(map), inside),
+            block_dice(nearer_inside(features, inside.flatten()).view_as(map), inside),
         ]
     )
+
+
+def nearer_inside(features: Features, inside: Tensor) -> Tensor:
+    """Return which cells look more like the inside: nearer to the mean feature there than to that of the rest (ProtoSeg, Sheng et al. 2022).
+
+    Parameters
+    ----------
+    features
+        Of a network layer, or the pixels of an input.
+    inside
+        (cells,): the share of every cell that lies inside.
+
+    Returns
+    -------
+    Tensor
+        Boolean (cells,). The Dice of this with the inside is the segmentation ability.
+    """
+    size = inside.sum()
+    within = features.values @ inside
+    toward = within / size.clamp(min=1e-12)
+    away = (features.total - within) / (len(inside) - size).clamp(min=1e-12)
+    # |f - away|^2 > |f - toward|^2
+    return 2 * ((toward - away) @ features.values) + away.square().sum() - toward.square().sum() > 0
 
 
 def shares(mask: Tensor, shape: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,56 @@ def test_what_is_asked_wrongly_is_said_before_the_work(model, folder, tmp_path, 
     with pytest.raises(sx.UserError, match=words):
         sx.run_cohort_steps(model, folder, out=tmp_path / "out", **asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_channels_of_every_case(model, folder, tmp_path):
+    found = sx.run_cohort(
+        model, folder, methods=[], out=tmp_path / "out", channels={"repeats": 2}, keep="tables"
+    )
+    assert not found.failed
+    assert len(found.channels) == 3 * 5 * 2
+    of = {(row["case"], row["how"], row["channel"]): row for row in found.channels}
+    squares = [np.asarray(Picture.open(folder / "labelsTr" / f"c{k}.png")) > 0 for k in range(3)]
+    for k in range(3):
+        for how in ("permutation", "mean", "between", "shapley"):
+            useless = of[f"c{k}", how, "t2"]
+            assert useless["dice_drop"] == useless["probability_drop"] == useless["truth_dice_drop"] == 0
+        for how in ("mean", "shapley"):  # without the first channel nothing is drawn
+            assert of[f"c{k}", how, "t1"]["dice_drop"] == of[f"c{k}", how, "t1"]["truth_dice_drop"] == 1
+        others = [squares[j] for j in range(3) if j != k]
+        lost = [1 - 2 * (squares[k] & one).sum() / (squares[k].sum() + one.sum()) for one in others]
+        assert of[f"c{k}", "between", "t1"]["dice_drop"] == pytest.approx(np.mean(lost))
+        assert of[f"c{k}", "between", "t1"]["dice_std"] == pytest.approx(np.std(lost))
+        assert of[f"c{k}", "ability", "t1"]["ability"] == 1  # this channel is the truth
+        assert of[f"c{k}", "ability", "t1"]["truth_ability"] == 1
+        assert of[f"c{k}", "ability", "t2"]["ability"] < 0.5
+    alone = sx.channel_importance(model, sx.find_cases(folder)[1].read(), "object", repeats=2)
+    for row in alone.rows:
+        own = of["c1", "permutation", row["channel"]]
+        assert {key: own[key] for key in row} == row
+
+
+def test_a_case_of_another_grid_lends_no_channel(model, folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    free = sx.load_model(FirstOfTwo(), card=card(channels=["t1", "t2"], intensity=[{"divide": 255}]))
+    for name in ("0000", "0001"):
+        Picture.fromarray(np.full((8, 8), 255, np.uint8)).save(data / "imagesTr" / f"c2_{name}.png")
+    (data / "labelsTr" / "c2.png").unlink()
+    found = sx.run_cohort(free, data, methods=[], out=tmp_path / "out", channels={"how": ["between"]})
+    of = {(row["case"], row["channel"]): row for row in found.channels}
+    assert of["c0", "t1"]["dice_drop"] > 0
+    assert of["c0", "t1"]["dice_std"] is None  # of one other case alone
+    assert of["c2", "t1"]["dice_drop"] is None
+    assert "no other case that was looked at lies on the same model grid" in of["c2", "t1"]["warnings"]
+
+
+def test_channels_are_examined_again_when_a_case_that_lends_them_changes(model, folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    ask = lambda how: sx.run_cohort(model, data, methods=[], out=tmp_path / how, channels={"how": [how]})
+    before = {how: ask(how).channels for how in ("between", "mean")}
+    Picture.fromarray(np.full((16, 16), 255, np.uint8)).save(data / "imagesTr" / "c2_0000.png")
+    own = lambda rows: [row for row in rows if row["case"] == "c0"]
+    assert own(ask("between").channels) != own(before["between"])
+    assert own(ask("mean").channels) == own(before["mean"])

@@ -1,0 +1,131 @@
+"""The importance of the channels of one case: all ways and all labels in shared passes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from napari_segxai.analyses.channels.spoiling import SCORES, spoil
+from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.explain.run import question_of
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.prediction import where
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.execution.modes import in_usual_modes
+from napari_segxai.engine.finding import NotDrawn
+from napari_segxai.engine.question import Question
+from napari_segxai.metrics.functional.layer_maps import Features, block_dice, nearer_inside
+from napari_segxai.metrics.perturbed_copies import Reader
+from napari_segxai.models.ground_truth import truth_labels
+from napari_segxai.models.inference.memory import guarded
+
+if TYPE_CHECKING:
+    from napari_segxai.analyses.cohort.inputs import Inputs
+    from napari_segxai.analyses.cohort.plan import CohortPlan
+
+NO_OTHER = "no other case that was looked at lies on the same model grid, so that nothing was taken from another image"
+
+
+@in_usual_modes
+def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]]:
+    """Examine the channels of a case in every way that the plan names; see docs/file_formats.md for the columns.
+
+    Returns
+    -------
+    list of dict
+        A row per label, way and channel. A label that is not drawn has rows without numbers.
+    """
+    asked, model, index = plan.channels or {}, plan.model, inputs.slice(plan)
+    ways, names = asked["how"], model.card.channels
+    about = {} if index is None else {"slice": index}
+    plans = [
+        ExplanationPlan.make(
+            model, inputs.image, label, "vanilla-gradient", seed=plan.seed, device=plan.device, slice=index
+        )
+        for label in plan.labels
+    ]
+    image = plans[0].image
+    positions = [model.label_index(label) for label in plan.labels]
+    true = None if inputs.truth is None else truth_labels(inputs.truth, image, model, positions)[0]
+    with model.in_use(plan.device), guarded(plan.device):
+        prepared = model.prepare(image, index)
+        questions = [question_of(one, prepared) for one in plans]
+        others = _others(plan, inputs, questions[0]) if "between" in ways else []
+        copies = [way for way in ways if way != "ability"]
+        readers, rows = [], {}
+        for label, k, question in zip(plan.labels, positions, questions, strict=True):
+            question.executor.passes = questions[0].passes  # all count together
+            question.planned = _passes(copies, len(names), asked["repeats"], len(others))
+            question.remember_logits(questions[0].logits)
+            own = None if true is None else question.from_image(where(true, k, overlapping=model.overlapping))
+            own = own if own is not None and bool(own.any()) else None
+            try:
+                readers.append(Reader(question, own))
+            except NotDrawn as reason:
+                nothing = {"warnings": f"{reason.what}, so no channel can matter to it."}
+                rows[label] = [{"how": way, "channel": name, **nothing} for way in ways for name in names]
+        if readers and copies:
+            found = yield from spoil(readers, copies, repeats=asked["repeats"], seed=plan.seed, others=others)
+        else:
+            found = [[] for _ in readers]
+        for reader, some in zip(readers, found, strict=True):
+            label = model.labels[reader.question.label]
+            rows[label] = [*some, *(_abilities(reader) if "ability" in ways else [])]
+            warnings = [*reader.question.warnings, *([NO_OTHER] if "between" in ways and not others else [])]
+            rows[label] = [{**row, "warnings": " | ".join(warnings)} for row in rows[label]]
+    scores = [f"{name}_{end}" for name in SCORES.values() for end in ("drop", "std")]
+    blank = dict.fromkeys([*scores, "ability", "truth_ability"])
+    return [
+        {**about, "label": label, "how": row["how"], "channel": row["channel"], **blank, **row}
+        for label in plan.labels
+        for row in rows[label]
+    ]
+
+
+def _passes(ways: Sequence[str], channels: int, repeats: int, others: int) -> Passes:
+    each = {
+        "permutation": channels * repeats,
+        "mean": channels,
+        "between": channels * others,
+        "shapley": 2**channels - 1,
+    }
+    return Passes(1 + sum(each[way] for way in ways))
+
+
+def _others(plan: CohortPlan, inputs: Inputs, question: Question) -> list[Tensor]:
+    """Return what the network sees of other cases, of those that lie on the same grid."""
+    place, model, out = question.prepared.placement, plan.model, []
+    for case in plan.others(inputs.case):
+        with contextlib.suppress(UserError):  # what is wrong with another case is said in its own row
+            image = as_image(case.read(), model)
+            many, index = model.slices(image), None
+            if many is not None and place.slice is not None:
+                own = model.slices(question.image) or 1
+                index = round((inputs.slice(plan) or 0) * (many - 1) / max(own - 1, 1))
+            prepared = model.prepare(image, index)
+            other = prepared.placement
+            if (other.shape, other.resampled_shape) == (place.shape, place.resampled_shape):
+                out.append(prepared.tensor)
+        if len(out) == (plan.channels or {})["repeats"]:
+            break
+    return out
+
+
+def _abilities(reader: Reader) -> list[dict[str, Any]]:
+    """Return how well every channel alone tells the object from the rest: see `nearer_inside`."""
+    question, rows = reader.question, []
+    inside = question.prepared.placement.inside().to(question.device)
+    own = reader.object[inside].float()
+    true = None if reader.truth is None else reader.truth[inside].float()
+    for channel, name in enumerate(question.model.card.channels):
+        with torch.no_grad():
+            near = nearer_inside(Features.of(question.input[:, channel : channel + 1][..., inside]), own)
+        row: dict[str, Any] = {"how": "ability", "channel": name, "ability": float(block_dice(near, own))}
+        if true is not None:
+            row["truth_ability"] = float(block_dice(near, true))
+        rows.append(row)
+    return rows
