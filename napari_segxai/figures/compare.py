@@ -1,4 +1,4 @@
-"""A picture of comparisons: cases as rows; image, prediction and maps as columns."""
+"""The picture of comparisons: a group of panels for every case; image, prediction and maps."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.figures.colormaps import SIGNED
-from napari_segxai.figures.text import plain
+from napari_segxai.figures.panels import Group, Outline, Panel, draw_panels
+from napari_segxai.figures.style import PAGE
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -29,11 +28,14 @@ class DrawnMap:
         The lowest value of the whole map.
     end : float
         The largest magnitude in the whole map.
+    unit : str
+        Of its values.
     """
 
     values: np.ndarray
     low: float
     end: float
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,18 @@ class Drawn:
         (rows, columns): label values.
     maps : dict of str to DrawnMap
         By name.
+    object : numpy.ndarray, optional
+        Boolean (rows, columns): where the label is predicted; any label where it is None.
+    truth : numpy.ndarray, optional
+        Boolean (rows, columns): where the label really is.
+    spacing : tuple of float
+        Height and width of a pixel.
+    units : str
+        Of the spacing.
+    place : str
+        Which slice it is, in words.
+    labels : tuple of str
+        Names of the label values.
     """
 
     name: str
@@ -57,10 +71,16 @@ class Drawn:
     ground: np.ndarray
     prediction: np.ndarray
     maps: dict[str, DrawnMap]
+    object: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    spacing: tuple[float, float] = (1.0, 1.0)
+    units: str = ""
+    place: str = ""
+    labels: tuple[str, ...] = ()
 
 
-def picture(rows: Sequence[Drawn], *, common: bool = False) -> Figure:
-    """Draw cases as rows, and image, prediction and maps as columns (Hasany et al. 2026, figures 1 to 3).
+def picture(rows: Sequence[Drawn], *, common: bool = False, width: float = PAGE) -> Figure:
+    """Draw a group of panels for every case: image, prediction and maps (Hasany et al. 2026, figures 1 to 3).
 
     Parameters
     ----------
@@ -68,6 +88,8 @@ def picture(rows: Sequence[Drawn], *, common: bool = False) -> Figure:
         The cases, one at least.
     common : bool, default: False
         Whether the maps of a case share one colour scale; they should only where their methods share a unit.
+    width : float
+        In mm: 180 for two columns of a journal, 85 for one.
 
     Returns
     -------
@@ -79,53 +101,64 @@ def picture(rows: Sequence[Drawn], *, common: bool = False) -> Figure:
     UserError
         If there is no map.
     """
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for row in rows for name in row.maps))
     if not names:
         raise UserError("there is no map to draw yet.")
-    columns = 2 + len(names)
-    height, width = rows[0].ground.shape
-    tall = float(np.clip(1.7 * height / width, 0.8, 3))
-    figure = Figure(
-        figsize=(0.3 + 1.75 * columns, 0.45 + (tall + 0.3) * len(rows)), dpi=120, layout="compressed"
+    return draw_panels([group_of(row, names, common) for row in rows], caption_of(rows, common), width=width)
+
+
+def group_of(row: Drawn, names: Sequence[str], common: bool = False) -> Group:
+    """Return the panels of one case: its image, its prediction, and the maps of these names.
+
+    Parameters
+    ----------
+    common
+        Whether its maps share one colour scale.
+    """
+    predicted = row.prediction > 0 if row.object is None else row.object
+    outlines = [Outline(predicted)]
+    if row.truth is not None:
+        outlines.append(Outline(row.truth, dashed=True))
+    panels = [
+        Panel("image", row.ground),
+        Panel(
+            "prediction", row.ground, labels=row.prediction, names=row.labels, outlines=tuple(outlines[1:])
+        ),
+    ]
+    ends = {name: _scale([map]) for name, map in row.maps.items()}
+    shared = _scale(list(row.maps.values()))
+    for name in names:
+        if name in row.maps:
+            map, scale = row.maps[name], shared if common else ends[name]
+            panels.append(Panel(name, map.values, scale, map.unit, outlines=tuple(outlines)))
+        else:
+            panels.append(Panel(name, row.ground, note="none"))
+    title = " · ".join(part for part in (row.name, row.label, row.place) if part)
+    return Group(title, tuple(panels), row.spacing, row.units)
+
+
+def _scale(maps: Sequence[DrawnMap]) -> tuple[float, float]:
+    """Return the ends of the colour scale of maps: of one that speaks against the label as well, 0 lies in the middle."""
+    end = max((map.end for map in maps), default=0.0) or 1.0
+    low = min((map.low for map in maps), default=0.0)
+    if low < 0:
+        return -end, end
+    # a map without negative values may have a floor: what counts is what rises above it
+    return (low, end) if low < end else (0.0, end)
+
+
+def caption_of(rows: Sequence[Drawn], common: bool = False) -> str:
+    """Say what has to be known to read the panels."""
+    scales = (
+        "The maps of a case share one colour scale." if common else "Every map has a colour scale of its own."
     )
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, row in zip(grid, rows, strict=True):
-        _draw_case(axes, row, names, common)
-    for axis, title in zip(grid[0], ("image", "prediction", *names), strict=True):
-        axis.set_title(plain(title), fontsize=7)
-    return figure
-
-
-def _draw_case(axes: Sequence[Axes], row: Drawn, names: Sequence[str], common: bool) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    outline = row.prediction > 0
-    axes[0].set_ylabel(plain(f"{row.name}\n{row.label}"), fontsize=7)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.imshow(row.ground, cmap="gray")
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    axes[1].imshow(
-        np.ma.masked_equal(row.prediction, 0),
-        cmap="tab10",
-        vmin=0,
-        vmax=9,
-        alpha=0.6,
-        interpolation="nearest",
+    signed = any(map.low < 0 for row in rows for map in row.maps.values())
+    truth = any(row.truth is not None for row in rows)
+    return " ".join(
+        [
+            "Solid outline: the prediction"
+            + (" of the label; dashed: the truth." if truth else " of the label."),
+            scales,
+            *(["Red speaks for the label, blue against it."] if signed else []),
+        ]
     )
-    for axis, name in zip(axes[2:], names, strict=True):
-        if name not in row.maps:
-            axis.text(0.5, 0.5, "none", ha="center", transform=axis.transAxes, color="white", fontsize=7)
-            continue
-        map = row.maps[name]
-        end = (max(each.end for each in row.maps.values()) if common else map.end) or 1.0
-        if map.low < 0:
-            signed = LinearSegmentedColormap.from_list("signed", SIGNED["colors"])
-            axis.imshow(map.values, cmap=signed, vmin=-end, vmax=end)
-        else:  # a map without negative values may have a floor: what counts is what rises above it
-            axis.imshow(map.values, cmap="inferno", vmin=map.low, vmax=end, alpha=0.75)
-        if outline.any() and not outline.all():
-            axis.contour(outline, levels=[0.5], colors="white", linewidths=0.6)

@@ -205,10 +205,12 @@ def test_every_tile_becomes_the_same_layers_and_record(made):
 
 
 def test_what_was_opened_is_saved_with_the_same_numbers(made, tmp_path, monkeypatch):
-    savefig = Figure.savefig  # an SVG says when it was drawn: that of the first save is enough
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, path: path.touch() if path.suffix == ".svg" else savefig(self, path)
-    )
+    savefig = Figure.savefig  # the SVG of the first save is enough
+
+    def save(self, path, **more):
+        return path.touch() if path.suffix == ".svg" else savefig(self, path, **more)
+
+    monkeypatch.setattr(Figure, "savefig", save)
     made.opened.save(tmp_path / "again", tiles=[made.key])
     one, other = (
         json.loads((folder / "record.json").read_text()) for folder in (made.folder, tmp_path / "again")

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.compare.asked import Asked
+from napari_segxai.analyses.compare.drawing import drawn_of
 from napari_segxai.analyses.compare.tables import curve_points, values
 from napari_segxai.analyses.explain.files import write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.provenance import now, versions
-from napari_segxai.core import orientation
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
-from napari_segxai.core.prediction import label_image
+from napari_segxai.core.prediction import label_image, where
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import SCHEMA, as_json
 from napari_segxai.core.target import Target
 from napari_segxai.core.text_table import Rows
-from napari_segxai.figures.compare import Drawn, DrawnMap, picture
-from napari_segxai.figures.planes import cut
+from napari_segxai.figures.compare import Drawn, picture
+from napari_segxai.figures.style import PAGE, write_figure
 from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.io.names import file_names
@@ -373,8 +373,13 @@ def facts_of(comparison: Comparison, kind: str) -> dict[str, Any]:
 
 
 @checked()
-def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False) -> Path:
-    """Draw comparisons and write the picture: cases as rows; image, prediction and maps as columns.
+def save_picture(
+    cases: Sequence[Comparison | Drawn], path: str | Path, *, common: bool = False, width: float = PAGE
+) -> Path:
+    """Draw comparisons for print and write the picture: of every case its image, its prediction and its maps.
+
+    Every map has a colour bar with its unit; outlines show prediction and truth, and a bar how long so many mm are, where the
+    image knows it. Pixels are written at 300 dpi; PDF and SVG hold their fonts.
 
     Parameters
     ----------
@@ -384,6 +389,8 @@ def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, commo
         Ending in .png, .pdf or .svg.
     common : bool
         Whether the maps of a case share one colour scale; they should only where their methods share a unit.
+    width : float
+        Of the picture in mm, from 40 to 400: 180 for two columns of a journal, 85 for one.
 
     Returns
     -------
@@ -393,14 +400,16 @@ def save_picture(cases: Sequence[Comparison | Drawn], path: str | Path, *, commo
     Raises
     ------
     UserError
-        If there is no map, or the ending is another.
+        If there is no map, the ending is another, or the width is none.
     """
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"{path}: a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-    figure = picture([drawn(case) for case in cases], common=common)
+    if not 40 <= width <= 400:
+        raise UserError(f"width {width:g} mm is none of a page; choose 40 to 400, such as 85 or 180.")
+    figure = picture([drawn(case) for case in cases], common=common, width=width)
     with replacing(path) as beside:
-        figure.savefig(beside)
+        write_figure(figure, beside)
     return path
 
 
@@ -408,30 +417,14 @@ def drawn(case: Comparison | Drawn) -> Drawn:
     """Return what a picture needs of a comparison: it is cut where its object is largest."""
     if isinstance(case, Drawn):
         return case
-    predicted = _upright(case, case.shown(case.prediction))
-    position = _position(predicted)
-    maps = {
-        name: DrawnMap(cut(_upright(case, map), position).copy(), float(map.min()), float(np.abs(map).max()))
-        for name, map in case.maps.items()
-    }
-    label = str(getattr(case.target, "label", ""))
-    return Drawn(case.image.name, label, _gray(case, position), cut(predicted, position).copy(), maps)
-
-
-def _upright(case: Comparison, array: np.ndarray) -> np.ndarray:
-    return np.asarray(orientation.apply(np.asarray(array), case.image.to_display))
-
-
-def _position(volume: np.ndarray) -> float:
-    """Return where a volume's slice with the largest object lies, in [0, 1]."""
-    if volume.ndim == 2 or not volume.any():
-        return 0.5
-    sizes = (volume > 0).sum((1, 2))
-    return (int(sizes.argmax()) + 0.5) / len(sizes)
-
-
-def _gray(case: Comparison, position: float) -> np.ndarray:
-    channels = [cut(_upright(case, each), position) for each in case.image.channels_first()]
-    values = np.mean(np.stack(channels).astype(np.float32), axis=0)
-    low, high = np.nanpercentile(values, [1, 99])
-    return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
+    units = {name: found.record.display.get("unit", "") for name, found in case.explanations.items()}
+    predicted = case.prediction
+    return drawn_of(
+        case.image.frame(0),
+        str(getattr(case.target, "label", "")),
+        case.shown(predicted),
+        {name: (map, units.get(name, "")) for name, map in case.maps.items()},
+        labels=(case.model or {}).get("labels", ()),
+        object=None if predicted is None else where(predicted, case.label, overlapping=case.overlapping),
+        truth=case.truth,
+    )

@@ -36,6 +36,7 @@ from napari_segxai.core.target import Target
 from napari_segxai.engine.question import Question
 from napari_segxai.figures.flow import Cell, draw_flow
 from napari_segxai.figures.planes import cut
+from napari_segxai.figures.style import write_figure
 from napari_segxai.io.arrays import write_arrays
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import complete, replacing, save_folder
@@ -326,7 +327,7 @@ class Flow:
         def write(new: Path) -> dict[str, Any]:
             figure = flow_figure(self)
             for ending in ("png", "svg"):
-                figure.savefig(new / f"flow.{ending}")
+                write_figure(figure, new / f"flow.{ending}", dpi=figure.dpi)
             save_table(self, new / TABLE)
             facts = _write_data(self, new)
             for name, explanation in explanations.items():
@@ -404,7 +405,7 @@ def save_figure(flow: Flow, path: Path, *, common: bool = False, position: float
     """Write the figure as PNG, SVG or PDF, by the ending of `path`."""
     figure = flow_figure(flow, common=common, position=position)
     with replacing(path) as beside:
-        figure.savefig(beside)
+        write_figure(figure, beside, dpi=figure.dpi)
     return path
 
 

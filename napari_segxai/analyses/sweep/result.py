@@ -15,6 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import is_number
+from napari_segxai.figures.style import write_figure
 from napari_segxai.figures.sweep import Axis, HeatMap, heat_figure
 from napari_segxai.io import saving
 from napari_segxai.io.saving import save_folder
@@ -246,7 +247,7 @@ def save_sweep(sweep: Sweep, folder: Path, *, overwrite: bool = False) -> list[P
     def write(new: Path) -> dict[str, Any]:
         write_csv(new / TABLE, rows)
         if numbers_shown(sweep):
-            heat_maps(sweep).savefig(new / HEAT)
+            write_figure(heat_maps(sweep), new / HEAT)
         own_chance = [
             {"map": map, "number": number, **asdict(chance)}
             for (map, number), chance in sweep.own_chance.items()
