@@ -1,4 +1,4 @@
-"""Shared fixtures: a real napari window with the Explain panel."""
+"""Shared fixtures: a real napari window, which the tests of a process share and each finds as new, and the Explain panel."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import gc
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +89,7 @@ def wait(qtbot) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def _asked_once():
     """The files of all plugins are read once, not for every window, and the settings of the tests are not written."""
+    from helpers.gui.quick import do_once
     from napari.settings import NapariSettings
     from npe2 import PluginManifest
 
@@ -96,6 +97,7 @@ def _asked_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
         patch.setattr(NapariSettings, "save", lambda *args, **kwargs: None)
+        do_once(patch)
         yield
 
 
@@ -105,21 +107,62 @@ def make_napari_viewer(_asked_once, make_napari_viewer):
     return make_napari_viewer
 
 
+def _once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that loads each built-in model once, for docks; how fast it was is forgotten."""
+    kept: dict[str, tuple[Any, float]] = {}
+
+    def load_model(source: Any, **options: Any) -> Any:
+        if not isinstance(source, str):
+            return load(source, **options)
+        if source not in kept:
+            model = load(source, **options)
+            kept[source] = model, model.seconds
+        model, model.seconds = kept[source]
+        return model
+
+    return load_model
+
+
+@pytest.fixture(scope="session")
+def _window(qapp, _asked_once) -> Iterator[Any]:
+    from helpers.gui.windows import shared_window
+
+    from napari_segxai.gui.models import store
+
+    with shared_window() as shared, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "load_model", _once(store.load_model))
+        yield shared
+
+
 @pytest.fixture
-def viewer(make_napari_viewer):
-    """A real napari window; jobs that a test left running are stopped."""
-    from napari_segxai.gui import worker
+def viewer(request, _window, qtbot):
+    """A real napari window that was tidied after the test before; nothing may be left of this one.
 
-    viewer = make_napari_viewer(show=True)
-    yield viewer
-    end = time.monotonic() + 30
-    if worker._running is not None:
-        worker._running.cancel()
-    while worker._running is not None and time.monotonic() < end:
-        from qtpy.QtWidgets import QApplication
+    Its canvas is not drawn unless the test asks for `drawn`.
+    """
+    from napari.settings import get_settings
 
-        QApplication.processEvents()
-        time.sleep(0.01)
+    get_settings().reset()
+    _window.begin("drawn" in request.fixturenames)
+    yield _window.viewer
+    get_settings().reset()
+    _window.tidy()
+    left = _window.left()
+    assert not left, "\n".join(left)
+
+
+@pytest.fixture
+def own_viewer(make_napari_viewer):
+    """A napari window of this test alone, drawn, for tests that close it or ask what it keeps."""
+    from helpers.gui.windows import end_tasks
+
+    yield make_napari_viewer(show=True)
+    end_tasks()
+
+
+@pytest.fixture
+def drawn() -> None:
+    """The canvas of the shared window is drawn in this test, which looks at it or at the time that it takes."""
 
 
 @pytest.fixture

@@ -245,11 +245,10 @@ def test_a_saved_tile_is_what_the_opened_flow_gives(made):
     same(saved.prediction, again.prediction)
 
 
-def test_a_folder_that_is_dropped_opens_its_tiles_as_layers(tmp_path, make_napari_viewer):
+def test_a_folder_that_is_dropped_opens_its_tiles_as_layers(tmp_path, viewer):
     image = volume_file(tmp_path)
     model = sx.load_model(Pool(3), card=card(3, orientation="RAS", grid={"multiple": 4}))
     flow = sx.information_flow(model, image)
-    viewer = make_napari_viewer()
     for tiles in ([], [("object", "head"), ("object", "encoder")]):
         flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
         viewer.layers.clear()

@@ -233,7 +233,7 @@ def test_what_a_sweep_had_when_it_was_stopped_is_opened(tmp_path):
 # -- in napari -------------------------------------------------------------------------------------------
 
 
-def test_folders_that_are_dropped_open_their_maps(make_napari_viewer, tmp_path):
+def test_folders_that_are_dropped_open_their_maps(viewer, tmp_path):
     """All maps of a comparison, of which one is seen; of a sweep the best. Each knows the folder with its record."""
     stored = planted_image(3).array[::-1, ::-1, ::-1].transpose(2, 1, 0)  # shown, it lies as it was planted
     nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "scan.nii.gz")
@@ -244,7 +244,6 @@ def test_folders_that_are_dropped_open_their_maps(make_napari_viewer, tmp_path):
     found.save(tmp_path / "c")
     swept = sx.sweep(model, image, "object", "rise", {"masks": [20, 30]}, metrics=["insertion-dice"])
     swept.save(tmp_path / "s")
-    viewer = make_napari_viewer()
     viewer.open(tmp_path / "c", plugin="napari-segxai")
     names = [layer.name for layer in viewer.layers]
     assert names[:3] == ["scan", "own", "prediction · planted"]

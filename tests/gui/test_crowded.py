@@ -183,6 +183,7 @@ def canvas_height(viewer) -> int:
     return viewer.window._qt_viewer.canvas.native.height()
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("name", DOCKS[1:])
 def test_a_wide_dock_leaves_half_of_the_canvas_and_fits_the_image(viewer, wait, name):
     viewer.window.resize(1280, 800)

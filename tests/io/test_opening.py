@@ -211,10 +211,9 @@ def test_files_that_were_changed_are_refused(saved, tmp_path):
         sx.load_explanation(tmp_path)
 
 
-def test_a_folder_that_is_dropped_opens_its_layers(make_napari_viewer, tmp_path):
+def test_a_folder_that_is_dropped_opens_its_layers(viewer, tmp_path):
     found, _ = oblique(tmp_path)
     found.save(tmp_path / "result")
-    viewer = make_napari_viewer()
     for path in (tmp_path / "result", tmp_path / "result" / "record.json"):
         viewer.layers.clear()
         assert get_reader(str(path)) is not None

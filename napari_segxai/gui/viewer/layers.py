@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,8 +104,9 @@ def shown_plane(layer: Layer, viewer: ViewerModel, axes: Sequence[int]) -> tuple
     return list(axes).index(across), position, len(rest) == 2 and rest[0] > rest[1]
 
 
+@cache
 def warm_up() -> None:
-    """Let napari compile its label colours, which takes seconds at first use, before results wait for it.
+    """Let napari compile its label colours, which takes seconds at first use, before results wait for it; once suffices.
 
     The compiler gives the thread that calls it as many OpenMP threads as there are logical processors, whatever was
     asked of torch: tasks in that thread would be slower, and differ from a script's results in the last digits.

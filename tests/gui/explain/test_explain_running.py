@@ -156,12 +156,11 @@ def test_closing_the_viewer_while_a_job_runs(make_napari_viewer, wait):
     wait(lambda: worker._running is None)
 
 
-def test_two_viewers_do_not_mix(make_napari_viewer, wait, run_panel):
+def test_two_viewers_do_not_mix(viewer, own_viewer, wait, run_panel):
     panels = []
-    for _ in range(2):
-        viewer = make_napari_viewer()
-        viewer.open_sample("napari-segxai", "triangle")
-        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
+    for one in (viewer, own_viewer):
+        one.open_sample("napari-segxai", "triangle")
+        _, panel = one.window.add_plugin_dock_widget("napari-segxai", "Explain")
         panels.append(panel)
     for panel in panels:
         wait(lambda panel=panel: panel.run_bar.run.isEnabled())

@@ -12,7 +12,7 @@ import napari_segxai as sx
 from napari_segxai.gui.explain.dock import ExplainDock
 
 
-def test_a_harmed_folder_is_said_and_the_next_one_opens(make_napari_viewer, tmp_path):
+def test_a_harmed_folder_is_said_and_the_next_one_opens(viewer, tmp_path):
     """The seed is the highest that there is, and the label was asked for by its position."""
     model = sx.register_model(planted_model())
     found = sx.explain(model, planted_image(), 1, "vanilla-gradient", seed=2**32 - 1)
@@ -28,7 +28,6 @@ def test_a_harmed_folder_is_said_and_the_next_one_opens(make_napari_viewer, tmp_
         told = json.loads(record.read_text())
         harm(told)
         record.write_text(json.dumps(told))
-    viewer = make_napari_viewer()
     for name in ("text", "path", "huge", "kind"):
         with pytest.raises(
             sx.UserError, match=r"again|choose another"

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from helpers.gui.quick import Eye
 from napari import Viewer
 from napari._app_model._app import NapariApplication, _napari_names
 from napari._qt._qapp_model.qactions import init_qactions
@@ -61,7 +62,8 @@ def end_tasks(seconds: float = 30) -> None:
 class SharedWindow:
     """A window, and what it was before any test used it."""
 
-    def __init__(self) -> None:
+    def __init__(self, eye: Eye) -> None:
+        self.eye = eye
         self.viewer = Viewer(show=True, show_welcome_screen=False)
         self.window = self.viewer.window._qt_window
         QtViewer._instances.discard(
@@ -138,10 +140,13 @@ class SharedWindow:
     # -- what tests leave ------------------------------------------------------------------------------------
 
     def begin(self, draw: bool) -> None:
-        """Be the current window, as a new one is."""
+        """Be the current window, as a new one is; what napari does for the eye, it does if `draw`."""
         windows = _QtMainWindow._instances
         windows.append(windows.pop(windows.index(self.window)))
         self.canvas.setUpdatesEnabled(draw)
+        if draw:
+            self.canvas.resizeGL(self.canvas.width(), self.canvas.height())
+        self.eye.looks = draw
 
     def tidy(self) -> None:
         """Close docks as a user does, remove layers, and set everything back."""
@@ -170,6 +175,7 @@ class SharedWindow:
         if self.window.saveState() != self.laid_out:
             self.window.restoreState(self.laid_out)
         process()
+        self.eye.looks = True  # in windows of other tests
         gc.collect()  # widgets that plotting tools leave; in another thread Qt would not like it
 
     def left(self) -> list[str]:
@@ -233,7 +239,9 @@ def shared_window() -> Iterator[SharedWindow]:
         patch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
         _initialize_plugins.cache_clear()
         init_qactions.cache_clear()
-        shared = SharedWindow()
+        eye = Eye()
+        eye.leave_out(patch)
+        shared = SharedWindow(eye)
         gc.collect()
         gc.freeze()  # it lives as long as the process, in which other tests collect garbage and fork
         yield shared
