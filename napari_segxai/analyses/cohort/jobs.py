@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_segxai.analyses.cohort.channels import channel_rows
 from napari_segxai.analyses.cohort.inputs import Inputs
+from napari_segxai.analyses.cohort.measured import by_options
 from napari_segxai.analyses.cohort.objects import object_rows
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.compare.plan import ComparisonPlan
@@ -25,6 +26,7 @@ from napari_segxai.io.cases.case import Case
 from napari_segxai.io.held import RECORD, is_file
 from napari_segxai.io.json_files import read_json
 from napari_segxai.io.saving import save_folder
+from napari_segxai.metrics.functional.chance import columns as chance_columns
 
 JOB = "job.json"
 """What came of a job: its key, its rows, and the sentence of why it failed ("" where it did not)."""
@@ -99,36 +101,45 @@ def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
 def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     method, parameters = plan.methods[job.map]
     asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
-    metrics = [m.name for m in plan.metrics if inputs.truth is not None or "truth" not in m.needs]
+    metrics = [one for one in plan.metrics if inputs.truth is not None or "truth" not in one.needs]
     numbers: dict[str, Any] = {metric.name: None for metric in plan.metrics}
-    if metrics:
-        spec = {job.map: (method, parameters)}
+    explanation, warnings = None, []
+    for options, some in by_options(metrics):
+        what = (
+            {"methods": {job.map: (method, parameters)}}
+            if explanation is None
+            else {"maps": {job.map: explanation}}
+        )
         comparison = yield from comparison_steps(
             ComparisonPlan.make(
                 plan.model,
                 inputs.image,
                 job.label,
-                spec,
+                **what,
                 truth=inputs.truth,
-                metrics=metrics,
+                metrics=[one.metric.name for one in some],
                 controls=0,
                 **asked,
+                **options,
             )
         )
         explanation = comparison.explanations[job.map]
-        numbers |= {row["metric"]: row["value"] for row in comparison.rows}
-        undefined = [f"{row['metric']}: {row['reason']}" for row in comparison.rows if row["reason"]]
-        warnings = [*explanation.record.warnings, *comparison.warnings, *undefined]
-    else:
+        for one, measured in zip(some, comparison.rows, strict=True):
+            numbers[one.name] = measured["value"]
+            numbers |= chance_columns({**measured, "metric": one.name})
+            warnings += [f"{one.name}: {measured['reason']}"] if measured["reason"] else []
+        warnings = [*comparison.warnings, *warnings]
+    if explanation is None:
         made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
         explanation = yield from explanation_steps(made)
-        warnings = explanation.record.warnings
+    warnings = [*explanation.record.warnings, *warnings]
     row = {
         "label": job.label,
         "map": job.map,
         "method": method,
         "seconds": explanation.record.seconds,
         **{f"{name}_passes": count for name, count in explanation.record.passes.items()},
+        "empty": not bool((explanation.map > 0).any()),
         **_plain(explanation.record.results),
         **numbers,
         "warnings": " | ".join(dict.fromkeys(warnings)),

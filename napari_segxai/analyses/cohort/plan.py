@@ -14,6 +14,7 @@ from torch import nn
 
 from napari_segxai.analyses.channels.spoiling import Way
 from napari_segxai.analyses.channels.spoiling import check_asked as check_channels
+from napari_segxai.analyses.cohort.measured import Measured, read_metrics
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.analyses.flow.plan import check_asked as check_flow
@@ -24,7 +25,6 @@ from napari_segxai.core.record import as_json
 from napari_segxai.io.cases.case import Case, Cases
 from napari_segxai.io.names import file_names
 from napari_segxai.methods.registry import find_method, options_as_dict
-from napari_segxai.metrics.registry import Metric, find_metric
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -85,7 +85,7 @@ class CohortPlan:
         What is explained in each.
     methods : mapping of str to (str, dict)
         Method and parameters by the name of the map.
-    metrics : tuple of Metric
+    metrics : tuple of Measured
         What is measured of every map.
     keep : {"all", "tables"}
         What is kept.
@@ -105,7 +105,7 @@ class CohortPlan:
     cases: Cases
     labels: tuple[str, ...]
     methods: Mapping[str, tuple[str, dict[str, Any]]]
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Measured, ...]
     keep: Keep
     seed: int
     threads: int
@@ -171,7 +171,7 @@ class CohortPlan:
         if len(cases.cases) == 0:
             raise UserError(f"{cases.source}: holds no case.")
         return cls(
-            model, cases, names, read, tuple(find_metric(name) for name in dict.fromkeys(metrics)), keep,
+            model, cases, names, read, read_metrics(metrics), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
             torch.get_num_threads() if threads is None else whole_number(threads, "threads", 1, MOST_THREADS),
             choose_device(device), asked_flow, asked_channels,
