@@ -1,0 +1,60 @@
+"""Charts for print: every kind, and what has no place on an axis."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from matplotlib.colors import to_hex
+
+from napari_segxai.core.chart import Chart, Series, matrix
+from napari_segxai.figures.charts import MANY, draw_chart
+from napari_segxai.figures.style import COLORS, INCH, write_figure
+
+
+def test_points_with_intervals_a_reference_and_logarithmic_axes():
+    own = Series("$a$", (1.0, 0.0, 100.0), (2.0, 3.0, None), low=(1.0, 1.0, None), high=(4.0, 4.0, None))
+    line = Series("chance", (1.0, 100.0), (0.5, 0.5), kind="lines")
+    figure = draw_chart(Chart("points", "T", "Size (pixels)", "Dice", (own, line), log_x=True), letter="b")
+    axes = figure.axes[0]
+    points, reference = axes.lines[0], axes.lines[1]
+    np.testing.assert_array_equal(points.get_xdata(), [1, math.nan, 100])  # 0 has no place
+    np.testing.assert_array_equal(points.get_ydata(), [2, 3, math.nan])
+    (bars,) = (container.lines[2][0] for container in axes.containers)
+    np.testing.assert_array_equal(bars.get_segments()[0], [[1, 1], [1, 4]])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Size (pixels)", "Dice")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["$a$", "chance"]
+    assert to_hex(points.get_color()) == COLORS[0].lower()
+    assert (points.get_linestyle(), axes.lines[-1].get_linestyle() or reference) != ("-", "-")
+    assert figure.get_figwidth() * INCH == 85
+    for kind in ("png", "pdf", "svg"):
+        write_figure(figure, io.BytesIO(), kind)
+
+
+def test_names_stand_in_the_order_in_which_they_come():
+    one = Series("x", ("b", "a"), (1.0, 2.0))
+    other = Series("y", ("c", "a"), (3.0, None))
+    axes = draw_chart(Chart("bars", "T", "", "Dice", (one, other))).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["b", "a", "c"]
+    places = [round(patch.get_x() + patch.get_width() / 2, 2) for patch in axes.patches]
+    assert places == [-0.2, 0.8, 2.2, 1.2]
+
+
+def test_many_points_are_pixels_in_a_file_of_outlines():
+    x = np.linspace(0, 1, MANY + 1)
+    written = io.BytesIO()
+    write_figure(draw_chart(Chart("points", "", "", "", (Series("", x, x),))), written, "svg")
+    assert b"<image" in written.getvalue()
+    assert len(written.getvalue()) < 100_000
+
+
+def test_a_matrix_with_what_is_not_known():
+    chart = matrix("M", ["a", "b"], ["a", "b", "c"], [[1, 0.25, None], [0, 2, 3]], x="on", y="of")
+    figure = draw_chart(chart)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "0.25", "–", "0", "2", "3"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b"]
+    assert len(figure.axes) == 2  # with its colour bar
+    draw_chart(matrix("M", ["a"], ["b"], [[None]], x="", y=""))
+    draw_chart(Chart("points", "", "", "", ()))
