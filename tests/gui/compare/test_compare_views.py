@@ -14,6 +14,7 @@ from napari_segxai.metrics.functional.chance import MARK
 from napari_segxai.metrics.functional.ties import above
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_grid_is_on_one_scale_and_leaves_the_viewer_as_it_was(compare_panel, run_compare, viewer):
     panel = compare_panel
     other = viewer.add_image(np.ones((32, 32)), name="other", visible=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from helpers.docks import click, use_network
 from helpers.networks import LinearHead
 from qtpy.QtCore import QPoint, Qt
@@ -115,6 +116,7 @@ def test_a_clicked_tile_becomes_a_layer_at_the_right_place(viewer, flow_panel, r
     assert any(layer.name.endswith("triangle at encoder4") for layer in viewer.layers)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_tiles_of_a_volume_follow_the_slice(viewer, open_flow, wait, run_flow):
     rng = np.random.default_rng(0)
     volume = rng.uniform(size=(8, 10, 12)).astype(np.float32)

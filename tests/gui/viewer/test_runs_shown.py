@@ -54,6 +54,7 @@ def test_the_newest_run_is_on_top_and_older_ones_step_back(viewer, triangle_pane
     assert "my favourite" in names(viewer)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_map_has_a_colour_bar_and_a_partial_run_and_a_whole_one_share_a_prediction(
     viewer, triangle_panel, run_panel
 ):
@@ -130,6 +131,7 @@ def test_a_name_stays_short_however_much_differs():
     assert len(describe_run(other, [record()])) < 90
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_legend_says_what_outlines_and_stages_are(viewer, triangle_panel, run_panel):
     panel = triangle_panel
     assert panel.run_bar.legend.isHidden()
@@ -179,6 +181,7 @@ def test_the_status_bar_tells_every_map_under_the_cursor_and_nothing_is_hidden_s
     assert new.name not in viewer.status["coordinates"]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_in_3d_the_map_is_seen_through_and_the_bodies_step_aside(viewer, open_panel, wait, run_panel):
     volume = np.random.default_rng(0).normal(size=(8, 16, 16)).astype(np.float32)
     viewer.add_image(volume, name="volume")
