@@ -41,6 +41,7 @@ from .core.target import Box as Box
 from .core.target import Component as Component
 from .core.target import Point as Point
 from .core.target import Target as Target
+from .export.api import export_to_slicer as export_to_slicer
 from .gui.viewer.layers import image_of_layer as image_of_layer
 from .io import read_image as read_image
 from .io.cases.case import Case as Case

@@ -8,5 +8,5 @@ python=$1 venv=$2
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --upgrade "pip>=25.1"
 "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --constraint constraints-peers.txt \
-    --editable . pytest captum grad-cam monai torchcam torchvision \
+    --editable . pytest SimpleITK captum grad-cam monai torchcam torchvision \
     segmentation-models-pytorch transformers dynamic-network-architectures

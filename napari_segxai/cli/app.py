@@ -16,6 +16,7 @@ from napari_segxai.cli.common import plugin_notes
 from napari_segxai.cli.compare import compare
 from napari_segxai.cli.demo import demo
 from napari_segxai.cli.explain import explain
+from napari_segxai.cli.export import export
 from napari_segxai.cli.flow import flow
 from napari_segxai.cli.listings import checks, layers, methods, metrics, models
 from napari_segxai.cli.sweep import sweep
@@ -76,7 +77,20 @@ def _flush() -> None:
 
 
 app.info.cls = _Group
-for command in (compare, sweep, metrics, channels, checks, demo, methods, models, layers, explain, flow):
+for command in (
+    compare,
+    sweep,
+    metrics,
+    channels,
+    checks,
+    demo,
+    methods,
+    models,
+    layers,
+    explain,
+    flow,
+    export,
+):
     app.command()(command)
 app.add_typer(cohort, name="cohort")
 

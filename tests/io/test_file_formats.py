@@ -26,6 +26,7 @@ HEADINGS = {
     "channel importance": "The importance of channels",
     "cohort": "A cohort",
     "job of a cohort": "A cohort",
+    "export for 3D Slicer": "An export for 3D Slicer",
 }
 FREE = re.compile(
     r"(methods\.[^.]+\.parameters|flow|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
@@ -59,6 +60,7 @@ def folders(tmp_path_factory) -> list[Path]:
         model, image, labels=["triangle"], layers=["encoder1", "bottleneck", "decoder2", "decoder1"],
         causal=True, ablation="both", truth=drawn.astype(np.uint8),
     )  # fmt: skip
+    sx.export_to_slicer(found, out / "slicer")
     flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
     methods = ["vanilla-gradient", "rise:masks=4"]
     sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn, steps=3).save(
@@ -168,5 +170,7 @@ def test_every_file_of_a_folder_is_on_the_page(folders):
         own = {*record.get("masks", {}), *record.get("maps", {})}
         for path in (path for path in folder.iterdir() if path.is_file() and path.name != "record.json"):
             stem = path.name.partition(".")[0]
-            names = (f"`{path.name}`", f"`{stem}`", f"`{re.sub('_.*', '_LABEL', stem)}`")
+            names = [f"`{path.name}`", f"`{stem}`", f"`{re.sub('_.*', '_LABEL', stem)}`"]
+            if record["kind"] == "export for 3D Slicer":
+                names.append(f"`{re.sub('^map_.*', 'map_METHOD_LABEL', stem)}.nii.gz`")
             assert any(name in text for name in names) or stem in own or stem.startswith("curve_"), path.name

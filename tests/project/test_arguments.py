@@ -62,6 +62,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         },
         "explain": {**question, "method": "vanilla-gradient"},
         "explain_all": {"model": model, "image": image, "targets": ["object"], "method": "vanilla-gradient"},
+        "export_to_slicer": {"result": found, "folder": folder / "slicer"},
         "find_cases": {"path": folder},
         "read_cohort": {"folder": folder},
         "study": {"cohort": folder, "name": "averages"},

@@ -12,7 +12,7 @@ from pathlib import Path
 import napari_segxai
 
 ROOT = Path(napari_segxai.__file__).parent
-ROOMS = "core io datasets figures models engine metrics methods analyses checks gui cli".split()  # noqa: SIM905
+ROOMS = "core io datasets figures models engine metrics methods analyses checks export gui cli".split()  # noqa: SIM905
 """In this order: a room may import those before it (docs/architecture.md)."""
 
 EXCEPTIONS: set[str] = set()

@@ -9,7 +9,7 @@ import napari_segxai as sx
 NAMES = """
 Box Comparison Component Explanation Flow Image Interrupted OutOfMemory Point SegmentationModel Sweep Target UserError
 allow_package causal_check causal_check_steps channel_importance channel_importance_steps check check_steps compare
-compare_steps evaluate explain explain_all explain_all_steps explain_steps image_of_layer information_flow
+compare_steps evaluate export_to_slicer explain explain_all explain_all_steps explain_steps image_of_layer information_flow
 information_flow_steps join_channels list_checks list_methods list_metrics list_models load_comparison load_explanation
 load_flow load_model load_sweep read_image read_region
 Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_cohort run_cohort_steps register_model residual_picture save_picture sweep __version__
@@ -43,6 +43,7 @@ COMMANDS = {
     "methods": "--json",
     "models": "--json",
     "layers": "--card --image --json --trust model",
+    "export": "--case --out --overwrite --truth result",
     "explain": """
         --axes --axis --card --check --device --frame --json --label --level --method --model --out
         --overwrite --param --precision --reduction --region --score --seed --slice --trust -p image

@@ -1,0 +1,1 @@
+"""Results of all kinds as files that other programs show: 3D Slicer."""
