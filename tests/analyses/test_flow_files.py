@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from helpers.figures import unseen
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, conv, planted_image
 from helpers.transformers import Transformer
@@ -119,16 +121,21 @@ def odd_names(folder):
 
 
 KINDS = (a_picture, a_volume, a_slice, overlapping, painted, tokens, odd_names)
+SEEN = (a_picture, a_volume, odd_names)
+"""Those whose figures are drawn and compared as files; of all, what they are drawn from is compared."""
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda make: make.__name__)
 def made(request, tmp_path_factory):
-    """A flow, the folder that it was saved to, and what is opened from that."""
+    """A flow, the folder that it was saved to, and what is opened from that; and what its figures are drawn in."""
+    figures = nullcontext if request.param in SEEN else unseen
     flow = request.param(tmp_path_factory.mktemp("image"))
     folder = tmp_path_factory.mktemp("results") / "flow"
     key = next(reversed(flow.tiles))
-    flow.save(folder, tiles=[key])
-    return SimpleNamespace(flow=flow, folder=folder, opened=sx.load_flow(folder), key=key)
+    with figures():
+        flow.save(folder, tiles=[key])
+    opened = sx.load_flow(folder)
+    return SimpleNamespace(flow=flow, folder=folder, opened=opened, key=key, figures=figures)
 
 
 def same(a, b, path=""):
@@ -179,14 +186,15 @@ def test_numbers_maps_and_words_are_those_that_were_saved(made):
 
 
 def test_the_figure_is_drawn_from_the_same_values(made, monkeypatch):
-    """On one colour scale; that with a scale for each tile is saved, and compared as a file below."""
+    """On one colour scale, and with a scale for each tile, which is saved."""
     asked = []
     monkeypatch.setattr(result, "draw_flow", lambda *values, **names: asked.append((values, names)))
-    for flow in (made.flow, made.opened):
-        result.flow_figure(flow, common=True)
-    own, again = asked
-    assert len({cell.end for row in own[0][0] for cell in row}) == 1
-    same(own, again)
+    for common in (True, False):
+        for flow in (made.flow, made.opened):
+            result.flow_figure(flow, common=common)
+        own, again = asked[-2:]
+        same(own, again)
+        assert not common or len({cell.end for row in own[0][0] for cell in row}) == 1
 
 
 def test_every_tile_becomes_the_same_layers_and_record(made):
@@ -211,7 +219,8 @@ def test_what_was_opened_is_saved_with_the_same_numbers(made, tmp_path, monkeypa
         return path.touch() if path.suffix == ".svg" else savefig(self, path, **more)
 
     monkeypatch.setattr(Figure, "savefig", save)
-    made.opened.save(tmp_path / "again", tiles=[made.key])
+    with made.figures():
+        made.opened.save(tmp_path / "again", tiles=[made.key])
     one, other = (
         json.loads((folder / "record.json").read_text()) for folder in (made.folder, tmp_path / "again")
     )
@@ -250,7 +259,8 @@ def test_a_folder_that_is_dropped_opens_its_tiles_as_layers(tmp_path, viewer):
     model = sx.load_model(Pool(3), card=card(3, orientation="RAS", grid={"multiple": 4}))
     flow = sx.information_flow(model, image)
     for tiles in ([], [("object", "head"), ("object", "encoder")]):
-        flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
+        with unseen():
+            flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
         viewer.layers.clear()
         viewer.open(tmp_path / "flow", plugin="napari-segxai")
         wanted = tiles or [("object", "head")]  # it emerges nowhere: the last
@@ -273,7 +283,8 @@ def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     image = volume_file(tmp_path)
     model = sx.load_model(Pool(), card=card(grid={"multiple": 4}))
     flow = sx.information_flow(model, image, slice=2, axis=1, layers="all")
-    flow.save(tmp_path / "flow")
+    with unseen():
+        flow.save(tmp_path / "flow")
     opened = sx.load_flow(tmp_path / "flow" / "record.json")
     with pytest.raises(sx.UserError, match="give planted as model="):
         sx.causal_check(opened)
@@ -285,7 +296,8 @@ def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     assert sx.causal_check(opened, "both", model=model) is opened
     same(flow.rows, opened.rows)
     assert opened.passes == flow.passes
-    opened.save(tmp_path / "flow", overwrite=True)
+    with unseen():
+        opened.save(tmp_path / "flow", overwrite=True)
     same(sx.load_flow(tmp_path / "flow").rows, flow.rows)
 
 
@@ -294,7 +306,8 @@ def linear(tmp_path_factory):
     """A flow of a linear network, and the folder that it was saved to."""
     model, folder = sx.load_model(LinearHead(), card=card()), tmp_path_factory.mktemp("linear") / "flow"
     flow = sx.information_flow(model, planted_image())
-    flow.save(folder)
+    with unseen():
+        flow.save(folder)
     return SimpleNamespace(model=model, flow=flow, folder=folder)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from helpers.figures import unseen
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, planted_image, planted_model
 from napari.components import ViewerModel
@@ -114,7 +115,8 @@ def make(name: str, folder: Path) -> Path:
     """Save a result; returns its folder."""
     found = MAKE[name][0](folder)
     more = {"tiles": [next(reversed(found.tiles))]} if name == "flow" else {}
-    found.save(folder / name, **more)
+    with unseen():
+        found.save(folder / name, **more)
     return folder / name
 
 
