@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,9 @@ Out = Annotated[
     typer.Option(
         "--out", parser=folder_of, metavar="PATH", help="Folder of the results, which is its own state."
     ),
+]
+Parquet = Annotated[
+    bool, typer.Option("--parquet", help="Write the tables as parquet beside CSV (needs pyarrow).")
 ]
 SHOWN = 8
 """Cases and files that are listed by name."""
@@ -136,6 +140,7 @@ def run(
         ),
     ] = None,
     keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",
+    parquet: Parquet = False,
     shard: Annotated[
         str,
         typer.Option(
@@ -170,6 +175,7 @@ def run(
             keep=keep,  # ty: ignore[invalid-argument-type]
             flow={"causal": True} if causal else flow,
             channels=_importance(importance),
+            parquet=parquet,
             seed=seed,
             device=device,
             shard=(int(part[1]), int(part[2])),
@@ -188,12 +194,15 @@ def run(
 @cohort.command()
 def collect(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a cohort.")],
+    parquet: Parquet = False,
 ) -> None:
     """Put the tables together from what the jobs have kept, also of a run that was stopped or killed."""
     from napari_segxai import read_cohort
     from napari_segxai.analyses.cohort.result import save_tables
 
     result = read_cohort(folder)
+    if parquet:
+        result = replace(result, record={**result.record, "parquet": True})
     save_tables(result)
     _tell(result)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import replacing
+
+Kind = Literal["boolean", "integer", "number", "text"]
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """How files begin that a spreadsheet saved as "Unicode text"."""
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns of all rows; one that an earlier row has not lies behind what it follows in its own row."""
     out: list[str] = []
     for row in rows:
@@ -25,6 +27,16 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 out.insert(place, key)
             place = out.index(key) + 1
     return out
+
+
+def kind_of(values: Iterable[Any]) -> Kind:
+    """Return what a column holds, but for its empty cells; a column of empty cells holds numbers."""
+    types = {type(value) for value in values if value is not None}
+    if types == {bool}:
+        return "boolean"
+    if types == {int}:
+        return "integer"
+    return "number" if types <= {bool, int, float} else "text"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -38,7 +50,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         If it cannot be written; then an older file is as it was.
     """
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer = csv.DictWriter(file, fieldnames=columns_of(rows))
         writer.writeheader()
         writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
     return path

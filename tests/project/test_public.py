@@ -27,10 +27,10 @@ COMMANDS = {
     """,
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
-        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out --seed
+        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out --parquet --seed
         --shard --trust --truth source
     """,
-    "cohort collect": "folder",
+    "cohort collect": "--parquet folder",
     "cohort study": "--json --out --param --seed -p folder name",
     "cohort studies": "--json",
     "metrics": "--json",

@@ -34,6 +34,7 @@ def run_cohort(
     keep: Keep = "all",
     flow: bool | Mapping[str, Any] = False,
     channels: bool | Mapping[str, Any] = False,
+    parquet: bool = False,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -67,6 +68,8 @@ def run_cohort(
     channels : bool or mapping
         Whether the importance of the channels is found for every case, into channels.csv; or how: {"how": ["shapley"],
         "repeats": 3}. By default all ways that `how` can name: docs/file_formats.md tells what they are.
+    parquet : bool
+        Whether the tables are written as parquet beside CSV: with types, units and meanings. Needs pyarrow.
     seed : int
         Seed of everything random.
     device : str
@@ -104,6 +107,7 @@ def run_cohort(
             keep=keep,
             flow=flow,
             channels=channels,
+            parquet=parquet,
             seed=seed,
             device=device,
             shard=shard,
@@ -124,6 +128,7 @@ def run_cohort_steps(
     keep: Keep = "all",
     flow: bool | Mapping[str, Any] = False,
     channels: bool | Mapping[str, Any] = False,
+    parquet: bool = False,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -140,6 +145,6 @@ def run_cohort_steps(
         )
     plan = CohortPlan.make(
         model, found, labels, methods, metrics=metrics, keep=keep, seed=seed, device=device,
-        flow=flow, channels=channels,
+        flow=flow, channels=channels, parquet=parquet,
     )  # fmt: skip
     return cohort_steps(plan, user_path(out), shard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.run import comparison_steps
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
-from napari_segxai.analyses.explain.result import write_explanation
+from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.analyses.flow.plan import FlowPlan
+from napari_segxai.analyses.flow.result import write_flow
 from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import reason_of
 from napari_segxai.core.progress import Steps
@@ -26,7 +28,9 @@ from napari_segxai.io.cases.case import Case
 from napari_segxai.io.held import RECORD, is_file
 from napari_segxai.io.json_files import read_json
 from napari_segxai.io.saving import save_folder
+from napari_segxai.methods.registry import find_method
 from napari_segxai.metrics.functional.chance import columns as chance_columns
+from napari_segxai.metrics.functional.mass import mass_outside
 
 JOB = "job.json"
 """What came of a job: its key, its rows, and the sentence of why it failed ("" where it did not)."""
@@ -140,7 +144,8 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
         "seconds": explanation.record.seconds,
         **{f"{name}_passes": count for name, count in explanation.record.passes.items()},
         "empty": not bool((explanation.map > 0).any()),
-        **_plain(explanation.record.results),
+        **_evidence(explanation),
+        **_plain(explanation.record.results, method),
         **numbers,
         "warnings": " | ".join(dict.fromkeys(warnings)),
     }
@@ -161,7 +166,13 @@ def _flow(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     flow = yield from flow_steps(made)
     warnings = " | ".join(dict.fromkeys(flow.warnings))
     about = {} if made.first.slice is None else {"slice": made.first.slice}
-    return [{**about, **row, "warnings": warnings} for row in flow.rows], _record
+    rows = [{**about, **_finite(row), "warnings": warnings} for row in flow.rows]
+    return rows, lambda new: write_flow(flow, new) if plan.keep == "all" else _record(new)
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with None for numbers that are not defined."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _channels(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
@@ -178,12 +189,27 @@ MAKERS: dict[str, Callable[[CohortPlan, Job, Inputs], Steps[Made]]] = {
 """What does a job, by its kind."""
 
 
-def _plain(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers and words among what a method tells of itself."""
+def _evidence(explanation: Explanation) -> dict[str, Any]:
+    """Return where the evidence lies: outside the object, how far from it, and on which labels."""
+    label, image = explanation.record.target["label"], explanation.image
+    found = mass_outside(explanation.map, explanation.drawn(label), image.spacing)
+    shares = explanation.mass_per_label()
+    found = found or dict.fromkeys(("share", "distance", "reach"))
+    return {
+        "evidence_outside": found["share"],
+        f"evidence_distance_{image.units}": found["distance"],
+        f"evidence_reach_{image.units}": found["reach"],
+        **{f"evidence on {name}": shares.get(name) for name in explanation.record.model["labels"]},
+    }
+
+
+def _plain(results: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return the numbers and words among what a method tells, but for its own parameters: those are asked, not found."""
+    asked = {parameter.name for parameter in find_method(method).parameters}
     return {
         name: value
         for name, value in results.items()
-        if value is None or isinstance(value, int | float | str)
+        if name not in asked and (value is None or isinstance(value, int | float | str))
     }
 
 

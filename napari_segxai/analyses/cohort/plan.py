@@ -24,6 +24,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import as_json
 from napari_segxai.io.cases.case import Case, Cases
 from napari_segxai.io.names import file_names
+from napari_segxai.io.parquet import need_parquet
 from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.registry import load_model
@@ -99,6 +100,8 @@ class CohortPlan:
         What is asked of the information flow of every case, as `information_flow` takes it; None without one.
     channels : mapping or None
         What is asked of the channels of every case: `how` and `repeats`; None where nothing is.
+    parquet : bool
+        Whether the tables are written as parquet, too.
     """
 
     model: SegmentationModel
@@ -112,6 +115,7 @@ class CohortPlan:
     device: torch.device
     flow: Mapping[str, Any] | None = None
     channels: Mapping[str, Any] | None = None
+    parquet: bool = False
 
     @classmethod
     def make(
@@ -128,6 +132,7 @@ class CohortPlan:
         device: str | torch.device = "auto",
         flow: bool | Mapping[str, Any] | None = False,
         channels: bool | Mapping[str, Any] | None = False,
+        parquet: bool = False,
     ) -> CohortPlan:
         """Check what is asked.
 
@@ -147,6 +152,8 @@ class CohortPlan:
             raise UserError(f"keep {keep!r} is unknown; {nearest(keep, get_args(Keep))}")
         if isinstance(labels, str) or isinstance(methods, str) or isinstance(metrics, str):
             raise UserError("labels, methods and metrics are lists of names, such as ['liver'].")
+        if parquet:
+            need_parquet()
         positions = (
             range(1, len(model.labels)) if labels is None else [model.label_index(one) for one in labels]
         )
@@ -174,7 +181,7 @@ class CohortPlan:
             model, cases, names, read, read_metrics(metrics), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
             torch.get_num_threads() if threads is None else whole_number(threads, "threads", 1, MOST_THREADS),
-            choose_device(device), asked_flow, asked_channels,
+            choose_device(device), asked_flow, asked_channels, parquet,
         )  # fmt: skip
 
     @property

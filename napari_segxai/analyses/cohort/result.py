@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_segxai.analyses.cohort.columns import described
 from napari_segxai.analyses.cohort.jobs import read_done
 from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.analyses.cohort.units import in_one_unit
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import SCHEMA
+from napari_segxai.io.parquet import write_parquet
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
 
@@ -24,7 +27,7 @@ CASES = "cases"
 TABLES = {"objects": "objects", "map": "maps", "flow": "flow", "channels": "channels"}
 """The table to which the rows of a job belong, by its kind."""
 
-LEFT_OUT = "left_out"
+LEFT_OUT, DESCRIPTION = "left_out", "columns"
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
         },
         "metrics": [metric.name for metric in plan.metrics],
         "keep": plan.keep,
+        "parquet": plan.parquet,
         "flow": plan.flow,
         "channels": plan.channels,
         "seed": plan.seed,
@@ -159,7 +163,7 @@ def collect(folder: Path, record: Mapping[str, Any]) -> Cohort:
                 missing += 1
             else:
                 rows[TABLES[job["kind"]]].extend(done.rows)
-    return Cohort(folder, record, missing=missing, **rows)
+    return Cohort(folder, record, missing=missing, **{name: in_one_unit(own) for name, own in rows.items()})
 
 
 def save_tables(cohort: Cohort) -> None:
@@ -168,12 +172,21 @@ def save_tables(cohort: Cohort) -> None:
     Raises
     ------
     UserError
-        If they cannot be written.
+        If they cannot be written, or parquet was asked for and pyarrow is not installed.
     """
 
     def write(new: Path) -> Mapping[str, Any]:
-        for name, rows in {**cohort.tables, LEFT_OUT: cohort.record["left_out"]}.items():
+        about = {name: described(name, rows) for name, rows in cohort.tables.items()}
+        for name, rows in cohort.tables.items():
             write_csv(new / f"{name}.csv", rows)
+            if cohort.record["parquet"]:
+                told = {
+                    one["column"]: {word: one[word] for word in ("unit", "better", "meaning")}
+                    for one in about[name]
+                }
+                write_parquet(new / f"{name}.parquet", rows, told)
+        write_csv(new / f"{LEFT_OUT}.csv", cohort.record["left_out"])
+        write_csv(new / f"{DESCRIPTION}.csv", [row for rows in about.values() for row in rows])
         return {key: value for key, value in cohort.record.items() if key != "files"}
 
     save_folder(cohort.folder, write, overwrite=True)

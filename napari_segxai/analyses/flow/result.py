@@ -328,8 +328,7 @@ class Flow:
             figure = flow_figure(self)
             for ending in ("png", "svg"):
                 write_figure(figure, new / f"flow.{ending}", dpi=figure.dpi)
-            save_table(self, new / TABLE)
-            facts = _write_data(self, new)
+            facts = write_flow(self, new)
             for name, explanation in explanations.items():
                 (new / name).mkdir()
                 complete(new / name, write_explanation(explanation, new / name))
@@ -347,8 +346,9 @@ def _stays_from(values: list[float]) -> int:
     return below[-1] + 1 if below else 0
 
 
-def _write_data(flow: Flow, folder: Path) -> dict[str, Any]:
-    """Write what a flow is made of but its table, and return what its record says."""
+def write_flow(flow: Flow, folder: Path) -> dict[str, Any]:
+    """Write what `load_flow` opens, without figures and tiles, and return what its record says."""
+    save_table(flow, folder / TABLE)
     arrays = {f"drawn_{row}": flow.drawn[label] for row, label in enumerate(flow.labels)}
     for row, label in enumerate(flow.labels):
         for column, layer in enumerate(flow.layers):
@@ -370,6 +370,7 @@ def _write_data(flow: Flow, folder: Path) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "kind": KIND,
+        "tiles": [],
         "method": flow.method,
         "parameters": options_as_dict(flow.options),
         "labels": list(flow.labels),

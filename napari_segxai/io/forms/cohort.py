@@ -58,6 +58,7 @@ class CohortForm(TypedDict):  # noqa: D101
     methods: dict[str, MethodForm]
     metrics: Names
     keep: Literal["all", "tables"]
+    parquet: bool
     flow: dict[str, Any] | None
     channels: dict[str, Any] | None
     seed: Count

@@ -59,6 +59,53 @@ def zone_shares(
     return dict(zip(ZONES, (sums / total).tolist(), strict=True))
 
 
+OUTSIDE = (0.5, 0.95)
+"""Shares of the mass outside a region within whose distance it is told to lie."""
+
+
+def mass_outside(
+    map: Any, region: Any, spacing: Sequence[float] | None = None
+) -> dict[str, float | None] | None:
+    """How much of the positive mass of a map lies outside a region, and how far from it.
+
+    Parameters
+    ----------
+    map
+        Signed; what is positive counts.
+    region
+        Boolean, of the map's shape.
+    spacing
+        Size of a pixel per axis, e.g. in mm; 1 by default.
+
+    Returns
+    -------
+    dict or None
+        "share" of the mass outside, in [0, 1]; "distance" and "reach": the distances from the region, in the units of `spacing`
+        and from centre to centre of a pixel, within which half and 95 % of the mass outside lie; None where none lies outside.
+        None as a whole without positive mass or with an empty region.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    values, inside = positive(map), as_mask(region)
+    check_same_grid(values, inside)
+    total = values.sum()
+    if not (total > 0 and inside.any()):
+        return None
+    outside = ~inside & (values > 0)
+    weights = values[outside]
+    if not len(weights):
+        return {"share": 0.0, "distance": None, "reach": None}
+    distances = distance_transform_edt(~inside, sampling=spacing)[outside]
+    order = np.argsort(distances, kind="stable")
+    within = np.cumsum(weights[order])
+    middle, far = np.searchsorted(within, np.array(OUTSIDE) * within[-1] * (1 - 1e-12))
+    return {
+        "share": float(weights.sum() / total),
+        "distance": float(distances[order[middle]]),
+        "reach": float(distances[order[far]]),
+    }
+
+
 def mass_per_label(
     map: Any, labels: Any, names: Sequence[str] | None = None, *, overlapping: bool = False
 ) -> dict[str, dict[str, float | None]] | None:

@@ -198,7 +198,7 @@ def test_tables_alone(folder, model, tmp_path):
     found = sx.run_cohort(model, folder, ["object"], FAST, out=tmp_path / "out", keep="tables")
     assert len(found.maps) == 6
     kept = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert kept == {"objects.csv", "maps.csv", "left_out.csv", "record.json", "job.json", LOCK}
+    assert kept == {"objects.csv", "maps.csv", "left_out.csv", "columns.csv", "record.json", "job.json", LOCK}
 
 
 def test_stopped_between_two_jobs(folder, model, tmp_path, done):

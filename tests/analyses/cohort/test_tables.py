@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
+import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from helpers.networks import card
 from PIL import Image as Picture
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort.units import in_one_unit
+from napari_segxai.cli.app import app
+from napari_segxai.metrics.functional.mass import mass_outside
 
 
 class FirstOfTwo(nn.Module):
@@ -146,3 +153,145 @@ def test_channels_are_examined_again_when_a_case_that_lends_them_changes(model, 
     own = lambda rows: [row for row in rows if row["case"] == "c0"]
     assert own(ask("between").channels) != own(before["between"])
     assert own(ask("mean").channels) == own(before["mean"])
+
+
+def test_where_the_evidence_lies(model, folder, tmp_path):
+    found = sx.run_cohort(model, folder, methods=["input-x-gradient"], out=tmp_path / "out")
+    for row in found.maps:  # the network reads every pixel where it draws
+        assert row["evidence_outside"] == row["evidence on background"] == 0
+        assert row["evidence on object"] == 1
+        assert row["evidence_distance_pixel"] is None
+
+
+def test_mass_outside():
+    """Evidence 3 in a pixel of the region, 1 each at 2, 4 and 12 mm from it; what is negative does not count."""
+    map = np.zeros((1, 9))
+    map[0, 0], map[0, [1, 2, 6]], map[0, 8] = 3, 1, -9
+    region = np.arange(9)[None] == 0
+    found = mass_outside(map, region, (1.0, 2.0))
+    assert found == {"share": 0.5, "distance": 4.0, "reach": 12.0}
+    assert mass_outside(region * 1.0, region) == {"share": 0.0, "distance": None, "reach": None}
+    assert mass_outside(-map.clip(0), region) is None
+    assert mass_outside(map, region & False) is None
+
+
+def test_parameters_of_a_method_are_no_findings(model, folder, tmp_path):
+    found = sx.run_cohort(
+        model, folder, methods=["rise:masks=4", "smooth-grad:samples=2"], out=tmp_path / "out", keep="tables"
+    )
+    columns = {name for row in found.maps for name in row}
+    assert not columns & {"masks", "samples"}
+    assert "error" in columns
+    assert "score_of_copies" in columns
+
+
+def test_parquet(model, folder, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out"
+    found = sx.run_cohort(
+        model, folder, methods=["input-x-gradient"], metrics=["f1-mask"], out=out, parquet=True, keep="tables"
+    )
+    held = parquet.read_table(out / "objects.parquet")
+    assert held.to_pylist() == found.objects
+    kinds = {field.name: str(field.type) for field in held.schema}
+    assert kinds["case"] == "string"
+    assert kinds["size_px"] == "int64"
+    assert kinds["touches_border"] == "bool"
+    assert kinds["confidence"] == "double"
+    maps = parquet.read_table(out / "maps.parquet").schema
+    assert maps.field("f1-mask").metadata[b"better"] == b"higher"
+    assert maps.field("evidence_distance_pixel").metadata[b"unit"] == b"pixel"
+    assert str(maps.field("evidence_distance_pixel").type) == "double"  # though no cell holds a number
+    with (out / "columns.csv").open(newline="") as file:
+        told = {(row["table"], row["column"]): row for row in csv.DictReader(file)}
+    assert told["objects", "truth_dice"]["better"] == "higher"
+    assert told["objects", "area_pixel2"]["unit"] == "pixel²"
+    assert told["maps", "f1-mask"]["meaning"]
+    assert {row["table"] for row in told.values()} == {"objects", "maps"}
+    run = lambda *args: CliRunner().invoke(app, ["cohort", "collect", str(out), *args])
+    for path in out.glob("*.parquet"):
+        path.unlink()
+    assert run().exit_code == 0  # the record says that parquet was asked for
+    assert sorted(path.name for path in out.glob("*.parquet")) == ["maps.parquet", "objects.parquet"]
+
+
+def test_parquet_without_its_package(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(sx.UserError, match=r'pip install "napari-segxai\[cohort\]"'):
+        sx.run_cohort(model, folder, methods=["input-x-gradient"], out=tmp_path / "out", parquet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lengths_in_one_unit():
+    rows = [
+        {"case": "a", "volume_mm3": 2.0},
+        {"case": "b", "volume_um3": 3e9},
+        {"case": "c", "volume_pixel3": 7.0},
+    ]
+    assert in_one_unit(rows) == [
+        {"case": "a", "volume_mm3": 2.0},
+        {"case": "b", "volume_mm3": pytest.approx(3.0)},
+        {"case": "c", "volume_pixel3": 7.0},
+    ]
+    alone = [{"area_um2": 3.0}, {"area_um2": None}]
+    assert in_one_unit(alone) is alone
+
+
+def test_a_flow_that_was_kept_is_opened(model, folder, tmp_path):
+    found = sx.run_cohort(model, folder, methods=[], out=tmp_path / "out", flow=True)
+    kept = tmp_path / "out" / "cases" / "c1" / "flow"
+    assert not (kept / "flow.png").exists()
+    opened = sx.load_flow(kept)
+    own = [row for row in found.flow if row["case"] == "c1"]
+    assert [row["dice"] for row in opened.rows] == [row["dice"] for row in own]
+
+
+class Sigmoids(nn.Module):
+    """Draws what is bright as one label, and what is very bright as another, within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 2, 1)
+        with torch.no_grad():
+            self.look.weight.fill_(20.0)
+            self.look.bias.copy_(torch.tensor([-6.0, -14.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.look(x)
+
+
+def test_overlapping_labels_of_a_2d_model_on_volumes(tmp_path):
+    """All four tables of a sigmoid model that sees volumes slice by slice; the flow and the channels are of the largest slice."""
+    values = np.zeros((8, 8, 5), np.float32)
+    values[2:6, 2:6, 1] = 0.5
+    values[1:7, 1:7, 3] = 0.5
+    values[3:5, 3:5, 3] = 1.0
+    data = tmp_path / "data"
+    data.mkdir()
+    for k in range(2):
+        nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])), data / f"v{k}.nii.gz")
+    model = sx.load_model(
+        Sigmoids(),
+        card=card(labels=["background", "outer", "inner"], activation="sigmoid", grid={"multiple": 1}),
+    )
+    found = sx.run_cohort(
+        model,
+        data,
+        methods=["input-x-gradient"],
+        out=tmp_path / "out",
+        flow=True,
+        channels={"how": ["mean", "ability", "between"]},
+    )
+    assert not found.failed
+    sizes = {(row["case"], row["label"]): row["size_px"] for row in found.objects}
+    assert sizes["v0", "outer"] == 16 + 36
+    assert sizes["v0", "inner"] == 4
+    assert found.objects[0]["volume_mm3"] == 52 * 12
+    image = sx.find_cases(data)[0].read()
+    drawn = [(model.predict(image, slice=k)[0]).sum() for k in range(model.slices(image))]
+    assert {row["slice"] for row in (*found.flow, *found.channels)} == {int(np.argmax(drawn))}
+    inner = next(row for row in found.maps if (row["case"], row["label"]) == ("v0", "inner"))
+    assert inner["evidence on outer"] == inner["evidence on inner"] == 1  # labels overlap
+    outer = next(row for row in found.channels if row["label"] == "outer" and row["how"] == "mean")
+    assert outer["dice_drop"] == pytest.approx(0.28)  # filled with its mean, the whole slice is drawn
