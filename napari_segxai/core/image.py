@@ -162,6 +162,10 @@ class Image:
             if not -self.ndim <= axis < self.ndim:
                 raise UserError(f"{self.name}: {which} {axis} is outside the {self.ndim} axes of the array.")
             set_(which, axis % self.ndim)
+        if self.channel_axis is not None and self.channel_axis == self.time_axis:
+            raise UserError(
+                f"{self.name}: channel_axis and time_axis are both {self.channel_axis}; name two axes."
+            )
         if len(self.spatial_axes) not in (2, 3):
             raise UserError(
                 f"{self.name}: shape {self.shape} leaves {len(self.spatial_axes)} spatial axes; an image has "

@@ -18,6 +18,9 @@ DISPLAY = ("I", "P", "L")
 
 Reorientation = tuple[tuple[int, ...], tuple[bool, ...]]
 
+SAME_GRID = 0.05
+"""Share of a pixel by which the corners of two grids may lie apart, and the grids still be one."""
+
 
 def axis_codes(affine: np.ndarray) -> tuple[str, str, str]:
     """Return the axis codes of the three array axes of a 4x4 affine to RAS+ millimetres.
@@ -79,3 +82,32 @@ def apply_to_affine(affine: np.ndarray, shape: Sequence[int], turn: Reorientatio
         step[axis, k] = -1 if flip else 1
         step[axis, 3] = shape[axis] - 1 if flip else 0
     return np.asarray(affine, float) @ step
+
+
+def corner_distance(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """Return the largest distance between a corner of a grid under one matrix and the same corner under another.
+
+    Parameters
+    ----------
+    one, other
+        (n + 1, n + 1): from indices to one world, of n axes.
+    shape
+        Of the grid; axes that are missing at its end have the length 1.
+
+    Returns
+    -------
+    float
+        In the unit of that world.
+    """
+    n = len(one) - 1
+    ends = [(0, size - 1) for size in (*shape, *(1,) * n)[:n]]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij")).reshape(n, -1)
+    away = (np.asarray(one, float) - np.asarray(other, float))[:n]
+    return float(np.linalg.norm(away[:, :n] @ corners + away[:, n:], axis=0).max())
+
+
+def is_same_grid(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:
+    """Tell whether two matrices place a grid alike: within a small share of its own pixels, whatever the world's unit."""
+    n = len(one) - 1
+    pixel = np.linalg.norm(np.asarray(other, float)[:n, :n], axis=0).min()
+    return corner_distance(one, other, shape) < SAME_GRID * float(pixel)

@@ -87,7 +87,7 @@ def read_image(
         return images[0] if len(images) == 1 else join_channels(images)
     path = user_path(path)
     kind = ending(path)
-    own: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if kind in VOLUMES:
         from napari_segxai.io.nifti.read import read_nifti as read
     elif kind in PICTURES:
@@ -106,8 +106,8 @@ def read_image(
     if level is not None:
         if kind not in (*ZARR, ".tif", ".tiff"):
             raise UserError(f"{path}: level is for pyramids (OME-Zarr, OME-TIFF); leave it out.")
-        own["level"] = level
-    return read(path, channel_axis=channel_axis, time_axis=time_axis, axes=axes, **own)
+        options["level"] = level
+    return read(path, channel_axis=channel_axis, time_axis=time_axis, axes=axes, **options)
 
 
 def write_volume(
@@ -146,7 +146,7 @@ def write_volume(
     """
     target = ending(path)
     if target in (".nii", ".nii.gz"):
-        from napari_segxai.io.nifti.read import write_nifti
+        from napari_segxai.io.nifti.write import write_nifti
 
         return write_nifti(path, array, image, kind=kind, description=description)
     if target in (".png", ".tif", ".tiff"):

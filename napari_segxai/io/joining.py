@@ -11,6 +11,7 @@ import numpy as np
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image, Lazy
+from napari_segxai.core.orientation import is_same_grid
 
 
 @checked()
@@ -83,14 +84,11 @@ def same_place(one: Image, other: Image) -> bool:
     """Tell whether two images of one shape lie at one place, as far as both know."""
     from napari_segxai.io.layer_data import index_to_world
 
-    n = one.spatial_dims
-    far = np.array([*(size - 1 for size in one.spatial_shape), 1.0])
+    n, shape = one.spatial_dims, one.spatial_shape
     if one.affine is not None and other.affine is not None:
-        step = min(one.spacing)
-        return bool((np.abs(one.affine - other.affine)[:3] @ far < 0.05 * step).all())
+        return is_same_grid(one.affine, other.affine, shape)
     if one.layer and other.layer:
-        mine, theirs = index_to_world(one.layer, n), index_to_world(other.layer, n)
-        return bool((np.abs(mine - theirs)[:n] @ far < 0.05 * min(one.spacing)).all())
+        return is_same_grid(index_to_world(one.layer, n), index_to_world(other.layer, n), shape)
     return bool(np.allclose(one.spacing, other.spacing, rtol=1e-3) or "pixel" in (one.units, other.units))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,18 +63,20 @@ def of_layer(transform: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-@cache
 def unit_of_layer(name: str) -> str:
     """Return the unit of an axis as a viewer takes it: files may call theirs what they like, and then it counts pixels."""
+    return name if len(name) <= LONGEST_UNIT and UNIT.fullmatch(name) and _is_unit(name) else "pixel"
+
+
+@lru_cache(maxsize=256)
+def _is_unit(name: str) -> bool:
     import pint
 
-    if len(name) > LONGEST_UNIT or not UNIT.fullmatch(name):
-        return "pixel"
     try:
         pint.get_application_registry().parse_units(name)
     except Exception:  # what it raises for a strange word is its own
-        return "pixel"
-    return name
+        return False
+    return True
 
 
 def _placement(affine: np.ndarray, shape: Sequence[int], turn: orientation.Reorientation) -> dict[str, Any]:

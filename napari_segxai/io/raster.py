@@ -127,11 +127,11 @@ def _read_picture(path: Path, largest: int, *, pages: bool = False) -> tuple[np.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Picture.DecompressionBombWarning)
         with Picture.open(path) as picture:
-            if picture.width * picture.height * 4 > largest:
-                raise UserError(
-                    f"{path}: {picture.width} x {picture.height} pixels are too many; crop the image."
-                )
             count = getattr(picture, "n_frames", 1)
+            read = count if pages else 1
+            if picture.width * picture.height * 4 * read > largest:
+                size = f"{picture.width} x {picture.height}" + f" x {read}" * (read > 1)
+                raise UserError(f"{path}: {size} pixels are too many; crop the image.")
             if count > 1 and not pages:
                 _say(f"{path}: holds {count} pictures; the first one is read.")
             if (turn := picture.getexif().get(ORIENTATION, 1)) not in (0, 1):
@@ -140,7 +140,7 @@ def _read_picture(path: Path, largest: int, *, pages: bool = False) -> tuple[np.
                     "stored, as napari shows it."
                 )
             found = []
-            for index in range(count if pages else 1):
+            for index in range(read):
                 picture.seek(index)
                 found.append(np.array(_plain(picture, path)))
     array = found[0] if len(found) == 1 else np.stack(found)
@@ -295,7 +295,6 @@ def _write_png(path: Path, array: np.ndarray, image: Image) -> None:
     if not color and (array.ndim != 2 or array.dtype not in (np.uint8, np.uint16)):
         raise UserError(
             f"{path}: PNG holds 2D arrays of whole numbers from 0 to 65535, not {array.dtype} of shape "
-            f"{array.shape}; "
-            "use .tif."
+            f"{array.shape}; use .tif."
         )
     Picture.fromarray(np.ascontiguousarray(array)).save(path)

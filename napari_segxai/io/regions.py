@@ -198,9 +198,9 @@ def _read_on_grid(path: str | Path, image: Image) -> np.ndarray:
             "image's own grid."
         )
     if affine is not None and image.affine is not None:
-        corners = np.abs((affine - image.affine)[:3] @ np.array([*array.shape[1:], 1.0]))
-        if corners.max() > 0.5 * min(image.spacing):
+        distance = orientation.corner_distance(affine, image.affine, image.spatial_shape)
+        if distance > 0.5 * min(image.spacing):
             raise UserError(
-                f"{path}: the region lies {corners.max():.1f} mm away from {image.name}; resample it to the image's grid."
+                f"{path}: the region lies {distance:.1f} mm away from {image.name}; resample it to the image's grid."
             )
     return np.ascontiguousarray(array)

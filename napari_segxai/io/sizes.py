@@ -106,7 +106,6 @@ def _of_ome(text: str) -> dict[str, Size]:
 def _of_imagej(file: tifffile.TiffFile) -> dict[str, Size]:
     meta, tags = file.imagej_metadata or {}, file.pages.first.tags
     unit = _name(str(meta.get("unit", "")).strip('"'))
-    unit = {"inch": "inch", "pixel": "pixel"}.get(unit, unit)
     out = {}
     for axis, name in (("X", "XResolution"), ("Y", "YResolution")):
         if name in tags and unit != "pixel":

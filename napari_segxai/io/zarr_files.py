@@ -77,7 +77,7 @@ def read_zarr(
                 f"{path}: does not say what its {len(shape)} axes ({size}) are; name them all, such as axes={letters!r}."
             )
     else:
-        named = {k % len(shape): c for k, c in ((channel_axis, "C"), (time_axis, "T")) if k is not None}
+        named = _named(path, shape, channel_axis, time_axis)
         rest = [k for k in range(len(shape)) if k not in named]
         space = dict(zip(rest[::-1], "XYZ", strict=False))
         letters = "".join(named.get(k) or space.get(k, "P") for k in range(len(shape)))
@@ -103,6 +103,28 @@ def read_zarr(
         path=str(path.absolute()),
         header=header,
     )
+
+
+def _named(
+    path: Path, shape: tuple[int, ...], channel_axis: int | None, time_axis: int | None
+) -> dict[int, str]:
+    """Return the axes that the user names, by their letter.
+
+    Raises
+    ------
+    UserError
+        If one is none of the array's, or both are one.
+    """
+    named = {}
+    for word, axis, letter in (("channel_axis", channel_axis, "C"), ("time_axis", time_axis, "T")):
+        if axis is None:
+            continue
+        if not -len(shape) <= axis < len(shape):
+            raise UserError(f"{path}: {word} {axis} is outside the {len(shape)} axes of the array.")
+        if axis % len(shape) in named:
+            raise UserError(f"{path}: channel_axis and time_axis are both {axis}; name two axes.")
+        named[axis % len(shape)] = letter
+    return named
 
 
 def _check_files(path: Path) -> None:

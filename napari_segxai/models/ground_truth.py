@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.orientation import is_same_grid
 from napari_segxai.core.prediction import where
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ Truth = OneTruth | Mapping[str, OneTruth]
 KEPT = 4
 """Resampled truths that are remembered."""
 
-_last: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = {}
-"""The truths that were resampled last."""
+_resampled_last: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = {}
+"""The truths that were resampled last, by what they depend on."""
+
+_lock = Lock()
 
 
 def truth_of(
@@ -220,19 +224,22 @@ def _on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
                 f"the truth {truth.name} has shape {array.shape}, but {image.name} has {image.spatial_shape}, and only "
                 "one of them, or none, knows where it lies; give the truth on the image's grid."
             )
-        one = _knows_place(truth) != _knows_place(image)
+        one_knows = _knows_place(truth) != _knows_place(image)
         lies = f"the truth {truth.name} was taken to lie on the grid of {image.name}: only one of them knows where it lies."
-        return array, [lies] if one else []
+        return array, [lies] if one_knows else []
     own, theirs = places
-    if array.shape == image.spatial_shape and np.allclose(own, theirs, atol=1e-3):
+    if array.shape == image.spatial_shape and is_same_grid(own, theirs, array.shape):
         return array, []
     key = (truth.sha256, own.tobytes(), theirs.tobytes(), image.spatial_shape, truth.name, image.name)
-    if key not in _last:  # a second for a large volume, and a form asks at every change
-        result = _resampled(array, own, theirs, truth.name, image)
-        while len(_last) >= KEPT:
-            del _last[next(iter(_last))]
-        _last[key] = result
-    values, notes = _last[key]
+    with _lock:  # docks ask from threads of their own
+        found = _resampled_last.get(key)
+    if found is None:  # a second for a large volume, and a form asks at every change
+        found = _resampled(array, own, theirs, truth.name, image)
+        with _lock:
+            _resampled_last[key] = found
+            while len(_resampled_last) > KEPT:
+                del _resampled_last[next(iter(_resampled_last))]
+    values, notes = found
     return values.copy(), list(notes)
 
 

@@ -16,7 +16,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.io import read_image, write_volume
 from napari_segxai.io.layer_data import layer_from_image, layers_from_image
 from napari_segxai.io.layer_image import image_from_layer
-from napari_segxai.io.nifti.read import write_nifti
+from napari_segxai.io.nifti.write import write_nifti
 
 DATA = Path(nib.__file__).parent / "tests" / "data"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_segxai.io.nifti.read import is_label_volume
+from napari_segxai.io.nifti.labels import is_label_volume
 
 
 @pytest.mark.parametrize(

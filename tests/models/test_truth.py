@@ -164,6 +164,17 @@ def test_layers_without_an_affine_meet_in_the_world_of_the_viewer(dims):
         truth_of(layer(np.ones((3, 3), np.uint8), "flat"), layer(np.zeros((4, 4, 4)), "deep"), model, 1)
 
 
+@pytest.mark.parametrize("unit", ["nm", "um", "mm"])
+def test_a_truth_some_pixels_away_is_another_grid_in_any_unit(unit):
+    values = np.zeros((12, 12), np.uint8)
+    values[4:8, 4:8] = 1
+    place = {"scale": (0.5, 0.5), "units": (unit, unit)}
+    image = layer(np.zeros((12, 12), np.float32), "photo", **place)
+    mask, notes = truth_of(layer(values, "drawn", translate=(1.0, 0.0), **place), image, planted_model(2), 1)
+    np.testing.assert_array_equal(mask, np.roll(values, 2, 0) > 0)
+    assert "resampled" in notes[0]
+
+
 def test_files_give_the_same_as_their_layers(model, tmp_path):
     import nibabel as nib
 

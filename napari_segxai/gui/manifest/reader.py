@@ -23,7 +23,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 
 
 def read_volumes(path: Paths) -> list[LayerData]:
-    """Read volumes as napari layers: images, labels (see `io.nifti.read.is_label_volume`), colours or channels.
+    """Read volumes as napari layers: images, labels (see `io.nifti.labels.is_label_volume`), colours or channels.
 
     Raises
     ------
@@ -31,7 +31,8 @@ def read_volumes(path: Paths) -> list[LayerData]:
         If a file cannot be read; napari shows its one sentence.
     """
     from napari_segxai.io.layer_data import layers_from_image
-    from napari_segxai.io.nifti.read import is_label_volume, read_nifti
+    from napari_segxai.io.nifti.labels import is_label_volume
+    from napari_segxai.io.nifti.read import read_nifti
 
     layers: list[LayerData] = []
     for one in _as_list(path):

@@ -23,6 +23,7 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.orientation import corner_distance
 
 LARGEST = 2**40
 """No file with more bytes of data than this is opened."""
@@ -288,8 +289,7 @@ def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:
     if sform_code <= 0 and qform_code <= 0:
         warnings.warn(
             f"{path}: the file does not say where it lies (sform and qform codes are 0); left and right are "
-            "assumed "
-            "from the storage order.",
+            "assumed from the storage order.",
             stacklevel=3,
         )
     elif sform_code > 0 and qform_code > 0:
@@ -298,19 +298,15 @@ def check_affine(path: Path, affine: np.ndarray, header: Any) -> np.ndarray:
             other[:3] *= factor
         except (ValueError, HeaderDataError):
             return affine
-        far = max(corner_distance(affine, other, header.get_data_shape()), 0.0)
-        if not far < max(0.01 * factor * np.linalg.norm(affine[:3, :3] / factor, axis=0).min(), 1e-5):
+        distance = corner_distance(affine, other, header.get_data_shape())
+        if not distance < max(
+            0.01 * np.linalg.norm(affine[:3, :3], axis=0).min(), 1e-5
+        ):  # nor if it is not a number
             warnings.warn(
-                f"{path}: sform and qform disagree by up to {far:.3g} mm; the sform is used.", stacklevel=3
+                f"{path}: sform and qform disagree by up to {distance:.3g} mm; the sform is used.",
+                stacklevel=3,
             )
     return affine
-
-
-def corner_distance(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Return the largest distance between the corners of the volume under two affines, in mm."""
-    ends = [(0, n - 1) for n in (*shape, 1, 1)[:3]]
-    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], float).T
-    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
 
 
 def read_to_end(stream: BufferedIOBase) -> None:

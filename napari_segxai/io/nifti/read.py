@@ -33,10 +33,7 @@ from napari_segxai.io.nifti.checks import (
     stored_affine,
     trim,
 )
-from napari_segxai.io.nifti.labels import is_label_volume
-from napari_segxai.io.nifti.write import TIMES, write_nifti
-
-__all__ = ["is_label_volume", "read_nifti", "write_nifti"]
+from napari_segxai.io.nifti.write import TIMES
 
 
 def read_nifti(

@@ -15,7 +15,7 @@ from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io.layer_data import WORLD, index_to_world
-from napari_segxai.io.nifti.checks import MILLIMETRES, corner_distance, trim
+from napari_segxai.io.nifti.checks import MILLIMETRES, trim
 from napari_segxai.io.nifti.labels import LABEL_INTENT
 from napari_segxai.io.saving import replacing
 
@@ -182,7 +182,7 @@ def storage_of(image: Image) -> tuple[orientation.Reorientation, np.ndarray, boo
             affine = orientation.apply_to_affine(image.affine, grid, turn)
             turned = tuple(grid[axis] for axis in turn[0])
             size = np.linalg.norm(wanted[:3, :3], axis=0).min()
-            if turned == shape and corner_distance(affine, wanted, shape) < 1e-4 * size:
+            if turned == shape and orientation.corner_distance(affine, wanted, shape) < 1e-4 * size:
                 return turn, wanted, True
         if image.layer:  # moved since it was read: still in the storage order of its file
             return back, orientation.apply_to_affine(image.affine, grid, back), False
