@@ -190,7 +190,7 @@ class Flow:
             By name.
         """
         values = self.curve(label, "dice")
-        start = _stays_from(values)
+        start = stays_from(values)
         return self.layers[start] if start < len(values) else None
 
     def emergence_margin(self, label: str) -> float:
@@ -202,7 +202,7 @@ class Flow:
             By name.
         """
         values = self.curve(label, "dice")
-        start = _stays_from(values)
+        start = stays_from(values)
         before = [EMERGED - values[start - 1]] if start else []
         return min([*before, *(value - EMERGED for value in values[start:])])
 
@@ -340,7 +340,7 @@ class Flow:
         return save_folder(user_path(folder), write, overwrite=overwrite)
 
 
-def _stays_from(values: list[float]) -> int:
+def stays_from(values: list[float]) -> int:
     """Return from which position on all values are at or above `EMERGED`; their number if the last one is not."""
     below = [k for k, value in enumerate(values) if not value >= EMERGED]
     return below[-1] + 1 if below else 0
