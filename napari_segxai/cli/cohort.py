@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -110,10 +110,7 @@ def plan(
         print("  " + plain(f"{case.id}: {files}; truth: {'-' if case.truth is None else case.truth.name}"))
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN} more")
-    for one in found.left_out[:SHOWN]:
-        print("  " + plain(f"left out: {one.name} {one.reason}"))
-    if len(found.left_out) > SHOWN:
-        print(f"  and {len(found.left_out) - SHOWN} more left out")
+    _tell_left_out(found, sys.stdout)
 
 
 @cohort.command()
@@ -152,6 +149,28 @@ def run(
     channels: Channels = None,
     seed: Seed = 0,
     device: Device = "auto",
+    where: Annotated[
+        str,
+        typer.Option(
+            metavar="here|local|slurm|ADDRESS",
+            help="In this process, in processes of this machine, in SLURM jobs, or at a Dask scheduler (tls://HOST:PORT).",
+        ),
+    ] = "here",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Cases at a time, in a process or job each.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="CPU threads of a job; by default as in the results that are there."),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE",
+            help="Of SLURM jobs: walltime and memory, and queue, account, gres, interface, setup.",
+        ),
+    ] = None,
     card: Card = None,
     trust: Trust = False,
 ) -> None:
@@ -162,6 +181,7 @@ def run(
     if part is None:
         raise UserError(f"--shard {shard!r} is not a part; write for example --shard 3/10.")
     found = _found(source, layout, truth, channels)
+    _tell_left_out(found)
     network = load(model, card, trust)
     stopped = False
     try:
@@ -179,6 +199,10 @@ def run(
             seed=seed,
             device=device,
             shard=(int(part[1]), int(part[2])),
+            where=where,
+            workers=workers,
+            threads=threads,
+            slurm=read_parameters(slurm, "--slurm"),
             progress=sys.stderr.isatty() or None,
         )
     except Interrupted as stop:
@@ -298,6 +322,14 @@ def _importance(ways: str | None) -> bool | dict[str, list[str]]:
 
 def _cell(value: object) -> str:
     return "–" if value in (None, "") else f"{value:.4g}" if isinstance(value, float) else plain(str(value))
+
+
+def _tell_left_out(found: Cases, to: TextIO | None = None) -> None:
+    """Say of what no case is made, and why; beside the results on the error output."""
+    for one in found.left_out[:SHOWN]:
+        print("  " + plain(f"left out: {one.name} {one.reason}"), file=to or sys.stderr)
+    if len(found.left_out) > SHOWN:
+        print(f"  and {len(found.left_out) - SHOWN} more left out", file=to or sys.stderr)
 
 
 def _tell(result: Cohort) -> None:

@@ -27,8 +27,8 @@ COMMANDS = {
     """,
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
-        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out --parquet --seed
-        --shard --trust --truth source
+        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
+        --parquet --seed --shard --slurm --threads --trust --truth --where --workers source
     """,
     "cohort collect": "--parquet folder",
     "cohort study": "--json --out --param --seed -p folder name",

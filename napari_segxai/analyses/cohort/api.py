@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from napari_segxai.analyses.cohort.plan import CohortPlan, Keep
+from napari_segxai.analyses.cohort.plan import MOST_THREADS, CohortPlan, Keep
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.run import cohort_steps
+from napari_segxai.analyses.cohort.where.place import Where, read_where
+from napari_segxai.analyses.cohort.where.work import order_of
 from napari_segxai.analyses.compare.plan import MethodSpec
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
@@ -19,6 +21,7 @@ from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.io.cases.case import Cases
 from napari_segxai.io.cases.find import find_cases
+from napari_segxai.io.held import look
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -38,6 +41,10 @@ def run_cohort(
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
+    where: str = "here",
+    workers: int | None = None,
+    threads: int | None = None,
+    slurm: Mapping[str, str] | None = None,
     progress: Callable[[Step], None] | bool | None = None,
 ) -> Cohort:
     """Explain and measure every case of a cohort, into a folder that is its own state.
@@ -76,6 +83,17 @@ def run_cohort(
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     shard : tuple of two int
         (3, 10) runs the third of ten parts, for jobs of a cluster that write into one folder; then `read_cohort` has all.
+    where : str
+        "here", in this process; "local", in processes of their own on this machine; "slurm", in jobs of SLURM; or the address of a
+        Dask scheduler that runs already, such as "tls://node7:8786". All but "here" need the extra ``cohort``.
+    workers : int, optional
+        How many cases are done at a time, in a process or job each. "local" takes by default one per GPU, or as many as
+        their threads fit on the cores; "slurm" needs the number.
+    threads : int, optional
+        With how many threads of the CPU a job is computed; results do not depend on `workers`, but may on this in their last
+        digits. By default that of the results in `out`, so that they fit; else all of torch here, and 1 elsewhere.
+    slurm : mapping of str to str, optional
+        Options of the SLURM jobs: walltime and memory, and if wanted queue, account, gres, interface and setup.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
 
@@ -111,6 +129,10 @@ def run_cohort(
             seed=seed,
             device=device,
             shard=shard,
+            where=where,
+            workers=workers,
+            threads=threads,
+            slurm=slurm,
         ),
         progress,
     )
@@ -132,6 +154,10 @@ def run_cohort_steps(
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
+    where: str = "here",
+    workers: int | None = None,
+    threads: int | None = None,
+    slurm: Mapping[str, str] | None = None,
 ) -> Steps[Cohort]:
     """`run_cohort`, one step at a time: yields `Step` and returns a `Cohort`.
 
@@ -143,8 +169,31 @@ def run_cohort_steps(
         raise UserError(
             f"shard {number} of {count}: there are {len(found)} cases; write for example (3, 10) for the third of ten parts."
         )
+    place, folder = read_where(where, workers, slurm), user_path(out)
     plan = CohortPlan.make(
-        model, found, labels, methods, metrics=metrics, keep=keep, seed=seed, device=device,
-        flow=flow, channels=channels, parquet=parquet,
-    )  # fmt: skip
-    return cohort_steps(plan, user_path(out), shard)
+        model,
+        found,
+        labels,
+        methods,
+        metrics=metrics,
+        keep=keep,
+        seed=seed,
+        threads=_threads(threads, place, folder),
+        device=device,
+        flow=flow,
+        channels=channels,
+        parquet=parquet,
+    )
+    if place.kind != "here":
+        order_of(plan)  # which says what cannot go to other processes
+    return cohort_steps(plan, folder, shard, place)
+
+
+def _threads(threads: int | None, where: Where, folder: Path) -> int | None:
+    """Return the threads of a job; None for those of torch in this process."""
+    if threads is not None:
+        return threads
+    kept = look(folder).record.get("threads") if folder.is_dir() else None
+    if isinstance(kept, int) and 1 <= kept <= MOST_THREADS:
+        return kept
+    return None if where.kind == "here" else 1

@@ -36,6 +36,10 @@ JOB = "job.json"
 """What came of a job: its key, its rows, and the sentence of why it failed ("" where it did not)."""
 
 
+Fill = Callable[[Path], Mapping[str, Any]]
+"""Fills a folder and returns what its record says."""
+
+
 @dataclass(frozen=True)
 class Done:
     """What a folder says of a job.
@@ -66,20 +70,44 @@ def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> 
     """
     # What the case is, is looked at before it is read: what changes from then on is another case.
     key = plan.key(case, job)
-    about = {"case": case.id, "group": case.group, "subject": case.subject}
-    fill: Callable[[Path], Mapping[str, Any]] = _record
     try:
         rows, fill = yield from MAKERS[job.kind](plan, job, inputs)
-        error = ""
     except Exception as reason:  # of a stranger's file or network; a full disk is told when this is kept
-        label = {"label": job.label, "map": job.map} if job.kind == "map" else {}
-        rows, error = [label], reason_of(reason)
-    rows = [{**about, **row, "error": error} for row in rows]
-    done = Done(key, job.asked, rows, error)
+        return give_up(case, job, key, folder, reason_of(reason))
+    return _keep(case, job, folder, key, rows, "", fill)
+
+
+def give_up(case: Case, job: Job, key: str, folder: Path, why: str) -> Done:
+    """Keep that a job failed.
+
+    Parameters
+    ----------
+    key
+        That of the plan, of what failed.
+    folder
+        That of the case.
+    why
+        The sentence of its row.
+
+    Raises
+    ------
+    UserError
+        If it cannot be kept.
+    """
+    label = {"label": job.label, "map": job.map} if job.kind == "map" else {}
+    return _keep(case, job, folder, key, [label], why, _record)
+
+
+def _keep(
+    case: Case, job: Job, folder: Path, key: str, rows: list[dict[str, Any]], error: str, fill: Fill
+) -> Done:
+    """Write what came of a job, as one step."""
+    about = {"case": case.id, "group": case.group, "subject": case.subject}
+    done = Done(key, job.asked, [{**about, **row, "error": error} for row in rows], error)
 
     def write(new: Path) -> Mapping[str, Any]:
         facts = fill(new)
-        told = {"key": key, "asked": job.asked, "rows": rows, "error": error}
+        told = {"key": key, "asked": job.asked, "rows": done.rows, "error": error}
         (new / JOB).write_text(as_json(told) + "\n", encoding="utf-8")
         return facts
 
@@ -91,8 +119,8 @@ def _record(_: Path) -> dict[str, Any]:
     return {"kind": "job of a cohort", "schema": SCHEMA}
 
 
-Made = tuple[list[dict[str, Any]], Callable[[Path], Mapping[str, Any]]]
-"""Rows, and what fills a folder and returns what the record says."""
+Made = tuple[list[dict[str, Any]], Fill]
+"""Rows, and what fills the folder."""
 
 
 def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:

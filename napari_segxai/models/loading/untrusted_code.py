@@ -91,6 +91,11 @@ def allow_package(name: str) -> None:
     _allowed.add(_checked(name, "allow_package"))
 
 
+def allowed_packages() -> list[str]:
+    """Return what `allow_package` has allowed until now."""
+    return sorted(_allowed)
+
+
 def settings_file() -> Path:
     """Return where the settings are, whether they exist or not: a YAML file with a list of ``packages``."""
     from platformdirs import user_config_path

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import napari_segxai as sx
 from napari_segxai.analyses.cohort import jobs
-from napari_segxai.analyses.cohort.run import LOCK
+from napari_segxai.analyses.cohort.hold import LOCK
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 
@@ -58,7 +58,7 @@ def done(monkeypatch) -> list[tuple[str, str]]:
         calls.append((case.id, job.map))
         return original(plan, case, job, *rest)
 
-    monkeypatch.setattr("napari_segxai.analyses.cohort.run.do", do)
+    monkeypatch.setattr("napari_segxai.analyses.cohort.where.cases.do", do)
     return calls
 
 
