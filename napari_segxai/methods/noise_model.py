@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.paths import user_path
+from napari_segxai.methods.noise_file import NAME, network_of, read_noise_file
 from napari_segxai.methods.noise_net import NoiseNet, bilateral
-from napari_segxai.methods.perturbation.u_noise import NAME, Options
+from napari_segxai.methods.perturbation.u_noise import Options
 from napari_segxai.metrics.functional.noise import NoiseModel
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def read_noise_model(path: str | Path, model: SegmentationModel, label: int) -> 
         If there is no such file, or it holds something else, or a network trained for something else.
     """
     path = user_path(path)
-    facts, tensors = _read(path)
+    facts, tensors = read_noise_file(path)
     dims, inputs = model.card.spatial_dims, len(model.card.channels)
     for what, found, wanted in (
         ("label", facts.get("label"), model.labels[label]),
@@ -59,7 +58,7 @@ def read_noise_model(path: str | Path, model: SegmentationModel, label: int) -> 
     try:
         options = make_options(Options, {name: facts[name] for name in SHAPE}, NAME)
         net = NoiseNet(dims, inputs, options.depth, options.channels)
-        net.load_state_dict(tensors)
+        net.load_state_dict(network_of(tensors))
     except (KeyError, TypeError, RuntimeError, UserError) as error:
         raise UserError(
             f"{path} holds a noise network that does not fit what the file says of it."
@@ -72,20 +71,3 @@ def read_noise_model(path: str | Path, model: SegmentationModel, label: int) -> 
         return (bilateral(spared, width) if width else spared) * (high - low) + low
 
     return noise_model
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; name the one that {NAME} saved as its weights.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("u-noise", "null"))
-            names = [name for name in file.keys() if name.startswith("net.")]  # noqa: SIM118
-            tensors = {name.removeprefix("net."): file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a safetensors file that can be read ({error}).") from None
-    if not isinstance(facts, Mapping):
-        raise UserError(f"{path} holds no noise network of {NAME}; name another file.")
-    return facts, tensors

@@ -171,6 +171,28 @@ def test_files_of_another_kind_are_refused(tmp_path):
         ask(weights=str(tmp_path / "foreign.safetensors"))
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda facts, tensors: tensors.popitem(),
+        lambda facts, tensors: facts.pop("steps"),
+        lambda facts, tensors: facts.update(steps="three"),
+        lambda facts, tensors: tensors.update({"net.head.bias": torch.zeros(7)}),
+        lambda facts, tensors: tensors.update({"exp_avg.head.bias": torch.zeros(7)}),
+    ],
+)
+def test_a_file_that_does_not_hold_what_it_says_is_refused(tmp_path, harm):
+    from napari_segxai.methods.noise_file import read_noise_file, write_noise_file
+
+    file = tmp_path / "noise.safetensors"
+    ask(weights=str(file))
+    facts, tensors = (dict(part) for part in read_noise_file(file))
+    harm(facts, tensors)
+    write_noise_file(file, facts, tensors)
+    with pytest.raises(sx.UserError, match=r"does not fit what the file says of it|steps"):
+        ask(weights=str(file))
+
+
 def test_a_folder_with_and_without_truth(tmp_path, pictures):
     (pictures / "notes.txt").write_text("no image")
     own = ask(folder=str(pictures))

@@ -19,6 +19,7 @@ from napari_segxai.methods.perturbation.stable_explanation import (
     order_bounds,
     read_parameters,
     tail,
+    told_once,
     two_classes,
 )
 from napari_segxai.methods.registry import NOMINAL, find_method
@@ -220,6 +221,13 @@ def test_passes_are_those_of_the_wrapped_method_times_the_copies():
 def test_what_every_copy_warns_of_is_told_once():
     ex = stable("misure", "iterations=2, lr=0.001, kernel=3", copies=2)
     assert len(ex.record.warnings) == len(set(ex.record.warnings))
+
+
+def test_warnings_of_other_layers_are_not_taken_for_those_of_another_copy():
+    cancel = [f"network layer {name} works in windows of 4 cells." for name in ("up1", "up2", "0", "1")]
+    copies = [[*cancel, "a Dice of 0.31 only."], [*cancel, "a Dice of 0.48 only."], ["copy 3 of 3: nothing."]]
+    assert told_once(copies) == [*cancel, "a Dice of 0.31 only.", "copy 3 of 3: nothing."]
+    assert told_once([["copy 1 of 3: nothing."], ["copy 2 of 3: nothing."]]) == ["copy 1 of 3: nothing."]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ class Chooses(nn.Module):
         ("seg-ablation-cam", {}),
         ("seg-hires-grad-cam", {}),
         ("seg-eigen-cam", {}),
+        ("adversarial-attack", {"explanation": "seg-grad-cam"}),
     ],
 )
 def test_a_layer_that_is_not_run_on_this_image_is_named(method, params):

@@ -21,7 +21,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.introspection.layers import NetworkLayer, token_stride
+from napari_segxai.models.introspection.layers import NetworkLayer, not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import (
     find_module,
@@ -115,6 +115,8 @@ def _capture(question: Question, calls: Sequence[Call], wanted: set[int]) -> dic
     finally:
         for handle in handles:
             handle.remove()
+    if missing := [name for name, k in by_name.items() if k not in kept]:
+        raise not_run(question.model.name, missing[0])
     return kept
 
 
@@ -146,6 +148,9 @@ def _filled(
     try:
         stubs = Stubs(model.module, names, happening(calls, set(answers)), answer)
         with stubs, torch.inference_mode(), guarded(question.device):
-            return question.forward(question.input)
+            logits = question.forward(question.input)
     finally:
         handle.remove()
+    if count < int(number or 1):
+        raise not_run(model.name, name)
+    return logits

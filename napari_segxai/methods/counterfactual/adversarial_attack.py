@@ -43,7 +43,7 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.activation.seg_grad_cam import cam
 from napari_segxai.methods.registry import Size, explainer
-from napari_segxai.models.introspection.layers import token_stride
+from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
 
@@ -305,10 +305,12 @@ class _Map:
             if self.layer is None:
                 logits = question.forward(leaf)
             else:
-                with _watching(question.model.module, self.layer) as seen:
+                with _layer_outputs(question.model.module, self.layer) as seen:
                     logits = question.forward(leaf)
             take_logits(logits if self.graph else logits.detach())
             score = question.score(logits).sum()
+            if self.layer is not None and not seen:
+                raise not_run(question.model.name, self.layer)
             watched = leaf if self.layer is None else seen[0]
             gradient = _gradient(question, score, watched, create_graph=self.graph)
             if self.graph and not self.whole:
@@ -337,7 +339,7 @@ class _Map:
 
 
 @contextmanager
-def _watching(root: nn.Module, name: str) -> Generator[list[Tensor]]:
+def _layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
     """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
     path, _, number = name.partition("@")
     seen: list[Tensor] = []

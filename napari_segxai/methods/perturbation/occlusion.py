@@ -94,11 +94,10 @@ def _passes(options: Options, size: Size) -> Passes:
 )
 def occlusion(question: Question, options: Options) -> Steps[Finding]:
     """Average over the boxes that cover a pixel what hiding them costs."""
-    size, _ = sides(options, question.grid)
+    size, strides = sides(options, question.grid)
     corners = corners_of(options, question.grid)
     _ = question.pixels  # an empty M ends it here
     total = torch.zeros(question.grid, device=question.device)
-    _, strides = sides(options, question.grid)
     most = math.prod(n // step + 1 for n, step in zip(size, strides, strict=True)) * 2 ** len(size)
     counts = torch.int16 if most < 2**15 else torch.int32  # a large volume has room for few copies
     times = torch.zeros(question.grid, dtype=counts, device=question.device)

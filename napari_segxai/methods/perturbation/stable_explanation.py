@@ -150,6 +150,8 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
     yield question.step("prediction")
     maps: list[Tensor] = []
     overlaps: list[float] = []
+    warnings: list[list[str]] = []
+    first = len(question.warnings)
 
     def finding() -> Finding:
         return _judge(question, torch.stack(maps), overlaps, options)
@@ -161,6 +163,7 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
         def of_copy(step: Step, prefix: str = prefix) -> Step:
             return Step(step.done, step.total, f"{prefix}: {step.note}", finding if len(maps) > 1 else None)
 
+        before = len(question.warnings)
         try:
             own_finding = yield from relay(method.run(copy, own), of_copy)
             found = own_finding.map.float().cpu()
@@ -169,11 +172,27 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
             found = torch.zeros_like(maps[0]) if maps else torch.zeros(question.grid)
         maps.append(torch.nan_to_num(found, 0.0, 0.0, 0.0))
         overlaps.append(_overlap(question, copy))
+        warnings.append(question.warnings[before:])
         yield question.step(f"{prefix} done", finding if len(maps) > 1 else None)
-    # What the copies told in the same words, numbers aside, is told once.
-    question.warnings[:] = {re.sub(r"[\d.]+", "", w): w for w in reversed(question.warnings)}.values()
-    question.warnings.reverse()
+    question.warnings[first:] = told_once(warnings)
     return finding()
+
+
+NUMBER = re.compile(r"(?<![\w.])\d+(\.\d+)?(?!\w|\.\w)")
+"""A number that stands alone, and is no part of a name."""
+
+
+def told_once(warnings: Sequence[Sequence[str]]) -> list[str]:
+    """Return the warnings of all copies, those of the first that has them; numbers differ from copy to copy.
+
+    Warnings of one copy are all different, though their words may be the same: they speak of other network layers.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for copy in warnings:
+        words = [NUMBER.sub("", warning) for warning in copy]
+        for k, warning in enumerate(copy):
+            found.setdefault((words[k], words[:k].count(words[k])), warning)
+    return list(found.values())
 
 
 def noisy(tensor: Tensor, noise: str, level: float, seed: int, number: int) -> Tensor:

@@ -21,9 +21,7 @@ trains for all. M only decides whether there is something to explain; B is learn
 from __future__ import annotations
 
 import itertools
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_segxai.core.errors import UserError
-from napari_segxai.core.options import option
+from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.options import MOST, option
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
@@ -42,10 +41,13 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.noise_file import NAME, network_of, read_noise_file, write_noise_file
 from napari_segxai.methods.noise_net import NoiseNet, bilateral, deviation
 from napari_segxai.methods.registry import Size, explainer
 
-NAME = "u-noise"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What Adam keeps of every parameter."""
+
 LEVELS = 21
 """Thresholds at which the least noisy pixels alone are shown to the network, as in the authors' evaluation."""
 SLICES = 8
@@ -212,7 +214,7 @@ class _Training:
             },
         }
         if self.path is not None and self.path.exists():
-            self._load()
+            self._load(self.path)
 
     def noise_of(self, tensor: Tensor) -> Tensor:
         """Return B: (N, 1, *grid) in [0, 1]."""
@@ -258,45 +260,31 @@ class _Training:
 
     def save(self) -> None:
         """Write weights, state of the optimiser and hyper-parameters; an older file is replaced at once."""
-        from safetensors.torch import save_file
-
+        assert self.path is not None  # `save` is for a training that has a file
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
-            for key in ("exp_avg", "exp_avg_sq"):
+            for key in MOMENTS:
                 tensors[f"{key}.{name}"] = self.adam.state[parameter][key]
-        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        metadata = {"u-noise": json.dumps({**self.facts, "steps": self.done})}
-        assert self.path is not None  # `save` is for a training that has a file
-        unfinished = self.path.with_name(self.path.name + ".part")
-        try:
-            save_file(tensors, unfinished, metadata=metadata)
-            os.replace(unfinished, self.path)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror or error}.") from None
+        write_noise_file(self.path, {**self.facts, "steps": self.done}, tensors)
 
-    def _load(self) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {}).get("u-noise", "null"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{self.path} is not a safetensors file that can be read ({error}).") from None
-        if not isinstance(facts, Mapping):
-            raise UserError(f"{self.path} holds no noise network of {NAME}; name another file.")
+    def _load(self, path: Path) -> None:
+        facts, tensors = read_noise_file(path)
         for name, value in self.facts.items():
             if facts.get(name) != value:
-                told = "another model" if name == "model" else f"{name} {facts.get(name)!r}, not {value!r}"
-                raise UserError(
-                    f"{self.path} was trained for {told}; name another file, or ask for the same."
-                )
-        own = {name.removeprefix("net."): v for name, v in tensors.items() if name.startswith("net.")}
-        self.net.load_state_dict(own)
-        self.done = int(facts["steps"])
-        for name, parameter in self.net.named_parameters():
-            moments = {key: tensors[f"{key}.{name}"].to(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            self.adam.state[parameter] = {"step": torch.tensor(float(self.done)), **moments}
+                other = "another model" if name == "model" else f"{name} {facts.get(name)!r}, not {value!r}"
+                raise UserError(f"{path} was trained for {other}; name another file, or ask for the same.")
+        try:
+            self.net.load_state_dict(network_of(tensors))
+            self.done = whole_number(facts["steps"], "steps", 0, MOST)
+            for name, parameter in self.net.named_parameters():
+                moments = {key: tensors[f"{key}.{name}"].to(parameter) for key in MOMENTS}
+                if any(moment.shape != parameter.shape for moment in moments.values()):
+                    raise ValueError(f"the moments of {name} have another shape")
+                self.adam.state[parameter] = {"step": torch.tensor(float(self.done)), **moments}
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{path} holds a noise network that does not fit what the file says of it ({reason_of(error)}); name another file."
+            ) from error
 
 
 def _against_rest(question: Question, logits: Tensor) -> Tensor:
