@@ -62,6 +62,25 @@ def number(value: float) -> str:
         return "a number of more than 300 digits"
 
 
+def known_name(name: str, known: Iterable[str], what: str) -> str:
+    """Return a name that is among the known ones.
+
+    Parameters
+    ----------
+    what
+        What has them, and what they are, as the beginning of a sentence, e.g. "this comparison has no map".
+
+    Raises
+    ------
+    UserError
+        If it is not, with the nearest names.
+    """
+    known = list(known)
+    if name not in known:
+        raise UserError(f"{what} {name!r}; {nearest(name, known)}")
+    return name
+
+
 NEAR = 0.65
 """Likeness of two names from which one may be meant by the other: that of "lambda" to "lam"."""
 

@@ -1,4 +1,4 @@
-"""Methods, metrics, checks and model formats: of this package, of other installed packages, of a user's script."""
+"""Methods, metrics, checks, studies and model formats: of this package, of other installed packages, of a user's script."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ OTHERS = '''
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_segxai.analyses.cohort.study import StudyResult, register_study
 from napari_segxai.checks.registry import Verdict, check
 from napari_segxai.core.progress import Passes
 from napari_segxai.metrics.registry import metric
@@ -79,6 +80,11 @@ def run(subject, options, tally):
     """A check that passes."""
     yield from ()
     return Verdict(True, None, 0.0, "it is.")
+
+
+@register_study("count", title="Count", summary="how many", source="nobody")
+def count(cohort, random):
+    return StudyResult("count", [], f"{len(cohort.maps)} maps.", ())
 
 
 def is_note(source):
@@ -125,6 +131,7 @@ def installed(tmp_path):
             "napari_segxai.methods": {"brightness": "brightness_method"},
             "napari_segxai.metrics": {"largest": "brightness_others"},
             "napari_segxai.checks": {"never-mind": "brightness_others:run"},
+            "napari_segxai.studies": {"count": "brightness_others"},
             "napari_segxai.model_formats": {"note": "brightness_others"},
         },
         brightness_method=METHOD.format(name="brightness"),
@@ -146,7 +153,7 @@ def installed(tmp_path):
     return tmp_path
 
 
-def test_other_packages_add_methods_metrics_checks_and_formats(installed):
+def test_other_packages_add_methods_metrics_checks_studies_and_formats(installed):
     (installed / "a.note").write_text("triangle")
     code = """
 import sys, warnings
@@ -158,10 +165,12 @@ print("brightness_method" in sys.modules, end=" ")
 found = sx.explain(sys.argv[1], sx.read_image(resource("sample_data/images/triangle_1.png")), "triangle", "brightness")
 table = sx.evaluate(sys.argv[1], found, metrics=["largest"])
 [verdict] = sx.check(found, sys.argv[1], checks="never-mind")
+row = {"case": "a", "label": "organ", "map": "m", "subject": "a", "error": ""}
+print(sx.study(sx.Cohort(None, {"cases": []}, [], [row], 0), "count").sentence, end=" ")
 print(found.map.max() == table.value("brightness", "largest"), verdict.sentence, find_method("brightness").doc.strip())
 """
     out = python(installed, "-c", code, str(installed / "a.note"))
-    assert out.stdout.strip() == "False True it is. Brightness itself, as a control.", out.stderr
+    assert out.stdout.strip() == "False 1 maps. True it is. Brightness itself, as a control.", out.stderr
     said = [line for line in out.stderr.splitlines() if "PluginWarning" in line]
     assert len(said) == 3  # each once, and none ends what was asked
     for text in (

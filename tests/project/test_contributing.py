@@ -166,7 +166,7 @@ def test_the_method_explains_from_a_script_then_from_a_package_then_from_here(fo
 
 
 def test_what_was_added_passes_its_tests(followed):
-    assert "5 passed" in followed.said[3]
+    assert "6 passed" in followed.said[3]
 
 
 def test_the_pages_have_a_section_of_each(followed):
@@ -184,7 +184,7 @@ def test_the_examples_are_in_the_style_of_the_package(followed):
         for path in followed.checkout.rglob("*.py")
         if not (ROOT / path.relative_to(followed.checkout)).exists()
     ]
-    assert len(added) == 8
+    assert len(added) == 9
     command = [sys.executable, "-m", "ruff", "check", "--ignore", "I001", *added]
     done = subprocess.run(command, cwd=followed.checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -160,7 +160,7 @@ def study(
     """
     found = _known.find(name)
     held = cohort if isinstance(cohort, Cohort) else read_cohort(cohort)
-    if not any(not row["error"] for row in held.maps):
+    if not any(not row["error"] for row in (*held.maps, *held.flow, *held.channels)):
         raise UserError(f"{held.folder} holds no map yet; run the cohort first.")
     return found(held, np.random.default_rng(whole_number(seed, "seed", 0, 2**32 - 1)), parameters)
 
@@ -211,10 +211,16 @@ def interval(
     return float(low), float(high)
 
 
-def caveats_of(cohort: Cohort) -> list[str]:
-    """Return what speaks against any study of these tables: what failed, what is not done, how few there are."""
+def caveats_of(cohort: Cohort, rows: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+    """Return what speaks against any study of these tables: what failed, what is not done, how few there are.
+
+    Parameters
+    ----------
+    rows
+        Of the table that the study is about; that of maps by default.
+    """
     out = []
-    subjects = {row["subject"] for row in cohort.maps if not row["error"]}
+    subjects = {row["subject"] for row in (cohort.maps if rows is None else rows) if not row["error"]}
     failed = {row["case"] for row in cohort.failed}
     if failed:
         out.append(f"{len(failed)} of {len(cohort.record['cases'])} cases failed and do not count.")

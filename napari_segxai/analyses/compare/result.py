@@ -17,7 +17,7 @@ from napari_segxai.analyses.explain.files import write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.errors import UserError, known_name
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import label_image, where
@@ -55,7 +55,7 @@ ARROWS: Mapping[str | None, str] = {"higher": " ↑", "lower": " ↓", None: ""}
 
 @dataclass
 class Comparison:
-    """Maps of one prediction, and what metrics say of each.
+    """Maps of one prediction, and what metrics say of each; a map or metric that it has not is refused (`UserError`).
 
     Attributes
     ----------
@@ -197,7 +197,9 @@ class Comparison:
         for row in self.rows:
             if row["map"] == name and row["metric"] == metric:
                 return row
-        raise KeyError((name, metric))
+        known_name(name, self.names, "this comparison has no map")
+        known_name(metric, (m.name for m in self.metrics), "this comparison has no metric")
+        raise UserError(f"{metric} was not measured of {name}.")
 
     @property
     def names(self) -> list[str]:
@@ -228,8 +230,14 @@ class Comparison:
         ----------
         metric : str
             Name of a metric of this comparison.
+
+        Raises
+        ------
+        UserError
+            If it has no such metric.
         """
-        [found] = [m for m in self.metrics if m.name == metric]
+        by_name = {m.name: m for m in self.metrics}
+        found = by_name[known_name(metric, by_name, "this comparison has no metric")]
         values = {name: self.value(name, metric) for name in self.maps}
         known = {name: value for name, value in values.items() if value is not None}
         if found.better is None or not known:
@@ -402,7 +410,7 @@ def save_picture(
     UserError
         If there is no map, the ending is another, or the width is none.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"{path}: a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
     if not 40 <= width <= 400:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from napari_segxai.analyses.explain.files import OWN, native_image, write_on_grid, write_prediction
 from napari_segxai.core import orientation
+from napari_segxai.core.errors import known_name
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import label_image, painted, where
@@ -22,9 +23,6 @@ from napari_segxai.io import write_volume
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
@@ -101,8 +99,15 @@ class Explanation:
         ----------
         label : str
             By name, as on the model card.
+
+        Raises
+        ------
+        UserError
+            If the model has no such label.
         """
-        return where(self.prediction, self.record.model["labels"].index(label), overlapping=self.overlapping)
+        labels = self.record.model["labels"]
+        position = labels.index(known_name(label, labels, f"{self.record.model['name']} has no label"))
+        return where(self.prediction, position, overlapping=self.overlapping)
 
     def mass_per_label(self) -> dict[str, float]:
         """Return which labels the evidence lies on: the share of the map's positive mass on each, by the prediction.

@@ -34,12 +34,12 @@ def advise(flow: Flow) -> None:
 
 
 def _no_pixels(flow: Flow, tile: Tile) -> Remark | None:
-    if flow.drawn[tile.label].any():
-        missed = flow.missed.get(tile.label)
-        return missed and Remark.of("missed", f"{{missed}}: {OF_A_MISS}", missed=missed)
-    return Remark.of(
-        "no pixels", "no pixel is predicted as {label}: there is nothing to explain.", label=tile.label
-    )
+    if not flow.drawn[tile.label].any():
+        return Remark.of(
+            "no pixels", "no pixel is predicted as {label}: there is nothing to explain.", label=tile.label
+        )
+    missed = flow.missed.get(tile.label)
+    return Remark.of("missed", f"{{missed}}: {OF_A_MISS}", missed=missed) if missed else None
 
 
 def _faint(flow: Flow, tile: Tile) -> Remark | None:

@@ -17,17 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_segxai.analyses.explain.assemble import (
-    coarse_note,
-    layer_map,
-    native_map,
-    note_against,
-)
+from napari_segxai.analyses.explain.assemble import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.files import OWN, write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.flow.plan import FlowPlan
-from napari_segxai.analyses.flow.tiles import Tile, best_position, extent, limit, upright
+from napari_segxai.analyses.flow.tiles import NUMBERS, Tile, best_position, extent, limit, upright
+from napari_segxai.core.errors import known_name
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
@@ -76,7 +72,7 @@ CURVES = {
 
 @dataclass
 class Flow:
-    """The evidence for every label at every network layer.
+    """The evidence for every label at every network layer; names that it has not are refused (`UserError`).
 
     Attributes
     ----------
@@ -178,7 +174,8 @@ class Flow:
         quantity : str
             A number of a tile, such as "dice"; see the columns of `rows`.
         """
-        values = [getattr(self.tiles[label, layer.name], quantity) for layer in self.layers]
+        known_name(quantity, NUMBERS, "a tile has no number")
+        values = [getattr(tile, quantity) for tile in self._tiles_of(label)]
         return [float("nan") if value is None else float(value) for value in values]
 
     def emergence(self, label: str) -> NetworkLayer | None:
@@ -190,7 +187,7 @@ class Flow:
             By name.
         """
         values = self.curve(label, "dice")
-        start = _stays_from(values)
+        start = stays_from(values)
         return self.layers[start] if start < len(values) else None
 
     def emergence_margin(self, label: str) -> float:
@@ -202,7 +199,7 @@ class Flow:
             By name.
         """
         values = self.curve(label, "dice")
-        start = _stays_from(values)
+        start = stays_from(values)
         before = [EMERGED - values[start - 1]] if start else []
         return min([*before, *(value - EMERGED for value in values[start:])])
 
@@ -228,7 +225,7 @@ class Flow:
     def _route(self, label: str, how: str) -> tuple[str, str]:
         """Return which path one kind of ablation finds, in one word and in a sentence; "" where it tells nothing."""
         end = "_zero" if how == "zero" else ""
-        rows = [self.tiles[label, layer.name] for layer in self.layers]
+        rows = self._tiles_of(label)
         names = self.bottlenecks[-1:]
         bottom = next((tile for tile in rows if tile.layer.name in names), None)
         skips = [tile for tile in rows if getattr(tile, f"lost_skip{end}") is not None]
@@ -251,6 +248,11 @@ class Flow:
                 f"{label} comes across the skip connection of {best.layer.name}: {numbers}.",
             )
         return "both", f"{label} needs both the bottleneck and skip connections: {numbers}."
+
+    def _tiles_of(self, label: str) -> list[Tile]:
+        """Return the tiles of a label, in order of execution; raises UserError if the flow has no such label."""
+        known_name(label, self.labels, "this information flow has no label")
+        return [self.tiles[label, layer.name] for layer in self.layers]
 
     def target(self, label: str) -> Target:
         """Return what was asked about a label.
@@ -275,6 +277,8 @@ class Flow:
         Explanation
             Nothing is run for it.
         """
+        known_name(label, self.labels, "this information flow has no label")
+        known_name(layer, (one.name for one in self.layers), "this information flow has no network layer")
         tile, place = self.tiles[label, layer], self.placement
         values, method = torch.from_numpy(tile.map), find_method(self.method)
         map = layer_map(values, place)
@@ -340,7 +344,7 @@ class Flow:
         return save_folder(user_path(folder), write, overwrite=overwrite)
 
 
-def _stays_from(values: list[float]) -> int:
+def stays_from(values: list[float]) -> int:
     """Return from which position on all values are at or above `EMERGED`; their number if the last one is not."""
     below = [k for k, value in enumerate(values) if not value >= EMERGED]
     return below[-1] + 1 if below else 0
@@ -348,7 +352,7 @@ def _stays_from(values: list[float]) -> int:
 
 def write_flow(flow: Flow, folder: Path) -> dict[str, Any]:
     """Write what `load_flow` opens, without figures and tiles, and return what its record says."""
-    save_table(flow, folder / TABLE)
+    write_csv(folder / TABLE, flow.rows)
     arrays = {f"drawn_{row}": flow.drawn[label] for row, label in enumerate(flow.labels)}
     for row, label in enumerate(flow.labels):
         for column, layer in enumerate(flow.layers):
@@ -395,11 +399,6 @@ def write_flow(flow: Flow, folder: Path) -> dict[str, Any]:
 def tile_folder(flow: Flow, folder: Path, label: str, layer: str) -> Path:
     """Return where in `folder` the explanation of one tile is written."""
     return folder / file_names(flow.tiles)[label, layer]
-
-
-def save_table(flow: Flow, path: Path) -> Path:
-    """Write one row per label and network layer."""
-    return write_csv(path, flow.rows)
 
 
 def save_figure(flow: Flow, path: Path, *, common: bool = False, position: float | None = None) -> Path:

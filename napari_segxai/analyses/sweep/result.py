@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_segxai.analyses.compare.result import ARROWS, Comparison, write_comparison
 from napari_segxai.analyses.sweep.values import combinations
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.errors import UserError, known_name
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import is_number
@@ -145,6 +145,7 @@ class Sweep:
         metric : str
             Name of the metric; see `list_metrics`.
         """
+        known_name(metric, (m.name for m in self.comparison.metrics), "this sweep has no metric")
         if not self.comparison.rows:
             return self._table([])
         return self._table([self.comparison.value(name, metric) for name in self.comparison.maps])
@@ -157,6 +158,9 @@ class Sweep:
         name : str
             Of a number that the method tells; see `own_numbers`.
         """
+        known = dict.fromkeys(number for found in self.own_numbers for number in found)
+        if self.own_numbers:
+            known_name(name, known, f"{self.method} tells no number")
         return self._table([found.get(name) for found in self.own_numbers])
 
     def chance(self, number: Number) -> list[tuple[float, float] | None]:

@@ -233,6 +233,18 @@ class ExplainDock(Dock):
         except UserError as error:
             self.run_bar.show_status(str(error), error=True)
 
+    @of_what_is_meant
+    def export_to_slicer(self, folder: str | Path | None = None) -> None:
+        """Write the last result for 3D Slicer; the user is asked for the folder if none is given."""
+        if self.explanation is not None:
+            self.fields.slicer.write(self.explanation, self.tasks.beside, folder)
+
+    @of_what_is_meant
+    def open_in_slicer(self, folder: str | Path | None = None) -> None:
+        """Open the last result in a 3D Slicer that runs on this machine; it is exported to a folder first."""
+        if self.explanation is not None:
+            self.fields.slicer.show_there(self.explanation, self.tasks.beside, folder)
+
     # -- keeping the form true ----------------------------------------------------------------------------
 
     def _set_model(self, card: ModelCard | None, model: SegmentationModel | None) -> None:
@@ -273,6 +285,8 @@ class ExplainDock(Dock):
         for box in (fields.label_box, fields.slice_box):
             box.currentIndexChanged.connect(lambda _: self._update())
         self.run_bar.save_clicked.connect(lambda: self.save())
+        fields.slicer.export.triggered.connect(lambda: self.export_to_slicer())
+        fields.slicer.open.triggered.connect(lambda: self.open_in_slicer())
         fields.checks_box.chosen.connect(self.check)
         self.follow((self.viewer.layers.events.removed, lambda _: self._on_removed()))
 

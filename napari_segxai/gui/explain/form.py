@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_segxai.gui.explain.slicer import SlicerButton
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.widgets.checks_box import ChecksBox
 from napari_segxai.gui.widgets.fields import combo, plain_label, section
@@ -54,7 +55,9 @@ class ExplainForm(DockForm):
         self.reset.setToolTip("Set every parameter to its default.")
         self.parameters = section("Parameters", self._parameters())
         self.checks_box = ChecksBox(check_costs)
+        self.slicer = SlicerButton(self.run_bar)
         self.run_bar.add_button(self.checks_box.button)
+        self.run_bar.add_button(self.slicer)
         self.inputs = self._inputs()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)

@@ -9,13 +9,14 @@ from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMenu
 
-from napari_segxai.analyses.flow.result import Flow, save_figure, save_table, tile_folder
+from napari_segxai.analyses.flow.result import Flow, save_figure, tile_folder
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.flow.results import FlowResults
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.io.tables import write_csv
 
 
 def figure_steps(flow: Flow, path: Path, *, common: bool, position: float | None) -> Steps[list[Path]]:
@@ -27,7 +28,7 @@ def figure_steps(flow: Flow, path: Path, *, common: bool, position: float | None
 def table_steps(flow: Flow, path: Path) -> Steps[list[Path]]:
     """Write the table."""
     yield Step(0, 1, "writing the table")
-    return [save_table(flow, path)]
+    return [write_csv(path, flow.rows)]
 
 
 def tile_steps(

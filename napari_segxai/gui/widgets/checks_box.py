@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QMenu, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_segxai.checks.registry import all_checks, find_check
+from napari_segxai.checks.registry import all_checks
 from napari_segxai.checks.run import planned_passes
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes
@@ -134,14 +134,17 @@ def check_costs(explanation: Explanation, plan: ExplanationPlan) -> dict[str, st
 
 
 def _line(row: Mapping[str, Any]) -> QLabel:
-    check = find_check(row["check"])
-    line = QLabel(f"{MARKS[row['passed']]} <b>{check.title}</b>: {escape(row['sentence'], quote=False)}")
+    """Return the line of a verdict; a check that is not installed here goes by its name."""
+    check = next((check for check in all_checks() if check.name == row["check"]), None)
+    title = escape(row["check"] if check is None else check.title)
+    line = QLabel(f"{MARKS[row['passed']]} <b>{title}</b>: {escape(row['sentence'], quote=False)}")
     line.setTextFormat(Qt.TextFormat.RichText)
     line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     line.setWordWrap(True)
     line.setMinimumWidth(60)
     details = "".join(f"<br>{escape(name)}: {value:.3g}" for name, value in row["details"].items())
-    line.setToolTip(f"<p>{check.question}</p><p>{check.source}</p>{details}")
+    about = "" if check is None else f"<p>{check.question}</p><p>{check.source}</p>"
+    line.setToolTip(f"{about}{details}")
     return line
 
 

@@ -194,7 +194,7 @@ class RunBar(QWidget):
         """Add a button that works on a result."""
         self._buttons = (*self._buttons, button)
         button.setEnabled(False)
-        self._columns = 2  # four in one row would be cut off
+        self._columns = 2 if len(self._buttons) == 4 else 3  # four in one row would be cut off
         self._lay_out_buttons()
 
     def offer_fold(self) -> None:

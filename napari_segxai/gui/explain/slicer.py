@@ -1,0 +1,134 @@
+"""The button *3D Slicer*: the last result as files for it, and into one that runs on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+
+from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.export.api import export_to_slicer
+from napari_segxai.gui.widgets.run_bar import RunBar
+from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.worker import Outcome
+from napari_segxai.io.slicer.server import KINDS, NOT_THERE, is_running, load_files
+
+Start = Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]
+
+
+def _written(explanation: Explanation, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
+    yield Step(0, 1, "writing")
+    return export_to_slicer(explanation, folder, overwrite=overwrite)
+
+
+def _asked() -> Steps[bool]:
+    yield Step(0, 1, "asking 3D Slicer")
+    return is_running()
+
+
+def _sent(files: list[Path]) -> Steps[int]:
+    yield Step(0, 1, "handing the files to 3D Slicer")
+    load_files(files)
+    return len(files)
+
+
+class SlicerButton(QPushButton):
+    """A menu of two entries: *Export for Slicer*, and *Open in Slicer*, which exports first where that has not been done.
+
+    Slicer is asked whether it is there when the second is clicked, never before, and on this machine alone.
+
+    Parameters
+    ----------
+    run_bar
+        Says what happened.
+    """
+
+    def __init__(self, run_bar: RunBar, parent: QWidget | None = None):
+        super().__init__("3D Slicer", parent)
+        self.run_bar = run_bar
+        self.setToolTip("Write the last result as files for 3D Slicer, or open it there.")
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        self.export = menu.addAction("Export for Slicer…")
+        self.export.setToolTip("Image, maps, segments and points in a folder, with a script that shows them.")
+        self.open = menu.addAction("Open in Slicer")
+        self.open.setToolTip(
+            "Hand the files to a Slicer that runs on this machine, with its web server started."
+        )
+        self.setMenu(menu)
+        self._exported: tuple[ref[Explanation], list[Path]] | None = None
+
+    def write(
+        self,
+        explanation: Explanation,
+        start: Start,
+        folder: str | Path | None = None,
+        then: Callable[[list[Path]], None] | None = None,
+    ) -> None:
+        """Write an explanation to a folder; the user is asked for it if none is given.
+
+        Parameters
+        ----------
+        start
+            Starts a task beside others, and calls back with its outcome.
+        then
+            Called with what was written.
+        """
+        chosen = folder or QFileDialog.getExistingDirectory(self, "Export for 3D Slicer to a folder")
+        if not chosen:
+            return
+        overwrite = may_write(self, self.run_bar, {Path(chosen): ""})
+        if overwrite is None:
+            return
+
+        def done(outcome: Outcome) -> None:
+            if not self._told(outcome):
+                return
+            self._exported = ref(explanation), outcome.result
+            self.run_bar.show_status(f"Wrote {len(outcome.result)} files for 3D Slicer to {chosen}.")
+            if then is not None:
+                then(outcome.result)
+
+        start(partial(_written, explanation, Path(chosen), overwrite=overwrite), done)
+
+    def show_there(self, explanation: Explanation, start: Start, folder: str | Path | None = None) -> None:
+        """Open an explanation in a Slicer that runs, if one does; it is exported first if it has not been."""
+
+        def send(written: list[Path]) -> None:
+            files = [path for path in written if path.name.endswith(tuple(KINDS))]
+            start(partial(_sent, files), sent)
+
+        def sent(outcome: Outcome) -> None:
+            if self._told(outcome):
+                self.run_bar.show_status(f"3D Slicer has loaded {outcome.result} files.")
+
+        def answered(outcome: Outcome) -> None:
+            if not self._told(outcome):
+                return
+            if not outcome.result:
+                self.run_bar.show_status(NOT_THERE[0].upper() + NOT_THERE[1:], error=True)
+                return
+            held = self._exported
+            there = held is not None and held[0]() is explanation and all(path.exists() for path in held[1])
+            if held is not None and there:
+                send(held[1])
+            else:
+                self.write(explanation, start, folder, send)
+
+        start(_asked, answered)
+
+    def _told(self, outcome: Outcome) -> bool:
+        """Say what went wrong, if anything did."""
+        if outcome.error is None:
+            return not outcome.cancelled
+        if isinstance(outcome.error, UserError) and not self.run_bar.is_running:
+            self.run_bar.show_status(str(outcome.error), error=True)
+        elif not isinstance(outcome.error, UserError):
+            self.run_bar.set_failed(outcome, result=True)
+        return False

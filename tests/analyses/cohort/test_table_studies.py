@@ -1,0 +1,199 @@
+"""Studies of flows, channels, abilities, context and of who leans on whom: with planted causes, and on tables whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import card
+from PIL import Image as Picture
+from torch import Tensor, nn
+
+import napari_segxai as sx
+
+A, B = (slice(2, 6), slice(2, 6)), (slice(8, 14), slice(8, 14))
+
+
+class Leaning(nn.Module):
+    """Draws b where its place is bright, and a at another place if that of b is bright on average: a reads b alone."""
+
+    def __init__(self):
+        super().__init__()
+        for name, place in (("a", A), ("b", B)):
+            mask = torch.zeros(1, 1, 16, 16)
+            mask[(0, 0, *place)] = 1
+            self.register_buffer(name, mask)
+        self.look = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.look(x)
+        bright = (seen * self.b).sum((2, 3), keepdim=True) / self.b.sum()
+        a = 20 * bright * self.a - 10
+        b = 20 * seen * self.b - 10
+        return torch.cat([torch.zeros_like(a), a, b], 1)
+
+
+@pytest.fixture(scope="module")
+def leaning(tmp_path_factory) -> sx.Cohort:
+    """Twelve cases of a network whose label a reads only where b lies."""
+    out, random = tmp_path_factory.mktemp("leaning"), np.random.default_rng(0)
+    (out / "data").mkdir()
+    for k in range(12):
+        values = random.integers(0, 100, (16, 16))
+        values[B] = 255 - random.integers(0, 60, (6, 6))
+        Picture.fromarray(values.astype(np.uint8)).save(out / "data" / f"c{k}.png")
+    model = sx.load_model(
+        Leaning(),
+        card=card(labels=["background", "a", "b"], grid={"size": [16, 16]}, intensity=[{"divide": 255}]),
+    )
+    return sx.run_cohort(
+        model,
+        out / "data",
+        methods=["input-x-gradient"],
+        out=out / "results",
+        flow={"method": "seg-hires-grad-cam", "layers": "all"},
+        keep="tables",
+        channels={"how": ["mean", "ability"]},
+    )
+
+
+def test_a_label_that_reads_only_where_another_lies_leans_on_it(leaning):
+    assert not leaning.failed
+    found = sx.study(leaning, "leans-on")
+    shares = {(row["label"], row["on"]): row["mean"] for row in found.rows}
+    assert shares["a", "b"] == pytest.approx(1)
+    assert shares["a", "a"] == shares["a", "background"] == 0
+    assert shares["b", "b"] == pytest.approx(1)
+    assert found.sentence.startswith("a leans on b more than on itself: a share of 1.00")
+    (chart,) = found.charts
+    assert chart.kind == "matrix"
+    np.testing.assert_allclose(chart.series[0].values, [[0, 0, 1], [0, 0, 1]], atol=1e-6)
+    with pytest.raises(sx.UserError, match="has no map 'rise'"):
+        sx.study(leaning, "leans-on", map="rise")
+
+
+def test_its_evidence_lies_outside_it(leaning):
+    found = sx.study(leaning, "context")
+    mean = {(row["label"], row["number"]): row["mean"] for row in found.rows}
+    assert mean["a", "evidence_outside"] == pytest.approx(1)
+    assert mean["b", "evidence_outside"] == 0
+    assert 4 < mean["a", "evidence_distance_pixel"] < mean["a", "evidence_reach_pixel"] <= np.hypot(8, 8)
+    assert "1.00" in found.sentence
+    assert "of the evidence for a lies outside it, half of it within" in found.sentence
+
+
+def test_all_studies_of_a_real_cohort_hold_what_they_say(leaning):
+    for name in ("flow-average", "channels", "ability", "context", "leans-on"):
+        found = sx.study(leaning, name)
+        assert found.rows
+        assert found.charts
+        assert found.sentence.endswith(".")
+        assert found.caveats
+        assert all(
+            low is None or low <= y <= high
+            for chart in found.charts
+            for one in chart.series
+            for y, low, high in zip(one.y, one.low, one.high, strict=False)
+            if y is not None
+        )
+        assert sx.study(leaning, name).rows == found.rows
+
+
+def cohort(**tables: list[dict]) -> sx.Cohort:
+    about = {"group": "", "label": "organ", "error": ""}
+    filled = {
+        name: [{**about, "subject": row["case"], **row} for row in rows] for name, rows in tables.items()
+    }
+    names = dict.fromkeys(row["case"] for rows in filled.values() for row in rows)
+    held = {"objects": [], "maps": [], **filled}
+    return sx.Cohort(Path("results"), {"cases": [{"id": name} for name in names]}, missing=0, **held)
+
+
+def test_where_labels_emerge():
+    """Of ten cases nine emerge at the third layer (one before it has a Dice of .6 but falls again), one nowhere."""
+    dices = [[0.6, 0.2, 0.7, 0.9]] * 9 + [[0.6, 0.7, 0.7, 0.1]]
+    flow = [
+        {
+            "case": f"c{k}",
+            "layer": f"l{j}",
+            "stage": "decoder",
+            "order": j,
+            "maximum": 1.0,
+            "dice": dice,
+            "ability": None,
+        }
+        for k, row in enumerate(dices)
+        for j, dice in reversed(list(enumerate(row)))
+    ]
+    found = sx.study(cohort(flow=flow), "flow-average")
+    emerged = {row["layer"]: row["mean"] for row in found.tables["emergence"]}
+    assert emerged == {"l2": pytest.approx(0.9), "nowhere": pytest.approx(0.1)}
+    first = next(row for row in found.rows if row["layer"] == "l1")
+    assert first["mean"] == pytest.approx(np.mean([0.2] * 9 + [0.7]))
+    assert first["low"] < first["mean"] < first["high"]
+    assert found.sentence.startswith("organ emerges at l2 in a share of 0.90")
+    assert any("--causal" in caveat for caveat in found.caveats)
+    assert found.charts[0].series[0].x == ("l0", "l1", "l2", "l3")
+    with pytest.raises(sx.UserError, match="holds no information flow; run the cohort with --flow"):
+        sx.study(cohort(maps=[{"case": "a", "map": "m"}]), "flow-average")
+
+
+def test_which_channel_matters():
+    random = np.random.default_rng(0)
+    rows = []
+    for k in range(20):
+        for how, t1, t2 in (("shapley", 0.7, 0.3), ("mean", 0.1, 0.2)):
+            for channel, value in (("t1", t1), ("t2", t2)):
+                rows.append(
+                    {
+                        "case": f"c{k}",
+                        "how": how,
+                        "channel": channel,
+                        "dice_drop": value + random.normal(0, 0.02),
+                    }
+                )
+    found = sx.study(cohort(channels=rows), "channels")
+    assert found.sentence.startswith("t1 gives organ 0.70 (95 % interval 0.6")
+    assert "more than of t2 (0.30)" in found.sentence
+    assert any(
+        "do not agree about which channel matters most to organ: t1 (Shapley values), t2" in c
+        for c in found.caveats
+    )
+    even = [{**row, "dice_drop": row["dice_drop"] * 0 + random.normal(0.5, 0.1)} for row in rows]
+    assert "not clearly more than" in sx.study(cohort(channels=even), "channels").sentence
+    with pytest.raises(sx.UserError, match="holds no importance of channels"):
+        sx.study(cohort(maps=[{"case": "a", "map": "m"}]), "channels")
+
+
+def test_ability_that_tells_quality():
+    """The second layer's ability is the quality, the first one's is noise; confidence stands beside."""
+    random = np.random.default_rng(0)
+    quality = random.uniform(0.3, 1, 30)
+    objects = [
+        {"case": f"c{k}", "size_px": 5, "confidence": float(random.uniform()), "truth_dice": float(q)}
+        for k, q in enumerate(quality)
+    ]
+    flow = [
+        {
+            "case": f"c{k}",
+            "layer": f"l{j}",
+            "stage": "decoder",
+            "order": j,
+            "maximum": 1.0,
+            "dice": 1.0,
+            "ability": float(value),
+        }
+        for k, q in enumerate(quality)
+        for j, value in enumerate((random.uniform(0, 0.1), q))
+    ]
+    found = sx.study(cohort(objects=objects, flow=flow), "ability")
+    own = {row["name"]: row for row in found.rows}
+    assert own["l1"]["rank_correlation"] == pytest.approx(1)
+    assert own["l1"]["mean"] == pytest.approx(quality.mean())
+    assert abs(own["l0"]["rank_correlation"]) < 0.5
+    assert own["size alone"]["rank_correlation"] is None
+    assert own["mean confidence alone"]["correlation_low"] < 0.5
+    assert "the mean of all network layers goes along with the Dice with the truth" in found.sentence
+    assert "of mean confidence alone" in found.sentence
