@@ -21,6 +21,7 @@ from napari_segxai.core.arrays import ROUNDING
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded, is_out_of_memory
 from napari_segxai.models.inference.residence import Residence
+from napari_segxai.models.introspection.call_names import module_of
 from napari_segxai.models.introspection.modules import first_tensor, map_tensors, named_modules
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.segmentation import SegmentationModel
@@ -185,7 +186,7 @@ def layers_of(model: SegmentationModel) -> list[str]:
     first: dict[str, int] = {"": -1}
     if model.has_layers:
         for call in model.example_calls:
-            first.setdefault(call.name.partition("@")[0], call.start)
+            first.setdefault(module_of(call.name), call.start)
 
     def time(name: str) -> int:
         while name not in first:

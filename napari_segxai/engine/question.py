@@ -198,7 +198,7 @@ class Question:
 
     def baseline(self, kind: Baseline) -> Tensor:
         """Return what hidden pixels become: (1, channels, 1, ...) or of the input's shape; "inpaint" hides M."""
-        pixels = self.pixels if kind == "inpaint" else self.input[0, 0]
+        pixels = self.pixels if kind == "inpaint" else None
         return baseline_image(kind, self.model, self.prepared, self.input, pixels, self.seed)
 
     def hide(self, kind: Baseline, image: Tensor | None = None) -> Hide:

@@ -90,7 +90,8 @@ class Network:
         self.in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.original: Self | None = None  # that of which this is the fused network
-        self.arrivals: dict[Any, Any] = {}  # what `check_gradients` found
+        # what `check_gradients` found: the state of the network then, and by network layers what is lost, in words
+        self.lost_gradients: tuple[Any, dict[tuple[str, ...], str]] = None, {}
         self.changes = Changes()  # what is different in a fused network; see `fused`
         self._digests: dict[
             torch.device, tuple[Any, str]

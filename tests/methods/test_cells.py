@@ -12,7 +12,7 @@ from helpers.networks import OBJECT, PATCH, LinearHead, card, planted_image, pla
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.masking.superpixels import honeycomb, shown, superpixels
+from napari_segxai.engine.masking.superpixels import cell_masks, honeycomb, superpixels
 from napari_segxai.methods.perturbation.kernel_shap import coalitions, fit
 from napari_segxai.methods.perturbation.lime import ridge_fit
 from napari_segxai.methods.perturbation.seg_sobol import total_indices
@@ -79,7 +79,7 @@ def test_superpixels_follow_the_image():
 
 def test_shown_cells():
     cells = torch.tensor([[0, 1], [1, 2]])
-    masks = shown(torch.tensor([[1.0, 0.0, 0.5]]), cells)
+    masks = cell_masks(np.array([[1.0, 0.0, 0.5]]), cells)
     assert masks.tolist() == [[[[1.0, 0.0], [0.0, 0.5]]]]
 
 

@@ -74,6 +74,31 @@ def test_maps_inside_an_autocast_are_nearly_those_without(method):
     assert np.corrcoef(want.ravel(), found.ravel())[0, 1] > 0.95
 
 
+class Signed(Small):
+    """The names of its parts hold the sign that counts calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_module("enc@coder", self.enc)
+        del self.enc
+
+    def forward(self, x):
+        self.__dict__["enc"] = self._modules["enc@coder"]
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("method", ["seg-hires-grad-cam", "kernel-weighted", "adversarial-attack"])
+def test_names_of_modules_that_hold_the_sign_of_calls(method):
+    params = {"explanation": "seg-grad-cam", "steps": 1} if method == "adversarial-attack" else {}
+    model = loaded(Signed())
+    want, found = (
+        sx.explain(one, IMAGE, TARGET, method, layer=layer, **params).map
+        for one, layer in ((loaded(Small()), "enc"), (model, "enc@coder"))
+    )
+    np.testing.assert_allclose(found, want, atol=1e-5)
+    assert sx.information_flow(model, IMAGE, layers=["enc@coder"], causal=True).layers[0].name == "enc@coder"
+
+
 # -- what is run depends on the image ---------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.flow.again import plan_again
-from napari_segxai.analyses.flow.plan import Ablation, FlowPlan, fills
+from napari_segxai.analyses.flow.plan import Ablation, FlowPlan, fillings
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.run import ablation_steps, flow_steps
 from napari_segxai.core.arguments import checked
@@ -171,7 +171,7 @@ def causal_check_steps(
     image: Image | np.ndarray | None = None,
 ) -> Steps[Flow]:
     """`causal_check`, one step at a time; what is asked wrongly is refused at the call."""
-    fills(ablation)  # raises
+    fillings(ablation)  # raises
     if flow.question is None and (flow.plan is None or model is not None):
         flow.plan = plan_again(flow, model, image, device="auto")
     return ablation_steps(flow, ablation)

@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Region, Target
-from napari_segxai.engine.primitives.mean_ablation import Fill
+from napari_segxai.engine.primitives.mean_ablation import Filling
 from napari_segxai.methods.activation import (
     grad_pam,
     layer_cam,
@@ -173,7 +173,7 @@ def check_asked(
         For anything that was asked wrongly.
     """
     check_types("information_flow", {"causal": causal}, {"causal": bool})
-    fills(ablation)  # raises
+    fillings(ablation)  # raises
     if method not in METHODS:
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
     found = _chosen_layers(model, layers)
@@ -184,10 +184,10 @@ def check_asked(
 
 def ablation_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:
     """Return how many forward passes `causal_check` needs at most."""
-    return (1 + 2 * len(layers)) * len(fills(ablation))
+    return (1 + 2 * len(layers)) * len(fillings(ablation))
 
 
-def fills(ablation: str) -> tuple[Fill, ...]:
+def fillings(ablation: str) -> tuple[Filling, ...]:
     """Return the kinds of ablation to run.
 
     Raises

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.analyses.flow.advice import advise
-from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fills
+from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fillings
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.tiles import Tile
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
@@ -23,7 +23,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives.activations import LayerRecorder
-from napari_segxai.engine.primitives.cancellation import cancels, few
+from napari_segxai.engine.primitives.cancellation import cancels, first_names
 from napari_segxai.engine.primitives.mean_ablation import ablations
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
@@ -176,7 +176,7 @@ def _one_label(
         else:
             tape.each_gradient(question.score(tape.logits).sum(), take, keep=not last)
     if any(noise.values()):
-        names = few([layer.name for k, layer in enumerate(layers) if noise.get(k)])
+        names = first_names([layer.name for k, layer in enumerate(layers) if noise.get(k)])
         said = (
             f"activations and gradients of {names} cancel, as they do before a normalisation: the maps of {flow.method} there "
             "are numerical noise; look at another method or at the network layer after the normalisation."
@@ -239,9 +239,9 @@ def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
     drawn = {
         label: torch.from_numpy(mask).to(question.device) for label, mask in flow.drawn.items() if mask.any()
     }
-    for fill in fills(ablation):
-        end = "_zero" if fill == "zero" else ""
-        found = yield from ablations(question, flow.layers, fill)
+    for filling in fillings(ablation):
+        end = "_zero" if filling == "zero" else ""
+        found = yield from ablations(question, flow.layers, filling)
         for label, before in drawn.items():
             index = question.model.label_index(label)
             at_most = 1 - float(dice(torch.ones_like(before)[None], before))

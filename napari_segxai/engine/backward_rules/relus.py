@@ -23,7 +23,7 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 def _named(names: tuple[str, ...], ends: tuple[str, ...]) -> dict[Any, tuple[str, bool]]:
-    """Functions and methods of these names -> name, whether it writes into its argument."""
+    """Return functions and methods of these names: function -> name, whether it writes into its argument."""
     return {
         getattr(home, name + end): (name, end == "_")
         for home in (torch, Tensor)
@@ -152,7 +152,7 @@ class Spelling:
         return None
 
     def _between(self, mask: _Known, above: Any, below: Any) -> Call | None:
-        """What is chosen where the compared values are above 0, and below."""
+        """Return a choice between two values by a comparison with 0 as a ReLU or leaky ReLU; None where it is neither."""
         if above is not mask.of:
             return None
         if _is_zero(below):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -61,7 +61,7 @@ class StepBatcher:
         self.take()
 
     def leave(self, step: GradientStep | None) -> None:
-        """A member has finished, or was stopped; `step` is what it may still have asked for."""
+        """Leave, having finished or been stopped; `step` is what it may still have asked for."""
         self.members -= 1
         self._steps = [one for one in self._steps if one is not step]
 
@@ -109,9 +109,8 @@ def _grid(step: GradientStep) -> tuple[int, ...]:
     return step.executor.grid
 
 
-def _took(steps: Iterable[GradientStep]) -> bool:
+def _took(steps: Sequence[GradientStep]) -> bool:
     """Take some steps in one batch; False when memory ran out."""
-    steps = list(steps)
     executor = steps[0].executor
     try:
         with torch.enable_grad(), descending(executor):

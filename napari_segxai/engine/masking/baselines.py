@@ -67,7 +67,12 @@ def check_baseline(kind: Baseline, model: SegmentationModel, image: Image) -> No
 
 
 def baseline_image(
-    kind: Baseline, model: SegmentationModel, prepared: Prepared, tensor: Tensor, pixels: Tensor, seed: int
+    kind: Baseline,
+    model: SegmentationModel,
+    prepared: Prepared,
+    tensor: Tensor,
+    pixels: Tensor | None,
+    seed: int,
 ) -> Tensor:
     """Return the baseline as the network sees it: (1, channels, 1, ...), or of the input's shape.
 
@@ -76,7 +81,7 @@ def baseline_image(
     tensor
         The network's input (1, channels, *grid).
     pixels
-        Boolean (*grid): what "inpaint" hides.
+        Boolean (*grid): what "inpaint" hides; None for any other kind.
     """
     dims = tuple(range(2, tensor.ndim))
     if not isinstance(kind, str):
@@ -93,6 +98,7 @@ def baseline_image(
         noise = torch.from_numpy(drawn).to(tensor.device)
         return tensor.mean(dims, keepdim=True) + tensor.std(dims, keepdim=True, unbiased=False) * noise
     if kind == "inpaint":
+        assert pixels is not None
         return inpainted(tensor, (~pixels).float()[None, None])
     if kind == "background" and model.card.background_value is not None:
         return prepared.network_value(model.card.background_value).to(tensor.device)
@@ -140,7 +146,7 @@ def _fill(weighted: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
 
 
 def blurred(tensor: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (n, channels, *grid), `sigma` in cells; the edge goes on outside."""
+    """Return a Gaussian blur of (n, channels, *grid), `sigma` in cells; the edge goes on outside."""
     out = tensor
     for axis in range(2, tensor.ndim):
         n = tensor.shape[axis]

@@ -73,6 +73,7 @@ def superpixels(channels: np.ndarray, count: int) -> np.ndarray:
     return np.unique(cells, return_inverse=True)[1].reshape(cells.shape)
 
 
-def shown(members: Tensor, cells: Tensor) -> Tensor:
-    """Return masks that show some cells: (n, cells) in [0, 1] and whole numbers (*grid) -> (n, 1, *grid)."""
-    return members[:, cells.flatten()].view(len(members), 1, *cells.shape)
+def cell_masks(members: np.ndarray, cells: Tensor) -> Tensor:
+    """Return masks that show some cells: (n, cells), boolean or in [0, 1], and whole numbers (*grid) -> (n, 1, *grid)."""
+    kept = torch.from_numpy(members).to(cells.device, torch.float32)
+    return kept[:, cells.flatten()].view(len(members), 1, *cells.shape)

@@ -15,6 +15,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.primitives.gradient_check import beginning, check_gradients
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.call_names import CallNames, module_of, split_call
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import Layout, infer_layout
 from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
@@ -102,13 +103,13 @@ class LayerRecorder:
         captured: dict[str, tuple[Tensor, int]] = {}
         wanted: dict[str, set[str]] = {}
         for layer in self.layers:
-            wanted.setdefault(layer.name.partition("@")[0], set()).add(layer.name)
+            wanted.setdefault(module_of(layer.name), set()).add(layer.name)
         handles = []
         try:
-            for name, calls in wanted.items():
-                module = find_module(self.question.model.module, name)
+            for path, calls in wanted.items():
+                module = find_module(self.question.model.module, path)
                 handles.append(
-                    module.register_forward_hook(_capture(name, calls, copied, captured, self._graph))
+                    module.register_forward_hook(_capture(path, calls, copied, captured, self._graph))
                 )
             with torch.set_grad_enabled(self._graph), guarded(self.question.device):
                 logits = self.question.forward(self.question.input)
@@ -186,18 +187,16 @@ class LayerRecorder:
 
 
 def _capture(
-    name: str,
+    path: str,
     wanted: set[str],
     copied: set[str],
     captured: dict[str, tuple[Tensor, int]],
     graph: bool,
 ) -> Callable[..., Any]:
-    calls = 0
+    names = CallNames()
 
     def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        call = name if calls == 1 else f"{name}@{calls}"
+        call = names.next(path)
         found = first_tensor(out)
         if found is None or call not in wanted:
             return None
@@ -218,7 +217,7 @@ def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]
 
 
 @contextmanager
-def entering(model: SegmentationModel, name: str) -> Generator[list[Tensor]]:
+def layer_inputs(model: SegmentationModel, name: str) -> Generator[list[Tensor]]:
     """While open, collect what enters a network layer: the first entry is that of its first forward pass.
 
     Parameters
@@ -226,12 +225,12 @@ def entering(model: SegmentationModel, name: str) -> Generator[list[Tensor]]:
     name
         The layer; for ``name@2`` the second call in a pass counts.
     """
-    path, _, number = name.partition("@")
+    path, number = split_call(name)
     found: list[Tensor] = []
     calls = itertools.count(1)
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if next(calls) == int(number or 1):
+        if next(calls) == number:
             entered = first_tensor((args, kwargs))
             assert entered is not None  # a network layer reads a tensor
             found.append(entered.detach())

@@ -31,7 +31,7 @@ def pooled_noise(layers: Sequence[str], weights: Sequence[Tensor], gradients: Se
         return []
     what = "the map is" if len(layers) == 1 else "what they add to the map is"
     said = (
-        f"the gradients of {few(noise)} cancel when they are pooled, as they do before an instance normalisation: {what} "
+        f"the gradients of {first_names(noise)} cancel when they are pooled, as they do before an instance normalisation: {what} "
         "numerical noise; use seg-hires-grad-cam."
     )
     return [said]
@@ -54,6 +54,6 @@ def product_noise(layer: str, map: Tensor, weights: Tensor, activation: Tensor) 
     return [said]
 
 
-def few(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """Return the first names, and how many there are besides."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")

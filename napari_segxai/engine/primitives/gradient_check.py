@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.inference.memory import is_out_of_memory
 from napari_segxai.models.inference.weights import state
+from napari_segxai.models.introspection.call_names import CallNames
 from napari_segxai.models.introspection.modules import (
     first_tensor,
     named_modules,
@@ -30,7 +31,7 @@ from napari_segxai.models.introspection.modules import (
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
 
-STEPS = ("ceil", "floor", "heaviside", "round", "sgn", "sign", "trunc")
+STEP_FUNCTIONS = ("ceil", "floor", "heaviside", "round", "sgn", "sign", "trunc")
 """Functions whose gradient is zero wherever there is one."""
 
 FLAT = (
@@ -56,8 +57,8 @@ FRAME = torch.autograd.Function.apply.__func__.__code__
 TOLERANCE = 1e-6
 """Least change of the output, as a share of the largest output, that counts as one."""
 
-SOME = 8
-"""So many suspects are tried one by one; after that the first is named."""
+MOST_TRIED = 8
+"""So many suspects are tried one by one; of more, the first is named."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +105,20 @@ def check_gradients(model: SegmentationModel, layers: Sequence[str] = ()) -> Non
         Naming the network layer where the gradient stops, and why.
     """
     model = model.original or model
-    key = (state(model.module), tuple(layers))
-    known = model.arrivals
-    if known.get("state") != key[0]:
-        known.clear()
-        known["state"] = key[0]
-    if key[1] not in known:
+    now, key = state(model.module), tuple(layers)
+    if model.lost_gradients[0] != now:
+        model.lost_gradients = now, {}
+    known = model.lost_gradients[1]
+    if key not in known:
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                known[key[1]] = _find_loss(model, [model.find_layer(name).name for name in layers])
+                known[key] = _find_loss(model, [model.find_layer(name).name for name in layers])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return  # the job itself says so, if it has too little as well
-    if known[key[1]]:
-        raise UserError(known[key[1]])
+    if known[key]:
+        raise UserError(known[key])
 
 
 def _find_loss(model: SegmentationModel, layers: Sequence[str]) -> str:
@@ -150,10 +150,10 @@ def _find_loss(model: SegmentationModel, layers: Sequence[str]) -> str:
         # What does not change with the input is a constant: a grid of positions, a mask of a shape; what changes without it
         # is random.
         inexact = [s for s in inexact if again.get(s.number) != s.digest == same.get(s.number)]
-    for suspect in inexact[:SOME]:
+    for suspect in inexact[:MOST_TRIED]:
         if _differ(run(x, tampered={suspect.number}).output, out):
             return _lost(model, suspect, layers)
-    if len(inexact) > SOME and _differ(run(x, tampered={s.number for s in inexact}).output, out):
+    if len(inexact) > MOST_TRIED and _differ(run(x, tampered={s.number for s in inexact}).output, out):
         return _lost(model, inexact[0], layers)
     return _nothing_arrives(model, layers, run, first, x, other)
 
@@ -177,15 +177,15 @@ def _nothing_arrives(
                 "use a method without gradients, such as rise."
             )
     for k, gradient in enumerate(gradients):
-        if gradient is not None and ((layers and not first.steps) or bool(gradient.any())):
+        if gradient is not None and ((layers and not first.rounded) or bool(gradient.any())):
             continue  # a layer may well be one on which nothing depends just here
         changed = run(x, tampered=set(), changed=layers[k]).output if layers else run(other).output
         if not _differ(changed, first.output):
             continue
         flat = [s for s in first.suspects if s.digest is None or s.off]
         found = flat[0] if gradient is None and flat else None
-        if gradient is not None and first.steps:
-            found = first.steps[-1]
+        if gradient is not None and first.rounded:
+            found = first.rounded[-1]
         if found is not None:
             return _lost(model, found, layers)
         where = f"network layer {layers[k]!r}" if layers else "its input"
@@ -216,7 +216,7 @@ def _lost(model: SegmentationModel, suspect: Suspect, layers: Sequence[str]) -> 
         why = "is detached (detach() or .data)"
     elif name in FLAT:
         why = f"goes through {name}, whose result has no gradient"
-    elif name in STEPS:
+    elif name in STEP_FUNCTIONS:
         why = f"is rounded by {name}, which is flat"
     else:
         why = f"goes through {name}, whose result has no gradient"
@@ -236,12 +236,12 @@ def _differ(one: Tensor, other: Tensor) -> bool:
 
 @dataclass
 class _Pass:
-    """What one pass showed: the output, where gradients were to begin, suspects, and functions that are flat."""
+    """What one pass showed: the output, where gradients were to begin, suspects, and calls of `STEP_FUNCTIONS`."""
 
     output: Tensor
     starts: list[Tensor]
     suspects: list[Suspect]
-    steps: list[Suspect]
+    rounded: list[Suspect]
 
 
 class _Run:
@@ -258,11 +258,11 @@ class _Run:
             starts[""] = x
         watch = _Watch(tampered or set())
         compiled = any("_orig_mod" in name for name, _ in named_modules(self.model.module))
-        watching = nullcontext() if compiled else watch  # which would be compiled again
-        with _opened(self.model, watch, set(self.layers), starts, changed), watching:
+        mode = nullcontext() if compiled else watch  # which would be compiled again
+        with _opened(self.model, watch, set(self.layers), starts, changed), mode:
             output = self.model.network_output(x)
         ordered = [starts[name] for name in self.layers if name in starts] if self.layers else [x]
-        return _Pass(output, ordered, watch.suspects, watch.steps)
+        return _Pass(output, ordered, watch.suspects, watch.rounded)
 
 
 def beginning(found: Tensor, *, graph: bool) -> Tensor:
@@ -286,7 +286,7 @@ def _opened(
     model: SegmentationModel, watch: _Watch, layers: set[str], starts: dict[str, Tensor], changed: str | None
 ) -> Generator[None]:
     """Tell `watch` which module runs, and begin the graph at `layers`."""
-    count: dict[str, int] = {}
+    names = CallNames()
 
     def enter(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
@@ -298,8 +298,7 @@ def _opened(
         def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
             if watch.open:
                 watch.open.pop()
-            count[name] = count.get(name, 0) + 1
-            call = name if count[name] == 1 else f"{name}@{count[name]}"
+            call = names.next(name)
             found = first_tensor(out) if call in layers else None
             if found is None:
                 return None
@@ -332,7 +331,7 @@ class _Watch(TorchFunctionMode):
         self.tampered = tampered
         self.open: list[str] = []
         self.suspects: list[Suspect] = []
-        self.steps: list[Suspect] = []
+        self.rounded: list[Suspect] = []
         self.number = 0
 
     def __torch_function__(
@@ -350,8 +349,8 @@ class _Watch(TorchFunctionMode):
             return out
         whole = isinstance(out, Tensor) and not out.is_floating_point()
         name = name.strip("_")
-        if name in STEPS and not whole:
-            self.steps.append(self._suspect(number, name, None))
+        if name in STEP_FUNCTIONS and not whole:
+            self.rounded.append(self._suspect(number, name, None))
         results = list(_floats(out))
         # Written into in place while gradients are off: what is returned still says that it has one.
         written = bool(args) and out is args[0] and _version(out) != before and not torch.is_grad_enabled()

@@ -7,7 +7,7 @@ for at once, so that little more than what follows the layer is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import find_module, map_tensors, replace_first_tensor
@@ -57,13 +58,13 @@ class Replay:
         self._numbers = happening(calls, {own, *self._answered})
         self._names = {k: calls[k].name for k in (own, *self._answered)}
         self._own = own
-        self._kept: dict[int, Any] = {}
         self._spread: dict[int, tuple[int, Any]] = {}
-        self._copied: set[int] = set()
         self._reached = False
         self.exact = True
         with torch.inference_mode(False), torch.no_grad(), guarded(question.device):
-            logits = self._capture()
+            # Copies, where the network goes on to write into what it got.
+            self._copied = {k for k in self._names if calls[k].overwritten}
+            logits, self._kept = keep_outputs(question, self._names, self._copied)
             question.remember_logits(logits)
             strides = model.card.tokens
             found = self._value
@@ -116,35 +117,6 @@ class Replay:
         else:
             self.question.passes.forward += n
         return out
-
-    def _capture(self) -> Tensor:
-        """Run the network once and keep what the answered calls and the layer return."""
-        wanted = {name: k for k, name in self._names.items()}
-        count: dict[str, int] = {}
-        handles = []
-
-        def listen(path: str) -> Callable[..., None]:
-            def hook(_module: nn.Module, _args: Any, out: Any) -> None:
-                count[path] = count.get(path, 0) + 1
-                call = path if count[path] == 1 else f"{path}@{count[path]}"
-                if call in wanted:
-                    # A copy, where the network goes on to write into what it got.
-                    copied = wanted[call] in self._overwritten
-                    self._kept[wanted[call]] = map_tensors(out, Tensor.clone) if copied else out
-
-            return hook
-
-        calls = self.question.model.example_calls
-        self._overwritten = {k for k in self._names if calls[k].overwritten}
-        self._copied = set(self._overwritten)
-        for path in {name.partition("@")[0] for name in wanted}:
-            module = find_module(self.question.model.module, path)
-            handles.append(module.register_forward_hook(listen(path)))
-        try:
-            return self.question.forward(self.question.input)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _check(self, logits: Tensor) -> bool:
         """Tell whether replaying the unchanged layer, for two images, gives the logits."""
@@ -213,10 +185,9 @@ class Stubs:
         answer: Callable[[int], Any],
     ):
         self.modules = {
-            path: find_module(root, path) for path in {n.partition("@")[0] for n in names.values()}
+            path: find_module(root, path) for path in {module_of(name) for name in names.values()}
         }
         self.names, self.numbers, self.answer = names, numbers, answer
-
         self.own = {path: module.__dict__.get("forward") for path, module in self.modules.items()}
 
     def __enter__(self) -> None:
@@ -243,6 +214,48 @@ class Stubs:
         return forward
 
 
+def keep_outputs(
+    question: Question, names: Mapping[int, str], copied: Collection[int]
+) -> tuple[Tensor, dict[int, Any]]:
+    """Run the network once, and keep what some of its calls return.
+
+    Parameters
+    ----------
+    names
+        Of the calls, by position in the list of calls.
+    copied
+        Those of them of which a copy is kept.
+
+    Returns
+    -------
+    logits
+        (1, labels, *grid).
+    kept
+        By position, what the calls returned; those that did not run on this image are not among them.
+    """
+    wanted = {name: k for k, name in names.items()}
+    running = CallNames()
+    kept: dict[int, Any] = {}
+
+    def listen(path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, out: Any) -> None:
+            k = wanted.get(running.next(path))
+            if k is not None:
+                kept[k] = map_tensors(out, Tensor.clone) if k in copied else out
+
+        return hook
+
+    handles = [
+        find_module(question.model.module, path).register_forward_hook(listen(path))
+        for path in {module_of(name) for name in wanted}
+    ]
+    try:
+        return question.forward(question.input), kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _answered(calls: Sequence[Call], own: int) -> list[int]:
     """Return the calls that are answered: outermost ones that had returned before `own` began."""
     begin = calls[own].start
@@ -255,7 +268,7 @@ def happening(calls: Sequence[Call], answered: set[int]) -> dict[str, list[int]]
     found = [k for k in range(len(calls)) if not has_ancestor(calls, k, answered)]
     out: dict[str, list[int]] = {}
     for k in sorted(found, key=lambda k: calls[k].start):
-        out.setdefault(calls[k].name.partition("@")[0], []).append(k)
+        out.setdefault(module_of(calls[k].name), []).append(k)
     return out
 
 

@@ -11,16 +11,17 @@ carried past the bottleneck.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from napari_segxai.core.progress import Steps
-from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor
+from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor, keep_outputs
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import (
@@ -31,11 +32,12 @@ from napari_segxai.models.introspection.modules import (
 )
 from napari_segxai.models.introspection.trace import Call
 
-Fill = Literal["mean", "zero"]
+Filling = Literal["mean", "zero"]
+"""What a layer's output is filled with: its channel means, or zeros."""
 
 
 def ablations(
-    question: Question, layers: Sequence[NetworkLayer], fill: Fill = "mean"
+    question: Question, layers: Sequence[NetworkLayer], filling: Filling = "mean"
 ) -> Steps[dict[str, tuple[Tensor, Tensor | None]]]:
     """Return the logits (1, labels, *grid) without each layer's output, and without its skip connection alone.
 
@@ -48,15 +50,20 @@ def ablations(
     model = question.model
     calls = model.example_calls
     deeper = {layer.name: _deeper(calls, layer.name, model.roles.bottlenecks) for layer in layers}
-    kept = _capture(question, calls, {k for found in deeper.values() for k in found})
+    names = {k: calls[k].name for found in deeper.values() for k in found}
+    with torch.inference_mode(), guarded(question.device):
+        logits, kept = keep_outputs(question, names, {k for k in names if calls[k].overwritten})
+        question.remember_logits(logits.clone())
+    if missing := [name for k, name in names.items() if k not in kept]:
+        raise not_run(model.name, missing[0])
     yield question.step("forward pass")
     out: dict[str, tuple[Tensor, Tensor | None]] = {}
     for layer in layers:
-        whole = _filled(question, layer.name, calls, {}, fill)
+        whole = _filled(question, layer.name, calls, {}, filling)
         yield question.step(f"without {layer.name}")
         skip = None
         if deeper[layer.name]:
-            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, fill)
+            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, filling)
             yield question.step(f"without the skip of {layer.name}")
         out[layer.name] = whole, skip
     return out
@@ -90,48 +97,18 @@ def _cells(call: Call) -> int:
     return int(torch.Size(call.shape[2:]).numel())
 
 
-def _capture(question: Question, calls: Sequence[Call], wanted: set[int]) -> dict[int, Any]:
-    """Run the network once and keep what some of its calls return."""
-    by_name = {calls[k].name: k for k in wanted}
-    kept: dict[int, Any] = {}
-    count: dict[str, int] = {}
-
-    def listen(path: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, out: Any) -> None:
-            count[path] = count.get(path, 0) + 1
-            k = by_name.get(path if count[path] == 1 else f"{path}@{count[path]}")
-            if k is not None:
-                kept[k] = map_tensors(out, Tensor.clone) if calls[k].overwritten else out
-
-        return hook
-
-    handles = [
-        find_module(question.model.module, path).register_forward_hook(listen(path))
-        for path in {name.partition("@")[0] for name in by_name}
-    ]
-    try:
-        with torch.inference_mode(), guarded(question.device):
-            question.remember_logits(question.forward(question.input).clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-    if missing := [name for name, k in by_name.items() if k not in kept]:
-        raise not_run(question.model.name, missing[0])
-    return kept
-
-
 def _filled(
-    question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any], fill: Fill
+    question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any], filling: Filling
 ) -> Tensor:
     """Run the network with a layer's output filled by its channel means, or zeros; calls in `answers` return those."""
     model = question.model
-    path, _, number = name.partition("@")
+    path, number = split_call(name)
     count = 0
 
     def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
         nonlocal count
         count += 1
-        if count != int(number or 1):
+        if count != number:
             return None
         found = first_tensor(out)
         assert found is not None  # it is a network layer: it returns a map
@@ -139,7 +116,7 @@ def _filled(
         assert layout is not None
         maps = layout.to_maps(found)
         mean = maps.mean(tuple(range(2, maps.ndim)), keepdim=True).expand_as(maps).contiguous()
-        mean = torch.zeros_like(mean) if fill == "zero" else mean
+        mean = torch.zeros_like(mean) if filling == "zero" else mean
         return replace_first_tensor(out, lambda _: layout.from_maps(mean, found))
 
     handle = find_module(model.module, path).register_forward_hook(hook)
@@ -151,6 +128,6 @@ def _filled(
             logits = question.forward(question.input)
     finally:
         handle.remove()
-    if count < int(number or 1):
+    if count < number:
         raise not_run(model.name, name)
     return logits

@@ -93,10 +93,10 @@ def _windows(question: Question, corners: Sequence[Corner], size: tuple[int, ...
     """Return the window of every box; None where whole passes are as good."""
     if not question.model.has_layers:
         return None
-    print = find_receptive_field(question)
-    if print is None:
+    field = find_receptive_field(question)
+    if field is None:
         return None
-    windows = [window_for(corner, size, question.grid, print) for corner in corners]
+    windows = [window_for(corner, size, question.grid, field) for corner in corners]
     whole = [window for window in windows if window is not None]
     return whole if len(whole) == len(windows) else None
 
@@ -193,6 +193,6 @@ class _Local:
         return True
 
     def _inner(self, window: Window) -> tuple[slice, ...]:
-        """Where in a window the part lies that may change."""
+        """Return where in a window the part lies that may change."""
         pairs = zip(window.changed, window.window, strict=True)
         return tuple(slice(c.start - w.start, c.stop - w.start) for c, w in pairs)

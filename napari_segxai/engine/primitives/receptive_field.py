@@ -59,7 +59,7 @@ def find_receptive_field(question: Question) -> ReceptiveField | None:
 
     Returns
     -------
-    Footprint or None
+    ReceptiveField or None
         None where the change reaches everything, as behind a global pooling or an instance normalisation, or nothing.
     """
     stride = _stride(question)
@@ -103,7 +103,7 @@ def _stride(question: Question) -> tuple[int, ...]:
 
 
 def window_for(
-    low: tuple[int, ...], size: tuple[int, ...], grid: tuple[int, ...], print: ReceptiveField
+    low: tuple[int, ...], size: tuple[int, ...], grid: tuple[int, ...], field: ReceptiveField
 ) -> Window | None:
     """Return the window to run when a box changes; None where that is nearly the whole grid.
 
@@ -111,7 +111,7 @@ def window_for(
     """
     windows, changes = [], []
     for start, length, n, step, before, after in zip(
-        low, size, grid, print.stride, print.before, print.after, strict=True
+        low, size, grid, field.stride, field.before, field.after, strict=True
     ):
         # A box of this length touches at most so many cells of whole blocks.
         whole = (math.ceil((length - 1) / step) + 1) * step

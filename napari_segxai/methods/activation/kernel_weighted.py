@@ -24,11 +24,12 @@ from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import decoder_convolutions, merge_maps
-from napari_segxai.engine.primitives.activations import entering
+from napari_segxai.engine.primitives.activations import layer_inputs
 from napari_segxai.engine.primitives.layer_replay import Replay, intervene
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import Size, explainer
+from napari_segxai.models.introspection.call_names import module_of
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
 from napari_segxai.models.introspection.modules import as_weights, find_module
@@ -85,12 +86,12 @@ def kernel_weighted(question: Question, options: Options) -> Steps[Finding]:
 
 
 def _one_layer(question: Question, name: str) -> Steps[Tensor]:
-    with entering(question.model, name) as entered:
+    with layer_inputs(question.model, name) as entered:
         replay = Replay(question, name)
     pixels = question.weights
     yield question.step(f"forward pass for {name}")
     activation = replay.activation
-    module = find_module(question.model.module, name.partition("@")[0])
+    module = find_module(question.model.module, module_of(name))
     with torch.no_grad(), _RandomKernels(question.seed):
         instead = module(as_weights(entered[0], module))
     probability = question.model.probability(question.logits, question.label)[0] * pixels

@@ -19,9 +19,10 @@ import torch
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import entering
+from napari_segxai.engine.primitives.activations import layer_inputs
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
+from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run
 from napari_segxai.models.introspection.modules import as_weights, find_module
@@ -50,7 +51,7 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
     """Sum the features that enter the head with the head's weights."""
     model = question.model
     head = _head(model)
-    with entering(model, head.name) as entered, torch.inference_mode():
+    with layer_inputs(model, head.name) as entered, torch.inference_mode():
         logits = question.forward(question.input)
     question.remember_logits(logits.clone())
     question.pixels  # noqa: B018 - an empty region is told
@@ -84,7 +85,7 @@ def _head(model: SegmentationModel) -> NetworkLayer:
     name = model.roles.linear_head
     if name is not None:
         head = next(layer for layer in model.example_layers if layer.name == name)
-        if head.convolution and "@" not in name:
+        if head.convolution and split_call(name)[1] == 1:
             return head
     raise UserError(
         f"{model.name} does not end in a 1x1 convolution, which seg-cam needs; use seg-hires-grad-cam at its last network "

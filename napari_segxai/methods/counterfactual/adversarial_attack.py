@@ -43,6 +43,7 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.activation.seg_grad_cam import cam
 from napari_segxai.methods.registry import Size, explainer
+from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
@@ -341,7 +342,7 @@ class _Map:
 @contextmanager
 def _layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
     """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
-    path, _, number = name.partition("@")
+    path, number = split_call(name)
     seen: list[Tensor] = []
     calls = 0
 
@@ -349,7 +350,7 @@ def _layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
         nonlocal calls
         calls += 1
         found = first_tensor(out)
-        if calls != int(number or 1) or found is None:
+        if calls != number or found is None:
             return None
         seen.append(found)
         return replace_first_tensor(out, lambda tensor: tensor.clone())

@@ -180,7 +180,7 @@ def _one_area(
     sign = 1 if options.mode == "preserve" else -1
     progress = 1
 
-    def shown(values: Tensor) -> Tensor:
+    def masked_input(values: Tensor) -> Tensor:
         return hide(enlarge(values))
 
     def loss(values: Tensor, logits: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def _one_area(
     yield from optimize(
         question,
         coarse,
-        shown,
+        masked_input,
         loss,
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr),
@@ -207,7 +207,7 @@ def _one_area(
         batcher=batcher,
     )
     with torch.inference_mode():
-        score = float(_mean_probability(question, question.forward(shown(coarse))))
+        score = float(_mean_probability(question, question.forward(masked_input(coarse))))
     yield question.step(f"area {area:g} checked", finding)
     return score
 

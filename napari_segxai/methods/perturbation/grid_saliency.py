@@ -140,7 +140,7 @@ def _one(
     def spread(values: Tensor) -> Tensor:
         return F.interpolate(values, question.grid, mode=mode, align_corners=False)
 
-    def shown(values: Tensor) -> Tensor:
+    def masked_input(values: Tensor) -> Tensor:
         mask = spread(values)
         return hide(torch.maximum(mask, request) if options.mode == "context" else mask)
 
@@ -159,7 +159,7 @@ def _one(
     losses = yield from optimize(
         question,
         coarse,
-        shown,
+        masked_input,
         loss,
         iterations=options.iterations,
         descent=partial(Momentum, lr=rate, momentum=options.momentum),
@@ -168,7 +168,7 @@ def _one(
         partial=so_far,
     )
     with torch.no_grad():
-        last = float(loss(coarse, question.forward(shown(coarse))))
+        last = float(loss(coarse, question.forward(masked_input(coarse))))
     yield question.step("checked", so_far)
     values = losses.tolist()
     improved = last <= values[0]

@@ -31,7 +31,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.masking.superpixels import HELP as SHAPES
-from napari_segxai.engine.masking.superpixels import Shape, cut, shown
+from napari_segxai.engine.masking.superpixels import Shape, cell_masks, cut
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
@@ -110,9 +110,7 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
     yield from perturb(
         question,
         len(members),
-        lambda start, n: shown(
-            torch.from_numpy(members[start : start + n]).to(question.device, torch.float32), cells
-        ),
+        lambda start, n: cell_masks(members[start : start + n], cells),
         consume,
         hide=question.hide(options.baseline),
         note="coalition",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.models.introspection.call_names import module_of
 from napari_segxai.models.introspection.image_path import LARGE_BLOCK
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.roles import Roles, Stage, find_roles
@@ -58,9 +59,8 @@ def _upright(name: str | None, roles: Roles) -> str | None:
     """Return a layer, or another call of the same module that sees the image as it lies, where the layer does not."""
     if name is None or name not in roles.elsewhere:
         return name
-    module = name.partition("@")[0]
     others = (
-        one for one, stage in roles.stages.items() if one.partition("@")[0] == module and stage != "unused"
+        one for one, stage in roles.stages.items() if module_of(one) == module_of(name) and stage != "unused"
     )
     return next((one for one in others if one not in roles.elsewhere), name)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from napari_segxai.models.introspection.call_names import CallNames
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.introspection.modules import first_tensor, named_modules
 
@@ -204,13 +205,12 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
     """
     graph = _Graph(tensor.ndim - 2)
     calls: list[dict[str, Any]] = []
-    count: dict[str, int] = {}
+    names = CallNames()
     clock = itertools.count()
 
     def enter(name: str, kind: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object) -> None:
-            count[name] = count.get(name, 0) + 1  # also of calls on vectors, as when recording
-            call = name if count[name] == 1 else f"{name}@{count[name]}"
+            call = names.next(name)  # also of calls on vectors, as when recording
             parent = graph.open[-1] if graph.open else None
             graph.open.append(len(calls))
             calls.append(
