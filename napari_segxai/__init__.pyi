@@ -5,6 +5,7 @@ from .analyses.channels.api import channel_importance_steps as channel_importanc
 from .analyses.cohort.api import run_cohort as run_cohort
 from .analyses.cohort.api import run_cohort_steps as run_cohort_steps
 from .analyses.cohort.load import read_cohort as read_cohort
+from .analyses.cohort.report.api import write_report as write_report
 from .analyses.cohort.result import Cohort as Cohort
 from .analyses.cohort.study import StudyResult as StudyResult
 from .analyses.cohort.study import list_studies as list_studies

@@ -1,4 +1,4 @@
-"""The commands `cohort plan`, `cohort run`, `cohort collect`, `cohort study` and `cohort studies`."""
+"""The commands `cohort plan`, `cohort run`, `cohort collect`, `cohort report`, `cohort study` and `cohort studies`."""
 
 from __future__ import annotations
 
@@ -229,6 +229,34 @@ def collect(
         result = replace(result, record={**result.record, "parquet": True})
     save_tables(result)
     _tell(result)
+
+
+@cohort.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a cohort.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The report; .html or .pdf by its ending.")
+    ],
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers take the place of the names of cases, everywhere.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="FILE", help="Write which number is which case (CSV), with --anonymous."
+        ),
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option("--tables", metavar="DIR", help="Write every table as CSV and for LaTeX, and BibTeX."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write what a cohort tells as one file: data, settings, every study, the worst cases, what failed, references."""
+    from napari_segxai import write_report
+
+    written = write_report(folder, out, anonymous=anonymous, key=key, tables=tables, seed=seed)
+    print(plain(str(written[0])))
 
 
 class _WithStudies(TyperCommand):

@@ -14,6 +14,7 @@ from napari_segxai.figures.sweep import cell_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MANY = 1500
@@ -59,8 +60,10 @@ def draw_chart(
         _name_places(axes, names, width)
         if chart.log_x and not names[0]:
             axes.set_xscale("log")
+            _few_ticks(axes.xaxis)
         if chart.log_y and not names[1]:
             axes.set_yscale("log")
+            _few_ticks(axes.yaxis)
         axes.grid(alpha=0.25, linewidth=0.4)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -137,6 +140,18 @@ def _name_places(axes: Axes, names: tuple[list[str], list[str]], width: float) -
     if up:
         axes.set_yticks(range(len(up)), [fitted(name, 26, SMALL, 2) for name in up], parse_math=False)
         axes.set_ylim(len(up) - 0.4, -0.6)
+
+
+def _few_ticks(axis: Axis) -> None:
+    """Write numbers beside a logarithmic axis that do not lie over each other, however short it is."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low) if low > 0 else 9.0
+    if decades < 3:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if decades > 0.8 else MaxNLocator(4))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Figure, chart: Chart) -> None:

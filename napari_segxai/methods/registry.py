@@ -107,6 +107,8 @@ class Method:
         {sample_score} for what is read of masked copies.
     source
         The paper.
+    cites
+        Keys of its papers in `core.references`; of a method from elsewhere, empty.
     spatial_dims
         The dimensions in which it works.
     options
@@ -138,6 +140,7 @@ class Method:
     spatial_dims: tuple[int, ...] = (2, 3)
     doc: str = ""
     needs_drawn: bool | Callable[[Any], bool] = False
+    cites: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -222,6 +225,7 @@ def explainer(
     needs: Sequence[str] = (),
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     needs_drawn: bool | Callable[[Any], bool] = False,
+    cites: Sequence[str] = (),
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
     if question not in QUESTIONS:
@@ -245,6 +249,7 @@ def explainer(
             passes=passes,
             presets=presets or {},
             needs_drawn=needs_drawn,
+            cites=tuple(cites),
             doc=getattr(module, "__doc__", None) or run.__doc__ or "",
         )
         _known.add(name, method, run)

@@ -14,6 +14,25 @@ HASANY_2026 = "Hasany et al., MiSuRe, 2026"
 HASANY_2025 = "Hasany et al., A guided tour of post-hoc XAI techniques in image segmentation, 2025"
 AABID_SICRE = "Aabid and Sicre, Foreground segmentation to measure deep neural networks interpretability"
 
+SHREIM, JAIN = "Shreim et al., after Koker et al. 2021 (U-Noise)", "Jain et al., CVPR 2010"
+MULLAN, GIZZINI = f"Mullan and Sonka 2022, in {HASANY_2025}", f"Gizzini et al., in {HASANY_2025}"
+PETSIUK, SAMEK = "Petsiuk et al., BMVC 2018", "Samek et al., TNNLS 2017"
+MISURE_TABLE = f"{HASANY_2026}, section 2.3"
+
+CITES = {
+    HASANY_2026: ("hasany2026misure",),
+    MISURE_TABLE: ("hasany2026misure",),
+    HASANY_2025: ("hasany2024tour",),
+    AABID_SICRE: ("aabid_sicre",),
+    SHREIM: ("shreim2023", "koker2021"),
+    JAIN: ("jain2010",),
+    MULLAN: ("mullan2022", "hasany2024tour"),
+    GIZZINI: ("gizzini2023", "hasany2024tour"),
+    PETSIUK: ("petsiuk2018",),
+    SAMEK: ("samek2017",),
+}
+"""Keys of papers in `core.references` by the source that metrics name; these share few."""
+
 Measure = Callable[[Evaluation], float | Curve | None]
 
 
@@ -65,6 +84,11 @@ class Metric:
     measure: Measure
     chance: str = ""
     axes: tuple[str, str] = ("share", "score")
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """Keys of its papers in `core.references`; empty for a source from elsewhere."""
+        return CITES.get(self.source, ())
 
     def as_json(self) -> dict[str, Any]:
         """Describe the metric for a listing."""

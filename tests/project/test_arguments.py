@@ -66,6 +66,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "find_cases": {"path": folder},
         "read_cohort": {"folder": folder},
         "study": {"cohort": folder, "name": "averages"},
+        "write_report": {"cohort": folder, "out": folder / "report.html"},
         "run_cohort": {
             "model": model,
             "cases": sx.find_cases(samples),

@@ -69,6 +69,8 @@ class Study:
         (cohort, random numbers) -> what it says; with `options`: (cohort, random numbers, options).
     options
         Dataclass of its parameters; None where it has none.
+    cites
+        Keys of its papers in `core.references`.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Study:
     source: str
     run: Run
     options: type | None = None
+    cites: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -86,7 +89,11 @@ class Study:
     def as_json(self) -> dict[str, Any]:
         """Describe the study for a listing."""
         words = {word: getattr(self, word) for word in ("name", "title", "summary", "source")}
-        return {**words, "parameters": [parameter.as_json() for parameter in self.parameters]}
+        return {
+            **words,
+            "cites": list(self.cites),
+            "parameters": [parameter.as_json() for parameter in self.parameters],
+        }
 
     def __call__(self, cohort: Cohort, random: np.random.Generator, values: Mapping[str, Any]) -> StudyResult:
         """Run it with the values of its parameters that a user gave.
@@ -109,12 +116,18 @@ _known: Registry[Study] = Registry("study", "napari_segxai.analyses.cohort.studi
 
 
 def register_study(
-    name: str, *, title: str, summary: str, source: str, options: type | None = None
+    name: str,
+    *,
+    title: str,
+    summary: str,
+    source: str,
+    options: type | None = None,
+    cites: Sequence[str] = (),
 ) -> Callable[[Run], Run]:
     """Register the decorated function as the study `name`; see `Study` for the arguments."""
 
     def register(run: Run) -> Run:
-        _known.add(name, Study(name, title, summary, source, run, options), run)
+        _known.add(name, Study(name, title, summary, source, run, options, tuple(cites)), run)
         return run
 
     return register
@@ -126,7 +139,7 @@ def list_studies() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, summary, source, parameters.
+        With the keys name, title, summary, source, cites (keys of BibTeX), parameters.
     """
     return [one.as_json() for one in sorted(_known.all(), key=lambda study: study.name)]
 

@@ -44,6 +44,7 @@ class Options:
         "activation × probability" if options.weights == "elementwise" else "weighted activation"
     ),
     source="after Saleem et al. 2021, reconstructed",
+    cites=("saleem2021",),
     options=Options,
     passes=lambda options, size: Passes(1, 0),
 )

@@ -39,6 +39,7 @@ class Options:
     summary="what the whole decoder attends to, channel by channel",
     unit=merged_unit("activation × gradient of the {score}"),
     source="Mullan and Sonka, JMI 2022",
+    cites=("mullan2022",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

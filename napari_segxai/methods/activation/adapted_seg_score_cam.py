@@ -49,6 +49,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="what the whole decoder attends to, tried out with masks instead of gradients",
     unit=merged_unit("weighted activation"),
     source="Mullan and Sonka, JMI 2022",
+    cites=("mullan2022",),
     options=Options,
     passes=_passes,
 )

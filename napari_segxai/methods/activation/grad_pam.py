@@ -46,6 +46,7 @@ class Options:
     summary="where in a network layer the evidence for single pixels lies",
     unit="activation × gradient of the {score}",
     source="Hasany et al. 2025; Ho et al. 2020",
+    cites=("hasany2024tour", "wan2020"),
     options=Options,
     passes=lambda options, size: Passes(1, options.pixels),
 )

@@ -41,6 +41,7 @@ class Options:
     summary="which feature channels of a network layer speak for the pixels that the network is sure of",
     unit="activation × gradient of the {score}",
     source="Xiao et al. 2021",
+    cites=("xiao2021",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

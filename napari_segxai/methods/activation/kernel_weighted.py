@@ -73,6 +73,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="which kernels of a convolution the label depends on, and which bring it about alone",
     unit="weighted activation",
     source="Mullan and Sonka, JMI 2022, 2023",
+    cites=("mullan2022", "mullan2023"),
     options=Options,
     passes=_passes,
 )

@@ -37,6 +37,7 @@ class Options:
     summary="where in a network layer active features push the label, counting only pushes upwards",
     unit="activation × gradient of the {score}",
     source="Jiang et al., IEEE TIP 2021",
+    cites=("jiang2021",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

@@ -46,6 +46,7 @@ class Options:
     summary="what the network says about each region of the image, best regions first",
     unit="mean {score} of the region",
     source="Schorr et al. 2021 (NeuroScope); Kapishnikov et al., ICCV 2019 (XRAI)",
+    cites=("schorr2021", "kapishnikov2019"),
     options=Options,
     passes=lambda options, size: Passes(1, 0),
 )

@@ -50,6 +50,7 @@ class Options:
     summary="which feature channels the label would miss if they were gone",
     unit="activation × share of the {score} lost",
     source="Ramaswamy and Desai, WACV 2020",
+    cites=("ramaswamy2020",),
     options=Options,
     passes=lambda options, size: Passes(1, 0, 2 + size.channels(options.layer)),
 )

@@ -44,6 +44,7 @@ class Options:
     summary="how the last features add up to the label, from the weights of a 1x1 head",
     unit="part of the logit",
     source="Zhou et al., CVPR 2016",
+    cites=("zhou2016",),
     options=Options,
     passes=lambda options, size: Passes(1, 0),
 )

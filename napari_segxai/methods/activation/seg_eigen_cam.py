@@ -47,6 +47,7 @@ class Options:
     summary="the pattern that dominates a network layer; without gradients the same for every label",
     unit="activation along the first component",
     source="Muhammad and Yeasin, IJCNN 2020; Chung and Ying 2025",
+    cites=("muhammad2020", "chung2025"),
     options=Options,
     passes=lambda options, size: Passes(1, 0 if options.weighting == "none" else 1),
     presets={"eigen": {}, "eigen with gradients": {"weighting": "absolute gradient"}},

@@ -43,6 +43,7 @@ class Options:
     summary="which feature channels of a network layer speak for the label, wherever they are active",
     unit="activation × gradient of the {score}",
     source="Vinogradova et al., AAAI 2020",
+    cites=("vinogradova2020",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

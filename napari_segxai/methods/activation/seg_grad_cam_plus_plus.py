@@ -41,6 +41,7 @@ class Options:
     summary="which feature channels speak for the label, weighting places with a strong gradient more",
     unit="activation × gradient of the {score}",
     source="Chattopadhay et al., WACV 2018; for segmentation after Mullan and Sonka 2022",
+    cites=("chattopadhay2018", "mullan2022"),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

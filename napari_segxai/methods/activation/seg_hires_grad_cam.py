@@ -40,6 +40,7 @@ class Options:
     summary="where in a network layer the activations push the label's score up or down",
     unit="activation × gradient of the {score}",
     source="Rheude et al., MELBA 2024",
+    cites=("rheude2024", "draelos2020"),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

@@ -48,6 +48,7 @@ class Options:
     summary="which feature channels keep the label in the segmentation when only what they see is shown",
     unit="weighted activation",
     source="Wang et al., CVPR Workshops 2020",
+    cites=("wang2020",),
     options=Options,
     passes=lambda options, size: Passes(1 + size.channels(options.layer), 0),
 )

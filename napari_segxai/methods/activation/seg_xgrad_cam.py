@@ -39,6 +39,7 @@ class Options:
     summary="which feature channels speak for the label, where they are active",
     unit="activation × gradient of the {score}",
     source="Fu et al., BMVC 2020",
+    cites=("fu2020",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

@@ -46,6 +46,7 @@ class Options:
     summary="where in a network layer evidence for the label lies, at a resolution of your choice",
     unit="activation × gradient of the {score}",
     source="Hasany et al., CVPR Workshops 2023",
+    cites=("hasany2023",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

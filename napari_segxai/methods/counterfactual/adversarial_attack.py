@@ -97,6 +97,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="how far a gradient map, or the segmentation, moves under a change that can hardly be seen",
     unit="change of the map",
     source="Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019; Goodfellow et al., ICLR 2015",
+    cites=("gipiskis2023attacks", "dombrowski2019", "goodfellow2015"),
     options=Options,
     passes=_passes,
     presets={

@@ -109,6 +109,7 @@ def _passes(options: Options, size: Size) -> Passes:
         "change of the margin by the piece" if options.search == "segments" else "change of the input"
     ),
     source="after Singh et al., ISBI 2022; Zemni et al. (OCTET), CVPR 2023",
+    cites=("singh2022", "zemni2023"),
     options=Options,
     passes=_passes,
     needs_drawn=lambda options: options.goal == "vanish",

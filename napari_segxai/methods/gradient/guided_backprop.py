@@ -73,6 +73,7 @@ class Options:
     summary="which structures of the image early layers saw on the way to the label",
     unit="guided gradient of the {score}",
     source="Springenberg et al., ICLR Workshops 2015; Wickstrøm et al., MedIA 2020",
+    cites=("springenberg2015", "wickstrom2020"),
     options=Options,
     passes=lambda options, size: Passes(options.dropout_passes + 1, options.dropout_passes or 1),
     presets={"monte carlo": {"dropout_passes": 20}},

@@ -52,6 +52,7 @@ class Options:
     summary="which structures early layers saw, where a network layer speaks for the label",
     unit="CAM × guided gradient of the {score}",
     source="Selvaraju et al., ICCV 2017; Zeineldin et al. 2022",
+    cites=("selvaraju2017", "zeineldin2022"),
     options=Options,
     passes=lambda options, size: Passes(2, 2),
 )

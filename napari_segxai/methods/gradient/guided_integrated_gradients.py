@@ -85,6 +85,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="how much every pixel adds to the score on a path through what matters least first",
     unit="part of the {score}",
     source="Kapishnikov et al., CVPR 2021",
+    cites=("kapishnikov2021",),
     options=Options,
     passes=_passes,
 )

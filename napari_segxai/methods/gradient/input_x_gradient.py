@@ -40,6 +40,7 @@ class Options:
     summary="what every pixel adds to the score, as far as the network is linear",
     unit="part of the {score}",
     source="Shrikumar et al. 2016",
+    cites=("shrikumar2016",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

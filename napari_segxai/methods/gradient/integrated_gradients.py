@@ -62,6 +62,7 @@ class Options:
     summary="how much every pixel adds to the score on the way from a baseline to the image",
     unit="part of the {score}",
     source="Sundararajan et al., ICML 2017",
+    cites=("sundararajan2017",),
     options=Options,
     passes=lambda options, size: Passes(
         options.steps + (options.steps + 1 if options.rule == "adaptive" else 2), options.steps

@@ -58,6 +58,7 @@ class Options:
     summary="where a small change of brightness would change the score most, whatever the noise in the image",
     unit=lambda options: ("squared " if options.squared else "") + "change of the {score} per unit of input",
     source="Smilkov et al. 2017; Zeineldin et al. 2022",
+    cites=("smilkov2017", "zeineldin2022"),
     options=Options,
     passes=lambda options, size: Passes(options.samples + 1, options.samples),
     presets={

@@ -43,6 +43,7 @@ class Options:
     summary="where a small change of brightness would change the score most",
     unit="change of the {score} per unit of input",
     source="Simonyan et al., ICLR Workshops 2014",
+    cites=("simonyan2014",),
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

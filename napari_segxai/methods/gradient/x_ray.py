@@ -95,6 +95,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="what the network looks at along a thin object, and how far from each end, junction and middle",
     unit="part of the {score} at the nodes",
     source="Garret et al. (XAI-VesselNet), 2023",
+    cites=("garret2023",),
     options=Options,
     passes=_passes,
     presets={"paper": {"steps": 50, "nodes": 32, "rule": "midpoint"}},

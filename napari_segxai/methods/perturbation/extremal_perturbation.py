@@ -100,6 +100,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="the smooth mask of a given area that keeps the most of the object, for several areas",
     unit="share of the masks that hold the pixel",
     source="after Fong et al., ICCV 2019",
+    cites=("fong2019",),
     options=Options,
     passes=_passes,
 )

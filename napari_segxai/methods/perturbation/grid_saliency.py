@@ -79,6 +79,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="the least of an object's surroundings that the network needs to see the object as it does",
     unit="share of the pixel that is kept",
     source="Hoyer et al., NeurIPS 2019",
+    cites=("hoyer2019",),
     options=Options,
     passes=_passes,
 )

@@ -64,6 +64,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="how much of the score each part of the image contributes; the shares add up",
     unit="part of the {sample_score}, by cell",
     source="Lundberg & Lee, NeurIPS 2017; Dardouillet et al., ICPR Workshops 2022",
+    cites=("lundberg2017", "dardouillet2022"),
     options=Options,
     passes=_passes,
 )

@@ -63,6 +63,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="a linear model of what the network does near this image, superpixel by superpixel",
     unit="{sample_score} that the superpixel adds",
     source="Ribeiro et al., KDD 2016",
+    cites=("ribeiro2016",),
     options=Options,
     passes=_passes,
 )

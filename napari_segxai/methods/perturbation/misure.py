@@ -116,6 +116,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="what the network needed to see: the smallest part of the image that still gives this segmentation",
     unit="share of the pixel that is kept",
     source="Hasany, Mériaudeau, Petitjean 2026",
+    cites=("hasany2026misure",),
     options=Options,
     passes=_passes,
     needs_drawn=True,

@@ -89,6 +89,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="what the target loses when a part of the image is hidden",
     unit="{sample_score} lost when hidden",
     source="Zeiler & Fergus, ECCV 2014; Gipiškis et al. 2023",
+    cites=("zeiler2014", "gipiskis2023occlusion"),
     options=Options,
     passes=_passes,
 )

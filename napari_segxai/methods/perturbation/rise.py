@@ -84,6 +84,7 @@ def _passes(options: Options, size: Size) -> Passes:
         ("mean" if options.normalize else "sum") + " {sample_score} of copies that show the pixel"
     ),
     source="Petsiuk et al., BMVC 2018; Dardouillet et al., ICPR Workshops 2022",
+    cites=("petsiuk2018", "dardouillet2022"),
     options=Options,
     passes=_passes,
     presets=PRESETS,

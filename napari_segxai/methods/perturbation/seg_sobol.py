@@ -83,6 +83,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="in how much of the score's variance each part of the image plays a part, alone and with others",
     unit="share of the variance of the {sample_score}",
     source="Fel et al., NeurIPS 2021; Shreim et al.",
+    cites=("fel2021", "shreim2023"),
     options=Options,
     passes=_passes,
 )

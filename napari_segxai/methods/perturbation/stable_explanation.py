@@ -138,6 +138,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="which parts of another method's map stay when the image is disturbed a little",
     unit=lambda options: options.wrapped[0].unit_of(options.wrapped[1]),
     source="Gan et al., CCS 2022 (MeTFA)",
+    cites=("gan2022",),
     options=Options,
     passes=_passes,
     needs_drawn=lambda options: options.wrapped[0].answers_drawn_alone(options.wrapped[1]),

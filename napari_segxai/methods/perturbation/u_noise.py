@@ -144,6 +144,7 @@ def _passes(options: Options, size: Size) -> Passes:
     summary="where a trained noise network must not disturb the image, if the prediction is to stay the same",
     unit="1 − noise that the pixel bears",
     source="Koker et al., ICIP 2021; Okamoto et al. 2023",
+    cites=("koker2021", "okamoto2023"),
     options=Options,
     passes=_passes,
     presets={"koker": {"steps": 2000, "batch": 8, "channels": 16}, "okamoto": {"bilateral": 1.0}},

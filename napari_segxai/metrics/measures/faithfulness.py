@@ -18,7 +18,7 @@ from typing import Any, get_args
 from napari_segxai.metrics.evaluation import Evaluation
 from napari_segxai.metrics.functional.curve import Curve
 from napari_segxai.metrics.functional.faithfulness import Direction, Score, aopc
-from napari_segxai.metrics.registry import HASANY_2026, metric
+from napari_segxai.metrics.registry import MISURE_TABLE, PETSIUK, SAMEK, metric
 
 _WORDS = {"dice": "Dice", "iou": "IoU", "probability": "mean probability"}
 
@@ -46,12 +46,11 @@ def _register(score: Score) -> None:
 
         return measure
 
-    petsiuk, samek = "Petsiuk et al., BMVC 2018", "Samek et al., TNNLS 2017"
     metric(
         f"insertion-{score}",
         title=f"Insertion, {word}",
         better="higher",
-        source=petsiuk,
+        source=PETSIUK,
         summary=f"area under the curve of the {word} while the most salient pixels are shown first",
         axes=("share of pixels shown", word),
         **adding,
@@ -60,7 +59,7 @@ def _register(score: Score) -> None:
         f"deletion-{score}",
         title=f"Deletion, {word}",
         better="lower",
-        source=petsiuk,
+        source=PETSIUK,
         summary=f"area under the curve of the {word} while the most salient pixels are hidden first",
         axes=("share of pixels hidden", word),
         **removing,
@@ -69,7 +68,7 @@ def _register(score: Score) -> None:
         f"aopc-removing-{score}",
         title=f"AOPC, most salient removed first, {word}",
         better="higher",
-        source=samek,
+        source=SAMEK,
         summary=f"mean loss of {word} while the most salient pixels are removed first",
         **removing,
     )(distance("deletion", 0, 1))
@@ -77,7 +76,7 @@ def _register(score: Score) -> None:
         f"aopc-removing-least-{score}",
         title=f"AOPC, least salient removed first, {word}",
         better="lower",
-        source=samek,
+        source=SAMEK,
         summary=f"mean loss of {word} while the least salient pixels are removed first",
         **adding,
     )(distance("insertion", -1, 1))
@@ -85,7 +84,7 @@ def _register(score: Score) -> None:
         f"aopc-adding-{score}",
         title=f"AOPC, most salient added first, {word}",
         better="higher",
-        source=f"{HASANY_2026}, section 2.3",
+        source=MISURE_TABLE,
         summary=f"mean gain of {word} while the most salient pixels are added first",
         **adding,
     )(distance("insertion", 0, -1))

@@ -12,13 +12,13 @@ from typing import Any
 
 from napari_segxai.metrics.evaluation import Evaluation
 from napari_segxai.metrics.functional.noise import average_noise, second_raw_moment
-from napari_segxai.metrics.registry import metric
+from napari_segxai.metrics.registry import SHREIM, metric
 
 _ON: dict[str, Any] = {
     "family": "sufficiency",
     "needs": ("network", "noise model"),
     "better": "lower",
-    "source": "Shreim et al., after Koker et al. 2021 (U-Noise)",
+    "source": SHREIM,
 }
 
 

@@ -26,11 +26,10 @@ from napari_segxai.metrics.functional.sufficiency import (
     visible,
 )
 from napari_segxai.metrics.functional.thresholding import boxed
-from napari_segxai.metrics.registry import AABID_SICRE, HASANY_2025, HASANY_2026, metric
+from napari_segxai.metrics.registry import AABID_SICRE, GIZZINI, HASANY_2025, HASANY_2026, MULLAN, metric
 
 _ON: dict[str, Any] = {"family": "sufficiency"}
 _RUNS: dict[str, Any] = {"family": "sufficiency", "needs": ("network",)}
-_MULLAN = "Mullan and Sonka 2022, in " + HASANY_2025
 
 
 def _read(series: str, field: str) -> Any:
@@ -111,7 +110,7 @@ metric(
     "pps",
     title="Prediction preserved score (PPS)",
     better="higher",
-    source=_MULLAN,
+    source=MULLAN,
     summary="share of the label's probabilities that is still there behind the soft map",
     series=("soft",),
     chance="preserved",
@@ -122,7 +121,7 @@ metric(
     "pps-binarized",
     title="Prediction preserved score (PPS), binarized",
     better="higher",
-    source=_MULLAN,
+    source=MULLAN,
     summary="share of the label's probabilities that is still there behind the binarized map",
     series=("binarized",),
     chance="preserved",
@@ -133,7 +132,7 @@ metric(
     "ips",
     title="Image preserved score (IPS)",
     better="lower",
-    source=_MULLAN,
+    source=MULLAN,
     summary="mean of the map scaled to [0, 1]",
     **_ON,
 )(lambda e: image_preserved(e.map) if e.unit.any() else None)
@@ -142,7 +141,7 @@ metric(
     "ips-binarized",
     title="Image preserved score (IPS), binarized",
     better="lower",
-    source=_MULLAN,
+    source=MULLAN,
     summary="share of pixels in the binarized map",
     **_ON,
 )(lambda e: image_preserved(e.map, e.options.binarize) if e.unit.any() else None)
@@ -151,7 +150,7 @@ metric(
     "entropy",
     title="Entropy after masking",
     better="lower",
-    source="Gizzini et al., in " + HASANY_2025,
+    source=GIZZINI,
     summary="mean entropy, in nats, of the probabilities at the object's pixels behind the soft map",
     series=("soft",),
     **_RUNS,

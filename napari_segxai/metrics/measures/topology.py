@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from napari_segxai.metrics.functional.topology import Kind, count_errors
-from napari_segxai.metrics.registry import AABID_SICRE, metric
+from napari_segxai.metrics.registry import AABID_SICRE, JAIN, metric
 
-_ON = {"family": "topology", "better": "lower", "needs": ("truth",), "source": "Jain et al., CVPR 2010"}
+_ON = {"family": "topology", "better": "lower", "needs": ("truth",), "source": JAIN}
 
 
 def _register(form: Literal["box", "mask"]) -> None:

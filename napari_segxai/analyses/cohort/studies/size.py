@@ -28,6 +28,7 @@ AGAINST = ("n_dilations", "ratio_sufficient", "ratio_mask", "ratio_image")
     title="Size",
     summary="rank correlation of dilations and ratios with the size of the object, and of the region's own size with it",
     source="Hasany, Mériaudeau, Petitjean 2026, figures 4 to 7",
+    cites=("hasany2026misure",),
 )
 def size(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Correlate what a method needs with the size of the object."""

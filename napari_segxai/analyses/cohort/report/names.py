@@ -1,0 +1,120 @@
+"""Whose names a report tells: no path ever, and no name of a case where that is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.core.errors import plain
+
+_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?=[^\s/\\])[^\s'\"<>|:;,()]*")
+"""Where a path begins that is written from the root, up to a character that ends it."""
+
+A_FILE = "a file"
+
+
+class Names:
+    """What cases are called in a report.
+
+    Parameters
+    ----------
+    cohort
+        Whose cases they are.
+    anonymous
+        Whether numbers take the place of names, also in sentences.
+
+    Attributes
+    ----------
+    shown : dict
+        By the id of a case what it is called.
+    """
+
+    def __init__(self, cohort: Cohort, *, anonymous: bool):
+        self.anonymous = anonymous
+        cases: Sequence[Mapping[str, Any]] = cohort.record["cases"]
+        digits = len(str(len(cases)))
+        self.shown = {
+            case["id"]: f"case {k:0{digits}d}" if anonymous else case["id"] for k, case in enumerate(cases, 1)
+        }
+        subjects = dict.fromkeys(
+            row["subject"] for table in cohort.tables.values() for row in table if row.get("subject")
+        )
+        self.subjects = {one: f"subject {k}" if anonymous else one for k, one in enumerate(subjects, 1)}
+        self._whole, self._words = self._replacements(cohort)
+
+    def _replacements(self, cohort: Cohort) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what stands in the place of paths, and what in the place of names, longest first."""
+        whole: dict[str, str] = {}
+        words: dict[str, str] = {}
+        folders: set[Path] = {cohort.folder.absolute()}
+        if cohort.record.get("source"):
+            folders |= {Path(cohort.record["source"]), *Path(cohort.record["source"]).parents}
+        for case in cohort.record["cases"]:
+            name = self.shown[case["id"]]
+            files = [*case.get("images", ()), *([case["truth"]] if case.get("truth") else [])]
+            words[case["id"]] = name
+            for file in map(Path, files):
+                whole[str(file)] = name
+                folders |= set(file.parents)
+                words |= {file.name: name, file.name.split(".")[0]: name}
+        words |= self.subjects
+        for one in cohort.record.get("left_out", ()):
+            words |= {one["name"]: A_FILE, one["name"].split(".")[0]: A_FILE}
+        whole |= {f"{folder}{os.sep}": "" for folder in folders if len(folder.parts) > 1}
+        whole |= {str(folder): "the folder" for folder in folders if len(folder.parts) > 1}
+        return _spelled(whole), _spelled(words) if self.anonymous else {}
+
+    def text(self, sentence: str) -> str:
+        """Return a sentence without paths, and, where that is asked, without names."""
+        for found, instead in self._whole.items():
+            sentence = sentence.replace(found, instead)
+        sentence = _PATH.sub(A_FILE, sentence)
+        for found, instead in self._words.items():
+            if found in sentence:
+                pattern = rf"(?<!\w){re.escape(found)}(?!\w)"
+                sentence = re.sub(pattern, instead.replace("\\", r"\\"), sentence)
+        return sentence
+
+    def cleaned(self, cohort: Cohort) -> Cohort:
+        """Return the cohort with its cases as they are called, and sentences without paths; its maps can be opened as before."""
+        cases = [{**case, "id": self.shown[case["id"]]} for case in cohort.record["cases"]]
+        left = [
+            {"name": A_FILE if self.anonymous else one["name"], "reason": self._reason(one["reason"])}
+            for one in cohort.record.get("left_out", ())
+        ]
+        tables = {
+            name: [self._row(row) for row in getattr(cohort, name)]
+            for name in ("objects", "maps", "flow", "channels")
+        }
+        return replace(cohort, record={**cohort.record, "cases": cases, "left_out": left}, **tables)
+
+    def _reason(self, reason: str) -> str:
+        """Return why something is left out; in it other files may be named, which are of no case."""
+        reason = self.text(reason)
+        return re.sub(r"\(.*?\)|'.*?'|\".*?\"|\S+\.\w+", "…", reason) if self.anonymous else reason
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        known = {"case": self.shown, "subject": self.subjects}
+        return {
+            key: known[key].get(value, "") if key in known else self._cell(key, value)
+            for key, value in row.items()
+        }
+
+    def _cell(self, key: str, value: Any) -> Any:
+        # labels, maps, groups and methods are no names of cases, and may be those of a case by chance
+        return (
+            value
+            if key in ("label", "map", "method", "group") or not isinstance(value, str)
+            else self.text(value)
+        )
+
+
+def _spelled(found: Mapping[str, str]) -> dict[str, str]:
+    """Return what is looked for, as sentences spell it, the longest first."""
+    every = {way: new for old, new in found.items() for way in (old, plain(old), repr(old)[1:-1]) if way}
+    return dict(sorted(every.items(), key=lambda item: -len(item[0])))
