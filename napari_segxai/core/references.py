@@ -16,6 +16,7 @@ WORKS: Mapping[str, Work] = {
     "chattopadhay2018": ("inproceedings", "Chattopadhay, Aditya and Sarkar, Anirban and Howlader, Prantik and Balasubramanian, Vineeth N.", "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", 2018, "IEEE Winter Conference on Applications of Computer Vision (WACV)"),
     "chung2025": ("article", "Chung, Ching-Ting and Ying, Josh Jia-Ching", "Seg-Eigen-CAM: Eigen-Value-Based Visual Explanations for Semantic Segmentation Models", 2025, "Applied Sciences 15(13), 7562"),
     "dardouillet2022": ("inproceedings", "Dardouillet, Pierre and Benoit, Alexandre and Amri, Emna and Bolon, Philippe and Dubucq, Dominique and Crédoz, Anthony", "Explainability of Image Semantic Segmentation Through SHAP Values", 2022, "ICPR Workshops, Explainable and Ethical AI"),
+    "demsar2006": ("article", "Demšar, Janez", "Statistical Comparisons of Classifiers over Multiple Data Sets", 2006, "Journal of Machine Learning Research"),
     "dombrowski2019": ("inproceedings", "Dombrowski, Ann-Kathrin and Alber, Maximillian and Anders, Christopher J. and Ackermann, Marcel and Müller, Klaus-Robert and Kessel, Pan", "Explanations can be manipulated and geometry is to blame", 2019, "Advances in Neural Information Processing Systems (NeurIPS)"),
     "draelos2020": ("misc", "Draelos, Rachel Lea and Carin, Lawrence", "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks", 2020, "arXiv:2011.08891"),
     "fel2021": ("inproceedings", "Fel, Thomas and Cadène, Rémi and Chalvidal, Mathieu and Cord, Matthieu and Vigouroux, David and Serre, Thomas", "Look at the Variance! Efficient Black-box Explanations with Sobol-based Sensitivity Analysis", 2021, "Advances in Neural Information Processing Systems (NeurIPS)"),
@@ -32,11 +33,13 @@ WORKS: Mapping[str, Work] = {
     "hasany_dos_donts": ("misc", _HASANY, "The Do's and Don'ts of Grad-CAM in Image Segmentation as demonstrated on the Synapse multi-organ CT Dataset", 0, "HAL hal-05370301"),
     "hasany2026misure": ("misc", _HASANY, "MiSuRe is all you need to explain your image segmentation", 2026, "Preprint, HAL hal-05370304"),
     "hoyer2019": ("inproceedings", "Hoyer, Lukas and Munoz, Mauricio and Katiyar, Prateek and Khoreva, Anna and Fischer, Volker", "Grid Saliency for Context Explanations of Semantic Segmentation", 2019, "Advances in Neural Information Processing Systems (NeurIPS)"),
+    "iglewicz1993": ("book", "Iglewicz, Boris and Hoaglin, David C.", "How to Detect and Handle Outliers", 1993, "ASQC Quality Press"),
     "jain2010": ("inproceedings", "Jain, Viren and Bollmann, Benjamin and Richardson, Mark and others", "Boundary Learning by Optimization with Topological Constraints", 2010, "IEEE Conference on Computer Vision and Pattern Recognition (CVPR)"),
     "jiang2021": ("article", "Jiang, Peng-Tao and Zhang, Chang-Bin and Hou, Qibin and Cheng, Ming-Ming and Wei, Yunchao", "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", 2021, "IEEE Transactions on Image Processing"),
     "kapishnikov2019": ("inproceedings", "Kapishnikov, Andrei and Bolukbasi, Tolga and Viégas, Fernanda and Terry, Michael", "XRAI: Better Attributions Through Regions", 2019, "IEEE/CVF International Conference on Computer Vision (ICCV)"),
     "kapishnikov2021": ("inproceedings", "Kapishnikov, Andrei and Venugopalan, Subhashini and Avci, Besim and Wedin, Ben and Terry, Michael and Bolukbasi, Tolga", "Guided Integrated Gradients: an Adaptive Path Method for Removing Noise", 2021, "IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)"),
     "koker2021": ("inproceedings", "Koker, Teddy and Mireshghallah, Fatemehsadat and Titcombe, Tom and Kaissis, Georgios", "U-Noise: Learnable Noise Masks for Interpretable Image Segmentation", 2021, "IEEE International Conference on Image Processing (ICIP)"),
+    "ledoit2004": ("article", "Ledoit, Olivier and Wolf, Michael", "A well-conditioned estimator for large-dimensional covariance matrices", 2004, "Journal of Multivariate Analysis"),
     "lundberg2017": ("inproceedings", "Lundberg, Scott M. and Lee, Su-In", "A Unified Approach to Interpreting Model Predictions", 2017, "Advances in Neural Information Processing Systems (NIPS)"),
     "muhammad2020": ("inproceedings", "Muhammad, Mohammed Bany and Yeasin, Mohammed", "Eigen-CAM: Class Activation Map using Principal Components", 2020, "International Joint Conference on Neural Networks (IJCNN)"),
     "mullan2022": ("inproceedings", "Mullan, Sean and Sonka, Milan", "Visual attribution for deep learning segmentation in medical imaging", 2022, "Medical Imaging 2022: Image Processing"),
@@ -65,10 +68,17 @@ WORKS: Mapping[str, Work] = {
     "zeiler2014": ("inproceedings", "Zeiler, Matthew D. and Fergus, Rob", "Visualizing and Understanding Convolutional Networks", 2014, "European Conference on Computer Vision (ECCV)"),
     "zeineldin2022": ("article", "Zeineldin, Ramy A. and Karar, Mohamed E. and Elshaer, Ziad and Coburger, Jan and Wirtz, Christian R. and Burgert, Oliver and Mathis-Ullrich, Franziska", "Explainability of deep neural networks for MRI analysis of brain tumors", 2022, "International Journal of Computer Assisted Radiology and Surgery"),
     "zemni2023": ("inproceedings", "Zemni, Mehdi and Chen, Mickaël and Zablocki, Éloi and Ben-Younes, Hédi and Pérez, Patrick and Cord, Matthieu", "OCTET: Object-aware Counterfactual Explanations", 2023, "IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)"),
+    "zenk2025": ("article", "Zenk, Maximilian and Zimmerer, David and Isensee, Fabian and Traub, Jeremias and Norajitra, Tobias and Jäger, Paul F. and Maier-Hein, Klaus", "Comparative benchmarking of failure detection methods in medical image segmentation: Unveiling the role of confidence aggregation", 2025, "Medical Image Analysis"),
     "zhou2016": ("inproceedings", "Zhou, Bolei and Khosla, Aditya and Lapedriza, Agata and Oliva, Aude and Torralba, Antonio", "Learning Deep Features for Discriminative Localization", 2016, "IEEE Conference on Computer Vision and Pattern Recognition (CVPR)"),
 }  # fmt: skip
 
-_WHERE = {"article": "journal", "inproceedings": "booktitle", "misc": "howpublished", "unpublished": "note"}
+_WHERE = {
+    "article": "journal",
+    "inproceedings": "booktitle",
+    "misc": "howpublished",
+    "unpublished": "note",
+    "book": "publisher",
+}
 _ITSELF = "@software{napari_segxai,\n  title = {napari-segxai: explanations of image segmentation networks in napari},\n  author = {{napari-segxai contributors}},\n  license = {BSD-3-Clause}\n}\n"
 
 

@@ -107,11 +107,11 @@ def _draw_series(
         axes.bar(x, y, width=step / count, **look)
     elif kind == "lines":
         reference = chart.kind != "lines"
-        line = (
+        line: dict[str, Any] = (
             {"color": "#555555", "linestyle": "dashed", "linewidth": 0.8} if reference else {"linewidth": 1.2}
         )
         few = len(x) <= 30 and not reference
-        marker = {"marker": MARKERS[number % len(MARKERS)], "markersize": 3} if few else {}
+        marker: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 3} if few else {}
         axes.plot(x, y, **{**look, **line, **marker})
     else:
         axes.plot(
@@ -134,7 +134,7 @@ def _name_places(axes: Axes, names: tuple[list[str], list[str]], width: float) -
         room = 0.75 * width / len(across)
         level = room >= 14
         shown = [fitted(name, room if level else 26, SMALL, 3 if level else 2) for name in across]
-        turn = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        turn: dict[str, Any] = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(across)), shown, parse_math=False, **turn)
         axes.set_xlim(-0.6, len(across) - 0.4)
     if up:
@@ -187,7 +187,7 @@ def _draw_matrix(axes: Axes, series: Series, across: str) -> None:
     ground, ink = cell_colors(values)
     axes.imshow(ground, aspect="auto")
     level = len(series.x) <= 5 and all(len(str(name)) < 12 for name in series.x)
-    turn = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    turn: dict[str, Any] = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(
         range(len(series.x)), [fitted(str(n), 26, SMALL, 2) for n in series.x], parse_math=False, **turn
     )

@@ -65,7 +65,8 @@ def write_figure(figure: Figure, to: Any, kind: str | None = None, **more: Any) 
     with rc_context(
         {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "segxai"}
     ):
-        figure.savefig(to, format=kind, metadata=silent.get(kind), **{"dpi": DPI, **more})
+        options: dict[str, Any] = {"dpi": DPI, **more}
+        figure.savefig(to, format=kind, metadata=silent.get(kind), **options)
 
 
 def fitted(text: str, width: float, size: float = SMALL, lines: int = 2) -> str:

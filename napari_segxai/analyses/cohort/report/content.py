@@ -17,6 +17,9 @@ from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.metrics.registry import find_metric
 from napari_segxai.models.registry import list_models
 
+ODD = "out-of-the-ordinary"
+"""The study whose first cases are shown."""
+
 CHARTS = 6
 """Charts of a study that are shown."""
 
@@ -228,7 +231,7 @@ def _cases(cohort: Cohort, found: list[tuple[str, StudyResult]]) -> Section | No
         return None
     odd, told = [], []
     for title, result in found:
-        if result.name == "odd":
+        if result.name == ODD:
             cases = list(dict.fromkeys(row["case"] for row in result.rows if "case" in row))[:3]
             odd = [
                 row for case in cases for row in cohort.objects if row["case"] == case and not row["error"]

@@ -107,7 +107,7 @@ def table_of(
         Whether the columns are numbers of a cohort, which have titles and units.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    heads = tuple(describe(key).axis if numbers else _head(key) for key in columns)
+    heads = tuple(describe(key, name).axis if numbers else _head(key) for key in columns)
     return Table(name, title, heads, tuple(tuple(row.get(key) for key in columns) for row in rows), hidden)
 
 

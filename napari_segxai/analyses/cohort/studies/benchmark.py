@@ -68,6 +68,7 @@ class Variant:
     title="Benchmark",
     summary="methods and thresholds against each other in every metric, with ranks, intervals of differences, empty maps and random maps",
     source="table 1 of Hasany, Mériaudeau, Petitjean 2026, of Hasany et al. 2025, and of Aabid and Sicre; tests as Demšar 2006",
+    cites=("hasany2026misure", "hasany2024tour", "aabid_sicre", "demsar2006"),
 )
 def benchmark(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Compare the maps of a cohort."""

@@ -67,6 +67,7 @@ class Options:
     title="Out of the ordinary",
     summary="cases that are unlike the others, with the three numbers that make them so; whether oddness finds bad predictions",
     source="robust z-scores (Iglewicz and Hoaglin 1993); Mahalanobis distance with the covariance of Ledoit and Wolf 2004",
+    cites=("iglewicz1993", "ledoit2004"),
     options=Options,
 )
 def out_of_the_ordinary(cohort: Cohort, random: np.random.Generator, options: Options) -> StudyResult:

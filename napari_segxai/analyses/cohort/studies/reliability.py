@@ -98,7 +98,7 @@ class Judged:
     title="Reliability",
     summary="whether an explanation tells a good prediction from a bad one, beside size and confidence alone (needs truths)",
     source="Hasany, Mériaudeau, Petitjean 2026, section 5.5, figures 8 and 9, table 7; risk and coverage as Zenk et al. 2025",
-    cites=("hasany2026misure",),
+    cites=("hasany2026misure", "zenk2025"),
     options=Options,
 )
 def reliability(cohort: Cohort, random: np.random.Generator, options: Options) -> StudyResult:
