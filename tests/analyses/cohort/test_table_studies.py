@@ -66,7 +66,7 @@ def test_a_label_that_reads_only_where_another_lies_leans_on_it(leaning):
     assert shares["a", "b"] == pytest.approx(1)
     assert shares["a", "a"] == shares["a", "background"] == 0
     assert shares["b", "b"] == pytest.approx(1)
-    assert found.sentence.startswith("a leans on b more than on itself: a share of 1.00")
+    assert found.sentence.startswith("a leans on b more than on itself: 100%")
     (chart,) = found.charts
     assert chart.kind == "matrix"
     np.testing.assert_allclose(chart.series[0].values, [[0, 0, 1], [0, 0, 1]], atol=1e-6)
@@ -80,8 +80,7 @@ def test_its_evidence_lies_outside_it(leaning):
     assert mean["a", "evidence_outside"] == pytest.approx(1)
     assert mean["b", "evidence_outside"] == 0
     assert 4 < mean["a", "evidence_distance_pixel"] < mean["a", "evidence_reach_pixel"] <= np.hypot(8, 8)
-    assert "1.00" in found.sentence
-    assert "of the evidence for a lies outside it, half of it within" in found.sentence
+    assert "100% (95 % interval 100% to 100%) of the evidence for a lies outside it, half of it within" in found.sentence
 
 
 def test_all_studies_of_a_real_cohort_hold_what_they_say(leaning):
@@ -133,7 +132,7 @@ def test_where_labels_emerge():
     first = next(row for row in found.rows if row["layer"] == "l1")
     assert first["mean"] == pytest.approx(np.mean([0.2] * 9 + [0.7]))
     assert first["low"] < first["mean"] < first["high"]
-    assert found.sentence.startswith("organ emerges at l2 in a share of 0.90")
+    assert found.sentence.startswith("organ emerges at l2 in 90%")
     assert any("--causal" in caveat for caveat in found.caveats)
     assert found.charts[0].series[0].x == ("l0", "l1", "l2", "l3")
     with pytest.raises(sx.UserError, match="holds no information flow; run the cohort with --flow"):

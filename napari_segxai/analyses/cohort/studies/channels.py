@@ -49,7 +49,7 @@ def channels(cohort: Cohort, random: np.random.Generator) -> StudyResult:
                 rows.append({"label": label, "how": how, "channel": channel, "number": number, **found})
     caveats = caveats_of(cohort, cohort.channels)
     ways = {row["how"] for row in rows}
-    if ways & {"between", "permutation", "mean"}:
+    if ways & {"between", "permutation", "mean"} and len({row["channel"] for row in rows}) > 1:
         caveats.append(
             "Channels that say the same may each lose little alone: a small loss does not say that a channel is useless"
             + ("." if "shapley" in ways else "; Shapley values share out what they give together.")

@@ -69,7 +69,7 @@ def _sentence(found: dict[tuple[str, str, str], dict[str, Any]], numbers: list[s
             if name.startswith("evidence_distance_") and (own := found.get((label, map, name)))
         ]
         end = f", half of it within {' or '.join(far)} on average" if far else ""
-        parts.append(f"a share of {said(mean)} of the evidence for {label} lies outside it{end}")
+        parts.append(f"{said(mean, '.0%')} of the evidence for {label} lies outside it{end}")
     return f"By the map {first}, {'; '.join(parts)}."
 
 

@@ -117,7 +117,7 @@ def _sentence(emergence: list[dict[str, Any]]) -> str:
         if row["label"] not in most or row["mean"] > most[row["label"]]["mean"]:
             most[row["label"]] = row
     parts = [
-        f"{label} {'emerges nowhere' if row['layer'] == NOWHERE else 'emerges at ' + row['layer']} in a share of {said(row)} of {row['n']} cases"
+        f"{label} {'emerges nowhere' if row['layer'] == NOWHERE else 'emerges at ' + row['layer']} in {said(row, '.0%')} of {row['n']} cases"
         for label, row in most.items()
     ]
     return f"{'; '.join(parts)}."

@@ -75,9 +75,9 @@ def _sentence(rows: list[dict[str, Any]], background: list[str]) -> str:
         return "There is no other label to lean on beside the background."
     own = {row["label"]: row["mean"] for row in rows if row["on"] == row["label"]}
     top = max(pairs, key=lambda row: row["mean"])
-    share = f"a share of {said(top)} of the evidence for {top['label']} lies on {top['on']}"
+    share = f"{said(top, '.0%')} of the evidence for {top['label']} lies on {top['on']}"
     sure = top["subjects"] >= FEW and top["low"] is not None and top["low"] > 0
     if top["mean"] > own.get(top["label"], 0) and sure:
-        return f"{top['label']} leans on {top['on']} more than on itself: {share}, {own.get(top['label'], 0):.2f} on itself."
+        return f"{top['label']} leans on {top['on']} more than on itself: {share}, {own.get(top['label'], 0):.0%} on itself."
     rest = "" if sure else "; more subjects are needed to rely on it"
-    return f"Most of what labels take from others: {share}, {own.get(top['label'], 0):.2f} on itself{rest}."
+    return f"Most of what labels take from others: {share}, {own.get(top['label'], 0):.0%} on itself{rest}."
