@@ -76,6 +76,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     "maps": (
         *_ABOUT,
+        Column("slice", "Slice", meaning="of a volume that a 2D model sees slice by slice: the one of the metrics, in which the label is largest, as napari counts it; the map is of all slices"),
         _LABEL,
         Column("map", "Map", meaning="its name"),
         Column("method", "Method", meaning="which method made it"),

@@ -41,8 +41,9 @@ class Inputs:
             self._seen = look(plan.model, image, positions, plan.device)
         return self._seen
 
-    def slice(self, plan: CohortPlan) -> int | None:
-        """For a 2D model on a volume: the slice in which the labels together are largest, as napari counts it; else None."""
+    def slice(self, plan: CohortPlan, label: str | None = None) -> int | None:
+        """For a 2D model on a volume: the slice in which a label, or all together, is largest, as napari counts it; else None."""
         if plan.model.slices(as_image(self.image, plan.model)) is None:
             return None
-        return self.seen(plan).largest_slice
+        labels = plan.labels if label is None else (label,)
+        return self.seen(plan).largest_slice([plan.model.label_index(one) for one in labels])

@@ -136,12 +136,14 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     metrics = [one for one in plan.metrics if inputs.truth is not None or "truth" not in one.needs]
     numbers: dict[str, Any] = {metric.name: None for metric in plan.metrics}
     explanation, warnings = None, []
+    index = inputs.slice(plan, job.label) if metrics else None
+    if not metrics or index is not None:  # of a volume all slices are explained, and one is measured
+        made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
+        explanation = yield from explanation_steps(made)
     for options, some in by_options(metrics):
-        what = (
-            {"methods": {job.map: (method, parameters)}}
-            if explanation is None
-            else {"maps": {job.map: explanation}}
-        )
+        what: dict[str, Any] = {"methods": {job.map: (method, parameters)}}
+        if explanation is not None:
+            what = {"maps": {job.map: explanation if index is None else explanation.map}}
         comparison = yield from comparison_steps(
             ComparisonPlan.make(
                 plan.model,
@@ -151,21 +153,21 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
                 truth=inputs.truth,
                 metrics=[one.metric.name for one in some],
                 controls=0,
+                slice=index,
                 **asked,
                 **options,
             )
         )
-        explanation = comparison.explanations[job.map]
+        explanation = comparison.explanations[job.map] if index is None else explanation
         for one, measured in zip(some, comparison.rows, strict=True):
             numbers[one.name] = measured["value"]
             numbers |= chance_columns({**measured, "metric": one.name})
             warnings += [f"{one.name}: {measured['reason']}"] if measured["reason"] else []
         warnings = [*comparison.warnings, *warnings]
-    if explanation is None:
-        made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
-        explanation = yield from explanation_steps(made)
+    assert explanation is not None
     warnings = [*explanation.record.warnings, *warnings]
     row = {
+        **({} if index is None else {"slice": index}),
         "label": job.label,
         "map": job.map,
         "method": method,

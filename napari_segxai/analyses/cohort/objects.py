@@ -30,15 +30,20 @@ class Seen:
         As `SegmentationModel.predict` returns it.
     confidence, entropy
         By position of the label: mean probability, and mean entropy in bits, where it is drawn, on the model grid; nothing of what is not drawn.
-    largest_slice
-        Of a volume that a 2D model sees slice by slice: in which the labels together are largest, as napari counts it, the middle
-        one if none is drawn; else None.
+    sizes
+        Of a volume that a 2D model sees slice by slice: by position of the label how many pixels of every slice are drawn as it,
+        in the order in which napari shows them; else nothing.
     """
 
     prediction: np.ndarray
     confidence: Mapping[int, float]
     entropy: Mapping[int, float]
-    largest_slice: int | None
+    sizes: Mapping[int, Sequence[float]]
+
+    def largest_slice(self, positions: Sequence[int]) -> int:
+        """Return the slice in which these labels together are largest, the middle one if none is drawn."""
+        total = np.sum([self.sizes[k] for k in positions], axis=0)
+        return int(np.argmax(total)) if total.any() else len(total) // 2
 
 
 def look(model: SegmentationModel, image: Image, positions: Sequence[int], device: torch.device) -> Seen:
@@ -52,7 +57,7 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
     out = model.labeling.blank(len(model.labels), image.spatial_shape)
     sums = {k: np.zeros(3) for k in positions}  # pixels, probability, entropy
     many = model.slices(image)
-    sizes = []
+    sizes: dict[int, list[float]] = {k: [] for k in positions}
     with model.in_use(device), torch.inference_mode(), exact():
         for index in [None] if many is None else range(many):
             prepared = model.prepare(image, index)
@@ -62,16 +67,15 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
                 logits = model.logits(tensor)
             out = model.labeling.on_image(logits[0], prepared.placement, out)
             found = _measure(model, logits, positions, prepared.placement.inside().to(device))
-            sizes.append(sum(float(one[0]) for one in found.values()))
             for k, one in found.items():
                 sums[k] += one
+                sizes[k].append(float(one[0]))
     known = {k: one for k, one in sums.items() if one[0]}
-    largest = None if many is None else int(np.argmax(sizes)) if any(sizes) else many // 2
     return Seen(
         out,
         {k: one[1] / one[0] for k, one in known.items()},
         {k: one[2] / one[0] for k, one in known.items()},
-        largest,
+        {} if many is None else sizes,
     )
 
 

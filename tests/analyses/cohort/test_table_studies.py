@@ -80,7 +80,10 @@ def test_its_evidence_lies_outside_it(leaning):
     assert mean["a", "evidence_outside"] == pytest.approx(1)
     assert mean["b", "evidence_outside"] == 0
     assert 4 < mean["a", "evidence_distance_pixel"] < mean["a", "evidence_reach_pixel"] <= np.hypot(8, 8)
-    assert "100% (95 % interval 100% to 100%) of the evidence for a lies outside it, half of it within" in found.sentence
+    assert (
+        "100% (95 % interval 100% to 100%) of the evidence for a lies outside it, half of it within"
+        in found.sentence
+    )
 
 
 def test_all_studies_of_a_real_cohort_hold_what_they_say(leaning):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -295,3 +296,64 @@ def test_overlapping_labels_of_a_2d_model_on_volumes(tmp_path):
     assert inner["evidence on outer"] == inner["evidence on inner"] == 1  # labels overlap
     outer = next(row for row in found.channels if row["label"] == "outer" and row["how"] == "mean")
     assert outer["dice_drop"] == pytest.approx(0.28)  # filled with its mean, the whole slice is drawn
+
+
+def test_metrics_of_a_2d_model_on_volumes(tmp_path):
+    """All slices are explained, and metrics are of the one in which the label is largest."""
+    random = np.random.default_rng(0)
+    for k in range(2):
+        values = random.uniform(0, 0.3, (8, 9, 5, 2)).astype(np.float32)  # the fourth axis is channels
+        values[2:6, 2:6, 1, 0] = values[2:5, 2:6, 3, 0] = 1
+        truth = (values[..., 0] > 0.5).astype(np.uint8)
+        for folder, held in (("images", values), ("labels", truth)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(
+                nib.Nifti1Image(held, np.diag([1.0, 1, 2, 1])), tmp_path / "data" / folder / f"v{k}.nii.gz"
+            )
+    flat = sx.load_model(FirstOfTwo(), card=card(channels=["t1", "t2"], grid={"multiple": 1}))
+    found = sx.run_cohort(
+        flat, tmp_path / "data", methods=["input-x-gradient"], metrics=["f1-mask", "dice-explained"], out=tmp_path / "out", flow=True, channels=True,
+    )  # fmt: skip
+    assert not found.failed
+    assert {row["slice"] for table in (found.maps, found.flow, found.channels) for row in table} == {3}
+    row, kept = found.maps[0], found.explanation("v0", "object")
+    assert (kept.map[:, :, 3] != 0).any()  # which is another slice than the one that is measured
+    image, truth = (
+        sx.find_cases(tmp_path / "data")[0].read(),
+        sx.read_image(tmp_path / "data/labels/v0.nii.gz"),
+    )
+    alone = sx.evaluate(
+        flat,
+        {"map": kept.map},
+        image,
+        "object",
+        metrics=["f1-mask", "dice-explained"],
+        truth=truth,
+        slice=3,
+        controls=0,
+    )
+    assert {one["metric"]: one["value"] for one in alone.rows} == {
+        name: row[name] for name in ("f1-mask", "dice-explained")
+    }
+    of = {(row["how"], row["channel"]): row for row in found.channels}
+    assert of["mean", "t1"]["truth_dice_drop"] == of["shapley", "t1"]["dice_drop"] == 1
+
+
+def test_memory_stays_flat(model, folder, tmp_path):
+    """After twenty more cases as many images and tensors are alive as before, and no more."""
+    data = tmp_path / "imagesTr"
+    data.mkdir()
+    for k in range(30):
+        for name in ("0000", "0001"):
+            shutil.copy(folder / "imagesTr" / f"c{k % 3}_{name}.png", data / f"d{k:02}_{name}.png")
+    steps = sx.run_cohort_steps(
+        model, tmp_path, methods=["input-x-gradient"], metrics=["dice-explained"], out=tmp_path / "out", flow=True, channels={"how": ["mean", "between"], "repeats": 1}, keep="tables",
+    )  # fmt: skip
+    alive = {}
+    for step in steps:
+        case = step.note.split(",")[0]
+        if case in ("case 9 of 30", "case 29 of 30") and case not in alive:
+            gc.collect()
+            alive[case] = sum(type(one) in (sx.Image, Tensor) for one in gc.get_objects())
+    first, last = alive.values()
+    assert last <= first
