@@ -76,6 +76,25 @@ def _no_models_of_other_tests():
             store.deleteLater()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _figures():
+    """Figures of results are drawn in no test that does not ask for it."""
+    from helpers.figures import leave_out
+
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out(patch)
+        yield
+
+
+@pytest.fixture
+def figures() -> Iterator[None]:
+    """The figures that results are saved with are drawn in this test; elsewhere their files hold none."""
+    from helpers.figures import seen
+
+    with seen():
+        yield
+
+
 @pytest.fixture
 def wait(qtbot) -> Callable[..., None]:
     """Turn the event loop until a condition holds."""

@@ -278,6 +278,7 @@ def test_a_model_of_slices_needs_a_slice():
     assert not found.maps["rise"][0].any()
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_sweep(tmp_path):
     found = sx.sweep(
         planted_model(), planted_image(), "object", "misure", {"lr": [0.001, 0.1], "lam": [0.01, 0.1, 1]},
@@ -344,6 +345,7 @@ def test_evaluation_is_refused_before_the_first_step():
         )
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_picture_of_several_cases(tmp_path):
     """Cases are rows: two of them make a picture that is higher, not wider."""
     from PIL import Image as Picture

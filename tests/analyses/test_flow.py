@@ -313,6 +313,7 @@ def test_a_stopped_flow_leaves_the_model_as_it_was():
     assert not any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in modules)
 
 
+@pytest.mark.usefixtures("figures")
 def test_cli_and_python_give_the_same_numbers(tmp_path):
     out = tmp_path / "flow"
     asked = [

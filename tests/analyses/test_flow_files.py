@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers.figures import unseen
+from helpers.figures import seen
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, conv, planted_image
 from helpers.transformers import Transformer
@@ -128,7 +128,7 @@ SEEN = (a_picture, a_volume, odd_names)
 @pytest.fixture(scope="module", params=KINDS, ids=lambda make: make.__name__)
 def made(request, tmp_path_factory):
     """A flow, the folder that it was saved to, and what is opened from that; and what its figures are drawn in."""
-    figures = nullcontext if request.param in SEEN else unseen
+    figures = seen if request.param in SEEN else nullcontext
     flow = request.param(tmp_path_factory.mktemp("image"))
     folder = tmp_path_factory.mktemp("results") / "flow"
     key = next(reversed(flow.tiles))
@@ -259,8 +259,7 @@ def test_a_folder_that_is_dropped_opens_its_tiles_as_layers(tmp_path, viewer):
     model = sx.load_model(Pool(3), card=card(3, orientation="RAS", grid={"multiple": 4}))
     flow = sx.information_flow(model, image)
     for tiles in ([], [("object", "head"), ("object", "encoder")]):
-        with unseen():
-            flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
+        flow.save(tmp_path / "flow", tiles=tiles, overwrite=True)
         viewer.layers.clear()
         viewer.open(tmp_path / "flow", plugin="napari-segxai")
         wanted = tiles or [("object", "head")]  # it emerges nowhere: the last
@@ -283,8 +282,7 @@ def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     image = volume_file(tmp_path)
     model = sx.load_model(Pool(), card=card(grid={"multiple": 4}))
     flow = sx.information_flow(model, image, slice=2, axis=1, layers="all")
-    with unseen():
-        flow.save(tmp_path / "flow")
+    flow.save(tmp_path / "flow")
     opened = sx.load_flow(tmp_path / "flow" / "record.json")
     with pytest.raises(sx.UserError, match="give planted as model="):
         sx.causal_check(opened)
@@ -296,8 +294,7 @@ def test_the_causal_check_of_an_opened_flow_needs_its_model(tmp_path):
     assert sx.causal_check(opened, "both", model=model) is opened
     same(flow.rows, opened.rows)
     assert opened.passes == flow.passes
-    with unseen():
-        opened.save(tmp_path / "flow", overwrite=True)
+    opened.save(tmp_path / "flow", overwrite=True)
     same(sx.load_flow(tmp_path / "flow").rows, flow.rows)
 
 
@@ -306,8 +303,7 @@ def linear(tmp_path_factory):
     """A flow of a linear network, and the folder that it was saved to."""
     model, folder = sx.load_model(LinearHead(), card=card()), tmp_path_factory.mktemp("linear") / "flow"
     flow = sx.information_flow(model, planted_image())
-    with unseen():
-        flow.save(folder)
+    flow.save(folder)
     return SimpleNamespace(model=model, flow=flow, folder=folder)
 
 

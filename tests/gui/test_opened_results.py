@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from helpers.figures import unseen
 from helpers.forks import Fork, be_new
 from helpers.networks import LinearHead, card, planted_image
 from qtpy.QtWidgets import QApplication, QMessageBox
@@ -100,8 +99,7 @@ def saved(tmp_path_factory):
         "sweep": sx.sweep(model, image, target, "rise:cells=5", {"masks": [4, 6]}, seed=4, **metrics),
     }
     for kind, result in found.items():
-        with unseen():
-            result.save(folder / kind)
+        result.save(folder / kind)
     return folder, found
 
 
@@ -213,8 +211,7 @@ def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_
     folder, _ = saved
     model = sx.register_model(sx.load_model(LinearHead(), card=card(name="of few layers")))
     flow = sx.information_flow(model, sx.read_image(folder / "triangle.png"), ["object"], layers="all")
-    with unseen():
-        flow.save(tmp_path / "flow", tiles=[("object", flow.layers[-1].name)])
+    flow.save(tmp_path / "flow", tiles=[("object", flow.layers[-1].name)])
     dock = open_dock("information flow")
     viewer.open(tmp_path / "flow", plugin="napari-segxai")
     dock.export.table(tmp_path / "table.csv")

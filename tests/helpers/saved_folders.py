@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from helpers.figures import unseen
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, planted_image, planted_model
 from napari.components import ViewerModel
@@ -115,8 +114,7 @@ def make(name: str, folder: Path) -> Path:
     """Save a result; returns its folder."""
     found = MAKE[name][0](folder)
     more = {"tiles": [next(reversed(found.tiles))]} if name == "flow" else {}
-    with unseen():
-        found.save(folder / name, **more)
+    found.save(folder / name, **more)
     return folder / name
 
 

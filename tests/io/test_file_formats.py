@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.figures import unseen
 from helpers.networks import LinearHead, card
 
 import napari_segxai as sx
@@ -63,14 +62,12 @@ def folders(tmp_path_factory) -> list[Path]:
         causal=True, ablation="both", truth=drawn.astype(np.uint8),
     )  # fmt: skip
     sx.export_to_slicer(found, out / "slicer")
-    with unseen():
-        flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
+    flow.save(out / "flow", tiles=[("triangle", flow.layers[-1].name)])
     methods = ["vanilla-gradient", "rise:masks=4"]
     sx.compare(model, image, "triangle", methods, maps={"own": drawn * 1.0}, truth=drawn, steps=3).save(
         out / "comparison"
     )
-    with unseen():
-        sx.sweep(model, image, "triangle", "rise", {"masks": [2, 4]}, steps=3).save(out / "sweep")
+    sx.sweep(model, image, "triangle", "rise", {"masks": [2, 4]}, steps=3).save(out / "sweep")
     sx.channel_importance(model, image, "triangle").save(out / "channels")
     (out / "data").mkdir()
     for name in ("triangle_1.png", "triangle_1_truth.png"):

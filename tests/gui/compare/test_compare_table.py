@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pytest
 from helpers.gui.compare_dock import FAST, METRICS, cell
 from helpers.networks import planted_image
 from qtpy.QtCore import Qt
@@ -129,6 +130,7 @@ def test_the_table_sorts_numbers_marks_the_best_and_says_why_there_is_none(compa
     assert float(lines[1][2]) == model.value(model.names[0], "saliency-ratio")
 
 
+@pytest.mark.usefixtures("figures")
 def test_everything_can_be_written(compare_panel, run_compare, wait, tmp_path, viewer):
     panel, export = compare_panel, compare_panel.export
     assert not panel.run_bar.save.isEnabled()

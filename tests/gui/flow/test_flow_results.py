@@ -108,6 +108,7 @@ def test_numbers_in_summed_up_advice_become_ranges():
     assert wording.merge([Remark.of("coarse", "{} x {} cells only.", "3", "3")] * 2) == "3 x 3 cells only."
 
 
+@pytest.mark.usefixtures("figures")
 def test_exports(flow_panel, run_flow, wait, tmp_path, monkeypatch):
     run_flow(flow_panel)
     export, grid = flow_panel.export, flow_panel.results.grid

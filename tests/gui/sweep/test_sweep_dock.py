@@ -96,6 +96,7 @@ def shown_maps(viewer) -> list[str]:
     return [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, wait, tmp_path):
     panel, table, image = sweep_panel, sweep_panel.results.table, sx.image_of_layer(sweep_panel.layer)
     assert panel.run_bar.estimate.text().startswith("4 combinations: ")
