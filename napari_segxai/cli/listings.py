@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from napari_segxai.cli.common import (
     Trust,
     load,
     parameter_line,
+    read_frame,
 )
 
 
@@ -59,7 +59,12 @@ def models(as_json: AsJson = False) -> None:
 
 def layers(
     model: Annotated[str, typer.Argument(help="Built-in name, model folder or TorchScript file.")],
-    image: Annotated[Path | None, typer.Option(help="List the shapes for this image.")] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="List the shapes for this image; several files, with commas between, are channels."
+        ),
+    ] = None,
     card: Card = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -67,10 +72,9 @@ def layers(
     """List the network layers of a model in order of execution."""
     from dataclasses import asdict
 
-    from napari_segxai import read_image
-
     loaded = load(model, card, trust)
-    found = loaded.network_layers(None if image is None else read_image(image))
+    given = None if image is None else read_frame([image], None, channels=len(loaded.card.channels))
+    found = loaded.network_layers(given)
     if as_json:
         print(json.dumps([asdict(layer) for layer in found], indent=2))
         return

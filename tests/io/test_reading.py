@@ -167,6 +167,31 @@ def test_files_that_hold_a_channel_each(tmp_path, two_channels):
     assert "needs 2 channel(s) (T1, FLAIR)" in said.output
 
 
+def test_every_command_takes_several_files_as_channels(tmp_path, two_channels):
+    folder, files, _ = two_channels
+    label = ["--label", "yeast"]
+    lines = {
+        "compare": [*label, "--methods", "vanilla-gradient", "--metrics", "ips", "--controls", "0"],
+        "sweep": [*label, "--method", "integrated-gradients", "--grid", "steps=2,3", "--metrics", "ips"],
+        "flow": [],
+        "channels": [*label, "--how", "mean"],
+    }
+    for command, more in lines.items():
+        asked = [command, ",".join(files), "--model", str(folder), *more, "--out", str(tmp_path / command)]
+        said = CliRunner().invoke(app, asked)
+        assert said.exit_code == 0, said.output
+    said = CliRunner().invoke(app, ["layers", str(folder), "--image", ",".join(files)])
+    assert (said.exit_code, "2 x 4 x 5 x 6" in said.output) == (0, True), said.output
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 7), np.float32), np.eye(4)), tmp_path / "other.nii.gz")
+    for line in (
+        ["layers", str(folder), "--image"],
+        ["channels", "--model", str(folder), *label, "--out", str(tmp_path / "o")],
+    ):
+        said = CliRunner().invoke(app, [*line, f"{files[0]},{tmp_path / 'other.nii.gz'}"])
+        assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
+        assert "channels lie on one grid: resample one of them" in said.stderr
+
+
 def test_axes_on_the_command_line(tmp_path, two_channels):
     folder, _, values = two_channels
     tifffile.imwrite(tmp_path / "a.tif", np.stack([values, values * 2]).transpose(0, 2, 1, 3, 4))

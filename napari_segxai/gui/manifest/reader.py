@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def read_volumes(path: Paths) -> list[LayerData]:
 
     layers: list[LayerData] = []
     for one in _as_list(path):
+        _was_opened(one)
         if io.ending(one) not in io.VOLUMES:
             layers += layers_from_image(io.read_image(one))
             continue
@@ -69,6 +71,14 @@ def _as_list(path: Paths) -> list[str]:
     if isinstance(path, (str, os.PathLike)):
         return [os.fspath(path)]
     return [os.fspath(one) for one in path]
+
+
+def _was_opened(path: str) -> None:
+    """Where there is a window, files that are opened together may be channels of one image."""
+    if "qtpy" in sys.modules:  # a reader is also used where no Qt is
+        from napari_segxai.gui.manifest.dropped import was_opened
+
+        was_opened(path)
 
 
 def _ours(path: str) -> bool:

@@ -31,6 +31,16 @@ _told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """What users said the axes of layers are; known to all docks."""
 
 
+_channels: WeakKeyDictionary[Any, list[ref[Any]]] = WeakKeyDictionary()
+"""Layers that a user called the channels of one image, in their order, by each of them."""
+
+
+def tell_channels(layers: Sequence[ImageLayer]) -> None:
+    """Note that layers are the channels of one image, in this order: docks offer them so."""
+    for layer in layers:
+        _channels[layer] = [ref(own) for own in layers]
+
+
 class ImageDetails(QWidget):
     """The rows below the image; those that have nothing to ask or to say are hidden.
 
@@ -74,6 +84,7 @@ class ImageDetails(QWidget):
         self._sources: list[ref[ImageLayer]] = []
         self._names: tuple[str, ...] = ()
         self._offered: list[str] = []
+        self._order: list[int] = []
         self._plane = 0
         self.picker = Picker(
             viewer,
@@ -100,7 +111,7 @@ class ImageDetails(QWidget):
             If the layer is not an image, or its axes can be read in several ways.
         """
         found = displayed_image(layer, self.viewer, channels, axes=_told.get(layer))
-        others = [own for own in sources if own is not layer and _may_join(own, layer)]
+        others = [own for own in sources if own is not layer and may_join(own, layer)]
         if channels is None or found.image.channels == channels or len(others) < channels - 1:
             return found
         if found.image.channels > 1 or "C" in found.image.layer["letters"]:
@@ -182,18 +193,27 @@ class ImageDetails(QWidget):
         alone = not meta["rgb"] and not any(axes.channel is not None for axes in found)
         if (text := _told.get(layer)) is not None:
             alone = alone and "C" not in text
-        others = [own for own in sources if _may_join(own, layer)]
+        others = [own for own in sources if may_join(own, layer)]
         wanted = count > 1 and alone and len(others) > 1
         names = card.channels if wanted else ()
         offered = [own.name for own in others] if wanted else []
-        if (names, offered) == (self._names, self._offered) and [weak() for weak in self._sources] == others:
+        same = (names, offered) == (self._names, self._offered) and [
+            weak() for weak in self._sources
+        ] == others
+        told = [weak() for weak in _channels.get(layer, ())]
+        fits = len(told) == len(names) and all(own in others for own in told)
+        order = [others.index(own) for own in told] if fits else []  # type: ignore[arg-type]
+        if same and order == self._order:
             return wanted
         kept = {box.property("channel"): self._at(box) for box in self.channel_boxes}
+        if order != self._order:  # what was said last counts
+            kept, self._order = {}, order
         for box in self.channel_boxes:
             self.rows.removeRow(box)
         self.channel_boxes, self._sources = [], [ref(own) for own in others]
         self._names, self._offered = names, offered
         guess = match_channels(names, [own.name for own in others], layer.name)
+        guess |= dict(zip(names, order, strict=False))
         for name in names:
             box = combo(f"The layer that holds the channel {name}.")
             box.setProperty("channel", name)
@@ -257,7 +277,7 @@ class ImageDetails(QWidget):
             self.setVisible(asked or any(not part.isHidden() for part in parts))
 
 
-def _may_join(one: ImageLayer, other: ImageLayer) -> bool:
+def may_join(one: ImageLayer, other: ImageLayer) -> bool:
     """Tell whether two layers can hold channels of one image: one grid, one place."""
     same = one.data.shape == other.data.shape and not one.rgb and not other.rgb
     if not same or one.ndim != other.ndim:
