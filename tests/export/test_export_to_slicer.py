@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicerio
+from helpers.files.slicer import NAMES, oblique, run_script
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, planted_image, planted_model
-from helpers.slicer import NAMES, oblique, run_script
 from PIL import Image as Picture
 from typer.testing import CliRunner
 

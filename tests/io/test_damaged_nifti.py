@@ -8,7 +8,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.nifti import affine_of, oblique, save, volume
+from helpers.files.nifti import affine_of, oblique, save, volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

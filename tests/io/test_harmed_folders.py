@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from helpers.saved_folders import GONE, HARMS, MAKE, changed, make, places, seal
+from helpers.files.saved_folders import GONE, HARMS, MAKE, changed, make, places, seal
 from napari.layers import Layer
 from PIL import Image as Picture
 

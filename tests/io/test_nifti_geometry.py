@@ -7,7 +7,7 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.nifti import SHAPE, affine_of, oblique, raw_header, rotation, save, there_and_back, volume
+from helpers.files.nifti import SHAPE, affine_of, oblique, raw_header, rotation, save, there_and_back, volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.nifti import SHAPE, affine_of, oblique, raw_header, save, there_and_back, volume
+from helpers.files.nifti import SHAPE, affine_of, oblique, raw_header, save, there_and_back, volume
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image

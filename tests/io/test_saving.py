@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.files.saving import belongs_together, digests, full
 from helpers.networks import planted_image, planted_model
-from helpers.saving import belongs_together, digests, full
 
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError

@@ -6,8 +6,8 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from helpers.files.saving import belongs_together, full
 from helpers.networks import planted_image, planted_model
-from helpers.saving import belongs_together, full
 from typer.testing import CliRunner
 
 import napari_segxai as sx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from helpers.slicer import NAMES, oblique
+from helpers.files.slicer import NAMES, oblique
 
 import napari_segxai as sx
 from napari_segxai.export.contents import Grid
