@@ -151,9 +151,9 @@ _OF_METHODS = {
     )
 }
 _CHANCE = {
+    "above chance": "whether the map is better than the 95th percentile of what random maps of the same area reach",
     "chance": "mean of what random maps of the same area reach",
     "chance 95%": "95th percentile of what random maps of the same area reach",
-    "above chance": "whether the map is better than that 95th percentile",
 }
 _OF_METHOD = "a number that the method tells: see docs/methods.md"
 _MEASURE = re.compile(r"(area|volume|evidence_distance|evidence_reach)_(.+?)([23]?)")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.units import in_one_unit
 from napari_segxai.cli.app import app
 from napari_segxai.metrics.functional.mass import mass_outside
@@ -208,6 +209,8 @@ def test_parquet(model, folder, tmp_path):
     assert told["objects", "truth_dice"]["better"] == "higher"
     assert told["objects", "area_pixel2"]["unit"] == "pixel²"
     assert told["maps", "f1-mask"]["meaning"]
+    assert describe("f1-mask above chance").meaning.startswith("whether the map is better")
+    assert describe("f1-mask chance").meaning.startswith("mean of what random maps")
     assert {row["table"] for row in told.values()} == {"objects", "maps"}
     run = lambda *args: CliRunner().invoke(app, ["cohort", "collect", str(out), *args])
     for path in out.glob("*.parquet"):
