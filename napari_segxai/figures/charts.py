@@ -74,7 +74,7 @@ def draw_chart(
     )
     axes.set_xlabel(fitted(chart.x, width, SMALL, 2), fontsize=SMALL, parse_math=False)
     axes.set_ylabel(fitted(chart.y, height * 0.8, SMALL, 2), fontsize=SMALL, parse_math=False)
-    axes.tick_params(labelsize=SMALL, width=0.5)
+    axes.tick_params(which="both", labelsize=SMALL, width=0.5)
     return figure
 
 
@@ -106,7 +106,7 @@ def _draw_series(
         x = x + step * ((number + 0.5) / count - 0.5)
         axes.bar(x, y, width=step / count, **look)
     elif kind == "lines":
-        reference = chart.kind != "lines"
+        reference = series.kind == "lines"  # said of one series, not of all
         line: dict[str, Any] = (
             {"color": "#555555", "linestyle": "dashed", "linewidth": 0.8} if reference else {"linewidth": 1.2}
         )

@@ -21,6 +21,7 @@ MADE = {
     "comparing.py",
     "centroid.py",
     "image_edge.py",
+    "missed.py",
     "pixelwise.py",
     "open_in_slicer.py",
 }

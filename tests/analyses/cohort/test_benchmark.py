@@ -50,7 +50,7 @@ def test_ranks_and_tests_are_those_of_scipy(dice):
     assert pairs["a", "b"]["high"] < 0
     assert pairs["a", "c"]["low"] < 0 < pairs["a", "c"]["high"]
     assert found.sentence.startswith("Of organ, b has the best mean rank in dice-explained: 1.0")
-    assert "its difference from the next" in found.sentence
+    assert "the best of the other maps, is" in found.sentence
     assert "while it keeps 2 pixels per pixel" in found.sentence
     (row,) = (row for row in found.rows if row["map"] == "b")
     assert row["dice-explained"] == pytest.approx(dice["b"].mean())

@@ -45,13 +45,22 @@ def test_the_planted_ones_come_first_and_say_why():
     by = {row["score"]: row for row in found.tables["detection"]}
     assert by["oddness"]["auc"] == 1
     assert by["low confidence"]["difference_low"] > 0
-    assert "better than low confidence does" in found.sentence
+    assert "oddness finds bad predictions better than" in found.sentence
     named = {row[f"odd_{k}"] for row in found.rows for k in (1, 2, 3)}
     assert not any(
         "f1-mask" in name or "truth" in name or "seconds" in name or "n_dilations" in name for name in named
     )
     (points,) = found.charts[0].series
     assert points.cases[0] == found.rows[0]["case"]
+
+
+def test_size_counts_in_the_way_that_tells_more():
+    held = table()
+    for k, row in enumerate(held.objects):
+        row["size_px"] += 400 * (k < 12)
+    found = sx.study(held, "out-of-the-ordinary")
+    (row,) = (row for row in found.tables["detection"] if "size" in row["score"])
+    assert (row["score"], row["auc"]) == ("large size", 1)
 
 
 def test_where_confidence_tells_as_much():

@@ -180,6 +180,7 @@ def _compared(
         rows.append(
             {
                 "label": one.label,
+                "map": one.map,
                 "variant": one.title,
                 "metric": metric,
                 "better": better,
@@ -269,7 +270,10 @@ def _sentence(numbers: Sequence[Mapping[str, Any]], differences: Sequence[Mappin
         return f"The mean {row['metric']} of {row['variant']} of {row['label']} is {_number(row['mean'])}; there is no other map to compare it with."
     first = next((row for row in ranked if row["metric"] == FIRST), ranked[0])
     own = [row for row in ranked if (row["label"], row["metric"]) == (first["label"], first["metric"])]
-    best, second = sorted(own, key=lambda row: row["mean_rank"])[:2]
+    best, *others = sorted(own, key=lambda row: row["mean_rank"])
+    second = next(
+        (row for row in others if row["map"] != best["map"]), others[0]
+    )  # rather than another threshold
     ratio = next((row for name in RATIOS for row in numbers if (row["label"], row["variant"], row["metric"]) == (best["label"], best["variant"], name)), None)  # fmt: skip
     kept = f" while it keeps {_number(ratio['mean'])} pixels per pixel of the object" if ratio else ""
     said = (
@@ -282,7 +286,7 @@ def _sentence(numbers: Sequence[Mapping[str, Any]], differences: Sequence[Mappin
     sign = 1 if pair["first"] == best["variant"] else -1
     low, high = sorted((sign * pair["low"], sign * pair["high"]))
     sure = "" if low > 0 or high < 0 else ", which may be none"
-    return f"{said}; its difference from the next, {second['variant']}, is {sign * pair['difference']:+.3g} (95 % interval {low:+.3g} to {high:+.3g}{sure})."
+    return f"{said}; its difference from {second['variant']}, the best of the other maps, is {sign * pair['difference']:+.3g} (95 % interval {low:+.3g} to {high:+.3g}{sure})."
 
 
 def _number(value: float | None) -> str:

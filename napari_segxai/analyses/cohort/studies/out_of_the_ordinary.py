@@ -240,8 +240,10 @@ def _detection(
         "oddness": distance[known],
         "largest z": np.abs(z[known]).max(1),
         "low confidence": -np.array([confidence.get(case, -1.0) for case in some]),
-        "small size": -np.array([size.get(case, -1.0) for case in some]),
     }
+    small = -np.array([size.get(case, -1.0) for case in some])
+    is_small = Pairs.of(small[None], is_bad).area()[0] >= 0.5  # nobody knows beforehand which of them are bad
+    scores["small size" if is_small else "large size"] = small if is_small else -small
     out, areas = [], {}
     for name, score in scores.items():
         pairs = Pairs.of(score[None], is_bad)
@@ -271,15 +273,16 @@ def _sentence(rows: Sequence[Mapping[str, Any]], detection: Sequence[Mapping[str
     said = f"The oddest case is {first['case']}: {first['odd_1']} lies {abs(first['z_1']):.3g} robust deviations {way} the middle"
     if not detection:
         return f"{said}; no truths tell whether odd cases are bad ones."
-    by = {row["score"]: row for row in detection}
-    odd, sure = by["oddness"], by["low confidence"]
-    between = "" if odd["low"] is None else f", 95 % interval {odd['low']:.2f} to {odd['high']:.2f}"
-    low, high = sure["difference_low"], sure["difference_high"]
+    odd, *known = (row for row in detection if row["score"] != "largest z")
+    best = max(known, key=lambda row: row["auc"])
+    low, high = best["difference_low"], best["difference_high"]
     if low is None or low <= 0 <= high:
-        verdict = "as well as low confidence does, as far as this cohort tells"
+        verdict = f"as well as {best['score']} alone does, as far as this cohort tells"
     else:
-        verdict = "better than low confidence does" if low > 0 else "worse than low confidence does"
-    return f"{said}; oddness finds bad predictions {verdict} (area under the ROC curve {odd['auc']:.2f}{between}; low confidence {sure['auc']:.2f}, small size {by['small size']['auc']:.2f})."
+        verdict = f"{'better' if low > 0 else 'worse'} than {best['score']} alone does"
+    between = "" if odd["low"] is None else f", 95 % interval {odd['low']:.2f} to {odd['high']:.2f}"
+    beside = ", ".join(f"{row['score']} {row['auc']:.2f}" for row in known)
+    return f"{said}; oddness finds bad predictions {verdict} (area under the ROC curve {odd['auc']:.2f}{between}; {beside})."
 
 
 def _caveats(names: Sequence[str], cases: Sequence[str], fitting: np.ndarray, z: np.ndarray) -> list[str]:

@@ -377,7 +377,11 @@ def charts_of(one: Judged) -> list[Chart]:
     """Return ROC, calibration, and risk against coverage of one label."""
     mean = {name: p.mean(0) for name, p in one.probability.items() if name != "majority"}
     areas = {name: float(Pairs.of(one.probability[name], one.is_good, one.folds).area()[0]) for name in mean}
-    curves = [Series(f"{name} ({areas[name]:.2f})", *roc(p, one.is_good)) for name, p in mean.items()]
+    short = {ALL: "all three"}
+    curves = [
+        Series(f"{short.get(name, name)} ({areas[name]:.2f})", *roc(p, one.is_good))
+        for name, p in mean.items()
+    ]
     diagonal = Series("chance", (0, 1), (0, 1), kind="lines")
     receiver = Chart(
         "lines",
@@ -385,7 +389,7 @@ def charts_of(one: Judged) -> list[Chart]:
         "False positive rate",
         "True positive rate",
         (*curves, diagonal),
-        "Good predictions are positive. In brackets the area under the curve, of objects of one fold; the curves are of the mean of all repeats.",
+        "Good predictions are positive; all three are explanation, size and confidence. In brackets the area under the curve, of objects of one fold; the curves are of the mean of all repeats.",
     )
     bins = []
     for name in (EXPLANATION, ALL):
@@ -395,7 +399,7 @@ def charts_of(one: Judged) -> list[Chart]:
                 [row[word] for row in found] for word in ("probability", "share", "low", "high")
             )
             words = tuple(f"{row['n']} objects" for row in found)
-            bins.append(Series(name, tuple(x), tuple(y), tuple(low), tuple(high), words))
+            bins.append(Series(short.get(name, name), tuple(x), tuple(y), tuple(low), tuple(high), words))
     diagonal = Series("as it should be", (0, 1), (0, 1), kind="lines")
     calibrated = Chart(
         "points",
@@ -405,9 +409,9 @@ def charts_of(one: Judged) -> list[Chart]:
         (*bins, diagonal),
         "Objects in bins of about equal numbers, with Wilson's 95 % interval.",
     )
-    risks = [Series(name, *risk_coverage(p, one.risk)) for name, p in mean.items()]
+    risks = [Series(short.get(name, name), *risk_coverage(p, one.risk)) for name, p in mean.items()]
     limits = {"best possible": -one.risk, "no order": np.zeros(len(one.rows))}
-    risks += [Series(name, *risk_coverage(score, one.risk)) for name, score in limits.items()]
+    risks += [Series(name, *risk_coverage(score, one.risk), kind="lines") for name, score in limits.items()]
     covered = Chart(
         "lines",
         f"Risk and coverage, {one.label}",
