@@ -13,6 +13,7 @@ Work = tuple[str, str, str, int, str]
 
 WORKS: Mapping[str, Work] = {
     "aabid_sicre": ("unpublished", "Aabid, Mohsine and Sicre, Ronan", "Foreground segmentation to measure deep neural networks interpretability", 0, "Aix-Marseille Université, LIS"),
+    "breiman2001": ("article", "Breiman, Leo", "Random Forests", 2001, "Machine Learning"),
     "chattopadhay2018": ("inproceedings", "Chattopadhay, Aditya and Sarkar, Anirban and Howlader, Prantik and Balasubramanian, Vineeth N.", "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", 2018, "IEEE Winter Conference on Applications of Computer Vision (WACV)"),
     "chung2025": ("article", "Chung, Ching-Ting and Ying, Josh Jia-Ching", "Seg-Eigen-CAM: Eigen-Value-Based Visual Explanations for Semantic Segmentation Models", 2025, "Applied Sciences 15(13), 7562"),
     "dardouillet2022": ("inproceedings", "Dardouillet, Pierre and Benoit, Alexandre and Amri, Emna and Bolon, Philippe and Dubucq, Dominique and Crédoz, Anthony", "Explainability of Image Semantic Segmentation Through SHAP Values", 2022, "ICPR Workshops, Explainable and Ethical AI"),
@@ -32,6 +33,7 @@ WORKS: Mapping[str, Work] = {
     "hasany2024tour": ("inproceedings", _HASANY, "A Guided Tour of Post-hoc XAI Techniques in Image Segmentation", 2024, "Explainable Artificial Intelligence, 155-177, doi:10.1007/978-3-031-63797-1_9"),
     "hasany_dos_donts": ("misc", _HASANY, "The Do's and Don'ts of Grad-CAM in Image Segmentation as demonstrated on the Synapse multi-organ CT Dataset", 0, "HAL hal-05370301"),
     "hasany2026misure": ("misc", _HASANY, "MiSuRe is all you need to explain your image segmentation", 2026, "Preprint, HAL hal-05370304"),
+    "he2023": ("article", "He, Sheng and Feng, Yanfang and Grant, P. Ellen and Ou, Yangming", "Segmentation ability map: Interpret deep features for medical image segmentation", 2023, "Medical Image Analysis"),
     "hoyer2019": ("inproceedings", "Hoyer, Lukas and Munoz, Mauricio and Katiyar, Prateek and Khoreva, Anna and Fischer, Volker", "Grid Saliency for Context Explanations of Semantic Segmentation", 2019, "Advances in Neural Information Processing Systems (NeurIPS)"),
     "iglewicz1993": ("book", "Iglewicz, Boris and Hoaglin, David C.", "How to Detect and Handle Outliers", 1993, "ASQC Quality Press"),
     "jain2010": ("inproceedings", "Jain, Viren and Bollmann, Benjamin and Richardson, Mark and others", "Boundary Learning by Optimization with Topological Constraints", 2010, "IEEE Conference on Computer Vision and Pattern Recognition (CVPR)"),
@@ -45,8 +47,10 @@ WORKS: Mapping[str, Work] = {
     "mullan2022": ("inproceedings", "Mullan, Sean and Sonka, Milan", "Visual attribution for deep learning segmentation in medical imaging", 2022, "Medical Imaging 2022: Image Processing"),
     "mullan2023": ("article", "Mullan, Sean and Sonka, Milan", "Kernel-weighted contribution: a method of visual attribution for 3D deep learning segmentation in medical imaging", 2023, "Journal of Medical Imaging"),
     "okamoto2023": ("inproceedings", "Okamoto, T. and Gu, C. and Yu, J. and Zhang, C.", "Generating Smooth Interpretability Map for Explainable Image Segmentation", 2023, "IEEE Global Conference on Consumer Electronics (GCCE)"),
+    "osullivan2024": ("misc", "O'Sullivan, Conor and Coveney, Seamus and Monteys, Xavier and Dev, Soumyabrata", "Interpreting a Semantic Segmentation Model for Coastline Detection", 2024, "arXiv:2405.11500"),
     "petsiuk2018": ("inproceedings", "Petsiuk, Vitali and Das, Abir and Saenko, Kate", "RISE: Randomized Input Sampling for Explanation of Black-box Models", 2018, "British Machine Vision Conference (BMVC)"),
     "ramaswamy2020": ("inproceedings", "Desai, Saurabh and Ramaswamy, Harish G.", "Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free Localization", 2020, "IEEE Winter Conference on Applications of Computer Vision (WACV)"),
+    "ren2025": ("misc", "Ren, Tianyi and others", "Here Comes the Explanation: A Shapley Perspective on Multi-contrast Medical Image Segmentation", 2025, "arXiv:2504.04645"),
     "rheude2024": ("article", "Rheude, Tillmann and Wirtz, Andreas and Kuijper, Arjan and Wesarg, Stefan", "Leveraging CAM Algorithms for Explaining Medical Semantic Segmentation", 2024, "Machine Learning for Biomedical Imaging (MELBA)"),
     "ribeiro2016": ("inproceedings", "Ribeiro, Marco Tulio and Singh, Sameer and Guestrin, Carlos", "Why Should I Trust You?: Explaining the Predictions of Any Classifier", 2016, "ACM SIGKDD International Conference on Knowledge Discovery and Data Mining (KDD)"),
     "saleem2021": ("article", "Saleem, Hira and Shahid, Ahmad Raza and Raza, Basit", "Visual interpretability in 3D brain tumor segmentation network", 2021, "Computers in Biology and Medicine"),

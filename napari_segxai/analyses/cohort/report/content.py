@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from napari_segxai.analyses.cohort.report.names import Names
@@ -38,7 +39,7 @@ def content_of(cohort: Cohort, *, anonymous: bool = False, seed: int = 0) -> Rep
     """
     names = Names(cohort, anonymous=anonymous)
     shown = names.cleaned(cohort)
-    found, refused = _studies(shown, seed)
+    found, refused = _studies(shown, names, seed)
     return Report(
         f"{cohort.record['model']['name']}: report of a cohort",
         f"{shown}; computed {cohort.record['created'][:10]} with napari-segxai {cohort.record['versions']['napari-segxai']}",
@@ -62,20 +63,24 @@ def content_of(cohort: Cohort, *, anonymous: bool = False, seed: int = 0) -> Rep
     )
 
 
-def _studies(cohort: Cohort, seed: int) -> tuple[list[tuple[str, StudyResult]], list[dict[str, Any]]]:
+def _studies(
+    cohort: Cohort, names: Names, seed: int
+) -> tuple[list[tuple[str, StudyResult]], list[dict[str, Any]]]:
     """Run every study: title and result of those that apply, averages first, and why the others do not."""
     found, refused = [], []
     for one in sorted(list_studies(), key=lambda one: (one["name"] != "averages", one["name"])):
+        why = "why it says nothing"
         try:
             result = study(cohort, one["name"], seed=seed)
         except UserError as error:
-            refused.append({"study": one["title"], "why it says nothing": str(error)})
+            refused.append({"study": one["title"], why: names.text(str(error))})
+            continue
+        caveats = tuple(map(names.text, result.caveats))
+        result = replace(result, sentence=names.text(result.sentence), caveats=caveats)
+        if result.rows:
+            found.append((one["title"], result))
         else:
-            (found if result.rows else refused).append(
-                (one["title"], result)
-                if result.rows
-                else {"study": one["title"], "why it says nothing": result.sentence}
-            )
+            refused.append({"study": one["title"], why: result.sentence})
     return found, refused
 
 

@@ -65,8 +65,17 @@ class Names:
         words |= self.subjects
         for one in cohort.record.get("left_out", ()):
             words |= {one["name"]: A_FILE, one["name"].split(".")[0]: A_FILE}
+        for path in {str(cohort.folder), str(cohort.folder.absolute())}:
+            if os.sep in path:
+                whole[path] = "the cohort"
+        if len(cohort.folder.name) > 3:  # shorter ones are words of sentences, such as "out"
+            words[cohort.folder.name] = "the cohort"
         whole |= {f"{folder}{os.sep}": "" for folder in folders if len(folder.parts) > 1}
-        whole |= {str(folder): "the folder" for folder in folders if len(folder.parts) > 1}
+        whole |= {
+            str(folder): "the folder"
+            for folder in folders - {cohort.folder.absolute()}
+            if len(folder.parts) > 1
+        }
         return _spelled(whole), _spelled(words) if self.anonymous else {}
 
     def text(self, sentence: str) -> str:
@@ -76,7 +85,7 @@ class Names:
         sentence = _PATH.sub(A_FILE, sentence)
         for found, instead in self._words.items():
             if found in sentence:
-                pattern = rf"(?<!\w){re.escape(found)}(?!\w)"
+                pattern = rf"(?<![\w-]){re.escape(found)}(?![\w-])"
                 sentence = re.sub(pattern, instead.replace("\\", r"\\"), sentence)
         return sentence
 

@@ -24,6 +24,7 @@ BESIDE = {"confidence": "mean confidence alone", "size_px": "size alone"}
     title="Segmentation ability",
     summary="how well every network layer and channel separates the object, and whether that tells good predictions from bad ones",
     source="ProtoSeg, Sheng et al. 2022",
+    cites=("he2023",),
 )
 def ability(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average abilities, and correlate them with the Dice with the truth."""

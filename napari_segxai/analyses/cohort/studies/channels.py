@@ -32,6 +32,7 @@ WORDS = {
     title="Channels",
     summary="what predictions lose without each channel, by every way that was asked for, with intervals over subjects",
     source="permutation: Breiman 2001, for segmentation O'Sullivan et al. 2024; Shapley values of contrasts: Ren et al. 2025",
+    cites=("breiman2001", "osullivan2024", "ren2025"),
 )
 def channels(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average the importance of channels."""

@@ -21,6 +21,7 @@ OUTSIDE = "evidence_outside"
     title="Context",
     summary="share of the evidence outside the object, and how far from it that lies, by label and map",
     source="Hasany, Mériaudeau, Petitjean 2026, section 5.1, puts the question in words",
+    cites=("hasany2026misure",),
 )
 def context(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average where the evidence lies."""

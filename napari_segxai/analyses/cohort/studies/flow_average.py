@@ -34,6 +34,7 @@ NOWHERE = "nowhere"
     title="Average information flow",
     summary="means of every network layer and label, and in which layer each label emerges, as shares of the cases",
     source="Hasany, Petitjean, Meriaudeau 2025, Do's and don'ts of Grad-CAM in image segmentation",
+    cites=("hasany_dos_donts",),
 )
 def flow_average(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average the information flows."""

@@ -30,6 +30,7 @@ class Options:
     title="Which organ leans on which",
     summary="share of the evidence for every label that lies on every other, as a matrix",
     source="shares of the positive part of a map by predicted label",
+    cites=("hasany2026misure",),
     options=Options,
 )
 def leans_on(cohort: Cohort, random: np.random.Generator, options: Options) -> StudyResult:
