@@ -24,13 +24,13 @@ def parameters_again(method: str, parameters: Mapping[str, Any]) -> dict[str, An
 
 
 def model_again(
-    told: Mapping[str, Any], model: SegmentationModel | nn.Module | str | Path | None, what: str
+    facts: Mapping[str, Any], model: SegmentationModel | nn.Module | str | Path | None, what: str
 ) -> SegmentationModel:
     """Return the model of a record.
 
     Parameters
     ----------
-    told
+    facts
         What the record says of its model.
     model
         The model that it is of, or what `load_model` takes.
@@ -44,16 +44,16 @@ def model_again(
     """
     if model is None:
         raise UserError(
-            f"this {what} was opened from a folder and has no model to go on with; give {told['name']} as model=."
+            f"this {what} was opened from a folder and has no model to go on with; give {facts['name']} as model=."
         )
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     name = model.name
-    if model.sha256 != told["sha256"]:
-        said = f"was made with {told['name']}, and {name} has other weights"
-    elif list(model.labels) != list(told.get("labels", ())):
-        said = f"was made with {told['name']}, and {name} has other labels"
-    elif model.card.named_thresholds != told.get("thresholds"):
+    if model.sha256 != facts["sha256"]:
+        said = f"was made with {facts['name']}, and {name} has other weights"
+    elif list(model.labels) != list(facts.get("labels", ())):
+        said = f"was made with {facts['name']}, and {name} has other labels"
+    elif model.card.named_thresholds != facts.get("thresholds"):
         said = f"shows labels drawn with other thresholds than those of {name}"
     else:
         return model

@@ -65,12 +65,12 @@ def channels(
 ) -> None:
     """Spoil one channel of the image after the other and say what the prediction loses."""
     from napari_segxai import Target, channel_importance
-    from napari_segxai.analyses.channels.result import SURE
+    from napari_segxai.analyses.channels.result import ALWAYS_WRITTEN
     from napari_segxai.core.record import as_json as to_json
     from napari_segxai.io.saving import check_folder
 
     if out is not None:
-        check_folder(out, overwrite=overwrite, names=SURE, size=4096)
+        check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN, size=4096)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     found = channel_importance(

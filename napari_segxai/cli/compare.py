@@ -79,12 +79,12 @@ def compare(
     """Explain one prediction by several methods and measure every map."""
     from napari_segxai import Target
     from napari_segxai import compare as run
-    from napari_segxai.analyses.compare.result import SURE
+    from napari_segxai.analyses.compare.result import ALWAYS_WRITTEN
     from napari_segxai.core.record import as_json as to_json
     from napari_segxai.io.saving import check_folder, least_size
 
     chosen = [name for name in methods.split(",") if name.strip()]
-    check_folder(out, overwrite=overwrite, names=SURE)
+    check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))

@@ -88,7 +88,7 @@ def explain(
     """Explain why a network drew a label, and write maps, masks and the record."""
     from napari_segxai import Target, explain_all
     from napari_segxai import explain as one
-    from napari_segxai.analyses.explain.files import sure_files
+    from napari_segxai.analyses.explain.files import always_written
     from napari_segxai.checks import run as checking
     from napari_segxai.io.names import file_names
     from napari_segxai.io.saving import check_folder, least_size
@@ -100,7 +100,7 @@ def explain(
     each_once(asked, "--label")
     folders = [out] if len(label) == 1 else [out / files[name] for name in asked]
     for folder in folders:
-        check_folder(folder, overwrite=overwrite, names=sure_files(network.card))
+        check_folder(folder, overwrite=overwrite, names=always_written(network.card))
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
     chosen = read_region_option(region, volume)

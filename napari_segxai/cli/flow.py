@@ -86,7 +86,7 @@ def flow(
 ) -> None:
     """Show for every network layer and label where the evidence lies: a table and a figure."""
     from napari_segxai.analyses.flow.plan import FlowPlan
-    from napari_segxai.analyses.flow.result import SURE
+    from napari_segxai.analyses.flow.result import ALWAYS_WRITTEN
     from napari_segxai.analyses.flow.run import flow_steps
     from napari_segxai.analyses.flow.wording import emergence
     from napari_segxai.core.progress import finish
@@ -95,7 +95,7 @@ def flow(
 
     each_once(label or [], "--label")
     each_once(tiles or [], "--tile")
-    check_folder(out, overwrite=overwrite, names=SURE)
+    check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     plan = FlowPlan.make(

@@ -73,10 +73,10 @@ def sweep(
     from napari_segxai import Target
     from napari_segxai import compare as comparing
     from napari_segxai import sweep as run
-    from napari_segxai.analyses.sweep.result import SURE, least_size
+    from napari_segxai.analyses.sweep.result import ALWAYS_WRITTEN, least_size
     from napari_segxai.io.saving import check_folder
 
-    check_folder(out, overwrite=overwrite, names=SURE)
+    check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}

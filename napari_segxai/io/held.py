@@ -69,18 +69,16 @@ def look(folder: str | Path) -> Held:
     path = Path(folder) / RECORD
     if not os.path.lexists(path):
         return Held()
-    strange = f"{path} is not a record of this program; move it away or choose another folder."
+    not_ours = f"{path} is not a record of this program; move it away or choose another folder"
     try:
         record = read_json(path)
     except ValueError as reason:
-        raise UserError(
-            f"{path} is not a record of this program; move it away or choose another folder ({reason})."
-        ) from None
+        raise UserError(f"{not_ours} ({reason}).") from None
     if not isinstance(record, dict):
-        raise UserError(strange)
+        raise UserError(f"{not_ours}.")
     kind, files = record.get("kind", "explanation" if "method" in record else ""), record.get("files")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(strange)
+        raise UserError(f"{not_ours}.")
     if files is None:
         return Held(kind, listed=False, record=record)
     if not isinstance(files, dict) or not all(is_inside(name) for name in files):

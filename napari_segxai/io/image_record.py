@@ -172,12 +172,12 @@ def _header_as_dict(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _header_from_dict(told: Mapping[str, Any]) -> dict[str, Any]:
+def _header_from_dict(facts: Mapping[str, Any]) -> dict[str, Any]:
     from napari_segxai.io.nifti.header_record import header_from_dict
 
     return {
         key: header_from_dict(value) if key == "header" and value else _read(value, key)
-        for key, value in told.items()
+        for key, value in facts.items()
     }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import SCHEMA
@@ -131,6 +134,32 @@ class Saved:
         if name not in self.record["files"]:  # names come from whoever wrote the record
             raise UserError(f"{self.folder}: its record lists no file {name!r}; save the result again.")
         return self.folder / name
+
+
+@contextmanager
+def reading_record(where: object, kind: str) -> Generator[None]:
+    """While open, what a record raises that does not say what it should becomes a sentence.
+
+    Parameters
+    ----------
+    where
+        The folder or file that is named.
+    kind
+        What the record is of, a key of `io.held.KINDS`.
+
+    Raises
+    ------
+    UserError
+        With the reason.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{where}: its record lacks what the record of {KINDS[kind]} says ({reason_of(error)}); save the result again."
+        ) from error
 
 
 def is_result(path: str | Path) -> bool:

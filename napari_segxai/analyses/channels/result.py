@@ -16,7 +16,7 @@ from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
 
 TABLE = "channels.csv"
-SURE = (TABLE,)
+ALWAYS_WRITTEN = (TABLE,)
 """Files of every importance of channels."""
 
 

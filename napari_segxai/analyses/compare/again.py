@@ -51,7 +51,7 @@ def plan_again(
         for name, each in asked.methods.items()
     }
     plan = ComparisonPlan.make(
-        model_again(told_model(comparison), model, "comparison"),
+        model_again(model_facts(comparison), model, "comparison"),
         image_again(comparison.image, image, "comparison"),
         comparison.target,
         methods,
@@ -86,7 +86,7 @@ def asked_of(comparison: Comparison, what: str) -> Asked:
     return comparison.asked
 
 
-def told_model(comparison: Comparison) -> dict[str, Any]:
+def model_facts(comparison: Comparison) -> dict[str, Any]:
     """Return what a comparison, or a sweep, says of its model; raises UserError if it says nothing."""
     if comparison.model is None:
         raise UserError("the record does not say which model it belongs to; make the result again.")

@@ -13,14 +13,14 @@ from napari_segxai.analyses.compare.result import ABOUT, PICTURE, ROWS, Comparis
 from napari_segxai.analyses.explain.load import check_label, check_region, read_explanation, read_prediction
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
 from napari_segxai.io.forms.check import check_form
 from napari_segxai.io.held import RECORD
 from napari_segxai.io.image_record import image_from_dict
-from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.io.results import Saved, open_folder, reading_record
 from napari_segxai.metrics.registry import Metric, all_metrics
 
 
@@ -61,65 +61,59 @@ def read_comparison(saved: Saved) -> Comparison:
     UserError
         If its record does not say what it should.
     """
-    try:
+    with reading_record(saved.folder, "comparison"):
         return _read(saved)
-    except UserError:
-        raise
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{saved.folder}: its record lacks what the record of a comparison says ({reason_of(error)}); save the result again."
-        ) from error
 
 
 def _read(saved: Saved) -> Comparison:
-    told, files = saved.record, saved.record["files"]
-    image = image_from_dict(told["image"])
+    facts, files = saved.record, saved.record["files"]
+    image = image_from_dict(facts["image"])
 
     def about(name: str) -> np.ndarray:
         return saved.on_grid(f"{ABOUT}/{name}", image)
 
     maps, explanations = {}, {}
-    for name, facts in told["maps"].items():
-        below = f"{facts['folder']}/"
-        if "method" in facts:
+    for name, map_facts in facts["maps"].items():
+        below = f"{map_facts['folder']}/"
+        if "method" in map_facts:
             explanations[name] = read_explanation(saved, saved.json(below + RECORD), below)
-            _check_map(name, explanations[name], facts, image)
-            asked = (told.get("asked") or {"methods": {}})["methods"].get(name, facts)
-            if (asked["method"], asked["parameters"]) != (facts["method"], facts["parameters"]):
+            _check_map(name, explanations[name], map_facts, image)
+            asked = (facts.get("asked") or {"methods": {}})["methods"].get(name, map_facts)
+            if (asked["method"], asked["parameters"]) != (map_facts["method"], map_facts["parameters"]):
                 raise ValueError(f"asked.methods.{name}: its map has other parameters")
             maps[name] = explanations[name].map
         else:
-            maps[name] = saved.on_grid(f"{below}saliency", image).astype(np.dtype(facts["dtype"]))
+            maps[name] = saved.on_grid(f"{below}saliency", image).astype(np.dtype(map_facts["dtype"]))
     rows = saved.json(ROWS) if ROWS in files else []
     check_form(saved.folder / ROWS, "rows", rows)
-    _check_rows(rows, list(maps), told["metrics"])
-    drawn = told["target"]["region"]["kind"] == "drawn"
-    target = Target.from_dict(told["target"], about("region") > 0 if drawn else None)
-    check_label(target.label, told["model"]["labels"])
-    check_label(told["label"], told["model"]["labels"])
-    check_region(target, told["target"])
-    prediction = told["prediction"]
+    _check_rows(rows, list(maps), facts["metrics"])
+    drawn = facts["target"]["region"]["kind"] == "drawn"
+    target = Target.from_dict(facts["target"], about("region") > 0 if drawn else None)
+    check_label(target.label, facts["model"]["labels"])
+    check_label(facts["label"], facts["model"]["labels"])
+    check_region(target, facts["target"])
+    prediction = facts["prediction"]
     return Comparison(
         image=image,
         target=target,
         explanations=explanations,
         maps=maps,
-        metrics=tuple(_metric(name, rows) for name in told["metrics"]),
+        metrics=tuple(_metric(name, rows) for name in facts["metrics"]),
         rows=rows,
         prediction=None
         if prediction is None
-        else read_prediction(saved, prediction, told["model"], image, f"{ABOUT}/"),
-        overlapping=told["model"]["overlapping"],
-        label=told["label"],
-        truth=about("truth") > 0 if told["truth"] else None,
-        passes=Passes(**told["passes"]),
-        seconds=told["seconds"],
-        warnings=list(told["warnings"]),
-        partial=told["partial"],
-        model=told["model"],
-        asked=None if told.get("asked") is None else Asked(**told["asked"]),
-        created=told["created"],
-        versions=dict(told["versions"]),
+        else read_prediction(saved, prediction, facts["model"], image, f"{ABOUT}/"),
+        overlapping=facts["model"]["overlapping"],
+        label=facts["label"],
+        truth=about("truth") > 0 if facts["truth"] else None,
+        passes=Passes(**facts["passes"]),
+        seconds=facts["seconds"],
+        warnings=list(facts["warnings"]),
+        partial=facts["partial"],
+        model=facts["model"],
+        asked=None if facts.get("asked") is None else Asked(**facts["asked"]),
+        created=facts["created"],
+        versions=dict(facts["versions"]),
         _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,
     )
 
@@ -152,12 +146,12 @@ def _metric(name: str, rows: list[dict[str, Any]]) -> Metric:
         raise UserError(f"the metric {name!r} is not known here; install what it came from to measure by it.")
 
     row = next((row for row in rows if row["metric"] == name), {})
-    told = {word: row.get(word, "") for word in ("unit", "family", "form")}
+    words = {word: row.get(word, "") for word in ("unit", "family", "form")}
     return Metric(
         name=name,
         title=row.get("title", name),
         better=row.get("better"),
-        **told,
+        **words,
         needs=(),
         source="",
         summary="",

@@ -45,7 +45,7 @@ TABLE, VALUES, CURVES, PICTURE, NOTES, ROWS, ABOUT = (
     "rows.json",
     "target",
 )
-SURE = (TABLE, PICTURE)
+ALWAYS_WRITTEN = (TABLE, PICTURE)
 """Files that every comparison has."""
 
 PICTURES = (".png", ".pdf", ".svg")

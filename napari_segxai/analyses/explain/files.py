@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
 
 
-SURE = ("saliency.nii.gz", "prediction.nii.gz")
+ALWAYS_WRITTEN = ("saliency.nii.gz", "prediction.nii.gz")
 """Files that every explanation has, of labels that exclude each other."""
 
 
-OWN = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
+RESERVED = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
 """Files of every explanation; a method's own maps and masks get other names."""
 
 
-def sure_files(card: ModelCard) -> Sequence[str]:
+def always_written(card: ModelCard) -> Sequence[str]:
     """Return the files that every explanation of a model has."""
     if not card.overlapping:
-        return SURE
-    masks = file_names((("prediction", name) for name in card.labels[1:]), taken=OWN)
+        return ALWAYS_WRITTEN
+    masks = file_names((("prediction", name) for name in card.labels[1:]), taken=RESERVED)
     names = ["saliency", *masks.values(), *(["prediction"] if card.paint_order else [])]
     return [f"{name}.nii.gz" for name in names]
 

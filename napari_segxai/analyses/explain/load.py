@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.explain.display import display_of
-from napari_segxai.analyses.explain.files import OWN, native_image
+from napari_segxai.analyses.explain.files import RESERVED, native_image
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_dtype
 from napari_segxai.core.record import Record, as_json
 from napari_segxai.core.target import Target
 from napari_segxai.io.forms.check import check_form
 from napari_segxai.io.image_record import image_from_dict
-from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.io.results import Saved, open_folder, reading_record
 
 FINER, SMALL = 64 * 8, 1 << 28
 """Bytes that a map of a network layer may have: per pixel of the image, since layers can be finer, and in any case."""
@@ -56,12 +55,12 @@ def load_explanation(folder: str | Path) -> Explanation:
     return read_explanation(saved, saved.record)
 
 
-def read_explanation(saved: Saved, told: Mapping[str, Any], below: str = "") -> Explanation:
+def read_explanation(saved: Saved, facts: Mapping[str, Any], below: str = "") -> Explanation:
     """Return an explanation from a folder of results.
 
     Parameters
     ----------
-    told
+    facts
         What its record says, with the names of its files.
     below
         Beginning of the names of its files: of the folder inside the folder in which they lie, with a slash.
@@ -73,21 +72,15 @@ def read_explanation(saved: Saved, told: Mapping[str, Any], below: str = "") -> 
     """
     where = saved.folder / below
     if below:
-        check_form(where, "explanation", told)
-    try:
-        found = _read(saved, told, below)
-        _check(saved, found, told, below)
-    except UserError:
-        raise
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{where}: its record lacks what the record of an explanation says ({reason_of(error)}); save the result again."
-        ) from error
+        check_form(where, "explanation", facts)
+    with reading_record(where, "explanation"):
+        found = _read(saved, facts, below)
+        _check(saved, found, facts, below)
     return found
 
 
-def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
-    record = Record.from_dict(told)
+def _read(saved: Saved, facts: Mapping[str, Any], below: str) -> Explanation:
+    record = Record.from_dict(facts)
     image = image_from_dict(record.image)
 
     def on_grid(name: str, grid: Image = image) -> np.ndarray:
@@ -99,43 +92,43 @@ def _read(saved: Saved, told: Mapping[str, Any], below: str) -> Explanation:
     if f"{below}saliency_native.tif" in files:
         native = saved.picture(f"{below}saliency_native.tif", largest)
     elif f"{below}saliency_native.nii.gz" in files:
-        if told["native_affine"] is not None:
-            native_affine = np.array(told["native_affine"], float)
+        if facts["native_affine"] is not None:
+            native_affine = np.array(facts["native_affine"], float)
         stored = saved.volume(f"{below}saliency_native.nii.gz", largest)
         native = on_native_grid(stored, native_affine, image)
-    stages = saved.labels(f"{below}dilation_stages", image, 1 << 16) if told["stage_table"] else None
+    stages = saved.labels(f"{below}dilation_stages", image, 1 << 16) if facts["stage_table"] else None
     return Explanation(
         map=on_grid("saliency"),
         image=image,
         record=record,
-        prediction=read_prediction(saved, told["prediction"], record.model, image, below),
+        prediction=read_prediction(saved, facts["prediction"], record.model, image, below),
         native=native,
         native_affine=native_affine,
-        maps={name: on_grid(file) for name, file in told["maps"].items()},
-        masks={name: on_grid(file) > 0 for name, file in told["masks"].items()},
+        maps={name: on_grid(file) for name, file in facts["maps"].items()},
+        masks={name: on_grid(file) > 0 for name, file in facts["masks"].items()},
         stages=stages.astype(np.uint16) if stages is not None else None,
-        stage_table=list(told["stage_table"]),
+        stage_table=list(facts["stage_table"]),
         curves={
             name: {key: _numbers(values) for key, values in columns.items()}
-            for name, columns in told["curves"].items()
+            for name, columns in facts["curves"].items()
         },
         region=on_grid("region") > 0 if record.target["region"]["kind"] == "drawn" else None,
     )
 
 
-def _check(saved: Saved, found: Explanation, told: Mapping[str, Any], below: str) -> None:
+def _check(saved: Saved, found: Explanation, facts: Mapping[str, Any], below: str) -> None:
     """Raise an error if a record says one thing here and another there."""
-    check_label(told["target"]["label"], told["model"]["labels"])
-    check_region(found.target, told["target"])
-    check_slice(told, found.image)
+    check_label(facts["target"]["label"], facts["model"]["labels"])
+    check_region(found.target, facts["target"])
+    check_slice(facts, found.image)
     if found.native is not None and found.native.ndim != found.image.spatial_dims:
         raise ValueError("saliency_native: has other axes than the image")
     if found.stages is not None and "stage" not in found.stage_table[0]:
         raise ValueError("stage_table has no column stage")
-    if as_json(display_of(found.map, told["display"]["unit"])) != as_json(told["display"]):
+    if as_json(display_of(found.map, facts["display"]["unit"])) != as_json(facts["display"]):
         raise ValueError("display: it is that of another map")
-    prediction = told["prediction"] if isinstance(told["prediction"], dict) else {}
-    known = {*OWN, *told["maps"].values(), *told["masks"].values(), *prediction.values()}
+    prediction = facts["prediction"] if isinstance(facts["prediction"], dict) else {}
+    known = {*RESERVED, *facts["maps"].values(), *facts["masks"].values(), *prediction.values()}
     if found.stages is None:
         known.remove("dilation_stages")
     if found.region is None:
@@ -146,11 +139,11 @@ def _check(saved: Saved, found: Explanation, told: Mapping[str, Any], below: str
             raise ValueError(f"{file}: it is among the files, and nothing says what it is")
 
 
-def check_slice(told: Mapping[str, Any], image: Image) -> None:
+def check_slice(facts: Mapping[str, Any], image: Image) -> None:
     """Raise an error if the slice or axis of a record is none of its image."""
-    if (told["slice"], told["axis"]) != (None, None) and image.spatial_dims != 3:
+    if (facts["slice"], facts["axis"]) != (None, None) and image.spatial_dims != 3:
         raise ValueError("slice and axis: the image has none")
-    if told["slice"] is not None and told["slice"] >= max(image.spatial_shape):
+    if facts["slice"] is not None and facts["slice"] >= max(image.spatial_shape):
         raise ValueError("slice: it lies outside the image")
 
 
@@ -160,9 +153,9 @@ def check_label(label: str | int, labels: Sequence[str]) -> None:
         raise ValueError(f"target.label: the model has no label {label!r:.100}")
 
 
-def check_region(target: Target, told: Mapping[str, Any]) -> None:
+def check_region(target: Target, facts: Mapping[str, Any]) -> None:
     """Raise an error if a drawn region is not the one of which the record tells."""
-    if target.as_dict()["region"] != told["region"]:
+    if target.as_dict()["region"] != facts["region"]:
         raise ValueError("target.region: the region that is saved is another one")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import OWN, native_image, write_on_grid, write_prediction
+from napari_segxai.analyses.explain.files import RESERVED, native_image, write_on_grid, write_prediction
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import known_name
 from napari_segxai.core.image import Image, frame_words
@@ -350,7 +350,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     write("saliency", explanation.map, "image")
     labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
     files = file_names(
-        [*explanation.maps, *explanation.masks, *(("prediction", name) for name in labels)], taken=OWN
+        [*explanation.maps, *explanation.masks, *(("prediction", name) for name in labels)], taken=RESERVED
     )
     for name, values in explanation.maps.items():
         write(files[name], values, "image")

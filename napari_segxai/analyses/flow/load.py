@@ -14,12 +14,11 @@ from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.analyses.flow.result import KIND, MAPS, TABLE, Flow
 from napari_segxai.analyses.flow.tiles import NUMBERS, OPTIONAL, Remark, Tile
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.io.arrays import read_arrays
 from napari_segxai.io.image_record import image_from_dict
-from napari_segxai.io.results import Saved, open_folder
+from napari_segxai.io.results import Saved, open_folder, reading_record
 from napari_segxai.io.tables import as_cell
 from napari_segxai.methods.registry import find_method
 from napari_segxai.models.introspection.layers import NetworkLayer
@@ -69,21 +68,15 @@ def load_flow(folder: str | Path) -> Flow:
     'decoder1'
     """
     saved = open_folder(folder, KIND)
-    try:
+    with reading_record(saved.folder, KIND):
         return _read(saved, saved.record)
-    except UserError:
-        raise
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"{saved.folder}: its record lacks what the record of an information flow says ({reason_of(error)}); save the flow again."
-        ) from error
 
 
-def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
-    layers = tuple(_layer(each) for each in told["network_layers"])
-    labels, placement = tuple(told["labels"]), _placement(told["placement"])
-    image = image_from_dict(told["image"])
-    _check(told, image)
+def _read(saved: Saved, facts: Mapping[str, Any]) -> Flow:
+    layers = tuple(_layer(each) for each in facts["network_layers"])
+    labels, placement = tuple(facts["labels"]), _placement(facts["placement"])
+    image = image_from_dict(facts["image"])
+    _check(facts, image)
     arrays = read_arrays(
         saved.file(MAPS),
         {
@@ -96,7 +89,7 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
         },
     )
     with saved.file(TABLE).open(newline="", encoding="utf-8") as file:
-        rows = iter(zip(list(csv.DictReader(file)), told["advice"], strict=True))
+        rows = iter(zip(list(csv.DictReader(file)), facts["advice"], strict=True))
     tiles = {}
     for row, label in enumerate(labels):
         for column, layer in enumerate(layers):
@@ -109,28 +102,28 @@ def _read(saved: Saved, told: Mapping[str, Any]) -> Flow:
                 remarks=tuple(_remark(each) for each in remarks),
             )
             _check_row(tiles[label, layer.name], numbers)
-    drawn = told["target"]["region"]["kind"] == "drawn"
+    drawn = facts["target"]["region"]["kind"] == "drawn"
     return Flow(
         image=image,
-        method=told["method"],
-        options=find_method(told["method"]).make_options(told["parameters"]),
+        method=facts["method"],
+        options=find_method(facts["method"]).make_options(facts["parameters"]),
         layers=layers,
         labels=labels,
         tiles=tiles,
-        passes=Passes(**told["passes"]),
+        passes=Passes(**facts["passes"]),
         placement=placement,
         drawn={label: arrays[f"drawn_{row}"] for row, label in enumerate(labels)},
-        facts={name: told[name] for name in FACTS},
+        facts={name: facts[name] for name in FACTS},
         region=saved.on_grid("region", image) > 0 if drawn else None,
-        seconds=told["seconds"],
-        warnings=list(told["warnings"]),
-        notes={label: list(told["notes"][label]) for label in labels},
-        missed=dict(told["missed"]),
+        seconds=facts["seconds"],
+        warnings=list(facts["warnings"]),
+        notes={label: list(facts["notes"][label]) for label in labels},
+        missed=dict(facts["missed"]),
         truth=_truth(saved, image),
-        truth_notes=list(told.get("truth_notes", ())),
-        bottlenecks=tuple(told["bottlenecks"]),
-        attention=bool(told["attention"]),
-        _prediction=read_prediction(saved, told["prediction"], told["model"], image),
+        truth_notes=list(facts.get("truth_notes", ())),
+        bottlenecks=tuple(facts["bottlenecks"]),
+        attention=bool(facts["attention"]),
+        _prediction=read_prediction(saved, facts["prediction"], facts["model"], image),
     )
 
 
@@ -144,17 +137,17 @@ def _truth(saved: Saved, image: Image) -> np.ndarray | None:
     return saved.labels(files, image, 1 << 16).astype(np.uint16)  # as `truth_labels` gives it
 
 
-def _check(told: Mapping[str, Any], image: Image) -> None:
+def _check(facts: Mapping[str, Any], image: Image) -> None:
     """Raise an error if a record says one thing here and another there."""
-    if told["method"] not in METHODS:
-        raise ValueError(f"method: there is none that is called {told['method']!r:.100}")
-    check_slice(told, image)
-    if told["layers"] != [layer["name"] for layer in told["network_layers"]]:
+    if facts["method"] not in METHODS:
+        raise ValueError(f"method: there is none that is called {facts['method']!r:.100}")
+    check_slice(facts, image)
+    if facts["layers"] != [layer["name"] for layer in facts["network_layers"]]:
         raise ValueError("layers: network_layers has others")
-    for name, known in (("labels", told["model"]["labels"]), ("bottlenecks", told["layers"])):
-        if unknown := [each for each in told[name] if each not in known]:
+    for name, known in (("labels", facts["model"]["labels"]), ("bottlenecks", facts["layers"])):
+        if unknown := [each for each in facts[name] if each not in known]:
             raise ValueError(f"{name}: there is no {unknown[0]!r:.100}")
-    place, n = told["placement"], image.spatial_dims
+    place, n = facts["placement"], image.spatial_dims
     order, flips = place["turn"]
     kinds = [{type(each) for each in part} for part in (order, flips)]
     if sorted(order) != list(range(n)) or len(flips) != n or kinds != [{int}, {bool}]:
@@ -168,11 +161,11 @@ def _check(told: Mapping[str, Any], image: Image) -> None:
         a > b for a, b in zip(inner, shape, strict=True)
     ):
         raise ValueError("placement.shape: does not fit the image")
-    if any(len(layer["shape"]) != len(shape) + 1 for layer in told["network_layers"]):
+    if any(len(layer["shape"]) != len(shape) + 1 for layer in facts["network_layers"]):
         raise ValueError("network_layers: a shape does not fit the model grid")
     if any(
-        label not in told["labels"] or layer not in told["layers"]
-        for label, layer, _ in told.get("tiles", ())
+        label not in facts["labels"] or layer not in facts["layers"]
+        for label, layer, _ in facts.get("tiles", ())
     ):
         raise ValueError("tiles: names others than labels and layers")
 
@@ -190,24 +183,24 @@ def _number(text: str, name: str) -> float | None:
     return None if text == "" and name in OPTIONAL else float(text)
 
 
-def _remark(told: Mapping[str, Any]) -> Remark:
-    words, numbers = tuple(map(str, told["words"])), tuple(map(str, told["numbers"]))
+def _remark(facts: Mapping[str, Any]) -> Remark:
+    words, numbers = tuple(map(str, facts["words"])), tuple(map(str, facts["numbers"]))
     for number in numbers:
         float(number)  # raises
     if len(words) != len(numbers) + 1:
         raise ValueError("advice that is not a sentence")
-    return Remark(str(told["rule"]), words, numbers)
+    return Remark(str(facts["rule"]), words, numbers)
 
 
-def _layer(told: Mapping[str, Any]) -> NetworkLayer:
+def _layer(facts: Mapping[str, Any]) -> NetworkLayer:
     return NetworkLayer(
-        **{**told, "shape": tuple(int(n) for n in told["shape"]), "aliases": tuple(told["aliases"])}
+        **{**facts, "shape": tuple(int(n) for n in facts["shape"]), "aliases": tuple(facts["aliases"])}
     )
 
 
-def _placement(told: Mapping[str, Any]) -> Placement:
-    whole = lambda name: tuple(int(n) for n in told[name])  # noqa: E731
-    order, flips = told["turn"]
+def _placement(facts: Mapping[str, Any]) -> Placement:
+    whole = lambda name: tuple(int(n) for n in facts[name])  # noqa: E731
+    order, flips = facts["turn"]
     turn = tuple(int(k) for k in order), tuple(bool(flip) for flip in flips)
     shapes = {name: whole(name) for name in ("image_shape", "resampled_shape", "shape")}
-    return Placement(**{**told, **shapes, "turn": turn})
+    return Placement(**{**facts, **shapes, "turn": turn})

@@ -19,7 +19,7 @@ import torch
 
 from napari_segxai.analyses.explain.assemble import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.display import display_of
-from napari_segxai.analyses.explain.files import OWN, write_on_grid, write_prediction
+from napari_segxai.analyses.explain.files import RESERVED, write_on_grid, write_prediction
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.tiles import NUMBERS, Tile, best_position, extent, limit, upright
@@ -55,7 +55,7 @@ KIND = "information flow"
 """What the record of a folder says that it holds."""
 
 TABLE, MAPS = "flow.csv", "maps.npz"
-SURE = (TABLE, "flow.png", "flow.svg", MAPS)
+ALWAYS_WRITTEN = (TABLE, "flow.png", "flow.svg", MAPS)
 """Files that every information flow has."""
 
 CURVES = {
@@ -360,12 +360,12 @@ def write_flow(flow: Flow, folder: Path) -> dict[str, Any]:
     write_arrays(folder / MAPS, arrays)
     model = flow.facts["model"]
     write = partial(write_on_grid, folder, flow.image, f"napari-segxai {KIND}")
-    files = file_names([("prediction", name) for name in model["labels"]], taken=OWN)
+    files = file_names([("prediction", name) for name in model["labels"]], taken=RESERVED)
     prediction = write_prediction(flow.prediction, model, files, write)
     truth = None
     if flow.truth is not None:
         files = file_names(
-            [("truth", name) for name in model["labels"]], taken=(*OWN, *files.values(), "truth")
+            [("truth", name) for name in model["labels"]], taken=(*RESERVED, *files.values(), "truth")
         )
         truth = write_prediction(flow.truth, model, files, write, "truth")
     if flow.region is not None:

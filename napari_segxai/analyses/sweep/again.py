@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from napari_segxai.analyses.again import image_again, model_again, parameters_again
-from napari_segxai.analyses.compare.again import asked_of, measuring_again, told_model
+from napari_segxai.analyses.compare.again import asked_of, measuring_again, model_facts
 from napari_segxai.analyses.sweep.plan import SweepPlan
 from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.core.errors import UserError
@@ -46,7 +46,7 @@ def plan_again(
     comparison = sweep.comparison
     asked = asked_of(comparison, "sweep")
     plan = SweepPlan.make(
-        model_again(told_model(comparison), model, "sweep"),
+        model_again(model_facts(comparison), model, "sweep"),
         image_again(comparison.image, image, "sweep"),
         comparison.target,
         (sweep.method, parameters_again(sweep.method, sweep.fixed)),

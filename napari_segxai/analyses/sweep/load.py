@@ -11,8 +11,7 @@ from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.analyses.sweep.values import combinations
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError, reason_of
-from napari_segxai.io.results import open_folder
+from napari_segxai.io.results import open_folder, reading_record
 from napari_segxai.methods.registry import find_method
 from napari_segxai.metrics.functional.chance import Chance
 
@@ -44,40 +43,34 @@ def load_sweep(folder: str | Path) -> Sweep:
     (3, 3)
     """
     saved = open_folder(folder, "sweep")
-    comparison, told = read_comparison(saved), saved.record
-    try:
-        find_method(told["method"])  # its title is shown
-        _check(told, comparison)
+    comparison, facts = read_comparison(saved), saved.record
+    with reading_record(saved.folder, "sweep"):
+        find_method(facts["method"])  # its title is shown
+        _check(facts, comparison)
         return Sweep(
-            told["method"],
-            {name: list(values) for name, values in told["grid"].items()},
+            facts["method"],
+            {name: list(values) for name, values in facts["grid"].items()},
             comparison,
-            {(each["map"], each["number"]): _chance(each) for each in told["own_chance"]},
-            dict(told.get("fixed", {}).items()),
+            {(each["map"], each["number"]): _chance(each) for each in facts["own_chance"]},
+            dict(facts.get("fixed", {})),
         )
-    except UserError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{saved.folder}: its record lacks what the record of a sweep says ({reason_of(error)}); save the sweep again."
-        ) from error
 
 
-def _check(told: Mapping[str, Any], comparison: Comparison) -> None:
+def _check(facts: Mapping[str, Any], comparison: Comparison) -> None:
     """Raise an error if the maps are not those of the grid, in its order."""
-    asked = combinations(told["grid"])
+    asked = combinations(facts["grid"])
     if comparison.asked is not None and len(comparison.asked.methods) != len(asked):
         raise ValueError("grid: there are other combinations than were asked")
     if len(comparison.maps) > len(asked) or list(comparison.maps) != list(comparison.explanations):
         raise ValueError("grid: there are other maps than combinations")
     for values, (name, found) in zip(asked, comparison.explanations.items(), strict=False):
-        if found.record.method != told["method"]:
+        if found.record.method != facts["method"]:
             raise ValueError(f"maps.{name}: is of another method")
         if any(found.record.parameters[key] != value for key, value in values.items()):
             raise ValueError(f"maps.{name}: has other parameters than the grid")
-    if any(each["map"] not in comparison.maps for each in told["own_chance"]):
+    if any(each["map"] not in comparison.maps for each in facts["own_chance"]):
         raise ValueError("own_chance: tells of another map")
 
 
-def _chance(told: Mapping[str, Any]) -> Chance:
-    return Chance(float(told["mean"]), float(told["high"]), told["curve"])
+def _chance(facts: Mapping[str, Any]) -> Chance:
+    return Chance(float(facts["mean"]), float(facts["high"]), facts["curve"])

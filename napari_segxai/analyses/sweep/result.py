@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE, HEAT = "table.csv", "heat.png"
-SURE = (TABLE,)
+ALWAYS_WRITTEN = (TABLE,)
 """Files that every sweep has."""
 
 MAPS = "maps/"

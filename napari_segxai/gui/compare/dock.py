@@ -10,7 +10,7 @@ from weakref import ref
 
 from napari.utils.theme import get_theme
 
-from napari_segxai.analyses.compare.again import plan_again, told_model
+from napari_segxai.analyses.compare.again import model_facts, plan_again
 from napari_segxai.analyses.compare.load import load_comparison
 from napari_segxai.analyses.compare.matching import Difference, difference, digests
 from napari_segxai.analyses.compare.plan import ComparisonPlan
@@ -211,7 +211,7 @@ class CompareDock(Dock):
 
     def _load(self, folder: str) -> tuple[Comparison, Image, Mapping[str, Any]]:
         found = load_comparison(folder)
-        return found, found.image, told_model(found)
+        return found, found.image, model_facts(found)
 
     def _plan_again(self, found: Comparison, model: SegmentationModel) -> ComparisonPlan:
         return plan_again(found, model)

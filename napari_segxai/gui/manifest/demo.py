@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from napari_segxai.analyses.explain.files import SURE
+from napari_segxai.analyses.explain.files import ALWAYS_WRITTEN
 from napari_segxai.analyses.explain.result import save_explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.io.saving import check_folder
@@ -36,7 +36,7 @@ def run(out: Path, *, headless: bool = False) -> None:
     UserError
         If there is neither a display nor Xvfb, or `out` cannot be written to.
     """
-    check_folder(out, overwrite=True, names=(*SURE, "screenshot.png"))
+    check_folder(out, overwrite=True, names=(*ALWAYS_WRITTEN, "screenshot.png"))
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):

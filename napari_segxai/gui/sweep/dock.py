@@ -11,7 +11,7 @@ from weakref import ref
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QFileDialog
 
-from napari_segxai.analyses.compare.again import told_model
+from napari_segxai.analyses.compare.again import model_facts
 from napari_segxai.analyses.sweep.again import plan_again
 from napari_segxai.analyses.sweep.load import load_sweep
 from napari_segxai.analyses.sweep.plan import SweepPlan
@@ -177,7 +177,7 @@ class SweepDock(Dock):
 
     def _load(self, folder: str) -> tuple[Sweep, Image, Mapping[str, Any]]:
         found = load_sweep(folder)
-        return found, found.comparison.image, told_model(found.comparison)
+        return found, found.comparison.image, model_facts(found.comparison)
 
     def _plan_again(self, found: Sweep, model: SegmentationModel) -> SweepPlan:
         return plan_again(found, model)

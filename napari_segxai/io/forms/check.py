@@ -31,7 +31,7 @@ def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(FORMS[kind])
 
 
-def check_form(where: object, kind: str, told: Any) -> None:
+def check_form(where: object, kind: str, content: Any) -> None:
     """Refuse what does not say what it should.
 
     Parameters
@@ -40,7 +40,7 @@ def check_form(where: object, kind: str, told: Any) -> None:
         The folder or file that is named in the sentence.
     kind
         A key of `FORMS`; any other has no form.
-    told
+    content
         What was read.
 
     Raises
@@ -51,26 +51,26 @@ def check_form(where: object, kind: str, told: Any) -> None:
     if kind not in FORMS:
         return
     try:
-        _adapter(kind).validate_python(told, strict=True)
+        _adapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         what = "the table of a comparison" if kind == "rows" else f"the record of {KINDS[kind]}"
         raise UserError(
-            f"{where}: its record lacks what {what} says ({_way(told, first['loc'])}: {reason}); save the result again."
+            f"{where}: its record lacks what {what} says ({_way(content, first['loc'])}: {reason}); save the result again."
         ) from None
 
 
-def _way(told: Any, steps: tuple[int | str, ...]) -> str:
+def _way(content: Any, steps: tuple[int | str, ...]) -> str:
     """Return the keys on the way to a value, without the names of forms that pydantic puts between them."""
     way = []
     for step in steps:
-        if isinstance(told, Mapping):
-            if step not in told and step != steps[-1]:
+        if isinstance(content, Mapping):
+            if step not in content and step != steps[-1]:
                 continue
-            told = told.get(step)
-        elif isinstance(told, list) and isinstance(step, int) and step < len(told):
-            told = told[step]
+            content = content.get(step)
+        elif isinstance(content, list) and isinstance(step, int) and step < len(content):
+            content = content[step]
         else:
             continue
         way.append(str(step)[:100])

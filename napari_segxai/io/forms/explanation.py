@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from napari_segxai.core.record import SCHEMA
@@ -14,12 +14,11 @@ from napari_segxai.io.forms.values import (
     Axis,
     Columns,
     Count,
-    Pair,
+    Limits,
     PassesForm,
     Plain,
+    Rows,
     Seconds,
-    _limits,
-    _rows,
 )
 
 
@@ -28,7 +27,7 @@ class DisplayForm(TypedDict):  # noqa: D101
     unit: str
     signed: bool
     range: Annotated[list[float | None], Field(min_length=2, max_length=2)]
-    contrast_limits: Annotated[Pair, AfterValidator(_limits)]
+    contrast_limits: Limits
 
 
 class VerdictForm(TypedDict):  # noqa: D101
@@ -62,5 +61,5 @@ class ExplanationForm(EveryForm):  # noqa: D101
     masks: dict[str, str]
     prediction: str | dict[str, str]
     native_affine: Affine | None
-    stage_table: Annotated[list[dict[str, float | None]], AfterValidator(_rows)]
+    stage_table: Rows
     curves: dict[str, Columns]

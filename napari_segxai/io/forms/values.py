@@ -54,7 +54,7 @@ def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _limits(limits: list[float]) -> list[float]:
+def _ascending(limits: list[float]) -> list[float]:
     if not limits[0] < limits[1]:
         raise ValueError("the lower limit has to come first")
     return limits
@@ -77,6 +77,8 @@ Columns = Annotated[dict[str, list[float | None]], AfterValidator(_columns)]
 DType = Annotated[str, AfterValidator(_numbers)]
 Axis = Annotated[int, Field(ge=0, le=2)]
 Time = Annotated[list[float | str], Field(min_length=3, max_length=3)]
+Limits = Annotated[Pair, AfterValidator(_ascending)]
+Rows = Annotated[list[dict[str, float | None]], AfterValidator(_rows)]
 Scalar = None | bool | float | str
 Plain = Scalar | list[Scalar]
 

@@ -31,7 +31,7 @@ def header_as_dict(header: Any) -> dict[str, str] | None:
     return {"kind": kind, "endianness": header.endianness, "base64": data}
 
 
-def header_from_dict(told: Mapping[str, str]) -> Any:
+def header_from_dict(facts: Mapping[str, str]) -> Any:
     """Return the nibabel header that `header_as_dict` was given.
 
     Raises
@@ -39,13 +39,13 @@ def header_from_dict(told: Mapping[str, str]) -> Any:
     ValueError
         If it is none.
     """
-    data = base64.b64decode(told["base64"], validate=True)
-    kind: Any = CLASSES.get(told["kind"])
+    data = base64.b64decode(facts["base64"], validate=True)
+    kind: Any = CLASSES.get(facts["kind"])
     if kind is None:
-        raise ValueError(f"{told['kind']!r} is not a header of a volume")
+        raise ValueError(f"{facts['kind']!r} is not a header of a volume")
     try:
         if kind is CLASSES["MGHHeader"]:  # whose byte order is fixed
             return kind(data, check=False)
-        return kind(data, told["endianness"], check=False)
+        return kind(data, facts["endianness"], check=False)
     except WrapStructError as error:
         raise ValueError(f"no header of a volume: {error}") from None

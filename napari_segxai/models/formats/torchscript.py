@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import kind_of
-from napari_segxai.models.loading.weights import _Ignored, read_weights
+from napari_segxai.models.loading.weights import Ignored, read_weights
 from napari_segxai.models.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
@@ -116,7 +116,7 @@ class _Sizes(pickle.Unpickler):
         self.found: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        return name if name.endswith("Storage") else _Ignored
+        return name if name.endswith("Storage") else Ignored
 
     def persistent_load(self, pid: Any) -> Any:
         _, kind, key, _, count = pid

@@ -32,7 +32,7 @@ INERT = (
     "types.SimpleNamespace",
     "typing",
 )
-"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `_Ignored`:
+"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `Ignored`:
 nothing of these packages is imported or called, and what they held is not needed."""
 
 OTHER_KINDS = {
@@ -62,10 +62,11 @@ WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module|_che
 """What data-parallel training, torch.compile, sharded training and checkpointing put into names."""
 
 
-class _Ignored:
+class Ignored:
     """Stands for an object beside the weights: takes whatever it is given and does nothing."""
 
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Ignored:
+    def __new__(cls, *_args: object, **_kwargs: object) -> Ignored:
+        """Return an empty object, whatever it is made of."""
         return object.__new__(cls)
 
     def __init__(self, *_args: object, **_kwargs: object):
@@ -114,7 +115,7 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
         except ValueError:  # the format before torch 1.6, which is not looked into
             named = []
         foreign = sorted(name for name in named if not _is_inert(name))
-        with safe_globals([(_Ignored, name) for name in named if _is_inert(name)]):
+        with safe_globals([(Ignored, name) for name in named if _is_inert(name)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types for a damaged file
         own_words = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
