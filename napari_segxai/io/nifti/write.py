@@ -149,8 +149,9 @@ def stored_on_grid(stored: np.ndarray, image: Image) -> np.ndarray:
     there = tuple(grid[axis] for axis in turn[0])
     if [n for n in stored.shape if n > 1] != [n for n in there if n > 1]:
         raise UserError(f"a volume of shape {stored.shape} does not lie on the grid of {image.name}.")
-    back = orientation.apply(stored.reshape(there), orientation.invert(turn))
-    return np.ascontiguousarray(back.reshape(image.spatial_shape))
+    back = orientation.apply(stored.reshape(there), orientation.invert(turn)).reshape(image.spatial_shape)
+    # In the order of memory that the file has, as the image itself: to turn a volume in memory takes longer than to read it.
+    return back.copy(order="K") if any(stride < 0 for stride in back.strides) else back
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
