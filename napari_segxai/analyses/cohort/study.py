@@ -133,6 +133,11 @@ def register_study(
     return register
 
 
+def all_studies() -> list[Study]:
+    """Return the studies, sorted by their names."""
+    return sorted(_known.all(), key=lambda study: study.name)
+
+
 def list_studies() -> list[dict[str, Any]]:
     """List the studies.
 
@@ -141,7 +146,7 @@ def list_studies() -> list[dict[str, Any]]:
     list of dict
         With the keys name, title, summary, source, cites (keys of BibTeX), parameters.
     """
-    return [one.as_json() for one in sorted(_known.all(), key=lambda study: study.name)]
+    return [one.as_json() for one in all_studies()]
 
 
 @checked()

@@ -1,0 +1,123 @@
+"""What a run of a cohort has before it: what is there already, how many passes are left, and how much room the maps take."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.analyses.cohort.jobs import read_done
+from napari_segxai.analyses.cohort.measured import by_options
+from napari_segxai.analyses.cohort.plan import CohortPlan, Job
+from napari_segxai.analyses.cohort.result import CASES
+from napari_segxai.analyses.cohort.run import least_size
+from napari_segxai.analyses.compare.plan import ComparisonPlan
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.progress import Passes
+from napari_segxai.io import read_image
+from napari_segxai.io.cases.case import Case
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is left of a run.
+
+    Attributes
+    ----------
+    cases, there
+        How many cases there are, and of how many all is done.
+    jobs, done
+        The same of jobs.
+    passes
+        Those left, as the first image that could be read tells; None where none could.
+    image, slice
+        That image, and its first slice that is looked at, if the model takes slices.
+    bytes, free
+        What the maps that are not there yet take at least, and how much room the disk has.
+    """
+
+    cases: int
+    there: int
+    jobs: int
+    done: int
+    passes: Passes | None
+    image: Image | None
+    slice: int | None
+    bytes: int
+    free: int
+
+
+def outlook(plan: CohortPlan, folder: Path) -> Outlook:
+    """Look at the folder of a run, and at the first image that is left; nothing is computed.
+
+    Parameters
+    ----------
+    plan
+        What is asked.
+    folder
+        Of the results; it need not be there.
+    """
+    jobs, folders = plan.jobs, plan.folders
+    left: list[tuple[Case, list[Job]]] = []
+    for case in plan.cases:
+        place = folder / CASES / folders[case.id]
+        lacking = (
+            jobs if not place.is_dir() else [job for job in jobs if not _is_done(plan, case, job, place)]
+        )
+        if lacking:
+            left.append((case, lacking))
+    lacking_jobs = sum(len(lacking) for _, lacking in left)
+    passes, image, slice = _passes(plan, left)
+    place = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path.cwd())
+    return Outlook(
+        len(plan.cases), len(plan.cases) - len(left), len(plan.cases) * len(jobs),
+        len(plan.cases) * len(jobs) - lacking_jobs, passes, image, slice,
+        least_size(plan, folder), shutil.disk_usage(place).free,
+    )  # fmt: skip
+
+
+def _is_done(plan: CohortPlan, case: Case, job: Job, place: Path) -> bool:
+    kept = read_done(place / job.place)
+    return kept is not None and not kept.error and kept.key == plan.key(case, job)
+
+
+def _passes(
+    plan: CohortPlan, left: list[tuple[Case, list[Job]]]
+) -> tuple[Passes | None, Image | None, int | None]:
+    """Return the passes of all jobs that are left, as if every image were like the first that can be read."""
+    for case, _ in left:
+        with contextlib.suppress(UserError):  # what is wrong with it is said in its row
+            image = case.read()
+            truth = None if case.truth is None else read_image(case.truth)
+            slice = None
+            cost = dict.fromkeys(plan.jobs, Passes(forward=2))
+            for job in plan.jobs:
+                if job.kind == "map":
+                    cost[job], slice = _passes_of(plan, job, image, truth)
+            return sum((cost[job] for _, lacking in left for job in lacking), Passes()), image, slice
+    return None, None, None
+
+
+def _passes_of(plan: CohortPlan, job: Job, image: Image, truth: Image | None) -> tuple[Passes, int | None]:
+    method, parameters = plan.methods[job.map]
+    metrics = [one for one in plan.metrics if truth is not None or "truth" not in one.needs]
+    asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
+    alone = ExplanationPlan.make(plan.model, image, job.label, method, **asked, **parameters)
+    found = alone.passes
+    for options, some in by_options(metrics):
+        found += ComparisonPlan.make(
+            plan.model,
+            image,
+            job.label,
+            {job.map: (method, parameters)},
+            truth=truth,
+            metrics=[one.metric.name for one in some],
+            controls=0,
+            **asked,
+            **options,
+        ).measuring
+    return found, alone.slices[0]
