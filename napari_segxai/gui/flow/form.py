@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton
 
 from napari_segxai.analyses.flow.plan import METHODS
-from napari_segxai.gui.flow.label_list import LabelList
 from napari_segxai.gui.flow.layer_picker import LayerPicker
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import beside, combo, plain_label, section
+from napari_segxai.gui.widgets.label_list import LabelList
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
 from napari_segxai.gui.widgets.parameter_form import ParameterForm

@@ -18,7 +18,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
     """Return the reader for one path or a list of them, or None if one of them is not ours."""
     paths = _as_list(path)
-    if paths and all(is_result(one) for one in paths):
+    if paths and all(is_result(one) or _is_case(one) for one in paths):
         return read_results
     return read_volumes if paths and all(_ours(one) for one in paths) else None
 
@@ -53,18 +53,30 @@ def read_results(path: Paths) -> list[LayerData]:
     """Read folders of results, or the record.json in them, as the layers that the results had.
 
     The image that was explained is among them, below, if its file is still there and no layer of the viewer shows it.
+    A cohort opens in its dock; the folder of one of its cases gives the layers of that case.
 
     Raises
     ------
     UserError
         If a folder was saved by another version or was changed since, or what it holds has no layers.
     """
+    from napari_segxai.gui.cohort.opening import open_cohort
     from napari_segxai.gui.viewer.opened import layers_of_saved
+    from napari_segxai.gui.viewer.opened_case import layers_of_case
 
     layers: list[LayerData] = []
     for one in _as_list(path):
-        layers += layers_of_saved(one)
-    return layers
+        if not is_result(one):
+            layers += layers_of_case(one)
+        elif not open_cohort(one):
+            layers += layers_of_saved(one)
+    return layers or [(None,)]  # type: ignore[list-item]  # napari's word for "nothing to add"
+
+
+def _is_case(path: str) -> bool:
+    """Tell whether a path may be the folder of a case, in that of a cohort."""
+    folder = Path(path)
+    return folder.parent.name == "cases" and folder.is_dir() and is_result(folder.parents[1])
 
 
 def _as_list(path: Paths) -> list[str]:

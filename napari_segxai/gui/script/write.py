@@ -107,6 +107,38 @@ def python_of_sweep(plan: SweepPlan, files: ScriptFiles) -> str:
     return question.script(f"sweep = sx.sweep({', '.join(call)})", 'sweep.save("sweep")')
 
 
+def python_of_cohort(
+    model: SegmentationModel, source: str, found: Mapping[str, Any], asked: Mapping[str, Any], out: str
+) -> str:
+    """Return Python code that runs a cohort, or goes on with it.
+
+    Parameters
+    ----------
+    source, found
+        What `find_cases` is asked.
+    asked, out
+        What `run_cohort` is asked.
+    """
+    usual = {"metrics": [], "keep": "all", "seed": 0, "device": "auto"}
+    methods = [(name, dict(own)) if own else name for name, own in asked["methods"]]
+    rest = {
+        name: value
+        for name, value in asked.items()
+        if name not in ("labels", "methods") and (name not in usual or value != usual[name])
+    }
+    call = ["model", "cases", repr(asked["labels"]), repr(methods), f"out={out!r}", *_keywords(rest)]
+    lines = [
+        *model_lines(model),
+        f"cases = sx.find_cases({', '.join([repr(source), *_keywords(found)])})",
+        f"cohort = sx.run_cohort({', '.join([*call, 'progress=True'])})",
+        "print(cohort)",
+        'print(sx.study(cohort, "averages").sentence)',
+    ]
+    body = ["import napari_segxai as sx", "", "", "def main():", *(f"    {line}" for line in lines), "", ""]
+    # Processes of their own import the script: only the first one is to run it.
+    return "\n".join([*body, 'if __name__ == "__main__":', "    main()", ""])
+
+
 def _changed(plan: ExplanationPlan) -> dict[str, Any]:
     """Return the parameters of a method that are not the default."""
     defaults = {p.name: p.default for p in plan.method.parameters}

@@ -51,9 +51,14 @@ def layers_of_saved(path: str | Path) -> list[LayerData]:
         meta.setdefault("segxai_folder", folder)
         if "segxai_role" in meta or MAP in meta:  # not the image
             meta[FOLDERS] = {kind: folder, **meta.get(FOLDERS, {})}
+    dress_what_is_opened()
+    return layers
+
+
+def dress_what_is_opened() -> None:
+    """Let the layers of opened results get what cannot be given with their data, once napari has made them."""
     if (viewer := napari.current_viewer()) is not None:
         viewer.layers.events.inserted.connect(_dress)  # connecting it again changes nothing
-    return layers
 
 
 def _dress(event: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -128,6 +128,24 @@ class MethodList(QWidget):
     def tick(self, methods: Sequence[str], maps: Sequence[Layer] = ()) -> None:
         """Tick these methods and maps, and no others."""
         self.tree.tick({*methods, *(("map", id(layer)) for layer in maps)})
+
+    def set_methods(self, asked: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Tick these methods with these parameters, and no others; one that comes again is added once more."""
+        keys: list[Hashable] = []
+        for name, parameters in asked:
+            if name not in self._entries:
+                continue
+            own = [k for k, one in self._entries.items() if one.method.name == name and k not in keys]
+            if not own:
+                self.tree.set_current(name)
+            key = own[0] if own else self.add_again()
+            keys.append(key)
+            entry = self._entries[key]
+            default = {parameter.name: parameter.default for parameter in entry.method.parameters}
+            entry.values = {k: v for k, v in parameters.items() if k in default and v != default[k]}
+            self.tree.set_text(key, _words(entry, key[1] if isinstance(key, tuple) else 1))
+        self.tree.tick(keys)
+        self._on_current(self.tree.current)
 
     def set_values(self, key: Hashable, values: Mapping[str, Any]) -> None:
         """Make a method the current one and set some of its parameters."""

@@ -39,8 +39,8 @@ class MetricList(QWidget):
 
     Parameters
     ----------
-    controls
-        Whether random orders are offered.
+    controls, options
+        Whether random orders, and whether a noise model and parameters, are offered.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class MetricList(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None, *, controls: bool = True):
+    def __init__(self, parent: QWidget | None = None, *, controls: bool = True, options: bool = True):
         super().__init__(parent)
         self.tree = TickTree()
         self.tree.setFixedHeight(HEIGHT)
@@ -65,7 +65,7 @@ class MetricList(QWidget):
         self.controls.setToolTip(
             "Random orders that also go through insertion and deletion: a map that is no better than they are says nothing."
         )
-        self.noise = QLineEdit()
+        self.noise = QLineEdit(self)
         self.noise.setPlaceholderText("file of u-noise, for ANA and SRM")
         self.noise.setClearButtonEnabled(True)
         self.noise.setMinimumWidth(60)
@@ -73,7 +73,7 @@ class MetricList(QWidget):
             "The file that u-noise saved as its weights, trained for this model and label: how much noise it still adds "
             "behind a map is what ANA and SRM measure."
         )
-        browse = QToolButton()
+        browse = QToolButton(self)
         browse.setText("…")
         browse.setToolTip("Choose the file.")
         browse.clicked.connect(lambda: self._browse())
@@ -86,7 +86,10 @@ class MetricList(QWidget):
         self.controls.setVisible(controls)
         if controls:
             rows.addRow("random orders", self.controls)
-        rows.addRow("noise model", file)
+        if options:
+            rows.addRow("noise model", file)
+        for part in (self.noise, browse, self.form):
+            part.setVisible(options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

@@ -1,0 +1,220 @@
+"""A case of a cohort in the viewer: its image, truth, prediction and saved maps as layers, and nothing computed."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.gui.viewer import layers
+from napari_segxai.gui.viewer.opened import LayerData
+from napari_segxai.gui.viewer.opened_case import Piece, pieces_of, richest_plane
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Layer
+
+    from napari_segxai.gui.viewer.lifetime import Tasks
+    from napari_segxai.gui.worker import Outcome
+
+Slot = tuple[str, str, int]
+"""Which piece of a case, what the layer is of it, and which of several."""
+
+
+class CaseView(QObject):
+    """Shows one case at a time: the layers of the case before are given the new values, and keep how they look.
+
+    Parameters
+    ----------
+    viewer
+        Gets the layers.
+    tasks
+        Of the dock: read beside what runs, and end with it.
+
+    Attributes
+    ----------
+    told
+        What was opened, or why something was not: a sentence, and whether it is an error.
+    """
+
+    told = Signal(str, bool)
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        tasks: Tasks,
+        parent: QObject,
+    ):
+        super().__init__(parent)
+        self.viewer, self._tasks = viewer, tasks
+        self.shown: tuple[str, str, str] | None = None
+        """Case, label and map that are shown, or on their way."""
+        self._asked: tuple[Cohort, tuple[str, str, str]] | None = None
+        self.is_busy = False
+        """Whether something is on its way."""
+        self._slots: dict[Slot, ref[Layer]] = {}
+        self._used: set[Slot] = set()
+        self._pieces: deque[Piece] = deque()
+        self._failed: list[str] = []
+        self._is_new_case = False
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that the next case will replace."""
+        found = [weak() for weak in self._slots.values()]
+        return [layer for layer in found if layer is not None and layer in self.viewer.layers]
+
+    def pin(self) -> None:
+        """Let the layers of this case stay: the next one gets layers of its own."""
+        self._slots, self.shown = {}, None
+
+    def show(self, cohort: Cohort, case: str, label: str = "", map: str = "") -> None:
+        """Show a case, and the map of a label first; what was asked for before, and has not begun, is passed over."""
+        key = case, label, map
+        if key == self.shown and len(self.layers) == len(self._slots):
+            return
+        self._asked = cohort, key
+        if not self.is_busy:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._asked is None:
+            self.is_busy = False
+            return
+        (cohort, key), self._asked = self._asked, None
+        self._is_new_case = self.shown is None or self.shown[0] != key[0]
+        same_case = not self._is_new_case and len(self.layers) == len(self._slots)
+        self.is_busy, self.shown, self._failed = True, key, []
+        self._used = {slot for slot in self._slots if same_case and slot[0] in ("image", "truth")}
+        found = pieces_of(cohort.folder, cohort.record, *key)
+        self._pieces = deque(one for one in found if not (same_case and one.name in ("image", "truth")))
+        self._next()
+
+    def _next(self) -> None:
+        if self._asked is not None or not layers.is_open(self.viewer):
+            self._begin()
+        elif self._pieces:
+            piece = self._pieces.popleft()
+            self._tasks.beside(partial(_steps, piece), partial(self._on_read, piece))
+        else:
+            self._end()
+
+    def _on_read(self, piece: Piece, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            expected = isinstance(outcome.error, UserError | MemoryError)
+            said = str(outcome.error)
+            self._failed.append(said if expected else f"{type(outcome.error).__name__}: {said}")
+        found, plane = outcome.result or ((), None)
+        waiting = deque(found)
+        count: Counter[str] = Counter()
+
+        def add_one() -> None:
+            if self._tasks.is_closed():
+                return
+            if self._asked is not None or not layers.is_open(self.viewer) or not waiting:
+                self._next()
+                return
+            data = waiting.popleft()
+            role = str(data[1]["metadata"].get("segxai_role", ""))
+            layer = self._put((piece.name, role, count[role]), data)
+            if role == "saliency" and plane is not None and self._is_new_case:
+                place = layer.data_to_world((plane, 0, 0))[0]
+                self.viewer.dims.set_point(self.viewer.dims.ndim - 3, float(place))
+            count[role] += 1
+            QTimer.singleShot(0, add_one)
+
+        add_one()
+
+    def _put(self, slot: Slot, data: LayerData) -> Layer:
+        """Add a layer, or give the one that is there other values."""
+        self._used.add(slot)
+        weak = self._slots.get(slot)
+        layer = weak() if weak is not None else None
+        array, kwargs, kind = data
+        fits = layer is not None and layer in self.viewer.layers and layer._type_string == kind
+        if fits and layer.data.ndim == array.ndim and not getattr(layer, "rgb", False):
+            _renew(layer, array, kwargs)
+        else:
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+            first = not len(self.viewer.layers)
+            layer = self._added(data)
+            if first:
+                self.viewer.reset_view()
+        self._slots[slot] = ref(layer)
+        return layer
+
+    def _added(self, data: LayerData) -> Layer:
+        """Add a layer above those of its kind that are there; the selection of layers stays."""
+        active = self.viewer.layers.selection.active
+        if "segxai_role" in data[1]["metadata"]:
+            [layer] = layers.add_layers(self.viewer, [data])
+        else:
+            from napari.layers import Layer as AnyLayer
+
+            layer = AnyLayer.create(*data)
+            # Images and truths of a case lie below its maps, which may have come first.
+            own = [
+                k
+                for k, other in enumerate(self.viewer.layers)
+                if other in self.layers and "segxai_role" in other.metadata
+            ]
+            self.viewer.layers.insert(own[0] if own else len(self.viewer.layers), layer)
+        if active is not None and active in self.viewer.layers:
+            self.viewer.layers.selection.active = active
+        return layer
+
+    def _end(self) -> None:
+        """Take away what this case has not, and say what is shown."""
+        for slot in [slot for slot in self._slots if slot not in self._used]:
+            layer = self._slots.pop(slot)()
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        if self.shown is not None:
+            case = self.shown[0]
+            self.told.emit("\n".join([case, *self._failed]), bool(self._failed))
+        self.is_busy = False
+
+
+def _steps(piece: Piece) -> Steps[tuple[list[LayerData], int | None]]:
+    yield from ()
+    found = list(piece.read())
+    return found, richest_plane(found) if piece.name == "map" else None
+
+
+def _renew(layer: Layer, array: np.ndarray, kwargs: dict[str, Any]) -> None:
+    """Give a layer the values, the place and the record of another case."""
+    layer.data = array
+    layer.name, layer.metadata = kwargs["name"], kwargs["metadata"]
+    n = layer.ndim
+    layer.scale = kwargs.get("scale", (1.0,) * n)
+    layer.translate = kwargs.get("translate", (0.0,) * n)
+    layer.affine = kwargs.get("affine", np.eye(n + 1))
+    for name in ("rotate", "shear"):
+        if kwargs.get(name) is not None:
+            setattr(layer, name, kwargs[name])
+    for name in ("units", "axis_labels"):
+        if name in kwargs:
+            setattr(layer, name, kwargs[name])
+    if layer._type_string == "image":
+        if "contrast_limits" in kwargs:
+            low, high = kwargs["contrast_limits"]
+            layer.contrast_limits_range = (
+                min(low, layer.contrast_limits[0]),
+                max(high, layer.contrast_limits[1]),
+            )
+            layer.contrast_limits = low, high
+            layer.contrast_limits_range = low, high
+        else:
+            layer.reset_contrast_limits()
+    else:
+        for name in ("features", "colormap"):
+            if name in kwargs:
+                setattr(layer, name, kwargs[name])

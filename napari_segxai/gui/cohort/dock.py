@@ -1,0 +1,390 @@
+"""The Cohort dock widget: every case of a folder explained and measured, and the way from a number back to its case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_segxai.analyses.cohort.api import run_cohort_steps
+from napari_segxai.analyses.cohort.frame import Frame, frames
+from napari_segxai.analyses.cohort.load import read_cohort
+from napari_segxai.analyses.cohort.outlook import Outlook, outlook
+from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.paths import user_path
+from napari_segxai.core.progress import Step, Steps, relay
+from napari_segxai.gui.cohort.case import CaseView
+from napari_segxai.gui.cohort.form import CohortForm
+from napari_segxai.gui.cohort.results import CohortResults
+from napari_segxai.gui.flow.curves import theme_colors
+from napari_segxai.gui.opened_result import choose_model
+from napari_segxai.gui.run_dock import RunDock
+from napari_segxai.gui.script.write import python_of_cohort
+from napari_segxai.gui.viewer.dock_layout import prefer_below
+from napari_segxai.gui.viewer.opened_case import CASE
+from napari_segxai.gui.widgets.run_bar import duration, estimate, learn_speed
+from napari_segxai.io.held import look
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_segxai.gui.worker import Outcome
+
+NAME = "Cohort (napari-segxai)"
+"""What napari calls the dock."""
+
+PAUSE = 400
+"""Milliseconds after the last change, before it is looked at what is there and what a run would cost."""
+
+Tables = tuple[Cohort, dict[str, Frame]]
+
+
+class CohortDock(RunDock):
+    """Run every case of a folder, look at the tables while they fill, and open cases from them.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer in which cases are opened.
+    """
+
+    fields: CohortForm
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer):
+        super().__init__(napari_viewer)
+        prefer_below(NAME)
+        self.results = CohortResults(self.tasks.beside)
+        self.set_up(CohortForm(self.tasks.beside), self.results, width=320)
+        self.case = CaseView(self.viewer, self.tasks, self)
+        self._outlook: tuple[Any, Outlook | None] | None = None
+        self._running: tuple[CohortPlan, Path, Outlook | None] | None = None
+        self._count = 0
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(PAUSE)
+        self.setAcceptDrops(True)
+        self._connect()
+        self._on_theme()
+        self.model_box.prefer(self._no_image)
+        self._on_model()
+
+    @property
+    def cohort(self) -> Cohort | None:
+        """The cohort that is shown."""
+        return self.results.cohort
+
+    # -- what is asked --------------------------------------------------------------------------------------
+
+    def plan(self) -> CohortPlan:
+        """Return what the form asks of every case, checked.
+
+        Raises
+        ------
+        UserError
+            Saying what is missing or does not fit.
+        """
+        fields, source = self.fields, self.fields.source
+        if source.found is None:
+            waits = (
+                "Looking for cases…" if source.path.text() else "Choose a folder of cases, or drop one here."
+            )
+            raise UserError(source.problem or waits)
+        model, asked = self.loaded_model(), fields.asked()
+        if not asked["labels"]:
+            raise UserError("Tick at least one label.")
+        if not asked["methods"] and not asked.get("flow") and not asked.get("channels"):
+            raise UserError("Tick at least one method.")
+        if not fields.out.text():
+            raise UserError("Name a folder for the results.")
+        threads = self._threads() or (None if fields.where == "here" else 1)
+        return CohortPlan.make(model, source.found, threads=threads, **asked)
+
+    def _threads(self) -> int | None:
+        """Return with how many threads the results were computed that are there: so that they fit."""
+        out = user_path(self.fields.out.text())
+        kept = look(out).record.get("threads") if out.is_dir() else None
+        return kept if isinstance(kept, int) and kept > 0 else None
+
+    def _cost(self) -> str:
+        plan, out = self.plan(), user_path(self.fields.out.text())
+        key = id(plan.cases), id(plan.model), repr(plan.question), str(out)
+        if self._outlook is None or self._outlook[0] != key:
+            self._outlook = key, None
+            self._pause.start()
+        seen = self._outlook[1]
+        return "Looking at what is there…" if seen is None else words_of(plan, seen)
+
+    def _look(self) -> None:
+        """Look at what is there and what is left, beside what runs."""
+        if self._outlook is None or self.run_bar.is_running:
+            return
+        try:
+            plan = self.plan()
+        except UserError:
+            return
+        out, key = user_path(self.fields.out.text()), self._outlook[0]
+
+        def make() -> Steps[Outlook]:
+            yield from ()
+            return outlook(plan, out)
+
+        self.tasks.beside(make, partial(self._on_outlook, key))
+
+    def _on_outlook(self, key: Any, outcome: Outcome) -> None:
+        if self._outlook is None or self._outlook[0] != key:
+            return
+        if outcome.error is not None:
+            self.run_bar.set_blocked(str(outcome.error))
+        elif outcome.result is not None:
+            self._outlook = key, outcome.result
+            self._update()
+
+    # -- running --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run what the form describes, or go on with it."""
+        try:
+            plan = self.plan()
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        fields, out = self.fields, user_path(self.fields.out.text())
+        self._running = plan, out, None if self._outlook is None else self._outlook[1]
+        asked = {**fields.asked(), **fields.place()}
+
+        def make() -> Steps[Tables]:
+            found = yield from relay(run_cohort_steps(plan.model, plan.cases, out=out, **asked), _with_tables)
+            return found, frames(found)
+
+        if self.cohort is None or self.cohort.folder != out:
+            self.results.set_cohort(None)
+        self._start(make, self._on_done, on_partial=self._on_partial)
+
+    def _on_partial(self, tables: Tables) -> None:
+        cohort, made = tables
+        if (
+            self.cohort is None or self.cohort.folder == cohort.folder
+        ):  # another one may have been opened meanwhile
+            self.results.set_cohort(cohort, ended=False, made=made)
+
+    def _on_done(self, outcome: Outcome) -> None:
+        plan, out, seen = self._running
+        self._running = self._outlook = None
+        found: Cohort | None = None
+        if outcome.result is not None:
+            found, made = outcome.result
+            self.results.set_cohort(found, made=made)
+        words = f" What is done is kept in {out}; Run goes on." if out.is_dir() else ""
+        if self._ended_well(outcome, failed=words, cancelled=f"Cancelled.{words}", result=False):
+            self.sides.fold()
+            if (
+                seen is not None
+                and seen.passes is not None
+                and not found.failed
+                and self.fields.where == "here"
+            ):
+                learn_speed(plan.model, seen.image, seen.slice, seen.passes, outcome.seconds)
+            failed = len({row["case"] for row in found.failed})
+            said = f"\n⚠ {failed} case{'s' * (failed != 1)} failed: the red rows say why." if failed else ""
+            self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {found}{said}", result=False)
+
+    def copy_as_python(self) -> str:
+        """Put a script that runs what the form describes on the clipboard; returns it, "" where that cannot be run."""
+        try:
+            plan = self.plan()
+        except UserError as error:
+            self.run_bar.show_status(f"Nothing was copied: {error}", error=True)
+            return ""
+        source, fields = self.fields.source, self.fields
+        text = python_of_cohort(
+            plan.model,
+            str(plan.cases.source),
+            source.asked(),
+            {**fields.asked(), **fields.place()},
+            fields.out.text(),
+        )
+        QApplication.clipboard().setText(text)
+        self.run_bar.show_status("The script is on the clipboard.")
+        return text
+
+    def _update(self) -> None:
+        super()._update()
+        self.run_bar.copy.setEnabled(self.run_bar.run.isEnabled())
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def open(self, folder: str | Path | None = None) -> None:
+        """Open a folder that a cohort was run into; the user is asked for it if none is given."""
+        folder = folder or QFileDialog.getExistingDirectory(self, "Folder of a cohort")
+        if not folder:
+            return
+        self._count += 1
+
+        def make() -> Steps[Tables]:
+            yield from ()
+            found = read_cohort(folder)
+            return found, frames(found)
+
+        self.run_bar.show_status(f"opening {folder}")
+        self.tasks.beside(make, partial(self._on_opened, self._count))
+
+    def _on_opened(self, count: int, outcome: Outcome) -> None:
+        if count != self._count:
+            return
+        if outcome.error is not None or outcome.result is None:
+            said = str(outcome.error) if isinstance(outcome.error, UserError) else repr(outcome.error)
+            self.run_bar.show_status(said, error=True)
+            return
+        cohort, made = outcome.result
+        self.results.set_cohort(cohort, made=made)
+        self.run_bar.show_status(f"{cohort.folder} was opened.")
+        if not self.run_bar.is_running:
+            self._set_form(cohort)
+
+    def _set_form(self, cohort: Cohort) -> None:
+        """Set the form to what an opened cohort was asked, so that Run goes on with it."""
+        record, fields = cohort.record, self.fields
+        fields.source.set_asked(record["source"], layout=record["layout"])
+        fields.out.set_text(str(cohort.folder))
+        try:
+            choose_model(self.model_box, record["model"])
+        except UserError as error:
+            self.run_bar.show_status(f"{cohort.folder} was opened; {error}", error=True)
+        fields.set_asked(record)
+        self._update()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take one folder or table."""
+        urls = event.mimeData().urls()
+        if len(urls) == 1 and urls[0].isLocalFile():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Take a folder of cases, or open the results of a cohort."""
+        event.acceptProposedAction()
+        self.take(event.mimeData().urls()[0].toLocalFile())
+
+    def take(self, path: str) -> None:
+        """Open the results of a cohort that a folder holds; any other is taken for a folder of cases."""
+        try:
+            is_cohort = Path(path).is_dir() and look(path).kind == "cohort"
+        except UserError:
+            is_cohort = False
+        if is_cohort:
+            self.open(path)
+        else:
+            self.fields.source.set_asked(path)
+
+    # -- cases in the viewer --------------------------------------------------------------------------------
+
+    def show_case(self, case: str, label: str = "", map: str = "") -> None:
+        """Show a case: its image, truth, prediction and saved maps become layers."""
+        if self.cohort is not None and case:
+            self.case.show(self.cohort, case, label, map)
+
+    def _on_active(self) -> None:
+        """A layer of a case is selected in the viewer: its row is marked."""
+        if self.case.is_busy:  # layers that are added are selected for a moment
+            return
+        active = self.viewer.layers.selection.active
+        told = None if active is None else active.metadata.get(CASE)
+        if (
+            isinstance(told, Mapping)
+            and self.cohort is not None
+            and told["cohort"] == str(self.cohort.folder)
+        ):
+            self.results.mark(told["case"], told["label"], told["map"])
+
+    def _on_told(self, words: str, error: bool) -> None:
+        if error and not self.run_bar.is_running:
+            self.run_bar.show_status(words, error=True)
+
+    # -- keeping the form true ------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        fields, results = self.fields, self.results
+        for part in (fields.source, fields.labels, fields.methods, fields.metrics, fields.out):
+            part.changed.connect(self._update)
+        for box in (fields.keep_box, fields.device_box):
+            box.currentIndexChanged.connect(lambda _: self._update())
+        for tick in (fields.flow, fields.channels):
+            tick.toggled.connect(lambda _: self._update())
+        fields.more_metrics.textChanged.connect(lambda _: self._update())
+        fields.seed_box.valueChanged.connect(lambda _: self._update())
+        fields.where_box.currentTextChanged.connect(lambda _: self._on_where())
+        self.model_box.changed.connect(self._on_model)
+        self._pause.timeout.connect(self._look)
+        results.wanted.connect(self.show_case)
+        results.opening.connect(lambda: self.open())
+        results.pin.clicked.connect(self.case.pin)
+        self.case.told.connect(self._on_told)
+        self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
+
+    def _no_image(self, _: int) -> Any:
+        raise UserError("The cases are read when they are run.")
+
+    def _on_where(self) -> None:
+        self.fields.workers.setEnabled(self.fields.where != "here")
+        self._update()
+
+    def _on_model(self) -> None:
+        card, model = self.card, self.model_if_loaded
+        if card is not None:
+            self.fields.labels.set_labels(card.labels)
+            self.fields.methods.set_model(card, model)
+        if self.isVisible():
+            self.model_box.ensure_loaded()
+        self._update()
+
+    def _on_theme(self) -> None:
+        super()._on_theme()
+        theme = get_theme(self.viewer.theme)
+        text, accent = theme_colors(theme.text, theme.current)
+        for tree in (self.fields.methods.tree, self.fields.metrics.tree):
+            tree.set_colors(text, accent)
+        self.results.set_colors(*theme_colors(theme.background, theme.text))
+
+    def showEvent(self, event: Any) -> None:
+        """Load the model that is chosen when the dock is first seen."""
+        super().showEvent(event)
+        self.model_box.ensure_loaded()
+
+
+def _with_tables(step: Step) -> Step:
+    """Let what there is so far come with its tables, made in the thread of the run."""
+    if step.partial is None:
+        return step
+    so_far = step.partial
+
+    def made() -> Tables:
+        found = so_far()
+        return found, frames(found)
+
+    return Step(step.done, step.total, step.note, made)
+
+
+def words_of(plan: CohortPlan, seen: Outlook) -> str:
+    """Return a plan as a sentence: what there is, what is left, how long it takes, how much room."""
+    cases = f"{seen.cases} case{'s' * (seen.cases != 1)}"
+    each = f"{len(plan.jobs)} jobs each"
+    if seen.done == seen.jobs:
+        return f"All of {cases} are there."
+    words = [f"{cases}, {each}"]
+    if seen.done:
+        words.append(f"{seen.there} of {cases} are there; Run goes on")
+    if seen.passes is not None and seen.image is not None:
+        words.append(estimate(plan.model, seen.image, seen.slice, seen.passes))
+    if seen.bytes:
+        words.append(f"at least {_size(seen.bytes)} of {_size(seen.free)} free")
+    return " · ".join(words)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,269 @@
+"""The results of a cohort: table, plot and studies, which share one selection with the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_segxai.analyses.cohort.frame import NAMES, Frame, Key, frames
+from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.gui.cohort.plot import CohortPlot
+from napari_segxai.gui.cohort.studies import CONTRAST, THESE, StudyTab
+from napari_segxai.gui.cohort.table import CohortTable
+from napari_segxai.gui.widgets.fields import combo, plain_label
+
+if TYPE_CHECKING:
+    from napari_segxai.gui.worker import Outcome
+
+ROWS = {"maps": "maps", "objects": "objects", "flow": "information flow", "channels": "channels"}
+
+PAUSE = 250
+"""Milliseconds after the last letter of the filter."""
+
+
+class CohortResults(QWidget):
+    """Table, plot and studies of a cohort.
+
+    Parameters
+    ----------
+    beside
+        Runs a task that asks no network: `Tasks.beside`.
+
+    Attributes
+    ----------
+    wanted
+        A case is to be shown: its id, label and map, "" where the row has none.
+    opening
+        Another folder of results is asked for.
+    cohort
+        What is shown; None while there is nothing.
+    """
+
+    wanted = Signal(str, str, str)
+    opening = Signal()
+
+    def __init__(self, beside: Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]):
+        super().__init__()
+        self._beside = beside
+        self.cohort: Cohort | None = None
+        self.frames: dict[str, Frame] = {}
+        self.current: Key | None = None
+        self.chosen: list[Key] = []
+        self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("filter: words, truth_dice<0.9")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setToolTip(
+            "Rows that hold all these words in their names, and fulfil all conditions: the name of a column, <, <=, =, >= or >, and a "
+            "number, without spaces. The plot follows."
+        )
+        self.copy = QPushButton("Copy as CSV")
+        self.copy.setToolTip("Put the rows that are shown on the clipboard, in their order.")
+        self.open = QPushButton("Open results…")
+        self.open.setToolTip(
+            "Open a folder that a cohort was run into; also one that was stopped, or that another program runs."
+        )
+        self.pin = QPushButton("Pin")
+        self.pin.setToolTip("Let the layers of this case stay when the next one is opened.")
+        self.note = plain_label("Choose a folder of cases and press Run, or open results.")
+        self.note.setMinimumWidth(60)
+        self.averages = QPushButton("Averages of these")
+        self.rest = QPushButton("Compare with the rest")
+        self.averages.setToolTip("The averages of the selected cases.")
+        self.rest.setToolTip(
+            "The selected cases against the others: medians of every number, and how far they overlap."
+        )
+        self.table, self.plot, self.studies = CohortTable(), CohortPlot(), StudyTab(beside)
+        self.tabs = QTabWidget()
+        for name, part in (("Table", self.table), ("Plot", self.plot), ("Study", self.studies)):
+            self.tabs.addTab(part, name)
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(PAUSE)
+        self._by_user = (
+            False  # whether the user has chosen the rows: until then those of the maps, once there are some
+        )
+        self._lay_out()
+        self._connect()
+        self._say()
+
+    def _lay_out(self) -> None:
+        self.top = QHBoxLayout()
+        self.top.addWidget(self.rows_box, 1)
+        self.top.addWidget(self.filter, 3)
+        for button in (self.copy, self.pin, self.open):
+            self.top.addWidget(button)
+        below = QHBoxLayout()
+        below.addWidget(self.note, 1)
+        below.addWidget(self.averages)
+        below.addWidget(self.rest)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(self.top)
+        layout.addWidget(self.tabs, 1)
+        layout.addLayout(below)
+
+    def _connect(self) -> None:
+        self.rows_box.currentIndexChanged.connect(lambda _: self._show())
+        self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
+        self.filter.textChanged.connect(lambda _: self._pause.start())
+        self._pause.timeout.connect(self._show)
+        self.copy.clicked.connect(self.table.copy)
+        self.open.clicked.connect(self.opening)
+        self.averages.clicked.connect(lambda: self._ask("averages", THESE))
+        self.rest.clicked.connect(lambda: self._ask(CONTRAST, THESE))
+        self.table.stepped.connect(self._on_stepped)
+        self.table.selected.connect(self._on_selected)
+        self.plot.clicked.connect(self._on_clicked)
+        self.plot.selected.connect(self._on_drawn)
+        self.plot.stepped.connect(self.table.step)
+        self.studies.wanted.connect(self._on_case)
+
+    @property
+    def frame(self) -> Frame | None:
+        """The table that is shown."""
+        return self.frames.get(self.rows_box.currentData() or "")
+
+    # -- what is shown --------------------------------------------------------------------------------------
+
+    def set_cohort(
+        self, cohort: Cohort | None, *, ended: bool = True, made: dict[str, Frame] | None = None
+    ) -> None:
+        """Show another cohort, or what has been added to it: the selection stays, where its rows are still there.
+
+        Parameters
+        ----------
+        ended
+            Whether it does not go on by itself: then the study is asked once more.
+        made
+            Its tables as `frames` makes them, if another thread has made them.
+        """
+        other = self.cohort is None or cohort is None or self.cohort.folder != cohort.folder
+        self.cohort = cohort
+        self.frames = {} if cohort is None else frames(cohort) if made is None else made
+        if other:
+            self.current, self.chosen, self._by_user = None, [], False
+            self.studies.set_chosen(())
+        chosen = self.rows_box.currentData() if self._by_user else None
+        self.rows_box.blockSignals(True)
+        self.rows_box.clear()
+        for name in sorted(self.frames, key=list(ROWS).index):
+            self.rows_box.addItem(ROWS[name], name)
+        self.rows_box.setCurrentIndex(max(0, self.rows_box.findData(chosen)) if self.frames else -1)
+        self.rows_box.blockSignals(False)
+        self._show()
+        self.studies.set_cohort(cohort, ask=ended)
+
+    def set_colors(self, background: str, text: str) -> None:
+        """Follow the theme."""
+        self.plot.set_colors(background, text)
+        self.studies.chart.set_colors(background, text)
+
+    def _show(self) -> None:
+        frame, left, problem = self.frame, None, ""
+        if frame is not None and self.filter.text().strip():
+            try:
+                left = frame.matching(self.filter.text())
+            except UserError as error:
+                problem = str(error)
+        self.filter.setStyleSheet("color: #ff6b6b;" if problem else "")
+        known = set() if frame is None else set(frame.keys)
+        self.chosen = [key for key in self.chosen if key in known]
+        self.table.set_frame(frame, left)
+        self.plot.set_frame(frame, left)
+        self._select()
+        self._say(problem, None if left is None else int(left.sum()))
+
+    def _say(self, problem: str = "", left: int | None = None) -> None:
+        cohort, frame = self.cohort, self.frame
+        if cohort is not None:
+            words = [f"{cohort.folder.name}: {cohort}"]
+            if left is not None and frame is not None:
+                words.append(f"{left} of {len(frame)} rows")
+            self.note.setText(problem or " · ".join(words))
+            self.note.setToolTip(str(cohort.folder))
+        cases = self.cases
+        for button in (self.averages, self.rest):
+            button.setVisible(bool(cases))
+        self.averages.setText(f"Averages of these {len(cases)}" if cases else "")
+        self.copy.setEnabled(frame is not None)
+
+    # -- one selection --------------------------------------------------------------------------------------
+
+    @property
+    def cases(self) -> list[str]:
+        """The ids of the cases of the selected rows, if there is more than the current row."""
+        if len(self.chosen) < 2 or self.frame is None:
+            return []
+        return list(dict.fromkeys(self._of(key)[0] for key in self.chosen))
+
+    def _of(self, key: Key) -> tuple[str, str, str]:
+        """Return case, label and map of a row; "" for what it has not."""
+        frame = self.frame
+        own = [name for name in NAMES if name in frame.columns and name not in frame.numeric]
+        told = dict(zip(own, key, strict=True))
+        return told.get("case", ""), told.get("label", ""), told.get("map", "")
+
+    def _select(self) -> None:
+        self.table.select(self.chosen, self.current)
+        self.plot.select(self.chosen, self.current)
+
+    def _on_stepped(self, key: Key) -> None:
+        self.current = key
+        self.plot.select(self.chosen, key)
+        self.wanted.emit(*self._of(key))
+
+    def _on_selected(self, keys: Collection[Key]) -> None:
+        self.chosen = list(keys)
+        self.plot.select(self.chosen, self.current)
+        self._tell_chosen()
+
+    def _on_clicked(self, key: Key) -> None:
+        self.current, self.chosen = key, [key]
+        self._select()
+        self._tell_chosen()
+        self.wanted.emit(*self._of(key))
+
+    def _on_drawn(self, keys: Collection[Key]) -> None:
+        self.chosen = list(keys)
+        self._select()
+        self._tell_chosen()
+
+    def _on_case(self, case: str) -> None:
+        """Go to the first row of a case."""
+        found = [key for key in self.frame.keys if self._of(key)[0] == case] if self.frame is not None else []
+        if found:
+            self._on_clicked(found[0])
+
+    def mark(self, case: str, label: str, map: str) -> None:
+        """Make the row of a layer that was selected in the viewer the current one; the case is not opened again."""
+        if self.frame is None or (self.current is not None and self._of(self.current)[0] == case and not map):
+            return
+        own = [key for key in self.frame.keys if self._of(key)[0] == case]
+        exact = [key for key in own if self._of(key)[1:] == (label, map)]
+        if (found := exact or own) and found[0] != self.current:
+            self.current = found[0]
+            if len(self.chosen) < 2:
+                self.chosen = [found[0]]
+            self._select()
+
+    def _tell_chosen(self) -> None:
+        self.studies.set_chosen(self.cases)
+        self._say()
+
+    def _ask(self, name: str, of: str) -> None:
+        self.tabs.setCurrentWidget(self.studies)
+        self.studies.show_study(name, of)

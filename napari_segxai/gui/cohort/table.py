@@ -1,0 +1,286 @@
+"""The table of a cohort: thousands of rows, sorted by a click on a head, filtered by words and conditions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QEvent,
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+
+from napari_segxai.analyses.cohort.columns import describe
+from napari_segxai.analyses.cohort.frame import NAMES, Frame, Key
+from napari_segxai.analyses.compare.result import ARROWS
+from napari_segxai.gui.compare.table import UNDEFINED, number
+from napari_segxai.gui.widgets.fields import tip
+
+FAILED = QColor("#ff6b6b")
+
+WIDE, MOST = 13, 170
+"""Characters in a line of a head; pixels of a column."""
+
+LOOKED_AT = 60
+"""Rows by which the widths of columns are chosen."""
+
+Role = Qt.ItemDataRole
+
+
+class TableModel(QAbstractTableModel):
+    """The cells of a table of a cohort, in an order, as Qt's table asks for them."""
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.frame: Frame | None = None
+        self.order = np.arange(0)
+        self.places: dict[Key, int] = {}
+        """At which line a row stands."""
+        self._left: np.ndarray | None = None
+        self._sorted: tuple[str, bool] | None = None
+
+    def set_frame(self, frame: Frame | None, left: np.ndarray | None) -> None:
+        """Show another table, or what has been added to it; `left` are the rows that a filter leaves."""
+        self.beginResetModel()
+        self.frame, self._left = frame, left
+        self._arrange()
+        self.endResetModel()
+
+    def _arrange(self) -> None:
+        frame = self.frame
+        if frame is None:
+            self.order, self.places = np.arange(0), {}
+            return
+        by = self._sorted
+        if by is not None and by[0] in frame.columns:
+            order = frame.order(by[0], descending=by[1])
+        else:
+            order = np.arange(len(frame))
+        self.order = order if self._left is None else order[self._left[order]]
+        self.places = {frame.keys[k]: line for line, k in enumerate(self.order.tolist())}
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column, numbers by their value; without a column, as the cases come."""
+        if self.frame is None:
+            return
+        known = 0 <= column < len(self.frame.columns)
+        self._sorted = (self.frame.columns[column], order == Qt.SortOrder.DescendingOrder) if known else None
+        self.beginResetModel()
+        self._arrange()
+        self.endResetModel()
+
+    def text(self, row: int, column: str) -> str:
+        """Return what a cell says; `row` is a number of the frame."""
+        value = self.frame.rows[row].get(column)
+        if value is None or value == "":
+            return UNDEFINED if column in self.frame.numeric else ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, float):
+            return number(value) if value == value else UNDEFINED
+        return str(value)
+
+    def as_csv(self) -> str:
+        """Return the rows that are shown, in their order, with all digits."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.frame.columns)
+        for row in self.order.tolist():
+            held = self.frame.rows[row]
+            writer.writerow(["" if held.get(name) is None else held[name] for name in self.frame.columns])
+        return out.getvalue()
+
+    # -- what Qt asks for ---------------------------------------------------------------------------------
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of rows that the filter leaves."""
+        return len(self.order)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of columns."""
+        return 0 if self.frame is None else len(self.frame.columns)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole) -> Any:
+        """Return the title of a column with its unit and better end, in lines, or its name."""
+        if orientation != Qt.Orientation.Horizontal or section >= self.columnCount():
+            return None
+        name = self.frame.columns[section]
+        if role == Role.DisplayRole:
+            return head(name)
+        return tip(name) if role == Role.ToolTipRole else None
+
+    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
+        """Return what a cell shows: its text, its tooltip, its colour, its alignment."""
+        row, column = int(self.order[index.row()]), self.frame.columns[index.column()]
+        if role == Role.DisplayRole:
+            return self.text(row, column)
+        held = self.frame.rows[row]
+        if role == Role.ToolTipRole:
+            said = held.get("error") or str(held.get(column) or "")
+            return tip("\n".join(textwrap.wrap(said, 90))) if said else None
+        if role == Role.ForegroundRole and held.get("error"):
+            return FAILED
+        if role == Role.TextAlignmentRole and column in self.frame.numeric:
+            return int((Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value)
+        return None
+
+
+def head(name: str) -> str:
+    """Return the head of a column, in lines; an arrow stays with the word before it."""
+    if name in NAMES:
+        return name
+    found = describe(name)
+    words = found.axis + ARROWS[found.better].replace(" ", "\xa0")
+    return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False)[:4])
+
+
+class CohortTable(QTableView):
+    """Shows a table of a cohort; rows are walked through with the arrow keys, and several can be selected.
+
+    Attributes
+    ----------
+    stepped
+        The user has gone to another row: its key.
+    selected
+        The user has selected other rows: their keys.
+    """
+
+    stepped = Signal(object)
+    selected = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.table = TableModel(self)
+        self.setModel(self.table)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setWordWrap(False)
+        self.setSortingEnabled(True)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(20)
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setCornerButtonEnabled(False)
+        header = self.horizontalHeader()
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setSortIndicatorClearable(True)
+        small = QFont(header.font())
+        small.setPointSizeF(max(7.0, small.pointSizeF() - 2))
+        header.setFont(small)
+        header.setStyleSheet(f"QHeaderView::section {{ font-size: {small.pointSizeF():g}pt; padding: 1px; }}")
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._columns: tuple[str, ...] = ()
+        self._keys: list[Key] = []
+        self._current: Key | None = None
+        self._is_set = False  # the selection is changed from elsewhere
+        self.table.modelReset.connect(self._restore)
+        self.selectionModel().currentRowChanged.connect(lambda now, _: self._on_current(now))
+        self.selectionModel().selectionChanged.connect(lambda *_: self._on_selected())
+
+    def set_frame(self, frame: Frame | None, left: np.ndarray | None = None) -> None:
+        """Show another table, or more rows of the same: what is selected and seen stays."""
+        place = self.verticalScrollBar().value(), self.horizontalScrollBar().value()
+        self.table.set_frame(frame, left)
+        if frame is not None and frame.columns != self._columns:
+            self._columns = frame.columns
+            self._fit()
+        self.verticalScrollBar().setValue(place[0])
+        self.horizontalScrollBar().setValue(place[1])
+
+    def select(self, keys: Collection[Key], current: Key | None) -> None:
+        """Select rows, and make one the current one; nothing is emitted."""
+        self._keys, self._current = list(keys), current
+        self._restore()
+        if current in self.table.places:
+            self.scrollTo(self.table.index(self.table.places[current], max(0, self.columnAt(2))))
+
+    def step(self, by: int) -> None:
+        """Go some rows on, as the arrow keys do."""
+        count = self.table.rowCount()
+        if count:
+            line = self.table.places.get(self._current, -1 if by > 0 else count) + by
+            self.setCurrentIndex(self.table.index(min(max(line, 0), count - 1), 0))
+
+    def copy(self) -> str:
+        """Put the rows that are shown on the clipboard as CSV; returns them."""
+        text = self.table.as_csv() if self.table.frame is not None else ""
+        if text:
+            QApplication.clipboard().setText(text)
+        return text
+
+    def _restore(self) -> None:
+        """Select what was selected before the rows moved."""
+        lines = sorted(self.table.places[key] for key in self._keys if key in self.table.places)
+        chosen = QItemSelection()
+        last = self.table.columnCount() - 1
+        for first, end in _runs(lines):
+            chosen.select(self.table.index(first, 0), self.table.index(end, last))
+        self._is_set = True
+        model = self.selectionModel()
+        model.select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        if self._current in self.table.places:
+            index = self.table.index(self.table.places[self._current], 0)
+            model.setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+        self._is_set = False
+
+    def _on_current(self, now: QModelIndex) -> None:
+        if not self._is_set and now.isValid():
+            self._current = self.table.frame.keys[int(self.table.order[now.row()])]
+            self.stepped.emit(self._current)
+
+    def _on_selected(self) -> None:
+        if self._is_set:
+            return
+        keys, order = self.table.frame.keys, self.table.order
+        lines = [
+            k for part in self.selectionModel().selection() for k in range(part.top(), part.bottom() + 1)
+        ]
+        self._keys = [keys[int(order[line])] for line in sorted(set(lines))]
+        self.selected.emit(self._keys)
+
+    def _fit(self) -> None:
+        """Make every column as wide as its first rows need."""
+        font = QFont(self.horizontalHeader().font())
+        font.setBold(True)
+        heads, cells = QFontMetrics(font), self.fontMetrics()
+        rows = self.table.order[:LOOKED_AT].tolist()
+        for k, name in enumerate(self._columns):
+            lines = [heads.horizontalAdvance(line) for line in head(name).split("\n")]
+            texts = [cells.horizontalAdvance(self.table.text(row, name)) for row in rows]
+            self.setColumnWidth(k, min(max([*lines, *texts]) + 18, MOST))
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Copy the table on Ctrl+C."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+        else:
+            super().keyPressEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Keep Ctrl+C from napari, which would copy layers."""
+        if event.type() == QEvent.Type.ShortcutOverride and event.matches(QKeySequence.StandardKey.Copy):
+            event.accept()
+            return True
+        return super().event(event)
+
+
+def _runs(lines: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first and last of lines that follow each other."""
+    out: list[tuple[int, int]] = []
+    for line in lines:
+        if out and out[-1][1] == line - 1:
+            out[-1] = out[-1][0], line
+        else:
+            out.append((line, line))
+    return out

@@ -1,0 +1,307 @@
+"""The Cohort widget, driven in a real napari window."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.networks import PatchSwitch, card, patch_of, planted_image
+from PIL import Image as Picture
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtWidgets import QApplication
+
+import napari_segxai as sx
+from napari_segxai.gui import worker
+
+CASES = 4
+METHODS = [("vanilla-gradient", {}), ("misure", {"iterations": 3, "kernel": 3})]
+
+
+class Slow(PatchSwitch):
+    """Sleeps in every forward pass, without the interpreter's lock, as real networks compute."""
+
+    delay = 0.0
+
+    def forward(self, x):
+        time.sleep(self.delay)
+        return super().forward(x)
+
+
+def made() -> sx.SegmentationModel:
+    return sx.load_model(Slow(patch_of(2)), card=card(name="planted", intensity=[{"divide": 255}]))
+
+
+def write_cases(folder: Path) -> Path:
+    """Four images with truths, and a fifth that cannot be read."""
+    folder.mkdir()
+    values = planted_image().array * 255
+    for k, turned in enumerate((values, values.T, values[::-1], values[:, ::-1])):
+        Picture.fromarray(turned.astype(np.uint8)).save(folder / f"c{k}.png")
+        mask = (turned > 200).astype(np.uint8)
+        Picture.fromarray(mask).save(folder / f"c{k}_label.png")
+    (folder / "odd_label.png").write_bytes(b"nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_cases(tmp_path_factory.mktemp("cohort") / "data")
+
+
+@pytest.fixture(scope="module")
+def results(data) -> Path:
+    """The folder of a cohort that was run."""
+    out = data.parent / "out"
+    sx.run_cohort(made(), data, ["object"], METHODS, out=out, metrics=["dice-explained"])
+    return out
+
+
+@pytest.fixture
+def dock(viewer):
+    """The dock, opened as a user does, with the planted network."""
+    model = made()
+    sx.register_model(model)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-segxai", "Cohort")
+    dock.network = model.module
+    dock.model_box.refresh_registered()
+    dock.model_box.combo.setCurrentIndex(dock.model_box.combo.count() - 1)
+    dock.fields.methods.set_methods(METHODS)
+    return dock
+
+
+def opened(dock, folder, wait) -> None:
+    dock.open(folder)
+    wait(lambda: dock.cohort is not None)
+
+
+def answer(folder: Path, name: str):
+    """Return what a study says, or why it says nothing."""
+    try:
+        return sx.study(sx.read_cohort(folder), name)
+    except sx.UserError as error:
+        return str(error)
+
+
+def shown(viewer) -> list[str]:
+    return [layer.name for layer in viewer.layers]
+
+
+def test_a_cohort_from_the_folder_to_the_case(dock, data, tmp_path, viewer, wait):
+    assert "Choose a folder of cases" in dock.run_bar.estimate.text()
+    dock.take(str(data))
+    wait(lambda: dock.fields.source.found is not None)
+    assert dock.fields.source.words.text() == "data: 4 cases, 4 with truth, 1 left out (layout: folder)"
+    assert dock.fields.source.list.item(0).text().startswith("left out: odd_label.png")
+    assert "Name a folder for the results" in dock.run_bar.estimate.text()
+    dock.fields.out.set_text(str(tmp_path / "out"))
+    wait(lambda: "3 jobs each" in dock.run_bar.estimate.text())
+    assert "4 cases, 3 jobs each · " in dock.run_bar.estimate.text()
+    assert "free" in dock.run_bar.estimate.text()
+    script = dock.copy_as_python()
+    assert QApplication.clipboard().text() == script
+    compile(script, "script", "exec")
+    assert f"sx.find_cases({str(data)!r})" in script
+    assert (
+        "[('misure', {'iterations': 3, 'kernel': 3}), 'vanilla-gradient']" in script
+        or "'vanilla-gradient', (" in script
+    )
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    assert "Done in" in dock.run_bar.status.text()
+    own = sx.read_cohort(tmp_path / "out")
+    assert dock.cohort.maps == own.maps
+    assert dock.results.frame.name == "maps"
+    assert len(dock.results.frame) == 8
+    wait(lambda: dock.run_bar.estimate.text() == "All of 4 cases are there.")
+    dock.results.table.step(1)
+    wait(lambda: not dock.case.is_busy and len(viewer.layers) > 3)
+    names = shown(viewer)
+    assert names[:2] == ["c0", "truth · c0_label"]
+    assert any(name.startswith("prediction") for name in names)
+    map = next(
+        layer for layer in viewer.layers if layer.metadata.get("segxai_role") == "saliency" and layer.visible
+    )
+    row = dock.results.frame.rows[dock.results.table.table.order[0]]
+    np.testing.assert_array_equal(map.data, own.explanation("c0", "object", row["map"]).map)
+
+
+def test_a_run_that_was_stopped_goes_on(dock, data, tmp_path, wait):
+    dock.network.delay = 0.05
+    dock.fields.source.set_asked(str(data))
+    dock.fields.out.set_text(str(tmp_path / "out"))
+    wait(lambda: "jobs each" in dock.run_bar.estimate.text())
+    dock.run_bar.run.click()
+    wait(lambda: dock.cohort is not None and len(dock.cohort.maps) >= 2)
+    assert dock.run_bar.is_running  # the table has filled meanwhile
+    assert dock.results.table.table.rowCount() >= 2
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    assert dock.run_bar.status.text().startswith("Cancelled. What is done is kept in")
+    wait(lambda: "Run goes on" in dock.run_bar.estimate.text())
+    done = {(row["case"], row["map"]): row["seconds"] for row in dock.cohort.maps}
+    assert 2 <= len(done) < 8
+    dock.network.delay = 0
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    now = {(row["case"], row["map"]): row["seconds"] for row in dock.cohort.maps}
+    assert len(now) == 8
+    assert done.items() <= now.items()  # not done again
+
+
+def test_opening_sets_the_form_to_what_was_asked(dock, results, data, wait):
+    dock.fields.methods.set_methods([("rise", {})])
+    opened(dock, results, wait)
+    assert dock.fields.source.path.text() == str(data)
+    assert sorted(dock.fields.methods.methods()) == sorted(METHODS)
+    assert dock.fields.metrics.chosen() == ["dice-explained"]
+    assert dock.fields.labels.ticked() == ["object"]
+    wait(lambda: dock.run_bar.estimate.text() == "All of 4 cases are there.")
+
+
+def test_one_selection_for_table_plot_and_viewer(dock, results, viewer, wait):
+    opened(dock, results, wait)
+    part, table = dock.results, dock.results.table
+    part.tabs.setCurrentWidget(part.plot)
+    part.plot.choose("size_px", "dice-explained")
+    seen = [k for k, place in zip(part.frame.keys, part.plot.points, strict=True) if np.isfinite(place).all()]
+    key, case = seen[-1], seen[-1][0]
+    place = part.plot.points[part.frame.keys.index(key)]
+    QApplication.processEvents()  # the axes are fitted when they are drawn
+    scene = part.plot.box.mapViewToScene(QPointF(*place))
+    found = part.plot.key_at(scene)
+    np.testing.assert_allclose(part.plot.points[part.frame.keys.index(found)], place)
+    part.plot.clicked.emit(key)
+    wait(lambda: not dock.case.is_busy and case in shown(viewer))
+    assert table.table.order[table.currentIndex().row()] == part.frame.keys.index(key)
+    ring = part.plot._marked.getData()
+    np.testing.assert_allclose([ring[0][0], ring[1][0]], place)
+    before = list(viewer.layers)
+    for layer in before:
+        layer.opacity = 0.7
+    other = next(k[0] for k in part.frame.keys if k[0] != case)
+    part.plot.clicked.emit((other, *key[1:]))
+    wait(lambda: not dock.case.is_busy and other in shown(viewer))
+    assert not [name for name in shown(viewer) if case in name]  # replaced
+    assert list(viewer.layers)[:3] == before[:3]  # the same layers, which keep their looks
+    assert {layer.opacity for layer in before[:3]} == {0.7}
+    steps = part.frame.keys.index((other, *key[1:]))
+    part.plot.stepped.emit(1)
+    wait(lambda: not dock.case.is_busy)
+    assert part.current == part.frame.keys[steps + 1]
+    last = part.current[0]
+    part.pin.click()
+    other = next(k[0] for k in part.frame.keys if k[0] != last)
+    part.plot.clicked.emit((other, *key[1:]))
+    wait(lambda: not dock.case.is_busy and other in shown(viewer))
+    assert last in shown(viewer)
+    viewer.layers.selection.active = viewer.layers[other]
+    viewer.layers.selection.active = viewer.layers[last]
+    assert part.current[0] == last
+    assert dock.case.shown[0] == other  # marked, and not opened again
+
+
+def test_a_lasso_averages_and_the_rest(dock, results, wait):
+    opened(dock, results, wait)
+    part = dock.results
+    part.tabs.setCurrentWidget(part.plot)
+    assert not part.averages.isVisible()
+    part.plot.choose("size_px", "dice-explained")
+    rows = [k for k, key in enumerate(part.frame.keys) if key[0] in ("c0", "c1")]
+    part.plot.points = np.arange(16, dtype=float).reshape(8, 2)
+    part.plot.box.drawn.emit([(-1, -1), (7, -1), (7, 8), (-1, 8)])
+    assert part.cases == ["c0", "c1"]
+    assert {part.frame.keys[k] for k in rows} == set(part.chosen)
+    chosen = {part.table.table.order[index.row()] for index in part.table.selectionModel().selectedRows()}
+    assert chosen == set(rows)
+    part.averages.click()
+    wait(lambda: part.studies.result is not None)
+    few = part.studies.result
+    assert few.rows == sx.study(sx.read_cohort(results), "averages").rows or few.rows[0]["n"] == 2
+    assert {row["n"] + row["undefined"] for row in few.rows} == {2}
+    part.rest.click()
+    wait(lambda: part.studies.result is not None and part.studies.result.name == "contrast")
+    assert part.studies.chart.chart.title == "These cases and the rest"
+    assert part.studies.table.table.rowCount() == len(part.studies.result.rows)
+
+
+@pytest.mark.parametrize("name", [one["name"] for one in sx.list_studies()])
+def test_every_study_is_shown_or_says_why_not(dock, results, wait, name):
+    opened(dock, results, wait)
+    part = dock.results
+    part.tabs.setCurrentWidget(part.studies)
+    part.studies.show_study(name)
+    wait(lambda: part.studies.said.text() not in ("", "asking…"))
+    own = answer(results, name)
+    if isinstance(own, str):
+        assert part.studies.said.text() == own
+        return
+    assert part.studies.said.text().startswith(own.sentence)
+    assert all(caveat in part.studies.said.text() for caveat in own.caveats)
+    for index in range(len(own.charts)):
+        part.studies.chart_box.setCurrentIndex(index)
+        assert part.studies.chart.chart == own.charts[index]
+
+
+def test_filter_sort_and_copy(dock, results, wait):
+    opened(dock, results, wait)
+    part, model = dock.results, dock.results.table.table
+    part.filter.setText("misure")
+    wait(lambda: model.rowCount() == 4)
+    assert "4 of 8 rows" in part.note.text()
+    column = model.frame.columns.index("case")
+    part.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert part.table.copy().splitlines()[1].startswith("c3,object,misure")
+    assert QApplication.clipboard().text().count("\n") == 5
+    part.filter.setText("nothing<3")
+    wait(lambda: "is no column of numbers" in part.note.text())
+    assert model.rowCount() == 8
+
+
+def test_what_failed_is_red_and_says_why(dock, data, tmp_path, wait):
+    table = tmp_path / "cases.csv"
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    table.write_text(f"image,id\n{data / 'c0.png'},good\nbroken.png,bad\n")
+    sx.run_cohort(made(), table, ["object"], ["vanilla-gradient"], out=tmp_path / "out")
+    opened(dock, tmp_path / "out", wait)
+    model = dock.results.table.table
+    line = next(k for k in range(model.rowCount()) if model.data(model.index(k, 0)) == "bad")
+    said = model.data(model.index(line, 3), Qt.ItemDataRole.ToolTipRole)
+    assert "broken.png" in said
+    assert model.data(model.index(line, 0), Qt.ItemDataRole.ForegroundRole) is not None
+
+
+def test_closing_while_it_runs_keeps_what_is_done(dock, data, tmp_path, viewer, wait):
+    dock.network.delay = 0.05
+    dock.fields.source.set_asked(str(data))
+    dock.fields.out.set_text(str(tmp_path / "out"))
+    wait(lambda: "jobs each" in dock.run_bar.estimate.text())
+    dock.run_bar.run.click()
+    wait(lambda: dock.cohort is not None and len(dock.cohort.maps) >= 1)
+    viewer.window.remove_dock_widget(dock)
+    wait(lambda: worker._running is None and not worker._beside)
+    found = sx.read_cohort(tmp_path / "out")
+    assert 1 <= len(found.maps) < 8
+
+
+def test_a_folder_of_a_cohort_opens_the_dock_and_that_of_a_case_its_maps(viewer, results, wait):
+    viewer.open(results, plugin="napari-segxai")
+    wait(lambda: any("Cohort" in name for name in viewer.window.dock_widgets))
+    [dock] = [own for name, own in viewer.window.dock_widgets.items() if "Cohort" in name]
+    wait(lambda: dock.cohort is not None)
+    assert dock.cohort.folder == results
+    assert not len(viewer.layers)
+    viewer.open(results / "cases" / "c1", plugin="napari-segxai")
+    assert shown(viewer)[0] == "c1"
+    maps = [layer for layer in viewer.layers if layer.metadata.get("segxai_role") == "saliency"]
+    assert len(maps) == 2
+    assert maps[0].colorbar.visible
+
+
+def test_what_is_no_cohort_is_said(dock, data, wait):
+    dock.open(data)
+    wait(lambda: "holds no cohort" in dock.run_bar.status.text())
+    dock.fields.source.set_asked(str(data / "nowhere"))
+    wait(lambda: "is not there" in dock.run_bar.estimate.text())
+    assert not dock.run_bar.run.isEnabled()
