@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 import napari_segxai as sx
 from napari_segxai.analyses.cohort.plan import CohortPlan
-from napari_segxai.analyses.cohort.where import cluster, work
+from napari_segxai.analyses.cohort.where import cluster, elsewhere, work
 from napari_segxai.analyses.cohort.where.place import read_where, seconds
 
 pytest.importorskip("cryptography", reason="the extra `cohort`")
@@ -163,7 +163,9 @@ def test_who_listens(scheduler):
         next(cluster._connected(scheduler[0], {}).gen)
 
 
-def test_a_worker_that_is_killed(model, network, scheduler, tmp_path):
+def test_a_worker_that_is_killed(model, network, scheduler, tmp_path, monkeypatch):
+    # This scheduler does not try by itself, as that of where="local".
+    monkeypatch.setattr(elsewhere, "OTHERS_TRIES", elsewhere.OWN_TRIES)
     data = images(tmp_path / "data", [0, 77, 0, 78])
     found = sx.run_cohort(model, data, **ASKED, out=tmp_path / "out", where=scheduler[0])
     # c3 is tried again; c1 has killed three workers, and the others have lost nothing by it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from napari_segxai.io.cases.case import Case
 
 OFTEN = 0.25
 """Seconds between two reports."""
+
+OWN_TRIES, OTHERS_TRIES = 3, 2
+"""How often the worker of a case may be killed; a scheduler that is not ours has tried several times before it says so."""
 
 SELDOM = 1.0
 """Seconds between two looks at what cases in hand have kept, and how many workers there are."""
@@ -57,7 +60,8 @@ def _follow(
 ) -> Steps[None]:
     """Keep every worker busy with one case, until all are done."""
     ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    left, hand = deque(enumerate(todo)), {}
+    left, hand = deque(range(len(todo))), {}
+    kills, tries = Counter(), OWN_TRIES if cluster.process is not None else OTHERS_TRIES
     run, size, looked, workers = uuid.uuid4().hex, len(task.jobs), 0.0, 0
     all_done = size * (len(task.cases) - len(todo))
     counts = [done for _, _, done in todo]
@@ -71,8 +75,14 @@ def _follow(
                     counts[index] = sum(is_done(task.plan, case, job, place) for job in task.jobs)
                 looked = time.monotonic()
             while left and len(hand) < workers:
-                index, (case, place, _) = left.popleft()
-                name = f"case-{run}-{index}"
+                # Who lost several workers may have been beside the one that killed them: the last try is alone.
+                if hand and any(
+                    kills[index] >= tries - 1 for index in (left[0], *(i for _, i in hand.values()))
+                ):
+                    break
+                index = left.popleft()
+                case, place, _ = todo[index]
+                name = f"case-{run}-{index}-{kills[index]}"
                 future = cluster.client.submit(
                     do_case, order, case_order(task.plan, case, place), key=name, priority=-index, pure=False
                 )
@@ -85,8 +95,17 @@ def _follow(
             if future is not None and future.key in hand:
                 _, index = hand.pop(future.key)
                 case, place, _ = todo[index]
-                _settle(task, cluster, future, case, place)
-                counts[index] = size
+                if _is_settled(cluster, future):
+                    counts[index] = size
+                elif kills[index] + 1 < tries:
+                    kills[index] += 1
+                    left.append(index)
+                    looked = 0.0  # there is a worker less now
+                else:
+                    for job in task.jobs:
+                        if not is_done(task.plan, case, job, place):
+                            give_up(case, job, task.plan.key(case, job), place, WHY)
+                    counts[index] = size
             done = sum(count == size for count in counts) + len(task.cases) - len(todo)
             said = f"{len(hand)} in hand" if workers else "waiting for a worker"
             note = f"{done} of {len(task.cases)} cases, {said}"
@@ -96,8 +115,8 @@ def _follow(
             cluster.client.cancel([future for future, _ in hand.values()], force=True)
 
 
-def _settle(task: Task, cluster: Cluster, future: Any, case: Case, place: Path) -> None:
-    """See what became of a case.
+def _is_settled(cluster: Cluster, future: Any) -> bool:
+    """Tell whether a case came to its end; where not, its worker was killed.
 
     Raises
     ------
@@ -107,18 +126,16 @@ def _settle(task: Task, cluster: Cluster, future: Any, case: Case, place: Path) 
     from distributed import KilledWorker
 
     if future.status == "finished":
-        return
+        return True
     error = future.exception(timeout=5) if future.status == "error" else None
     if isinstance(error, UserError):
         raise error
     if not isinstance(error, KilledWorker):
         raise cluster.lost("" if error is None else reason_of(error))
-    for job in task.jobs:
-        if not is_done(task.plan, case, job, place):
-            give_up(case, job, task.plan.key(case, job), place, WHY)
+    return False
 
 
 WHY = (
-    "the process that did this was killed, again and again (most often for want of memory); try it alone, on a machine with more "
-    "memory, or with smaller images"
+    "the process that did this was killed again and again, at last while it was the only one (most often for want of memory); try it "
+    "on a machine with more memory, or with smaller images"
 )

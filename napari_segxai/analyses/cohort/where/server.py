@@ -14,8 +14,8 @@ import signal
 import sys
 from typing import IO, Any
 
-FAILURES = 2
-"""How often the worker of a case may die before the case is given up: at the third time."""
+FAILURES = 0
+"""How often a case is tried again by the scheduler when its worker was killed: whoever handed it out knows more, and does that."""
 
 PRIVATE = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 """No dashboard, and what is left of its server where nobody else reaches it."""
