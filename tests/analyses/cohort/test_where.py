@@ -257,7 +257,7 @@ def test_another_process_makes_the_same_plan(model, tmp_path):
         cases,
         methods=methods,
         threads=3,
-        metrics=["f1-mask"],
+        metrics=["f1-mask", "dice-explained:binarize=0.05"],
         flow={},
         channels={"how": ["between"]},
         device="cpu",
