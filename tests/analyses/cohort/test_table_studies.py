@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_where_labels_emerge():
     assert found.sentence.startswith("organ emerges at l2 in 90%")
     assert any("--causal" in caveat for caveat in found.caveats)
     assert found.charts[0].series[0].x == ("l0", "l1", "l2", "l3")
-    with pytest.raises(sx.UserError, match="holds no information flow; run the cohort with --flow"):
+    with pytest.raises(sx.UserError, match="holds no information flow of a label that is drawn; run"):
         sx.study(cohort(maps=[{"case": "a", "map": "m"}]), "flow-average")
 
 
@@ -199,3 +200,27 @@ def test_ability_that_tells_quality():
     assert own["mean confidence alone"]["correlation_low"] < 0.5
     assert "the mean of all network layers goes along with the Dice with the truth" in found.sentence
     assert "of mean confidence alone" in found.sentence
+
+
+def test_what_failed_or_is_not_drawn_does_not_count(leaning):
+    """A case that failed, and one in which nothing is drawn, change no number, and are told."""
+    for name, table in (("flow-average", "flow"), ("channels", "channels"), ("ability", "flow"), ("context", "maps"), ("leans-on", "maps")):  # fmt: skip
+        bad = {"case": "bad", "group": "", "subject": "bad", "error": "no picture"}
+        numbers = {key: None for key, value in getattr(leaning, table)[0].items() if isinstance(value, float)}
+        blank = {**getattr(leaning, table)[0], **numbers, "case": "blank", "subject": "blank", "maximum": 0.0}
+        objects = [
+            *leaning.objects,
+            bad,
+            {**leaning.objects[0], "case": "blank", "subject": "blank", "size_px": 0},
+        ]
+        more = replace(leaning, objects=objects, **{table: [*getattr(leaning, table), bad, blank]})
+        alike = lambda rows: [{k: v for k, v in row.items() if k not in ("low", "high")} for row in rows]
+        found = sx.study(more, name)
+        assert alike(found.rows) == alike(sx.study(leaning, name).rows), name
+        assert any("1 of 12 cases failed" in caveat for caveat in found.caveats), name
+    only = [{**row, "error": "gone"} for row in leaning.flow]
+    with pytest.raises(sx.UserError, match="holds no information flow of a label that is drawn"):
+        sx.study(replace(leaning, flow=only), "flow-average")
+    undrawn = [{**row, "size_px": 0} for row in leaning.objects]
+    with pytest.raises(sx.UserError, match="holds no segmentation ability of a label that is drawn"):
+        sx.study(replace(leaning, objects=undrawn), "ability")

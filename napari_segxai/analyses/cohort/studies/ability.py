@@ -39,12 +39,12 @@ def ability(cohort: Cohort, random: np.random.Generator) -> StudyResult:
         *({**row, "what": "channel", "name": row["channel"]} for row in lone),
     ]
     named = [row for row in named if is_measured(row.get("ability"))]
-    if not named:
-        raise UserError(
-            f"{cohort.folder} holds no segmentation ability; run the cohort with --flow or --importance ability."
-        )
     objects = {(row["case"], row["label"]): row for row in cohort.objects if not row["error"]}
     named = [row for row in named if objects.get((row["case"], row["label"]), {"size_px": 1})["size_px"]]
+    if not named:
+        raise UserError(
+            f"{cohort.folder} holds no segmentation ability of a label that is drawn; run the cohort with --flow or --importance ability."
+        )
     for (case, label), own in grouped(flow, lambda row: (row["case"], row["label"])).items():
         known = [row["ability"] for row in own if is_measured(row["ability"])]
         if known and objects.get((case, label), {"size_px": 1})["size_px"]:

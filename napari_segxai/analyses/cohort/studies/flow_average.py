@@ -38,9 +38,13 @@ NOWHERE = "nowhere"
 )
 def flow_average(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     """Average the information flows."""
-    table = sorted((row for row in cohort.flow if not row["error"]), key=lambda row: row["order"])
+    worked = sorted((row for row in cohort.flow if not row["error"]), key=lambda row: row["order"])
+    seen = {(row["case"], row["label"]) for row in worked if row["maximum"]}
+    table = [row for row in worked if (row["case"], row["label"]) in seen]
     if not table:
-        raise UserError(f"{cohort.folder} holds no information flow; run the cohort with --flow (flow=True).")
+        raise UserError(
+            f"{cohort.folder} holds no information flow of a label that is drawn; run the cohort with --flow (flow=True)."
+        )
     means, rows = Means(random), []
     layers = {row["layer"]: row for row in table}
     for (label, layer), own in grouped(table, lambda row: (row["label"], row["layer"])).items():
@@ -58,10 +62,10 @@ def flow_average(cohort: Cohort, random: np.random.Generator) -> StudyResult:
             else "; run with --causal for that."
         ),
     ]
-    missed = len({(row["case"], row["label"]) for row in table if not row["maximum"]})
+    missed = len({(row["case"], row["label"]) for row in worked} - seen)
     if missed:
         caveats.append(
-            f"{missed} objects have no evidence in some layers, such as those that are not drawn; they emerge nowhere there."
+            f"{missed} objects have no evidence at any layer, such as those that are not drawn, and do not count."
         )
     charts = (*_curves(rows, list(layers)), _histogram(emergence, list(layers)))
     return StudyResult(
