@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.files.nifti import save
 from helpers.networks import card, planted_image, planted_model
-from helpers.nifti import save
 from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort import study
+from napari_segxai.analyses.cohort.report import content
 from napari_segxai.analyses.cohort.report.names import Names
 from napari_segxai.analyses.cohort.report.tables import escaped
 from napari_segxai.cli.app import app
@@ -69,6 +71,14 @@ def done(tmp_path_factory) -> Path:
 def written(done, tmp_path_factory) -> Path:
     """Reports with names and without, and what lies beside them."""
     folder = tmp_path_factory.mktemp("written")
+    with pytest.MonkeyPatch.context() as few:  # numbers do not matter here
+        few.setattr(study, "DRAWS", 40)
+        few.setattr(content, "CHARTS", 1)
+        write_all(done, folder)
+    return folder
+
+
+def write_all(done: Path, folder: Path) -> None:
     sx.write_report(done, folder / "named.html", tables=folder / "named")
     options = ["--anonymous", "--key", str(folder / "key.csv"), "--tables", str(folder / "numbers")]
     found = CliRunner().invoke(
@@ -76,7 +86,6 @@ def written(done, tmp_path_factory) -> Path:
     )
     assert found.exit_code == 0, found.output
     sx.write_report(done, folder / "numbers.pdf", anonymous=True)
-    return folder
 
 
 class Page(HTMLParser):
