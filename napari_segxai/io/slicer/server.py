@@ -58,7 +58,7 @@ def load_files(paths: Sequence[Path], port: int = PORT) -> None:
         kind = next(kind for ending, kind in KINDS.items() if path.name.endswith(ending))
         way = f"/slicer/mrml?localfile={quote(str(path.absolute()), safe='')}&filetype={kind}"
         told = _asked("POST", way, LOADING, port)
-        if told.get("success") is False:
+        if told.get("success") is False or told.get("loadedNodeIDs") == []:
             raise UserError(f"3D Slicer could not load {path.name}: {told.get('message', 'it says no more')}")
 
 

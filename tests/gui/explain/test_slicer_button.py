@@ -19,6 +19,7 @@ class Slicer(BaseHTTPRequestHandler):
 
     loaded: list[tuple[str, str]] = []  # noqa: RUF012
     refuses = ""
+    loads_nothing = False
 
     def do_GET(self):
         self.answer(200, {"applicationName": "Slicer"})
@@ -30,7 +31,7 @@ class Slicer(BaseHTTPRequestHandler):
             self.answer(500, {"success": False, "message": "no reader"})
         else:
             self.loaded.append((file, kind))
-            self.answer(200, {"success": True, "loadedNodeIDs": ["a"]})
+            self.answer(200, {"success": True, "loadedNodeIDs": [] if self.loads_nothing else ["a"]})
 
     def answer(self, status, told):
         body = json.dumps(told).encode()
@@ -62,7 +63,10 @@ def test_files_are_handed_to_a_slicer_that_answers(slicer, tmp_path):
     server.load_files(files, slicer)
     kinds = ["VolumeFile", "SegmentationFile", "MarkupsFile"]
     assert Slicer.loaded == list(zip(map(str, files), kinds, strict=True))
-    Slicer.refuses = ".nrrd"
+    Slicer.refuses, Slicer.loads_nothing = "", True
+    with pytest.raises(sx.UserError, match=r"could not load ä b&c\.nii\.gz"):
+        server.load_files(files, slicer)
+    Slicer.refuses, Slicer.loads_nothing = ".nrrd", False
     with pytest.raises(sx.UserError, match=r"could not load regions\.seg\.nrrd: no reader"):
         server.load_files(files, slicer)
 
