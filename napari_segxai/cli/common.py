@@ -282,11 +282,11 @@ def plugin_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        def show_note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, PluginWarning):
                 print(f"note: {message}", file=sys.stderr)
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = told
+        warnings.showwarning = show_note
         yield

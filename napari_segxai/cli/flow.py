@@ -103,7 +103,7 @@ def flow(
         volume,
         label,
         method=method,
-        layers="all" if layers == "all" else layers.split(",") if layers else None,
+        layers=_layers(layers),
         region=read_region_option(region, volume),
         truth=read_truth_option(truth),
         score=score,
@@ -130,6 +130,12 @@ def flow(
                 print(f"  {found.route(name)}")
     for warning in found.warnings:
         print(f"note: {plain(warning)}", file=sys.stderr)
+
+
+def _layers(text: str | None) -> list[str] | str | None:
+    if not text or text.strip() == "all":
+        return "all" if text else None
+    return [name.strip() for name in text.split(",")]
 
 
 def _tile(text: str, plan: Any) -> tuple[str, str]:

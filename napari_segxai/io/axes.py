@@ -44,7 +44,7 @@ class Axes:
         One per axis of the array, in its order, e.g. "TCZYX".
     one_channel
         Whether one channel is taken, that which is shown, because the model takes one.
-    told
+    stated
         Whether labels, units or the file say so; False if the number and lengths of the axes decided.
     fits
         Whether a model can take it.
@@ -52,7 +52,7 @@ class Axes:
 
     letters: str
     one_channel: bool = False
-    told: bool = True
+    stated: bool = True
     fits: bool = True
 
     @property
@@ -148,10 +148,10 @@ def _read(
         letters[k] = letter
     count = shape[-1] if rgb else shape[letters.index("C")] if "C" in letters else 1
     one = channels == 1 and "C" in letters
-    told = all(c in SPACE or hint[k] == c for k, c in enumerate(letters))
+    stated = all(c in SPACE or hint[k] == c for k, c in enumerate(letters))
     opaque = rgb and (count, channels) == (4, 3)  # alpha is left out
     fits = (channels is None or one or opaque or count == channels) and (dims != 3 or len(space) == 3)
-    return Axes("".join(letters), one, told, fits)
+    return Axes("".join(letters), one, stated, fits)
 
 
 def choose(found: Sequence[Axes], name: str) -> Axes:

@@ -71,7 +71,7 @@ def read_zarr(
     elif channel_axis is None and time_axis is None:
         found_axes = choose(readings(shape, labels, units), path.name)
         letters = found_axes.letters
-        if len(shape) > 3 and not found_axes.told:
+        if len(shape) > 3 and not found_axes.stated:
             size = " x ".join(map(str, shape))
             raise UserError(
                 f"{path}: does not say what its {len(shape)} axes ({size}) are; name them all, such as axes={letters!r}."

@@ -27,15 +27,15 @@ def background_of(model: Network, outputs: int) -> str:
         If the card says something else than the network has.
     """
     card, labels = model.card, len(model.labels)
-    told = card.background_output
-    if card.activation != "sigmoid" or told is (outputs == labels):
+    declared = card.background_output
+    if card.activation != "sigmoid" or declared is (outputs == labels):
         return ""
-    if told:
+    if declared:
         raise UserError(
             f"{model.name} has {outputs} sigmoid output(s), one for each of {', '.join(model.labels[1:])}, and none for the "
             "background: leave out `background_output`."
         )
-    if told is False:
+    if declared is False:
         raise UserError(
             f"{model.name} has {outputs} sigmoid outputs and none of them for the background, but its card names "
             f"{labels - 1} label(s) beside it ({', '.join(model.labels[1:])}): name the other one under `labels`."

@@ -36,7 +36,7 @@ def dry_run(model: Network) -> None:
     with model.in_use(model.device), torch.inference_mode():
         try:
             tensor, before, returned = _first_run(model)
-            model.place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
+            model.output_place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
             out, again = model.pick(returned), model.network_output(before.clone())
         except UserError:
             raise
@@ -92,7 +92,7 @@ def dry_run(model: Network) -> None:
     with model.in_use(model.device), torch.inference_mode():
         model.one_at_a_time = needs_one_at_a_time(model, before, out)
     with model.in_use(model.device):
-        model.in_doubt = may_be_probabilities(model, before, out)
+        model.values_in_doubt = may_be_probabilities(model, before, out)
     model.with_note(note)
 
 
@@ -105,10 +105,10 @@ def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
         The input after the network had it, the input, and what the network returned.
     """
     grid = model.card.grid
-    tell = grid.size is not None or "multiple" in grid.model_fields_set
+    is_given = grid.size is not None or "multiple" in grid.model_fields_set
     first: Exception | None = None
-    for side in (None, *(() if tell else OTHER_SIDES[model.card.spatial_dims])):
-        model.side = side
+    for side in (None, *(() if is_given else OTHER_SIDES[model.card.spatial_dims])):
+        model.example_side = side
         tensor = model.example().to(model.device)
         before = tensor.clone()
         try:
@@ -119,7 +119,7 @@ def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
             continue
         model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
         return tensor, before, returned
-    model.side = None
+    model.example_side = None
     raise first
 
 

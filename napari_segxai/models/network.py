@@ -24,6 +24,7 @@ from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_m
 from napari_segxai.models.inference.residence import Residence
 from napari_segxai.models.inference.weights import digest, fingerprint, state
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
+from napari_segxai.models.introspection.modules import all_modules
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
@@ -82,12 +83,14 @@ class Network:
             tuple[torch.device, tuple[int, ...], bool], int
         ] = {}  # after memory ran out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
-        self.place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
-        self.side: int | None = None  # of the example, where the network does not run on the usual one
+        self.output_place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
+        self.example_side: int | None = (
+            None  # of the example, where the network does not run on the usual one
+        )
         self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
         self.one_at_a_time = False  # whether images of one batch change each other; the dry run finds out
         self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
-        self.in_doubt = False  # whether the dry run gave what looks like probabilities
+        self.values_in_doubt = False  # whether the dry run gave what looks like probabilities
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.original: Self | None = None  # that of which this is the fused network
         # what `check_gradients` found: the state of the network then, and by network layers what is lost, in words
@@ -190,7 +193,7 @@ class Network:
     def pick(self, out: Any) -> Tensor:
         """Return the segmentation among what the network returned, in float32."""
         try:
-            found = follow(out, self.place)
+            found = follow(out, self.output_place)
         except LookupError:
             found = None
         if not isinstance(found, Tensor):
@@ -305,7 +308,7 @@ class Network:
     def _frozen(self) -> Generator[None]:
         # Only what has to change is touched: an explanation should cost little more than its passes.
         # (A frozen TorchScript module has no mode.)
-        modules = _all_modules(self.module)
+        modules = all_modules(self.module)
         training = [m for m in modules if getattr(m, "training", False)]
         own = (p for m in modules for p in m._parameters.values())  # .parameters() takes three times as long
         trainable = [p for p in own if p is not None and p.requires_grad and not p.is_inference()]
@@ -352,7 +355,7 @@ class Network:
         """A shape of the model grid that the card allows."""
         card, multiple = self.card, self.card.grid.multiple
         # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
-        side = self.side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
+        side = self.example_side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
         return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
 
     def example(self) -> Tensor:
@@ -419,9 +422,3 @@ class Network:
             If there is none, with the nearest names; for a model that is not capable of "network layers", always.
         """
         return find_layer(name, self.example_layers, self.name, self.example_calls)
-
-
-def _all_modules(root: nn.Module) -> list[nn.Module]:
-    from napari_segxai.models.introspection.modules import named_modules
-
-    return [root, *(module for _, module in named_modules(root))]

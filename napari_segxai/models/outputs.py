@@ -69,9 +69,9 @@ def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Pla
     chosen = main[0] if main else finest
     if len(fitting) == 1:
         return chosen, ""
-    sizes = ", ".join(f"{_told(place)} {tuple(t.shape[2:])}" for place, t in fitting.items())
+    sizes = ", ".join(f"{_written(place)} {tuple(t.shape[2:])}" for place, t in fitting.items())
     return chosen, (
-        f"{card.name} returns {len(fitting)} outputs that fit its labels ({sizes}): {_told(chosen)} was taken; "
+        f"{card.name} returns {len(fitting)} outputs that fit its labels ({sizes}): {_written(chosen)} was taken; "
         "`output` in the card names another."
     )
 
@@ -138,5 +138,5 @@ def _no_scores(card: ModelCard, inside: Any, tensors: dict[Place, Tensor]) -> st
     )
 
 
-def _told(place: Place) -> str:
+def _written(place: Place) -> str:
     return ".".join(repr(key) for key in place)

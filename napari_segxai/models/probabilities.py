@@ -75,11 +75,11 @@ def check_values(network: Network, tensor: Tensor) -> None:
     UserError
         Naming the key that says what the outputs are.
     """
-    if not network.in_doubt:
+    if not network.values_in_doubt:
         return
     with torch.inference_mode():
-        network.in_doubt = _in_unit_range(network.network_output(tensor))
-    if network.in_doubt:
+        network.values_in_doubt = _in_unit_range(network.network_output(tensor))
+    if network.values_in_doubt:
         raise UserError(
             f"{network.name} returns only values from 0 to 1, as a network does that ends in a sigmoid or softmax: write "
             "`values: probabilities` in the card if they are probabilities, `values: logits` if they are not."

@@ -17,7 +17,7 @@ from napari_segxai.models.formats.registry import all_formats
 from napari_segxai.models.segmentation import SegmentationModel
 
 _registered: dict[str, SegmentationModel] = {}
-_told: list[Callable[[], None]] = []
+_listeners: list[Callable[[], None]] = []
 
 
 @checked("source", "card")
@@ -130,15 +130,15 @@ def register_model(model: SegmentationModel, name: str | None = None) -> Segment
             f"the name {name!r} is that of a built-in model; register the model under another: name=..."
         )
     _registered[name] = model
-    for tell in tuple(_told):
-        tell()
+    for listener in tuple(_listeners):
+        listener()
     return model
 
 
-def when_registered(tell: Callable[[], None]) -> Callable[[], None]:
-    """Call `tell` whenever `register_model` was called; returns it."""
-    _told.append(tell)
-    return tell
+def when_registered(listener: Callable[[], None]) -> Callable[[], None]:
+    """Call `listener` whenever `register_model` was called; returns it."""
+    _listeners.append(listener)
+    return listener
 
 
 def registered() -> dict[str, SegmentationModel]:

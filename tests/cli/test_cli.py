@@ -306,3 +306,11 @@ def test_what_cannot_be_trusted_is_said():
     black = sx.Image(np.zeros((112, 112), np.uint8), name="black")
     ex = sx.explain(model, black, sx.Target("triangle", region="image"), "seg-hires-grad-cam")
     assert any("all values" in warning for warning in ex.record.warnings)
+
+
+def test_network_layers_may_be_listed_with_spaces():
+    from napari_segxai.cli.flow import _layers
+
+    assert [_layers(text) for text in (None, "", "all", " all ", "a, b@2 ,c")] == [
+        None, None, "all", "all", ["a", "b@2", "c"],
+    ]  # fmt: skip

@@ -194,9 +194,9 @@ def test_logits_that_lie_in_0_to_1_on_the_example_alone_are_logits():
         conv.weight.fill_(1)
         conv.bias.zero_()
     model = sx.load_model(conv, card=card(activation="sigmoid"))  # the example lies in 0..1
-    assert model.in_doubt
+    assert model.values_in_doubt
     assert np.array_equal(model.predict(sx.Image(IMAGE - 0.5)), IMAGE > 0.5)
-    assert not model.in_doubt
+    assert not model.values_in_doubt
 
 
 @pytest.mark.parametrize(

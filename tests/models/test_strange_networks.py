@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_answered_with_what_would(network, words):
 
 def test_an_auxiliary_output_is_not_taken_before_another():
     model = loaded(Wrapped(lambda y: {"aux_1": -y, "seg": y}))
-    assert model.place == ("seg",)
+    assert model.output_place == ("seg",)
     assert "'seg' was taken" in model.notes[0]
 
 

@@ -114,7 +114,7 @@ def _read(saved: Saved) -> Comparison:
         asked=None if facts.get("asked") is None else Asked(**facts["asked"]),
         created=facts["created"],
         versions=dict(facts["versions"]),
-        _picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,
+        saved_picture=(saved.folder / PICTURE).read_bytes() if PICTURE in files else None,
     )
 
 

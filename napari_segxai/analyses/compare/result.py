@@ -95,6 +95,8 @@ class Comparison:
         Of a comparison that was loaded: when it was saved first, UTC; else "".
     versions : dict of str to str
         Of a comparison that was loaded: with which packages; else empty.
+    saved_picture : bytes or None
+        Of a comparison that was loaded: its picture as PNG, for an image that cannot be read any more.
     """
 
     image: Image
@@ -115,7 +117,7 @@ class Comparison:
     asked: Asked | None = None
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    _picture: bytes | None = field(default=None, repr=False)
+    saved_picture: bytes | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)} of {self.target.label!r} in {self.image.name!r})"
@@ -295,9 +297,9 @@ def _write_picture(comparison: Comparison, path: Path) -> None:
     try:
         save_picture([comparison], path)
     except UserError:
-        if comparison._picture is None:
+        if comparison.saved_picture is None:
             raise
-        path.write_bytes(comparison._picture)
+        path.write_bytes(comparison.saved_picture)
 
 
 def write_comparison(comparison: Comparison, folder: Path, kind: str, below: str = "") -> dict[str, Any]:

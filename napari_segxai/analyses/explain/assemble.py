@@ -52,7 +52,7 @@ class Assembler:
         self.results: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.engine: dict[str, Any] = {}
-        self.without = 0
+        self.slices_without_label = 0
 
     def add(self, question: Question, finding: Finding, index: int | None) -> None:
         """Bring a finding from the model grid to the image grid."""
@@ -86,7 +86,7 @@ class Assembler:
             self.results = dict(finding.numbers)
         notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
         if question.nothing and many:
-            self.without += 1  # told once for all slices
+            self.slices_without_label += 1  # told once for all slices
         elif question.nothing:
             notes.append(question.nothing)
         notes += coarse_note(finding.map, place)
@@ -135,11 +135,12 @@ class Assembler:
 
     def _warnings(self, partial: bool) -> list[str]:
         out = list(self.warnings)
-        if self.without:
+        if self.slices_without_label:
             label = self.plan.model.labels[self.plan.model.label_index(self.plan.target.label)]
             where = "" if self.plan.target.region is None else "in the region "
             out.insert(
-                0, f"{label!r} is not predicted {where}in {self.without} of {len(self.results)} slices."
+                0,
+                f"{label!r} is not predicted {where}in {self.slices_without_label} of {len(self.results)} slices.",
             )
         return out if partial else [*out, *note_against(self.plan.method, self.map)]
 

@@ -30,7 +30,27 @@ HIGHEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class ExplanationPlan:
-    """What has been checked and can be explained; it runs nothing."""
+    """What has been checked and can be explained; it runs nothing.
+
+    Attributes
+    ----------
+    model
+        The network that is explained.
+    image
+        With the channels that the model takes, and its slices across the axis that was asked for.
+    target
+        What is asked about.
+    method, options
+        By which method, with which parameters.
+    seed
+        Of everything random.
+    device
+        Where it runs.
+    slice
+        For a 2D model on a volume, as napari counts it; None for all slices, or the whole image.
+    precision
+        Whether fewer digits may do; see `engine.execution.mixed_precision`.
+    """
 
     model: SegmentationModel
     image: Image

@@ -123,7 +123,7 @@ def _read(saved: Saved, facts: Mapping[str, Any]) -> Flow:
         truth_notes=list(facts.get("truth_notes", ())),
         bottlenecks=tuple(facts["bottlenecks"]),
         attention=bool(facts["attention"]),
-        _prediction=read_prediction(saved, facts["prediction"], facts["model"], image),
+        known_prediction=read_prediction(saved, facts["prediction"], facts["model"], image),
     )
 
 

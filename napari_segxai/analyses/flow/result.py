@@ -140,7 +140,7 @@ class Flow:
     attention: bool = False
     plan: FlowPlan | None = field(default=None, repr=False)
     question: Question | None = field(default=None, repr=False)
-    _prediction: np.ndarray | None = field(default=None, repr=False)
+    known_prediction: np.ndarray | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Flow({self.method} of {list(self.labels)} at {len(self.layers)} network layers)"
@@ -153,11 +153,11 @@ class Flow:
     @property
     def prediction(self) -> np.ndarray:
         """The prediction on the grid of the image, as `SegmentationModel.predict` returns it."""
-        if self._prediction is None:  # made when it is first needed: it takes a second for many labels
+        if self.known_prediction is None:  # made when it is first needed: it takes a second for many labels
             model, shape = self.question.model, self.image.spatial_shape
             blank = model.labeling.blank(len(model.labels), shape)
-            self._prediction = model.labeling.on_image(self.question.logits[0], self.placement, blank)
-        return self._prediction
+            self.known_prediction = model.labeling.on_image(self.question.logits[0], self.placement, blank)
+        return self.known_prediction
 
     @property
     def rows(self) -> list[dict[str, Any]]:

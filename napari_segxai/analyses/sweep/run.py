@@ -48,6 +48,6 @@ def _own_chance(plan: SweepPlan, comparison: Comparison) -> Steps[dict[tuple[str
             if is_number(found.record.results.get(number)):
                 masks.setdefault(found.record.parameters["baseline"], {})[name, number] = mask(found)
     out: dict[tuple[str, str], Chance] = {}
-    for baseline, some in (masks if plan.draws else {}).items():
-        out |= yield from random_masks(plan.comparison.shared, some, baseline, plan.draws)
+    for baseline, of_baseline in (masks if plan.draws else {}).items():
+        out |= yield from random_masks(plan.comparison.shared, of_baseline, baseline, plan.draws)
     return out

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from napari_segxai.models.introspection.modules import named_modules
+from napari_segxai.models.introspection.modules import all_modules
 
 
 def dropout_layers(root: nn.Module) -> list[nn.Module]:
     """Return the dropout modules of a network that drop anything, of every kind that torch has."""
-    modules = [root, *(module for _, module in named_modules(root))]
-    return [module for module in modules if isinstance(module, _DropoutNd) and module.p > 0]
+    return [module for module in all_modules(root) if isinstance(module, _DropoutNd) and module.p > 0]
 
 
 @contextmanager

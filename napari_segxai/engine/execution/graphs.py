@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from napari_segxai.models.inference.device import reads_tensor_float32
 from napari_segxai.models.inference.memory import free
-from napari_segxai.models.introspection.modules import named_modules
+from napari_segxai.models.introspection.modules import all_modules
 
 EAGER = 3
 """Passes of a shape that are run as ever, before it is captured: they also set up what is set up once."""
@@ -108,8 +108,7 @@ class _Replay(torch.autograd.Function):
 
 def _captured(run: Callable[[Tensor], Tensor], module: nn.Module, tensor: Tensor) -> _Graph | None:
     """Return the graph of a pass; None where there is none, or where it gives something else than the pass itself."""
-    modules = (module, *(one for _, one in named_modules(module)))
-    if any(vars(one).get(hooks) for one in modules for hooks in HOOKS):
+    if any(vars(one).get(hooks) for one in all_modules(module) for hooks in HOOKS):
         return None
     leaf = tensor.detach().clone().requires_grad_(True)
     wanted = _both(run, leaf)

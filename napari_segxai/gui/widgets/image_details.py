@@ -157,7 +157,7 @@ class ImageDetails(QWidget):
         shape, meta = layer.data.shape, meta_of(layer, self.viewer)
         found = readings_of(shape, meta, channels=len(card.channels), dims=card.spatial_dims)
         fitting = [axes for axes in found if axes.fits]
-        ask = len(fitting) > 1 or not found[0].told or layer in _told
+        ask = len(fitting) > 1 or not found[0].stated or layer in _told
         if ask:
             rgb = bool(meta["rgb"])
             volume = file_geometry(meta["metadata"], shape[: layer.ndim]) is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import math
-import os
 import warnings
 import zlib
 from collections.abc import Generator, Sequence
@@ -23,6 +22,7 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.memory import machine_memory
 from napari_segxai.core.orientation import corner_distance
 
 LARGEST = 2**40
@@ -200,7 +200,7 @@ def check_sizes(path: Path, header: Any, data_file: Path, largest: int = LARGEST
             f"{_bytes(on_disk)}; copy or download it again."
         )
     needed = math.prod(shape) * max(dtype.itemsize, 8 if _scaled(header) else 1)
-    have = _memory()
+    have = machine_memory()
     if have and needed > have:
         raise UserError(
             f"{path}: needs {_bytes(needed)} of memory, this machine has {_bytes(have)}; crop the image."
@@ -213,19 +213,6 @@ def _scaled(header: Any) -> bool:
         return False
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     return math.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0)
-
-
-def _memory() -> int:
-    """Return the bytes of memory of this machine, or 0 when it does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        try:
-            import psutil
-
-            return psutil.virtual_memory().total
-        except ImportError:
-            return 0
 
 
 def _bytes(count: float) -> str:

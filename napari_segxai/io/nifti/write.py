@@ -70,8 +70,9 @@ def write_nifti(
     data = _turn(data, turn)
     source = facts.get("header")
     source = source if isinstance(source, nib.Nifti1Header) else None
-    three = image.channels in (3, 4) and array.ndim == image.ndim and array.dtype == np.uint8
-    colors = three and image.channel_axis is not None and bool(image.header.get("rgb", True))
+    whole = array.ndim == image.ndim and image.channel_axis is not None
+    bytes_of_color = whole and image.channels in (3, 4) and array.dtype == np.uint8
+    colors = bytes_of_color and bool(image.header.get("rgb", True))
     scaling = None
     if colors and kind == "image":
         data = (
@@ -85,9 +86,9 @@ def write_nifti(
             data, scaling = _unscaled(data, source, facts.get("scaling", (1.0, 0.0)))
         data = _storable(path, data, kind, source if itself else None)
         data = data.reshape(trim(data.shape))
-    was = tuple(facts.get("shape", ()))
-    if was and [n for n in was if n > 1] == [n for n in data.shape if n > 1]:
-        data = data.reshape(was)
+    of_source = tuple(facts.get("shape", ()))
+    if of_source and [n for n in of_source if n > 1] == [n for n in data.shape if n > 1]:
+        data = data.reshape(of_source)
 
     header, inherited = _new_header(source, data, facts.get("units", 2), whole=itself)
     if not (exact and inherited):
@@ -145,7 +146,7 @@ def stored_on_grid(stored: np.ndarray, image: Image) -> np.ndarray:
         If it does not lie on the grid.
     """
     turn, _, _ = storage_of(image)
-    grid = _three(image.spatial_shape)
+    grid = _with_three_axes(image.spatial_shape)
     there = tuple(grid[axis] for axis in turn[0])
     if [n for n in stored.shape if n > 1] != [n for n in there if n > 1]:
         raise UserError(f"a volume of shape {stored.shape} does not lie on the grid of {image.name}.")
@@ -154,14 +155,14 @@ def stored_on_grid(stored: np.ndarray, image: Image) -> np.ndarray:
     return back.copy(order="K") if any(stride < 0 for stride in back.strides) else back
 
 
-def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _with_three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1,) * (3 - len(shape)) + tuple(shape)
 
 
 def storage_of(image: Image) -> tuple[orientation.Reorientation, np.ndarray, bool]:
     """Return how the axes of an image lie in its file, the file's affine in mm, and whether that is the source's own."""
     facts = image.header if image.header.get("format") == "nifti" else {}
-    grid = _three(image.spatial_shape)
+    grid = _with_three_axes(image.spatial_shape)
     if image.affine is None:
         n = image.spatial_dims
         transform = image.layer or {"scale": image.spacing, "units": (image.units,) * n}
@@ -253,9 +254,9 @@ def _storable(path: Path, data: np.ndarray, kind: str, source: Any) -> np.ndarra
 
 def _new_header(source: Any, data: np.ndarray, units: int, *, whole: bool) -> tuple[Any, bool]:
     """Return a single-file header for `data`, in `source`'s words or in `units`, and whether it says what `source` says."""
-    two = isinstance(source, nib.Nifti2Header) or max(data.shape) > 32767
-    klass = nib.Nifti2Header if two else nib.Nifti1Header
-    inherited = source is not None and isinstance(source, nib.Nifti2Header) == two
+    nifti2 = isinstance(source, nib.Nifti2Header) or max(data.shape) > 32767
+    klass = nib.Nifti2Header if nifti2 else nib.Nifti1Header
+    inherited = source is not None and isinstance(source, nib.Nifti2Header) == nifti2
     if not inherited:
         header = klass()
         header["xyzt_units"] = units
@@ -301,8 +302,8 @@ def _set_time(header: Any, image: Image) -> None:
 
 def _save(path: Path, data: np.ndarray, header: Any, scaling: tuple[float, float] | None) -> None:
     """Write a complete file beside `path` and put it in its place."""
-    two = isinstance(header, nib.Nifti2Header)
-    volume = (nib.Nifti2Image if two else nib.Nifti1Image)(data, None, header)
+    nifti2 = isinstance(header, nib.Nifti2Header)
+    volume = (nib.Nifti2Image if nifti2 else nib.Nifti1Image)(data, None, header)
     for field, value in header.items():
         volume.header[field] = value  # nibabel mends what it is given; the file shall come back as it was
     volume.header["scl_slope"], volume.header["scl_inter"] = scaling or (1.0, 0.0)

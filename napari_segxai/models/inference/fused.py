@@ -184,7 +184,7 @@ def _fused(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, 
         before.weight, before.bias = _frozen(weight), _frozen(bias)
         parent, _, last = normalization.rpartition(".")
         (find_module(fused, parent) if parent else fused)._modules[last] = nn.Identity()
-    turned = grouped = False
+    turned: list[tuple[Any, torch.memory_format]] = []
     modules = [one for _, one in named_modules(fused)]
     if not any(isinstance(one, INSTANCE) for one in modules):  # which copies what is not channels first
         turned = [
@@ -198,9 +198,7 @@ def _fused(module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[nn.Module, 
     divided = [one for one in modules if type(one) is nn.Conv3d and _divides(one)]
     for one in divided:
         one.__class__ = _Convolution3d
-    if divided:
-        grouped = True
-    return fused, Changes(len(pairs), bool(turned), grouped)
+    return fused, Changes(len(pairs), bool(turned), bool(divided))
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.models.inference.weights import tensors
-from napari_segxai.models.introspection.modules import named_modules
+from napari_segxai.models.introspection.modules import all_modules
 
 SWAPPED = ("cpu", "cuda", "mps", "xpu")
 """Devices among which torch lets a tensor take another's values."""
@@ -100,11 +100,10 @@ def _device_of(module: nn.Module) -> torch.device:
 
 def _is_plain(module: nn.Module) -> bool:
     """Tell whether a network has no way of its own of being moved, as TorchScript and recurrent networks have."""
-    modules = (module, *(one for _, one in named_modules(module)))
     own = any(
         isinstance(one, torch.jit.ScriptModule)
         or type(one)._apply is not nn.Module._apply
         or type(one).to is not nn.Module.to
-        for one in modules
+        for one in all_modules(module)
     )
     return not own and not any(tensor.is_inference() for tensor in tensors(module))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.models.introspection.modules import named_modules
+from napari_segxai.models.introspection.modules import all_modules
 
 SMALL = 4096
 """Up to so many values, a tensor is looked at as it is."""
@@ -19,7 +19,7 @@ SMALL = 4096
 def tensors(module: nn.Module) -> Iterator[Tensor]:
     """Yield every parameter and buffer once."""
     seen = set()
-    for one in _all(module):
+    for one in all_modules(module):
         for tensor in chain(one._parameters.values(), one._buffers.values()):
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
@@ -42,9 +42,9 @@ def state(module: nn.Module) -> tuple[Any, ...]:
 
     Tensors are not looked into, nor are objects that are not Python's own.
     """
-    # Asked for at every explanation: one walk, and what is seen most is told at once.
+    # Asked for at every explanation: one walk, and what is seen most is seen_values at once.
     found: list[Any] = []
-    for one in _all(module):
+    for one in all_modules(module):
         found += (id(one), type(one))  # also a module without weights can be exchanged
         for name, value in vars(one).items():
             if name not in _INNER:
@@ -67,8 +67,8 @@ def fingerprint(module: nn.Module) -> tuple[Any, ...]:
         flat = [_real(t).flatten().float() for t in held]
         sums = [value for one in flat if len(one) > SMALL for value in (one.sum(), one @ one)]
         words = [one for one in flat if len(one) <= SMALL]
-        told = torch.cat([*(value[None] for value in sums), *words]) if flat else torch.zeros(0)
-        return versions, hashlib.sha256(told.cpu().numpy().data).digest()
+        seen_values = torch.cat([*(value[None] for value in sums), *words]) if flat else torch.zeros(0)
+        return versions, hashlib.sha256(seen_values.cpu().numpy().data).digest()
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -89,7 +89,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple((_plain(key), _plain(item)) for key, item in value.items())
     return id(value)
-
-
-def _all(module: nn.Module) -> list[nn.Module]:
-    return [module, *(one for _, one in named_modules(module))]

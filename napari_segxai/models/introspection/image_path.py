@@ -111,7 +111,7 @@ class ImagePath:
         own: dict[int, int | None] = {}
         # cells per axis of the last map that an operation on maps gave
         places: dict[int, tuple[float, ...]] = {}
-        told: set[int] = set()  # whether no pooling or interpolation to a given size came before
+        certain: set[int] = set()  # nodes before which came no pooling or interpolation to a given size
         for k in self.order:
             read, scale = min((raw[p] for p in self.main[k]), default=0.0), self.nodes[k].scale
             shown = cells[k]
@@ -127,8 +127,8 @@ class ImagePath:
                 raw[k] = read if shown is None or same else math.log2(total / shown) / dims
             if scale is None and not same and not maps:  # a network layer shows it
                 places[k] = tuple(n / 2 ** raw[k] for n in self.grid)
-            if (same or scale is not None) and told.issuperset(self.main[k]):
-                told.add(k)
+            if (same or scale is not None) and certain.issuperset(self.main[k]):
+                certain.add(k)
             own[k] = None if scale is None and shown is None else max(0, round(2 * raw[k]))
 
         def fill(known: set[int] | None) -> dict[int, int | None]:
@@ -144,10 +144,10 @@ class ImagePath:
         known = {0}
         for k in self.order:
             node, own_level, own_cells = self.nodes[k], level[k], cells[k]
-            works = node.wide or node.mixes or (node.learned and k in told)
+            works = node.wide or node.mixes or (node.learned and k in certain)
             if works and (own_cells is None or own_cells > 1) and own_level is not None:
                 known.add(own_level)
-            if node.upward and k in told:  # it mixes what it reads, at that resolution
+            if node.upward and k in certain:  # it mixes what it reads, at that resolution
                 known |= {read for p in self.main[k] if (read := level[p]) is not None}
         return fill(known)
 

@@ -31,6 +31,11 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             left.pop()
 
 
+def all_modules(root: nn.Module) -> list[nn.Module]:
+    """Return a module and all of its submodules, each once, parents before children."""
+    return [root, *(module for _, module in named_modules(root))]
+
+
 def find_module(root: nn.Module, name: str) -> nn.Module:
     """Return the submodule with a dotted name.
 

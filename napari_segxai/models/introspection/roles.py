@@ -153,7 +153,7 @@ class _Head:
         return cls(node, path.main[node][-1], bool(parallel), linear and path.nodes[node].pointwise)
 
     def name(self, path: ImagePath) -> str | None:
-        """The innermost network layer that returns the labels."""
+        """Return the innermost network layer that returns the labels."""
         if self.node is None:
             return None
         found = [call for call in path.nodes[self.node].names if call in path.named]
@@ -161,7 +161,7 @@ class _Head:
 
 
 def _past_mixing_of_labels(path: ImagePath, head: int) -> int:
-    """A 1x1 layer from labels to labels, behind one that made the labels from more: both are the head (VNet)."""
+    """Return the layer that makes the labels from more channels, where the head only mixes labels by a 1x1 layer (VNet)."""
     if not path.nodes[head].pointwise or path.outputs == 1:
         return head
     k = path.main[head][-1]
@@ -173,7 +173,7 @@ def _past_mixing_of_labels(path: ImagePath, head: int) -> int:
 
 
 def _into_joined_labels(path: ImagePath, head: int) -> int:
-    """A last layer that reads a concatenation of label maps: the finest of them makes the labels (U2-Net)."""
+    """Return what makes the finest label map, where the head reads a concatenation of label maps (U2-Net)."""
     while True:
         joined = path.main[head][-1]
         if path.nodes[joined].op != "cat" or len(path.main[joined]) < 2:

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import math
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from napari_segxai.core.errors import UserError, number, reason_of
+from napari_segxai.core.memory import machine_memory
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.loading.offline import Offline, Sealed, offline, sealed
 from napari_segxai.models.loading.untrusted_code import UntrustedCode, file_of, is_private, needs_yes, spec_of
@@ -127,7 +127,10 @@ def build(
         if not own_code:
             _check_arguments(arguments, card)
         try:
-            with _Bounded(min(TIMES * numbers + SPARE, _room())), nullcontext() if own_code else sealed():
+            with (
+                _Bounded(min(TIMES * numbers + SPARE, _affordable())),
+                nullcontext() if own_code else sealed(),
+            ):
                 network = found(**{**emptied, **arguments})
         except UserError as error:
             raise UserError(f"{card}: {error}") from None
@@ -208,12 +211,9 @@ def _would_fetch(name: str, value: Any) -> bool:
     return text and READS.search(name) is not None
 
 
-def _room() -> int:
+def _affordable() -> int:
     """Return how many numbers half of this machine's memory holds: a file of weights with holes in it can claim any size."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
-    except (AttributeError, ValueError, OSError):  # Windows
-        return sys.maxsize
+    return machine_memory() // 8 or sys.maxsize
 
 
 def _items(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

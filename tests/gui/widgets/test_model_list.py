@@ -231,7 +231,7 @@ def test_what_cannot_be_opened_leaves_the_choice(viewer, open_panel, wait, tmp_p
 
 def test_a_list_that_was_put_away_is_told_nothing(qapp):
     old = ModelStore.shared()
-    told, waiting = [], list(model_room._told)
+    told, waiting = [], list(model_room._listeners)
     old.listed.connect(lambda: told.append("old"))
     old.setParent(None)
     new = ModelStore.shared()
@@ -239,7 +239,7 @@ def test_a_list_that_was_put_away_is_told_nothing(qapp):
     assert new is ModelStore.shared() is not old
     sx.register_model(sx.load_model(LinearHead(), card=card(name="Late")))
     assert told == ["new"]
-    assert model_room._told == waiting  # one for all lists that there ever were
+    assert model_room._listeners == waiting  # one for all lists that there ever were
 
 
 def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():

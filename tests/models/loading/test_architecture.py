@@ -330,7 +330,7 @@ def test_a_constructor_nobody_said_yes_to_touches_no_file_and_starts_nothing(
 def test_a_file_of_weights_that_claims_more_than_the_machine_holds_allows_no_more(
     tmp_path, library, monkeypatch
 ):
-    monkeypatch.setattr(architecture, "_room", lambda: 10_000)
+    monkeypatch.setattr(architecture, "_affordable", lambda: 10_000)
     folder = write(tmp_path / "m", "napari_segxai.models.zoo.unet:UNet", features=[8, 8])
     with (folder / "weights.safetensors").open("ab") as file:
         file.truncate(1 << 40)
