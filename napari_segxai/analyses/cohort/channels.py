@@ -50,7 +50,8 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
     ]
     image = plans[0].image
     positions = [model.label_index(label) for label in plan.labels]
-    true = None if inputs.truth is None else truth_labels(inputs.truth, image, model, positions)[0]
+    truth, without = inputs.usable_truth(plan)
+    true = None if truth is None else truth_labels(truth, image, model, positions)[0]
     with model.in_use(plan.device), guarded(plan.device):
         prepared = model.prepare(image, index)
         questions = [question_of(one, prepared) for one in plans]
@@ -75,7 +76,11 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
         for reader, some in zip(readers, found, strict=True):
             label = model.labels[reader.question.label]
             rows[label] = [*some, *(_abilities(reader) if "ability" in ways else [])]
-            warnings = [*reader.question.warnings, *([NO_OTHER] if "between" in ways and not others else [])]
+            warnings = [
+                *reader.question.warnings,
+                *([NO_OTHER] if "between" in ways and not others else []),
+                *without,
+            ]
             rows[label] = [{**row, "warnings": " | ".join(warnings)} for row in rows[label]]
     scores = [f"{name}_{end}" for name in SCORES.values() for end in ("drop", "std")]
     blank = dict.fromkeys([*scores, "ability", "truth_ability"])

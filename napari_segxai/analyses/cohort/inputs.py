@@ -5,9 +5,11 @@ from __future__ import annotations
 from napari_segxai.analyses.cohort.objects import Seen, look
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.explain.plan import as_image
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case
+from napari_segxai.models.ground_truth import truth_labels
 
 
 class Inputs:
@@ -17,6 +19,7 @@ class Inputs:
         self.case = case
         self._image: Image | None = None
         self._truth: Image | None = None
+        self._usable: tuple[Image | None, list[str]] | None = None
         self._seen: Seen | None = None
 
     @property
@@ -32,6 +35,22 @@ class Inputs:
         if self._truth is None and self.case.truth is not None:
             self._truth = read_image(self.case.truth)
         return self._truth
+
+    def usable_truth(self, plan: CohortPlan) -> tuple[Image | None, list[str]]:
+        """Return the truth for what can do without one, and why there is none in a sentence.
+
+        That it cannot be read or used is the error of the objects, once; maps, flows and channels are made all the same.
+        """
+        if self._usable is None:
+            image = as_image(self.image, plan.model)
+            try:
+                if self.truth is not None:
+                    positions = [plan.model.label_index(label) for label in plan.labels]
+                    truth_labels(self.truth, image, plan.model, positions)
+                self._usable = self.truth, []
+            except UserError as reason:
+                self._usable = None, [f"without the truth, which cannot be used: {reason}"]
+        return self._usable
 
     def seen(self, plan: CohortPlan) -> Seen:
         """What the network makes of the image: one pass, or one per slice."""

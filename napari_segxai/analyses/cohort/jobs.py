@@ -133,7 +133,8 @@ def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
 def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     method, parameters = plan.methods[job.map]
     asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
-    metrics = [one for one in plan.metrics if inputs.truth is not None or "truth" not in one.needs]
+    truth, without = inputs.usable_truth(plan) if plan.metrics else (None, [])
+    metrics = [one for one in plan.metrics if truth is not None or "truth" not in one.needs]
     numbers: dict[str, Any] = {metric.name: None for metric in plan.metrics}
     explanation, warnings = None, []
     index = inputs.slice(plan, job.label) if metrics else None
@@ -150,7 +151,7 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
                 inputs.image,
                 job.label,
                 **what,
-                truth=inputs.truth,
+                truth=truth,
                 metrics=[one.metric.name for one in some],
                 controls=0,
                 slice=index,
@@ -165,7 +166,7 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
             warnings += [f"{one.name}: {measured['reason']}"] if measured["reason"] else []
         warnings = [*comparison.warnings, *warnings]
     assert explanation is not None
-    warnings = [*explanation.record.warnings, *warnings]
+    warnings = [*explanation.record.warnings, *warnings, *without]
     row = {
         **({} if index is None else {"slice": index}),
         "label": job.label,
@@ -183,18 +184,19 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
 
 
 def _flow(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
+    truth, without = inputs.usable_truth(plan)
     made = FlowPlan.make(
         plan.model,
         inputs.image,
         plan.labels,
-        truth=inputs.truth,
+        truth=truth,
         seed=plan.seed,
         device=plan.device,
         slice=inputs.slice(plan),
         **(plan.flow or {}),
     )
     flow = yield from flow_steps(made)
-    warnings = " | ".join(dict.fromkeys(flow.warnings))
+    warnings = " | ".join(dict.fromkeys([*flow.warnings, *without]))
     about = {} if made.first.slice is None else {"slice": made.first.slice}
     rows = [{**about, **_finite(row), "warnings": warnings} for row in flow.rows]
     return rows, lambda new: write_flow(flow, new) if plan.keep == "all" else _record(new)

@@ -40,7 +40,8 @@ def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
     channels
         Suffixes, e.g. ("T1w", "FLAIR"); by default the one that most subjects have.
     """
-    files = [path for one in sorted(folder.glob("sub-*")) if one.is_dir() for path in _scans(one)]
+    left_out: list[LeftOut] = []
+    files = [path for one in sorted(folder.glob("sub-*")) if one.is_dir() for path in _scans(one, left_out)]
     by_suffix: dict[str, list[Path]] = {}
     for path in files:
         by_suffix.setdefault(_suffix(path), []).append(path)
@@ -57,7 +58,6 @@ def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
             raise UserError(f"{folder}: no image ends in _{word}; there are {', '.join(sorted(by_suffix))}.")
     channels = tuple(known[word.casefold()] for word in channels)
     cases: list[Case] = []
-    left_out: list[LeftOut] = []
     first, *others = (_by_key(by_suffix[suffix], left_out) for suffix in channels)
     truths = _truths(folder, truth)
     groups = _groups(folder)
@@ -86,9 +86,13 @@ def bids_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
     return listed(folder, "bids", cases, left_out, channels)
 
 
-def _scans(subject: Path) -> list[Path]:
-    places = [subject / "anat", *(one / "anat" for one in sorted(subject.glob("ses-*")))]
-    return [path for place in places if place.is_dir() for path in image_files(place) if _suffix(path)]
+def _scans(subject: Path, left_out: list[LeftOut]) -> list[Path]:
+    try:
+        places = [subject / "anat", *(one / "anat" for one in sorted(subject.glob("ses-*")))]
+        return [path for place in places if place.is_dir() for path in image_files(place) if _suffix(path)]
+    except OSError as error:
+        left_out.append(LeftOut(subject.name, f"cannot be looked into ({error.strerror})"))
+        return []
 
 
 def _entities(path: Path) -> dict[str, str]:

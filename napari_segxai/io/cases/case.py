@@ -194,6 +194,15 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural(path.name))
 
 
+def files_or_left_out(folder: Path, left_out: list[LeftOut]) -> list[Path] | None:
+    """Return `image_files` of the folder of one case; where it cannot be looked into, that is told and there is none."""
+    try:
+        return image_files(folder)
+    except OSError as error:
+        left_out.append(LeftOut(folder.name, f"cannot be looked into ({error.strerror})"))
+        return None
+
+
 def folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, by name, but hidden ones and those that are images (Zarr)."""
     found = (

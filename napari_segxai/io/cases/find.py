@@ -11,7 +11,7 @@ from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
 from napari_segxai.io.cases.bids import bids_cases, is_bids
-from napari_segxai.io.cases.case import Cases, folders, image_files
+from napari_segxai.io.cases.case import Cases, files_or_left_out, folders, image_files
 from napari_segxai.io.cases.flat import flat_cases
 from napari_segxai.io.cases.nnunet import is_nnunet, nnunet_cases
 from napari_segxai.io.cases.pairs import pair_cases, pair_folders
@@ -109,4 +109,4 @@ def _layout(source: Path, has_truth: bool) -> str:
         return "pairs"
     if image_files(source):
         return "folder"
-    return "folders" if any(image_files(one) for one in folders(source)) else "folder"
+    return "folders" if any(files_or_left_out(one, []) for one in folders(source)) else "folder"

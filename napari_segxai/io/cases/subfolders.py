@@ -7,7 +7,16 @@ from collections import Counter
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.io.cases.case import TRUTH_WORDS, Case, Cases, LeftOut, folders, image_files, listed, stem
+from napari_segxai.io.cases.case import (
+    TRUTH_WORDS,
+    Case,
+    Cases,
+    LeftOut,
+    files_or_left_out,
+    folders,
+    listed,
+    stem,
+)
 
 
 def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
@@ -21,10 +30,13 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
         The last words of the images' names, in the order of the model's channels. Not needed where a folder holds one image.
     """
     known = (truth.casefold(),) if truth else TRUTH_WORDS
-    cases, left_out = [], []
+    cases: list[Case] = []
+    left_out: list[LeftOut] = []
     words: Counter[str] = Counter()
     for one in folders(folder):
-        files = image_files(one)
+        files = files_or_left_out(one, left_out)
+        if files is None:
+            continue
         truths = [path for path in files if _word(path, one) in known]
         images = [path for path in files if path not in truths]
         words.update(_word(path, one) for path in images)

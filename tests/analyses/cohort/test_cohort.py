@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from napari_segxai.analyses.cohort import jobs
 from napari_segxai.analyses.cohort.hold import LOCK
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
+from napari_segxai.io import saving
 
 FAST = ["misure:iterations=3:kernel=3", "vanilla-gradient"]
 
@@ -392,3 +394,71 @@ def test_a_folder_that_cannot_be_made_is_named(folder, model, tmp_path):
     for place in ("file", "file/below", "odd"):
         with pytest.raises(sx.UserError, match=r"folder of the cohort|another folder"):
             sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / place)
+
+
+def test_maps_that_need_no_truth_are_made_without_one_that_cannot_be_used(folder, model, tmp_path):
+    (folder / "c0_label.png").write_bytes(b"no picture")
+    picture(folder / "c1_label.png", np.full((32, 32), 7))
+    found = sx.run_cohort(
+        model, folder, ["object"], FAST[1:], out=tmp_path / "out", metrics=["deletion-dice", "f1-mask"]
+    )
+    assert [(row["case"], "map" in row) for row in found.failed] == [("c0", False), ("c1", False)]
+    assert [row["deletion-dice"] is not None for row in found.maps[:2]] == [True] * 2
+    assert [row["f1-mask"] for row in found.maps] == [None] * 3
+    words = [row["warnings"] for row in found.maps]
+    assert "the truth, which cannot be used" in words[0]
+    assert "c0_label.png" in words[0]
+    assert "7" in words[1]
+    assert "truth" not in words[2]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_a_folder_that_is_removed_in_mid_run_ends_it(folder, model, tmp_path):
+    asked = {"model": model, "cases": folder, "labels": ["object"], "methods": FAST, "out": tmp_path / "out"}
+    going = sx.run_cohort_steps(**asked)
+    next(going)
+    shutil.rmtree(tmp_path / "out")
+    other = sx.run_cohort_steps(**asked)
+    next(other)
+    with pytest.raises(sx.UserError, match="was removed or exchanged while the cohort was written"):
+        list(going)
+    list(other)
+    assert sx.read_cohort(tmp_path / "out").missing == 0
+
+
+def test_a_disk_that_is_full_in_mid_run(folder, model, tmp_path, monkeypatch):
+    """The file system is stood in for: the fourth record finds no room."""
+    original, done = saving.complete, []
+
+    def complete(place, facts):
+        done.append(place)
+        if len(done) == 5:  # the tables, three jobs, and then
+            raise OSError(28, "No space left on device")
+        return original(place, facts)
+
+    monkeypatch.setattr(saving, "complete", complete)
+    ask = lambda: sx.run_cohort(model, folder, ["object"], FAST, out=tmp_path / "out")
+    with pytest.raises(sx.UserError, match="No space left on device"):
+        ask()
+    assert not list((tmp_path / "out").rglob(saving.STAGE))
+    there = sx.read_cohort(tmp_path / "out")
+    assert (len(there.objects), len(there.maps), len(there.failed)) == (1, 2, 0)
+    assert ask().missing == 0
+
+
+def test_what_is_left_out_is_said_by_the_run_as_well(folder, tmp_path):
+    picture(folder / "gone_label.png", np.zeros((8, 8)))
+    asked = [
+        "cohort",
+        "run",
+        str(folder),
+        "--model",
+        "triangle",
+        "--methods",
+        "nothing",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    shown = CliRunner().invoke(app, asked)
+    assert shown.exit_code == 2
+    assert "left out: gone_label.png is a truth without an image" in shown.stderr

@@ -419,3 +419,22 @@ def test_many_files_are_matched_once(tmp_path, monkeypatch):
     found = sx.find_cases(tmp_path)
     assert all(case.truth is not None for case in found)
     assert len(calls) < 500
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out(tmp_path, monkeypatch):
+    made(tmp_path / "f", "a/a_img.nii.gz", "b/b_img.nii.gz")
+    made(tmp_path / "bids", "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
+    iterdir = Path.iterdir
+
+    def refused(path):
+        if path.name == "a" or path.parts[-2:] == ("sub-1", "anat"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    for name, left, stays in (("f", "a", "b"), ("bids", "sub-1", "sub-2")):
+        found = sx.find_cases(tmp_path / name)
+        assert [case.id for case in found] == [stays]
+        assert [(one.name, one.reason) for one in found.left_out] == [
+            (left, "cannot be looked into (Permission denied)")
+        ]
