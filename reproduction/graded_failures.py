@@ -68,7 +68,7 @@ def picture(
         glyph = glyphs[random.integers(len(glyphs))].astype(float).reshape(ITEM, 2, ITEM, 2).mean((1, 3))
         box = np.s_[row : row + ITEM, column : column + ITEM]
         image[box] = glyph
-        truth[box] = (glyph >= 0.5) & (k < len(corners))
+        truth[box] = (np.rint(glyph) > 0) & (k < len(corners))
     if kind == "brightness":
         degree = random.uniform(0.08, 0.6)
         image *= degree  # share of the brightness of the training

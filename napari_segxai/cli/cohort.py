@@ -15,7 +15,6 @@ from napari_segxai.cli.common import (
     AsJson,
     Card,
     Device,
-    Metrics,
     Model,
     Seed,
     Trust,
@@ -125,7 +124,12 @@ def run(
     methods: Annotated[
         str, typer.Option(help="Names with commas; parameters as in rise:masks=100:cells=5.")
     ] = "misure",
-    metrics: Metrics = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas, none by default; parameters as in dice-explained:binarize=0.05,dice-explained."
+        ),
+    ] = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="Make the information flow of every case too.")
     ] = False,

@@ -66,7 +66,8 @@ def run_cohort(
         The folder of the results: objects.csv with a row per case and label, maps.csv with a row per case, label and map,
         and in `cases` a folder for each, whose maps `load_explanation` and napari open.
     metrics : sequence of str
-        What is measured of every map; see `list_metrics`. Those that need a truth are left empty where there is none.
+        What is measured of every map; see `list_metrics`. Those that need a truth are left empty where there is none. A metric
+        can have parameters of its own, "dice-explained:binarize=0.05", and stand there several times.
     keep : {"all", "tables"}
         Whether the maps are kept, or rows alone.
     flow : bool or mapping
