@@ -137,7 +137,7 @@ def test_a_bad_file_is_named_in_one_sentence(tmp_path, name):
 
 def test_more_than_the_memory(tmp_path, monkeypatch):
     save(tmp_path / "a.nii", volume(), np.eye(4))
-    monkeypatch.setattr("napari_segxai.io.nifti.checks._memory", lambda: 100)
+    monkeypatch.setattr("napari_segxai.io.nifti.checks.machine_memory", lambda: 100)
     with pytest.raises(UserError, match=r"a\.nii.*memory"):
         read_image(tmp_path / "a.nii")
 
