@@ -40,7 +40,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
     elif isinstance(a, sx.Comparison | sx.Sweep | sx.Explanation | sx.Target):
         assert type(a) is type(b), where
         for field in fields(a):
-            if field.name in ("created", "versions", "_picture"):
+            if field.name in ("created", "versions", "saved_picture"):
                 continue  # told when it is saved
             if field.name == "record":
                 assert plain(a.record.as_dict()) == plain(b.record.as_dict()), where
