@@ -19,6 +19,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.cohort import study
 from napari_segxai.analyses.cohort.report import content
 from napari_segxai.analyses.cohort.report.names import Names
+from napari_segxai.analyses.cohort.report.parts import table_of
 from napari_segxai.analyses.cohort.report.tables import escaped
 from napari_segxai.cli.app import app
 from napari_segxai.core.references import WORKS, bibtex, entry
@@ -264,3 +265,11 @@ def test_every_method_metric_and_study_names_papers():
         assert entry(key).count("{") == entry(key).count("}")
     assert set(WORKS) == used
     assert "note = {Doe and   Roe 2020}" in bibtex({"own": "Doe and % Roe 2020"})
+
+
+def test_columns_of_one_title_are_told_apart():
+    found = table_of(
+        "maps", "", [{"dice_explained": 0.5, "dice-explained": 0.25, "size_px": 3}], numbers=True
+    )
+    assert len(set(found.heads)) == 3
+    assert found.rows == ((0.5, 0.25, 3),)

@@ -107,7 +107,11 @@ def table_of(
         Whether the columns are numbers of a cohort, which have titles and units.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    heads = tuple(describe(key, name).axis if numbers else _head(key) for key in columns)
+    titles = [describe(key, name).axis if numbers else _head(key) for key in columns]
+    heads = tuple(  # two columns may have one title: a number of a method and the metric of the same name
+        title if titles.count(title) == 1 else f"{title} [{key}]"
+        for title, key in zip(titles, columns, strict=True)
+    )
     return Table(name, title, heads, tuple(tuple(row.get(key) for key in columns) for row in rows), hidden)
 
 
