@@ -27,7 +27,13 @@ RANDOM = 1e-4
 
 
 def dry_run(model: Network) -> None:
-    """Run the network on an example; remember the time and the output; refuse what does not fit the card."""
+    """Run the network on an example; remember the time and the output; refuse what does not fit the card.
+
+    Raises
+    ------
+    UserError
+        If it does not run, or returns something else than the card says.
+    """
     if any(is_lazy(t) for t in (*model.module.parameters(), *model.module.buffers())):
         raise UserError(
             f"{model.name} has weights that are made when it first runs (lazy modules), and none yet; run it once, and load what "
@@ -41,42 +47,67 @@ def dry_run(model: Network) -> None:
         except UserError:
             raise
         except Exception as error:  # a network can raise anything, an AssertionError above all
-            other = other_type(model.module)
-            if other is not None:
-                right = "make them real" if "complex" in other else "call .float() on the network first"
-                raise UserError(
-                    f"{model.name} has weights of type {other}, but inputs are float32; {right}."
-                ) from error
-            raise UserError(
-                f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
-                f"allows: {reason_of(error)}{_called_otherwise(model.module, model.example(), error)}."
-            ) from error
+            raise _cannot_run(model, error) from error
     model.writes_input = not torch.equal(tensor, before)
+    _check_outputs(model, before, returned, out)
+    model.with_note(background_of(model, out.shape[1]))
+    _check_size(model, before, out)
+    _check_numbers(model, out, again)
+    with model.in_use(model.device), torch.inference_mode():
+        model.one_at_a_time = needs_one_at_a_time(model, before, out)
+    with model.in_use(model.device):
+        model.values_in_doubt = may_be_probabilities(model, before, out)
+    model.with_note(note)
+
+
+def _cannot_run(model: Network, error: Exception) -> UserError:
+    """Say why a network does not run on the example."""
+    other = other_type(model.module)
+    if other is not None:
+        right = "make them real" if "complex" in other else "call .float() on the network first"
+        return UserError(f"{model.name} has weights of type {other}, but inputs are float32; {right}.")
+    return UserError(
+        f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
+        f"allows: {reason_of(error)}{_called_otherwise(model.module, model.example(), error)}."
+    )
+
+
+def _check_outputs(model: Network, tensor: Tensor, returned: Any, out: Tensor) -> None:
+    """Refuse an output that has not one channel per label, or has none for the background although the card begins otherwise."""
     outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(model.labels)
     short = model.card.activation == "sigmoid" and outputs == labels - 1
     if out.ndim != model.card.spatial_dims + 2 or not (outputs == labels or short):
+        hint = _queries(model, returned, out) or _what_then(model, out, tuple(tensor.shape[2:]))
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
             f"its card names {labels} label(s) ({', '.join(model.labels)}) in {model.card.spatial_dims}D: "
-            f"expected (1, {labels}, *grid){_queries(model, returned, out) or _what_then(model, out, tuple(tensor.shape[2:]))}."
+            f"expected (1, {labels}, *grid){hint}."
         )
     if model.card.activation == "sigmoid" and not short and model.labels[0].casefold() != "background":
         raise UserError(
             f"{model.name} has a sigmoid output for each of {', '.join(model.labels)}, and a card begins with the "
             "background: add `background` before them, or give the first this name if it is the background."
         )
-    model.with_note(background_of(model, outputs))
+
+
+def _check_size(model: Network, tensor: Tensor, out: Tensor) -> None:
+    """Refuse an output that does not cover the input."""
     grid, size = tuple(tensor.shape[2:]), tuple(out.shape[2:])
-    if not all(covers(n, m) for n, m in zip(grid, size, strict=True)):
-        if all(m % n == 0 for n, m in zip(grid, size, strict=True)):
-            raise UserError(
-                f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, more pixels than it "
-                "is given; wrap it in a module that brings its output to the size of its input."
-            )
+    if all(covers(n, m) for n, m in zip(grid, size, strict=True)):
+        return
+    if all(m % n == 0 for n, m in zip(grid, size, strict=True)):
         raise UserError(
-            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
-            "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+            f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, more pixels than it "
+            "is given; wrap it in a module that brings its output to the size of its input."
         )
+    raise UserError(
+        f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
+        "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+    )
+
+
+def _check_numbers(model: Network, out: Tensor, again: Tensor) -> None:
+    """Refuse numbers that are not finite, that differ from pass to pass, or that are not the probabilities of which the card speaks."""
     if not torch.isfinite(out).all():
         raise UserError(f"{model.name} returns values that are not finite on a random input in [0, 1].")
     if not torch.allclose(out, again, rtol=RANDOM, atol=RANDOM * float(out.abs().max())):
@@ -89,11 +120,6 @@ def dry_run(model: Network) -> None:
             f"{model.name} returns values from {out.min():.3g} to {out.max():.3g}, which are not probabilities; "
             "write `values: logits` in the card."
         )
-    with model.in_use(model.device), torch.inference_mode():
-        model.one_at_a_time = needs_one_at_a_time(model, before, out)
-    with model.in_use(model.device):
-        model.values_in_doubt = may_be_probabilities(model, before, out)
-    model.with_note(note)
 
 
 def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
