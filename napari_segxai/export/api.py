@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from napari_segxai.analyses.cohort.load import read_cohort
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.compare.load import load_comparison
 from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import now, versions
@@ -62,8 +65,8 @@ def export_to_slicer(
     case : str, optional
         Of a cohort: which case.
     truth : ndarray, Image or mapping of these, optional
-        As for `compare`. Of labels that may overlap, those that the results are about are written. That of a cohort's case by
-        default.
+        As for `compare`. Of labels that may overlap, those that the results are about are written. That of the comparison, or of
+        the cohort's case, by default.
     overwrite : bool
         Whether an earlier export, or another result in the folder, is replaced.
 
@@ -85,26 +88,70 @@ def export_to_slicer(
     """
     where = user_path(folder)
     check_folder(where, overwrite=overwrite)
-    explanations, own = _explanations(result, case)
-    _check_one_image(explanations)
-    given: Truth | None = truth if truth is not None else own
-    return save_folder(where, lambda new: _write(new, explanations, given), overwrite=overwrite)
+    shown = _shown_of(result, case)
+    _check_one_image(shown.explanations)
+    if truth is not None:
+        shown = replace(shown, truth=truth)
+    return save_folder(where, lambda new: _write(new, shown), overwrite=overwrite)
 
 
-def _explanations(result: Any, case: str | None) -> tuple[list[Explanation], Image | None]:
-    """Return what is exported, and the truth of a cohort's case."""
+@dataclass(frozen=True)
+class _Shown:
+    """What is exported.
+
+    Attributes
+    ----------
+    explanations
+        Of one image. Their records say by `method` what they are called here.
+    further
+        Maps of no method, by name.
+    truth
+        If it is known.
+    """
+
+    explanations: Sequence[Explanation]
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
+    truth: Truth | None = None
+
+
+def _called(name: str, explanation: Explanation) -> Explanation:
+    """Return an explanation under the name that its map has in a comparison or cohort, where a method may come twice."""
+    return replace(explanation, record=replace(explanation.record, method=name))
+
+
+def _shown_of(result: Any, case: str | None) -> _Shown:
+    """Return what is exported of a result."""
     if isinstance(result, str | Path):
         result = _opened(user_path(result))
     if isinstance(result, Cohort):
         return _of_case(result, case)
     if case is not None:
         raise UserError(f"case {case!r} is for cohorts; leave it out.")
-    if isinstance(result, Explanation):
-        return [result], None
-    found = list(result.explanations.values()) if isinstance(result, Comparison) else list(result)
-    if not found:
+    if isinstance(result, Comparison):
+        return _of_comparison(result)
+    given = [result] if isinstance(result, Explanation) else list(result)
+    if not given:
         raise UserError("there is no explanation to export: name at least one.")
-    return found, None
+    seen: Counter[tuple[str, Any]] = Counter()
+    found = []
+    for own in given:
+        kind = own.record.method, own.record.target["label"]
+        seen[kind] += 1
+        found.append(own if seen[kind] == 1 else _called(f"{own.record.method} {seen[kind]}", own))
+    return _Shown(found)
+
+
+def _of_comparison(comparison: Comparison) -> _Shown:
+    found = [_called(name, own) for name, own in comparison.explanations.items()]
+    if not found:
+        raise UserError(
+            "the comparison holds arrays alone, and no explanation to export: compare them with a method."
+        )
+    truth = None if comparison.truth is None else {found[0].record.target["label"]: comparison.truth}
+    further = {
+        name: values for name, values in comparison.maps.items() if name not in comparison.explanations
+    }
+    return _Shown(found, further, truth)
 
 
 def _opened(path: Path) -> Explanation | Comparison | Cohort:
@@ -117,7 +164,7 @@ def _opened(path: Path) -> Explanation | Comparison | Cohort:
     return loaders[held.kind](folder)  # ty: ignore[invalid-return-type]
 
 
-def _of_case(cohort: Cohort, case: str | None) -> tuple[list[Explanation], Image | None]:
+def _of_case(cohort: Cohort, case: str | None) -> _Shown:
     cases = {one["id"]: one for one in cohort.record["cases"]}
     if case is None:
         raise UserError(
@@ -133,8 +180,8 @@ def _of_case(cohort: Cohort, case: str | None) -> tuple[list[Explanation], Image
         why = rows[0]["error"] if rows else "it has not been run yet"
         raise UserError(f"case {case!r} of {cohort.folder.name} has no map: {why.rstrip('.')}.")
     truth = cases[case]["truth"]
-    found = [cohort.explanation(case, row["label"], row["map"]) for row in done]
-    return found, None if truth is None else read_image(truth)
+    found = [_called(row["map"], cohort.explanation(case, row["label"], row["map"])) for row in done]
+    return _Shown(found, truth=None if truth is None else read_image(truth))
 
 
 def _check_one_image(explanations: Sequence[Explanation]) -> None:
@@ -146,19 +193,23 @@ def _check_one_image(explanations: Sequence[Explanation]) -> None:
             )
 
 
-def _write(new: Path, explanations: Sequence[Explanation], truth: Truth | None) -> dict[str, Any]:
+def _write(new: Path, shown: _Shown) -> dict[str, Any]:
     """Fill an empty folder; returns what its record says."""
+    explanations = shown.explanations
     image = explanations[0].image.frame(0)
     grid = Grid.of(image)
-    layers, notes = layers_of(explanations, grid, truth)
+    layers, notes = layers_of(explanations, grid, shown.truth)
     images = _write_image(new, explanations[0], image, grid)
     maps: list[tuple[MapFile, float]] = []
-    files = map_names(explanations)
-    for position, own in enumerate(explanations):
-        for name, values in {"": own.map, **own.maps}.items():
-            file, title = files[position, name]
-            write_volume(new / file, values.astype(np.float32), grid.image)
-            maps.append((_shown(own, name, file, title), float(values.max())))
+    for (position, name), (file, title) in map_names(explanations, shown.further).items():
+        own = explanations[position] if position >= 0 else None
+        values = shown.further[name] if own is None else own.maps[name] if name else own.map
+        write_volume(new / file, values.astype(np.float32), grid.image)
+        display = own.record.display if own is not None and not name else display_of(values, "")
+        low, high = display["contrast_limits"]
+        signed = display["signed"]
+        colors = (SIGNED if signed else UNSIGNED)["colors"]
+        maps.append((MapFile(file, title, (low, high), colors, signed), float(values.max())))
     if layers:
         write_segmentation(new / REGIONS, layers, grid.affine)
     marks = marks_of(explanations, grid)
@@ -207,14 +258,3 @@ def _write_image(new: Path, explanation: Explanation, image: Image, grid: Grid) 
     for file, values in zip(files, image.channels_first(), strict=True):
         write_volume(new / file, values, grid.image)
     return files
-
-
-def _shown(own: Explanation, name: str, file: str, title: str) -> MapFile:
-    """Say how a map is meant to be shown."""
-    if not name:
-        signed, (low, high) = own.record.display["signed"], own.record.display["contrast_limits"]
-    else:
-        values = own.maps[name]
-        signed, end = bool(values.min() < 0), float(np.abs(values).max()) or 1.0
-        low, high = (-end if signed else 0.0), end
-    return MapFile(file, title, (low, high), (SIGNED if signed else UNSIGNED)["colors"], signed)

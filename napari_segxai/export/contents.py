@@ -250,16 +250,30 @@ def _extremes(explanation: Explanation, grid: Grid) -> Iterator[Mark]:
         yield Mark(f"{word} ({_of(explanation)})", said, grid.place(index))
 
 
-def map_names(explanations: Sequence[Explanation]) -> dict[tuple[int, str], tuple[str, str]]:
-    """Return file and title of every map, by its explanation's position and its name; "" is the saliency map itself."""
+def map_names(
+    explanations: Sequence[Explanation], further: Mapping[str, np.ndarray]
+) -> dict[tuple[int, str], tuple[str, str]]:
+    """Return file and title of every map.
+
+    Parameters
+    ----------
+    further
+        Maps of no method, by name.
+
+    Returns
+    -------
+    dict
+        By the position of the explanation and the name of its map, "" for the saliency map itself; -1 and the name for
+        `further`.
+    """
     keys: dict[tuple[int, str], tuple[str, ...]] = {}
     titles: dict[tuple[int, str], str] = {}
     for position, own in enumerate(explanations):
-        of = (own.record.method, str(own.record.target["label"]))
         for name in ("", *own.maps):
-            key = ("map", *of, *([name] if name else []))
-            keys[position, name] = (*key, str(position + 1)) if key in keys.values() else key
-            titles[position, name] = own.title + (f" · {name}" if name else "")
+            words = own.record.method, str(own.record.target["label"]), *([name] if name else [])
+            keys[position, name], titles[position, name] = ("map", *words), " · ".join(words)
+    for name in further:
+        keys[-1, name], titles[-1, name] = ("map", name), name
     files = file_names(keys.values())
     return {which: (f"{files[key]}.nii.gz", titles[which]) for which, key in keys.items()}
 

@@ -270,6 +270,35 @@ def test_the_maps_of_a_case_of_a_cohort_come_with_its_truth(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_all_maps_of_a_comparison_are_there_under_their_names(tmp_path):
+    model, image = planted_model(), planted_image()
+    truth = image.array > 0.5
+    methods = ["occlusion", "occlusion:patch=16"]
+    compared = sx.compare(
+        model,
+        image,
+        "object",
+        methods,
+        maps={"drawn/by hand": image.array},
+        truth=truth,
+        metrics=["ips"],
+        controls=0,
+        steps=2,
+    )
+    sx.export_to_slicer(compared, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "record.json").read_text())["maps"]
+    assert sorted(told.values()) == sorted(
+        [*(f"{name} · object" for name in compared.explanations), "drawn/by hand"]
+    )
+    for file, title in told.items():
+        wanted = compared.maps[title.removesuffix(" · object")]
+        np.testing.assert_allclose(nib.load(tmp_path / "out" / file).get_fdata()[:, :, 0].T, wanted)
+    np.testing.assert_array_equal(masks(tmp_path / "out")["truth: object"][:, :, 0].T, truth)
+    found = list(compared.explanations.values())
+    sx.export_to_slicer([*found, found[0]], tmp_path / "listed")
+    assert len({*json.loads((tmp_path / "listed" / "record.json").read_text())["maps"].values()}) == 3
+
+
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path):
     model, image = planted_model(), planted_image()
     found = sx.explain(model, image, "object", "vanilla-gradient")
