@@ -35,7 +35,7 @@ figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; } figca
 .charts { display: flex; flex-wrap: wrap; gap: 1rem 2rem; } .charts figure { flex: 1 1 20rem; max-width: 30rem; margin: 0; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; padding: .8rem; font-size: .8rem; }
 @media print { @page { size: A4; margin: 18mm; } body { font-size: 10pt; max-width: none; padding: 0; } nav { display: none; }
-  .scroll { overflow: visible; } figure, tr, .caveats { break-inside: avoid; } h2 { break-after: avoid; } table { font-size: 7.5pt; } }
+  .scroll { overflow: visible; } figure, tr, .caveats { break-inside: avoid; } h2 { break-after: avoid; } table { font-size: 6.5pt; } td, th { padding: .1rem .25rem; max-width: 9rem; overflow-wrap: anywhere; } }
 </style>
 </head>
 <body>

@@ -133,7 +133,7 @@ class _Pages:
         self.skip(2)
         self.lines(table.title, TEXT, bold=True)
         widths = _widths(table)
-        for chunk in _columns(widths):  # one that is too wide continues below
+        for chunk in _columns(widths, _leading(table, widths)):  # one that is too wide continues below
             self._head(table, chunk, widths)
             for row in table.rows[:SHOWN]:
                 cells = [fitted(written(row[k]), widths[k] - 1.5, CELL, 4) for k in chunk]
@@ -170,18 +170,34 @@ def _widths(table: Table) -> list[float]:
     """Return how wide the columns are: as their longest cell needs, within bounds."""
     letter = 0.6 * CELL * INCH / 72
     longest = [
-        max([len(table.heads[k]) / 2 + 2, *(len(written(row[k])) for row in table.rows[:SHOWN])])
+        max(
+            [
+                max(map(len, table.heads[k].split()), default=1) * 1.25 + 1,
+                *(len(written(row[k])) for row in table.rows[:SHOWN]),
+            ]
+        )
         for k in range(len(table.heads))
     ]
     return [float(np.clip(count * letter + 3, 11, 80 if len(longest) > 2 else 120)) for count in longest]
 
 
-def _columns(widths: list[float]) -> Iterator[list[int]]:
-    """Divide columns into parts that fit on a page; the first column stands in each."""
-    room, chunk = WIDE - 2 * MARGIN, [0]
+def _leading(table: Table, widths: list[float]) -> list[int]:
+    """Return the columns that say what a row is: the first, and further words after it, as far as there is room."""
+    out = [0]
     for k in range(1, len(widths)):
-        if sum(widths[c] for c in chunk) + widths[k] > room and len(chunk) > 1:
+        words = all(isinstance(row[k], str) for row in table.rows)
+        if not words or sum(widths[: k + 1]) > (WIDE - 2 * MARGIN) / 2:
+            break
+        out.append(k)
+    return out
+
+
+def _columns(widths: list[float], leading: list[int]) -> Iterator[list[int]]:
+    """Divide columns into parts that fit on a page; those that say what a row is stand in each."""
+    room, chunk = WIDE - 2 * MARGIN, list(leading)
+    for k in range(len(leading), len(widths)):
+        if sum(widths[c] for c in chunk) + widths[k] > room and len(chunk) > len(leading):
             yield chunk
-            chunk = [0]
+            chunk = list(leading)
         chunk.append(k)
     yield chunk
