@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from napari_segxai.core.errors import UserError
@@ -160,6 +161,7 @@ _MEASURE = re.compile(r"(area|volume|evidence_distance|evidence_reach)_(.+?)([23
 _ON = "evidence on "
 
 
+@cache
 def describe(name: str, table: str = "") -> Column:
     """Describe a column by its name: of a table, of a method, or of a metric, also with parameters ("ips:binarize=0.2").
 

@@ -25,6 +25,9 @@ STUDY = "study"
 
 Key = tuple[str, ...]
 
+SPLITS = ("label", "map", "group", "layer", "channel", "kind", "touches_border")
+"""Columns that may tell kinds of rows apart."""
+
 CONDITION = re.compile(r"(\S+?)(<=|>=|<|>|=)(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
 """Of a filter: truth_dice<0.9."""
 
@@ -49,6 +52,8 @@ class Frame:
     rows: list[dict[str, Any]] = field(repr=False)
     columns: tuple[str, ...]
     keys: list[Key] = field(repr=False)
+    splits: dict[str, dict[str, np.ndarray]] = field(repr=False)
+    """Which rows have each value of a column that tells several kinds of rows apart."""
     _numbers: dict[str, np.ndarray] = field(repr=False)
 
     @classmethod
@@ -67,7 +72,7 @@ class Frame:
         if name == STUDY:  # as the study has them
             own = [column for column in NAMES if column in found and column not in numbers]
             keys = [tuple(str(row.get(column, "")) for column in own) for row in rows]
-            return cls(name, rows, tuple(found), keys, numbers)
+            return cls(name, rows, tuple(found), keys, _splits(rows), numbers)
         last = [column for column in found if column not in numbers and column not in first]
         last.sort(key=lambda column: LAST.index(column) if column in LAST else -1)
         own = [column for column in NAMES if column in first]
@@ -75,7 +80,7 @@ class Frame:
         numbers = dict(
             sorted(numbers.items(), key=lambda item: item[0] in NOT_MEASURED)
         )  # how it was computed comes last
-        return cls(name, rows, (*first, *numbers, *last), keys, numbers)
+        return cls(name, rows, (*first, *numbers, *last), keys, _splits(rows), numbers)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,6 +149,16 @@ class Frame:
             texts = ["\n".join(str(row.get(column) or "") for column in told).casefold() for row in self.rows]
             left &= np.array([all(word in text for word in plain) for text in texts], bool)
         return left
+
+
+def _splits(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
+    out = {}
+    for column in SPLITS:
+        words = np.array(["" if row.get(column) is None else str(row[column]) for row in rows], str)
+        names = dict.fromkeys(words.tolist())
+        if len(names.keys() - {""}) > 1:
+            out[column] = {name: words == name for name in names}
+    return out
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -36,10 +36,6 @@ SIZE, LONGEST = 7, 24
 FIRST_X = ("size_px", "truth_px")
 FIRST_Y = ("truth_dice", "dice-explained", "dice_explained", "n_dilations", "confidence")
 
-SPLITS = ("label", "map", "group", "layer", "channel", "kind", "touches_border")
-"""Columns by which points are coloured, or drawn with other symbols."""
-
-
 ARROWS = {Qt.Key.Key_Right: 1, Qt.Key.Key_Down: 1, Qt.Key.Key_Left: -1, Qt.Key.Key_Up: -1}
 """Rows that the arrow keys go on."""
 
@@ -216,7 +212,7 @@ class CohortPlot(QWidget):
         """Offer the columns that there are; what was chosen stays."""
         frame = self.frame
         numbers = [] if frame is None else list(frame.numeric)
-        splits = [] if frame is None else [name for name in SPLITS if len(set(frame.words(name)) - {""}) > 1]
+        splits = [] if frame is None else list(frame.splits)
         wanted = ((self.x_box, FIRST_X, 0), (self.y_box, FIRST_Y, 1))
         for box, first, other in wanted:
             _fill(box, [(describe(name).axis, name) for name in numbers], first, other)
@@ -256,7 +252,7 @@ class CohortPlot(QWidget):
             if key not in self._items:
                 self._items[key] = pg.ScatterPlotItem(size=SIZE, pen=pg.mkPen("#00000060"))
                 self.plot.addItem(self._items[key])
-            self._items[key].setData(own[:, 0], own[:, 1], brush=pg.mkBrush(color), symbol=symbol)
+            _fill_points(self._items[key], own, color, symbol)
         for name, log in (("bottom", log_x), ("left", log_y)):
             self.plot.getAxis(name).setLogMode(False, False)
             self.plot.getAxis(name).setLogMode(x=log, y=log)
@@ -373,7 +369,16 @@ def _fill(
 
 def _split(frame: Frame, column: str | None) -> dict[str, np.ndarray]:
     """Return which rows have each value of a column; all under "" where they are not told apart."""
-    if not column:
-        return {"": np.ones(len(frame), bool)}
-    words = np.array(frame.words(column), object)
-    return {name: words == name for name in dict.fromkeys(words.tolist())}
+    return frame.splits.get(column or "") or {"": np.ones(len(frame), bool)}
+
+
+def _fill_points(item: pg.ScatterPlotItem, own: np.ndarray, color: str, symbol: str) -> None:
+    """Give an item its points; where some have been added alone, only these are made."""
+    old = np.column_stack(item.getData())
+    same = item.opts["symbol"] == symbol and item.property("color") == color
+    if same and len(old) <= len(own) and np.array_equal(old, own[: len(old)]):
+        if len(own) > len(old):
+            item.addPoints(own[len(old) :, 0], own[len(old) :, 1])
+        return
+    item.setProperty("color", color)
+    item.setData(own[:, 0], own[:, 1], brush=pg.mkBrush(color), symbol=symbol)

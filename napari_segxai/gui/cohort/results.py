@@ -208,13 +208,17 @@ class CohortResults(QWidget):
         """The ids of the cases of the selected rows, if there is more than the current row."""
         if len(self.chosen) < 2 or self.frame is None:
             return []
-        return list(dict.fromkeys(self._of(key)[0] for key in self.chosen))
+        place = self._names.index("case")
+        return list(dict.fromkeys(key[place] for key in self.chosen))
+
+    @property
+    def _names(self) -> list[str]:
+        """What the parts of a key are."""
+        return [name for name in NAMES if name in self.frame.columns and name not in self.frame.numeric]
 
     def _of(self, key: Key) -> tuple[str, str, str]:
         """Return case, label and map of a row; "" for what it has not."""
-        frame = self.frame
-        own = [name for name in NAMES if name in frame.columns and name not in frame.numeric]
-        told = dict(zip(own, key, strict=True))
+        told = dict(zip(self._names, key, strict=True))
         return told.get("case", ""), told.get("label", ""), told.get("map", "")
 
     def _select(self) -> None:
