@@ -134,6 +134,56 @@ def draw_sweep(name: str) -> None:
     viewer.close()
 
 
+def draw_cohort(name: str) -> None:
+    """The Cohort dock: triangles that are blurred by degrees, Dice with the truth against size, one case open."""
+    import csv
+    import tempfile
+
+    import numpy as np
+    import PIL.Image
+    from scipy.ndimage import gaussian_filter
+
+    import napari_segxai as sx
+    from napari_segxai.datasets.resources import resource
+    from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
+
+    glyphs = load_glyphs(resource("sample_data/glyphs.npz"), "held-out")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        rows = []
+        for k in range(30):
+            image, truth = triangle_sample(glyphs, np.random.default_rng(k))
+            blurred = gaussian_filter(image.astype(float), 0.25 * (k % 6))
+            PIL.Image.fromarray(blurred.astype(np.uint8)).save(folder / f"case_{k:02d}.png")
+            PIL.Image.fromarray(truth.astype(np.uint8)).save(folder / f"case_{k:02d}_mask.png")
+            rows.append([f"case_{k:02d}.png", f"case_{k:02d}_mask.png", "blurred" if k % 6 > 2 else "sharp"])
+        with (folder / "cases.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["image", "truth", "group"], *rows])
+        methods = ["misure:iterations=30", "seg-grad-cam"]
+        sx.run_cohort(
+            "triangle", folder / "cases.csv", methods=methods, out=folder / "out", metrics=["dice-explained"]
+        )
+        viewer = napari.Viewer(show=False)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Cohort")
+        viewer.window.show()
+        viewer.window.resize(*SIZE)
+        panel.open(folder / "out")
+        wait(lambda: panel.cohort is not None)
+        panel.sides.fold()
+        results = panel.results
+        results.tabs.setCurrentWidget(results.plot)
+        results.plot.choose("size_px", "truth_dice")
+        results.plot.clicked.emit(("case_04", "triangle", "misure"))
+        wait(lambda: not panel.case.is_busy)
+        end = time.monotonic() + 1  # let the last layer be drawn
+        wait(lambda: time.monotonic() > end)
+        path = IMAGES / f"{name}.png"
+        viewer.screenshot(path, canvas_only=False, flash=False)
+        PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+        print(path, results.note.text())
+        viewer.close()
+
+
 def draw_flow(name: str) -> None:
     """Draw the information flow of a sample, with few colours so that the file stays small."""
     import PIL.Image
@@ -154,5 +204,6 @@ if __name__ == "__main__":
     take_flow("information_flow")
     draw_compare("compare")
     draw_sweep("sweep")
+    draw_cohort("cohort")
     for name, picture in PICTURES.items():
         take(name, *picture)

@@ -16,6 +16,7 @@ from napari_segxai.analyses.cohort.frame import Frame, frames
 from napari_segxai.analyses.cohort.load import read_cohort
 from napari_segxai.analyses.cohort.outlook import Outlook, outlook
 from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.analyses.cohort.report.api import write_report
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
@@ -218,6 +219,30 @@ class CohortDock(RunDock):
         super()._update()
         self.run_bar.copy.setEnabled(self.run_bar.run.isEnabled())
 
+    def write_report(self, path: str | Path | None = None, *, anonymous: bool = False) -> None:
+        """Write a report of the cohort that is shown, beside what runs; the user is asked for the file if none is given."""
+        cohort = self.cohort
+        if cohort is None:
+            return
+        kinds = "HTML (*.html);;PDF (*.pdf)"
+        path = path or QFileDialog.getSaveFileName(self, "Write the report", "report.html", kinds)[0]
+        if not path:
+            return
+
+        def make() -> Steps[list[Path]]:
+            yield from ()
+            return write_report(cohort, path, anonymous=anonymous)
+
+        if not self.run_bar.is_running:
+            self.run_bar.show_status("writing the report…")
+        self.tasks.beside(make, self._on_report)
+
+    def _on_report(self, outcome: Outcome) -> None:
+        running = self.run_bar.is_running
+        self.run_bar.show_written(outcome)
+        if outcome.error is not None and not running:
+            self._update()
+
     # -- opening --------------------------------------------------------------------------------------------
 
     def open(self, folder: str | Path | None = None) -> None:
@@ -323,6 +348,7 @@ class CohortDock(RunDock):
         self._pause.timeout.connect(self._look)
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
+        results.reporting.connect(lambda anonymous: self.write_report(anonymous=anonymous))
         results.pin.clicked.connect(self.case.pin)
         self.case.told.connect(self._on_told)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))

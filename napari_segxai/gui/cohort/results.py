@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
+    QMenu,
     QPushButton,
     QTabWidget,
     QVBoxLayout,
@@ -47,12 +48,15 @@ class CohortResults(QWidget):
         A case is to be shown: its id, label and map, "" where the row has none.
     opening
         Another folder of results is asked for.
+    reporting
+        A report is asked for; with True, numbers take the place of names.
     cohort
         What is shown; None while there is nothing.
     """
 
     wanted = Signal(str, str, str)
     opening = Signal()
+    reporting = Signal(bool)
 
     def __init__(self, beside: Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]):
         super().__init__()
@@ -75,6 +79,12 @@ class CohortResults(QWidget):
         self.open.setToolTip(
             "Open a folder that a cohort was run into; also one that was stopped, or that another program runs."
         )
+        self.report = QPushButton("Report")
+        self.report.setToolTip("Write everything that the tables tell into one file: HTML or PDF.")
+        menu = QMenu(self.report)
+        for words, anonymous in (("Report…", False), ("Report without names…", True)):
+            menu.addAction(words, lambda anonymous=anonymous: self.reporting.emit(anonymous))
+        self.report.setMenu(menu)
         self.pin = QPushButton("Pin")
         self.pin.setToolTip("Let the layers of this case stay when the next one is opened.")
         self.note = plain_label("Choose a folder of cases and press Run, or open results.")
@@ -103,7 +113,7 @@ class CohortResults(QWidget):
         self.top = QHBoxLayout()
         self.top.addWidget(self.rows_box, 1)
         self.top.addWidget(self.filter, 3)
-        for button in (self.copy, self.pin, self.open):
+        for button in (self.copy, self.pin, self.report, self.open):
             self.top.addWidget(button)
         below = QHBoxLayout()
         below.addWidget(self.note, 1)
@@ -200,6 +210,7 @@ class CohortResults(QWidget):
             button.setVisible(bool(cases))
         self.averages.setText(f"Averages of these {len(cases)}" if cases else "")
         self.copy.setEnabled(frame is not None)
+        self.report.setEnabled(cohort is not None)
 
     # -- one selection --------------------------------------------------------------------------------------
 

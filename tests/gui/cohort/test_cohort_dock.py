@@ -305,3 +305,11 @@ def test_what_is_no_cohort_is_said(dock, data, wait):
     dock.fields.source.set_asked(str(data / "nowhere"))
     wait(lambda: "is not there" in dock.run_bar.estimate.text())
     assert not dock.run_bar.run.isEnabled()
+
+
+def test_a_report_is_written(dock, results, tmp_path, wait):
+    opened(dock, results, wait)
+    dock.write_report(tmp_path / "report.html", anonymous=True)
+    wait(lambda: "Wrote" in dock.run_bar.status.text() or bool(dock.run_bar.status.styleSheet()))
+    assert dock.run_bar.status.text().startswith("Wrote")
+    assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
