@@ -313,3 +313,17 @@ def test_a_report_is_written(dock, results, tmp_path, wait):
     wait(lambda: "Wrote" in dock.run_bar.status.text() or bool(dock.run_bar.status.styleSheet()))
     assert dock.run_bar.status.text().startswith("Wrote")
     assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_saved_volume_is_opened_in_the_order_of_its_file(tmp_path):
+    """Turning a large volume in memory took longer than reading it."""
+    from napari_segxai.io.nifti.read import read_nifti
+    from napari_segxai.io.nifti.write import stored_on_grid, write_nifti
+
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    write_nifti(tmp_path / "v.nii.gz", values, sx.Image(values, affine=np.diag([-1.0, 1, 1, 1])))
+    image = read_nifti(tmp_path / "v.nii.gz")
+    stored = np.asfortranarray(image.array)
+    found = stored_on_grid(stored, image)
+    np.testing.assert_array_equal(found, values)
+    assert found.flags.f_contiguous
