@@ -15,7 +15,7 @@ import pytest
 from helpers.networks import LinearHead, card
 
 import napari_segxai as sx
-from napari_segxai.analyses.cohort.columns import COLUMNS, page_of
+from napari_segxai.analyses.cohort.tables.columns import COLUMNS, page_of
 from napari_segxai.metrics.registry import all_metrics
 
 ROOT = Path(sx.__file__).parents[1]

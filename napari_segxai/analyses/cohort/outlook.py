@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.cohort.jobs import read_done
-from napari_segxai.analyses.cohort.measured import by_options
+from napari_segxai.analyses.cohort.jobs.job import read_done
+from napari_segxai.analyses.cohort.jobs.measured import by_options
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.cohort.result import CASES
 from napari_segxai.analyses.cohort.run import least_size

@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_segxai.analyses.channels.spoiling import Way
 from napari_segxai.analyses.channels.spoiling import check_asked as check_channels
-from napari_segxai.analyses.cohort.measured import Measured, read_metrics
+from napari_segxai.analyses.cohort.jobs.measured import Measured, read_metrics
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.analyses.flow.plan import check_asked as check_flow

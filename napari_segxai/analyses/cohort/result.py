@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.cohort.columns import described
-from napari_segxai.analyses.cohort.jobs import read_done
+from napari_segxai.analyses.cohort.jobs.job import read_done
 from napari_segxai.analyses.cohort.plan import CohortPlan
-from napari_segxai.analyses.cohort.units import in_one_unit
+from napari_segxai.analyses.cohort.tables.columns import described
+from napari_segxai.analyses.cohort.tables.units import in_one_unit
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions

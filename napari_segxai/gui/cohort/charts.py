@@ -12,7 +12,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
-from napari_segxai.analyses.cohort.frame import nearest_place
+from napari_segxai.analyses.cohort.tables.frame import nearest_place
 from napari_segxai.core.chart import Chart, Place, Series
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.flow.curves import COLORS

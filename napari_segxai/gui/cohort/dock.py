@@ -12,12 +12,12 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_segxai.analyses.cohort.api import run_cohort_steps
-from napari_segxai.analyses.cohort.frame import Frame, frames
 from napari_segxai.analyses.cohort.load import read_cohort
 from napari_segxai.analyses.cohort.outlook import Outlook, outlook
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.cohort.report.api import write_report
 from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps, relay

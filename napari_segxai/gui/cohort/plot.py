@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.cohort.columns import describe
-from napari_segxai.analyses.cohort.frame import Frame, Key, inside, nearest_place, places
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.analyses.cohort.tables.frame import Frame, Key, inside, nearest_place, places
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip

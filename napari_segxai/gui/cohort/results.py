@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.cohort.frame import NAMES, Frame, Key, frames
 from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cohort.plot import CohortPlot

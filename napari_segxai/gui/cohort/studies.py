@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_segxai.analyses.cohort.frame import NAMES, STUDY, Frame
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.selection import contrast, only
 from napari_segxai.analyses.cohort.study import StudyResult, all_studies, study
+from napari_segxai.analyses.cohort.tables.frame import NAMES, STUDY, Frame
+from napari_segxai.analyses.cohort.tables.selection import contrast, only
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cohort.charts import ChartView

@@ -21,8 +21,8 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
-from napari_segxai.analyses.cohort.columns import describe
-from napari_segxai.analyses.cohort.frame import NAMES, Frame, Key
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key
 from napari_segxai.analyses.compare.result import ARROWS
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.widgets.fields import tip

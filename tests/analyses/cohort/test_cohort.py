@@ -19,8 +19,8 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.analyses.cohort import jobs
 from napari_segxai.analyses.cohort.hold import LOCK
+from napari_segxai.analyses.cohort.jobs import job as jobs
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 from napari_segxai.io import saving

@@ -8,7 +8,7 @@ from helpers.networks import card, planted_image, planted_model
 from PIL import Image as Picture
 
 import napari_segxai as sx
-from napari_segxai.analyses.cohort.measured import by_options, read_metrics
+from napari_segxai.analyses.cohort.jobs.measured import by_options, read_metrics
 
 
 def test_metrics_are_read():

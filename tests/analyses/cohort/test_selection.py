@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 import napari_segxai as sx
-from napari_segxai.analyses.cohort.frame import Frame, frames, inside, nearest_place, places
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.selection import contrast, holm, only
 from napari_segxai.analyses.cohort.study import study
+from napari_segxai.analyses.cohort.tables.frame import Frame, frames, inside, nearest_place, places
+from napari_segxai.analyses.cohort.tables.selection import contrast, holm, only
 
 CASES = 30
 

@@ -140,7 +140,7 @@ def test_charts_of_size_and_averages():
 
 
 def test_columns_are_described():
-    from napari_segxai.analyses.cohort.columns import describe
+    from napari_segxai.analyses.cohort.tables.columns import describe
 
     assert describe("volume_mm3").axis == "Volume (mm³)"
     assert describe("dice-explained:binarize=0.05").title == "Dice explained, binarize 0.05"

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.analyses.cohort.columns import describe
-from napari_segxai.analyses.cohort.units import in_one_unit
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.analyses.cohort.tables.units import in_one_unit
 from napari_segxai.cli.app import app
 from napari_segxai.metrics.functional.mass import mass_outside
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_segxai.analyses.cohort.columns import describe
+from napari_segxai.analyses.cohort.tables.columns import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

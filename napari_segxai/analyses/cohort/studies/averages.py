@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.statistics import drawn, ends
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 
 NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.means import Means, Row, grouped, said, series_of
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
 

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort import classifier
-from napari_segxai.analyses.cohort.columns import describe
-from napari_segxai.analyses.cohort.joined import find_map, joined
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.statistics import (
     Pairs,
@@ -29,6 +27,8 @@ from napari_segxai.analyses.cohort.statistics import (
     roc,
 )
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.analyses.cohort.tables.joined import find_map, joined
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option

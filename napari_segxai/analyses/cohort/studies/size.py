@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.columns import describe
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.statistics import drawn, ends, rank_correlations
 from napari_segxai.analyses.cohort.study import (
@@ -16,6 +15,7 @@ from napari_segxai.analyses.cohort.study import (
     is_measured,
     register_study,
 )
+from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.correlation import rank_correlation
 

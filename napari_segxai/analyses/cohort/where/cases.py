@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from napari_segxai.analyses.cohort.inputs import Inputs
-from napari_segxai.analyses.cohort.jobs import do, read_done
+from napari_segxai.analyses.cohort.jobs.inputs import Inputs
+from napari_segxai.analyses.cohort.jobs.job import do, read_done
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.io.cases.case import Case

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.cohort.jobs import give_up
+from napari_segxai.analyses.cohort.jobs.job import give_up
 from napari_segxai.analyses.cohort.where.cases import UNIT, is_done, waiting
 from napari_segxai.analyses.cohort.where.cluster import Cluster, opened
 from napari_segxai.analyses.cohort.where.place import Where

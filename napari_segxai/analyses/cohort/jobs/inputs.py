@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_segxai.analyses.cohort.objects import Seen, look
+from napari_segxai.analyses.cohort.jobs.objects import Seen, look
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.explain.plan import as_image
 from napari_segxai.core.errors import UserError

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.cohort.channels import channel_rows
-from napari_segxai.analyses.cohort.inputs import Inputs
-from napari_segxai.analyses.cohort.measured import by_options
-from napari_segxai.analyses.cohort.objects import object_rows
+from napari_segxai.analyses.cohort.jobs.channels import channel_rows
+from napari_segxai.analyses.cohort.jobs.inputs import Inputs
+from napari_segxai.analyses.cohort.jobs.measured import by_options
+from napari_segxai.analyses.cohort.jobs.objects import object_rows
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.run import comparison_steps

@@ -24,7 +24,7 @@ from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.memory import guarded
 
 if TYPE_CHECKING:
-    from napari_segxai.analyses.cohort.inputs import Inputs
+    from napari_segxai.analyses.cohort.jobs.inputs import Inputs
     from napari_segxai.analyses.cohort.plan import CohortPlan
 
 NO_OTHER = "no other case that was looked at lies on the same model grid, so that nothing was taken from another image"

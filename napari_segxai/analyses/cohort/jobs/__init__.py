@@ -1,0 +1,1 @@
+"""What is done for one case, and how it is kept."""
