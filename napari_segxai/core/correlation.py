@@ -37,6 +37,22 @@ def rank_correlation(one: Any, other: Any, *, rounding: float = ROUNDING) -> flo
     return float((a @ b) / spread) if spread > 0 else None
 
 
+def rank_correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation for every row of weights, as `rank_correlation` of repeated objects; NaN where undefined."""
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        _, place, many = np.unique(values, return_inverse=True, return_counts=True)
+        order, first = np.argsort(place, kind="stable"), many.cumsum() - many
+        held = np.add.reduceat(weights[:, order], first, axis=1)  # by each draw, of every value
+        ranks = (held.cumsum(1) - held / 2)[:, place]
+        return ranks - (ranks * weights).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
+
+    one, other = centred(x), centred(y)
+    both, own, others = ((weights * a * b).sum(1) for a, b in ((one, other), (one, one), (other, other)))
+    spread = np.sqrt(own * others)
+    return np.divide(both, spread, out=np.full(len(weights), np.nan), where=spread > 1e-9)
+
+
 def _ranks(values: Any, rounding: float) -> np.ndarray:
     """Return the rank of every value, counted from the mean rank."""
     flat = np.asarray(as_array(values), np.float64).ravel()

@@ -303,10 +303,7 @@ def _made(folder: Path, *, keep: bool = True) -> Generator[None]:
     """Make a folder and those above it; those that were made are removed again unless they are to stay."""
     made: list[Path] = []
     try:
-        for each in (*reversed(folder.parents), folder):
-            if not each.exists():
-                each.mkdir()
-                made.append(each)
+        _make(folder, made)
         yield
     except BaseException:
         keep = False
@@ -316,6 +313,23 @@ def _made(folder: Path, *, keep: bool = True) -> Generator[None]:
             for each in reversed(made):
                 with contextlib.suppress(OSError):
                     each.rmdir()
+
+
+def _make(folder: Path, made: list[Path], tries: int = 20) -> None:
+    """Make a folder and those above it, while other processes may make and remove the same; those that were made are added to `made`."""
+    for each in (*reversed(folder.parents), folder):
+        try:
+            if not each.exists():
+                each.mkdir()
+                made.append(each)
+        except FileExistsError:
+            if not each.is_dir():
+                raise
+        except FileNotFoundError:  # one above it, which another process had made, has been removed by that
+            if not tries:
+                raise
+            return _make(folder, made, tries - 1)
+    return None
 
 
 @contextlib.contextmanager

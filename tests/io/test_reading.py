@@ -170,7 +170,9 @@ def test_files_that_hold_a_channel_each(tmp_path, two_channels):
 
 def test_every_command_takes_several_files_as_channels(tmp_path, two_channels):
     folder, files, _ = two_channels
-    save_file(UNet(2, 2, (2, 4), spatial_dims=3).state_dict(), folder / "weights.safetensors")
+    weights = UNet(2, 2, (2, 4), spatial_dims=3).state_dict()
+    weights["head.bias"] = torch.tensor([-9.0, 9.0])  # it draws yeast, whatever the other weights are
+    save_file(weights, folder / "weights.safetensors")
     (folder / "model.yaml").write_text(
         "name: pair\nlabels: [back, yeast]\nspatial_dims: 3\nchannels: [T1, FLAIR]\ngrid: {multiple: 2}\n"
         "architecture: 'napari_segxai.models.zoo.unet:UNet'\n"

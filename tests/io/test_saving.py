@@ -313,3 +313,21 @@ def test_a_single_file_is_replaced_when_the_new_one_is_whole(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
     with pytest.raises(UserError, match="cannot be written"):
         write_csv(tmp_path / "nowhere" / "table.csv", [{"a": 1}])
+
+
+def test_folders_that_others_make_and_remove_meanwhile(tmp_path, monkeypatch):
+    made = Path.mkdir
+
+    def raced(path, *args, **kwargs):
+        if path.name == "result" and not removed:  # another process looks whether it could write there
+            removed.append(path.parent.rmdir())
+        if path.name == "case" and not found:
+            found.append(made(path))
+        return made(path, *args, **kwargs)
+
+    removed, found = [], []
+    monkeypatch.setattr(Path, "mkdir", raced)
+    written = save_folder(tmp_path / "case" / "result", lambda new: {"kind": "job of a cohort", "schema": 1})
+    assert removed
+    assert found
+    assert all(path.is_file() for path in written)

@@ -54,6 +54,16 @@ def test_the_planted_ones_come_first_and_say_why():
     assert points.cases[0] == found.rows[0]["case"]
 
 
+def test_one_number_in_two_units_counts_once():
+    held = table(bad=6)
+    for row in held.objects:
+        row["area_mm2"] = 0.25 * row["size_px"]
+    for row in held.maps:
+        row["ratio_mask"] = 2 - row["ratio_image"]
+    found, plain = sx.study(held, "out-of-the-ordinary"), sx.study(table(bad=6), "out-of-the-ordinary")
+    assert found.rows == plain.rows
+
+
 def test_size_counts_in_the_way_that_tells_more():
     held = table()
     for k, row in enumerate(held.objects):

@@ -19,12 +19,12 @@ from napari_segxai.analyses.cohort.statistics import (
     Pairs,
     calibration,
     drawn,
-    rank_correlations,
     risk_coverage,
     roc,
     wilson,
 )
 from napari_segxai.analyses.cohort.studies import reliability
+from napari_segxai.core.correlation import rank_correlations
 
 QUICK = {"repeats": 2}
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from napari_segxai.analyses.cohort.means import Means, Row, grouped, series_of
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import ends, rank_correlations
+from napari_segxai.analyses.cohort.statistics import ends
 from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_measured, register_study
 from napari_segxai.core.chart import Chart, Series
-from napari_segxai.core.correlation import rank_correlation
+from napari_segxai.core.correlation import rank_correlation, rank_correlations
 from napari_segxai.core.errors import UserError
 
 ALL = "mean of all network layers"

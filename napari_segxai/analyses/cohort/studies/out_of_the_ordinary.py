@@ -143,15 +143,28 @@ def worst(cohort: Cohort, name: str) -> dict[str, float]:
 
 
 def _table(columns: Columns, cases: Sequence[str], fitting: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the columns that most cases of reference have and that differ among cases: of shape (cases, columns), NaN where undefined."""
+    """Return the columns that most cases of reference have and that differ among cases: of shape (cases, columns), NaN where undefined.
+
+    One that is an earlier one in another unit, as pixels and mm2, or its complement, is left out: it would count twice.
+    """
     names, found = [], []
     for name, values in columns.items():
         own = np.array([values.get(case, np.nan) for case in cases])
         known = own[np.isfinite(own)]
-        if np.isfinite(own[fitting]).mean() >= 0.5 and (known != known[0]).any():
+        if np.isfinite(own[fitting]).mean() < 0.5 or not (known != known[0]).any():
+            continue
+        if not any(_is_linear_in(own, other) for other in found):
             names.append(name)
             found.append(own)
     return names, np.array(found).T.reshape(len(cases), len(names))
+
+
+def _is_linear_in(one: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether two columns are one number in two units, or a share and what is left of it."""
+    known = np.isfinite(one)
+    if (known != np.isfinite(other)).any():
+        return False
+    return bool(abs(np.corrcoef(one[known], other[known])[0, 1]) > 1 - 1e-9)
 
 
 def _compared(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import drawn, ends, rank_correlations
+from napari_segxai.analyses.cohort.statistics import drawn, ends
 from napari_segxai.analyses.cohort.study import (
     FEW,
     StudyResult,
@@ -17,7 +17,7 @@ from napari_segxai.analyses.cohort.study import (
 )
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
-from napari_segxai.core.correlation import rank_correlation
+from napari_segxai.core.correlation import rank_correlation, rank_correlations
 
 AGAINST = ("n_dilations", "ratio_sufficient", "ratio_mask", "ratio_image")
 """Numbers of MiSuRe whose dependence on size the paper shows (figures 4 to 7)."""

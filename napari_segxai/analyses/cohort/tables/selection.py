@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import TABLES, Cohort
+from napari_segxai.analyses.cohort.statistics import holm
 from napari_segxai.analyses.cohort.studies.averages import NOT_MEASURED
 from napari_segxai.analyses.cohort.study import FEW, StudyResult, is_measured
 from napari_segxai.core.chart import Chart, Series
@@ -129,15 +130,6 @@ def _compared(these: np.ndarray, rest: np.ndarray) -> dict[str, Any]:
         "cliffs_delta": float(2 * found.statistic / (len(these) * len(rest)) - 1),
         "p": float(found.pvalue),
     }
-
-
-def holm(p: list[float]) -> list[float]:
-    """Return p-values after the correction of Holm (1979): for every row how likely any of the rows is so by chance."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate([p[k] * (len(p) - n) for n, k in enumerate(order)])
-    out = np.empty(len(p))
-    out[order] = np.minimum(stepped, 1)
-    return out.tolist()
 
 
 def _sentence(rows: list[dict[str, Any]]) -> str:

@@ -88,6 +88,10 @@ def _follow(
                 )
                 hand[name] = future, index
                 future.add_done_callback(ended.put)
+            done = sum(count == size for count in counts) + len(task.cases) - len(todo)
+            said = f"{len(hand)} in hand" if workers else "waiting for a worker"
+            note = f"{done} of {len(task.cases)} cases, {said}"
+            yield Step(UNIT * (all_done + sum(counts)), task.total, note, task.so_far)
             try:
                 future = ended.get(timeout=OFTEN)
             except queue.Empty:
@@ -106,10 +110,7 @@ def _follow(
                         if not is_done(task.plan, case, job, place):
                             give_up(case, job, task.plan.key(case, job), place, WHY)
                     counts[index] = size
-            done = sum(count == size for count in counts) + len(task.cases) - len(todo)
-            said = f"{len(hand)} in hand" if workers else "waiting for a worker"
-            note = f"{done} of {len(task.cases)} cases, {said}"
-            yield Step(UNIT * (all_done + sum(counts)), task.total, note, task.so_far)
+        yield Step(task.total, task.total, f"{len(task.cases)} of {len(task.cases)} cases", task.so_far)
     finally:
         if hand and cluster.client.status == "running":
             cluster.client.cancel([future for future, _ in hand.values()], force=True)
