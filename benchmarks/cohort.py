@@ -24,7 +24,7 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.progress import Steps, finish
 
 CARD = {"name": "small", "labels": ["background", "object"], "spatial_dims": 2, "channels": ["intensity"], "intensity": [{"divide": 255}]}  # fmt: skip
-METHOD = "misure:iterations=20:max_dilations=4"
+METHOD, PARAMETERS = "misure", {"iterations": 20, "max_dilations": 4}
 
 
 def main() -> None:
@@ -89,7 +89,9 @@ def pictures(folder: Path, count: int, side: int) -> Path:
 
 def run(model: sx.SegmentationModel, images: Path, folder: Path) -> Steps[Cohort]:
     """Return the run of the cohort, step by step."""
-    return sx.run_cohort_steps(model, images, ["object"], [METHOD], out=folder / "out", device="cpu")
+    return sx.run_cohort_steps(
+        model, images, ["object"], [(METHOD, PARAMETERS)], out=folder / "out", device="cpu"
+    )
 
 
 def bare_job(model: sx.SegmentationModel, path: Path, out: Path) -> None:
@@ -97,9 +99,7 @@ def bare_job(model: sx.SegmentationModel, path: Path, out: Path) -> None:
     image = sx.read_image(path)
     prediction = model.predict(image, device="cpu")
     int((prediction == 1).sum())
-    sx.explain(
-        model, image, "object", METHOD.partition(":")[0], device="cpu", iterations=20, max_dilations=4
-    ).save(out)
+    sx.explain(model, image, "object", METHOD, device="cpu", **PARAMETERS).save(out)
 
 
 def compare_blocks(
