@@ -13,6 +13,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.progress import Steps, finish
 
 CARD = {"name": "small", "labels": ["background", "object"], "spatial_dims": 2, "channels": ["intensity"], "intensity": [{"divide": 255}]}  # fmt: skip
-METHOD, PARAMETERS = "misure", {"iterations": 20, "max_dilations": 4}
+METHOD = "misure"
+PARAMETERS: dict[str, Any] = {"iterations": 20, "max_dilations": 4}
 
 
 def main() -> None:
