@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -49,23 +51,36 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     UserError
         If it cannot be written; then an older file is as it was.
     """
+    text = as_csv(columns_of(rows), rows, "\r\n")
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns_of(rows))
-        writer.writeheader()
-        writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
+        file.write(text)
     return path
 
 
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], end: str = "\n") -> str:
+    """Return a table as text, with a head; names that look like formulas are marked as in `write_csv`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=end)
+    writer.writerow([as_cell(name) for name in columns])
+    writer.writerows([as_cell(row.get(name)) for name in columns] for row in rows)
+    return out.getvalue()
+
+
 def read_table(path: Path) -> str:
-    """Return the text of a table that a user has written: UTF-8 or, where its mark says so, UTF-16; what is neither becomes "?".
+    """Return the text of a table that a user has written: UTF-8 or, where its mark says so, UTF-16.
+
+    Nothing else is taken: names that differ in letters that cannot be read would become one.
 
     Raises
     ------
     UserError
-        If it is UTF-16 without a mark, or no text.
+        If it is neither.
     """
     held = path.read_bytes()
-    text = held.decode("utf-16" if held.startswith(UTF_16) else "utf-8-sig", errors="replace")
+    try:
+        text = held.decode("utf-16" if held.startswith(UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
     if "\0" in text:
         raise UserError(f"{path}: is not a table that is read here; save it as CSV in UTF-8.")
     return text
@@ -73,7 +88,11 @@ def read_table(path: Path) -> str:
 
 def as_cell(value: Any) -> Any:
     """Return a value as it stands in a table: a name that looks like a formula with an apostrophe before it."""
-    if not (isinstance(value, str) and value.startswith(("=", "+", "-", "@"))):
+    if not isinstance(value, str):
+        return value
+    # Spreadsheets pass over what cannot be seen, and take wide characters for the usual ones.
+    begin = unicodedata.normalize("NFKC", value).lstrip().lstrip("\ufeff\u200b")[:1]
+    if not begin or begin not in "=+-@":
         return value
     try:
         float(value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -26,6 +24,7 @@ from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key
 from napari_segxai.analyses.compare.result import ARROWS
 from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.widgets.fields import tip
+from napari_segxai.io.tables import as_csv
 
 FAILED = QColor("#ff6b6b")
 
@@ -93,13 +92,7 @@ class TableModel(QAbstractTableModel):
 
     def as_csv(self) -> str:
         """Return the rows that are shown, in their order, with all digits."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.frame.columns)
-        for row in self.order.tolist():
-            held = self.frame.rows[row]
-            writer.writerow(["" if held.get(name) is None else held[name] for name in self.frame.columns])
-        return out.getvalue()
+        return as_csv(self.frame.columns, (self.frame.rows[row] for row in self.order.tolist()))
 
     # -- what Qt asks for ---------------------------------------------------------------------------------
 

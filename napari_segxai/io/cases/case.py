@@ -221,13 +221,19 @@ TRUTH_WORDS = (
     "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "groundtruth", "truth", "annotation", "annotations",
     "roi", "dseg",
 )  # fmt: skip
-"""Last words of the names of truths."""
+"""Last words of the names of truths, or first ones."""
 
 IMAGE_WORDS = ("img", "image", "im", "scan", "vol", "volume", "orig")
-"""Last words of the names of images that have nothing to say."""
+"""Last words of the names of images that have nothing to say, or first ones."""
 
 
 def without_word(name: str, words: Sequence[str]) -> str | None:
     """Return a name without its last word, where that is one of `words`; else None."""
     found = re.fullmatch(r"(.+?)[ _.\-]+([A-Za-z ]+)", name)
     return found[1] if found and found[2].lower() in words else None
+
+
+def without_first_word(name: str, words: Sequence[str]) -> str | None:
+    """Return a name without its first word, as in segmentation-12, where that is one of `words`; else None."""
+    found = re.fullmatch(r"([A-Za-z]+)[ _.\-]+(.+)", name)
+    return found[2] if found and found[1].lower() in words else None

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.io.cases.case import TRUTH_WORDS, Cases, image_files, listed, stem, without_word
+from napari_segxai.io.cases.case import (
+    IMAGE_WORDS,
+    TRUTH_WORDS,
+    Cases,
+    image_files,
+    listed,
+    stem,
+    without_first_word,
+    without_word,
+)
 from napari_segxai.io.cases.pairs import paired
 
 
@@ -17,6 +26,9 @@ def flat_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
         )
     files = image_files(folder)
     truths = {path: None for path in files if without_word(stem(path), TRUTH_WORDS) is not None}
+    # A first word such as "label" may be that of an image as well: only beside an image is it that of a truth.
+    images = {without_first_word(stem(path), IMAGE_WORDS) for path in files}
+    truths |= {path: None for path in files if without_first_word(stem(path), TRUTH_WORDS) in images - {None}}
     if len(truths) == len(files):  # a folder of files that all end alike
         truths = {}
     cases, left_out = paired([path for path in files if path not in truths], list(truths))

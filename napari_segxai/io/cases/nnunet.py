@@ -1,12 +1,13 @@
 """nnU-Net's raw data, and that of the Medical Segmentation Decathlon, from which it comes.
 
 ``imagesTr/ID_0000.nii.gz`` is the first channel of a case, ``labelsTr/ID.nii.gz`` its truth; ``dataset.json`` names the channels.
-In the Decathlon a case is one file, ``imagesTr/ID.nii.gz``, with its channels on the fourth axis.
+In the Decathlon a case is one file, ``imagesTr/ID.nii.gz``, with its channels on the fourth axis; an id may end in a number too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
                 left_out.append(LeftOut(path.name, f"would be the same as {first.name}"))
         files = image_files(images)
         numbered = {path: found for path in files if (found := re.fullmatch(r"(.+)_(\d{4})", stem(path)))}
+        if _are_ids(numbered.values(), truths):
+            numbered = {}
         if files and not numbered and channels is not None:
             raise UserError(
                 f"{images}: an image is one file, with its channels inside; leave out the names of channels."
@@ -67,6 +70,15 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
             cases.append(Case(name, tuple(held[k] for k in order), truths.pop(name, None), group))
         left_out += [LeftOut(path.name, "is a truth without an image") for path in truths.values()]
     return listed(folder, "nnunet", cases, left_out, [names[k] for k in wanted])
+
+
+def _are_ids(numbered: Collection[re.Match], truths: Collection[str]) -> bool:
+    """Tell whether the numbers at the ends of names are those of cases: truths have them as well, or none is 0000."""
+    as_ids = {found[0] for found in numbered}.intersection(truths)
+    as_channels = {found[1] for found in numbered}.intersection(truths)
+    return bool(as_ids and not as_channels) or (
+        bool(numbered) and not as_channels and all(found[2] != "0000" for found in numbered)
+    )
 
 
 def _channels(folder: Path) -> list[str]:

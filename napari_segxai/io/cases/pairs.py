@@ -17,6 +17,7 @@ from napari_segxai.io.cases.case import (
     image_files,
     listed,
     stem,
+    without_first_word,
     without_word,
 )
 
@@ -67,6 +68,11 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
     return listed(folder, "pairs", cases, left_out)
 
 
+def short_name(name: str, words: Sequence[str]) -> str:
+    """Return a name without the word that says whether it is an image or a truth, at its end or its beginning."""
+    return without_word(name, words) or without_first_word(name, words) or name
+
+
 def paired(images: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Case], list[LeftOut]]:
     """Match images and truths by their names; what is left over is told."""
     free = dict.fromkeys(truths)
@@ -74,11 +80,11 @@ def paired(images: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Case], 
     loose: dict[str, list[Path]] = {}
     for one in truths:
         exact.setdefault(stem(one), []).append(one)
-        loose.setdefault(without_word(stem(one), TRUTH_WORDS) or stem(one), []).append(one)
+        loose.setdefault(short_name(stem(one), TRUTH_WORDS), []).append(one)
     cases, left_out = [], []
     for path in images:
         name = stem(path)
-        short = without_word(name, IMAGE_WORDS) or name
+        short = short_name(name, IMAGE_WORDS)
         fitting = exact.get(name) or [
             one for key in dict.fromkeys((name, short)) for one in loose.get(key, [])
         ]

@@ -17,6 +17,7 @@ from napari_segxai.io.cases.case import (
     listed,
     stem,
 )
+from napari_segxai.io.cases.pairs import TRUTHS
 
 
 def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
@@ -60,6 +61,12 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
             said = ", ".join(sorted(_word(path, one) for path in images))
             left_out.append(LeftOut(one.name, f"holds {len(images)} images ({said})"))
             continue
+        deeper = (
+            [inner.name for inner in folders(one) if inner.name.casefold() in TRUTHS] if not truths else []
+        )
+        if deeper:
+            said = f"is taken without truth: its folder {deeper[0]} is not looked into, a truth is one file"
+            left_out.append(LeftOut(one.name, said))
         if len(truths) > 1:
             said = ", ".join(path.name for path in truths)
             left_out.append(LeftOut(one.name, f"is taken without truth: several could be it ({said})"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from io import StringIO
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.io import ZARR, ending
 from napari_segxai.io.cases.case import Case, Cases, LeftOut, listed, stem
 from napari_segxai.io.tables import read_table
 
@@ -44,9 +46,13 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
         raise UserError(f"{path}: has no column `image` (or `image_0`, `image_1`, ...){said}")
     if len(set(head)) < len(head):
         raise UserError(f"{path}: two columns have one name.")
+    _check_head(path, head, numbered)
     cases, left_out = [], []
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
+            continue
+        if any(cell.strip() for cell in row[len(head) :]):
+            left_out.append(LeftOut(f"row {number}", "has more cells than the table has columns"))
             continue
         cells = {name: cell.strip() for name, cell in zip(head, row, strict=False)}
         found = [_file(path, cells.get(name, "")) for name in images]
@@ -60,8 +66,38 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
         if cells.get("truth") and truth_file is None:
             left_out.append(LeftOut(name, f"is taken without truth: there is no file {cells['truth']}"))
         files = tuple(one for one in found if one is not None)
+        if len({one.resolve() for one in (*files, truth_file) if one}) < len(files) + (
+            truth_file is not None
+        ):
+            left_out.append(LeftOut(name, "names one file twice"))
+            continue
         cases.append(Case(name, files, truth_file, cells.get("group", ""), cells.get("subject", "")))
     return listed(path, "table", cases, left_out)
+
+
+def _check_head(path: Path, head: list[str], numbered: list[str]) -> None:
+    """Refuse columns that are not what they seem; others than those that are known may say what they like.
+
+    Raises
+    ------
+    UserError
+        Naming the column.
+    """
+    if numbered and "image" in head:
+        raise UserError(
+            f"{path}: has both `image` and `{numbered[0]}`; an image is one file, or one per channel."
+        )
+    wanted = [f"image_{k}" for k in range(len(numbered))]
+    if numbered != wanted:
+        raise UserError(f"{path}: its channels are {', '.join(numbered)}; number them {', '.join(wanted)}.")
+    for name in head:
+        if name in COLUMNS or name in numbered:
+            continue
+        meant = [one for one in difflib.get_close_matches(name, COLUMNS, 1, 0.75) if one not in head]
+        if meant:
+            raise UserError(
+                f"{path}: has a column `{name}`; name it `{meant[0]}`, or otherwise if it is something else."
+            )
 
 
 def _file(table: Path, cell: str) -> Path | None:
@@ -70,6 +106,6 @@ def _file(table: Path, cell: str) -> Path | None:
         return None
     try:
         found = table.parent / Path(cell).expanduser()
-        return found if found.exists() else None
+        return found if found.is_file() or (found.is_dir() and ending(found) in ZARR) else None
     except (OSError, RuntimeError):  # a name that is too long, or the home of nobody (~name)
         return None
