@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import (
     QAbstractTableModel,
-    QEvent,
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+from qtpy.QtGui import QColor, QFont, QFontMetrics
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
 
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key
 from napari_segxai.analyses.compare.result import ARROWS
-from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.widgets.fields import tip
+from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
 from napari_segxai.io.tables import as_csv
 
 FAILED = QColor("#ff6b6b")
@@ -138,7 +137,7 @@ def head(name: str) -> str:
     return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False)[:4])
 
 
-class CohortTable(QTableView):
+class CohortTable(TableView):
     """Shows a table of a cohort; rows are walked through with the arrow keys, and several can be selected.
 
     Attributes
@@ -252,20 +251,6 @@ class CohortTable(QTableView):
             lines = [heads.horizontalAdvance(line) for line in head(name).split("\n")]
             texts = [cells.horizontalAdvance(self.table.text(row, name)) for row in rows]
             self.setColumnWidth(k, min(max([*lines, *texts]) + 18, MOST))
-
-    def keyPressEvent(self, event: Any) -> None:
-        """Copy the table on Ctrl+C."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            self.copy()
-        else:
-            super().keyPressEvent(event)
-
-    def event(self, event: QEvent) -> bool:
-        """Keep Ctrl+C from napari, which would copy layers."""
-        if event.type() == QEvent.Type.ShortcutOverride and event.matches(QKeySequence.StandardKey.Copy):
-            event.accept()
-            return True
-        return super().event(event)
 
 
 def _runs(lines: Sequence[int]) -> list[tuple[int, int]]:

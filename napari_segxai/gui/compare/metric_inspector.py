@@ -28,9 +28,9 @@ from napari_segxai.analyses.compare.inspection import Inspection, inspect_steps
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.gui import worker
-from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.viewer.grid_mode import GridView, layer_of, map_layer, redraw
 from napari_segxai.gui.widgets.fields import plain_label
+from napari_segxai.gui.widgets.table import UNDEFINED, number
 from napari_segxai.metrics.functional.chance import MARK, level_words
 from napari_segxai.metrics.functional.ties import above
 

@@ -6,19 +6,18 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QEvent, QModelIndex, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QFontMetrics
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
 
 from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.checks.registry import describe
 from napari_segxai.gui.compare.curves import map_colors
 from napari_segxai.gui.widgets.checks_box import verdicts
 from napari_segxai.gui.widgets.metric_list import metric_tip, metric_words
+from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
 from napari_segxai.metrics.functional.chance import MARK, columns, short, words
 from napari_segxai.metrics.functional.ties import tied
-
-UNDEFINED = "–"
 
 STOPPED = "not measured: the run was stopped before"
 NO_MAP = "a random order is not a map: it goes through insertion and deletion alone"
@@ -234,7 +233,7 @@ class TableModel(QAbstractTableModel):
         return f"{name}\n{parameters}{warnings}" if parameters else f"{name}{warnings}"
 
 
-class CompareTable(QTableView):
+class CompareTable(TableView):
     """Shows a comparison; a row can be clicked, or walked to with the arrow keys.
 
     Attributes
@@ -292,20 +291,6 @@ class CompareTable(QTableView):
         QApplication.clipboard().setText(text)
         return text
 
-    def keyPressEvent(self, event: Any) -> None:
-        """Copy the whole table on Ctrl+C."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            self.copy()
-        else:
-            super().keyPressEvent(event)
-
-    def event(self, event: QEvent) -> bool:
-        """Keep Ctrl+C from napari, which would copy layers."""
-        if event.type() == QEvent.Type.ShortcutOverride and event.matches(QKeySequence.StandardKey.Copy):
-            event.accept()
-            return True
-        return super().event(event)
-
     def _resize(self) -> None:
         """Make every column as wide as its widest line, so that many columns fit."""
         font = QFont(self.horizontalHeader().font())
@@ -327,8 +312,3 @@ class CompareTable(QTableView):
         """Keep the current map the current one after sorting."""
         if self.name is not None:
             self.select(self.name)
-
-
-def number(value: float) -> str:
-    """Return a number with three digits after the point; very large and very small ones with an exponent."""
-    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"

@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
 from napari_segxai.analyses.compare.result import ARROWS
 from napari_segxai.analyses.sweep.result import Number, Sweep, best_cells
 from napari_segxai.figures.sweep import FRAME, cell_colors
-from napari_segxai.gui.compare.table import UNDEFINED, number
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.gui.widgets.metric_list import metric_tip
+from napari_segxai.gui.widgets.table import UNDEFINED, number
 from napari_segxai.metrics.functional.chance import MARK, level_words
 
 BEST = Qt.ItemDataRole.UserRole

@@ -12,7 +12,7 @@ from helpers.networks import patch_of, planted_image
 from qtpy.QtCore import Qt
 
 from napari_segxai.gui import worker
-from napari_segxai.gui.compare.table import UNDEFINED
+from napari_segxai.gui.widgets.table import UNDEFINED
 
 
 def test_cancelling_keeps_what_was_found(compare_panel, run_compare, wait):

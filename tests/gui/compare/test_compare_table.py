@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
-from napari_segxai.gui.compare.table import UNDEFINED, number
+from napari_segxai.gui.widgets.table import UNDEFINED, number
 
 
 def test_run_fills_the_table_whose_rows_show_their_maps_and_can_be_checked(
