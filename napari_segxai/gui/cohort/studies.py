@@ -28,6 +28,9 @@ ALL, THESE = "all", "these"
 CONTRAST = "contrast"
 """The chosen cases against the rest, which is no study of the registry: it needs cases that were chosen."""
 
+FIRST = "averages"
+"""The study that every cohort has something for."""
+
 PAUSE = 300
 """Milliseconds after the last change of a parameter."""
 
@@ -63,6 +66,7 @@ class StudyTab(QWidget):
             words = tip(f"{one.summary}\n{one.source}")
             self.box.setItemData(self.box.count() - 1, words, Qt.ItemDataRole.ToolTipRole)
         self.box.addItem("These cases and the rest", CONTRAST)
+        self.box.setCurrentIndex(self.box.findData(FIRST))
         self.of_box = combo("Of which cases; select some in the table or the plot.")
         self.again = QPushButton("Ask again")
         self.again.setToolTip("Ask the tables as they are now.")

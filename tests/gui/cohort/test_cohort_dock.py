@@ -231,6 +231,7 @@ def test_every_study_is_shown_or_says_why_not(dock, results, wait, name):
     opened(dock, results, wait)
     part = dock.results
     part.tabs.setCurrentWidget(part.studies)
+    assert part.studies.box.currentData() == "averages"  # which always has something to say
     part.studies.show_study(name)
     wait(lambda: part.studies.said.text() not in ("", "asking…"))
     own = answer(results, name)
