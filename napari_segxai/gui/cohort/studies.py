@@ -99,12 +99,15 @@ class StudyTab(QWidget):
         top.addWidget(self.box, 2)
         top.addWidget(self.of_box, 1)
         top.addWidget(self.again)
+        # A chart needs height, of which a dock at the bottom has little: all of it is the chart's.
         left, right = QWidget(), QWidget()
-        for side, box, part in ((left, self.table_box, self.table), (right, self.chart_box, self.chart)):
+        words = (self.parameters, self.said, self.table_box)
+        for side, above, part in ((left, words, self.table), (right, (self.chart_box,), self.chart)):
             column = QVBoxLayout(side)
             column.setContentsMargins(0, 0, 0, 0)
             column.setSpacing(2)
-            column.addWidget(box)
+            for one in above:
+                column.addWidget(one)
             column.addWidget(part, 1)
         sides = QSplitter(Qt.Orientation.Horizontal)
         for side in (left, right):
@@ -115,8 +118,6 @@ class StudyTab(QWidget):
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(top)
-        layout.addWidget(self.parameters)
-        layout.addWidget(self.said)
         layout.addWidget(sides, 1)
 
     # -- what is asked --------------------------------------------------------------------------------------
