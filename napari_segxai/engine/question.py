@@ -27,7 +27,7 @@ from napari_segxai.engine.region import pixels_of
 from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.background import contradicted
 from napari_segxai.models.inference.fused import fast_layout
-from napari_segxai.models.probabilities import check_values
+from napari_segxai.models.probabilities import check_numbers, check_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,12 +110,14 @@ class Question:
         if self._logits is None:
             with torch.inference_mode():
                 logits = self.look(self.input)
-            self._logits = logits.clone()
+                self.remember_logits(logits.clone())
+        assert self._logits is not None
         return self._logits
 
     def remember_logits(self, logits: Tensor) -> None:
         """Take logits that a primitive computed on the way, so that no second pass is needed."""
         if self._logits is None:
+            check_numbers(self.model, logits.detach(), self.image.name)
             self._logits = logits.detach()
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Whether outputs are probabilities, where the card does not say."""
+"""Whether outputs are probabilities, where the card does not say; and whether they are numbers at all."""
 
 from __future__ import annotations
 
@@ -83,4 +83,30 @@ def check_values(network: Network, tensor: Tensor) -> None:
         raise UserError(
             f"{network.name} returns only values from 0 to 1, as a network does that ends in a sigmoid or softmax: write "
             "`values: probabilities` in the card if they are probabilities, `values: logits` if they are not."
+        )
+
+
+def check_numbers(network: Network, logits: Tensor, name: str) -> None:
+    """Refuse what is no number: such a pixel is none of the labels, and would be counted as background.
+
+    Parameters
+    ----------
+    logits
+        What the network makes of an image: (1, labels, *grid).
+    name
+        Of the image.
+
+    Raises
+    ------
+    UserError
+        With the share of the pixels.
+    """
+    if bool(torch.isfinite(logits.sum())):
+        return
+    lost = network.probabilities(logits).isnan().any(1)
+    if bool(lost.any()):
+        share = float(lost.double().mean())
+        raise UserError(
+            f"{network.name} returns values that are not numbers at {max(share, 0.001):.1%} of the pixels of {name}, so that it says "
+            "nothing there; look at the intensities of this image, and at `intensity` in the card."
         )

@@ -22,7 +22,7 @@ from napari_segxai.models.network import Network
 from napari_segxai.models.preprocessing import intensity
 from napari_segxai.models.preprocessing.prepared import Prepared
 from napari_segxai.models.preprocessing.spatial import place, slice_count
-from napari_segxai.models.probabilities import check_values
+from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.sizes import find_multiples, padding_note
 
 
@@ -221,6 +221,7 @@ class SegmentationModel(Network):
                 with self.refusing_sizes(tensor):
                     check_values(self, tensor)
                     logits = self.logits(tensor)
+                check_numbers(self, logits, image.name)
                 out = self.labeling.on_image(logits[0], prepared.placement, out)
         return out
 

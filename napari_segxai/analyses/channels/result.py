@@ -34,7 +34,7 @@ class ChannelImportance:
         A mapping for every channel, in the order of the model card: channel; dice_drop, iou_drop and
         probability_drop, what the object loses of its Dice and IoU with the prediction of the whole image and of its
         mean probability (1 at most, below 0 where it gains; of "shapley" the channel's part of what all lose together); dice_std, iou_std and probability_std, their standard
-        deviations over the repeats (None for a single one).
+        deviations over the repeats (None for a single one). A probability is None where the network returned no numbers.
     passes
         Forward passes that were run.
     seconds
@@ -90,5 +90,7 @@ class ChannelImportance:
         return save_folder(user_path(folder), write, overwrite=overwrite)
 
 
-def _lost(value: float, deviation: float | None) -> str:
+def _lost(value: float | None, deviation: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")

@@ -9,6 +9,7 @@ channels give together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -168,7 +169,7 @@ def spoil(
     seed = question.seed if seed is None else seed
     wanted = [copies for way in ways for copies in _copies(question, way, repeats, seed, others)]
     found = yield from look_for_all(readers, wanted, note="channel importance")
-    return [
+    out = [
         [
             {"how": way, "channel": name, **row}
             for way in ways
@@ -176,6 +177,20 @@ def spoil(
         ]
         for reader, seen in zip(readers, found, strict=True)
     ]
+    for reader, rows in zip(readers, out, strict=True):
+        if any(isinstance(value, float) and math.isnan(value) for row in rows for value in row.values()):
+            reader.question.warnings.append(NO_NUMBERS)
+    return [[{key: _known(value) for key, value in row.items()} for row in rows] for rows in out]
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+NO_NUMBERS = (
+    "the network returns values that are no numbers where a channel is spoiled: nothing is drawn there, so that all of the object "
+    "is lost, and its probability cannot be told."
+)
 
 
 def _rows(way: Way, reader: Reader, seen: Mapping[Any, Responses], channels: int) -> list[dict[str, Any]]:

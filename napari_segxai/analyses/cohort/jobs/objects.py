@@ -16,7 +16,7 @@ from napari_segxai.core.prediction import where
 from napari_segxai.engine.scores import dice
 from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.device import exact
-from napari_segxai.models.probabilities import check_values
+from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -65,6 +65,7 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
             with model.refusing_sizes(tensor):
                 check_values(model, tensor)
                 logits = model.logits(tensor)
+            check_numbers(model, logits, image.name)
             out = model.labeling.on_image(logits[0], prepared.placement, out)
             found = _measure(model, logits, positions, prepared.placement.inside().to(device))
             for k, one in found.items():
