@@ -214,7 +214,7 @@ def run(
             raise
         result, stopped = stop.partial, True
     _tell(result)
-    end_as_stopped(stopped)
+    end_as_stopped(stopped, "the tables hold what there is, and the same command goes on")
     if result.failed:
         raise typer.Exit(1)
 

@@ -225,10 +225,10 @@ def as_far_as_it_came(
         return stop.partial, True
 
 
-def end_as_stopped(stopped: bool) -> None:
+def end_as_stopped(stopped: bool, what_there_is: str = "what was written is partial") -> None:
     """End with the status of a program that was stopped by Ctrl-C, if it was."""
     if stopped:
-        print("note: stopped before the end; what was written is partial.", file=sys.stderr)
+        print(f"note: stopped before the end; {what_there_is}.", file=sys.stderr)
         raise typer.Exit(130)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -165,15 +165,27 @@ def relay(steps: Generator[S, None, T], change: Callable[[S], Step]) -> Steps[T]
             yield change(step)
 
 
+BAR = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}  {desc}"
+"""The words come last, where a narrow terminal cuts them: how far it is, and how long it takes, stay in sight."""
+
+
 @contextmanager
 def _bar() -> Generator[Callable[[Step], None]]:
     from tqdm import tqdm
 
-    with tqdm(total=1, unit="pass", leave=False) as bar:
+    with ExitStack() as stack:
+        bar: tqdm | None = None
 
         def report(step: Step) -> None:
+            nonlocal bar
+            if bar is None:  # what was there before this run says nothing of how fast it is
+                new = tqdm(total=step.total, initial=step.done, leave=False, bar_format=BAR, miniters=0)
+                bar = stack.enter_context(new)
             bar.total = step.total
-            bar.set_description(step.note, refresh=False)
-            bar.update(step.done - bar.n)
+            bar.set_description_str(step.note, refresh=False)
+            if step.done == bar.n:  # tqdm shows nothing new until it has counted on
+                bar.refresh()
+            else:
+                bar.update(step.done - bar.n)
 
         yield report

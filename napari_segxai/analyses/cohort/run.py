@@ -24,7 +24,8 @@ def cohort_steps(
 ) -> Steps[Cohort]:
     """Run a plan; see `run_cohort`.
 
-    The folder is the state: whoever stops it, or kills it, loses what the jobs in hand have done.
+    The folder is the state: whoever stops it, or kills it, loses what the jobs in hand have done. Its tables hold what
+    there is, however it ends, unless it is killed.
     """
     record = facts(plan)
     with held_alone(folder, shard) as check:
@@ -33,7 +34,13 @@ def cohort_steps(
         folders = plan.folders
         cases = [(case, folder / CASES / folders[case.id]) for case in plan.shard(*shard)]
         task = Task(plan, plan.jobs, cases, folder, partial(collect, folder, record), check)
-        yield from steps_here(task) if where.kind == "here" else steps_elsewhere(task, where)
+        try:
+            yield from steps_here(task) if where.kind == "here" else steps_elsewhere(task, where)
+        except (GeneratorExit, KeyboardInterrupt, UserError):
+            with contextlib.suppress(UserError):  # what ended it is told
+                check()
+                save_tables(collect(folder, record))
+            raise
         check()
         found = collect(folder, record)
         save_tables(found)
