@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from napari_segxai.analyses.cohort.hold import held_alone
+from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.cohort.result import CASES, Cohort, collect, facts, save_tables
 from napari_segxai.analyses.cohort.where.elsewhere import steps_elsewhere
@@ -55,7 +56,7 @@ def least_size(plan: CohortPlan, folder: Path) -> int:
     todo = [case for case in plan.cases if not (folder / CASES / folders[case.id]).is_dir()]
     for case in todo:
         with contextlib.suppress(UserError):  # what is wrong with it is said in its row
-            return saving.least_size(case.read(), len(plan.labels) * len(plan.methods)) * len(todo)
+            return saving.least_size(Inputs(case).image, len(plan.labels) * len(plan.methods)) * len(todo)
     return 0
 
 

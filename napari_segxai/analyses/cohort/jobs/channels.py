@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.analyses.channels.spoiling import SCORES, spoil
+from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.errors import UserError
@@ -24,7 +25,6 @@ from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.memory import guarded
 
 if TYPE_CHECKING:
-    from napari_segxai.analyses.cohort.jobs.inputs import Inputs
     from napari_segxai.analyses.cohort.plan import CohortPlan
 
 NO_OTHER = "no other case that was looked at lies on the same model grid, so that nothing was taken from another image"
@@ -106,7 +106,7 @@ def _others(plan: CohortPlan, inputs: Inputs, question: Question) -> list[Tensor
     place, model, out = question.prepared.placement, plan.model, []
     for case in plan.others(inputs.case):
         with contextlib.suppress(UserError):  # what is wrong with another case is said in its own row
-            image = as_image(case.read(), model)
+            image = as_image(Inputs(case).image, model)
             many, index = model.slices(image), None
             if many is not None and place.slice is not None:
                 own = model.slices(question.image) or 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 from napari_segxai.analyses.cohort.jobs.objects import Seen, look
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.explain.plan import as_image
@@ -13,10 +16,17 @@ from napari_segxai.models.ground_truth import truth_labels
 
 
 class Inputs:
-    """Image and truth of a case, read when the first job needs them, and the prediction."""
+    """Image and truth of a case, read when the first job needs them, and the prediction.
+
+    Attributes
+    ----------
+    notes
+        What was said of the files while they were read, in sentences.
+    """
 
     def __init__(self, case: Case):
         self.case = case
+        self.notes: list[str] = []
         self._image: Image | None = None
         self._truth: Image | None = None
         self._usable: tuple[Image | None, list[str]] | None = None
@@ -26,15 +36,28 @@ class Inputs:
     def image(self) -> Image:
         """The image."""
         if self._image is None:
-            self._image = self.case.read()
+            self._image = self._read(self.case.read)
         return self._image
 
     @property
     def truth(self) -> Image | None:
         """The truth, if the case has one."""
-        if self._truth is None and self.case.truth is not None:
-            self._truth = read_image(self.case.truth)
+        path = self.case.truth
+        if self._truth is None and path is not None:
+            self._truth = self._read(lambda: read_image(path))
         return self._truth
+
+    def _read(self, read: Callable[[], Image]) -> Image:
+        """Read, and keep what is said meanwhile: of hundreds of cases nobody could tell which one was meant."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            image = read()
+        for one in said:
+            if one.category is UserWarning:
+                self.notes.append(str(one.message))
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        return image
 
     def usable_truth(self, plan: CohortPlan) -> tuple[Image | None, list[str]]:
         """Return the truth for what can do without one, and why there is none in a sentence.

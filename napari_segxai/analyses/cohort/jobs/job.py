@@ -126,8 +126,10 @@ Made = tuple[list[dict[str, Any]], Fill]
 def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     yield from ()
     image = as_image(inputs.image, plan.model)
-    rows, notes = object_rows(plan.model, image, plan.labels, inputs.truth, inputs.seen(plan))
-    return [{**row, "warnings": " | ".join(notes)} for row in rows], _record
+    seen = inputs.seen(plan)
+    rows, notes = object_rows(plan.model, image, plan.labels, inputs.truth, seen)
+    said = " | ".join(dict.fromkeys([*inputs.notes, *seen.notes, *notes]))
+    return [{**row, "warnings": said} for row in rows], _record
 
 
 def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +34,15 @@ class Seen:
     sizes
         Of a volume that a 2D model sees slice by slice: by position of the label how many pixels of every slice are drawn as it,
         in the order in which napari shows them; else nothing.
+    notes
+        What was done to the image, in sentences.
     """
 
     prediction: np.ndarray
     confidence: Mapping[int, float]
     entropy: Mapping[int, float]
     sizes: Mapping[int, Sequence[float]]
+    notes: tuple[str, ...] = ()
 
     def largest_slice(self, positions: Sequence[int]) -> int:
         """Return the slice in which these labels together are largest, the middle one if none is drawn."""
@@ -58,9 +62,11 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
     sums = {k: np.zeros(3) for k in positions}  # pixels, probability, entropy
     many = model.slices(image)
     sizes: dict[int, list[float]] = {k: [] for k in positions}
+    notes: Counter[str] = Counter()
     with model.in_use(device), torch.inference_mode(), exact():
         for index in [None] if many is None else range(many):
             prepared = model.prepare(image, index)
+            notes.update(prepared.notes)
             tensor = prepared.tensor.to(device)
             with model.refusing_sizes(tensor):
                 check_values(model, tensor)
@@ -77,6 +83,9 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
         {k: one[1] / one[0] for k, one in known.items()},
         {k: one[2] / one[0] for k, one in known.items()},
         {} if many is None else sizes,
+        tuple(
+            note if many is None else f"in {count} of {many} slices: {note}" for note, count in notes.items()
+        ),
     )
 
 
@@ -135,4 +144,6 @@ def object_rows(
 
 
 def _touches_border(mask: np.ndarray) -> bool:
-    return any(bool(mask.take([0, -1], axis).any()) for axis in range(mask.ndim))
+    # A picture that is kept as a volume of one slice has no ends along that axis.
+    axes = [axis for axis, size in enumerate(mask.shape) if size > 1]
+    return any(bool(mask.take([0, -1], axis).any()) for axis in axes)
