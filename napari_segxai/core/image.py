@@ -364,6 +364,19 @@ class Image:
         """Return a changed copy that reads nothing."""
         return replace(self, **{"array": self.stored, **changes})
 
+    def refuse_time(self) -> None:
+        """Refuse an image with a time axis.
+
+        Raises
+        ------
+        UserError
+            If it has one.
+        """
+        if self.time_axis is not None:
+            raise UserError(
+                f"{self.name} has {self.frames} time points; choose one with image.frame(index), or save it as a file of its own."
+            )
+
     def channels_first(self) -> np.ndarray:
         """Return the array as (channels, *spatial); a view. Needs an image without a time axis.
 
@@ -372,8 +385,7 @@ class Image:
         UserError
             If the image has a time axis; choose a time point first.
         """
-        if self.time_axis is not None:
-            raise UserError(f"{self.name} has {self.frames} time points; choose one with image.frame(index).")
+        self.refuse_time()
         if self.channel_axis is None:
             return self.array[None]
         return np.moveaxis(self.array, self.channel_axis, 0)

@@ -48,10 +48,7 @@ def join_channels(images: Sequence[Image | np.ndarray]) -> Image:
             raise UserError(
                 f"{image.name} has {image.channels} channels already; join images of one channel each."
             )
-        if image.time_axis is not None:
-            raise UserError(
-                f"{image.name} has {image.frames} time points; choose one with image.frame(index)."
-            )
+        image.refuse_time()
         if image.spatial_shape != first.spatial_shape:
             raise UserError(
                 f"{image.name} has shape {image.spatial_shape}, but {first.name} has {first.spatial_shape}; channels lie "

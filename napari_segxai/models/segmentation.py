@@ -167,6 +167,7 @@ class SegmentationModel(Network):
             )
 
     def _check_channels(self, image: Image) -> None:
+        image.refuse_time()
         if image.channels != len(self.card.channels):
             raise UserError(
                 f"{self.name} needs {len(self.card.channels)} channel(s) ({', '.join(self.card.channels)}), "

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from helpers.networks import card, planted_image, planted_model
+from helpers.networks import LinearHead, card, planted_image, planted_model
 from PIL import Image as Picture
 
 import napari_segxai as sx
@@ -56,3 +56,15 @@ def test_a_volume_of_one_slice_has_no_ends(model, tmp_path):
     found = sx.run_cohort(model, data, None, ["vanilla-gradient"], out=tmp_path / "out")
     assert {row["case"]: row["touches_border"] for row in found.objects} == {"flat": False, "deep": True}
     assert said(found)["deep"] == "in 2 of 3 slices: all values that the network sees of the image are 0."
+
+
+def test_images_of_several_times_are_refused_in_one_way(tmp_path):
+    model = sx.load_model(LinearHead(3, inputs=2), card=card(3, channels=["t1", "flair"]))
+    data = tmp_path / "data"
+    data.mkdir()
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8, 3), np.float32), np.eye(4)), data / "a.nii.gz")
+    found = sx.run_cohort(model, data, None, ["vanilla-gradient"], out=tmp_path / "out", flow=True)
+    assert {row["error"] for row in found.failed} == {
+        "a has 3 time points; choose one with image.frame(index), or save it as a file of its own"
+    }
+    assert len(found.failed) == 3
