@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.record import SCHEMA
 from napari_segxai.io.json_files import read_json
 
 RECORD = "record.json"
@@ -84,6 +85,30 @@ def look(folder: str | Path) -> Held:
     if not isinstance(files, dict) or not all(is_inside(name) for name in files):
         raise UserError(f"{path} lists files that lie outside its folder; move it away.")
     return Held(kind, files, record=record)
+
+
+def is_newer(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record was written by a newer version of this program."""
+    schema = record.get("schema")
+    return isinstance(schema, int) and schema > SCHEMA
+
+
+def check_schema(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse what another version of this program wrote.
+
+    Raises
+    ------
+    UserError
+        With what to do.
+    """
+    schema = record.get("schema")
+    if schema == SCHEMA and not isinstance(schema, bool | float):
+        return
+    newer = is_newer(record)
+    way = "update napari-segxai to open it" if newer else "make it again to open it"
+    raise UserError(
+        f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
+    )
 
 
 def check_digests(folder: Path, held: Held) -> None:

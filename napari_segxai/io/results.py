@@ -15,9 +15,8 @@ import numpy as np
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
-from napari_segxai.core.record import SCHEMA
 from napari_segxai.io import ending
-from napari_segxai.io.held import KINDS, RECORD, check_digests, look
+from napari_segxai.io.held import KINDS, RECORD, check_digests, check_schema, look
 from napari_segxai.io.json_files import read_json
 
 WIDEST = 8
@@ -192,13 +191,7 @@ def open_folder(path: str | Path, kind: str | None = None) -> Saved:
     if kind is not None and held.kind != kind:
         raise UserError(f"{folder} holds {held.words}, not {KINDS[kind]}.")
     record = held.record
-    schema = record.get("schema")
-    if schema != SCHEMA or isinstance(schema, bool | float):
-        newer = isinstance(schema, int) and schema > SCHEMA
-        way = "update napari-segxai to open it" if newer else "make it again to open it"
-        raise UserError(
-            f"{folder} was saved by {'a newer' if newer else 'an older'} version of this program; {way}."
-        )
+    check_schema(folder, record)
     from napari_segxai.io.forms.check import check_form  # which loads pydantic
 
     check_form(folder, held.kind, record)

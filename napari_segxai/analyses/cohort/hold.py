@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.io.held import look
+from napari_segxai.io.held import is_newer, look
 
 try:
     import fcntl
@@ -31,11 +31,16 @@ def held_alone(folder: Path, shard: tuple[int, int]) -> Generator[Callable[[], N
     Raises
     ------
     UserError
-        If another run holds it, or the folder holds something else.
+        If another run holds it, or the folder holds something else, or what a newer version wrote.
     """
     held = look(folder) if folder.is_dir() else None
     if held is not None and held.kind not in ("", "cohort"):
         raise UserError(f"{folder} holds {held.words}; name another folder for the cohort.")
+    if held is not None and is_newer(held.record):
+        raise UserError(
+            f"{folder} holds a cohort of a newer version of this program, which this one would replace; update napari-segxai, or "
+            "name another folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,9 +8,8 @@ from napari_segxai.analyses.cohort.result import Cohort, collect
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
-from napari_segxai.core.record import SCHEMA
 from napari_segxai.io.forms.check import check_form
-from napari_segxai.io.held import KINDS, look
+from napari_segxai.io.held import KINDS, check_schema, look
 
 
 @checked()
@@ -39,7 +38,6 @@ def read_cohort(folder: str | os.PathLike[str]) -> Cohort:
     if held.kind != "cohort":
         said = f"holds {KINDS[held.kind]}, not a cohort" if held.kind else "holds no cohort"
         raise UserError(f"{path} {said}; name the folder that cohort run wrote.")
-    if held.record.get("schema") != SCHEMA:
-        raise UserError(f"{path} was written by another version of napari-segxai; open it with that one.")
+    check_schema(path, held.record)
     check_form(path, "cohort", held.record)
     return collect(path, held.record)

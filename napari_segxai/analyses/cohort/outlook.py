@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.cohort.jobs.job import read_done
+from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.cohort.jobs.measured import by_options
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.cohort.result import CASES
 from napari_segxai.analyses.cohort.run import least_size
+from napari_segxai.analyses.cohort.where.cases import is_done
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case
 
 
@@ -65,9 +65,7 @@ def outlook(plan: CohortPlan, folder: Path) -> Outlook:
     left: list[tuple[Case, list[Job]]] = []
     for case in plan.cases:
         place = folder / CASES / folders[case.id]
-        lacking = (
-            jobs if not place.is_dir() else [job for job in jobs if not _is_done(plan, case, job, place)]
-        )
+        lacking = jobs if not place.is_dir() else [job for job in jobs if not is_done(plan, case, job, place)]
         if lacking:
             left.append((case, lacking))
     lacking_jobs = sum(len(lacking) for _, lacking in left)
@@ -80,19 +78,14 @@ def outlook(plan: CohortPlan, folder: Path) -> Outlook:
     )  # fmt: skip
 
 
-def _is_done(plan: CohortPlan, case: Case, job: Job, place: Path) -> bool:
-    kept = read_done(place / job.place)
-    return kept is not None and not kept.error and kept.key == plan.key(case, job)
-
-
 def _passes(
     plan: CohortPlan, left: list[tuple[Case, list[Job]]]
 ) -> tuple[Passes | None, Image | None, int | None]:
     """Return the passes of all jobs that are left, as if every image were like the first that can be read."""
     for case, _ in left:
         with contextlib.suppress(UserError):  # what is wrong with it is said in its row
-            image = case.read()
-            truth = None if case.truth is None else read_image(case.truth)
+            inputs = Inputs(case)
+            image, truth = inputs.image, inputs.truth
             slice = None
             cost = dict.fromkeys(plan.jobs, Passes(forward=2))
             for job in plan.jobs:

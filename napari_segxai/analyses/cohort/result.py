@@ -158,7 +158,7 @@ def collect(folder: Path, record: Mapping[str, Any]) -> Cohort:
     missing = 0
     for case in record["cases"]:
         for job in record["jobs"]:
-            done = read_done(folder / CASES / case["folder"] / job["place"])
+            done = read_done(folder / CASES / case["folder"] / job["place"], case["id"])
             if done is None or done.asked != job["asked"]:
                 missing += 1
             else:

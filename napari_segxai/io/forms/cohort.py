@@ -28,6 +28,13 @@ class CaseForm(TypedDict):  # noqa: D101
     truth: str | None
 
 
+def _each_once(cases: list[CaseForm]) -> list[CaseForm]:
+    for word in ("id", "folder"):
+        if len({case[word] for case in cases}) < len(cases):
+            raise ValueError(f"two cases have one {word}")
+    return cases
+
+
 class JobForm(TypedDict):  # noqa: D101
     kind: Literal["objects", "map", "flow", "channels"]
     label: str
@@ -64,6 +71,6 @@ class CohortForm(TypedDict):  # noqa: D101
     seed: Count
     threads: Count
     device: str
-    cases: Annotated[list[CaseForm], Field(min_length=1)]
+    cases: Annotated[list[CaseForm], Field(min_length=1), AfterValidator(_each_once)]
     jobs: Annotated[list[JobForm], Field(min_length=1)]
     left_out: list[LeftOutForm]

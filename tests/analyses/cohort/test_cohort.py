@@ -292,7 +292,7 @@ def test_folders_that_hold_something_else(folder, model, tmp_path):
     record = tmp_path / "out" / "record.json"
     told = json.loads(record.read_text())
     for change, words in (
-        ({"schema": 99}, "another version of napari-segxai"),
+        ({"schema": 99}, "a newer version of this program; update"),
         ({"cases": [{**told["cases"][0], "folder": "../.."}]}, "lies outside the folder"),
         ({"jobs": [{**told["jobs"][0], "place": "/etc"}]}, "lies outside the folder"),
         ({"cases": []}, "cases"),

@@ -247,24 +247,25 @@ def _plain(results: Mapping[str, Any], method: str) -> dict[str, Any]:
     }
 
 
-def _is_row(row: Any) -> bool:
-    """Tell whether this is a row of a table as it is kept: plain values, a case and what went wrong with it."""
+def _is_row(row: Any, case: str) -> bool:
+    """Tell whether this is a row of a table as it is kept: plain values, the case and what went wrong with it, else its label."""
     return (
         isinstance(row, dict)
-        and isinstance(row.get("case"), str)
+        and row.get("case") == case
         and isinstance(row.get("error"), str)
+        and (row["error"] != "" or isinstance(row.get("label"), str))
         and all(value is None or isinstance(value, int | float | str) for value in row.values())
     )
 
 
-def read_done(folder: Path) -> Done | None:
-    """Return what a folder says of a job; None where it holds none that was kept whole."""
+def read_done(folder: Path, case: str) -> Done | None:
+    """Return what a folder says of a job of a case; None where it holds none that was kept whole."""
     if not is_file(folder / RECORD) or not is_file(folder / JOB):
         return None
     try:
         told = read_json(folder / JOB)
         rows, texts = told["rows"], [told["key"], told["asked"], told["error"]]
-        known = isinstance(rows, list) and all(_is_row(row) for row in rows)
+        known = isinstance(rows, list) and rows and all(_is_row(row, case) for row in rows)
         return Done(*texts[:2], rows, texts[2]) if known and all(isinstance(t, str) for t in texts) else None
     except (ValueError, TypeError, KeyError):
         return None

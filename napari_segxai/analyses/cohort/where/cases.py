@@ -20,7 +20,7 @@ UNIT = 1000
 
 def is_done(plan: CohortPlan, case: Case, job: Job, place: Path) -> bool:
     """Tell whether the folder of a case holds what came of a job, and nothing of the case or of what is asked has changed since."""
-    kept = read_done(place / job.place)
+    kept = read_done(place / job.place, case.id)
     return kept is not None and not kept.error and kept.key == plan.key(case, job)
 
 
