@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from inspect import signature
 
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 from helpers.forks import Fork
 from typer.testing import CliRunner
 
@@ -314,3 +316,14 @@ def test_network_layers_may_be_listed_with_spaces():
     assert [_layers(text) for text in (None, "", "all", " all ", "a, b@2 ,c")] == [
         None, None, "all", "all", ["a", "b@2", "c"],
     ]  # fmt: skip
+
+
+def test_a_command_takes_what_its_function_takes_by_a_plain_value():
+    functions = {
+        "explain": sx.explain, "compare": sx.compare, "sweep": sx.sweep, "flow": sx.information_flow, "channels": sx.channel_importance,
+    }  # fmt: skip
+    otherwise = {"params", "parameters", "options", "labels", "progress", "target", "maps"}
+    commands = typer.main.get_command(app).commands
+    for name, function in functions.items():
+        lacks = set(signature(function).parameters) - {one.name for one in commands[name].params}
+        assert not lacks - otherwise, name

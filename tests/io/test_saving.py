@@ -6,14 +6,12 @@ import csv
 import hashlib
 import json
 import os
-import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.files.saving import belongs_together, digests, full
+from helpers.files.saving import audited, belongs_together, digests, full, killed_at
 from helpers.networks import planted_image, planted_model
 
 import napari_segxai as sx
@@ -110,22 +108,6 @@ def test_a_listed_file_that_was_changed_stays_unless_its_name_is_needed(tmp_path
     assert not (tmp_path / "dilation_stages.nii.gz").exists()
 
 
-def audited(save, event: int | None = None) -> int:
-    """Count what `save` asks of the file system, in this process; killed, uncatchably, before number `event`."""
-    count = [0]
-
-    def hook(name: str, args: tuple) -> None:
-        if name in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir") and count[0] >= 0:
-            count[0] += 1
-            if count[0] == event:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    save()
-    total, count[0] = count[0], -(10**9)
-    return total
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_forty_times_nothing_is_mixed_and_nothing_of_the_users_lost(tmp_path, results):
     folder = tmp_path / "out"
@@ -139,15 +121,9 @@ def test_killed_forty_times_nothing_is_mixed_and_nothing_of_the_users_lost(tmp_p
     met = set()
     for k in range(40):
         new = results[k % 2]
-        child = os.fork()
-        if not child:  # nothing of pytest's may run here, whatever happens
-            try:
-                audited(lambda new=new: new.save(folder, overwrite=True), 1 + k * total // 40)
-            finally:
-                os._exit(0)
-        _, status = os.waitpid(child, 0)
+        killed = killed_at(1 + k * total // 40, lambda new=new: new.save(folder, overwrite=True))
         method = belongs_together(folder, users)
-        met.add((os.WIFSIGNALED(status), method is None, (folder / STAGE / PLAN).exists()))
+        met.add((killed, method is None, (folder / STAGE / PLAN).exists()))
         check_folder(folder, overwrite=True)  # as every command does before its work
         assert not (folder / STAGE).exists()
         assert belongs_together(folder, users) is not None  # the old result is all there, or the new one

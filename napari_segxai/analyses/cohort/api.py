@@ -12,7 +12,7 @@ from torch import nn
 from napari_segxai.analyses.cohort.plan import MOST_THREADS, CohortPlan, Keep
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.run import cohort_steps
-from napari_segxai.analyses.cohort.where.place import Where, read_where
+from napari_segxai.analyses.cohort.where.place import Where, device_at, read_where
 from napari_segxai.analyses.cohort.where.work import order_of
 from napari_segxai.analyses.compare.plan import MethodSpec
 from napari_segxai.core.arguments import checked
@@ -81,7 +81,8 @@ def run_cohort(
     seed : int
         Seed of everything random.
     device : str
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
+        "auto", "cpu", "cuda", "cuda:1" or "mps". With "local" workers, "auto" and "cuda" take all GPUs, one for each worker, and
+        "cuda:1" that one; with "slurm", "auto" is a GPU if `gres` asks for one. Elsewhere the workers' GPU is called "cuda".
     shard : tuple of two int
         (3, 10) runs the third of ten parts, for jobs of a cluster that write into one folder; then `read_cohort` has all.
     where : str
@@ -170,7 +171,7 @@ def run_cohort_steps(
         raise UserError(
             f"shard {number} of {count}: there are {len(found)} cases; write for example (3, 10) for the third of ten parts."
         )
-    place, folder = read_where(where, workers, slurm), user_path(out)
+    place, folder = read_where(where, workers, slurm, device), user_path(out)
     plan = CohortPlan.make(
         model,
         found,
@@ -180,7 +181,7 @@ def run_cohort_steps(
         keep=keep,
         seed=seed,
         threads=_threads(threads, place, folder),
-        device=device,
+        device=device_at(place, device),
         flow=flow,
         channels=channels,
         parquet=parquet,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,9 @@ except ImportError:  # Windows; there two runs of one folder are not told of eac
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".segxai-running"
+
+WORKERS = ".segxai-workers-"
+"""How the names of folders begin in which SLURM jobs have their keys and what they say, while they run."""
 
 
 @contextlib.contextmanager
@@ -50,6 +54,7 @@ def held_alone(folder: Path, shard: tuple[int, int]) -> Generator[Callable[[], N
     parts = [LOCK] if shard == (1, 1) else [LOCK, f"{LOCK}-{shard[0]}-{shard[1]}"]
     with contextlib.ExitStack() as stack:
         files = [(folder / name, stack.enter_context(_open(folder, name))) for name in parts]
+        alone = False
         for number, (_, file) in enumerate(files):
             if fcntl is None:
                 continue
@@ -62,6 +67,7 @@ def held_alone(folder: Path, shard: tuple[int, int]) -> Generator[Callable[[], N
                 ) from None
             except OSError:  # a file system without locks
                 continue
+            alone = len(parts) == 1
 
         def check() -> None:
             for path, file in files:
@@ -71,6 +77,9 @@ def held_alone(folder: Path, shard: tuple[int, int]) -> Generator[Callable[[], N
                     )
 
         check()  # between making it and holding it
+        if alone:  # these are of a run that was killed
+            for left in folder.glob(f"{WORKERS}*"):
+                shutil.rmtree(left, ignore_errors=True)
         yield check
 
 

@@ -9,17 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Picture
 from safetensors.numpy import save_file
 
 import napari_segxai as sx
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.cohort.where import cluster, elsewhere, work
-from napari_segxai.analyses.cohort.where.place import read_where, seconds
+from napari_segxai.analyses.cohort.where.place import device_at, read_where, seconds
+from napari_segxai.analyses.cohort.where.task import Task
 
 pytest.importorskip("cryptography", reason="the extra `cohort`")
 dask = pytest.importorskip("dask", reason="the extra `cohort`")
@@ -99,13 +102,13 @@ def tls(ca_file: str | None = None, cert: str | None = None, key: str | None = N
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """Four workers, which are kept for all tests of this file, and the keys to them."""
+    """Four workers, which are kept for all tests of this file, and the keys to them; two have a GPU, or would have."""
     with (
         tempfile.TemporaryFile("w+") as said,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
     ):
         process = cluster._start(said)
-        asked = {"kind": "local", "scratch": scratch, "threads": 1, "devices": [None] * 4}
+        asked = {"kind": "local", "scratch": scratch, "threads": 1, "devices": [None, None, "0", "GPU-1"]}
         process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
@@ -161,6 +164,49 @@ def test_who_listens(scheduler):
         dask.config.set({"distributed.comm.tls": {}}),
     ):
         next(cluster._connected(scheduler[0], {}).gen)
+
+
+def test_a_worker_for_each_gpu(model, scheduler, tmp_path, monkeypatch):
+    with cluster._connected(scheduler[0], {}) as client:
+        seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert sorted(map(str, seen.values())) == sorted(
+        ["0", "GPU-1", *2 * [str(os.environ.get("CUDA_VISIBLE_DEVICES"))]]
+    )
+    plan = replace(
+        CohortPlan.make(model, sx.find_cases(images(tmp_path / "data", [0]))), device=torch.device("cuda:0")
+    )
+    task = Task(plan, plan.jobs, [], tmp_path, lambda: None, lambda: None)
+    ask = lambda workers, device="auto": cluster.devices(task, read_where("local", workers, None, device))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert ask(None) == ask(None, "cuda") == ["0", "1", "2"]
+    assert ask(2) == ["0", "1"]
+    assert ask(4) == ["0", "1", "2", "0"]
+    assert ask(None, "cuda:0") == ["0"]
+    assert ask(2, "cuda:1") == ["1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-7,2")
+    assert ask(None) == ["5", "GPU-7", "2"]
+    assert ask(None, "cuda:1") == ["GPU-7"]
+
+
+def test_gpus_elsewhere_need_not_be_here(model, tmp_path):
+    asked = {"memory": "1GB", "walltime": "60"}
+    with_gpu = read_where("slurm", 1, {**asked, "gres": "gpu:a100:1"})
+    there = read_where("tcp://127.0.0.1:9", None, None)
+    assert [str(device_at(with_gpu, one)) for one in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert device_at(read_where("slurm", 1, asked), "auto") == "cpu"
+    assert str(device_at(there, "cuda")) == "cuda"
+    for where, workers, slurm in (("slurm", 1, asked), ("tcp://127.0.0.1:9", None, None)):
+        with pytest.raises(sx.UserError, match="say device 'cuda' instead of 'cuda:1'"):
+            read_where(where, workers, slurm, "cuda:1")
+    # A machine without a GPU hands it out.
+    data, out = images(tmp_path / "data", [0]), tmp_path / "out"
+    steps = sx.run_cohort_steps(
+        model, data, ["object"], ["rise"], out=out, where="tcp://127.0.0.1:9", device="cuda"
+    )
+    assert next(steps).note == "0 of 1 cases are there"
+    assert sx.read_cohort(out).record["device"] == "cuda"
+    steps.close()
 
 
 def test_a_worker_that_is_killed(model, network, scheduler, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from napari_segxai.analyses.cohort.jobs.job import do, read_done
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.io.cases.case import Case
+from napari_segxai.io.held import STAGE
+from napari_segxai.io.saving import check_folder
 
 UNIT = 1000
 """What a job counts in the progress: what it really costs is known when its image is read."""
@@ -22,6 +25,19 @@ def is_done(plan: CohortPlan, case: Case, job: Job, place: Path) -> bool:
     """Tell whether the folder of a case holds what came of a job, and nothing of the case or of what is asked has changed since."""
     kept = read_done(place / job.place, case.id)
     return kept is not None and not kept.error and kept.key == plan.key(case, job)
+
+
+def _is_there(plan: CohortPlan, case: Case, job: Job, place: Path) -> bool:
+    """`is_done`, of a job that nobody else is doing: a save that was killed is completed before, or what is left of it cleared.
+
+    Raises
+    ------
+    UserError
+        If it can be neither.
+    """
+    if os.path.lexists(place / job.place / STAGE):
+        check_folder(place / job.place, overwrite=True)
+    return is_done(plan, case, job, place)
 
 
 def case_steps(plan: CohortPlan, jobs: Sequence[Job], case: Case, place: Path) -> Steps[None]:
@@ -50,7 +66,7 @@ def case_steps(plan: CohortPlan, jobs: Sequence[Job], case: Case, place: Path) -
     for number, job in enumerate(jobs):
         done = UNIT * number
         what = job.title
-        if not is_done(plan, case, job, place):
+        if not _is_there(plan, case, job, place):
 
             def reported(step: Step, done: int = done, what: str = what) -> Step:
                 share = round(UNIT * step.done / max(step.total, 1))
@@ -69,8 +85,8 @@ def run_out(steps: Steps[None], is_stopped: Callable[[], bool]) -> bool:
 def waiting(
     plan: CohortPlan, jobs: Sequence[Job], cases: Iterable[tuple[Case, Path]]
 ) -> list[tuple[Case, Path, int]]:
-    """Return the cases that are not done, and how many jobs of each are."""
-    found = [(case, place, sum(is_done(plan, case, job, place) for job in jobs)) for case, place in cases]
+    """Return the cases that are not done, and how many jobs of each are; nobody else may be doing them."""
+    found = [(case, place, sum(_is_there(plan, case, job, place) for job in jobs)) for case, place in cases]
     return [one for one in found if one[2] < len(jobs)]
 
 

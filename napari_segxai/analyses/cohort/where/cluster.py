@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Generator
 from typing import IO, Any
 
+from napari_segxai.analyses.cohort.hold import WORKERS
 from napari_segxai.analyses.cohort.where.place import Where, cores, seconds
 from napari_segxai.analyses.cohort.where.task import Task
 from napari_segxai.core.errors import UserError, plain, reason_of
@@ -24,8 +25,8 @@ SPARE = 120
 CONNECT = 30
 """Seconds in which a scheduler has to answer."""
 
-PATIENCE = 5
-"""Seconds in which processes have to end before they are killed."""
+PATIENCE = {"local": 5, "slurm": 30}
+"""Seconds in which processes have to end before they are killed; a busy SLURM takes its time to take back jobs."""
 
 BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -121,7 +122,7 @@ def _served(task: Task, where: Where, cases: int) -> Generator[Cluster]:
             )
     # Nodes have to see the certificates of the jobs and write what goes wrong.
     with tempfile.TemporaryDirectory(
-        prefix=".segxai-workers-", dir=task.folder.absolute() if where.kind == "slurm" else None,
+        prefix=WORKERS, dir=task.folder.absolute() if where.kind == "slurm" else None,
         ignore_cleanup_errors=True,
     ) as scratch, tempfile.TemporaryFile("w+") as said:  # fmt: skip
         process = _start(said)
@@ -143,7 +144,7 @@ def _served(task: Task, where: Where, cases: int) -> Generator[Cluster]:
             with _connected(address, answer) as client:
                 yield Cluster(client, name, process, said)
         finally:
-            _stop(process)
+            _stop(process, PATIENCE[where.kind])
 
 
 def _start(said: IO[str]) -> subprocess.Popen:
@@ -154,13 +155,18 @@ def _start(said: IO[str]) -> subprocess.Popen:
         else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     )
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", BEGIN, json.dumps([path or os.getcwd() for path in sys.path])],
+        [sys.executable, "-P", "-c", BEGIN, json.dumps([_absolute(path) for path in sys.path])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
         text=True,
         **apart,
     )
+
+
+def _absolute(path: str) -> str:
+    """Return an entry of `sys.path` that means the same in any folder; what is no path, such as the name of a hook, stays."""
+    return os.path.abspath(path) if os.path.exists(path or ".") else path
 
 
 def _asked(task: Task, where: Where, cases: int) -> dict[str, Any]:
@@ -180,17 +186,12 @@ def devices(task: Task, where: Where) -> list[str | None]:
     """Return what each worker on this machine sees: the number of its GPU, or None on the CPU."""
     import torch
 
-    device = task.plan.device
-    if device.type != "cuda":
+    if task.plan.device.type != "cuda":
         return [None] * (where.workers or max(1, cores() // task.plan.threads))
     # Numbers count among those that this process sees.
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = (
-        visible.split(",")
-        if visible
-        else [str(number) for number in range(max(torch.cuda.device_count(), 1))]
-    )
-    chosen = names if device.index in (None, 0) else [names[device.index]]
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in visible.split(",")][:count] if visible else list(map(str, range(count)))
+    chosen = names if where.gpu is None else [names[where.gpu]]
     return [chosen[number % len(chosen)] for number in range(where.workers or len(chosen))]
 
 
@@ -239,14 +240,14 @@ def _told(facts: dict[str, Any] | None) -> dict[str, str]:
     return {"Python": python, "distributed": str(packages.get("distributed"))}
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen, patience: float = PATIENCE["local"]) -> None:
     """End the process that keeps the workers, and them with it."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
-        process.wait(PATIENCE)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError):

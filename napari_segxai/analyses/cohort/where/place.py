@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import torch
+
 from napari_segxai.core.arguments import quoted, whole_number
 from napari_segxai.core.errors import UserError, nearest
 
@@ -46,19 +48,29 @@ class Where:
         How many processes or jobs; None where that is to be chosen.
     slurm
         Options of the jobs; see `SLURM`.
+    gpu
+        The number of the only GPU that workers of this machine use; None where they share all that there are.
     """
 
     kind: str = "here"
     address: str = ""
     workers: int | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
+    gpu: int | None = None
 
 
 HERE = Where()
 
 
-def read_where(where: str, workers: int | None, slurm: Mapping[str, str] | None) -> Where:
+def read_where(
+    where: str, workers: int | None, slurm: Mapping[str, str] | None, device: str = "auto"
+) -> Where:
     """Read what a user writes.
+
+    Parameters
+    ----------
+    device
+        As `run_cohort` takes it.
 
     Raises
     ------
@@ -76,14 +88,29 @@ def read_where(where: str, workers: int | None, slurm: Mapping[str, str] | None)
             )
         return HERE
     if where == "local":
-        return Where("local", workers=workers)
+        number = re.fullmatch(r"cuda:(\d+)", device)
+        return Where("local", workers=workers, gpu=None if number is None else int(number[1]))
+    elsewhere = where == "slurm" or urlsplit(where).scheme in SCHEMES
+    if elsewhere and re.fullmatch(r"cuda:\d+", device):
+        raise UserError(
+            f"which GPU a worker elsewhere has is decided there: say device 'cuda' instead of {quoted(device)}."
+        )
     if where == "slurm":
         return Where("slurm", workers=_needed(workers), slurm=_options(slurm or {}))
-    if urlsplit(where).scheme in SCHEMES:
+    if elsewhere:
         return Where("address", address=_address(where), workers=workers)
     raise UserError(
         f"where {quoted(where)} is unknown; {nearest(where, PLACES)} The address of a scheduler begins with tcp:// or tls://."
     )
+
+
+def device_at(place: Where, device: str) -> str | torch.device:
+    """Return where the cases are computed, as a plan takes it: what a SLURM job or the worker of a scheduler has need not be on this machine."""
+    if place.kind == "slurm" and device == "auto":
+        device = "cuda" if "gpu" in place.slurm.get("gres", "") else "cpu"
+    if place.kind in ("slurm", "address") and device == "cuda":
+        return torch.device("cuda")
+    return device
 
 
 def _needed(workers: int | None) -> int:

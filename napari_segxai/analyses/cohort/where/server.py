@@ -7,8 +7,10 @@ does this keeps the user's script out of the workers (nothing imports it a secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -58,7 +60,8 @@ async def main() -> None:
     _tell(answer, {"address": cluster.scheduler_address, **keys})
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     if asked["kind"] == "slurm":
-        await asyncio.wait_for(cluster.close(), 20)  # takes back the jobs
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(cluster.close(), 25)  # takes back the jobs
     shutil.rmtree(asked["scratch"], ignore_errors=True)
     _end()
 
@@ -101,6 +104,8 @@ async def _slurm(asked: dict[str, Any], security: Any) -> Any:
     """Start a scheduler that has SLURM start workers; one that has gone, as at the end of its time, is replaced."""
     from dask_jobqueue import SLURMCluster
 
+    # Jobs begin in the folder from which they are handed in; so no line of their script has a path that the user chose.
+    os.chdir(asked["scratch"])
     options = asked["slurm"]
     cluster = await SLURMCluster(
         cores=asked["threads"],
@@ -115,9 +120,9 @@ async def _slurm(asked: dict[str, Any], security: Any) -> Any:
         worker_extra_args=[
             "--lifetime", f"{asked['lifetime']}s", "--no-dashboard", "--dashboard-address", "127.0.0.1:0",
         ],
-        python=asked["python"],
-        log_directory=asked["scratch"],
-        shared_temp_directory=asked["scratch"],
+        python=shlex.quote(asked["python"]),
+        log_directory=".",
+        shared_temp_directory=".",
         security=security,
         scheduler_options={**PRIVATE, "allowed_failures": FAILURES},
         asynchronous=True,
