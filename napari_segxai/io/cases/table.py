@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.io import ZARR, ending
-from napari_segxai.io.cases.case import Case, Cases, LeftOut, listed, stem
+from napari_segxai.io.cases.case import TRUTH_WORDS, Case, Cases, LeftOut, listed, stem
 from napari_segxai.io.tables import read_table
 
 TABLES = (".csv", ".tsv", ".txt")
@@ -93,7 +93,8 @@ def _check_head(path: Path, head: list[str], numbered: list[str]) -> None:
     for name in head:
         if name in COLUMNS or name in numbered:
             continue
-        meant = [one for one in difflib.get_close_matches(name, COLUMNS, 1, 0.75) if one not in head]
+        close = ["truth"] if name in TRUTH_WORDS else difflib.get_close_matches(name, COLUMNS, 1, 0.75)
+        meant = [one for one in close if one not in head]
         if meant:
             raise UserError(
                 f"{path}: has a column `{name}`; name it `{meant[0]}`, or otherwise if it is something else."

@@ -117,6 +117,16 @@ def test_what_is_nearly_constant_is_told_from_what_is():
     assert "organ, misure: n_dilations" in {row["odd_1"], row["odd_2"], row["odd_3"]}
 
 
+def test_the_only_one_that_is_not_zero_is_odd_by_a_number_that_people_can_read():
+    held = table()
+    for k, row in enumerate(held.maps):
+        row["evidence_outside"] = 0.09 * (k == 20)
+    first = sx.study(held, "out-of-the-ordinary").rows
+    (row,) = (row for row in first if row["case"] == "c20")
+    assert row["odd_1"] == "organ, misure: evidence_outside"
+    assert row["z_1"] == pytest.approx(len(first) / 1.2533)
+
+
 def test_compared_with_the_good_ones_alone():
     """Where most cases are bad, they are what is ordinary, unless the good ones say what is."""
     held = table(bad=40)

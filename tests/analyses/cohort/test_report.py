@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers.files.nifti import save
 from helpers.networks import card, planted_image, planted_model
+from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import napari_segxai as sx
@@ -235,6 +236,25 @@ def test_no_path_is_in_a_sentence(said, wanted):
     cohort = sx.Cohort(Path("/results/x"), record, [], [], 0)
     assert Names(cohort, anonymous=False).text(said) == wanted
     assert "scan7" not in Names(cohort, anonymous=True).text(said)
+
+
+def test_cases_that_are_called_by_numbers_leave_the_numbers_of_sentences_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "DRAWS", 20)
+    model = sx.load_model(planted_model().module, card=card(intensity=[{"divide": 255}]))
+    (tmp_path / "data").mkdir()
+    for number in range(5):
+        values = (planted_image().array * 255).astype(np.uint8)
+        Picture.fromarray(np.roll(values, number, 1)).save(tmp_path / "data" / f"{number}.png")
+    (tmp_path / "data" / "1203.png").write_bytes(b"")
+    asked = {"flow": {"causal": True}, "out": tmp_path / "out"}
+    found = sx.run_cohort(model, tmp_path / "data", ["object"], ["rise:masks=4"], **asked)
+    said = repr(content.content_of(found, anonymous=True))
+    assert "4 objects of 4 subjects" in said
+    assert "rise:masks=4 " in said
+    assert "--causal" in said  # and does it again as it was done
+    assert "causal: yes; layers: mix, head" in said
+    assert "'case 6: " in said
+    assert not re.search(r"\b1203\b", said)
 
 
 def test_what_is_asked_wrongly(done, tmp_path, monkeypatch):

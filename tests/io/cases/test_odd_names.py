@@ -67,6 +67,7 @@ def test_truths_of_many_files_are_told(tmp_path):
     [
         ("image,truht", "has a column `truht`; name it `truth`"),
         ("image,Groups", "has a column `groups`; name it `group`"),
+        ("image,Mask", "has a column `mask`; name it `truth`"),
         ("image,image_0", "has both `image` and `image_0`"),
         ("image_0,image_2", "number them image_0, image_1"),
         ("image_1,image_2", "number them image_0, image_1"),

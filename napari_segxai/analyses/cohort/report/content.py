@@ -73,10 +73,10 @@ def _studies(
         try:
             result = study(cohort, one["name"], seed=seed)
         except UserError as error:
-            refused.append({"study": one["title"], why: names.text(str(error))})
+            refused.append({"study": one["title"], why: names.text(str(error))})  # it may name the folder
             continue
-        caveats = tuple(map(names.text, result.caveats))
-        result = replace(result, sentence=names.text(result.sentence), caveats=caveats)
+        caveats = tuple(map(names.own, result.caveats))
+        result = replace(result, sentence=names.own(result.sentence), caveats=caveats)
         if result.rows:
             found.append((one["title"], result))
         else:
@@ -117,7 +117,7 @@ def _model(cohort: Cohort, names: Names) -> Section:
     model: Mapping[str, Any] = cohort.record["model"]
     facts = [
         ("Name", model["name"]),
-        ("From", names.text(str(model.get("source", "")))),
+        ("From", names.own(str(model.get("source", "")))),
         ("Labels", ", ".join(model["labels"])),
         ("Labels explained", ", ".join(cohort.record["labels"])),
         ("Labels may overlap", bool(model.get("overlapping"))),
@@ -134,7 +134,7 @@ def _asked(cohort: Cohort, names: Names, *, anonymous: bool, seed: int) -> Secti
         about = {"Map": name, "Method": one["method"]}
         given = one["parameters"] or {"": ""}
         rows += [
-            {**about, "Parameter": key, "Value": names.text(str(written(value)))}
+            {**about, "Parameter": key, "Value": names.own(str(written(value)))}
             for key, value in given.items()
         ]
     general = [
@@ -144,7 +144,7 @@ def _asked(cohort: Cohort, names: Names, *, anonymous: bool, seed: int) -> Secti
         ("Device", record["device"]),
         ("Kept", "maps and tables" if record["keep"] == "all" else "tables"),
         *(
-            (title, names.text(str(written(None if record[key] is None else record[key] or "defaults"))))
+            (title, names.own(_settings(record[key])))
             for key, title in (("flow", "Information flow"), ("channels", "Channels"))
         ),
     ]
@@ -161,6 +161,17 @@ def _asked(cohort: Cohort, names: Names, *, anonymous: bool, seed: int) -> Secti
     )
 
 
+def _settings(asked: Mapping[str, Any] | None) -> str:
+    """Return in words what is asked of flows or channels."""
+    if asked is None:
+        return str(written(None))
+    said = [
+        f"{key}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else written(value)}"
+        for key, value in asked.items()
+    ]
+    return "; ".join(said) or "defaults"
+
+
 def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: int) -> str:
     """Return the lines that do it again, on the command line and in Python."""
     built_in = {one["name"] for one in list_models()}
@@ -168,14 +179,15 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
     model = source if source in built_in else "MODEL"
     methods = {name: (one["method"], _changed(one)) for name, one in record["methods"].items()}
     specs = [
-        ":".join([method, *(f"{key}={names.text(str(value))}" for key, value in given.items())])
+        ":".join([method, *(f"{key}={names.own(str(value))}" for key, value in given.items())])
         for method, given in methods.values()
     ]
     flags = [f"--label {shlex.quote(label)}" for label in record["labels"]]
     flags += [f"--methods {shlex.quote(','.join(specs))}"]
     flags += [f"--metrics {shlex.quote(','.join(record['metrics']))}"] if record["metrics"] else []
     flags += [f"--keep {record['keep']}"] if record["keep"] != "all" else []
-    flags += ["--flow"] if record["flow"] is not None else []
+    if record["flow"] is not None:
+        flags += ["--causal" if record["flow"].get("causal") else "--flow"]
     if record["channels"] is not None:
         flags += [f"--importance {','.join(record['channels'].get('how', ())) or 'all'}"]
     flags += [f"--seed {record['seed']}", f"--device {record['device']}"]
@@ -187,8 +199,8 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
         "device": record["device"],
     }
     python |= {key: record[key] for key in ("flow", "channels") if record[key] is not None}
-    given = "".join(f", {key}={names.text(repr(value))}" for key, value in python.items())
-    asked = names.text(repr(methods))
+    given = "".join(f", {key}={names.own(repr(value))}" for key, value in python.items())
+    asked = names.own(repr(methods))
     return "\n".join(
         [
             f"napari-segxai cohort run IMAGES --model {model} {' '.join(flags)} --out results",

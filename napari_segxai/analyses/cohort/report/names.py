@@ -12,8 +12,11 @@ from typing import Any
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.errors import plain
 
-_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?=[^\s/\\])[^\s'\"<>|:;,()]*")
+_PATH = r"(?<![\w.<])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?=[^\s/\\])[^\s'\"<>|:;,()]*"
 """Where a path begins that is written from the root, up to a character that ends it."""
+
+_SHORT = re.compile(r"\d{1,4}|.{1,2}")
+"""Names that are numbers or words of any sentence: a case 7, or `a`. Their files are found by their endings."""
 
 A_FILE = "a file"
 
@@ -45,10 +48,14 @@ class Names:
             row["subject"] for table in cohort.tables.values() for row in table if row.get("subject")
         )
         self.subjects = {one: f"subject {k}" if anonymous else one for k, one in enumerate(subjects, 1)}
-        self._whole, self._words = self._replacements(cohort)
+        whole, words = self._replacements(cohort)
+        self._known = words | whole
+        paths = [*map(re.escape, whole), _PATH]
+        self._paths = re.compile("|".join(paths))
+        self._every = re.compile("|".join([*paths, *(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)]))
 
     def _replacements(self, cohort: Cohort) -> tuple[dict[str, str], dict[str, str]]:
-        """Return what stands in the place of paths, and what in the place of names, longest first."""
+        """Return what stands in the place of paths, and what in the place of names where that is asked, longest first."""
         whole: dict[str, str] = {}
         words: dict[str, str] = {}
         folders: set[Path] = {cohort.folder.absolute()}
@@ -76,18 +83,23 @@ class Names:
             for folder in folders - {cohort.folder.absolute()}
             if len(folder.parts) > 1
         }
-        return _spelled(whole), _spelled(words) if self.anonymous else {}
+        told = {word: name for word, name in words.items() if not _SHORT.fullmatch(word)}
+        return _spelled(whole), _spelled(told) if self.anonymous else {}
+
+    def own(self, sentence: str) -> str:
+        """Return a sentence without paths; it was made of what is called by numbers already, so that it holds no name.
+
+        Names are not looked for: those of many cases are numbers, or words of sentences.
+        """
+        return self._paths.sub(self._instead, sentence)
 
     def text(self, sentence: str) -> str:
         """Return a sentence without paths, and, where that is asked, without names."""
-        for found, instead in self._whole.items():
-            sentence = sentence.replace(found, instead)
-        sentence = _PATH.sub(A_FILE, sentence)
-        for found, instead in self._words.items():
-            if found in sentence:
-                pattern = rf"(?<![\w-]){re.escape(found)}(?![\w-])"
-                sentence = re.sub(pattern, instead.replace("\\", r"\\"), sentence)
-        return sentence
+        return self._every.sub(self._instead, sentence)
+
+    def _instead(self, found: re.Match[str]) -> str:
+        # In one go: what stands in the place of a name may hold another's.
+        return self._known.get(found[0], A_FILE)
 
     def cleaned(self, cohort: Cohort) -> Cohort:
         """Return the cohort with its cases as they are called, and sentences without paths; its maps can be opened as before."""

@@ -187,6 +187,8 @@ def _compared(
         if not others.any():
             others = fitting
         middle, spread = _robust(table[others])
+        # Where all others are 0, nothing but the one that differs tells by how much numbers differ.
+        spread = np.where(spread > 0, spread, 1.2533 * np.nanmean(np.abs(table), axis=0))
         scores = np.nan_to_num((table - middle) / spread, nan=0.0)
         z[own] = scores[own]
         fitted = covariance.LedoitWolf().fit(scores[others].clip(-FAR, FAR))
@@ -195,13 +197,14 @@ def _compared(
 
 
 def _robust(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return middle and spread of columns: median and MAD; where most are equal the mean absolute deviation; where all are, their size."""
+    """Return middle and spread of columns: median and MAD; where most are equal the mean absolute deviation; where all are, their size,
+    which may be 0."""
     middle = np.nanmedian(table, axis=0)
     away = np.abs(table - middle)
     median, mean = 1.4826 * np.nanmedian(away, axis=0), 1.2533 * np.nanmean(away, axis=0)
     spread = np.where(median > 0, median, mean)
     # Of reference all equal: what differs at all is odd, by as much as it differs beside what they are.
-    return middle, np.where(spread > 0, spread, np.maximum(np.abs(middle), 1e-12))
+    return middle, np.where(spread > 0, spread, np.abs(middle))
 
 
 def _rows(
