@@ -52,7 +52,9 @@ class Names:
         self._known = words | whole
         paths = [*map(re.escape, whole), _PATH]
         self._paths = re.compile("|".join(paths))
-        self._every = re.compile("|".join([*paths, *(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)]))
+        self._every = re.compile(
+            "|".join([*paths, *(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)])
+        )
 
     def _replacements(self, cohort: Cohort) -> tuple[dict[str, str], dict[str, str]]:
         """Return what stands in the place of paths, and what in the place of names where that is asked, longest first."""

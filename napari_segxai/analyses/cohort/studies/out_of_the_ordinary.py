@@ -197,8 +197,10 @@ def _compared(
 
 
 def _robust(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return middle and spread of columns: median and MAD; where most are equal the mean absolute deviation; where all are, their size,
-    which may be 0."""
+    """Return middle and spread of columns.
+
+    Median and MAD; where most are equal the mean absolute deviation; where all are, their size, which may be 0.
+    """
     middle = np.nanmedian(table, axis=0)
     away = np.abs(table - middle)
     median, mean = 1.4826 * np.nanmedian(away, axis=0), 1.2533 * np.nanmean(away, axis=0)
