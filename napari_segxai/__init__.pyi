@@ -16,6 +16,11 @@ from .analyses.compare.evaluate import evaluate as evaluate
 from .analyses.compare.load import load_comparison as load_comparison
 from .analyses.compare.result import Comparison as Comparison
 from .analyses.compare.result import save_picture as save_picture
+from .analyses.concepts.api import plan_survey as plan_survey
+from .analyses.concepts.api import survey as survey
+from .analyses.concepts.api import survey_steps as survey_steps
+from .analyses.concepts.load import load_survey as load_survey
+from .analyses.concepts.result import Survey as Survey
 from .analyses.explain.api import explain as explain
 from .analyses.explain.api import explain_all as explain_all
 from .analyses.explain.api import explain_all_steps as explain_all_steps

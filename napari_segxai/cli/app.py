@@ -14,6 +14,7 @@ from napari_segxai.cli.channels import channels
 from napari_segxai.cli.cohort import cohort
 from napari_segxai.cli.common import plugin_notes
 from napari_segxai.cli.compare import compare
+from napari_segxai.cli.concepts import concepts
 from napari_segxai.cli.demo import demo
 from napari_segxai.cli.explain import explain
 from napari_segxai.cli.export import export
@@ -83,6 +84,7 @@ for command in (
     metrics,
     channels,
     checks,
+    concepts,
     demo,
     methods,
     models,

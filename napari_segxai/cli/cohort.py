@@ -66,7 +66,8 @@ SHOWN = 8
 """Cases and files that are listed by name."""
 
 
-def _found(source: Path, layout: str, truth: str | None, channels: str | None) -> Cases:
+def find(source: Path, layout: str, truth: str | None, channels: str | None) -> Cases:
+    """Find the cases that a command names."""
     from napari_segxai import find_cases
 
     words = None if channels is None else [word.strip() for word in channels.split(",")]
@@ -84,7 +85,7 @@ def plan(
     """Show which cases are found, before anything runs."""
     from napari_segxai.core.record import as_json as to_json
 
-    found = _found(source, layout, truth, channels)
+    found = find(source, layout, truth, channels)
     if as_json:
         cases = [
             {
@@ -109,7 +110,7 @@ def plan(
         print("  " + plain(f"{case.id}: {files}; truth: {'-' if case.truth is None else case.truth.name}"))
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN} more")
-    _tell_left_out(found, sys.stdout)
+    tell_left_out(found, sys.stdout)
 
 
 @cohort.command()
@@ -184,8 +185,8 @@ def run(
     part = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if part is None:
         raise UserError(f"--shard {shard!r} is not a part; write for example --shard 3/10.")
-    found = _found(source, layout, truth, channels)
-    _tell_left_out(found)
+    found = find(source, layout, truth, channels)
+    tell_left_out(found)
     network = load(model, card, trust)
     stopped = False
     try:
@@ -356,7 +357,7 @@ def _cell(value: object) -> str:
     return "–" if value in (None, "") else f"{value:.4g}" if isinstance(value, float) else plain(str(value))
 
 
-def _tell_left_out(found: Cases, to: TextIO | None = None) -> None:
+def tell_left_out(found: Cases, to: TextIO | None = None) -> None:
     """Say of what no case is made, and why; beside the results on the error output."""
     for one in found.left_out[:SHOWN]:
         print("  " + plain(f"left out: {one.name} {one.reason}"), file=to or sys.stderr)

@@ -13,6 +13,7 @@ Work = tuple[str, str, str, int, str]
 
 WORKS: Mapping[str, Work] = {
     "aabid_sicre": ("unpublished", "Aabid, Mohsine and Sicre, Ronan", "Foreground segmentation to measure deep neural networks interpretability", 0, "Aix-Marseille Université, LIS"),
+    "bau2017": ("inproceedings", "Bau, David and Zhou, Bolei and Khosla, Aditya and Oliva, Aude and Torralba, Antonio", "Network Dissection: Quantifying Interpretability of Deep Visual Representations", 2017, "IEEE Conference on Computer Vision and Pattern Recognition (CVPR)"),
     "breiman2001": ("article", "Breiman, Leo", "Random Forests", 2001, "Machine Learning"),
     "chattopadhay2018": ("inproceedings", "Chattopadhay, Aditya and Sarkar, Anirban and Howlader, Prantik and Balasubramanian, Vineeth N.", "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", 2018, "IEEE Winter Conference on Applications of Computer Vision (WACV)"),
     "chung2025": ("article", "Chung, Ching-Ting and Ying, Josh Jia-Ching", "Seg-Eigen-CAM: Eigen-Value-Based Visual Explanations for Semantic Segmentation Models", 2025, "Applied Sciences 15(13), 7562"),

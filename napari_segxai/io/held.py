@@ -28,6 +28,7 @@ KINDS = {
     "channel importance": "an importance of channels",
     "cohort": "a cohort",
     "job of a cohort": "a job of a cohort",
+    "survey": "a survey",
     "export for 3D Slicer": "an export for 3D Slicer",
 }
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from napari_segxai.core.capabilities import CAPABILITIES
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.registry import Registry
+from napari_segxai.engine.cases import CasesQuestion, SurveyFinding
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
 
 Run = Callable[[Question, Any], Steps[Finding]]
+RunOnCases = Callable[[CasesQuestion, Any], Steps[SurveyFinding]]
 
+Scope = Literal["image", "dataset"]
+"""What a method is asked about: one image (`explain` and its kin), or a folder of cases (`survey`)."""
 
 QUESTIONS = {
     "need": "What did it need to see?",
@@ -25,6 +29,7 @@ QUESTIONS = {
     "layer": "Which network layer?",
     "what-if": "What if?",
     "trust": "Can I trust it?",
+    "learnt": "What has it learnt?",
 }
 """What a method answers, by the word that its registration says; methods are listed in this order."""
 
@@ -33,6 +38,7 @@ FAMILIES = {
     "gradient": "input space",
     "perturbation": "perturbation",
     "counterfactual": "adversarial and counterfactual",
+    "concept": "concepts and data sets",
 }
 """What the methods of a folder work on."""
 
@@ -85,6 +91,54 @@ NOMINAL = Size(
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What the number of passes over a folder can depend on.
+
+    Attributes
+    ----------
+    size
+        Of the first case.
+    cases, labels, concepts, channels
+        How many there are; of concepts, as far as that is known before all masks are read.
+    """
+
+    size: Size
+    cases: int
+    labels: int
+    concepts: int
+    channels: int
+
+
+NOMINAL_EXTENT = Extent(NOMINAL, 10, 1, 1, 1)
+"""For listings without a model."""
+
+
+@dataclass(frozen=True)
+class OnCases:
+    """What a method is on a folder of cases.
+
+    Attributes
+    ----------
+    run
+        The generator that answers.
+    passes
+        The passes that it is expected to need: (options, `Extent`) -> `Passes`.
+    fewest
+        Subjects that it needs at least.
+    concepts
+        Whether it is asked about concepts.
+    label
+        Whether it is asked about one label; else about all that are given.
+    """
+
+    run: RunOnCases
+    passes: Callable[[Any, Extent], Passes]
+    fewest: int = 1
+    concepts: bool = False
+    label: bool = False
+
+
+@dataclass(frozen=True)
 class Method:
     """An explainer as the registry knows it.
 
@@ -116,9 +170,11 @@ class Method:
     presets
         Named sets of parameter values.
     run
-        The generator that answers a question.
+        The generator that answers a question about one image; None where it answers about folders alone.
     passes
-        The passes it is expected to need: (options, `Size`) -> `Passes`.
+        The passes it is expected to need for an image: (options, `Size`) -> `Passes`.
+    on_cases
+        What it is on a folder of cases; None where it is about single images.
     needs_drawn
         Whether it has an answer only where the label is drawn, or what says so of its options.
     doc
@@ -134,13 +190,20 @@ class Method:
     unit: str | Callable[[Any], str]
     source: str
     options: type
-    run: Run
+    run: Run | None
     passes: Callable[[Any, Size], Passes]
     presets: Mapping[str, Mapping[str, Any]]
+    on_cases: OnCases | None = None
     spatial_dims: tuple[int, ...] = (2, 3)
     doc: str = ""
     needs_drawn: bool | Callable[[Any], bool] = False
     cites: tuple[str, ...] = ()
+
+    @property
+    def scope(self) -> tuple[Scope, ...]:
+        """What it can be asked about."""
+        image: tuple[Scope, ...] = () if self.run is None else ("image",)
+        return image if self.on_cases is None else (*image, "dataset")
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -190,19 +253,25 @@ class Method:
 
     def as_json(self) -> dict[str, Any]:
         """Describe the method for a listing."""
-        nominal = self.passes(self.options(), NOMINAL)
+        about: dict[str, Any] = {"grid": list(NOMINAL.grid)}
+        if self.run is None and self.on_cases is not None:
+            nominal = self.on_cases.passes(self.options(), NOMINAL_EXTENT)
+            about["cases"] = NOMINAL_EXTENT.cases
+        else:
+            nominal = self.passes(self.options(), NOMINAL)
         return {
             "name": self.name,
             "title": self.title,
             "family": self.family,
             "question": self.question,
+            "scope": list(self.scope),
             "needs": list(self.needs),
             "spatial_dims": list(self.spatial_dims),
             "summary": self.summary,
             "source": self.source,
             "parameters": [parameter.as_json() for parameter in self.parameters],
             "presets": {name: dict(values) for name, values in self.presets.items()},
-            "passes": {**nominal.as_dict(), "grid": list(NOMINAL.grid)},
+            "passes": {**nominal.as_dict(), **about},
         }
 
 
@@ -226,36 +295,68 @@ def explainer(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     needs_drawn: bool | Callable[[Any], bool] = False,
     cites: Sequence[str] = (),
+    on_cases: OnCases | None = None,
 ) -> Callable[[Run], Run]:
-    """Register the decorated generator function as the method `name`; see `Method` for the arguments."""
-    if question not in QUESTIONS:
-        raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
-    if unknown := [need for need in needs if need not in NEEDS]:
-        raise ValueError(f"{name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
+    """Register the decorated generator function as the method `name` of one image; see `Method` for the arguments."""
 
     def register(run: Run) -> Run:
-        module = sys.modules.get(run.__module__)
-        method = Method(
-            name=name,
-            title=title,
-            family=_family(run.__module__),
-            question=question,
-            needs=tuple(needs),
-            summary=summary,
-            unit=unit,
-            source=source,
-            options=options,
-            run=run,
-            passes=passes,
-            presets=presets or {},
-            needs_drawn=needs_drawn,
-            cites=tuple(cites),
-            doc=getattr(module, "__doc__", None) or run.__doc__ or "",
-        )
-        _known.add(name, method, run)
+        _register(
+            run,
+            Method(
+                name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, run, passes,
+                presets or {}, on_cases, needs_drawn=needs_drawn, cites=tuple(cites), doc=_doc(run),
+            ),
+        )  # fmt: skip
         return run
 
     return register
+
+
+def surveyor(
+    name: str,
+    *,
+    title: str,
+    question: str,
+    summary: str,
+    unit: str,
+    source: str,
+    options: type,
+    passes: Callable[[Any, Extent], Passes],
+    needs: Sequence[str] = (),
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    cites: Sequence[str] = (),
+    fewest: int = 1,
+    concepts: bool = False,
+    label: bool = False,
+) -> Callable[[RunOnCases], RunOnCases]:
+    """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
+
+    def register(run: RunOnCases) -> RunOnCases:
+        _register(
+            run,
+            Method(
+                name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, None,
+                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label),
+                cites=tuple(cites), doc=_doc(run),
+            ),
+        )  # fmt: skip
+        return run
+
+    return register
+
+
+def _register(run: Callable[..., Any], method: Method) -> None:
+    if method.question not in QUESTIONS:
+        raise ValueError(
+            f"{method.name} answers {method.question!r}, which is none of {', '.join(QUESTIONS)}."
+        )
+    if unknown := [need for need in method.needs if need not in NEEDS]:
+        raise ValueError(f"{method.name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
+    _known.add(method.name, method, run)
+
+
+def _doc(run: Callable[..., Any]) -> str:
+    return getattr(sys.modules.get(run.__module__), "__doc__", None) or run.__doc__ or ""
 
 
 def _family(module: str) -> str:
@@ -266,21 +367,37 @@ def _family(module: str) -> str:
     return "own script" if module == "__main__" else module.partition(".")[0]
 
 
-def all_methods() -> tuple[Method, ...]:
-    """Return all methods, by question and name."""
+def all_methods(scope: Scope | None = None) -> tuple[Method, ...]:
+    """Return all methods, or those that can be asked about one image, or about a folder, by question and name."""
     order = list(QUESTIONS)
-    return tuple(sorted(_known.all(), key=lambda m: (order.index(m.question), m.name)))
+    found = [method for method in _known.all() if scope is None or scope in method.scope]
+    return tuple(sorted(found, key=lambda m: (order.index(m.question), m.name)))
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str, scope: Scope | None = None) -> Method:
     """Return the method called `name`.
+
+    Parameters
+    ----------
+    scope
+        What it is to be asked about.
 
     Raises
     ------
     UserError
-        If there is none, with the nearest names.
+        If there is none, with the nearest names, or it cannot be asked about that.
     """
-    return _known.find(name)
+    found = _known.find(name)
+    if scope is None or scope in found.scope:
+        return found
+    if scope == "image":
+        raise UserError(
+            f"{name} is a method for a folder of cases, not for one image; use sx.survey, or the command concepts."
+        )
+    known = ", ".join(method.name for method in all_methods(scope))
+    raise UserError(
+        f"{name} is a method for one image, not for a folder of cases; for those there are {known}."
+    )
 
 
 def for_misses(capabilities: Collection[str]) -> list[str]:
@@ -293,7 +410,7 @@ def for_misses(capabilities: Collection[str]) -> list[str]:
     """
     made = [
         f"{method.name} with preset {name}"
-        for method in all_methods()
+        for method in all_methods("image")
         if method.answers_drawn_alone(method.options())
         for name in method.presets
         if not method.answers_drawn_alone(method.make_options({"preset": name}))

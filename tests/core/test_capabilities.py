@@ -36,7 +36,7 @@ def test_every_method_is_held_against_what_the_network_can_do(capabilities):
     model = model_of(*capabilities)
     _ = "network layers" in capabilities and model.example_layers  # which costs a pass, once
     before = Elsewhere.passes
-    for method in all_methods():
+    for method in all_methods("image"):
         absent = [need for need in CAPABILITIES if need not in capabilities]
         lacking = [need for need in absent if need in method.needs_of(method.options())]
         try:

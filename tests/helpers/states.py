@@ -9,7 +9,7 @@ from torch import nn
 from napari_segxai.methods.registry import all_methods
 from napari_segxai.models.introspection.modules import named_modules
 
-METHODS = [method.name for method in all_methods()]
+METHODS = [method.name for method in all_methods("image")]
 
 
 # Several batches of each, so that one can be stopped between them.

@@ -27,10 +27,11 @@ HEADINGS = {
     "channel importance": "The importance of channels",
     "cohort": "A cohort",
     "job of a cohort": "A cohort",
+    "survey": "A survey",
     "export for 3D Slicer": "An export for 3D Slicer",
 }
 FREE = re.compile(
-    r"(methods\.[^.]+\.parameters|flow|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|engine\.network [\w ]+|prediction|image\.layer|image\.header"
+    r"(methods\.[^.]+\.parameters|flow|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|tables|engine\.network [\w ]+|prediction|image\.layer|image\.header"
     r"|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""
@@ -82,6 +83,15 @@ def folders(tmp_path_factory) -> list[Path]:
         flow={"layers": ["bottleneck"]},
         channels=True,
     )
+    cases = tuple(sx.Case(name, (out / "data" / "triangle_1.png",)) for name in "ab")
+    told = sx.survey(
+        model,
+        sx.Cases(out / "data", "folder", cases),
+        "network-dissection",
+        concepts="predicted",
+        layers="bottleneck",
+    )
+    told.save(out / "survey")
     return sorted(path.parent for path in out.rglob("record.json"))
 
 
@@ -145,6 +155,8 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                 for record in folder.glob("cases/*/maps/*/*/record.json")
                 for name in json.loads(record.read_text()).get("results", {})
             }
+            if kind == "survey" and path.name != "cases.csv":
+                continue  # of a method, on its own page
             for column in columns:
                 if column in own_numbers:
                     continue  # of a method, on its own page
@@ -158,7 +170,7 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                     path.name,
                     column,
                 )
-    assert len(seen) == 15
+    assert len(seen) == 18
 
 
 def test_the_tables_of_a_cohort_are_described_as_the_code_does():
@@ -172,7 +184,8 @@ def test_every_file_of_a_folder_is_on_the_page(folders):
         text = section(HEADINGS[record["kind"]])
         if "job.json" in record["files"]:
             text += section("A cohort")
-        own = {*record.get("masks", {}), *record.get("maps", {})}
+        maps = [one["file"] if isinstance(one, dict) else one for one in record.get("maps", {})]
+        own = {*record.get("masks", {}), *maps}
         for path in (path for path in folder.iterdir() if path.is_file() and path.name != "record.json"):
             stem = path.name.partition(".")[0]
             names = [f"`{path.name}`", f"`{stem}`", f"`{re.sub('_.*', '_LABEL', stem)}`"]

@@ -23,7 +23,9 @@ ALL = sorted(
 ONE_LAYER = [
     m["name"]
     for m in sx.list_methods()
-    if "layer" in {p["name"] for p in m["parameters"]} and m["name"] != "kernel-weighted"
+    if m["scope"] == ["image"]
+    and "layer" in {p["name"] for p in m["parameters"]}
+    and m["name"] != "kernel-weighted"
 ]
 
 
@@ -331,7 +333,8 @@ WITHOUT_GRADIENT = {"activations-x-predictions", "seg-eigen-cam", "seg-score-cam
 
 @pytest.mark.parametrize("layer", ["side", "dead", "cut"])
 @pytest.mark.parametrize(
-    "method", [m.name for m in all_methods() if m.layer_parameters and m.family == "intermediate features"]
+    "method",
+    [m.name for m in all_methods("image") if m.layer_parameters and m.family == "intermediate features"],
 )
 def test_layers_that_do_not_count_give_a_zero_map_with_the_reason(method, layer):
     model = sx.load_model(Odd(), card=card(grid={"size": [16, 16]}))

@@ -35,6 +35,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
     """Arguments of a call that works, of every public function but those without arguments."""
     folder, samples = (tmp_path_factory.mktemp(name) for name in ("files", "samples"))
     Picture.fromarray((planted_image().array * 255).astype(np.uint8)).save(samples / "a.png")
+    two = sx.Cases(samples, "folder", tuple(sx.Case(name, (samples / "a.png",)) for name in "ab"))
     model, image = planted_model(), planted_image()
     both = sx.load_model(LinearHead(inputs=2), card=card(channels=["a", "b"]))
     colors = sx.Image(np.zeros((2, 8, 8), np.float32), channel_axis=0)
@@ -73,6 +74,13 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
             "methods": ["vanilla-gradient"],
             "out": folder / "out",
         },
+        "survey": {"model": model, "cases": two, "method": "network-dissection", "concepts": "predicted"},
+        "plan_survey": {
+            "model": model,
+            "cases": two,
+            "method": "network-dissection",
+            "concepts": "predicted",
+        },
         "image_of_layer": {"layer": ImageLayer(image.array)},
         "information_flow": {"model": model, "image": image},
         "join_channels": {"images": [image, image]},
@@ -89,7 +97,10 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "Image": {"array": image.array},
         "Point": {"at": (1, 2)},
         "Target": {"label": "object"},
-        **{f"load_{kind}": {"folder": folder} for kind in ("comparison", "explanation", "flow", "sweep")},
+        **{
+            f"load_{kind}": {"folder": folder}
+            for kind in ("comparison", "explanation", "flow", "survey", "sweep")
+        },
     }
     steps = [name for name in sx.__all__ if name.endswith("_steps")]
     return {**out, **{name: out[name.removesuffix("_steps")] for name in steps}}
@@ -121,6 +132,7 @@ def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_pat
         "Comparison",
         "Explanation",
         "Flow",
+        "Survey",
         "Sweep",
         "SegmentationModel",
     }

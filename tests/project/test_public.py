@@ -12,7 +12,7 @@ allow_package causal_check causal_check_steps channel_importance channel_importa
 compare_steps evaluate export_to_slicer explain explain_all explain_all_steps explain_steps image_of_layer information_flow
 information_flow_steps join_channels list_checks list_methods list_metrics list_models load_comparison load_explanation
 load_flow load_model load_sweep read_image read_region
-Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_cohort run_cohort_steps write_report register_model residual_picture save_picture sweep __version__
+Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_cohort run_cohort_steps Survey load_survey plan_survey survey survey_steps write_report register_model residual_picture save_picture sweep __version__
 """
 
 COMMANDS = {
@@ -40,6 +40,10 @@ COMMANDS = {
         --region --repeats --seed --slice --trust image
     """,
     "checks": "--json",
+    "concepts": """
+        --card --channels --concepts --device --json --label --layout --method --model --out --overwrite --param --seed
+        --trust --truth -p source
+    """,
     "demo": "--headless --out",
     "methods": "--json",
     "models": "--json",

@@ -172,7 +172,7 @@ class CohortPlan:
         maps = list(methods) if isinstance(methods, Mapping) else names_of(specs)
         read = {}
         for name, (method, parameters) in zip(maps, specs, strict=True):
-            options = find_method(method).make_options(parameters)
+            options = find_method(method, "image").make_options(parameters)
             model.require(find_method(method).needs_of(options))
             read[name] = method, options_as_dict(options)
         if len(cases.cases) == 0:

@@ -137,7 +137,9 @@ class ComparisonPlan:
             check_map(name, map, model, image, target, asked["slice"])
         where = {word: asked[word] for word in ("seed", "device", "slice")}
         for method, parameters in specs:
-            find_method(method).make_options(parameters)  # raises where one is none, such as seed or model
+            find_method(method, "image").make_options(
+                parameters
+            )  # raises where one is none, such as seed or model
         named = {
             name: ExplanationPlan.make(model, image, target, method, **where, **parameters)
             for name, (method, parameters) in zip(names or names_of(specs, given), specs, strict=True)

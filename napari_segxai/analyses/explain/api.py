@@ -30,7 +30,7 @@ def list_methods() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        With the keys name, title, family, question, needs, spatial_dims, summary, source, parameters, presets, passes;
+        With the keys name, title, family, question, scope (what it can be asked about: "image", "dataset" or both), needs, spatial_dims, summary, source, parameters, presets, passes;
         by question.
     """
     return [method.as_json() for method in all_methods()]

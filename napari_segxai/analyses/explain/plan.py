@@ -89,7 +89,7 @@ class ExplanationPlan:
         image = as_image(image, model, axis)
         if not isinstance(target, Target):
             target = Target(target)
-        found = find_method(method)
+        found = find_method(method, "image")
         options = found.make_options(params)
         model.label_index(target.label)
         model.require(found.needs_of(options))

@@ -184,6 +184,7 @@ def answer(plan: ExplanationPlan, question: Question) -> Steps[Finding]:
         inside = "network layers" in plan.method.needs
         names = [getattr(plan.options, name) for name in plan.method.layer_parameters] if inside else []
         check_gradients(question.model, names)
+    assert plan.method.run is not None  # a method of images
     try:
         if plan.method.answers_drawn_alone(plan.options):
             question.drawn_object()

@@ -83,7 +83,7 @@ class SweepPlan:
             raise UserError(
                 f"{count} combinations are too many for one sweep; at most {MOST_COMBINATIONS} are run."
             )
-        for parameter in find_method(name).parameters:
+        for parameter in find_method(name, "image").parameters:
             if parameter.name in values:
                 each_once(parameter, values[parameter.name], name)
         methods = [(name, {**fixed, **combination}) for combination in combinations(values)]

@@ -38,7 +38,7 @@ class ExplainForm(DockForm):
     def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
         """`check_costs` tells what checks of the last result would cost."""
         super().__init__(viewer)
-        self.methods = all_methods()
+        self.methods = all_methods("image")
         self.label_box = combo("Which label of the segmentation to explain.")
         self.slice_box = combo("A 2D model sees one slice of a volume at a time.")
         for words, every in SLICES.items():

@@ -25,7 +25,7 @@ class SweepForm(DockForm):
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)
-        self.methods = [m for m in all_methods() if any(map(can_be_swept, m.parameters))]
+        self.methods = [m for m in all_methods("image") if any(map(can_be_swept, m.parameters))]
         self.label_box = combo("Which label of the segmentation the maps are to explain.")
         self.method_box = MethodBox(self.methods, "The method whose parameters are swept.")
         self.help = HelpButton(lambda: self.method_box.method)

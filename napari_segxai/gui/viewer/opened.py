@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_segxai.analyses.compare.load import load_comparison
 from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.concepts.load import load_survey
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.flow.load import load_flow
 from napari_segxai.analyses.sweep.load import load_sweep
@@ -157,11 +158,31 @@ def _own_map(image: Image, map: np.ndarray, name: str) -> LayerData:
     )
 
 
+def _of_survey(folder: str) -> Iterator[LayerData]:
+    """Yield the images of the cases of which maps are kept, each with its maps; the first case is seen at first."""
+    layers = load_survey(folder).to_layers()
+    first = next(
+        (
+            kwargs["metadata"].get("segxai_case")
+            for _, kwargs, _ in layers
+            if "segxai_case" in kwargs["metadata"]
+        ),
+        None,
+    )
+    for array, kwargs, kind in layers:
+        meta = kwargs["metadata"]
+        if "segxai_case" in meta:
+            meta[MAP] = meta["segxai_name"]
+        kwargs["visible"] = meta.get("segxai_case", kwargs["name"]) == first
+        yield array, kwargs, kind
+
+
 LAYERS: dict[str, Callable[[str], Iterator[LayerData]]] = {
     "explanation": _of_explanation,
     "information flow": _of_flow,
     "comparison": _of_comparison,
     "sweep": _of_sweep,
+    "survey": _of_survey,
 }
 
 

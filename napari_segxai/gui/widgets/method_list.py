@@ -97,7 +97,7 @@ class MethodList(QWidget):
         self._entries: dict[Hashable, _Entry] = {}
         self._maps: dict[Hashable, ref[Layer]] = {}
         self._layers: Sequence[str] = ()
-        for method in all_methods():
+        for method in all_methods("image"):
             self._entries[method.name] = _Entry(method)
             self.tree.add(
                 QUESTIONS[method.question],

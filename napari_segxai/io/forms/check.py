@@ -13,6 +13,7 @@ from napari_segxai.io.forms.cohort import CohortForm
 from napari_segxai.io.forms.comparison import ComparisonForm, RowForm, SweepForm
 from napari_segxai.io.forms.explanation import ExplanationForm
 from napari_segxai.io.forms.flow import FlowForm
+from napari_segxai.io.forms.survey import SurveyForm
 from napari_segxai.io.held import KINDS
 
 FORMS: dict[str, Any] = {
@@ -21,6 +22,7 @@ FORMS: dict[str, Any] = {
     "sweep": SweepForm,
     "information flow": FlowForm,
     "cohort": CohortForm,
+    "survey": SurveyForm,
     "rows": list[RowForm],
 }
 """By what is read: the kind of a record, or "rows" for rows.json."""

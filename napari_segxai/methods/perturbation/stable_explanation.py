@@ -88,7 +88,7 @@ class Options:
         """The wrapped method and its options."""
         if self.wraps == NAME:
             raise UserError(f"{NAME} cannot wrap itself; name another method.")
-        method = find_method(self.wraps)
+        method = find_method(self.wraps, "image")
         return method, method.make_options(read_parameters(self.parameters))
 
     @property
@@ -166,6 +166,7 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
 
         before = len(question.warnings)
         try:
+            assert method.run is not None  # a method of images
             own_finding = yield from relay(method.run(copy, own), of_copy)
             found = own_finding.map.float().cpu()
         except EmptyRegion as reason:

@@ -61,7 +61,7 @@ def test_a_torchscript_model_offers_only_what_works(viewer, open_panel, wait, tm
         for i in panel.fields.method_box.chooser._items()
         if i.isDisabled()
     }
-    assert gray == {m.name for m in all_methods() if "network layers" in m.needs}
+    assert gray == {m.name for m in all_methods("image") if "network layers" in m.needs}
     panel.fields.method_box.hidePopup()
     choose(panel, "seg-grad-cam")
     assert not panel.run_bar.run.isEnabled()

@@ -1,0 +1,1 @@
+"""What a network has learnt, over a folder of cases."""

@@ -1,0 +1,73 @@
+"""Opening a survey that was saved, without its model and without reading an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from napari_segxai.analyses.concepts.result import CHARTS, Survey, SurveyMap
+from napari_segxai.analyses.concepts.sources import cases_of
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.chart import Chart, Series
+from napari_segxai.core.paths import user_path
+from napari_segxai.io.cases.case import Case
+from napari_segxai.io.results import Saved, open_folder, reading_record
+
+
+@checked()
+def load_survey(folder: str | os.PathLike[str]) -> Survey:
+    """Open a survey as it was saved.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        The folder, or its record.json.
+
+    Returns
+    -------
+    Survey
+        The images of its maps are read when `Survey.to_layers` shows them.
+
+    Raises
+    ------
+    UserError
+        If it holds no survey, one of another version, or files that were changed since.
+    """
+    saved = open_folder(folder, "survey")
+    return read_survey(saved)
+
+
+def read_survey(saved: Saved) -> Survey:
+    """Return a survey from a folder of results."""
+    facts = saved.record
+    with reading_record(saved.folder, "survey"):
+        cases = {
+            case.id: case for case in cases_of(facts["cases"], user_path(facts["source"]), facts["layout"])
+        }
+        record = {key: facts[key] for key in _KEYS}
+        maps = tuple(
+            SurveyMap(one["case"], one["name"], partial(_array, saved, one["file"], case), case.read)
+            for one in facts["maps"]
+            for case in [cases[one["case"]]]
+        )
+        charts = tuple(map(_chart, saved.json(CHARTS)))
+        return Survey(record, list(facts["rows"]), charts, maps, dict(facts["tables"]))
+
+
+_KEYS = (
+    "method", "parameters", "labels", "concepts", "source", "layout", "cases", "model", "device", "seed", "passes", "seconds",
+    "results", "unit", "sentence", "warnings", "partial", "created", "versions",
+)  # fmt: skip
+
+
+def _array(saved: Saved, name: str, case: Case) -> np.ndarray:
+    return saved.on_grid(name, case.read().frame(0))
+
+
+def _chart(told: Mapping[str, Any]) -> Chart:
+    series = tuple(Series(**one) for one in told["series"])
+    return Chart(**{**told, "series": series})

@@ -1,0 +1,394 @@
+"""The question that a method is asked about a folder of cases: one network, and one case after another.
+
+A method for folders is a generator that works on a `CasesQuestion` alone. It looks at one case at a time (`each`), keeps
+statistics whose size does not depend on the number of cases, and returns a `SurveyFinding`. It never sees files; a case that
+fails is told, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.chart import Chart
+from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.prediction import where
+from napari_segxai.core.progress import Passes, Step, Steps, relay
+from napari_segxai.core.target import Target
+from napari_segxai.engine.primitives.activations import LayerRecorder
+from napari_segxai.engine.question import Question
+from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.spatial import place
+
+if TYPE_CHECKING:
+    from napari_segxai.core.image import Image
+    from napari_segxai.models.preprocessing.spatial import Placement
+    from napari_segxai.models.segmentation import SegmentationModel
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What was read of a case.
+
+    Attributes
+    ----------
+    image
+        Its image.
+    concepts
+        Boolean masks on the image grid by the name of the concept; None where the labels as predicted are the concepts.
+    truth
+        Returns the truth, in the form of a prediction, on the image grid; None where there is none that can be used.
+    """
+
+    image: Image
+    concepts: Mapping[str, np.ndarray] | None
+    truth: Callable[[], np.ndarray | None]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseEntry:
+    """A case that can be read.
+
+    Attributes
+    ----------
+    id, subject
+        As of a case of a cohort.
+    read
+        Reads it; a `UserError` says what is wrong with it.
+    """
+
+    id: str
+    subject: str
+    read: Callable[[], Held]
+
+
+class CaseView:
+    """What a method sees of one case, while it looks at it.
+
+    Parameters
+    ----------
+    cases
+        The question that is asked.
+    entry, held
+        The case.
+    slice
+        For a 2D model on a volume: the slice that is looked at, as napari counts it.
+
+    Attributes
+    ----------
+    question
+        The question about the first label: input, logits, predicted pixels.
+    """
+
+    def __init__(self, cases: CasesQuestion, entry: CaseEntry, held: Held, slice: int | None):
+        self.cases, self.entry, self.held, self.slice = cases, entry, held, slice
+        self.id, self.subject = entry.id, entry.subject
+        self._prepared = cases.model.prepare(held.image, slice)
+        self._questions: dict[str, Question] = {}
+        self.question = self.question_of(cases.labels[0])
+
+    def question_of(self, label: str) -> Question:
+        """Return the question about a label; the network is shown the image once for all of them."""
+        if label not in self._questions:
+            cases = self.cases
+            made = Question(
+                cases.model, self.held.image, self._prepared, Target(label), device=cases.device, seed=cases.seed,
+                planned=cases.planned, precision="float32",
+            )  # fmt: skip
+            made.executor.passes = cases.passes  # all count together
+            if self._questions:
+                made.remember_logits(self.question.logits)
+            self._questions[label] = made
+        return self._questions[label]
+
+    @property
+    def placement(self) -> Placement:
+        """How the model grid lies on the image."""
+        return self._prepared.placement
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """Where the model grid holds image, and no padding: boolean (*grid)."""
+        return self.placement.inside().to(self.cases.device)
+
+    @cached_property
+    def concepts(self) -> dict[str, Tensor]:
+        """Where each concept is: boolean (*grid) by name, only of what the case has a mask of."""
+        if self.held.concepts is None:
+            return {name: self.question_of(name).predicted & self.inside for name in self.cases.labels}
+        return {name: self.question.from_image(mask) for name, mask in self.held.concepts.items()}
+
+    def truth(self, label: str) -> Tensor | None:
+        """Return where a label truly is: boolean (*grid); None without a truth."""
+        values = self._truth
+        if values is None:
+            return None
+        model = self.cases.model
+        return self.question.from_image(
+            where(values, model.label_index(label), overlapping=model.overlapping)
+        )
+
+    @cached_property
+    def _truth(self) -> np.ndarray | None:
+        return self.held.truth()
+
+    def activations(self, names: Sequence[str]) -> list[Tensor]:
+        """Return what network layers make of the case: (1, channels, *cells) each, from one forward pass."""
+        return LayerRecorder(self.question, names, graph=False).activations
+
+
+@dataclass(frozen=True, eq=False)
+class CaseMap:
+    """A map of one case, which becomes a layer.
+
+    Attributes
+    ----------
+    case
+        Id of the case.
+    name
+        What it is of: a concept, a unit; no two maps of a case have one name.
+    values
+        (*model grid), or coarser for maps of a network layer.
+    placement
+        How the model grid lies on the image.
+    """
+
+    case: str
+    name: str
+    values: Tensor
+    placement: Placement
+
+
+@dataclass(frozen=True, eq=False)
+class SurveyFinding:
+    """What a method found in a folder of cases.
+
+    Attributes
+    ----------
+    rows
+        Its table: plain values; a number that is not defined is None.
+    sentence
+        What it says, in one sentence.
+    charts
+        Its pictures, as data; the first is the figure.
+    maps
+        What becomes layers, of a few cases.
+    tables
+        Further tables by name.
+    numbers
+        Results in one number or word each.
+    warnings
+        What a user should know before believing it.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    sentence: str
+    charts: tuple[Chart, ...] = ()
+    maps: tuple[CaseMap, ...] = ()
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+Visit = Callable[[CaseView], Steps[None] | None]
+"""Looks at a case; a generator where it takes more than one pass."""
+
+
+class CasesQuestion:
+    """One network, and a folder of cases.
+
+    Parameters
+    ----------
+    model
+        In use on `device`.
+    entries
+        The cases, in their order.
+    labels
+        What is asked about: names of labels, at least one.
+    device, seed, planned
+        As of a `Question`.
+    method, fewest
+        Who asks, and how many subjects it needs.
+    source
+        What the cases are called in sentences.
+
+    Attributes
+    ----------
+    passes
+        Passes that were run.
+    failed
+        Why cases could not be used, by id.
+    slices
+        Of 2D models on volumes the slice that was looked at, by id.
+    warnings
+        What a user should know before believing what was found.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        entries: Sequence[CaseEntry],
+        labels: Sequence[str],
+        *,
+        device: torch.device,
+        seed: int,
+        planned: Passes,
+        method: str,
+        fewest: int = 1,
+        source: str = "the folder",
+    ):
+        self.model, self.entries, self.labels = model, tuple(entries), tuple(labels)
+        self.device, self.seed, self.planned = device, seed, planned
+        self.method, self.fewest, self.source = method, fewest, source
+        self.passes = Passes()
+        self.failed: dict[str, str] = {}
+        self.slices: dict[str, int] = {}
+        self.warnings: list[str] = []
+
+    @property
+    def usable(self) -> tuple[CaseEntry, ...]:
+        """The cases that have not failed."""
+        return tuple(entry for entry in self.entries if entry.id not in self.failed)
+
+    def halves(self) -> tuple[set[str], set[str]]:
+        """Return the ids of two halves by chance: what is chosen on one is judged on the other. No subject is in both."""
+        subjects = list(dict.fromkeys(entry.subject for entry in self.entries))
+        order = np.random.default_rng(self.seed).permutation(len(subjects))
+        first = {subjects[k] for k in order[: (len(subjects) + 1) // 2]}
+        one = {entry.id for entry in self.entries if entry.subject in first}
+        return one, {entry.id for entry in self.entries} - one
+
+    def layers(self, names: str | None) -> list[NetworkLayer]:
+        """Return the network layers that are named with commas; the main blocks where it is None, every one for "all".
+
+        A layer whose map does not lie as the image does is left out, which is a warning; one that is named is refused.
+
+        Raises
+        ------
+        UserError
+            If there is no such layer.
+        """
+        return chosen_layers(self.model, names, self.warnings)
+
+    def step(self, note: str, partial: Callable[[], Any] | None = None) -> Step:
+        """Report where the work stands."""
+        done = self.passes.cost
+        return Step(done, max(done, self.planned.cost), note, partial)
+
+    def each(
+        self,
+        visit: Visit,
+        *,
+        note: str = "looking",
+        only: set[str] | None = None,
+        partial: Callable[[], SurveyFinding] | None = None,
+    ) -> Steps[None]:
+        """Look at one case after another; a case that cannot be read or asked fails, and the rest goes on.
+
+        Parameters
+        ----------
+        visit
+            Looks at a case. It changes nothing that outlives it before it has all that it wants of the case.
+        note
+            What is being done, in words.
+        only
+            Ids of the cases; by default all. Those that have failed are passed over.
+        partial
+            Makes what there is so far.
+
+        Raises
+        ------
+        UserError
+            If fewer cases are left than the method needs.
+        """
+        chosen = [entry for entry in self.usable if only is None or entry.id in only]
+        for number, entry in enumerate(chosen, 1):
+            said = f"{note}, case {number} of {len(chosen)}, {entry.id}"
+            try:
+                work = visit(self._view(entry))
+                if inspect.isgenerator(work):
+                    yield from relay(work, lambda step, said=said: self.step(f"{said}: {step.note}", partial))
+            except Exception as reason:  # of a stranger's file or network
+                self.failed[entry.id] = reason_of(reason)
+            yield self.step(said, partial)
+        self._require_enough()
+
+    def _require_enough(self) -> None:
+        left = len({entry.subject for entry in self.usable})
+        if left >= self.fewest:
+            return
+        case, why = next(iter(self.failed.items()))
+        raise UserError(
+            f"{self.method} needs {count_of(self.fewest)}, and of the {len(self.entries)} in {self.source} {left} can be used; "
+            f"{case}: {why.removesuffix('.')}."
+        )
+
+    def _view(self, entry: CaseEntry) -> CaseView:
+        held = entry.read()
+        index = self._slice(held)
+        if index is not None:
+            self.slices[entry.id] = index
+        return CaseView(self, entry, held, index)
+
+    def _slice(self, held: Held) -> int | None:
+        """For a 2D model on a volume: the slice that holds most of the concepts, or of the labels as predicted."""
+        many, model = self.model.slices(held.image), self.model
+        if many is None:
+            return None
+        if held.concepts is not None:
+            places = [place(model.card, held.image, k, model.multiples) for k in range(many)]
+            masks = held.concepts.values()
+            sizes = [sum(int(np.count_nonzero(one.turned(mask))) for mask in masks) for one in places]
+        else:
+            sizes = [self._drawn(held.image, k) for k in range(many)]
+        return int(np.argmax(sizes)) if any(sizes) else many // 2
+
+    def _drawn(self, image: Image, index: int) -> int:
+        model = self.model
+        tensor = model.prepare(image, index).tensor.to(self.device)
+        with torch.inference_mode(), guarded(self.device), model.refusing_sizes(tensor):
+            logits = model.logits(tensor)
+        self.passes.forward += 1
+        drawn = [model.labeling.drawn(logits, model.label_index(label)) for label in self.labels]
+        return sum(int(torch.count_nonzero(one)) for one in drawn)
+
+
+def chosen_layers(model: SegmentationModel, names: str | None, warnings: list[str]) -> list[NetworkLayer]:
+    """Return the network layers that are named; see `CasesQuestion.layers`.
+
+    Raises
+    ------
+    UserError
+        If there is no such layer.
+    """
+    if names is None or names.strip() == "all":
+        found = model.outline if names is None else model.example_layers
+        found = tuple(layer for layer in found if layer.stage != "unused")
+        elsewhere = [layer.name for layer in found if layer.elsewhere]
+        if elsewhere:
+            warnings.append(
+                f"network layers whose maps do not lie as the image does are left out: {', '.join(elsewhere)}."
+            )
+        found = tuple(layer for layer in found if not layer.elsewhere)
+    else:
+        named = [model.find_layer(name.strip()) for name in names.split(",") if name.strip()]
+        found = tuple({layer.name: layer for layer in named}.values())
+        for layer in found:
+            if layer.elsewhere:
+                raise UserError(f"network layer {layer.name} {layer.elsewhere}; choose another.")
+    if not found:
+        raise UserError(f"{model.name} has no network layers that can be named.")
+    return sorted(found, key=lambda layer: layer.order)
+
+
+def count_of(subjects: int) -> str:
+    """Say how many cases are needed."""
+    return "one case" if subjects == 1 else f"{subjects} cases of different subjects"

@@ -1,0 +1,1 @@
+"""Methods about concepts, units and whole folders of cases."""

@@ -1,0 +1,328 @@
+"""Network dissection: which unit of which network layer shows where a concept is.
+
+A unit is a channel of a network layer. Over all cases, its activation is held against the mask of a concept:
+
+    IoU  = |{a > T} and concept| / |{a > T} or concept|      T: the value above which the unit has a share 1 - q of the cells
+    AUC  = how often a cell of the concept has a higher activation than another, equal ones half; knows no threshold
+
+By default 1 - q is the share s of the concept, so that a perfect unit reaches 1. Bau et al. take q = .995 for all concepts
+(preset `paper`), with which no unit can have a higher IoU than the *ceiling* min(1 - q, s) / max(1 - q, s).
+
+The best unit of a layer is chosen on one half of the subjects, and judged on the other: of hundreds of units one is always best
+on the cases on which it was chosen. T is the quantile of each half, which knows nothing of where the concept is. Beside it stands
+the *control*: the same for masks each of which was taken from the case before, which shows what size and usual place of the concept give. A
+claim needs more than its control. Cells are those of the layer; each counts by the share that the concept covers, and nothing is enlarged.
+
+The table has a row per concept and layer: `unit` of `units`, judged by `iou`, `auc` and the highest possible IoU, `ceiling`; `control_iou`, `control_auc`, and whether both are
+exceeded, `beyond_control`; the `score` by which it was chosen on the other half; its `threshold` T; and `share`, s. `units.csv` has the concept that every unit shows best.
+
+Cost: 1 forward pass for every case, and one more for those whose maps are kept; activations are counted in histograms of 512 bins as they
+come, so that memory does not depend on the number of cases.
+
+A concept without a best unit may be held by several units together: see `cav`. A unit that shows a concept need not be what
+the network uses it for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from napari_segxai.core.chart import Chart, Series, plain_value
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.methods.registry import surveyor
+from napari_segxai.metrics.functional.histograms import Histograms
+from napari_segxai.metrics.functional.layer_maps import shares
+from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.preprocessing.resample import resize
+
+CHOSEN, JUDGED = 0, 1
+"""The two halves."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of network-dissection."""
+
+    quantile: float | None = option(
+        None, ge=0.5, le=0.9999, help="q of the threshold; 1 - the share of the concept by default"
+    )
+    layers: str | None = option(
+        None, help="network layers, with commas; the main blocks by default, every one with all"
+    )
+    choose: Literal["iou", "auc"] = option("iou", help="by what the best unit is chosen")
+    within: str = option(
+        "", help="a concept: cells outside it do not count, so that its parts are told from each other"
+    )
+    examples: int = option(2, ge=0, le=20, help="cases whose maps of the best units are kept", advanced=True)
+
+
+@surveyor(
+    "network-dissection",
+    title="Network dissection",
+    question="learnt",
+    summary="which unit of which network layer shows where a concept is, beside what masks of other cases reach",
+    unit="activation",
+    source="Bau et al., Network dissection, CVPR 2017",
+    options=Options,
+    passes=lambda options, extent: Passes(extent.cases + min(options.examples, extent.cases)),
+    needs=("network layers",),
+    presets={"paper": {"quantile": 0.995}},
+    cites=("bau2017",),
+    fewest=2,
+    concepts=True,
+)
+def network_dissection(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
+    """Count activations inside and outside of every concept, and choose the best units."""
+    counted = _Counted(cases, options)
+    yield from cases.each(counted.visit, note="counting activations", partial=counted.finding)
+    chosen = counted.best_of_all()
+    keep = set(sorted(counted.present, key=lambda one: -counted.present[one])[: options.examples])
+    maps: list[CaseMap] = []
+
+    def look(view: CaseView) -> None:
+        names = list(dict.fromkeys(best.layer.name for best in chosen.values()))
+        found = dict(zip(names, view.activations(names), strict=True))
+        for concept, best in chosen.items():
+            name = f"{concept}: unit {best.unit} of {best.layer.name}"
+            maps.append(CaseMap(view.id, name, found[best.layer.name][0, best.unit].cpu(), view.placement))
+
+    if chosen and keep:
+        yield from cases.each(look, note="keeping maps", only=keep, partial=counted.finding)
+    return counted.finding(tuple(maps))
+
+
+@dataclass(frozen=True)
+class Best:
+    """The unit of a layer that was chosen for a concept."""
+
+    layer: NetworkLayer
+    unit: int
+    score: float
+
+
+class _Counted:
+    """The histograms of all layers, and what they say."""
+
+    def __init__(self, cases: CasesQuestion, options: Options):
+        self.cases, self.options = cases, options
+        self.layers = cases.layers(options.layers)
+        self.halves = cases.halves()
+        self.concepts: list[str] = []
+        self.histograms: list[list[Histograms]] = []  # by half and layer
+        self.counts = [0, 0]
+        self.present: dict[str, int] = {}  # concepts of each case of the half that judges
+        self._last: dict[str, Tensor] = {}
+
+    # Groups of cells: 0 all, 1 those of cases with a control; then of every concept its own, and those of another case.
+
+    def visit(self, view: CaseView) -> None:
+        """Count one case."""
+        activations = view.activations([layer.name for layer in self.layers])
+        masks = view.concepts
+        within = self.options.within
+        if within and within not in masks:
+            raise UserError(f"within: there is no concept {within!r}; {nearest(within, masks)}")
+        area = view.inside & masks[within] if within else view.inside
+        nowhere = torch.zeros_like(area)
+        known = [*self.concepts, *(name for name in masks if name not in self.concepts and name != within)]
+        groups: list[Tensor] = [area, area if self._last else nowhere]
+        for name in known:
+            own, other = masks.get(name), self._last.get(name)
+            groups.append(nowhere if own is None else area & own)
+            groups.append(nowhere if other is None else area & _onto(other, area))
+        weights = []
+        for layer, found in zip(self.layers, activations, strict=True):
+            if not bool(found.isfinite().all()):
+                raise UserError(f"network layer {layer.name} returns values that are not finite.")
+            size = area.numel() / found[0, 0].numel()  # pixels of a cell
+            cells = tuple(found.shape[2:])
+            weights.append(torch.stack([shares(group, cells).flatten() for group in groups]) * size)
+        half = CHOSEN if view.id in self.halves[CHOSEN] else JUDGED
+        if not self.histograms:
+            self.histograms = [[Histograms(one.shape[1], 2) for one in activations] for _ in (CHOSEN, JUDGED)]
+        for histogram, found, weight in zip(self.histograms[half], activations, weights, strict=True):
+            histogram.add(found[0].flatten(1), weight)
+        self.concepts, self._last = known, {name: mask.cpu() for name, mask in masks.items()}
+        self.counts[half] += 1
+        if half == JUDGED:
+            self.present[view.id] = sum(bool(masks[name].any()) for name in known if name in masks)
+
+    def _judge(self, group: int, of: int, layer: int) -> dict[str, Any] | None:
+        """Choose a unit of a layer for a group of cells, and judge it; None where a half lacks the concept."""
+        told = [self._measured(half[layer], group, of) for half in self.histograms]
+        if told[CHOSEN] is None or told[JUDGED] is None:
+            return None
+        unit = int(torch.nan_to_num(told[CHOSEN][self.options.choose], nan=-1.0).argmax())
+        numbers = {name: float(told[JUDGED][name][unit]) for name in ("iou", "auc", "threshold")}
+        return {
+            "unit": unit,
+            "score": float(told[CHOSEN][self.options.choose][unit]),
+            **numbers,
+            "share": told[JUDGED]["share"],
+            "ceiling": told[JUDGED]["ceiling"],
+        }
+
+    def _measured(self, histogram: Histograms, group: int, of: int) -> dict[str, Any] | None:
+        """Measure all units of one half; None where the concept is nowhere in it, or everywhere."""
+        if histogram.counts.shape[1] <= group:
+            return None
+        whole, size = float(histogram.total(of)[0]), float(histogram.total(group)[0])
+        if not 0 < size < whole:
+            return None
+        share = size / whole
+        above = share if self.options.quantile is None else 1 - self.options.quantile
+        threshold = histogram.threshold(above, of)  # which knows nothing of where the concept is
+        return {
+            "iou": histogram.iou(group, threshold, of),
+            "auc": histogram.auc(group, of),
+            "threshold": threshold,
+            "share": share,
+            "ceiling": min(above, share) / max(above, share),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table: a row for every concept and layer."""
+        out = []
+        for k, concept in enumerate(self.concepts):
+            for n, layer in enumerate(self.layers):
+                found, control = self._judge(2 * k + 2, 0, n), self._judge(2 * k + 3, 1, n)
+                about = {"concept": concept, "layer": layer.name, "stage": layer.stage}
+                units = self.histograms[CHOSEN][n].counts.shape[0]
+                if found is None:
+                    names = ("unit", "iou", "auc", "ceiling", "control_iou", "control_auc")
+                    names = (*names, "beyond_control", "score", "threshold", "share")
+                    out.append({**about, "units": units, **dict.fromkeys(names)})
+                    continue
+                against = control or {"iou": None, "auc": None}
+                more = control is not None and found["iou"] > control["iou"] and found["auc"] > control["auc"]
+                row = {
+                    **about,
+                    "units": units,
+                    **{name: found[name] for name in ("unit", "iou", "auc", "ceiling")},
+                    "control_iou": against["iou"],
+                    "control_auc": against["auc"],
+                    "beyond_control": more,
+                    **{name: found[name] for name in ("score", "threshold", "share")},
+                }
+                out.append({name: plain_value(value) for name, value in row.items()})
+        return out
+
+    def units(self) -> list[dict[str, Any]]:
+        """Return a row for every unit: the concept that it shows best on the half that judges."""
+        out = []
+        for n, layer in enumerate(self.layers):
+            tables = {}
+            for k, concept in enumerate(self.concepts):
+                halves = [self._measured(half[n], 2 * k + 2, 0) for half in self.histograms]
+                if all(halves):
+                    tables[concept] = halves
+            for unit in range(self.histograms[CHOSEN][n].counts.shape[0]) if tables else ():
+                best = max(tables, key=lambda name: float(tables[name][CHOSEN]["iou"][unit]))
+                judged = tables[best][JUDGED]
+                row = {"layer": layer.name, "unit": unit, "concept": best}
+                row |= {number: float(judged[number][unit]) for number in ("iou", "auc")}
+                out.append({name: plain_value(value) for name, value in row.items()})
+        return out
+
+    def best_of_all(self) -> dict[str, Best]:
+        """Return the best unit of all layers by concept, chosen on the half that chooses."""
+        out: dict[str, Best] = {}
+        by_name = {layer.name: layer for layer in self.layers}
+        for row in self.rows():
+            if row["unit"] is not None and (
+                row["concept"] not in out or row["score"] > out[row["concept"]].score
+            ):
+                out[row["concept"]] = Best(by_name[row["layer"]], row["unit"], row["score"])
+        return out
+
+    def finding(self, maps: tuple[CaseMap, ...] = ()) -> SurveyFinding:
+        """Put together what there is; without numbers where a half has had no case."""
+        if not all(self.counts):
+            return SurveyFinding(
+                [], "Too few cases were looked at to choose a unit on one half and judge it on the other."
+            )
+        rows = self.rows()
+        chosen = self.best_of_all()
+        tops = {
+            concept: next(row for row in rows if (row["concept"], row["layer"]) == (concept, best.layer.name))
+            for concept, best in chosen.items()
+        }
+        absent = [concept for concept in self.concepts if concept not in chosen]
+        warnings = [
+            f"{name} is not in both halves of the cases, or fills them, so that nothing can be said of it."
+            for name in absent
+        ]
+        if min(self.counts) < FEW:
+            warnings.append(
+                f"units were chosen on {self.counts[CHOSEN]} cases and judged on {self.counts[JUDGED]}, which are few."
+            )
+        return SurveyFinding(
+            rows,
+            _sentence(tops),
+            _charts(rows, self.layers),
+            maps,
+            {"units": self.units()},
+            {"cases_chosen_on": self.counts[CHOSEN], "cases_judged_on": self.counts[JUDGED]},
+            tuple(warnings),
+        )
+
+
+FEW = 10
+"""Cases of a half below which a number is not to be relied on."""
+
+
+def _onto(mask: Tensor, area: Tensor) -> Tensor:
+    """Return the mask of another case on the grid of this one."""
+    mask = mask.to(area.device)
+    if mask.shape == area.shape:
+        return mask
+    return resize(mask.float()[None, None], tuple(area.shape), linear=False)[0, 0] > 0.5
+
+
+def _sentence(tops: dict[str, dict[str, Any]]) -> str:
+    if not tops:
+        return "No concept is in both halves of the cases, so that no unit can be told."
+    said = [
+        f"{concept} by unit {row['unit']} of {row['layer']} (IoU {row['iou']:.2f} of at most {row['ceiling']:.2f}, AUC {row['auc']:.2f}; "
+        f"masks of other cases {_of(row['control_iou'])} and {_of(row['control_auc'])})"
+        for concept, row in tops.items()
+        if row["beyond_control"]
+    ]
+    none = [concept for concept, row in tops.items() if not row["beyond_control"]]
+    rest = (
+        f"no single unit shows {', '.join(none)} better than masks of other cases are shown" if none else ""
+    )
+    if not said:
+        return f"{rest[0].upper()}{rest[1:]}."
+    return f"{'; '.join([f'Shown best: {said[0]}', *said[1:], *([rest] if rest else [])])}."
+
+
+def _of(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _charts(rows: Sequence[dict[str, Any]], layers: Sequence[NetworkLayer]) -> tuple[Chart, ...]:
+    names = tuple(layer.name for layer in layers)
+    out = []
+    for number, title in (("auc", "AUC"), ("iou", "IoU")):
+        lines = []
+        for concept in dict.fromkeys(row["concept"] for row in rows):
+            at = {row["layer"]: row for row in rows if row["concept"] == concept}
+            values = tuple(at[name][number] for name in names)
+            words = tuple(f"unit {at[name]['unit']}" for name in names)
+            lines.append(Series(concept, names, values, text=words))
+            control = tuple(at[name][f"control_{number}"] for name in names)
+            lines.append(Series(f"{concept}, masks of other cases", names, control, kind="lines"))
+        caption = (
+            "The best unit of every network layer, chosen on one half of the cases and judged on the other."
+        )
+        out.append(Chart("lines", f"Best unit, {title}", "network layer", title, tuple(lines), caption))
+    return tuple(out)
