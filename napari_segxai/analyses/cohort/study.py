@@ -104,7 +104,14 @@ class Study:
             For a parameter that it has not, or a value that does not fit.
         """
         options = make_options(self.options or NoOptions, values, self.name)
-        return self.run(cohort, random, *([] if self.options is None else [options]))
+        try:
+            return self.run(cohort, random, *([] if self.options is None else [options]))
+        except UserError as reason:
+            if not is_nothing_drawn(cohort):
+                raise
+            raise UserError(
+                f"{str(reason).rstrip('.')}; no label is drawn in any case, which may be why."
+            ) from reason
 
 
 @dataclass(frozen=True)
@@ -179,8 +186,19 @@ def study(
     found = _known.find(name)
     held = cohort if isinstance(cohort, Cohort) else read_cohort(cohort)
     if not any(not row["error"] for row in (*held.maps, *held.flow, *held.channels)):
+        maps = [row for row in held.failed if "map" in row] or held.failed
+        if maps:
+            raise UserError(
+                f"{held.folder} holds no map: all that was tried failed, of {maps[0]['case']} because {maps[0]['error']}."
+            )
         raise UserError(f"{held.folder} holds no map yet; run the cohort first.")
     return found(held, np.random.default_rng(whole_number(seed, "seed", 0, 2**32 - 1)), parameters)
+
+
+def is_nothing_drawn(cohort: Cohort) -> bool:
+    """Tell whether the network draws no label in any case."""
+    sizes = [row.get("size_px") for row in cohort.objects if not row["error"]]
+    return bool(sizes) and all(size == 0 for size in sizes)
 
 
 def is_measured(value: Any) -> bool:

@@ -61,8 +61,12 @@ def test_what_fails_does_not_count():
     assert "1 of 4 cases failed" in said
     assert "2 jobs have not been done yet" in said
     assert "3 subjects are too few" in said
-    with pytest.raises(sx.UserError, match="holds no map yet"):
+    with pytest.raises(
+        sx.UserError, match="holds no map: all that was tried failed, of bad because no picture"
+    ):
         sx.study(cohort(maps[3:]), "averages")
+    with pytest.raises(sx.UserError, match="holds no map yet"):
+        sx.study(cohort([], missing=2), "averages")
     with pytest.raises(sx.UserError, match="study 'nothing'"):
         sx.study(cohort(maps), "nothing")
     assert {"averages", "size", "reliability"} <= {study["name"] for study in sx.list_studies()}

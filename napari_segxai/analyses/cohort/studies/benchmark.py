@@ -134,9 +134,21 @@ def _is_metric(name: str) -> bool:
 
 
 def _rows_of(cohort: Cohort, one: Variant) -> list[dict[str, Any]]:
-    return [
+    """Return the rows of a map, of objects that are drawn: without one there is nothing that a map could explain."""
+    own = [
         row for row in cohort.maps if not row["error"] and (row["label"], row["map"]) == (one.label, one.map)
     ]
+    undrawn = _undrawn(cohort, one.label)
+    return [row for row in own if row["case"] not in undrawn]
+
+
+def _undrawn(cohort: Cohort, label: str) -> set[str]:
+    """Return the cases in which a label is not drawn."""
+    return {
+        row["case"]
+        for row in cohort.objects
+        if not row["error"] and row["label"] == label and row.get("size_px") == 0
+    }
 
 
 def _row(cohort: Cohort, one: Variant, ranks: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -266,8 +278,14 @@ def _sentence(numbers: Sequence[Mapping[str, Any]], differences: Sequence[Mappin
     """Say which variant has the best mean rank for the first label, by how much, and at what size."""
     ranked = [row for row in numbers if row["mean_rank"] is not None]
     if not ranked:
-        row = numbers[0]
-        return f"The mean {row['metric']} of {row['variant']} of {row['label']} is {_number(row['mean'])}; there is no other map to compare it with."
+        row = next((row for row in numbers if row["mean"] is not None), numbers[0])
+        alone = len({one["variant"] for one in numbers if one["label"] == row["label"]}) == 1
+        why = (
+            "there is no other map to compare it with"
+            if alone
+            else "no subject has all maps, so that they have no ranks"
+        )
+        return f"The mean {row['metric']} of {row['variant']} of {row['label']} is {_number(row['mean'])}; {why}."
     first = next((row for row in ranked if row["metric"] == FIRST), ranked[0])
     own = [row for row in ranked if (row["label"], row["metric"]) == (first["label"], first["metric"])]
     best, *others = sorted(own, key=lambda row: row["mean_rank"])
@@ -296,6 +314,11 @@ def _number(value: float | None) -> str:
 def _caveats(cohort: Cohort, variants: Sequence[Variant]) -> list[str]:
     out = []
     empty = {one.map: sum(bool(row.get("empty")) for row in _rows_of(cohort, one)) for one in variants}
+    for label in dict.fromkeys(one.label for one in variants):
+        if undrawn := _undrawn(cohort, label):
+            out.append(
+                f"{label} is not drawn in {len(undrawn)} cases, where nothing could be explained: they do not count."
+            )
     if any(empty.values()):
         said = ", ".join(f"{many} of {name}" for name, many in empty.items() if many)
         out.append(f"Empty maps ({said}) have no number: they are not in the means, and have the last rank.")
@@ -322,6 +345,8 @@ def _charts(numbers: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
     out = []
     for label in dict.fromkeys(row["label"] for row in numbers):
         own = [row for row in numbers if row["label"] == label and row["mean"] is not None]
+        if not own:  # a label that is drawn nowhere
+            continue
         metric = FIRST if any(row["metric"] == FIRST for row in own) else own[0]["metric"]
         rows = [row for row in own if row["metric"] == metric]
         names, axis = tuple(row["variant"] for row in rows), describe(metric)

@@ -13,6 +13,7 @@ from napari_segxai.analyses.cohort.study import (
     StudyResult,
     caveats_of,
     is_measured,
+    is_nothing_drawn,
     register_study,
 )
 from napari_segxai.analyses.cohort.tables.columns import describe
@@ -57,9 +58,13 @@ def size(cohort: Cohort, random: np.random.Generator) -> StudyResult:
             subjects = [row["subject"] for row in known]
             rows += [_row(label, map, what, some, subjects, random) for what, some in columns.items()]
     if not rows:
-        return StudyResult(
-            "size", [], "No method of this cohort tells how much of the image it needs; run misure.", ()
-        )
+        told = any(is_measured(row.get(name)) for row in cohort.maps for name in AGAINST)
+        why = "No method of this cohort tells how much of the image it needs; run misure."
+        if is_nothing_drawn(cohort):
+            why = "No label is drawn in any case, so that there is no size to go by."
+        elif told and not sizes:
+            why = "The objects of this cohort were not measured, so that there is no size to go by."
+        return StudyResult("size", [], why, tuple(caveats_of(cohort)))
     caveats = caveats_of(cohort)
     caveats.append(
         "The size of the object is the denominator of a ratio, so that a falling ratio alone says nothing: look at the row `x size`."
