@@ -71,7 +71,7 @@ class PlotBox(pg.ViewBox):
             self.addItem(self._line, ignoreBounds=True)
         now = self.mapSceneToView(ev.scenePos())
         self._corners.append((now.x(), now.y()))
-        self._line.setData(*zip(*self._corners, self._corners[0], strict=True))
+        self._line.setData(*np.array([*self._corners, self._corners[0]]).T)
         if ev.isFinish():
             corners, self._corners = self._corners, []
             self._line.setData([], [])

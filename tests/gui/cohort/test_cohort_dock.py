@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from helpers.networks import PatchSwitch, card, patch_of, planted_image
 from PIL import Image as Picture
-from qtpy.QtCore import QPointF, Qt
+from pyqtgraph import GraphicsView
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
@@ -224,6 +226,30 @@ def test_a_lasso_averages_and_the_rest(dock, results, wait):
     wait(lambda: part.studies.result is not None and part.studies.result.name == "contrast")
     assert part.studies.chart.chart.title == "These cases and the rest"
     assert part.studies.table.table.rowCount() == len(part.studies.result.rows)
+
+
+def test_points_are_drawn_around_with_the_mouse(dock, results, wait):
+    opened(dock, results, wait)
+    part = dock.results
+    part.tabs.setCurrentWidget(part.plot)
+    part.plot.choose("size_px", "truth_dice")
+    pixels = part.plot.findChild(GraphicsView).viewport()
+    wait(lambda: pixels.width() > 100)
+    QApplication.processEvents()
+    own = part.plot.box.sceneBoundingRect().adjusted(1, 1, -1, -1)
+    kinds = QEvent.Type.MouseButtonPress, *[QEvent.Type.MouseMove] * 3, QEvent.Type.MouseButtonRelease
+    corners = own.topLeft(), own.topRight(), own.bottomRight(), own.bottomLeft(), own.topLeft()
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    for kind, corner in zip(kinds, corners, strict=True):
+        moves, ends = kind == QEvent.Type.MouseMove, kind == QEvent.Type.MouseButtonRelease
+        buttons = none if moves else left, none if ends else left
+        QApplication.sendEvent(
+            pixels, QMouseEvent(kind, corner, corner, *buttons, Qt.KeyboardModifier.ShiftModifier)
+        )
+        time.sleep(0.02)  # pyqtgraph takes 100 moves a second
+    assert part.chosen == [
+        key for key, place in zip(part.frame.keys, part.plot.points, strict=True) if np.isfinite(place).all()
+    ]
 
 
 @pytest.mark.parametrize("name", [one["name"] for one in sx.list_studies()])
