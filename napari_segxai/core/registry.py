@@ -84,10 +84,15 @@ class Registry(Generic[T]):
         UserError
             If there is none, with the nearest names.
         """
-        self._load_all()
-        if name not in self._things:
+        found = self.get(name)
+        if found is None:
             raise UserError(f"there is no {self.kind} {name!r}; {nearest(name, sorted(self._things))}")
-        return self._things[name][0]
+        return found
+
+    def get(self, name: str) -> T | None:
+        """Return the thing of this name; None where there is none."""
+        self._load_all()
+        return self._things[name][0] if name in self._things else None
 
     def _is_own(self, place: str) -> bool:
         return place.startswith(f"{self.package}.")

@@ -7,6 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -42,7 +44,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width / INCH, height / INCH), dpi=DPI)
 
 
-def write_figure(figure: Figure, to: Any, kind: str | None = None, **more: Any) -> None:
+def write_figure(figure: Figure, to: Any, kind: str | None = None, dpi: float = DPI) -> None:
     """Write a figure: pixels at 300 dpi, fonts in the file, letters of an SVG as outlines; no date and no name of a program.
 
     Parameters
@@ -51,22 +53,36 @@ def write_figure(figure: Figure, to: Any, kind: str | None = None, **more: Any) 
         Where to.
     kind
         "png", "pdf" or "svg"; by the ending of the path where it is None.
-    **more
-        What `Figure.savefig` takes.
+    dpi
+        Of what is stored as pixels.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     kind = kind or Path(to).suffix[1:].lower()
-    silent = {
-        "png": {"Software": None},
-        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-        "svg": {"Creator": None, "Date": None},
-    }
-    with rc_context(
-        {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "segxai"}
-    ):
-        options: dict[str, Any] = {"dpi": DPI, **more}
-        figure.savefig(to, format=kind, metadata=silent.get(kind), **options)
+    fonts = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "segxai"}
+    figure.set_dpi(dpi)
+    # `Figure.savefig` draws twice what arranges itself.
+    with rc_context(fonts):
+        if kind == "png":
+            FigureCanvasAgg(figure).print_png(to, metadata={"Software": None})
+        elif kind == "pdf":
+            silent = {"Creator": None, "Producer": None, "CreationDate": None}
+            FigureCanvasPdf(figure).print_pdf(to, metadata=silent)
+        else:
+            FigureCanvasSVG(figure).print_svg(to, metadata={"Creator": None, "Date": None})
+
+
+def pixels_of(figure: Figure, dpi: float = DPI) -> np.ndarray:
+    """Draw a figure; returns red, green and blue, of shape (rows, columns, 3), from 0 to 255."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def fitted(text: str, width: float, size: float = SMALL, lines: int = 2) -> str:

@@ -163,3 +163,8 @@ def find_metric(name: str) -> Metric:
         If there is none, with the nearest names.
     """
     return _known.find(name)
+
+
+def known_metric(name: str) -> Metric | None:
+    """Return the metric called `name`; None where there is none, as for columns that hold other numbers."""
+    return _known.get(name)

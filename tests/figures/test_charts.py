@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image as Picture
 
 from napari_segxai.core.chart import Chart, Series, matrix
 from napari_segxai.figures.charts import MANY, draw_chart
-from napari_segxai.figures.style import COLORS, INCH, write_figure
+from napari_segxai.figures.style import COLORS, INCH, pixels_of, write_figure
 
 
 def test_points_with_intervals_a_reference_and_logarithmic_axes():
@@ -31,6 +33,19 @@ def test_points_with_intervals_a_reference_and_logarithmic_axes():
     assert figure.get_figwidth() * INCH == 85
     for kind in ("png", "pdf", "svg"):
         write_figure(figure, io.BytesIO(), kind)
+
+
+def test_a_figure_is_drawn_once_and_its_pixels_are_those_of_its_file(monkeypatch):
+    chart = Chart("points", "T", "x", "y", (Series("a", (1.0, 2.0), (2.0, 3.0)),))
+    count = []
+    monkeypatch.setattr(Figure, "draw", lambda *given, draw=Figure.draw: count.append(1) or draw(*given))
+    for kind in ("png", "pdf", "svg"):
+        write_figure(draw_chart(chart), file := io.BytesIO(), kind, 100)
+        if kind == "png":
+            np.testing.assert_array_equal(
+                np.asarray(Picture.open(file).convert("RGB")), pixels_of(draw_chart(chart), 100)
+            )
+    assert len(count) == 4
 
 
 def test_names_stand_in_the_order_in_which_they_come():

@@ -10,7 +10,10 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort.studies import benchmark
 from napari_segxai.analyses.cohort.studies import out_of_the_ordinary as own
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.core import registry
 
 
 def table(n: int = 60, bad: int = 12, by: str = "ratio_image", per_subject: int = 1) -> sx.Cohort:
@@ -52,6 +55,15 @@ def test_the_planted_ones_come_first_and_say_why():
     )
     (points,) = found.charts[0].series
     assert points.cases[0] == found.rows[0]["case"]
+
+
+def test_columns_that_are_no_metric_are_not_looked_for_among_similar_names(monkeypatch):
+    """Which took a third of a report's time."""
+    monkeypatch.setattr(registry, "nearest", lambda *_: pytest.fail("a name was looked for"))
+    held = table(bad=6)
+    assert any("ratio_image" in name for name in own.columns_of(held))
+    assert benchmark.variants_of(held)
+    assert describe("something", "maps").title == "Something"
 
 
 def test_one_number_in_two_units_counts_once():

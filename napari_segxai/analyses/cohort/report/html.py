@@ -88,7 +88,7 @@ def html_of(report: Report) -> str:
 def _data_of(picture: Picture) -> str:
     """Return a picture as the address of its own bytes: each is a file of its own, so that their ids do not meet."""
     held = io.BytesIO()
-    kind, more = ("svg", {}) if picture.vector else ("png", {"dpi": 200})
-    write_figure(picture.draw(), held, kind, **more)
+    kind = "svg" if picture.vector else "png"
+    write_figure(picture.draw(), held, kind, 300 if picture.vector else 200)
     mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
     return f"data:{mime};base64,{base64.b64encode(held.getvalue()).decode('ascii')}"

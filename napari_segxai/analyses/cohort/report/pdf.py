@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.report.parts import Picture, Report, Section, Table, written
-from napari_segxai.figures.style import COLORS, DPI, INCH, fitted, new_figure, write_figure
+from napari_segxai.figures.style import COLORS, DPI, INCH, fitted, new_figure, pixels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,10 +106,7 @@ class _Pages:
 
     def picture(self, picture: Picture) -> None:
         """Place a picture with its caption."""
-        from PIL import Image as Pixels
-
-        figure, held = picture.draw(), io.BytesIO()
-        write_figure(figure, held, "png")
+        figure = picture.draw()
         width, height = figure.get_figwidth() * INCH, figure.get_figheight() * INCH
         most = WIDE - 2 * MARGIN, HIGH - 2 * MARGIN - 20
         scale = min(1.0 if picture.vector else most[0] / width, most[0] / width, most[1] / height)
@@ -122,7 +118,7 @@ class _Pages:
             height * scale / HIGH,
         )
         axes = self.made[-1].add_axes(box)
-        axes.imshow(np.asarray(Pixels.open(held).convert("RGB")), aspect="auto", interpolation="none")
+        axes.imshow(pixels_of(figure), aspect="auto", interpolation="none")
         axes.set_axis_off()
         self.y += height * scale + 2
         self.lines(picture.caption, TEXT - 1.5)

@@ -22,7 +22,7 @@ from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
-from napari_segxai.metrics.registry import find_metric
+from napari_segxai.metrics.registry import find_metric, known_metric
 
 OWN = {
     "dice_explained": "dice-explained",
@@ -121,16 +121,8 @@ def _columns(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         name, _, at = column.partition(":")
         if column in OWN:
             yield OWN[column], OWN_REGION, column
-        elif " " not in column and _is_metric(name):
+        elif " " not in column and known_metric(name) is not None:
             yield name, at.replace(":", ", "), column
-
-
-def _is_metric(name: str) -> bool:
-    try:
-        find_metric(name)
-    except UserError:
-        return False
-    return True
 
 
 def _rows_of(cohort: Cohort, one: Variant) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.options import option
-from napari_segxai.metrics.registry import find_metric
+from napari_segxai.metrics.registry import known_metric
 
 LEAST = 10
 """Cases of reference below which nothing is compared."""
@@ -124,13 +124,8 @@ def columns_of(cohort: Cohort) -> Columns:
 
 
 def _needs_truth(name: str) -> bool:
-    try:
-        return (
-            "truth"
-            in find_metric(name.partition(":")[0].partition(" chance")[0].partition(" above")[0]).needs
-        )
-    except UserError:
-        return "truth" in name
+    metric = known_metric(name.partition(":")[0].partition(" chance")[0].partition(" above")[0])
+    return "truth" in (name if metric is None else metric.needs)
 
 
 def worst(cohort: Cohort, name: str) -> dict[str, float]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from napari_segxai.core.errors import UserError
 from napari_segxai.io.tables import columns_of, kind_of
-from napari_segxai.metrics.registry import find_metric
+from napari_segxai.metrics.registry import known_metric
 
 
 @dataclass(frozen=True)
@@ -189,9 +188,8 @@ def describe(name: str, table: str = "") -> Column:
             whether = end == "above chance"
             return Column(name, f"{one.title}, {end}", "" if whether else one.unit, None, said)
     metric, _, given = name.partition(":")
-    try:
-        found = find_metric(metric)
-    except UserError:
+    found = known_metric(metric)
+    if found is None:
         words = name.replace("_", " ")
         return Column(name, words[:1].upper() + words[1:], meaning=_OF_METHOD)
     title = f"{found.title}, {given.replace('=', ' ').replace(':', ', ')}" if given else found.title
