@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -94,6 +95,11 @@ class Record:
 def as_json(value: Any, indent: int | None = 2) -> str:
     """Return plain dicts, lists and numbers as JSON text; numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of plain dicts, lists and numbers as JSON text."""
+    return hashlib.sha256(as_json(value, indent=None).encode()).hexdigest()
 
 
 def is_number(value: Any) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Target
+from napari_segxai.engine.others import by_chance, inputs_of, others_of
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
@@ -321,6 +322,12 @@ class CasesQuestion:
             yield self.step(said, partial)
         self._require_enough()
 
+    def others(self, view: CaseView, many: int) -> list[Tensor]:
+        """Return inputs of other cases on the same model grid, of other subjects, in an order by chance: (1, channels, *grid) each."""
+        following = others_of(view.entry, by_chance(self.entries, self.seed), 2 * many)
+        reads = [partial(_image_of, entry) for entry in following]
+        return inputs_of(view.question, view.slice, reads, many)
+
     def _require_enough(self) -> None:
         left = len({entry.subject for entry in self.usable})
         if left >= self.fewest:
@@ -359,6 +366,10 @@ class CasesQuestion:
         self.passes.forward += 1
         drawn = [model.labeling.drawn(logits, model.label_index(label)) for label in self.labels]
         return sum(int(torch.count_nonzero(one)) for one in drawn)
+
+
+def _image_of(entry: CaseEntry) -> Image:
+    return entry.read().image
 
 
 def chosen_layers(model: SegmentationModel, names: str | None, warnings: list[str]) -> list[NetworkLayer]:

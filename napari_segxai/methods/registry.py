@@ -56,10 +56,13 @@ class Size:
         Shape of the model grid.
     network_layers
         Lists the network layers, which can take a pass; only called by methods that need to know.
+    image_channels
+        Of the image.
     """
 
     grid: tuple[int, ...]
     network_layers: Callable[[], Sequence[NetworkLayer]]
+    image_channels: int = 1
 
     def check(self, method: str, name: str, value: int | None, most: int) -> None:
         """Refuse a parameter that asks for more than the model grid holds.
@@ -98,7 +101,7 @@ class Extent:
     ----------
     size
         Of the first case.
-    cases, labels, concepts, channels
+    cases, labels, concepts
         How many there are; of concepts, as far as that is known before all masks are read.
     """
 
@@ -106,10 +109,9 @@ class Extent:
     cases: int
     labels: int
     concepts: int
-    channels: int
 
 
-NOMINAL_EXTENT = Extent(NOMINAL, 10, 1, 1, 1)
+NOMINAL_EXTENT = Extent(NOMINAL, 10, 1, 1)
 """For listings without a model."""
 
 
@@ -298,14 +300,16 @@ def explainer(
     on_cases: OnCases | None = None,
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name` of one image; see `Method` for the arguments."""
+    _check(name, question, needs)
 
     def register(run: Run) -> Run:
-        _register(
-            run,
+        _known.add(
+            name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, run, passes,
                 presets or {}, on_cases, needs_drawn=needs_drawn, cites=tuple(cites), doc=_doc(run),
             ),
+            run,
         )  # fmt: skip
         return run
 
@@ -330,29 +334,29 @@ def surveyor(
     label: bool = False,
 ) -> Callable[[RunOnCases], RunOnCases]:
     """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
+    _check(name, question, needs)
 
     def register(run: RunOnCases) -> RunOnCases:
-        _register(
-            run,
+        _known.add(
+            name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, None,
                 lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label),
                 cites=tuple(cites), doc=_doc(run),
             ),
+            run,
         )  # fmt: skip
         return run
 
     return register
 
 
-def _register(run: Callable[..., Any], method: Method) -> None:
-    if method.question not in QUESTIONS:
-        raise ValueError(
-            f"{method.name} answers {method.question!r}, which is none of {', '.join(QUESTIONS)}."
-        )
-    if unknown := [need for need in method.needs if need not in NEEDS]:
-        raise ValueError(f"{method.name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
-    _known.add(method.name, method, run)
+def _check(name: str, question: str, needs: Sequence[str]) -> None:
+    """Refuse words that nobody knows."""
+    if question not in QUESTIONS:
+        raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
+    if unknown := [need for need in needs if need not in NEEDS]:
+        raise ValueError(f"{name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
 
 
 def _doc(run: Callable[..., Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,10 +149,21 @@ def look(
     return found
 
 
+Watch = Callable[[Any, int, Tensor], None]
+"""(key, position of the first copy among those of the key, logits of copies that follow each other)."""
+
+
 def look_for_all(
-    readers: Sequence[Reader], wanted: Sequence[Copies], *, note: str = "changed copy"
+    readers: Sequence[Reader],
+    wanted: Sequence[Copies],
+    *,
+    note: str = "changed copy",
+    watch: Watch | None = None,
 ) -> Steps[list[dict[Hashable, Responses]]]:
-    """`look`, for several labels of one input: the network sees every copy once; the passes count for the first."""
+    """`look`, for several labels of one input: the network sees every copy once; the passes count for the first.
+
+    `watch` gets the logits of every copy, of which else only numbers are kept.
+    """
     question = readers[0].question
     series = list({copies.key: copies for copies in wanted}.values())
     ends = np.cumsum([copies.count for copies in series]).tolist()
@@ -174,7 +186,13 @@ def look_for_all(
             logits = torch.cat(
                 [c.back(s) if c.back else s for (c, _, _), s in zip(parts, split, strict=True)]
             )
-        return torch.stack([reader.read(logits) for reader in readers])
+        read = torch.stack([reader.read(logits) for reader in readers])
+        if watch is not None:
+            for (copies, low, _), own in zip(
+                parts, logits.split([count for _, _, count in parts]), strict=True
+            ):
+                watch(copies.key, low, own)
+        return read
 
     if series:
         yield from stream(question, ends[-1], run, lambda start, result: rows.append(result), note=note)

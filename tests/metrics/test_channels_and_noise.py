@@ -10,10 +10,10 @@ from helpers.networks import card, planted_image
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.analyses.channels.spoiling import losses
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import finish
 from napari_segxai.engine.primitives import perturb
+from napari_segxai.metrics.channel_spoiling import losses
 from napari_segxai.metrics.functional.shapley import shapley
 from napari_segxai.metrics.table import evaluate_steps
 

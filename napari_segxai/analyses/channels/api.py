@@ -12,11 +12,11 @@ from torch import nn
 from napari_segxai.analyses.channels.plan import ChannelsPlan
 from napari_segxai.analyses.channels.result import ChannelImportance
 from napari_segxai.analyses.channels.run import channels_steps
-from napari_segxai.analyses.channels.spoiling import How
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
 from napari_segxai.core.target import Target
+from napari_segxai.metrics.channel_spoiling import How
 from napari_segxai.models.segmentation import SegmentationModel
 
 

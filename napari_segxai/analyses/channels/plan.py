@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_segxai.analyses.channels.spoiling import How, times
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
+from napari_segxai.metrics.channel_spoiling import How, times
 from napari_segxai.models.segmentation import SegmentationModel
 
 

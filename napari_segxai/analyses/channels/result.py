@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.analyses.channels.spoiling import How
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import SCHEMA
 from napari_segxai.core.text_table import aligned
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
+from napari_segxai.metrics.channel_spoiling import How
 
 TABLE = "channels.csv"
 ALWAYS_WRITTEN = (TABLE,)

@@ -6,7 +6,6 @@ import time
 
 from napari_segxai.analyses.channels.plan import ChannelsPlan
 from napari_segxai.analyses.channels.result import ChannelImportance
-from napari_segxai.analyses.channels.spoiling import losses
 from napari_segxai.analyses.explain.run import ask_of_misses, question_of
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
@@ -14,6 +13,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import NotDrawn
 from napari_segxai.io.image_record import image_as_dict
+from napari_segxai.metrics.channel_spoiling import losses
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.preprocessing.spatial import plane_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +11,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from napari_segxai.analyses.channels.spoiling import Way
-from napari_segxai.analyses.channels.spoiling import check_asked as check_channels
 from napari_segxai.analyses.cohort.jobs.measured import Measured, read_metrics
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
@@ -21,11 +18,14 @@ from napari_segxai.analyses.flow.plan import check_asked as check_flow
 from napari_segxai.analyses.provenance import versions
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError, nearest
-from napari_segxai.core.record import as_json
+from napari_segxai.core.record import digest_of
+from napari_segxai.engine.others import by_chance, others_of
 from napari_segxai.io.cases.case import Case, Cases
 from napari_segxai.io.names import file_names
 from napari_segxai.io.parquet import need_parquet
 from napari_segxai.methods.registry import find_method, options_as_dict
+from napari_segxai.metrics.channel_spoiling import Way
+from napari_segxai.metrics.channel_spoiling import check_asked as check_channels
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -210,17 +210,17 @@ class CohortPlan:
             "threads": self.threads,
             "device": self.device.type,
         }
-        out = [Job("objects", "", "", "objects", _digest({**shared, "labels": self.labels}))]
+        out = [Job("objects", "", "", "objects", digest_of({**shared, "labels": self.labels}))]
         for label in self.labels:
             for name, method in self.methods.items():
                 metrics = [metric.name for metric in self.metrics]
                 asked = {**shared, "label": label, "method": method, "metrics": metrics, "seed": self.seed}
-                out.append(Job("map", label, name, f"maps/{labels[label]}/{maps[name]}", _digest(asked)))
+                out.append(Job("map", label, name, f"maps/{labels[label]}/{maps[name]}", digest_of(asked)))
         wholes: dict[Kind, Mapping[str, Any] | None] = {"flow": self.flow, "channels": self.channels}
         for kind, own in wholes.items():
             if own is not None:
                 asked = {**shared, "labels": self.labels, kind: own, "seed": self.seed}
-                out.append(Job(kind, "", "", kind, _digest(asked)))
+                out.append(Job(kind, "", "", kind, digest_of(asked)))
         return out
 
     @property
@@ -232,7 +232,7 @@ class CohortPlan:
         """Return what tells whether a result is that of this job: it changes when a file that it reads does, or what is asked."""
         read = [case, *(self.others(case) if job.kind == "channels" else ())]
         files = [path for one in read for path in (*one.images, *([] if one.truth is None else [one.truth]))]
-        return _digest(
+        return digest_of(
             {
                 "files": [_state(path) for path in files],
                 "group": case.group,
@@ -248,13 +248,11 @@ class CohortPlan:
         """
         if self.channels is None or "between" not in self.channels["how"]:
             return []
-        start = self._order.index(case)
-        order = [*self._order[start + 1 :], *self._order[:start]]
-        return [one for one in order if one.subject != case.subject][: 2 * self.channels["repeats"]]
+        return others_of(case, self._order, 2 * self.channels["repeats"])
 
     @cached_property
     def _order(self) -> list[Case]:
-        return sorted(self.cases, key=lambda case: _digest([self.seed, case.id]))
+        return by_chance(self.cases, self.seed)
 
     def shard(self, number: int, count: int) -> list[Case]:
         """Return every `count`-th case, from the `number`-th (1, 2, ...) on."""
@@ -282,7 +280,3 @@ def _facts(path: Path) -> list[int]:
     except OSError:  # what is gone is said when it is read
         return []
     return [found.st_size, found.st_mtime_ns]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(as_json(value, indent=None).encode()).hexdigest()

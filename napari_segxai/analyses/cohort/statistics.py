@@ -12,32 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.study import DRAWS
-
-Interval = tuple[float, float] | tuple[None, None]
-
-
-def drawn(subjects: Sequence[str], random: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
-    """Draw subjects with replacement.
-
-    Returns
-    -------
-    ndarray of shape (draws, objects)
-        How often every object is in every draw.
-    """
-    _, subject = np.unique(np.asarray(subjects, str), return_inverse=True)
-    many = subject.max() + 1
-    return random.multinomial(many, np.full(many, 1 / many), draws)[:, subject].astype(float)
-
-
-def ends(values: np.ndarray) -> Interval:
-    """Return the 2.5th and 97.5th percentiles of what is defined; nothing where less than half is."""
-    known = values[np.isfinite(values)]
-    if known.size < values.size / 2 or not known.size:
-        return None, None
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
-
 
 @dataclass(frozen=True)
 class Pairs:

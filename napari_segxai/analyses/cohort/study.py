@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,7 @@ from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import Parameter, make_options, parameters
 from napari_segxai.core.registry import Registry
-
-DRAWS = 2000
-"""Bootstrap samples of an interval."""
+from napari_segxai.metrics.functional.bootstrap import DRAWS
 
 FEW = 10
 """Subjects below which an interval is not to be relied on."""
@@ -199,11 +196,6 @@ def is_nothing_drawn(cohort: Cohort) -> bool:
     """Tell whether the network draws no label in any case."""
     sizes = [row.get("size_px") for row in cohort.objects if not row["error"]]
     return bool(sizes) and all(size == 0 for size in sizes)
-
-
-def is_measured(value: Any) -> bool:
-    """Tell whether a cell holds a number; True and False count as 1 and 0."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def interval(

@@ -100,8 +100,9 @@ class SurveyPlan:
         image, names = check_first(cases, model, source)
         slices = model.slices(image)
         network = model
-        size = Size(network.grid_for(image, None if slices is None else 0), lambda: network.example_layers)
-        extent = Extent(size, len(cases), len(labels), max(len(names), 1), len(model.card.channels))
+        grid = network.grid_for(image, None if slices is None else 0)
+        size = Size(grid, lambda: network.example_layers, len(network.card.channels))
+        extent = Extent(size, len(cases), len(labels), max(len(names), 1))
         passes = asked.passes(options, extent)
         if slices is not None and (source is None or source.kind == "predicted"):
             passes = passes + Passes(slices * len(cases))  # to find the slice that is looked at

@@ -15,6 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
+from napari_segxai.engine.cases import chosen_layers
 from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.masking.baselines import check_baseline
 from napari_segxai.methods.registry import Method, Size, find_method
@@ -96,6 +97,8 @@ class ExplanationPlan:
         if "network layers" in found.needs:
             for name in found.layer_parameters:
                 model.find_layer(getattr(options, name))
+            if isinstance(layers := getattr(options, "layers", None), str):
+                chosen_layers(model, layers, [])  # raises
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         if precision not in get_args(Setting):
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
@@ -139,7 +142,8 @@ class ExplanationPlan:
     @property
     def size(self) -> Size:
         """What the number of passes can depend on."""
-        return Size(self.model.grid_for(self.image, self.slices[0]), lambda: self.model.example_layers)
+        grid = self.model.grid_for(self.image, self.slices[0])
+        return Size(grid, lambda: self.model.example_layers, len(self.model.card.channels))
 
 
 def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | None = None) -> Image:

@@ -100,12 +100,35 @@ def nearer_inside(features: Features, inside: Tensor) -> Tensor:
     Tensor
         Boolean (cells,). The Dice of this with the inside is the segmentation ability.
     """
+    return toward_inside(features, inside) > 0
+
+
+def toward_inside(features: Features, inside: Tensor) -> Tensor:
+    """Return by how much the cells look more like the inside: |f - mean outside|^2 - |f - mean inside|^2 of each, (cells,); see `nearer_inside`."""
     size = inside.sum()
     within = features.values @ inside
     toward = within / size.clamp(min=1e-12)
     away = (features.total - within) / (len(inside) - size).clamp(min=1e-12)
-    # |f - away|^2 > |f - toward|^2
-    return 2 * ((toward - away) @ features.values) + away.square().sum() - toward.square().sum() > 0
+    return 2 * ((toward - away) @ features.values) + away.square().sum() - toward.square().sum()
+
+
+def unit_abilities(features: Features, inside: Tensor, judged: Tensor | None = None) -> Tensor:
+    """Return the segmentation ability of every channel alone: (channels,), in [0, 1].
+
+    Parameters
+    ----------
+    features, inside
+        As of `nearer_inside`.
+    judged
+        (cells,): what the cells nearer to the mean of the inside are held against; the inside by default.
+    """
+    size = inside.sum()
+    within = features.values @ inside
+    toward = (within / size.clamp(min=1e-12))[:, None]
+    away = ((features.total - within) / (len(inside) - size).clamp(min=1e-12))[:, None]
+    near = 2 * (toward - away) * features.values + away.square() - toward.square() > 0
+    judged = inside if judged is None else judged
+    return 2 * (near.float() @ judged) / (near.sum(1) + judged.sum()).clamp(min=1e-12)
 
 
 def shares(mask: Tensor, shape: Sequence[int]) -> Tensor:

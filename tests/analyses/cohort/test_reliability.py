@@ -15,16 +15,10 @@ from sklearn.preprocessing import StandardScaler
 
 import napari_segxai as sx
 from napari_segxai.analyses.cohort import classifier
-from napari_segxai.analyses.cohort.statistics import (
-    Pairs,
-    calibration,
-    drawn,
-    risk_coverage,
-    roc,
-    wilson,
-)
+from napari_segxai.analyses.cohort.statistics import Pairs, calibration, risk_coverage, roc, wilson
 from napari_segxai.analyses.cohort.studies import reliability
 from napari_segxai.core.correlation import rank_correlations
+from napari_segxai.metrics.functional.bootstrap import drawn
 
 QUICK = {"repeats": 2}
 

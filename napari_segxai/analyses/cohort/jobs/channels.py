@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from napari_segxai.analyses.channels.spoiling import SCORES, spoil
 from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
 from napari_segxai.analyses.explain.run import question_of
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import NotDrawn
+from napari_segxai.engine.others import inputs_of
 from napari_segxai.engine.question import Question
-from napari_segxai.metrics.functional.layer_maps import Features, block_dice, nearer_inside
+from napari_segxai.io.cases.case import Case
+from napari_segxai.metrics.abilities import channel_abilities
+from napari_segxai.metrics.channel_spoiling import SCORES, spoil
 from napari_segxai.metrics.perturbed_copies import Reader
 from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.memory import guarded
@@ -103,34 +104,22 @@ def _passes(ways: Sequence[str], channels: int, repeats: int, others: int) -> Pa
 
 def _others(plan: CohortPlan, inputs: Inputs, question: Question) -> list[Tensor]:
     """Return what the network sees of other cases, of those that lie on the same grid."""
-    place, model, out = question.prepared.placement, plan.model, []
-    for case in plan.others(inputs.case):
-        with contextlib.suppress(UserError):  # what is wrong with another case is said in its own row
-            image = as_image(Inputs(case).image, model)
-            many, index = model.slices(image), None
-            if many is not None and place.slice is not None:
-                own = model.slices(question.image) or 1
-                index = round((inputs.slice(plan) or 0) * (many - 1) / max(own - 1, 1))
-            prepared = model.prepare(image, index)
-            other = prepared.placement
-            if (other.shape, other.resampled_shape) == (place.shape, place.resampled_shape):
-                out.append(prepared.tensor)
-        if len(out) == (plan.channels or {})["repeats"]:
-            break
-    return out
+    reads = [partial(_image, case, plan) for case in plan.others(inputs.case)]
+    return inputs_of(question, inputs.slice(plan), reads, (plan.channels or {})["repeats"])
+
+
+def _image(case: Case, plan: CohortPlan) -> Image:
+    return as_image(case.read(), plan.model)
 
 
 def _abilities(reader: Reader) -> list[dict[str, Any]]:
-    """Return how well every channel alone tells the object from the rest: see `nearer_inside`."""
-    question, rows = reader.question, []
-    inside = question.prepared.placement.inside().to(question.device)
-    own = reader.object[inside].float()
-    true = None if reader.truth is None else reader.truth[inside].float()
-    for channel, name in enumerate(question.model.card.channels):
-        with torch.no_grad():
-            near = nearer_inside(Features.of(question.input[:, channel : channel + 1][..., inside]), own)
-        row: dict[str, Any] = {"how": "ability", "channel": name, "ability": float(block_dice(near, own))}
+    """Return how well every channel alone tells the object from the rest: see `unit_abilities`."""
+    question = reader.question
+    own, true = channel_abilities(question, reader.object, reader.truth)
+    rows: list[dict[str, Any]] = []
+    for k, name in enumerate(question.model.card.channels):
+        row: dict[str, Any] = {"how": "ability", "channel": name, "ability": float(own[k])}
         if true is not None:
-            row["truth_ability"] = float(block_dice(near, true))
+            row["truth_ability"] = float(true[k])
         rows.append(row)
     return rows

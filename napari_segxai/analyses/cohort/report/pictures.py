@@ -11,7 +11,6 @@ import numpy as np
 
 from napari_segxai.analyses.cohort.report.parts import Picture, written
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.study import is_measured
 from napari_segxai.analyses.compare.drawing import drawn_of
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.chart import Chart
@@ -19,6 +18,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.figures.charts import draw_chart
 from napari_segxai.figures.compare import Drawn, picture
 from napari_segxai.io import read_image
+from napari_segxai.metrics.functional.bootstrap import is_measured
 
 WORST = 3
 """Cases of a kind that are shown."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.means import Means, Row, grouped, series_of
+from napari_segxai.analyses.cohort.means import Row, grouped, series_of
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import ends
-from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, register_study
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.correlation import rank_correlation, rank_correlations
 from napari_segxai.core.errors import UserError
+from napari_segxai.metrics.functional.bootstrap import Means, ends, is_measured
 
 ALL = "mean of all network layers"
 BESIDE = {"confidence": "mean confidence alone", "size_px": "size alone"}

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import drawn, ends
-from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
+from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
 NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")
 """Numbers that say how it was computed, not what was found."""

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import drawn, ends, holm
-from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.statistics import holm
+from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
+from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 from napari_segxai.metrics.registry import find_metric, known_metric
 
 OWN = {

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.means import Means, Row, grouped, said, series_of
+from napari_segxai.analyses.cohort.means import Row, grouped, said, series_of
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
+from napari_segxai.metrics.functional.bootstrap import Means, is_measured
 
 NUMBERS = ("dice_drop", "truth_dice_drop", "iou_drop", "probability_drop")
 """What is averaged of every channel."""

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.means import Means, grouped, said, series_of
+from napari_segxai.analyses.cohort.means import grouped, said, series_of
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
+from napari_segxai.metrics.functional.bootstrap import Means, is_measured
 
 OUTSIDE = "evidence_outside"
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.cohort.means import Means, grouped, said
+from napari_segxai.analyses.cohort.means import grouped, said
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.joined import maps_of
 from napari_segxai.core.chart import matrix
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import option
+from napari_segxai.metrics.functional.bootstrap import Means
 
 ON = "evidence on "
 

@@ -15,13 +15,14 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import Pairs, drawn, ends
-from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.statistics import Pairs
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.options import option
+from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 from napari_segxai.metrics.registry import known_metric
 
 LEAST = 10

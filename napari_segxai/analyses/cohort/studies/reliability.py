@@ -17,22 +17,15 @@ import numpy as np
 
 from napari_segxai.analyses.cohort import classifier
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import (
-    Pairs,
-    calibration,
-    drawn,
-    ends,
-    risk_area,
-    risk_coverage,
-    roc,
-)
-from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, is_measured, register_study
+from napari_segxai.analyses.cohort.statistics import Pairs, calibration, risk_area, risk_coverage, roc
+from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.joined import find_map, joined
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.io.saving import check_file
+from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
 LEAST, OF_A_KIND = 30, 10
 """Objects, and objects of each kind, below which nothing is fitted."""

@@ -7,18 +7,11 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.statistics import drawn, ends
-from napari_segxai.analyses.cohort.study import (
-    FEW,
-    StudyResult,
-    caveats_of,
-    is_measured,
-    is_nothing_drawn,
-    register_study,
-)
+from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is_nothing_drawn, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.correlation import rank_correlation, rank_correlations
+from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
 AGAINST = ("n_dilations", "ratio_sufficient", "ratio_mask", "ratio_image")
 """Numbers of MiSuRe whose dependence on size the paper shows (figures 4 to 7)."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.study import is_measured
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.metrics.functional.bootstrap import is_measured
 
 
 def maps_of(cohort: Cohort) -> list[str]:

@@ -12,9 +12,10 @@ import numpy as np
 from napari_segxai.analyses.cohort.result import TABLES, Cohort
 from napari_segxai.analyses.cohort.statistics import holm
 from napari_segxai.analyses.cohort.studies.averages import NOT_MEASURED
-from napari_segxai.analyses.cohort.study import FEW, StudyResult, is_measured
+from napari_segxai.analyses.cohort.study import FEW, StudyResult
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.metrics.functional.bootstrap import is_measured
 
 SHOWN = 12
 """Numbers that the chart shows, those with the largest differences."""

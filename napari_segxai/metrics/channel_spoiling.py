@@ -23,7 +23,7 @@ from napari_segxai.core.options import MOST
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.question import Question
 from napari_segxai.metrics.functional.shapley import shapley
-from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, look_for_all
+from napari_segxai.metrics.perturbed_copies import Copies, Reader, Responses, Watch, look_for_all
 
 How = Literal["permutation", "mean", "shapley"]
 """What can be asked of one image."""
@@ -149,6 +149,7 @@ def spoil(
     repeats: int,
     seed: int | None = None,
     others: Sequence[Tensor] = (),
+    watch: Watch | None = None,
 ) -> Steps[list[list[dict[str, Any]]]]:
     """Return for several labels of one input the rows of `losses`, for several ways; the network sees every copy once.
 
@@ -158,6 +159,8 @@ def spoil(
         One per label.
     others
         (1, channels, *grid): other inputs, of which "between" takes the channels. Without one, its numbers are None.
+    watch
+        Gets (way, channel), the position of the first copy among those of this key, and their logits.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def spoil(
     names = question.model.card.channels
     seed = question.seed if seed is None else seed
     wanted = [copies for way in ways for copies in _copies(question, way, repeats, seed, others)]
-    found = yield from look_for_all(readers, wanted, note="channel importance")
+    found = yield from look_for_all(readers, wanted, note="channel importance", watch=watch)
     out = [
         [
             {"how": way, "channel": name, **row}
