@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,14 @@ def listed(
                 "them, or write a table with a column `id`."
             )
     return Cases(source, layout, tuple(ordered), tuple(left_out), tuple(channels))
+
+
+def told_apart(cases: Sequence[Case]) -> list[Case]:
+    """Return cases of several groups; where names come again, all have that of their group before them."""
+    if len({case.id for case in cases}) == len(cases):
+        return list(cases)
+    names = [f"{case.group}/{case.id}" for case in cases]
+    return [replace(case, id=name, subject=name) for case, name in zip(cases, names, strict=True)]
 
 
 def _as_text(name: str) -> str:

@@ -11,11 +11,11 @@ from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
 from napari_segxai.io.cases.bids import bids_cases, is_bids
-from napari_segxai.io.cases.case import Cases, files_or_left_out, folders, image_files
+from napari_segxai.io.cases.case import Cases, image_files
 from napari_segxai.io.cases.flat import flat_cases
 from napari_segxai.io.cases.nnunet import is_nnunet, nnunet_cases
-from napari_segxai.io.cases.pairs import pair_cases, pair_folders
-from napari_segxai.io.cases.subfolders import subfolder_cases
+from napari_segxai.io.cases.pairs import pair_cases, pair_folders, parted_folders
+from napari_segxai.io.cases.subfolders import case_folders, subfolder_cases
 from napari_segxai.io.cases.table import TABLES, table_cases
 
 Layout = Literal["auto", "nnunet", "bids", "pairs", "folders", "folder", "table"]
@@ -105,8 +105,8 @@ def _layout(source: Path, has_truth: bool) -> str:
         return "nnunet"
     if is_bids(source):
         return "bids"
-    if has_truth or pair_folders(source) is not None:
+    if has_truth or pair_folders(source) is not None or parted_folders(source):
         return "pairs"
     if image_files(source):
         return "folder"
-    return "folders" if any(files_or_left_out(one, []) for one in folders(source)) else "folder"
+    return "folders" if any(case_folders(source, [])) else "folder"

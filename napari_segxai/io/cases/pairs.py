@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
@@ -17,6 +18,7 @@ from napari_segxai.io.cases.case import (
     image_files,
     listed,
     stem,
+    told_apart,
     without_first_word,
     without_word,
 )
@@ -39,10 +41,27 @@ TRUTHS = (
 
 def pair_folders(folder: Path) -> tuple[Path, Path] | None:
     """Return the folder of images and that of truths in a folder, where their names say so."""
-    held = {one.name.casefold(): one for one in folders(folder)}
+    try:
+        held = {one.name.casefold(): one for one in folders(folder)}
+    except OSError:  # one of many that cannot be looked into is told where its files are asked for
+        return None
     images = [held[name] for name in IMAGES if name in held]
     truths = [held[name] for name in TRUTHS if name in held]
     return (images[0], truths[0]) if images and truths else None
+
+
+def parted_folders(folder: Path) -> list[tuple[str, Path, Path]]:
+    """Return parts of a data set, each with its folders of images and of truths: `images/train` and `labels/train`, or
+    `train/images` and `train/labels`.
+    """
+    both = pair_folders(folder)
+    if both is None:
+        inner = {one.name: pair_folders(one) for one in folders(folder)}
+        return [(name, *found) for name, found in inner.items() if found is not None]
+    images, truths = both
+    if image_files(images):
+        return []
+    return [(one.name, one, truths / one.name) for one in folders(images) if image_files(one)]
 
 
 def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None) -> Cases:
@@ -52,6 +71,9 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
             "channels are files of a folder per case, or of BIDS; in pairs of folders an image is one file."
         )
     if truth is None:
+        parts = parted_folders(folder)
+        if parts:
+            return _parted(folder, parts)
         found = pair_folders(folder)
         if found is None:
             raise UserError(f"{folder}: has no folders of images and labels; name that of the truths.")
@@ -66,6 +88,17 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
         )
     cases, left_out = paired(image_files(images), image_files(truths))
     return listed(folder, "pairs", cases, left_out)
+
+
+def _parted(folder: Path, parts: Sequence[tuple[str, Path, Path]]) -> Cases:
+    """Return the cases of parts of a data set; a part is a group."""
+    cases: list[Case] = []
+    left_out: list[LeftOut] = []
+    for name, images, truths in parts:
+        own, rest = paired(image_files(images), image_files(truths) if truths.is_dir() else [])
+        cases += [replace(case, group=name) for case in own]
+        left_out += rest
+    return listed(folder, "pairs", told_apart(cases), left_out)
 
 
 def short_name(name: str, words: Sequence[str]) -> str:

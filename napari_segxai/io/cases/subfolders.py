@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from napari_segxai.core.errors import UserError
@@ -16,6 +17,7 @@ from napari_segxai.io.cases.case import (
     folders,
     listed,
     stem,
+    told_apart,
 )
 from napari_segxai.io.cases.pairs import TRUTHS
 
@@ -34,10 +36,7 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
     cases: list[Case] = []
     left_out: list[LeftOut] = []
     words: Counter[str] = Counter()
-    for one in folders(folder):
-        files = files_or_left_out(one, left_out)
-        if files is None:
-            continue
+    for one, group, files in case_folders(folder, left_out):
         truths = [path for path in files if _word(path, one) in known]
         images = [path for path in files if path not in truths]
         words.update(_word(path, one) for path in images)
@@ -70,13 +69,33 @@ def subfolder_cases(folder: Path, truth: str | None, channels: tuple[str, ...] |
         if len(truths) > 1:
             said = ", ".join(path.name for path in truths)
             left_out.append(LeftOut(one.name, f"is taken without truth: several could be it ({said})"))
-        cases.append(Case(one.name, tuple(images), truths[0] if len(truths) == 1 else None))
+        cases.append(Case(one.name, tuple(images), truths[0] if len(truths) == 1 else None, group))
     if not cases and channels is None and len(words) > 1:
         said = ", ".join(word for word, _ in words.most_common(8))
         raise UserError(
             f"{folder}: each folder holds several images ({said}); name the channels, in the order of the model's."
         )
-    return listed(folder, "folders", cases, left_out, channels or ())
+    return listed(folder, "folders", told_apart(cases), left_out, channels or ())
+
+
+def case_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[Path, str, list[Path]]]:
+    """Yield folders of cases, with the group and the files of each: those in a folder, or in the folders of its groups
+    (``HGG/BraTS_001``), where such a folder holds no image itself.
+    """
+    for one in folders(folder):
+        files = files_or_left_out(one, left_out)
+        if files is None:
+            continue
+        inner = [] if files else _inner(one, left_out)
+        if not inner:
+            yield one, "", files
+        for deeper, held in inner:
+            yield deeper, one.name, held
+
+
+def _inner(folder: Path, left_out: list[LeftOut]) -> list[tuple[Path, list[Path]]]:
+    held = [(one, files_or_left_out(one, left_out)) for one in folders(folder)]
+    return [(one, files) for one, files in held if files]
 
 
 def _is_of(path: Path, folder: Path, word: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -30,8 +31,11 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
     if path.is_dir() or path.stat().st_size > LARGEST:
         raise UserError(f"{path}: is not a table of cases; give a CSV file.")
     text = read_table(path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    first, _, rest = text.partition("\n")
+    told = re.fullmatch(r'"?sep=([,;|\t])"?\r?', first)  # what a spreadsheet reads as a delimiter, and writes
+    if told:
+        text, first = rest, rest.partition("\n")[0]
+    delimiter = told[1] if told else max(",;\t", key=first.count)
     try:
         rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -48,7 +52,7 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
         raise UserError(f"{path}: two columns have one name.")
     _check_head(path, head, numbered)
     cases, left_out = [], []
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows[1:], 3 if told else 2):
         if not any(cell.strip() for cell in row):
             continue
         if any(cell.strip() for cell in row[len(head) :]):
@@ -72,7 +76,28 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
             left_out.append(LeftOut(name, "names one file twice"))
             continue
         cases.append(Case(name, files, truth_file, cells.get("group", ""), cells.get("subject", "")))
-    return listed(path, "table", cases, left_out)
+    return listed(path, "table", _each_image_once(cases, left_out), left_out)
+
+
+def _each_image_once(cases: list[Case], left_out: list[LeftOut]) -> list[Case]:
+    """Return the cases, without those that have image and truth of another; two truths of one image are of one subject."""
+    out: dict[tuple[Path, ...], list[Case]] = {}
+    for case in cases:
+        held = out.setdefault(tuple(one.resolve() for one in case.images), [])
+        truths = [one.truth and one.truth.resolve() for one in held]
+        if (case.truth and case.truth.resolve()) in truths:
+            left_out.append(LeftOut(case.id, f"has the same image and truth as {held[0].id}"))
+            continue
+        if held and case.subject == case.id:
+            case = replace(case, subject=held[0].subject)
+            left_out.append(
+                LeftOut(
+                    case.id,
+                    f"is taken, as an image of the same subject: it has the image of {held[0].id} and another truth",
+                )
+            )
+        held.append(case)
+    return [case for held in out.values() for case in held]
 
 
 def _check_head(path: Path, head: list[str], numbered: list[str]) -> None:
@@ -106,7 +131,10 @@ def _file(table: Path, cell: str) -> Path | None:
     if not cell or "\0" in cell:
         return None
     try:
-        found = table.parent / Path(cell).expanduser()
-        return found if found.is_file() or (found.is_dir() and ending(found) in ZARR) else None
+        for name in (cell, cell.replace("\\", "/")):  # as Windows writes it
+            found = table.parent / Path(name).expanduser()
+            if found.is_file() or (found.is_dir() and ending(found) in ZARR):
+                return found
+        return None
     except (OSError, RuntimeError):  # a name that is too long, or the home of nobody (~name)
         return None

@@ -254,14 +254,14 @@ def test_a_folder_per_case(tmp_path):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table(tmp_path, delimiter):
-    made(tmp_path, "a.nii", "deep/b.nii", "b2.nii", "t.nii")
+    made(tmp_path, "a.nii", "deep/b.nii", "b2.nii", "b3.nii", "t.nii")
     rows = [
         ["ID", "image_1", "Image_0", "truth", "group", "subject"],
         ["../x", "deep/b.nii", "a.nii", "t.nii", "A", "p1"],
         ["=cmd", "b2.nii", str(tmp_path / "a.nii"), "", "", "p1"],
         ["gone", "b2.nii", "nothing.nii", "", "", ""],
         ["none", "", "a.nii", "", "", ""],
-        ["half", "b2.nii", "a.nii", "nothing.nii", "", ""],
+        ["half", "b3.nii", "a.nii", "nothing.nii", "", ""],
         [],
     ]
     path = tmp_path / "cases.csv"
@@ -270,7 +270,7 @@ def test_a_table(tmp_path, delimiter):
     assert said(found) == [
         ("../x", ("a.nii", "deep/b.nii"), "t.nii", "A", "p1"),
         ("=cmd", ("a.nii", "b2.nii"), None, "", "p1"),
-        ("half", ("a.nii", "b2.nii"), None, "", "half"),
+        ("half", ("a.nii", "b3.nii"), None, "", "half"),
     ]
     assert left(found) == {
         "gone": "has no file nothing.nii",
