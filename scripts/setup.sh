@@ -36,4 +36,4 @@ fi
 }
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --upgrade "pip>=25.1"
-"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[all,cohort]" --group dev
+"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[all,cohort,concepts]" --group dev

@@ -131,6 +131,8 @@ class OnCases:
         Whether it is asked about concepts.
     label
         Whether it is asked about one label; else about all that are given.
+    packages
+        Modules of the extra [concepts] that it needs.
     """
 
     run: RunOnCases
@@ -138,6 +140,7 @@ class OnCases:
     fewest: int = 1
     concepts: bool = False
     label: bool = False
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -332,6 +335,7 @@ def surveyor(
     fewest: int = 1,
     concepts: bool = False,
     label: bool = False,
+    packages: Sequence[str] = (),
 ) -> Callable[[RunOnCases], RunOnCases]:
     """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
     _check(name, question, needs)
@@ -341,7 +345,7 @@ def surveyor(
             name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, None,
-                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label),
+                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label, tuple(packages)),
                 cites=tuple(cites), doc=_doc(run),
             ),
             run,

@@ -14,6 +14,7 @@ from napari_segxai.analyses.concepts.sources import Concepts, check_first, read_
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.extras import need
 from napari_segxai.core.progress import Passes
 from napari_segxai.engine.cases import chosen_layers, count_of
 from napari_segxai.io.cases.case import Cases
@@ -84,6 +85,10 @@ class SurveyPlan:
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
         model.require(found.needs_of(options))
+        for package in asked.packages:
+            need(package, "concepts", method)
+        for name in found.layer_parameters:
+            model.find_layer(getattr(options, name))
         if isinstance(layers := getattr(options, "layers", None), str):
             chosen_layers(model, layers, [])  # raises
         labels = _labels(model, label, asked, method)
