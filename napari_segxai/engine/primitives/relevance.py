@@ -1,0 +1,252 @@
+"""Relevance of the input, and of any network layers, for a target: one forward pass, then any number of passes back.
+
+    start = sum over logits of z G,  G = d score / d z;  R = x G at the input and at every layer on the way
+
+(Bach et al., PLoS ONE 2015, in the form G = R / x). The rules are in `engine.relevance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.relevance.ledger import Balance, Ledger
+from napari_segxai.engine.relevance.mode import Relevance
+from napari_segxai.engine.relevance.weighted import Rules
+from napari_segxai.models.inference.memory import guarded
+from napari_segxai.models.introspection.call_names import CallNames, module_of
+from napari_segxai.models.introspection.layers import not_run, token_stride
+from napari_segxai.models.introspection.layout import Layout, infer_layout
+from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
+
+
+@dataclass(frozen=True)
+class Relevances:
+    """What one pass back found.
+
+    Attributes
+    ----------
+    input
+        (1, channels, *grid): R of every value of the input.
+    layers
+        By name: R of what the network layer returned, (1, channels, *layer grid).
+    skips
+        By the network layer where it leaves: what a skip connection carried.
+    balance
+        The ledger.
+    """
+
+    input: Tensor
+    layers: dict[str, Tensor]
+    skips: dict[str, float]
+    balance: Balance
+
+
+@dataclass
+class _Watched:
+    """A network layer during a pass: its outputs, and what is asked of them."""
+
+    values: list[Tensor] = field(default_factory=list)
+    found: list[Tensor] = field(default_factory=list)
+
+
+class RelevanceRecorder:
+    """A forward pass whose graph carries relevance, for any number of passes back.
+
+    Parameters
+    ----------
+    question
+        Its model and input; passes and warnings go there.
+    rules
+        Of layers with weights.
+    layers
+        Network layers whose relevance is wanted; ``name@2`` is the second call of a module.
+    routes
+        Whether to tell what skip connections carry.
+
+    Attributes
+    ----------
+    logits
+        (1, labels, *grid), with the graph.
+    """
+
+    def __init__(
+        self, question: Question, rules: Rules, layers: Sequence[str] = (), *, routes: bool = False
+    ):
+        self.question = question
+        model = question.model
+        if not model.has_layers:
+            raise UserError(
+                f"{model.name} is a TorchScript model, whose operations cannot be given rules of relevance; use "
+                "integrated-gradients, or load it as an nn.Module."
+            )
+        check_gradients(model)
+        self.names = [model.find_layer(name).name for name in layers]
+        self._watched = {name: _Watched() for name in self.names}
+        self._masks: Mapping[str, Tensor] = {}
+        self._mode = Relevance(rules)
+        self._mode.on_watched = self._watch
+        self._leaf = question.input.detach().clone().requires_grad_(True)
+        self._flat = rules.flat
+        self.logits = self._forward(routes)
+        question.remember_logits(self.logits)
+        if missing := [name for name in self.names if not self._watched[name].values]:
+            raise not_run(model.name, missing[0])
+        if not self.logits.requires_grad:
+            raise UserError(
+                f"{model.name} passes no relevance from its output to its input; use a method without gradients, such as rise."
+            )
+
+    def _forward(self, routes: bool) -> Tensor:
+        model, mode = self.question.model, self._mode
+        overwritten = {call.name for call in model.example_calls if call.overwritten}
+        roles = model.roles if routes else None
+        bottoms = set(roles.bottlenecks) if roles else set()
+        sources = {skip.source for skip in roles.skips} if roles else set()
+        wanted = {module_of(name) for name in {*self.names, *bottoms, *sources} if name != "input"}
+        calls, handles = CallNames(), []
+
+        def hook_of(path: str) -> Callable[..., Any]:
+            def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
+                name = calls.next(path)
+                found = first_tensor(out)
+                if found is None or not found.requires_grad:
+                    return None
+                if name in bottoms:
+                    mode.know(found, after=True)
+                if name in sources:
+                    mode.know(found, origin=name)
+                if name in self._watched:
+                    if name in overwritten:
+                        copied = found.clone()
+                        self._watch(name, copied)
+                        return replace_first_tensor(out, lambda _: copied)
+                    mode.know(found, watched=(*mode.fact(found).watched, name))
+                    self._watch(name, found)
+                return None
+
+            return hook
+
+        try:
+            for path in wanted:
+                module = find_module(model.module, path)
+                handles.append(module.register_forward_hook(hook_of(path)))
+            with torch.inference_mode(False), torch.enable_grad(), guarded(self.question.device), mode:
+                begun = self._leaf.clone()
+                if self._flat:
+                    mode.know(begun, inside=torch.ones_like(self._leaf))
+                if "input" in sources:
+                    mode.know(begun, origin="input")
+                return self.question.forward(begun)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _watch(self, name: str, out: Tensor) -> None:
+        """Listen to the relevance of a layer's output, and let a mask act on it."""
+        watched = self._watched[name]
+        number = len(watched.values)
+        value = out.detach()
+        watched.values.append(value)
+
+        def hook(g: Tensor) -> Tensor | None:
+            mask = self._masks.get(name)
+            if mask is not None:
+                g = g * mask.to(g)
+            if number < len(watched.found):
+                watched.found[number] = value * g
+            return g if mask is not None else None
+
+        out.register_hook(hook)
+
+    def layout(self, name: str) -> Layout:
+        """Return how a layer's output lies."""
+        shape = tuple(self._watched[name].values[0].shape)
+        strides = self.question.model.card.tokens
+        found = infer_layout(shape, self.question.grid, token_stride(name, strides))
+        if found is None:
+            raise UserError(
+                f"{self.question.model.name}: network layer {name!r} returns shape {shape} for this image, in which the "
+                "place of a value cannot be told; write the stride of its tokens under `tokens` in the model card."
+            )
+        return found
+
+    def activation(self, name: str) -> Tensor:
+        """Return what a layer returned: (1, channels, *layer grid)."""
+        return self.layout(name).to_maps(self._watched[name].values[0])
+
+    def propagate(
+        self,
+        score: Tensor | None = None,
+        *,
+        channels: Mapping[str, Sequence[int]] | None = None,
+        keep: bool = True,
+    ) -> Relevances:
+        """Carry relevance back.
+
+        Parameters
+        ----------
+        score
+            One number, computed from `logits`; the target's score by default.
+        channels
+            By layer: the channels through which alone relevance passes on.
+        keep
+            Whether the graph is kept for another pass.
+        """
+        score = self.question.score(self.logits).sum() if score is None else score
+        mode, ledger = self._mode, Ledger()
+        mode.ledger, mode.skips = ledger, {}
+        for watched in self._watched.values():
+            watched.found = [torch.zeros_like(value) for value in watched.values]
+        self._masks = {name: self._mask(name, kept) for name, kept in (channels or {}).items()}
+        with guarded(self.question.device):
+            (g,) = torch.autograd.grad(score, self.logits, retain_graph=True)
+            ledger.start.add(self.logits.detach() * g)
+            leaves = [self._leaf, *mode.constants]
+            found = torch.autograd.grad(self.logits, leaves, g, retain_graph=keep, allow_unused=True)
+        self.question.passes.backward += 1
+        at_input = found[0] if found[0] is not None else torch.zeros_like(self._leaf)
+        relevance = at_input if self._flat else self._leaf.detach() * at_input
+        ledger.input.add(relevance)
+        for constant, each in zip(mode.constants, found[1:], strict=True):
+            if each is not None:
+                ledger.biases.add(constant.detach() * each)
+        self._masks = {}
+        layers = {
+            name: self.layout(name).to_maps(sum(watched.found[1:], watched.found[0]))
+            for name, watched in self._watched.items()
+        }
+        skips = {name: float(account) for name, account in mode.skips.items()}
+        return Relevances(relevance.detach(), layers, skips, ledger.closed())
+
+    def _mask(self, name: str, channels: Sequence[int]) -> Tensor:
+        value = self._watched[name].values[0]
+        layout = self.layout(name)
+        maps = torch.zeros_like(layout.to_maps(value))
+        maps[:, list(channels)] = 1
+        return layout.from_maps(maps, value)
+
+
+def relevance(
+    question: Question, rules: Rules, layers: Sequence[str] = ()
+) -> Steps[tuple[RelevanceRecorder, Relevances]]:
+    """Record a forward pass and carry the target's score back once.
+
+    Yields
+    ------
+    Step
+        After the forward and after the backward pass.
+    """
+    tape = RelevanceRecorder(question, rules, layers)
+    yield question.step("forward pass")
+    found = tape.propagate()
+    yield question.step("relevance pass")
+    return tape, found

@@ -1,0 +1,558 @@
+"""A mode in which a network's operations pass relevance back instead of a gradient.
+
+What autograd carries is G = R / x, relevance per unit of activation. Linear rules are then another gradient, and all that is
+homogeneous (ReLU, pooling, concatenation, sums, interpolation) keeps its own. So functions are looked at where they are called,
+as modules, as functions or as methods; only those that need a rule are replaced. What is known of a tensor, such as that it is a
+gate, is kept beside it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from napari_segxai.engine.relevance import operations as known
+from napari_segxai.engine.relevance.factors import Factors
+from napari_segxai.engine.relevance.layers import (
+    FUNCTIONS,
+    KERNELS,
+    as_diagonal,
+    bound,
+    read_kernel,
+    read_norm,
+)
+from napari_segxai.engine.relevance.ledger import Account, Ledger
+from napari_segxai.engine.relevance.weighted import (
+    Rules,
+    Weighted,
+    propagate_epsilon,
+    propagate_flat,
+    propagate_parts,
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a tensor that depends on the input.
+
+    Attributes
+    ----------
+    gate
+        Whether it is one, such as the output of a sigmoid.
+    made_of
+        Of a sigmoid or softmax: its name, what went in, and the axis.
+    layer
+        The weighted layer that made it, what that layer read, its output without a rule behind it, and the version: a
+        normalisation behind it is folded in.
+    inside
+        Where the input, but for padding and rescaling, reaches so far unchanged: 1 where there is no padding.
+    after
+        Whether it depends on the output of a bottleneck.
+    origin
+        The last network layer that it has passed, of those from which a skip connection leaves.
+    watched
+        Names of the network layers whose output it is.
+    """
+
+    gate: bool = False
+    made_of: tuple[str, Tensor, int] | None = None
+    layer: tuple[Weighted, Tensor, Tensor, int] | None = None
+    inside: Tensor | None = None
+    after: bool = False
+    origin: str = ""
+    watched: tuple[str, ...] = ()
+
+
+NOTHING = Fact()
+
+
+@dataclass
+class Call:
+    """A call of a function: what it is and what it was given."""
+
+    func: Callable[..., Any]
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[Tensor] = field(default_factory=list)  # those that depend on the network's input
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it overwrites its first argument."""
+        name = getattr(self.func, "__name__", "")
+        if name.startswith("__i") and name.endswith("__") and name != "__invert__":
+            return True
+        ends = name.endswith("_") and not name.endswith("__")
+        return ends or bool(self.kwargs.get("inplace"))
+
+    def run(self) -> Any:
+        """Call it."""
+        return self.func(*self.args, **self.kwargs)
+
+    def with_inputs(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """Return the call with every tensor that depends on the input changed."""
+        swap = lambda one: change(one) if _on_path(one) else one  # noqa: E731
+        args = tuple(_mapped(one, swap) for one in self.args)
+        kwargs = {key: _mapped(one, swap) for key, one in self.kwargs.items()}
+        return replace(self, args=args, kwargs=kwargs, inputs=[change(one) for one in self.inputs])
+
+
+class Relevance(TorchFunctionMode):
+    """While open, the graph of a forward pass carries relevance.
+
+    Parameters
+    ----------
+    rules
+        Of layers with weights.
+
+    Attributes
+    ----------
+    ledger
+        Of the pass that runs back; who starts one sets a new one.
+    constants
+        Leaves that stand for constants which take part in sums: R on them is R on biases.
+    skips
+        By the network layer where it leaves: relevance that a skip connection carried, of the pass that runs back.
+    """
+
+    def __init__(self, rules: Rules):
+        super().__init__()
+        self.rules = rules
+        self.ledger = Ledger()
+        self.constants: list[Tensor] = []
+        self.skips: dict[str, Account] = {}
+        self.on_watched: Callable[[str, Tensor], None] = lambda name, out: None
+        self.raw_constants: list[Tensor] = []
+        self._facts = WeakTensorKeyDictionary()
+        self._factors = Factors(self)
+
+    # -- what is known of tensors ---------------------------------------------------------------------
+
+    def fact(self, tensor: Tensor) -> Fact:
+        """Return what is known of a tensor."""
+        return self._facts.get(tensor, NOTHING)
+
+    def know(self, tensor: Tensor, **what: Any) -> None:
+        """Add to what is known of a tensor."""
+        self._facts[tensor] = replace(self.fact(tensor), **what)
+
+    def books(self) -> Ledger:
+        """Return the ledger of the pass that runs back."""
+        return self.ledger
+
+    # -- calls --------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        call = Call(func, _name(func), args, kwargs)
+        call.inputs = [one for one in _tensors((args, kwargs)) if _on_path(one)]
+        writes_constant = call.name in ("setitem", "copy", "index_put") and bool(call.inputs)
+        if writes_constant and isinstance(args[0], Tensor) and not _on_path(args[0]):
+            self._begin_with_constant(args[0])
+            call.inputs.append(args[0])
+        if not call.inputs:
+            return func(*args, **kwargs)
+        facts = [self.fact(one) for one in call.inputs]
+        call = self._split_skips(call, facts)
+        out = self._run(call, facts)
+        self._follow(call, facts, out)
+        return out
+
+    def _run(self, call: Call, facts: Sequence[Fact]) -> Any:
+        if any(fact.inside is not None for fact in facts):
+            done = self._on_raw(call, facts)
+            if done is not None:
+                return done[0]
+            call = call.with_inputs(
+                lambda x: _ToRelevance.apply(x) if self.fact(x).inside is not None else x
+            )
+        name = call.name
+        if name in KERNELS:
+            return self._kernel(call)
+        if call.func in FUNCTIONS:
+            return self._norm(call)
+        if name == "scaled_dot_product_attention":
+            return self._factors.attention(call)
+        if name in known.PRODUCTS or name in known.QUOTIENTS or name in known.RECIPROCALS:
+            return self._factors.run(call)
+        if name in known.JOINT:
+            return self.joint(call)
+        if name == "pad":
+            return self._pad(call)
+        if name in ("log", "logit", "log_softmax"):
+            return self._log(call)
+        if name == "glu":
+            x = call.inputs[0]
+            axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else -1)
+            with torch.no_grad():
+                half = x.shape[axis] // 2
+                gate = x.narrow(axis, half, half).sigmoid()
+            return x.narrow(axis, 0, half) * gate
+        if name in known.CURVES:
+            return self._curve(call)
+        if name in known.NATURAL:
+            return call.run()
+        return self._unknown(call)
+
+    def _follow(self, call: Call, facts: Sequence[Fact], out: Any) -> None:
+        """Note what is known of a result."""
+        after = any(fact.after for fact in facts)
+        origins = [fact.origin for fact in facts if fact.after == after and fact.origin]
+        gate = call.name in known.GATES and not (call.name in ("clamp", "clip") and _one_bound(call))
+        gate = gate or (call.name in known.KEEPS_GATE and all(fact.gate for fact in facts))
+        made_of = facts[0].made_of if call.name in ("clamp", "contiguous", "clone", "float", "to") else None
+        if call.name in ("sigmoid", "softmax"):
+            axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else -1)
+            made_of = call.name, call.inputs[0], axis
+        for one in _tensors(out):
+            if not _on_path(one):
+                continue
+            new = self._facts.get(one, NOTHING)
+            if call.in_place:
+                new = replace(new, layer=None)
+            keeps = made_of if made_of is not None else (None if call.in_place else new.made_of)
+            if (gate, after, bool(origins), keeps) != (False, False, False, None) or one in self._facts:
+                self._facts[one] = replace(
+                    new, gate=gate, after=after, origin=origins[-1] if origins else "", made_of=keeps
+                )
+
+    def _split_skips(self, call: Call, facts: Sequence[Fact]) -> Call:
+        """Where what passed the bottleneck meets what did not, book the relevance of the latter."""
+        if not any(fact.after for fact in facts) or all(fact.after or not fact.origin for fact in facts):
+            return call
+
+        def tapped(x: Tensor) -> Tensor:
+            fact = self.fact(x)
+            if fact.after or not fact.origin:
+                return x
+            return self._tap(x, lambda: self.skips.setdefault(fact.origin, Account()))
+
+        return call.with_inputs(tapped)
+
+    def _tap(self, x: Tensor, account: Callable[[], Account]) -> Tensor:
+        """Return x under another name, whose relevance is booked."""
+        other = x.view_as(x)
+        value = x.detach()
+        other.register_hook(lambda g: account().add(value * g))
+        self._facts[other] = self.fact(x)
+        return other
+
+    # -- rules ------------------------------------------------------------------------------------------------
+
+    def _kernel(self, call: Call) -> Any:
+        given = bound(KERNELS[call.name], call.args, call.kwargs)
+        if _on_path(given["weight"]) or not _on_path(given["input"]):
+            if not _on_path(given["input"]) or call.name != "linear":
+                return self._unknown(call)
+            return self._factors.run(replace(call, name="matmul_t"))
+        layer = read_kernel(call.name, call.func, given)
+        return self.weighted(given["input"], layer, call.run)
+
+    def weighted(self, x: Tensor, layer: Weighted, run: Callable[[], Tensor]) -> Tensor:
+        """Return the output of a layer with weights, under its rule.
+
+        Parameters
+        ----------
+        run
+            -> the output, by the network's own call.
+        """
+        if self.rules.of(layer.kind) == "epsilon":
+            y = run()
+            out = propagate_epsilon(y, layer, self.rules, self.books)
+        else:
+            with torch.no_grad():
+                y = run()
+            out = propagate_parts(x, y, layer, self.rules, self.books)
+        if layer.per_output is not None:
+            self.know(out, layer=(layer, x, y, out._version))
+        return out
+
+    def _norm(self, call: Call) -> Any:
+        name = FUNCTIONS[call.func]
+        scale, shift, y = read_norm(name, call.args, call.kwargs)
+        fact = self.fact(y)
+        folds = (
+            fact.layer is not None
+            and fact.layer[3] == y._version
+            and name != "layer_norm"
+            and len(scale) == 1
+            and scale[0, 0].numel() == 1
+        )
+        if folds and fact.layer is not None:
+            layer, x, before, _ = fact.layer
+            layer = layer.scaled(scale.flatten(), shift.flatten())
+        else:
+            layer, x, before = as_diagonal(name, scale, shift), y, y
+
+        def run() -> Tensor:
+            return before * scale + shift if torch.is_grad_enabled() else call.run()
+
+        out = self.weighted(x, layer, run)
+        if folds:  # what is asked of the layer is answered by what stands for it
+            for watched in fact.watched:
+                self.on_watched(watched, out)
+            self.know(out, layer=None)
+        return out
+
+    def joint(self, call: Call) -> Any:
+        """Run a sum or the like, whose constants become leaves that absorb relevance."""
+        numbers = known.JOINT[call.name]
+        like = call.inputs[0]
+
+        def constant(one: Any) -> Any:
+            if isinstance(one, Tensor) and not _on_path(one) and one.dtype != torch.bool:
+                sums = call.name in ("add", "radd", "iadd", "sub", "subtract", "isub", "rsub")
+                return self.leaf(one.to(like.dtype) if sums else one)
+            return one
+
+        args = []
+        for k, one in enumerate(call.args):
+            if call.name == "index_put" and k == 1:
+                args.append(one)
+            elif k in numbers and isinstance(one, int | float) and not isinstance(one, bool) and one:
+                args.append(self.leaf(torch.tensor(float(one), dtype=like.dtype, device=like.device)))
+            else:
+                args.append(_mapped(one, constant) if not _is_index(call.name, k) else one)
+        kwargs = {key: _mapped(one, constant) for key, one in call.kwargs.items() if key != "out"}
+        if call.name == "rsub" and isinstance(args[1], Tensor):  # rsub(x, c) = c - x
+            return args[1] - args[0] * kwargs.get("alpha", 1)
+        return call.func(*args, **kwargs)
+
+    def leaf(self, constant: Tensor) -> Tensor:
+        """Return a constant as a leaf whose relevance is booked on biases."""
+        if not constant.is_floating_point() or not bool(constant.any()):
+            return constant
+        found = constant.detach().clone().requires_grad_()
+        self.constants.append(found)
+        return found
+
+    def _begin_with_constant(self, buffer: Tensor) -> None:
+        """Let a constant, which is about to be overwritten in part, absorb the relevance of the rest."""
+        if buffer.is_floating_point():
+            buffer.mul_(torch.ones((), dtype=buffer.dtype, device=buffer.device).requires_grad_())
+            if bool(buffer.detach().any()):
+                buffer.copy_(self.leaf(buffer))
+
+    def _pad(self, call: Call) -> Any:
+        given = dict(zip(("input", "pad", "mode", "value"), call.args, strict=False)) | call.kwargs
+        value = given.get("value")
+        if given.get("mode", "constant") != "constant" or not value:
+            return call.run()
+        x, width = given["input"], given["pad"]
+        with torch.no_grad():
+            rim = F.pad(torch.zeros_like(x), width, value=value)
+        return F.pad(x, width) + self.leaf(rim)
+
+    def _log(self, call: Call) -> Any:
+        """The logits of probabilities are what the probabilities were made from."""
+        x = call.inputs[0]
+        if call.name == "log_softmax":
+            with torch.no_grad():
+                value = call.run()
+            return x + self.leaf((value - x.detach()).contiguous())
+        made = self.fact(x).made_of
+        if made is not None and call.name == "logit" and made[0] == "sigmoid":
+            return made[1].view_as(made[1])
+        if made is not None and call.name == "log" and made[0] == "softmax":
+            with torch.no_grad():
+                value = made[1].log_softmax(made[2])
+            return made[1] + self.leaf(value - made[1].detach())
+        return self._unknown(call)
+
+    def _curve(self, call: Call) -> Any:
+        """A function of each value for itself: a chord from its value at 0."""
+        name, x = call.name, call.inputs[0]
+        if len(call.inputs) > 1 or (name == "pow" and not _positive_power(call)):
+            return self._factors.fixed(call)
+        if name in ("clamp_min", "clamp") and _only_floor_zero(call):
+            return call.run()
+        with torch.no_grad():
+            before = x.detach().clone() if call.in_place else x.detach()
+            plain = lambda one: call.with_inputs(lambda _: one).run()  # noqa: E731
+            at_zero = plain(torch.zeros_like(x[(slice(0, 1),) * x.ndim]))
+            value = plain(before.clone() if call.in_place else before)
+            small = before.abs() < 1e-3 if bool(at_zero.any()) else before == 0
+            slope = (value - at_zero) / torch.where(small, 1.0, before)
+        if bool(small.any()) and bool(at_zero.any()):
+            with torch.enable_grad():
+                leaf = before.clone().requires_grad_()
+                bent = plain(leaf.clone() if call.in_place else leaf)
+                (tangent,) = torch.autograd.grad(bent.sum(), leaf)
+            slope = torch.where(small, tangent, slope)
+        else:
+            slope = slope.masked_fill(small, 0.0)
+        rest = value - slope * before if bool(at_zero.any()) else None
+        source = x.clone() if call.in_place else x
+        out = _Chord.apply(source, [value], slope, rest, self.books)
+        return x.copy_(out) if call.in_place else out
+
+    def _unknown(self, call: Call) -> Any:
+        """Look into a function that is written in Python; of another one, use the plain gradient and book what it does."""
+        inner = _opened(call.func)
+        if inner is not None:
+            with self:
+                return inner(*call.args, **call.kwargs)
+        if call.in_place:
+            out = call.run()
+        else:
+            account = lambda: self.ledger.before.setdefault(call.name, Account())  # noqa: E731
+            out = call.with_inputs(lambda x: self._tap(x, account)).run()
+        for one in _tensors(out):
+            if _on_path(one):
+                value = one.detach().clone() if call.in_place else one.detach()
+                one.register_hook(
+                    lambda g, value=value: self.ledger.behind.setdefault(call.name, Account()).add(value * g)
+                )
+        return out
+
+    # -- the first layer, if it is flat -----------------------------------------------------------------
+
+    def _on_raw(self, call: Call, facts: Sequence[Fact]) -> tuple[Any] | None:
+        """Run a call on the image as it came in, through which R itself is carried; None if relevance ends to be R there."""
+        name = call.name
+        if any(fact.inside is None for fact in facts):
+            return None
+        inside = facts[0].inside
+        assert inside is not None
+        if name in KERNELS and len(call.inputs) == 1:
+            given = bound(KERNELS[name], call.args, call.kwargs)
+            if given["input"] is not call.inputs[0]:
+                return None
+            layer = read_kernel(name, call.func, given)
+            with torch.no_grad():
+                y = call.run()
+            out = propagate_flat(call.inputs[0], y, layer, inside, self.books)
+            return (out,)
+        if call.in_place or len(call.inputs) != 1:
+            return None
+        if name in known.RAW:
+            out = call.run()
+            with torch.no_grad():
+                masks = call.with_inputs(lambda x: inside.to(x)).run()
+            for one, mask in zip(_tensors(out), _tensors(masks), strict=True):
+                self.know(one, inside=mask)
+            return (out,)
+        if name in known.RESCALES:
+            with torch.no_grad():
+                value = call.run()
+            if value.shape == call.inputs[0].shape:
+                out = _Keep.apply(call.inputs[0], [value])
+                self.know(out, inside=inside)
+                return (out,)
+        return None
+
+
+class _Keep(torch.autograd.Function):
+    """Another value, the same relevance."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: list[Tensor]) -> Tensor:
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None]:
+        return r, None
+
+
+class _ToRelevance(torch.autograd.Function):
+    """From G behind it to R before it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return ctx.saved_tensors[0] * g
+
+
+class _Chord(torch.autograd.Function):
+    """y = slope x + rest, of which the rest is booked on biases."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, value: list[Tensor], slope: Tensor, rest: Tensor | None, books: Callable[[], Ledger]
+    ) -> Tensor:
+        ctx.slope, ctx.rest, ctx.books = slope, rest, books
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        if ctx.rest is not None:
+            ctx.books().biases.add(ctx.rest * g)
+        return g * ctx.slope, None, None, None, None
+
+
+def _on_path(one: Any) -> bool:
+    return isinstance(one, Tensor) and one.requires_grad
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, dict):
+        for one in tree.values():
+            yield from _tensors(one)
+    elif isinstance(tree, list | tuple):
+        for one in tree:
+            yield from _tensors(one)
+
+
+def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(tree, list | tuple) and any(isinstance(one, Tensor) for one in tree):
+        return type(tree)(change(one) for one in tree)
+    return change(tree)
+
+
+@cache
+def _name(func: Any) -> str:
+    return getattr(func, "__name__", "").strip("_")
+
+
+def _is_index(name: str, position: int) -> bool:
+    """Whether an argument says where, not what."""
+    return (name in ("setitem", "index_put") and position == 1) or (name == "lerp" and position == 2)
+
+
+def _one_bound(call: Call) -> bool:
+    bounds = [*call.args[1:], *(call.kwargs.get(key) for key in ("min", "max"))]
+    return sum(one is not None for one in bounds) < 2
+
+
+def _only_floor_zero(call: Call) -> bool:
+    given = dict(zip(("input", "min", "max"), call.args, strict=False)) | call.kwargs
+    low = given.get("min")
+    return given.get("max") is None and isinstance(low, int | float) and low == 0
+
+
+def _positive_power(call: Call) -> bool:
+    power = call.args[1] if len(call.args) > 1 else call.kwargs.get("exponent")
+    return isinstance(power, int | float) and power > 0 and call.args[0] is call.inputs[0]
+
+
+@cache
+def _opened(func: Any) -> Callable[..., Any] | None:
+    """Return a function of torch that is written in Python without the question whether somebody else answers for it."""
+    if not isinstance(func, types.FunctionType) or not func.__module__.startswith("torch."):
+        return None
+    if "has_torch_function" not in " ".join(func.__code__.co_names):
+        return None
+    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    inside = {**func.__globals__, **dict.fromkeys(names, lambda *_: False)}
+    opened = types.FunctionType(func.__code__, inside, func.__name__, func.__defaults__, func.__closure__)
+    opened.__kwdefaults__ = func.__kwdefaults__
+    return opened
