@@ -78,9 +78,7 @@ class RelevanceRecorder:
         (1, labels, *grid), with the graph.
     """
 
-    def __init__(
-        self, question: Question, rules: Rules, layers: Sequence[str] = (), *, routes: bool = False
-    ):
+    def __init__(self, question: Question, rules: Rules, layers: Sequence[str] = (), *, routes: bool = False):
         self.question = question
         model = question.model
         if not model.has_layers:

@@ -7,23 +7,36 @@ like the statistics of a normalisation. A softmax in attention is fixed, so that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from napari_segxai.engine.relevance import operations as known
+from napari_segxai.engine.relevance.calls import Call
+from napari_segxai.engine.relevance.functions import part
 from napari_segxai.engine.relevance.weighted import Weighted
-
-if TYPE_CHECKING:
-    from napari_segxai.engine.relevance.mode import Call, Relevance
 
 
 class Factors:
-    """The rules of products, for one `Relevance`."""
+    """The rules of products.
 
-    def __init__(self, mode: Relevance):
-        self.mode = mode
+    Parameters
+    ----------
+    is_gate
+        Whether a tensor is known to be one.
+    weighted
+        Runs a layer with weights under its rule: (what it reads, the layer, the network's own call).
+    """
+
+    def __init__(
+        self,
+        is_gate: Callable[[Tensor], bool],
+        weighted: Callable[[Tensor, Weighted, Callable[[], Tensor]], Tensor],
+    ):
+        self.is_gate = is_gate
+        self.weighted = weighted
 
     def run(self, call: Call) -> Any:
         """Run a product or quotient."""
@@ -55,7 +68,9 @@ class Factors:
     def _with_weights(self, call: Call) -> Any:
         """A product with a constant: a matrix counts as weights."""
         x = call.inputs[0]
-        others = [one for one in (*call.args, *call.kwargs.values()) if isinstance(one, Tensor) and one is not x]
+        others = [
+            one for one in (*call.args, *call.kwargs.values()) if isinstance(one, Tensor) and one is not x
+        ]
         operands = call.args[1] if call.name == "einsum" and isinstance(call.args[1], list | tuple) else ()
         others += [one for one in operands if isinstance(one, Tensor) and one is not x]
         if call.name not in known.MATRICES or len(others) != 1 or call.in_place:
@@ -70,27 +85,29 @@ class Factors:
             )
             return call.func(*args, **{key: swap(one) for key, one in call.kwargs.items()})
 
-        return self.mode.weighted(x, Weighted(product, weight, None, "plain"), call.run)
+        return self.weighted(x, Weighted(product, weight, None, "plain"), call.run)
 
     def _product(self, call: Call) -> Any:
         inputs = call.inputs
-        free = [one for one in inputs if not self.mode.fact(one).gate]
+        free = [one for one in inputs if not self.is_gate(one)]
         if call.name in ("mul", "multiply", "imul", "rmul") and len(free) > 1:
             largest = max(one.numel() for one in free)
-            free = [one for one in free if one.numel() == largest]  # what is broadcast over the other is a gate
+            free = [
+                one for one in free if one.numel() == largest
+            ]  # what is broadcast over the other is a gate
         free = free or inputs[:1]
         parts = len(free)
         kept = {id(one) for one in free}
 
-        def part(x: Tensor) -> Tensor:
+        def share(x: Tensor) -> Tensor:
             if id(x) not in kept:
                 return x.detach().clone()
-            return _Part.apply(x, parts) if parts > 1 else x
+            return part(x, parts) if parts > 1 else x
 
         if not call.in_place:
-            return call.with_inputs(part).run()
+            return call.with_inputs(share).run()
         first = call.args[0]
-        before = call.with_inputs(lambda x: _Part.apply(x, parts) if id(x) in kept else x.detach().clone())
+        before = call.with_inputs(lambda x: part(x, parts) if id(x) in kept else x.detach().clone())
         return first.copy_(torch.mul(*before.args[:2]))
 
     def attention(self, call: Call) -> Any:
@@ -115,16 +132,3 @@ class Factors:
         if given.get("enable_gqa"):
             value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
         return weights @ value
-
-
-class _Part(torch.autograd.Function):
-    """The same tensor, of whose relevance one of `parts` equal parts goes back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: int) -> Tensor:
-        ctx.parts = parts
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        return g / ctx.parts, None

@@ -16,7 +16,13 @@ Arguments = dict[str, Any]
 
 
 def _conv(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
 ) -> None: ...
 
 
@@ -121,13 +127,13 @@ def _group(input: Tensor, num_groups: Any, weight: Any = None, bias: Any = None,
     grouped = input.reshape(n, num_groups, -1)
     per_channel = (n, channels, *(1,) * (input.ndim - 2))
     each = channels // num_groups
-    mean, variance = (
-        one.repeat_interleave(each, 1).view(per_channel) for one in _moments(grouped, (2,))
-    )
+    mean, variance = (one.repeat_interleave(each, 1).view(per_channel) for one in _moments(grouped, (2,)))
     return _scale(input, mean, variance, weight, bias, eps, (1, -1, *(1,) * (input.ndim - 2)))
 
 
-def _layer(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5) -> Any:
+def _layer(
+    input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5
+) -> Any:
     axes = tuple(range(input.ndim - len(tuple(normalized_shape)), input.ndim))
     return _scale(input, *_moments(input, axes), weight, bias, eps, tuple(normalized_shape))
 

@@ -15,6 +15,9 @@ MOST_ON_BIASES = 0.8
 CLOSES = 1e-5
 """Gap, as a share of what started, up to which a ledger closes."""
 
+MUCH = 0.05
+"""Share of the relevance that a rule could not place from which it is told."""
+
 FEW = 1e-6
 """Share of what started that an operation without a rule may lose before it is named."""
 
@@ -67,9 +70,7 @@ class Ledger:
             input=float(self.input),
             biases=float(self.biases),
             stabilizer=float(self.stabilizer),
-            unknown={
-                name: (float(self.behind[name]), float(self.before.get(name, none))) for name in names
-            },
+            unknown={name: (float(self.behind[name]), float(self.before.get(name, none))) for name in names},
         )
 
 
@@ -128,6 +129,11 @@ class Balance:
             said.append(
                 f"{self.share(self.biases):.0%} of the relevance rests on biases and other constants of the network, on no "
                 "pixel: the map explains the rest alone."
+            )
+        if abs(self.share(self.stabilizer)) > MUCH:
+            said.append(
+                f"{self.share(self.stabilizer):.0%} of the relevance stays where the rule finds no part of the sign that it asks for "
+                "(logits below 0, say), or with its epsilon; compare with rule alpha-beta or a smaller epsilon."
             )
         named = {
             name: (self.share(reached), self.share(reached - left))

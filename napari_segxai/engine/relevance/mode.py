@@ -8,10 +8,8 @@ gate, is kept beside it.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +19,20 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from napari_segxai.engine.relevance import operations as known
+from napari_segxai.engine.relevance.calls import (
+    Call,
+    has_one_bound,
+    is_index,
+    is_positive_power,
+    is_relu,
+    mapped,
+    name_of,
+    on_path,
+    opened,
+    tensors_of,
+)
 from napari_segxai.engine.relevance.factors import Factors
+from napari_segxai.engine.relevance.functions import chord, same_relevance, to_relevance
 from napari_segxai.engine.relevance.layers import (
     FUNCTIONS,
     KERNELS,
@@ -75,37 +86,6 @@ class Fact:
 NOTHING = Fact()
 
 
-@dataclass
-class Call:
-    """A call of a function: what it is and what it was given."""
-
-    func: Callable[..., Any]
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    inputs: list[Tensor] = field(default_factory=list)  # those that depend on the network's input
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it overwrites its first argument."""
-        name = getattr(self.func, "__name__", "")
-        if name.startswith("__i") and name.endswith("__") and name != "__invert__":
-            return True
-        ends = name.endswith("_") and not name.endswith("__")
-        return ends or bool(self.kwargs.get("inplace"))
-
-    def run(self) -> Any:
-        """Call it."""
-        return self.func(*self.args, **self.kwargs)
-
-    def with_inputs(self, change: Callable[[Tensor], Tensor]) -> Call:
-        """Return the call with every tensor that depends on the input changed."""
-        swap = lambda one: change(one) if _on_path(one) else one  # noqa: E731
-        args = tuple(_mapped(one, swap) for one in self.args)
-        kwargs = {key: _mapped(one, swap) for key, one in self.kwargs.items()}
-        return replace(self, args=args, kwargs=kwargs, inputs=[change(one) for one in self.inputs])
-
-
 class Relevance(TorchFunctionMode):
     """While open, the graph of a forward pass carries relevance.
 
@@ -131,9 +111,8 @@ class Relevance(TorchFunctionMode):
         self.constants: list[Tensor] = []
         self.skips: dict[str, Account] = {}
         self.on_watched: Callable[[str, Tensor], None] = lambda name, out: None
-        self.raw_constants: list[Tensor] = []
         self._facts = WeakTensorKeyDictionary()
-        self._factors = Factors(self)
+        self._factors = Factors(lambda x: self.fact(x).gate, self.weighted)
 
     # -- what is known of tensors ---------------------------------------------------------------------
 
@@ -157,10 +136,10 @@ class Relevance(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        call = Call(func, _name(func), args, kwargs)
-        call.inputs = [one for one in _tensors((args, kwargs)) if _on_path(one)]
+        call = Call(func, name_of(func), args, kwargs)
+        call.inputs = [one for one in tensors_of((args, kwargs)) if on_path(one)]
         writes_constant = call.name in ("setitem", "copy", "index_put") and bool(call.inputs)
-        if writes_constant and isinstance(args[0], Tensor) and not _on_path(args[0]):
+        if writes_constant and isinstance(args[0], Tensor) and not on_path(args[0]):
             self._begin_with_constant(args[0])
             call.inputs.append(args[0])
         if not call.inputs:
@@ -176,9 +155,7 @@ class Relevance(TorchFunctionMode):
             done = self._on_raw(call, facts)
             if done is not None:
                 return done[0]
-            call = call.with_inputs(
-                lambda x: _ToRelevance.apply(x) if self.fact(x).inside is not None else x
-            )
+            call = call.with_inputs(lambda x: to_relevance(x) if self.fact(x).inside is not None else x)
         name = call.name
         if name in KERNELS:
             return self._kernel(call)
@@ -211,14 +188,14 @@ class Relevance(TorchFunctionMode):
         """Note what is known of a result."""
         after = any(fact.after for fact in facts)
         origins = [fact.origin for fact in facts if fact.after == after and fact.origin]
-        gate = call.name in known.GATES and not (call.name in ("clamp", "clip") and _one_bound(call))
+        gate = call.name in known.GATES and not (call.name in ("clamp", "clip") and has_one_bound(call))
         gate = gate or (call.name in known.KEEPS_GATE and all(fact.gate for fact in facts))
         made_of = facts[0].made_of if call.name in ("clamp", "contiguous", "clone", "float", "to") else None
         if call.name in ("sigmoid", "softmax"):
             axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else -1)
             made_of = call.name, call.inputs[0], axis
-        for one in _tensors(out):
-            if not _on_path(one):
+        for one in tensors_of(out):
+            if not on_path(one):
                 continue
             new = self._facts.get(one, NOTHING)
             if call.in_place:
@@ -254,8 +231,8 @@ class Relevance(TorchFunctionMode):
 
     def _kernel(self, call: Call) -> Any:
         given = bound(KERNELS[call.name], call.args, call.kwargs)
-        if _on_path(given["weight"]) or not _on_path(given["input"]):
-            if not _on_path(given["input"]) or call.name != "linear":
+        if on_path(given["weight"]) or not on_path(given["input"]):
+            if not on_path(given["input"]) or call.name != "linear":
                 return self._unknown(call)
             return self._factors.run(replace(call, name="matmul_t"))
         layer = read_kernel(call.name, call.func, given)
@@ -313,7 +290,7 @@ class Relevance(TorchFunctionMode):
         like = call.inputs[0]
 
         def constant(one: Any) -> Any:
-            if isinstance(one, Tensor) and not _on_path(one) and one.dtype != torch.bool:
+            if isinstance(one, Tensor) and not on_path(one) and one.dtype != torch.bool:
                 sums = call.name in ("add", "radd", "iadd", "sub", "subtract", "isub", "rsub")
                 return self.leaf(one.to(like.dtype) if sums else one)
             return one
@@ -325,8 +302,8 @@ class Relevance(TorchFunctionMode):
             elif k in numbers and isinstance(one, int | float) and not isinstance(one, bool) and one:
                 args.append(self.leaf(torch.tensor(float(one), dtype=like.dtype, device=like.device)))
             else:
-                args.append(_mapped(one, constant) if not _is_index(call.name, k) else one)
-        kwargs = {key: _mapped(one, constant) for key, one in call.kwargs.items() if key != "out"}
+                args.append(mapped(one, constant) if not is_index(call.name, k) else one)
+        kwargs = {key: mapped(one, constant) for key, one in call.kwargs.items() if key != "out"}
         if call.name == "rsub" and isinstance(args[1], Tensor):  # rsub(x, c) = c - x
             return args[1] - args[0] * kwargs.get("alpha", 1)
         return call.func(*args, **kwargs)
@@ -375,9 +352,9 @@ class Relevance(TorchFunctionMode):
     def _curve(self, call: Call) -> Any:
         """A function of each value for itself: a chord from its value at 0."""
         name, x = call.name, call.inputs[0]
-        if len(call.inputs) > 1 or (name == "pow" and not _positive_power(call)):
+        if len(call.inputs) > 1 or (name == "pow" and not is_positive_power(call)):
             return self._factors.fixed(call)
-        if name in ("clamp_min", "clamp") and _only_floor_zero(call):
+        if name in ("clamp_min", "clamp") and is_relu(call):
             return call.run()
         with torch.no_grad():
             before = x.detach().clone() if call.in_place else x.detach()
@@ -396,12 +373,12 @@ class Relevance(TorchFunctionMode):
             slope = slope.masked_fill(small, 0.0)
         rest = value - slope * before if bool(at_zero.any()) else None
         source = x.clone() if call.in_place else x
-        out = _Chord.apply(source, [value], slope, rest, self.books)
+        out = chord(source, value, slope, rest, self.books)
         return x.copy_(out) if call.in_place else out
 
     def _unknown(self, call: Call) -> Any:
         """Look into a function that is written in Python; of another one, use the plain gradient and book what it does."""
-        inner = _opened(call.func)
+        inner = opened(call.func)
         if inner is not None:
             with self:
                 return inner(*call.args, **call.kwargs)
@@ -410,8 +387,8 @@ class Relevance(TorchFunctionMode):
         else:
             account = lambda: self.ledger.before.setdefault(call.name, Account())  # noqa: E731
             out = call.with_inputs(lambda x: self._tap(x, account)).run()
-        for one in _tensors(out):
-            if _on_path(one):
+        for one in tensors_of(out):
+            if on_path(one):
                 value = one.detach().clone() if call.in_place else one.detach()
                 one.register_hook(
                     lambda g, value=value: self.ledger.behind.setdefault(call.name, Account()).add(value * g)
@@ -442,117 +419,14 @@ class Relevance(TorchFunctionMode):
             out = call.run()
             with torch.no_grad():
                 masks = call.with_inputs(lambda x: inside.to(x)).run()
-            for one, mask in zip(_tensors(out), _tensors(masks), strict=True):
+            for one, mask in zip(tensors_of(out), tensors_of(masks), strict=True):
                 self.know(one, inside=mask)
             return (out,)
         if name in known.RESCALES:
             with torch.no_grad():
                 value = call.run()
             if value.shape == call.inputs[0].shape:
-                out = _Keep.apply(call.inputs[0], [value])
+                out = same_relevance(call.inputs[0], value)
                 self.know(out, inside=inside)
                 return (out,)
         return None
-
-
-class _Keep(torch.autograd.Function):
-    """Another value, the same relevance."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: list[Tensor]) -> Tensor:
-        return value[0]
-
-    @staticmethod
-    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None]:
-        return r, None
-
-
-class _ToRelevance(torch.autograd.Function):
-    """From G behind it to R before it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return ctx.saved_tensors[0] * g
-
-
-class _Chord(torch.autograd.Function):
-    """y = slope x + rest, of which the rest is booked on biases."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, value: list[Tensor], slope: Tensor, rest: Tensor | None, books: Callable[[], Ledger]
-    ) -> Tensor:
-        ctx.slope, ctx.rest, ctx.books = slope, rest, books
-        return value[0]
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        if ctx.rest is not None:
-            ctx.books().biases.add(ctx.rest * g)
-        return g * ctx.slope, None, None, None, None
-
-
-def _on_path(one: Any) -> bool:
-    return isinstance(one, Tensor) and one.requires_grad
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, dict):
-        for one in tree.values():
-            yield from _tensors(one)
-    elif isinstance(tree, list | tuple):
-        for one in tree:
-            yield from _tensors(one)
-
-
-def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, list | tuple) and any(isinstance(one, Tensor) for one in tree):
-        return type(tree)(change(one) for one in tree)
-    return change(tree)
-
-
-@cache
-def _name(func: Any) -> str:
-    return getattr(func, "__name__", "").strip("_")
-
-
-def _is_index(name: str, position: int) -> bool:
-    """Whether an argument says where, not what."""
-    return (name in ("setitem", "index_put") and position == 1) or (name == "lerp" and position == 2)
-
-
-def _one_bound(call: Call) -> bool:
-    bounds = [*call.args[1:], *(call.kwargs.get(key) for key in ("min", "max"))]
-    return sum(one is not None for one in bounds) < 2
-
-
-def _only_floor_zero(call: Call) -> bool:
-    given = dict(zip(("input", "min", "max"), call.args, strict=False)) | call.kwargs
-    low = given.get("min")
-    return given.get("max") is None and isinstance(low, int | float) and low == 0
-
-
-def _positive_power(call: Call) -> bool:
-    power = call.args[1] if len(call.args) > 1 else call.kwargs.get("exponent")
-    return isinstance(power, int | float) and power > 0 and call.args[0] is call.inputs[0]
-
-
-@cache
-def _opened(func: Any) -> Callable[..., Any] | None:
-    """Return a function of torch that is written in Python without the question whether somebody else answers for it."""
-    if not isinstance(func, types.FunctionType) or not func.__module__.startswith("torch."):
-        return None
-    if "has_torch_function" not in " ".join(func.__code__.co_names):
-        return None
-    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    inside = {**func.__globals__, **dict.fromkeys(names, lambda *_: False)}
-    opened = types.FunctionType(func.__code__, inside, func.__name__, func.__defaults__, func.__closure__)
-    opened.__kwdefaults__ = func.__kwdefaults__
-    return opened

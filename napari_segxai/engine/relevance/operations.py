@@ -6,24 +6,31 @@ sum of x df/dx G = f G.
 
 from __future__ import annotations
 
-NATURAL = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NATURAL = _names(
     """
     abs absolute alias adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
     adaptive_max_pool3d alpha_dropout amax amin as_strided atleast_1d atleast_2d atleast_3d avg_pool1d avg_pool2d avg_pool3d
     bfloat16 broadcast_to channel_shuffle chunk clone constant_pad_nd contiguous cpu cuda cummax cummin cumsum detach diag
     diag_embed diagonal diff double dropout dropout1d dropout2d dropout3d dsplit expand expand_as feature_alpha_dropout
     feature_dropout flatten flip fliplr flipud float fold fractional_max_pool2d fractional_max_pool3d gather get getitem half
-    hardtanh_zero hsplit im2col index_select interpolate kthvalue leaky_relu lp_pool1d lp_pool2d lp_pool3d masked_select max
+    hsplit im2col index_select interpolate kthvalue leaky_relu lp_pool1d lp_pool2d lp_pool3d masked_select max
     max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool1d
     max_unpool2d max_unpool3d mean median min mode movedim moveaxis msort mH mT nanmean nansum narrow neg negative norm permute
     pixel_shuffle pixel_unshuffle pos positive prelu ravel real relu repeat repeat_interleave requires_grad reshape
     reshape_as resolve_conj resolve_neg roll rot90 rrelu select slice sort split split_with_sizes squeeze std std_mean sum
     sum_to_size swapaxes swapdims t take take_along_dim tensor_split tile to topk transpose tril triu trapezoid
     trapz type type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample upsample_bilinear upsample_nearest
-    vector_norm view view_as vsplit
-    """.split()
+    vector_norm view view_as vsplit grid_sampler grid_sampler_2d grid_sampler_3d fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2
+    fft_ifftn fft_rfft fft_rfft2 fft_rfftn fft_irfft fft_irfft2 fft_irfftn fft_fftshift fft_ifftshift view_as_real
+    view_as_complex imag
+    """
 )
-"""Homogeneous functions of one tensor."""
+"""Homogeneous functions of one tensor, and linear ones."""
 
 JOINT: dict[str, tuple[int, ...]] = {
     "add": (0, 1),
@@ -62,48 +69,47 @@ JOINT: dict[str, tuple[int, ...]] = {
 }
 """Homogeneous functions of several tensors, whose constants absorb relevance; and where a plain number is one."""
 
-CURVES = frozenset(
+CURVES = _names(
     """
     arctan asinh asin atan arcsinh arctanh atanh celu clamp clamp_max clamp_min clip cos elu erf exp expm1 gelu hardshrink
     hardsigmoid hardswish hardtanh log1p logsigmoid mish pow relu6 selu sigmoid expit silu sin sinc sinh softplus softshrink
     softsign special_expit sqrt square tan tanh tanhshrink threshold cosh
-    """.split()
+    """
 )
 """Functions of each value for itself, finite at 0: G_in = G (f(x) - f(0)) / x, and f(0) is absorbed."""
 
-PRODUCTS = frozenset(
-    "mul multiply imul rmul matmul rmatmul imatmul mm bmm mv einsum inner dot outer tensordot linear".split()
+PRODUCTS = _names(
+    "mul multiply imul rmul matmul rmatmul imatmul mm bmm mv einsum inner dot outer tensordot linear"
 )
 """Products of two factors."""
 
-MATRICES = frozenset("matmul rmatmul mm bmm mv einsum inner tensordot".split())
+MATRICES = _names("matmul rmatmul mm bmm mv einsum inner tensordot")
 """Products whose constant factor is taken for weights."""
 
-QUOTIENTS = frozenset("div divide true_divide truediv rtruediv rdiv idiv itruediv".split())
+QUOTIENTS = _names("div divide true_divide truediv rtruediv rdiv idiv itruediv")
 
-RECIPROCALS = frozenset("reciprocal rsqrt".split())
+RECIPROCALS = _names("reciprocal rsqrt")
 """Functions without a value at 0, as divisors have: taken as fixed."""
 
-GATES = frozenset("sigmoid expit special_expit hardsigmoid hardtanh relu6 clamp clip softmax gumbel_softmax softmin".split())
+GATES = _names(
+    "sigmoid expit special_expit hardsigmoid hardtanh relu6 clamp clip softmax gumbel_softmax softmin"
+)
 """What returns a gate, where it is a factor: then it is fixed. A clamp counts when it has two bounds."""
 
 KEEPS_GATE = (
-    NATURAL
-    - frozenset("abs absolute cumsum leaky_relu neg negative norm prelu relu rrelu std sum".split())
-) | frozenset("mul div true_divide truediv add radd multiply rmul".split())
+    NATURAL - _names("abs absolute cumsum leaky_relu neg negative norm prelu relu rrelu std sum")
+) | _names("mul div true_divide truediv add radd multiply rmul")
 """What a gate stays a gate through."""
 
-RAW = frozenset(
+RAW = _names(
     """
     alias as_strided avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d clone
     contiguous chunk double dropout dropout2d dropout3d expand expand_as flatten flip float getitem get interpolate
     max_pool1d max_pool2d max_pool3d movedim moveaxis narrow pad permute pixel_shuffle pixel_unshuffle reshape reshape_as roll
     rot90 select split squeeze swapaxes t to transpose type unbind unflatten unsqueeze view view_as
-    """.split()
+    """
 )
 """What an image may pass before its first layer with weights, so that this layer is still the first."""
 
-RESCALES = frozenset(
-    "mul rmul imul div truediv true_divide idiv add radd iadd sub isub rsub neg batch_norm".split()
-)
+RESCALES = _names("mul rmul imul div truediv true_divide idiv add radd iadd sub isub rsub neg batch_norm")
 """What a network may do with constants to the values of the image before its first layer."""

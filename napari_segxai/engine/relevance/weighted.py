@@ -19,7 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.relevance.ledger import Account, Ledger
+from napari_segxai.engine.relevance.functions import Books
+from napari_segxai.engine.relevance.ledger import Account
 
 Rule = Literal["epsilon", "z-plus", "alpha-beta", "composite"]
 """`composite`: flat in the first layer, z-plus in convolutions and their normalisations, epsilon in linear layers."""
@@ -96,10 +97,6 @@ class Weighted:
         return y if self.bias is None else y + self.bias
 
 
-Books = Callable[[], Ledger]
-"""-> the ledger of the pass that runs."""
-
-
 def propagate_epsilon(y: Tensor, layer: Weighted, rules: Rules, books: Books) -> Tensor:
     """Return y, computed by the layer itself, behind which q takes the place of G."""
     return _Epsilon.apply(y, layer.bias, rules.epsilon, books)
@@ -108,9 +105,9 @@ def propagate_epsilon(y: Tensor, layer: Weighted, rules: Rules, books: Books) ->
 class _Epsilon(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, bias: Tensor | None, epsilon: float, books: Books) -> Tensor:
-        ctx.value = y.detach().clone() if epsilon else None  # a network may go on to overwrite it
+        ctx.value = y.detach() if epsilon else None
         ctx.bias, ctx.epsilon, ctx.books = bias, epsilon, books
-        return y.view_as(y)
+        return y.clone()  # which a network may go on to overwrite
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
@@ -157,9 +154,7 @@ class _Parts(torch.autograd.Function):
         of_plus = torch.where(minus.some, alpha, 1.0) * plus.some
         of_minus = torch.where(plus.some, 1 - alpha, 1.0) * minus.some
         ledger.stabilizer.add(relevance * ~(plus.some | minus.some))
-        g_in = plus.back(relevance * of_plus, ledger.biases) + minus.back(
-            relevance * of_minus, ledger.biases
-        )
+        g_in = plus.back(relevance * of_plus, ledger.biases) + minus.back(relevance * of_minus, ledger.biases)
         return g_in, None, None, None, None
 
 

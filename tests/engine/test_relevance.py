@@ -1,0 +1,250 @@
+"""Relevance: the ledger closes whatever a network computes with, and the rules are those of the papers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.relevance import Between, propagated, z_plus_by_hand
+from helpers.transformers import Transformer
+from torch import nn
+
+from napari_segxai.engine.relevance.weighted import Rules
+from napari_segxai.models.zoo.linknet3d import LinkNet3d
+from napari_segxai.models.zoo.resnet_unet import ResNetUNet
+from napari_segxai.models.zoo.selfie import SelfieSegmenter
+from napari_segxai.models.zoo.unet import UNet
+
+RULES = ("epsilon", "z-plus", "alpha-beta", "composite")
+
+
+def _into_ones(x):
+    kept = torch.ones_like(x).detach()
+    kept[:, :3] = x[:, :3]
+    return kept
+
+
+MIDDLES = {
+    "relu": F.relu,
+    "relu in place": lambda x: x.relu_(),
+    "clamp": lambda x: x.clamp(min=0),
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+    "hardswish in place": lambda x: F.hardswish(x, inplace=True),
+    "silu": F.silu,
+    "silu by hand": lambda x: x * torch.sigmoid(x),
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "leaky": lambda x: F.leaky_relu_(x, 0.1),
+    "prelu": nn.PReLU(6),
+    "where": lambda x: torch.where(x > 0, x, 0.1),
+    "mask": lambda x: x * (x > 0),
+    "exp": torch.exp,
+    "square": lambda x: x * x,
+    "product": lambda x: x * x.flip(1),
+    "glu": lambda x: torch.cat([F.glu(x, 1)] * 2, 1),
+    "one minus": lambda x: 1 - x,
+    "add in place": lambda x: x.add_(2),
+    "gate": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
+    "gate in place": lambda x: x.mul_(torch.sigmoid(x)),
+    "divided": lambda x: x / x.abs().amax(),
+    "unit length": lambda x: F.normalize(x, dim=1),
+    "root mean square": lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6),
+    "group norm": nn.GroupNorm(2, 6),
+    "instance norm": nn.InstanceNorm2d(6, affine=True),
+    "norm by hand": lambda x: (
+        (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
+    ),
+    "fill": lambda x: x.masked_fill(x < 0, 0.3),
+    "constant channels": lambda x: torch.cat([x[:, :3], torch.ones_like(x[:, :3])], 1),
+    "written into ones": _into_ones,
+    "padded with 2": lambda x: F.pad(x, (1, 1, 1, 1), value=2.0)[..., 1:-1, 1:-1],
+    "reflected": lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")[..., 2:, 2:],
+    "bilinear": lambda x: F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear"),
+    "nearest": lambda x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2),
+    "shuffled": lambda x: F.pixel_unshuffle(F.pixel_shuffle(x.repeat(1, 2, 1, 1), 2), 2)[:, :6],
+    "matrix": lambda x: torch.einsum("bchw,cd->bdhw", x, torch.ones(6, 6)),
+    "log softmax": lambda x: F.log_softmax(x, 1),
+    "transposed": nn.ConvTranspose2d(6, 6, 3, padding=1, groups=2),
+}
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+def test_the_ledger_closes(name, noise):
+    network = Between(MIDDLES[name])
+    plain = network.eval()(noise)
+    for rule in RULES:
+        _, balance, out = propagated(network, noise, Rules(rule, 0.01))
+        assert torch.allclose(out, plain, atol=1e-5)
+        assert balance.unknown == {}
+        assert balance.gap < 1e-5, rule
+
+
+class Windows(nn.Module):
+    """A block of attention in shifted windows between a patch embedding and a pixel shuffle."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.norm, self.qkv = nn.Conv2d(1, 8, 2, 2), nn.LayerNorm(8), nn.Linear(8, 24)
+        self.mlp = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+        self.head, self.table = nn.Conv2d(8, 8, 1), nn.Parameter(torch.randn(2, 16, 16))
+
+    def forward(self, x):
+        x = self.embed(x).permute(0, 2, 3, 1)
+        n, h, w, c = x.shape
+        y = torch.roll(self.norm(x), (-2, -2), (1, 2))
+        y = y.view(n, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, c)
+        q, k, v = self.qkv(y).reshape(-1, 16, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        weights = ((q * 0.5) @ k.transpose(-2, -1) + self.table).softmax(-1)
+        y = (weights @ v).transpose(1, 2).reshape(-1, h // 4, w // 4, 4, 4, c)
+        x = x + torch.roll(y.permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c), (2, 2), (1, 2))
+        x = x + self.mlp(x)
+        return F.pixel_shuffle(self.head(x.permute(0, 3, 1, 2)), 2)
+
+
+class Both(nn.Module):
+    """A network of one logit, as its two labels."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        logit = self.network(x)
+        return torch.cat([-logit, logit], 1)
+
+
+def _unit_batch_norms(network):
+    """Batch normalisations that do something."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, -1, 2)
+            nn.init.normal_(module.bias)
+    return network
+
+
+NETWORKS = {
+    "U-Net": (lambda: _unit_batch_norms(UNet(features=(3, 6, 8))), (1, 1, 16, 16)),
+    "U-Net in 3D, instance norm": (
+        lambda: UNet(features=(3, 6), norm="instance", spatial_dims=3),
+        (1, 1, 8, 8, 8),
+    ),
+    "ResNet U-Net": (lambda: _unit_batch_norms(ResNetUNet()), (1, 3, 32, 32)),
+    "LinkNet3d": (LinkNet3d, (1, 1, 64, 32, 32)),
+    "selfie": (lambda: Both(SelfieSegmenter()), (1, 3, 64, 64)),
+    "windows": (Windows, (1, 1, 16, 16)),
+    "transformer": (Transformer, (1, 1, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_ledger_closes_on_whole_networks(name):
+    build, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    network = build()
+    x = torch.randn(shape)
+    plain = network.eval()(x)
+    for rule in ("composite",) if name in ("LinkNet3d", "ResNet U-Net") else ("epsilon", "composite"):
+        _, balance, out = propagated(network, x, Rules(rule, 0.01))
+        assert torch.allclose(out, plain, atol=1e-4 * float(out.abs().max()))
+        assert balance.unknown == {}
+        assert balance.gap < 1e-5, rule
+
+
+def test_without_an_epsilon_it_is_input_x_gradient(noise):
+    network = _unit_batch_norms(UNet(features=(3, 6, 8)))
+    x = F.interpolate(noise, size=(16, 16)).requires_grad_()
+    relevance, balance, out = propagated(network, x.detach(), Rules("epsilon", 0.0))
+    (gradient,) = torch.autograd.grad(network(x)[:, 1].sum(), x)
+    expected = x.detach() * gradient
+    assert torch.allclose(relevance, expected, atol=1e-5 * float(expected.abs().max()))
+    assert balance.start == pytest.approx(float(out[:, 1].sum()), rel=1e-5)
+    nearly, _, _ = propagated(network, x.detach(), Rules("epsilon", 1e-7))
+    assert torch.allclose(nearly, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_z_plus_is_that_of_plain_loops(noise):
+    torch.manual_seed(2)
+    convs = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1)]
+    network = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), convs[2])
+    x = noise[..., :6, :7]
+    found, _, _ = propagated(network, x, Rules("z-plus"))
+    layers = [(c.weight.detach().double().numpy(), c.bias.detach().double().numpy()) for c in convs]
+    by_hand = z_plus_by_hand(layers, x[0].double().numpy())
+    np.testing.assert_allclose(found[0], by_hand, atol=1e-5 * np.abs(by_hand).max())
+
+
+def test_alpha_beta_weighs_the_parts():
+    layer = nn.Conv2d(3, 2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.0, 0.0, 0.0], [3.0, 1.0, -2.0]])[..., None, None])
+    found, balance, _ = propagated(layer, torch.ones(1, 3, 1, 1), Rules("alpha-beta", alpha=2.0))
+    assert found.flatten().tolist() == pytest.approx([2 * 2 * 3 / 4, 2 * 2 / 4, -2.0])
+    assert balance.input == pytest.approx(2.0)
+
+
+def test_the_flat_layer_spreads_evenly_over_what_it_sees():
+    layer = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    x = torch.zeros(1, 1, 5, 5)
+    x[0, 0, 0, 0] = 1.0
+    nn.init.ones_(layer.weight)
+    padded = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(1, 2, 3, bias=False))
+    nn.init.ones_(padded[1].weight)
+    for network in (
+        layer,
+        padded,
+    ):  # outputs at (0..1, 0..1) are 1 and see 4, 6, 6 and 9 pixels, padding is none
+        found, balance, _ = propagated(network, x, Rules("composite"))
+        assert float(found[0, 0, 0, 0]) == pytest.approx(1 / 4 + 1 / 6 + 1 / 6 + 1 / 9)
+        assert float(found[0, 0, 2, 2]) == pytest.approx(1 / 9)
+        assert balance.input == pytest.approx(4.0)
+        assert balance.gap < 1e-6
+
+
+def test_what_has_no_rule_is_named_with_what_passed(noise):
+    def unknown(x):
+        return torch.logsumexp(torch.stack([x, x]), 0)
+
+    _, balance, _ = propagated(Between(unknown), noise, Rules("epsilon"))
+    (name,) = balance.unknown
+    reached, left = balance.unknown[name]
+    assert name == "logsumexp"
+    assert abs(reached - left) > 0.01 * abs(reached)
+    assert balance.gap < 1e-5
+    assert any(one.startswith("logsumexp has no rule") for one in balance.warnings())
+
+
+def test_what_cannot_be_seen_is_a_gap(noise):
+    class Shifted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.relu() + 1
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    _, balance, _ = propagated(Between(Shifted.apply), noise, Rules("epsilon"))
+    assert balance.gap > 1e-3
+    assert any("not accounted for" in one for one in balance.warnings())
+
+
+def test_most_on_biases_is_warned_of():
+    layer = nn.Conv2d(1, 2, 1)
+    nn.init.ones_(layer.weight)
+    nn.init.constant_(layer.bias, 9.0)
+    for rule in ("epsilon", "z-plus"):
+        _, balance, _ = propagated(layer, torch.ones(1, 1, 4, 4), Rules(rule, 0.0))
+        assert balance.share(balance.biases) == pytest.approx(0.9)
+        assert any("90% of the relevance rests on biases" in one for one in balance.warnings())
