@@ -61,6 +61,7 @@ class CaseView(QObject):
         """Whether something is on its way."""
         self._slots: dict[Slot, ref[Layer]] = {}
         self._used: set[Slot] = set()
+        self._names: dict[Slot, str] = {}
         self._pieces: deque[Piece] = deque()
         self._failed: list[str] = []
         self._is_new_case = False
@@ -141,6 +142,7 @@ class CaseView(QObject):
         fits = layer is not None and layer in self.viewer.layers and layer._type_string == kind
         if fits and layer.data.ndim == array.ndim and not getattr(layer, "rgb", False):
             _renew(layer, array, kwargs)
+            self._names[slot] = kwargs["name"]
         else:
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -177,6 +179,12 @@ class CaseView(QObject):
             layer = self._slots.pop(slot)()
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
+        # While the maps of a case change places, another layer has the name still, and napari appends [1].
+        for slot, name in self._names.items():
+            layer = self._slots[slot]() if slot in self._slots else None
+            if layer is not None and layer.name != name:
+                layer.name = name
+        self._names = {}
         if self.shown is not None:
             case = self.shown[0]
             self.told.emit("\n".join([case, *self._failed]), bool(self._failed))
