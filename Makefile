@@ -9,7 +9,7 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 XVFB := xvfb-run -a -s "-screen 0 1280x800x24"
 
-.PHONY: demo test bench test-peers bench-peers reproduce screenshots pages lint wheel-test clean
+.PHONY: demo test bench test-peers bench-peers reproduce train-reproduction screenshots pages lint wheel-test clean
 
 demo: $(READY)
 	$(BIN)/napari-segxai demo --out demo_out
@@ -37,6 +37,10 @@ bench-peers: $(PEERS_READY)
 # The papers' experiments on the data that come with the project, into docs/reproduction.md. ARGS: see --help.
 reproduce: $(READY)
 	$(BIN)/python reproduction/run.py $(ARGS)
+
+# The networks of the reproduction, into reproduction/weights: those that are not there. It may be stopped, and goes on.
+train-reproduction: $(READY)
+	nice $(BIN)/python reproduction/train.py $(ARGS)
 
 screenshots: $(READY)
 	$(XVFB) $(BIN)/python scripts/screenshots.py

@@ -63,6 +63,12 @@ class Settings:
         Random maps beside every number.
     labels
         Of the blocks, the first ones; all by default.
+    cohort_images, cohort_blocks
+        Triangle images, and blocks of the brain, of the cohorts.
+    cohort_iterations
+        Steps of pruning on those blocks.
+    network_images, network_masks, networks
+        Triangle images and masks of RISE for every network, and how many networks; all that are there by default.
     sweep_datasets
         Those whose cases are swept; of the blocks, the first one's white matter.
     note
@@ -81,6 +87,12 @@ class Settings:
     seed: int = 1
     draws: int = DRAWS
     labels: int | None = None
+    network_images: int = 8
+    network_masks: int = 500
+    networks: int | None = None
+    cohort_images: int = 150
+    cohort_blocks: int = 12
+    cohort_iterations: int = 40
     sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
     note: str = ""
 
@@ -103,6 +115,12 @@ class Settings:
             iterations=2,
             draws=2,
             labels=1,
+            network_images=1,
+            network_masks=20,
+            networks=1,
+            cohort_images=3,
+            cohort_blocks=2,
+            cohort_iterations=1,
             sweep_datasets=("triangle",),
         )
 

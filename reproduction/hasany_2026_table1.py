@@ -30,8 +30,8 @@ def run(settings: Settings, store: Store) -> list[Row]:
         names = ("Seg-Grad-CAM", f"RISE {case.masks}")
         rows += [row for row in others if row["method"] in names]
         keep = store if is_shown else None
-        measure = lambda c=case, k=keep: [_measure(c, settings.iterations, k)]  # noqa: E731
-        rows += store.rows(NAME, case, asked, measure, shown=is_shown)
+        compute = lambda c=case, k=keep: [measure(c, settings.iterations, k)]  # noqa: E731
+        rows += store.rows(NAME, case, asked, compute, shown=is_shown)
         if case.dataset == "triangle":
             rows += store.rows(f"{NAME}_areas", case, {}, lambda c=case: _at_the_papers_areas(c))
     return rows
@@ -84,7 +84,8 @@ def as_row(explanation) -> Row:
     }
 
 
-def _measure(case: Case, iterations: int, store: Store | None) -> Row:
+def measure(case: Case, iterations: int, store: Store | None) -> Row:
+    """Measure MiSuRe on a case, and keep its maps where a store is given."""
     explanation = finish(explanation_steps(misure_plan(case, iterations)))
     if store is not None:
         store.keep_maps(

@@ -64,10 +64,13 @@ validation: >-
 
 
 def draw(
-    glyphs: np.ndarray, rng: np.random.Generator, count: int, broken: float = 0.0
+    glyphs: np.ndarray, rng: np.random.Generator, count: int, broken: float = 0.0, **canvas: int
 ) -> tuple[torch.Tensor, ...]:
-    """Return a batch of images between 0 and 1, (n, 1, H, W), and their labels, (n, H, W)."""
-    samples = [triangle_sample(glyphs, rng, complete=rng.random() >= broken) for _ in range(count)]
+    """Return a batch of images between 0 and 1, (n, 1, H, W), and their labels, (n, H, W).
+
+    `canvas` are sizes of `triangle_sample`, its own by default.
+    """
+    samples = [triangle_sample(glyphs, rng, complete=rng.random() >= broken, **canvas) for _ in range(count)]
     images = torch.from_numpy(np.stack([image for image, _ in samples]))
     truths = torch.from_numpy(np.stack([truth for _, truth in samples]))
     return images[:, None].float() / 255, truths.long()

@@ -1,0 +1,152 @@
+"""MiSuRe over many objects (Hasany et al. 2026), figures 4 to 7 and table 7: size, and whether it foretells a good segmentation.
+
+By the cohort's own command and studies, on Triangle images and on blocks of the average brain. A cohort lies in
+build/reproduction and goes on where it was stopped; what the page shows of it is kept in reproduction/results.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import DEVICE, Row, Settings
+from PIL import Image as Picture
+
+import napari_segxai as sx
+from napari_segxai.core.errors import UserError
+from napari_segxai.datasets.resources import resource
+from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
+from napari_segxai.io.saving import replacing
+from napari_segxai.io.saving import replacing
+
+NAME = "cohorts"
+STUDIES = ("averages", "size", "reliability")
+
+
+def run(
+    settings: Settings, folder: Path, results: Path, say: Callable[[str], None] = print
+) -> dict[str, Row]:
+    """Run the cohorts, or go on with them, and return what their studies say, by data set.
+
+    Parameters
+    ----------
+    folder
+        Of the images and of the cohorts' results.
+    results
+        Of the file that keeps what the studies say.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{NAME}.json"
+    kept: dict[str, Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name, (draw, model, count, iterations) in _asked(settings).items():
+        network = sx.load_model(model)
+        asked = {"cases": count, "iterations": iterations, "seed": settings.seed, "model": network.sha256}
+        if kept.get(name, {}).get("asked") == asked:
+            continue
+        say(f"{datetime.now(UTC):%H:%M:%S} {NAME}: {name}, {count} images")
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+        images = folder / f"{name}_{count}_{settings.seed}"
+        table = images / "cases.csv"
+        if not table.is_file():
+            draw(images, count, settings.seed)
+        cohort = sx.run_cohort(
+            network, table, methods=[("misure", {"preset": "paper", "iterations": iterations})],
+            keep="tables", out=folder / f"results_{name}_{digest}", seed=settings.seed, device=DEVICE, threads=1,
+        )  # fmt: skip
+        kept[name] = {"asked": asked, "date": f"{datetime.now(UTC):%Y-%m-%d}", **_told(cohort)}
+        with replacing(path) as part:
+            part.write_text(json.dumps(kept, indent=1, default=_plain) + "\n", encoding="utf-8")
+    return {name: kept[name] for name in _asked(settings)}
+
+
+def _asked(settings: Settings) -> dict[str, tuple[Callable[[Path, int, int], None], str, int, int]]:
+    """Return how images are drawn, the network, how many images, and steps of pruning, by data set."""
+    return {
+        "triangle": (triangles, "triangle", settings.cohort_images, settings.iterations),
+        "tissue": (blocks, "brain-tissue", settings.cohort_blocks, settings.cohort_iterations),
+    }
+
+
+def _told(cohort: sx.Cohort) -> Row:
+    """Return what the studies say, as JSON can hold it."""
+    dice = [row["truth_dice"] for row in cohort.objects if not row["error"]]
+    return {
+        "objects": len(dice),
+        "good": int(np.sum(np.array(dice, float) > 0.9)),
+        "failed": sum(bool(row["error"]) for row in cohort.objects),
+        "studies": {name: _said(cohort, name) for name in STUDIES},
+    }
+
+
+def _said(cohort: sx.Cohort, name: str) -> Row:
+    """Return what a study says; where it refuses, why."""
+    try:
+        found = sx.study(cohort, name)
+    except UserError as error:
+        return {"sentence": str(error), "caveats": [], "rows": [], "charts": []}
+    return {
+        "sentence": found.sentence,
+        "caveats": list(found.caveats),
+        "rows": list(found.rows),
+        "charts": [asdict(chart) for chart in found.charts],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers as Python's, for JSON."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+# -- images --------------------------------------------------------------------------------------------
+
+
+def triangles(folder: Path, count: int, seed: int) -> None:
+    """Write Triangle images of held-out items; image 3 is image 3 however many there are."""
+    glyphs = load_glyphs(resource("sample_data") / "glyphs.npz", "held-out")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k in range(count):
+        image, truth = triangle_sample(glyphs, np.random.default_rng([seed, k]))
+        names = f"{k:04d}.png", f"{k:04d}_truth.png"
+        for name, array in zip(names, (image, truth.astype(np.uint8)), strict=True):
+            Picture.fromarray(array).save(folder / name)
+        rows.append({"id": f"{k:04d}", "image": names[0], "truth": names[1]})
+    _write_table(folder, rows)
+
+
+def blocks(folder: Path, count: int, seed: int, side: int = 24) -> None:
+    """Write blocks of the average brain that are at least a third brain, drawn without those that overlap."""
+    import nibabel
+
+    images = resource("sample_data") / "images"
+    brain, tissue = sx.read_image(images / "mni_t1.nii.gz"), sx.read_image(images / "mni_t1_tissue.nii.gz")
+    random = np.random.default_rng(seed)
+    steps = [np.arange(0, n - side + 1, side) for n in brain.spatial_shape]
+    corners = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
+    corners = corners + [random.integers(0, (n - side) % side + 1) for n in brain.spatial_shape]
+    places = [tuple(slice(i, i + side) for i in corner) for corner in random.permutation(corners).tolist()]
+    full = [place for place in places if (tissue.array[place] > 0).mean() > 1 / 3][:count]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k, place in enumerate(full):
+        affine = brain.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [one.start for one in place]
+        names = f"{k:02d}.nii.gz", f"{k:02d}_truth.nii.gz"
+        for name, array in zip(names, (brain.array, tissue.array), strict=True):
+            nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(array[place]), affine), folder / name)
+        rows.append({"id": f"{k:02d}", "image": names[0], "truth": names[1]})
+    _write_table(folder, rows)
+
+
+def _write_table(folder: Path, rows: list[dict[str, str]]) -> None:
+    with (folder / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
