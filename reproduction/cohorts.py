@@ -24,7 +24,6 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
 from napari_segxai.io.saving import replacing
-from napari_segxai.io.saving import replacing
 
 NAME = "cohorts"
 STUDIES = ("averages", "size", "reliability")

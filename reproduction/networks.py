@@ -37,8 +37,8 @@ class Trained:
         Kind and seed.
     kind
         Of `train.DESIGNS`.
-    dice
-        Mean Dice of the prediction that its card tells, as text.
+    model
+        As loaded.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Trained:
 
     @property
     def dice(self) -> str:
+        """Mean Dice of the prediction on fresh images, as its card tells it."""
         return (self.model.card.validation or "").split("Mean Dice ")[-1].split(" ")[0]
 
     def layer(self, which: str) -> str:
