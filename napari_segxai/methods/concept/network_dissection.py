@@ -10,13 +10,14 @@ By default 1 - q is the share s of the concept, so that a perfect unit reaches 1
 
 The best unit of a layer is chosen on one half of the subjects, and judged on the other: of hundreds of units one is always best
 on the cases on which it was chosen. T is the quantile of each half, which knows nothing of where the concept is. Beside it stands
-the *control*: the same for masks each of which was taken from the case before, which shows what size and usual place of the concept give. A
-claim needs more than its control. Cells are those of the layer; each counts by the share that the concept covers, and nothing is enlarged.
+the *control*: the same for masks that say nothing, the best of `controls` draws, in which every case gets the mask of another one (the one before it, the one before that, and so on). It shows what size and usual place of the concept
+give. With `within` the connected parts of that region are the concept or not by chance instead, as many in every case as are. A claim needs more than the best of its controls: with 9 of them, one unit in
+ten that shows nothing passes all the same. Cells are those of the layer; each counts by the share that the concept covers, and nothing is enlarged.
 
 The table has a row per concept and layer: `unit` of `units`, judged by `iou`, `auc` and the highest possible IoU, `ceiling`; `control_iou`, `control_auc`, and whether both are
 exceeded, `beyond_control`; the `score` by which it was chosen on the other half; its `threshold` T; and `share`, s. `units.csv` has the concept that every unit shows best.
 
-Cost: 1 forward pass for every case, and one more for those whose maps are kept; activations are counted in histograms of 512 bins as they
+Cost: 1 forward pass for every case, and one more for those whose maps are kept; activations are counted in histograms of 256 bins as they
 come, so that memory does not depend on the number of cases.
 
 A concept without a best unit may be held by several units together: see `cav`. A unit that shows a concept need not be what
@@ -25,11 +26,13 @@ the network uses it for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from napari_segxai.core.chart import Chart, Series, plain_value
@@ -61,6 +64,7 @@ class Options:
     within: str = option(
         "", help="a concept: cells outside it do not count, so that its parts are told from each other"
     )
+    controls: int = option(9, ge=1, le=99, help="draws of masks that say nothing", advanced=True)
     examples: int = option(2, ge=0, le=20, help="cases whose maps of the best units are kept", advanced=True)
 
 
@@ -68,7 +72,7 @@ class Options:
     "network-dissection",
     title="Network dissection",
     question="learnt",
-    summary="which unit of which network layer shows where a concept is, beside what masks of other cases reach",
+    summary="which unit of which network layer shows where a concept is, beside what masks that say nothing reach",
     unit="activation",
     source="Bau et al., Network dissection, CVPR 2017",
     options=Options,
@@ -119,9 +123,14 @@ class _Counted:
         self.histograms: list[list[Histograms]] = []  # by half and layer
         self.counts = [0, 0]
         self.present: dict[str, int] = {}  # concepts of each case of the half that judges
-        self._last: dict[str, Tensor] = {}
+        self._earlier: list[dict[str, Tensor]] = []  # masks of the cases before, the last one first
+        self._visited = 0
 
-    # Groups of cells: 0 all, 1 those of cases with a control; then of every concept its own, and those of another case.
+    # Groups of cells: 0 all; of each control those of the cases that have it; then of every concept its own, and those of each control.
+
+    def _group(self, concept: int, control: int = 0) -> int:
+        """Return the group of the cells of a concept, or of one of its controls (1, 2, ...)."""
+        return (concept + 1) * (self.options.controls + 1) + control
 
     def visit(self, view: CaseView) -> None:
         """Count one case."""
@@ -131,13 +140,15 @@ class _Counted:
         if within and within not in masks:
             raise UserError(f"within: there is no concept {within!r}; {nearest(within, masks)}")
         area = view.inside & masks[within] if within else view.inside
-        nowhere = torch.zeros_like(area)
+        nowhere, many = torch.zeros_like(area), self.options.controls
         known = [*self.concepts, *(name for name in masks if name not in self.concepts and name != within)]
-        groups: list[Tensor] = [area, area if self._last else nowhere]
+        controls = [self._control(k, masks, area) for k in range(many)]
+        groups: list[Tensor] = [area, *(nowhere if one is None else area for one in controls)]
+        same = {k: 0 for k, one in enumerate(controls, 1) if one is not None}
         for name in known:
-            own, other = masks.get(name), self._last.get(name)
-            groups.append(nowhere if own is None else area & own)
-            groups.append(nowhere if other is None else area & _onto(other, area))
+            groups += [
+                nowhere if one is None or name not in one else area & one[name] for one in (masks, *controls)
+            ]
         weights = []
         for layer, found in zip(self.layers, activations, strict=True):
             if not bool(found.isfinite().all()):
@@ -147,13 +158,24 @@ class _Counted:
             weights.append(torch.stack([shares(group, cells).flatten() for group in groups]) * size)
         half = CHOSEN if view.id in self.halves[CHOSEN] else JUDGED
         if not self.histograms:
-            self.histograms = [[Histograms(one.shape[1], 2) for one in activations] for _ in (CHOSEN, JUDGED)]
+            self.histograms = [[Histograms(one.shape[1], 1) for one in activations] for _ in (CHOSEN, JUDGED)]
         for histogram, found, weight in zip(self.histograms[half], activations, weights, strict=True):
-            histogram.add(found[0].flatten(1), weight)
-        self.concepts, self._last = known, {name: mask.cpu() for name, mask in masks.items()}
+            histogram.add(found[0].flatten(1), weight, same)
+        self.concepts, self._visited = known, self._visited + 1
+        self._earlier = [{name: mask.cpu() for name, mask in masks.items()}, *self._earlier[: many - 1]]
         self.counts[half] += 1
         if half == JUDGED:
             self.present[view.id] = sum(bool(masks[name].any()) for name in known if name in masks)
+
+    def _control(self, number: int, masks: Mapping[str, Tensor], area: Tensor) -> dict[str, Tensor] | None:
+        """Return masks that say nothing of a case: those of another, or parts by chance; None where there are none."""
+        if self.options.within:
+            random = np.random.default_rng((self.cases.seed, self._visited, number))
+            others = {name: mask for name, mask in masks.items() if name != self.options.within}
+            return _shuffled_parts(area, others, random)
+        if number >= len(self._earlier):
+            return None
+        return {name: _onto(mask, area) for name, mask in self._earlier[number].items()}
 
     def _judge(self, group: int, of: int, layer: int) -> dict[str, Any] | None:
         """Choose a unit of a layer for a group of cells, and judge it; None where a half lacks the concept."""
@@ -193,7 +215,11 @@ class _Counted:
         out = []
         for k, concept in enumerate(self.concepts):
             for n, layer in enumerate(self.layers):
-                found, control = self._judge(2 * k + 2, 0, n), self._judge(2 * k + 3, 1, n)
+                found = self._judge(self._group(k), 0, n)
+                draws = [
+                    self._judge(self._group(k, one), one, n) for one in range(1, self.options.controls + 1)
+                ]
+                told = [one for one in draws if one is not None]
                 about = {"concept": concept, "layer": layer.name, "stage": layer.stage}
                 units = self.histograms[CHOSEN][n].counts.shape[0]
                 if found is None:
@@ -201,8 +227,8 @@ class _Counted:
                     names = (*names, "beyond_control", "score", "threshold", "share")
                     out.append({**about, "units": units, **dict.fromkeys(names)})
                     continue
-                against = control or {"iou": None, "auc": None}
-                more = control is not None and found["iou"] > control["iou"] and found["auc"] > control["auc"]
+                against = {name: max((one[name] for one in told), default=None) for name in ("iou", "auc")}
+                more = bool(told) and all(found[name] > against[name] for name in ("iou", "auc"))
                 row = {
                     **about,
                     "units": units,
@@ -221,7 +247,7 @@ class _Counted:
         for n, layer in enumerate(self.layers):
             tables = {}
             for k, concept in enumerate(self.concepts):
-                halves = [self._measured(half[n], 2 * k + 2, 0) for half in self.histograms]
+                halves = [self._measured(half[n], self._group(k), 0) for half in self.histograms]
                 if all(halves):
                     tables[concept] = halves
             for unit in range(self.histograms[CHOSEN][n].counts.shape[0]) if tables else ():
@@ -287,19 +313,33 @@ def _onto(mask: Tensor, area: Tensor) -> Tensor:
     return resize(mask.float()[None, None], tuple(area.shape), linear=False)[0, 0] > 0.5
 
 
+def _shuffled_parts(
+    area: Tensor, masks: Mapping[str, Tensor], random: np.random.Generator
+) -> dict[str, Tensor] | None:
+    """Let the connected parts of an area change places as parts of the concepts; None where there is one alone."""
+    parts, count = ndimage.label(area.cpu().numpy())
+    if count < 2:
+        return None
+    order = random.permutation(count)
+    out = {}
+    for name, mask in masks.items():
+        shares = ndimage.mean(mask.cpu().numpy().astype(float), parts, range(1, count + 1))
+        chosen = np.concatenate([[False], (np.asarray(shares) > 0.5)[order]])
+        out[name] = torch.from_numpy(chosen[parts]).to(area.device)
+    return out
+
+
 def _sentence(tops: dict[str, dict[str, Any]]) -> str:
     if not tops:
         return "No concept is in both halves of the cases, so that no unit can be told."
     said = [
         f"{concept} by unit {row['unit']} of {row['layer']} (IoU {row['iou']:.2f} of at most {row['ceiling']:.2f}, AUC {row['auc']:.2f}; "
-        f"masks of other cases {_of(row['control_iou'])} and {_of(row['control_auc'])})"
+        f"masks that say nothing {_of(row['control_iou'])} and {_of(row['control_auc'])})"
         for concept, row in tops.items()
         if row["beyond_control"]
     ]
     none = [concept for concept, row in tops.items() if not row["beyond_control"]]
-    rest = (
-        f"no single unit shows {', '.join(none)} better than masks of other cases are shown" if none else ""
-    )
+    rest = f"no single unit shows {', '.join(none)} better than masks that say nothing" if none else ""
     if not said:
         return f"{rest[0].upper()}{rest[1:]}."
     return f"{'; '.join([f'Shown best: {said[0]}', *said[1:], *([rest] if rest else [])])}."
@@ -320,7 +360,7 @@ def _charts(rows: Sequence[dict[str, Any]], layers: Sequence[NetworkLayer]) -> t
             words = tuple(f"unit {at[name]['unit']}" for name in names)
             lines.append(Series(concept, names, values, text=words))
             control = tuple(at[name][f"control_{number}"] for name in names)
-            lines.append(Series(f"{concept}, masks of other cases", names, control, kind="lines"))
+            lines.append(Series(f"{concept}, control", names, control, kind="lines"))
         caption = (
             "The best unit of every network layer, chosen on one half of the cases and judged on the other."
         )

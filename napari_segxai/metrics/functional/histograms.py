@@ -6,10 +6,13 @@ not: no value is moved by more than a bin, and nothing has to be known before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-BINS = 512
+BINS = 256
 """Bins of a unit; at least half of them lie between its lowest and its highest value."""
 
 
@@ -39,7 +42,7 @@ class Histograms:
         self.low = torch.zeros(units, dtype=torch.float64)
         self.width = torch.zeros(units, dtype=torch.float64)  # 0: nothing has come
 
-    def add(self, values: Tensor, weights: Tensor) -> None:
+    def add(self, values: Tensor, weights: Tensor, same: Mapping[int, int] | None = None) -> None:
         """Count values.
 
         Parameters
@@ -48,6 +51,8 @@ class Histograms:
             (units, cells), finite.
         weights
             (groups, cells): how much each cell counts, 0 for cells that are none of the group.
+        same
+            Groups to which the same cells belong as to an earlier one, and which that is: they are counted once.
         """
         values = values.detach().cpu().double()
         weights = weights.detach().cpu().double()
@@ -58,14 +63,20 @@ class Histograms:
         self._widen(lowest, highest)
         place = ((values - self.low[:, None]) / self.width[:, None]).long().clamp_(0, self.bins - 1)
         place += torch.arange(len(values))[:, None] * self.bins
+        counted: dict[int, Any] = {}
         for group, own in enumerate(weights):
+            if same and group in same:
+                counted[group] = counted.get(same[group], 0.0)
+                continue
             cells = own.nonzero()[:, 0]
             if not len(cells):
                 continue
             few = place if len(cells) == place.shape[1] else place[:, cells]
             told = own[cells].expand_as(few)
             found = torch.bincount(few.flatten(), told.flatten(), minlength=self.counts.shape[0] * self.bins)
-            self.counts[:, group] += found.view(-1, self.bins)
+            counted[group] = found.view(-1, self.bins).float()
+        for group, counts in counted.items():
+            self.counts[:, group] += counts
 
     def _begin(self, lowest: Tensor, highest: Tensor) -> None:
         new = self.width == 0

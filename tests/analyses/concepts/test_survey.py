@@ -216,8 +216,34 @@ def test_cells_outside_of_a_region_do_not_count(folders, model, tmp_path):
     assert shares == pytest.approx({"low": 0.5, "lowest": 0.25})
     (row,) = part.table
     assert (row["concept"], row["unit"], row["share"]) == ("lowest", 2, pytest.approx(0.5))
-    assert not row["beyond_control"]  # masks of other cases lie in the same place
+    assert not row["beyond_control"]  # there is one part alone, so that nothing can change places
+    assert row["control_auc"] is None
     assert "no single unit shows low, lowest better" in whole.sentence.lower()
+
+
+def test_roles_that_cannot_be_seen_are_no_finding(model, tmp_path):
+    """Of three squares that look alike, one is the object by chance: by size alone IoU is .2, and it is the same for the control."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for k in range(12):
+        array, masks = rng.uniform(0, 80, (32, 32)), np.zeros((3, 32, 32), np.uint8)
+        places = [(4, 4), (4, 20), (20, 12)]
+        for y, x in places:
+            array[y : y + 6, x : x + 6] = rng.uniform(180, 255, (6, 6))
+            masks[0, y : y + 6, x : x + 6] = 1
+        y, x = places[rng.integers(3)]
+        masks[1, y : y + 6, x : x + 6] = 1
+        masks[2, y : y + 6, x : x + 3] = 1
+        Picture.fromarray(array.astype(np.uint8)).save(tmp_path / "images" / f"c{k}.png")
+        for name, mask in zip(("item", "role", "left"), masks, strict=True):
+            (tmp_path / "masks" / name).mkdir(parents=True, exist_ok=True)
+            Picture.fromarray(mask).save(tmp_path / "masks" / name / f"c{k}.png")
+    found = sx.survey(model, tmp_path / "images", concepts=tmp_path / "masks", within="item", **ASKED)
+    rows = {row["concept"]: row for row in found.table}
+    assert rows["role"]["share"] == pytest.approx(1 / 3)
+    assert not rows["role"]["beyond_control"]
+    assert rows["role"]["control_iou"] > 0.1
+    assert rows["role"]["control_auc"] > 0.45
 
 
 def test_the_command_writes_what_python_finds(found, folders, tmp_path, monkeypatch, model):
