@@ -13,7 +13,7 @@ Hooker et al., NeurIPS 2019 (ROAR), on inputs outside the distribution.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -62,63 +62,41 @@ def masked_input(context: CheckContext, options: Options, counter: PassCounter) 
     baseline = options.baseline
     if baseline is None:
         baseline = context.explanation.record.parameters.get("baseline", "background")
-    drawn: list[float] = []
-    unsure: list[float] = []
     with context.question(counter) as question:
         yield counter.step("the image")
-        masks = torch.cat(
-            [question.input.new_zeros((1, 1, *question.grid)), half_masks(question, options.masks)]
-        )
-
-        def consume(_start: int, _masks: Tensor, logits: Tensor) -> None:
-            drawn.extend(question.drawn(logits).flatten(1).sum(1).tolist())
-            unsure.extend(uncertainty(question, logits).tolist())
-
-        consume(0, masks, question.logits)
-        for hide, note in (
-            (question.hide(baseline), "masked image"),
-            (_filling(question.input, mixed(question)), "mixed image"),
-        ):
-            yield from perturb(
-                question,
-                len(masks),
-                lambda start, n: masks[start : start + n],
-                consume,
-                hide=hide,
-                note=note,
-            )
-    if not np.isfinite(unsure[: 2 + options.masks]).all():
-        where = (
-            "on the baseline alone"
-            if np.isfinite(unsure[2 : 2 + options.masks]).all()
-            else "with half of the image hidden"
-        )
+        nothing = question.input.new_zeros((1, 1, *question.grid))
+        masks = torch.cat([nothing, half_masks(question, options.masks)])
+        image = Answers()
+        image.add(question, question.logits)
+        hidden = yield from _masked(question, masks, question.hide(baseline), "masked image")
+        other = yield from _masked(question, masks, _filling(question.input, mixed(question)), "mixed image")
+    if not np.isfinite([*image.uncertainty, *hidden.uncertainty]).all():
+        where = "with half of the image hidden"
+        if np.isfinite(hidden.uncertainty[1:]).all():
+            where = "on the baseline alone"
         why = f"The network returns values that are not finite {where} ({_name(baseline)}): what hiding tells comes from the "
         return Verdict(False, None, options.threshold, f"{why}hiding; try another baseline.")
-    whole, empty, *rest = drawn
-    half, other = rest[: options.masks], rest[-options.masks :]
+    (whole,), (unsure,) = image.drawn, image.uncertainty
     if not whole:
         why = f"No pixel is predicted as {context.label!r} on the model's grid: there is nothing to compare."
         return Verdict(None, None, options.threshold, why)
-    number = empty / whole
-    hidden, control = (
-        float(np.mean(part)) for part in (unsure[2 : 2 + options.masks], unsure[-options.masks :])
-    )
-    rise = hidden - max(unsure[0], control)
+    number = hidden.drawn[0] / whole
+    when_hidden, when_mixed = (float(np.mean(one.uncertainty[1:])) for one in (hidden, other))
     details = {
         "label on the baseline": number,
-        "label when half is hidden": float(np.mean(half)) / whole,
-        "uncertainty of the image": unsure[0],
-        "uncertainty on the baseline": unsure[1],
-        "uncertainty when half is hidden": hidden,
-        "label when half is mixed": float(np.mean(other)) / whole,
-        "uncertainty when half is mixed": control,
+        "label when half is hidden": float(np.mean(hidden.drawn[1:])) / whole,
+        "uncertainty of the image": unsure,
+        "uncertainty on the baseline": hidden.uncertainty[0],
+        "uncertainty when half is hidden": when_hidden,
+        "label when half is mixed": float(np.mean(other.drawn[1:])) / whole,
+        "uncertainty when half is mixed": when_mixed,
     }
     measured = (
         f"The network draws {number:.0%} of the pixels of {context.label!r} on the baseline alone ({_name(baseline)}), and its "
-        f"uncertainty goes from {unsure[0]:.2f} to {hidden:.2f} when half of the image is hidden (to {control:.2f} when other "
+        f"uncertainty goes from {unsure:.2f} to {when_hidden:.2f} when half of the image is hidden (to {when_mixed:.2f} when other "
         "blocks of the image are there)"
     )
+    rise = when_hidden - max(unsure, when_mixed)
     passed = number <= options.threshold and rise <= options.uncertainty
     end = (
         "hiding is safe here"
@@ -126,6 +104,33 @@ def masked_input(context: CheckContext, options: Options, counter: PassCounter) 
         else "what hiding tells may come from the hiding; try another baseline"
     )
     return Verdict(passed, number, options.threshold, f"{measured}: {end}.", details)
+
+
+@dataclass
+class Answers:
+    """What the network answered to some images: how many pixels of the label it draws, and its mean uncertainty."""
+
+    drawn: list[float] = field(default_factory=list)
+    uncertainty: list[float] = field(default_factory=list)
+
+    def add(self, question: Question, logits: Tensor) -> None:
+        """Add the answers (n, labels, *grid)."""
+        self.drawn += question.drawn(logits).flatten(1).sum(1).tolist()
+        self.uncertainty += uncertainty(question, logits).tolist()
+
+
+def _masked(question: Question, masks: Tensor, hide: Hide, note: str) -> Steps[Answers]:
+    """Ask about the image behind each mask (n, 1, *grid), in their order."""
+    answers = Answers()
+    yield from perturb(
+        question,
+        len(masks),
+        lambda start, n: masks[start : start + n],
+        lambda _start, _masks, logits: answers.add(question, logits),
+        hide=hide,
+        note=note,
+    )
+    return answers
 
 
 def _name(baseline: Baseline) -> str:

@@ -12,17 +12,13 @@ from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image, Lazy
 from napari_segxai.io import read_image
-from napari_segxai.io.layer_data import index_to_world, layer_transform
-from napari_segxai.io.placing import kept_axes, on_axes_of_layer
+from napari_segxai.io.layer_check import check_place
 
 MATRICES = ("affine", "rotate", "shear", "inner")
 """What of a layer's transform is an array."""
 
 AT = {"axes", "at", "level"}
 """What a record says of an image that was taken from more, beside what it says of the layer."""
-
-TINIEST = 1e-9
-"""Determinant of a matrix that has an inverse, with columns of length 1."""
 
 
 def image_as_dict(image: Image) -> dict[str, Any]:
@@ -62,7 +58,7 @@ def image_from_dict(facts: Mapping[str, Any]) -> Image:
     """
     try:
         image = _image(facts)
-        _check_place(image)
+        check_place(image)
         again = {key: value for key, value in image_as_dict(image).items() if key != "channels"}
         differ = [
             key for key in {**again, **dict.fromkeys(AT & facts.keys())} if again.get(key) != facts.get(key)
@@ -96,69 +92,6 @@ def _image(facts: Mapping[str, Any]) -> Image:
     )
     image.__dict__["sha256"] = facts["sha256"]  # of the values, which need not be read for it
     return image
-
-
-def _check_place(image: Image) -> None:
-    """Raise an error if results of an image could not be placed, in a viewer or in a file."""
-    from napari_segxai.io.nifti.write import storage_of
-
-    n, layer = image.spatial_dims, image.layer
-    if layer:
-        _check_transform(layer, n)
-        letters = layer.get("letters", "ZYX"[-n:])
-        space = [letters[k] for k in layer.get("spatial", range(n))]
-        if not set(letters) <= set("TPCZYX") or len(space) != n or len(set(space) & set("ZYX")) != n:
-            raise ValueError("the layer has other axes of space")
-        spatial = tuple(layer.get("spatial", range(n)))
-        if ("around" in layer) != (kept_axes(letters, spatial) != spatial):
-            raise ValueError("around does not fit the axes of the layer")
-    if (around := layer.get("around")) is not None:
-        _check_transform(around["transform"], len(around["axes"]))
-        counts = dict(zip(around["axes"], around["counts"], strict=True))
-        lengths = [counts[k] for k in layer["spatial"]]
-        if lengths != list(image.spatial_shape) or any(
-            at >= counts.get(k, at + 1) for k, at in layer["at"].items()
-        ):
-            raise ValueError("the layer has other lengths")
-        if not set(layer["spatial"]) <= set(around["axes"]) <= set(range(len(layer["letters"]))):
-            raise ValueError("the layer has other axes")
-        if around["inner"].shape != (len(around["axes"]),) * 2:
-            raise ValueError("its matrix does not fit its axes")
-    nothing = np.broadcast_to(np.uint8(0), image.spatial_shape)
-    _, placed = on_axes_of_layer(orientation.apply(nothing, image.to_display), layer)
-    transform = {**layer_transform(image), **placed}
-    if not np.all([np.isfinite(values).all() for values in transform.values() if _is_numeric(values)]):
-        raise ValueError("its transform is not finite")
-    if (time := image.header.get("time")) is not None:
-        _ = float(time[0]), str(time[1]), float(time[2])
-    storage_of(image)
-    _ = image.at, image.spacing_mm
-
-
-def _check_transform(transform: Mapping[str, Any], n: int) -> None:
-    """Raise an error if a transform is not one of `n` axes."""
-    sizes = {
-        "scale": (n,),
-        "translate": (n,),
-        "rotate": (n, n),
-        "affine": (n + 1, n + 1),
-        "units": (n,),
-        "axis_labels": (n,),
-    }
-    for key, size in sizes.items():
-        if key in transform and np.shape(transform[key]) != size:
-            raise ValueError(f"{key} does not fit {n} axes")
-    if "shear" in transform and np.shape(transform["shear"]) not in ((n * (n - 1) // 2,), (n, n)):
-        raise ValueError(f"shear does not fit {n} axes")
-    matrix = index_to_world(transform, n)
-    lengths = np.linalg.norm(matrix[:n, :n], axis=0)
-    flat = not lengths.all() or abs(np.linalg.det(matrix[:n, :n] / lengths)) < TINIEST
-    if flat or not np.isfinite(matrix).all():
-        raise ValueError("the transform is singular")
-
-
-def _is_numeric(values: Any) -> bool:
-    return np.asarray(values).dtype.kind in "buif"
 
 
 def _header_as_dict(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,49 +73,19 @@ def image_from_layer(
         If the axes make no image, or can be read in several ways.
     """
     name = str(meta.get("name") or "layer")
-    pyramid = bool(meta.get("multiscale")) or isinstance(data, (list, tuple))
-    levels = list(data) if pyramid else [data]
-    if not 0 <= (level or 0) < len(levels):
-        raise UserError(f"{name} has levels 0 to {len(levels) - 1}, not {level}.")
-    data = levels[level or 0]
-    if not (hasattr(data, "shape") and hasattr(data, "dtype")):
-        data = np.asarray(data)
+    data, finest = _level(data, meta, level or 0, name)
     rgb, shape = bool(meta.get("rgb")), tuple(data.shape)
     ndim = len(shape) - rgb
     metadata = dict(meta.get("metadata") or {})
-    finest = levels[0].shape if pyramid else shape
     nifti = file_geometry(metadata, finest[:ndim])
     found = axes_of(finest, meta, channels=channels, dims=dims, axes=axes)
-    spatial, n = found.spatial, len(found.spatial)
-    units, labels = _units(meta, ndim), tuple(meta.get("axis_labels") or ())
-
-    def placed(own: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-        out = _transform_of(meta, ndim, own)
-        if level:
-            _coarsen(out, [finest[k] / shape[k] for k in own])
-        out["units"] = tuple(_short(units[k]) for k in own)
-        out["axis_labels"] = tuple(labels[k] for k in own) if len(labels) == ndim else tuple(names)
-        return out
-
-    transform = placed(spatial, ("z", "y", "x")[-n:])
-    if level:
-        transform["factors"] = tuple(finest[k] / shape[k] for k in spatial)
-    transform["letters"], transform["spatial"], transform["level"] = found.letters, spatial, level or 0
-    if (kept := kept_axes(found.letters[:ndim], spatial)) != spatial:
-        whole = placed(kept, [found.letters[k].lower() for k in kept])
-        transform["around"] = {
-            "axes": kept, "counts": [shape[k] for k in kept], "transform": whole, "inner": inner_matrix(whole, len(kept))
-        }  # fmt: skip
-
+    transform = _place_of(meta, found, shape, finest, level or 0)
     affine, header = None, {}
     if nifti is not None:
         header = {**nifti, "format": "nifti"}
-        affine = _affine_of(nifti, transform, [shape[k] for k in spatial], level or 0)
-    time = found.letters.find("T")
-    if time >= 0:
-        scale = np.ravel(np.ones(ndim) if meta.get("scale") is None else meta["scale"])
-        start = np.ravel(np.zeros(ndim) if meta.get("translate") is None else meta["translate"])
-        header["time"] = (float(scale[time]), TIME_UNITS.get(units[time], units[time]), float(start[time]))
+        affine = _affine_of(nifti, transform, [shape[k] for k in found.spatial], level or 0)
+    if (time := found.letters.find("T")) >= 0:
+        header["time"] = _times(meta, ndim, time)
     opaque = rgb and shape[-1] == 4 and channels == 3
     stored, channel, time = _picked(data, found, dict(at or {}), rgb, name, transform, opaque=opaque)
     same = set(transform["units"])
@@ -132,6 +102,58 @@ def image_from_layer(
         layer=transform,
         header=header,
     )
+
+
+def _level(data: Any, meta: Mapping[str, Any], level: int, name: str) -> tuple[Any, tuple[int, ...]]:
+    """Return the data of a level, an array at least in kind, and the shape of the finest."""
+    pyramid = bool(meta.get("multiscale")) or isinstance(data, (list, tuple))
+    levels = list(data) if pyramid else [data]
+    if not 0 <= level < len(levels):
+        raise UserError(f"{name} has levels 0 to {len(levels) - 1}, not {level}.")
+    data = levels[level]
+    if not (hasattr(data, "shape") and hasattr(data, "dtype")):
+        data = np.asarray(data)
+    return data, tuple(levels[0].shape if pyramid else data.shape)
+
+
+def _place_of(
+    meta: Mapping[str, Any], found: Axes, shape: Sequence[int], finest: Sequence[int], level: int
+) -> dict[str, Any]:
+    """Return what `Image.layer` says: the transform of the axes of space at this level, and what lies around them."""
+    spatial, n = found.spatial, len(found.spatial)
+    ndim = len(shape) - bool(meta.get("rgb"))
+    units, labels = _units(meta, ndim), tuple(meta.get("axis_labels") or ())
+    factors = {k: finest[k] / shape[k] for k in range(ndim)}
+
+    def placed(own: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+        out = _transform_of(meta, ndim, own)
+        if level:
+            _coarsen(out, [factors[k] for k in own])
+        out["units"] = tuple(_short(units[k]) for k in own)
+        out["axis_labels"] = tuple(labels[k] for k in own) if len(labels) == ndim else tuple(names)
+        return out
+
+    transform = placed(spatial, ("z", "y", "x")[-n:])
+    if level:
+        transform["factors"] = tuple(factors[k] for k in spatial)
+    transform["letters"], transform["spatial"], transform["level"] = found.letters, spatial, level
+    if (kept := kept_axes(found.letters[:ndim], spatial)) != spatial:
+        whole = placed(kept, [found.letters[k].lower() for k in kept])
+        transform["around"] = {
+            "axes": kept,
+            "counts": [shape[k] for k in kept],
+            "transform": whole,
+            "inner": inner_matrix(whole, len(kept)),
+        }
+    return transform
+
+
+def _times(meta: Mapping[str, Any], ndim: int, axis: int) -> tuple[float, str, float]:
+    """Return the step of the time axis, its unit, and where it begins."""
+    scale = np.ravel(np.ones(ndim) if meta.get("scale") is None else meta["scale"])
+    start = np.ravel(np.zeros(ndim) if meta.get("translate") is None else meta["translate"])
+    unit = _units(meta, ndim)[axis]
+    return float(scale[axis]), TIME_UNITS.get(unit, unit), float(start[axis])
 
 
 def axes_of(

@@ -19,12 +19,12 @@ from napari_segxai.core.errors import UserError, nearest, reason_of
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.inference.frozen import frozen
 from napari_segxai.models.inference.fused import Changes, fuse
 from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
 from napari_segxai.models.inference.residence import Residence
 from napari_segxai.models.inference.weights import digest, fingerprint, state
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
-from napari_segxai.models.introspection.modules import all_modules
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
@@ -301,28 +301,8 @@ class Network:
         """While open, the network is on `device`, in evaluation mode, with frozen parameters; all is restored afterwards."""
         target = choose_device(device)
         keep_freed_memory()
-        with self.residence.on(target), self._frozen():
+        with self.residence.on(target), frozen(self.module):
             yield target
-
-    @contextmanager
-    def _frozen(self) -> Generator[None]:
-        # Only what has to change is touched: an explanation should cost little more than its passes.
-        # (A frozen TorchScript module has no mode.)
-        modules = all_modules(self.module)
-        training = [m for m in modules if getattr(m, "training", False)]
-        own = (p for m in modules for p in m._parameters.values())  # .parameters() takes three times as long
-        trainable = [p for p in own if p is not None and p.requires_grad and not p.is_inference()]
-        try:
-            for module in training:
-                module.training = False
-            for parameter in trainable:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for module in training:
-                module.training = True
-            for parameter in trainable:
-                parameter.requires_grad_(True)
 
     def fused(self, tensor: Tensor) -> Self:
         """Return a model that computes the same logits in less time, where there is one, else this one.

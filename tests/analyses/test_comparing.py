@@ -24,7 +24,7 @@ from napari_segxai.core.progress import finish
 from napari_segxai.figures.compare import picture
 from napari_segxai.gui.script.files import ScriptFiles
 from napari_segxai.gui.script.write import python_of_sweep
-from napari_segxai.methods.noise_net import NoiseNet
+from napari_segxai.methods.noise_network.net import NoiseNet
 
 METHODS = ["seg-grad-cam:layer=mix", "rise:masks=40", ("rise", {"masks": 20})]
 

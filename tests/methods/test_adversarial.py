@@ -12,7 +12,8 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
-from napari_segxai.methods.counterfactual.adversarial_attack import budget, pearson, share, ssim
+from napari_segxai.methods.counterfactual.adversarial_attack import pearson, share, ssim
+from napari_segxai.methods.counterfactual.change import budget
 from napari_segxai.models.labeling import Labeling, is_label
 
 

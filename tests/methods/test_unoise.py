@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.methods.noise_net import NoiseNet, bilateral
+from napari_segxai.methods.noise_network.net import NoiseNet, bilateral
 from napari_segxai.methods.registry import NOMINAL, find_method
 
 TINY = {"steps": 4, "depth": 1, "channels": 2}
@@ -182,7 +182,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
     ],
 )
 def test_a_file_that_does_not_hold_what_it_says_is_refused(tmp_path, harm):
-    from napari_segxai.methods.noise_file import read_noise_file, write_noise_file
+    from napari_segxai.methods.noise_network.file import read_noise_file, write_noise_file
 
     file = tmp_path / "noise.safetensors"
     ask(weights=str(file))

@@ -22,7 +22,7 @@ from napari_segxai.core.options import MOST
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
-from napari_segxai.methods.noise_model import read_noise_model
+from napari_segxai.methods.noise_network.model import read_noise_model
 from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_segxai.analyses.explain.display import display_of
+from napari_segxai.analyses.explain.on_image import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
-from napari_segxai.core import orientation
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import Record
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.io.image_record import image_as_dict
 from napari_segxai.methods.registry import options_as_dict
-from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.explain.plan import ExplanationPlan
-    from napari_segxai.core.image import Image
-    from napari_segxai.methods.registry import Method
-    from napari_segxai.models.preprocessing.spatial import Placement
-
-
-COARSE = 6
-"""Cells per axis below which a network layer's map is mostly interpolation."""
 
 
 class Assembler:
@@ -37,6 +29,7 @@ class Assembler:
 
     def __init__(self, plan: ExplanationPlan):
         self.plan = plan
+        self.many = len(plan.slices) > 1
         self.seconds = 0.0
         self.passes = Passes()
         shape = plan.image.spatial_shape
@@ -55,42 +48,47 @@ class Assembler:
         self.slices_without_label = 0
 
     def add(self, question: Question, finding: Finding, index: int | None) -> None:
-        """Bring a finding from the model grid to the image grid."""
-        place = question.prepared.placement
-        many = len(self.plan.slices) > 1
+        """Bring a finding from the model grid to the image grid, and add what it says to what is known."""
         self.passes = self.passes + question.passes
         self.engine = dict(question.executor.notes)
+        self._fill(question, finding)
+        prefix = f"slice {index}: " if self.many else ""
+        self.curves.update({prefix + name: dict(columns) for name, columns in finding.curves.items()})
+        if self.many:
+            self.results[f"slice {index}"] = dict(finding.numbers)
+        else:
+            self.results = dict(finding.numbers)
+        notes = self._notes(question, finding)
+        self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
+
+    def _fill(self, question: Question, finding: Finding) -> None:
+        """Draw prediction, maps, masks and stages where the model saw them."""
+        place = question.prepared.placement
         question.model.labeling.on_image(question.logits[0], place, self.prediction)
-        native = tuple(finding.map.shape) != question.grid
-        if native:
+        if tuple(finding.map.shape) != question.grid:
             self.native, self.native_affine = native_map(finding.map, place, self.plan.image)
         layer_map(finding.map, place, self.map)
         for name, extra in finding.maps.items():
             layer_map(extra, place, self.maps.setdefault(name, np.zeros_like(self.map)))
         for name, mask in finding.masks.items():
-            canvas = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
-            place.to_image(place.from_grid(mask, linear=False) > 0.5, canvas)
+            filled = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
+            place.to_image(place.from_grid(mask, linear=False) > 0.5, filled)
         if finding.stages is not None:
             if self.stages is None:
                 self.stages = np.zeros(self.map.shape, np.uint16)
-            place.to_image(
-                np.rint(place.from_grid(finding.stages, linear=False)).astype(np.uint16), self.stages
-            )
+            stages = np.rint(place.from_grid(finding.stages, linear=False)).astype(np.uint16)
+            place.to_image(stages, self.stages)
             if len(finding.stage_table) > len(self.stage_table):
                 self.stage_table = [dict(row) for row in finding.stage_table]
-        prefix = f"slice {index}: " if many else ""
-        self.curves.update({prefix + name: dict(columns) for name, columns in finding.curves.items()})
-        if many:
-            self.results[f"slice {index}"] = dict(finding.numbers)
-        else:
-            self.results = dict(finding.numbers)
+
+    def _notes(self, question: Question, finding: Finding) -> list[str]:
+        """Return what has to be said of one slice."""
         notes = [*question.prepared.notes, *question.warnings, *finding.warnings]
-        if question.nothing and many:
+        if question.nothing and self.many:
             self.slices_without_label += 1  # told once for all slices
         elif question.nothing:
             notes.append(question.nothing)
-        notes += coarse_note(finding.map, place)
-        self.warnings += [prefix + note for note in notes if prefix + note not in self.warnings]
+        return [*notes, *coarse_note(finding.map, question.prepared.placement)]
 
     def partial(
         self, question: Question, finding: Callable[[], Finding] | None, index: int | None
@@ -100,20 +98,20 @@ class Assembler:
             return None
 
         def make() -> Explanation:
-            canvas = Assembler(self.plan)
-            canvas.__dict__.update(
-                {
-                    key: value.copy() if isinstance(value, np.ndarray | dict | list) else value
-                    for key, value in self.__dict__.items()
-                }
-            )
-            canvas.masks = {name: mask.copy() for name, mask in self.masks.items()}
-            canvas.maps = {name: values.copy() for name, values in self.maps.items()}
+            other = self._copy()
             if finding is not None:
-                canvas.add(question, finding(), index)
-            return canvas.explanation(partial=True)
+                other.add(question, finding(), index)
+            return other.explanation(partial=True)
 
         return make
+
+    def _copy(self) -> Assembler:
+        """Return what is there so far, to which more can be added without changing this."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray | dict | list):
+                setattr(other, name, copy.deepcopy(value))
+        return other
 
     def explanation(self, *, partial: bool) -> Explanation:
         """Put everything together."""
@@ -169,59 +167,3 @@ class Assembler:
             versions=versions(),
             engine=self.engine,
         )
-
-
-def layer_map(values: torch.Tensor, place: Placement, out: np.ndarray | None = None) -> np.ndarray:
-    """Bring a map from the model grid, or from coarser cells that divide it evenly, to the image grid.
-
-    Parameters
-    ----------
-    values
-        (*cells).
-    place
-        Where the model grid lies.
-    out
-        float32, on the image grid: what is filled in, of a volume at the slice that the model saw; new by default.
-    """
-    out = np.zeros(place.image_shape, np.float32) if out is None else out
-    if tuple(values.shape) != place.shape:
-        values = resize(values.float()[None, None], place.shape, linear=True)[0, 0]
-    return place.to_image(place.from_grid(values, linear=True), out)
-
-
-def native_map(
-    values: torch.Tensor, place: Placement, image: Image
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return a map at the resolution of its network layer in the axis order of the image, and its affine.
-
-    Both are None where the map has the resolution of the model grid, or is one of a slice: a volume of slices has no one
-    native grid. The affine is None where the image has none.
-    """
-    if tuple(values.shape) == place.shape or place.slice is not None:
-        return None, None
-    turned = values.float().cpu().numpy()
-    native = np.ascontiguousarray(orientation.apply(turned, orientation.invert(place.turn)))
-    affine = None if image.affine is None else place.native_affine(tuple(values.shape), image.affine)
-    return native, affine
-
-
-def coarse_note(values: torch.Tensor, place: Placement) -> list[str]:
-    """Say that a network layer has few cells, where it has; else nothing."""
-    if tuple(values.shape) == place.shape or min(values.shape) >= COARSE:
-        return []
-    cells = " x ".join(map(str, values.shape))
-    return [f"the network layer has only {cells} cells; a later layer shows more detail."]
-
-
-def note_against(method: Method, map: np.ndarray) -> list[str]:
-    """Say that a map of activation x gradient speaks against its label, where it does: what is below 0 speaks against it."""
-    if method.question != "layer" or "gradients" not in method.needs:
-        return []
-    values = map.astype(np.float64)
-    said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
-    return [f"{said}; try another network layer."] if said else []
-
-
-def against(positive: float, negative: float) -> str:
-    """Return a warning if a map speaks against its label, by the sums of its positive and negative values; else ""."""
-    return "more of the map speaks against the label than for it" if -negative > positive else ""

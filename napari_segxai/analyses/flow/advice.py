@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napari_segxai.analyses.explain.assemble import against
-from napari_segxai.analyses.flow.result import UNIMPORTANT, Flow
+from napari_segxai.analyses.explain.on_image import against
+from napari_segxai.analyses.flow.evidence import UNIMPORTANT
+from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.tiles import Remark, Tile
 from napari_segxai.engine.finding import OF_A_MISS
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_segxai.analyses.explain.assemble import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.files import RESERVED, write_on_grid, write_prediction
+from napari_segxai.analyses.explain.on_image import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
+from napari_segxai.analyses.flow.evidence import margin, route, stays_from
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.tiles import NUMBERS, Tile, best_position, extent, limit, upright
 from napari_segxai.core.errors import known_name
@@ -44,12 +45,6 @@ from napari_segxai.models.segmentation import SegmentationModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-EMERGED = 0.5
-"""Dice of a map at half its maximum from which a label counts as drawn."""
-
-UNIMPORTANT = 0.1
-"""Share of the Dice that can be lost by drawing a label everywhere, below which a layer does not decide."""
 
 KIND = "information flow"
 """What the record of a folder says that it holds."""
@@ -198,10 +193,7 @@ class Flow:
         label : str
             By name.
         """
-        values = self.curve(label, "dice")
-        start = stays_from(values)
-        before = [EMERGED - values[start - 1]] if start else []
-        return min([*before, *(value - EMERGED for value in values[start:])])
+        return margin(self.curve(label, "dice"))
 
     def route(self, label: str) -> str:
         """Say, after `causal_check`, whether the object came up through the bottleneck or across a skip connection.
@@ -218,36 +210,9 @@ class Flow:
         str
             A sentence, or two; "" without a causal check.
         """
-        told = [self._route(label, how) for how in ("mean", "zero")]
-        first = dict(reversed(told))  # of two that say the same, that of mean ablation
-        return " ".join(sentence for kind, sentence in told if sentence and first[kind] == sentence)
-
-    def _route(self, label: str, how: str) -> tuple[str, str]:
-        """Return which path one kind of ablation finds, in one word and in a sentence; "" where it tells nothing."""
-        end = "_zero" if how == "zero" else ""
-        rows = self._tiles_of(label)
-        names = self.bottlenecks[-1:]
-        bottom = next((tile for tile in rows if tile.layer.name in names), None)
-        skips = [tile for tile in rows if getattr(tile, f"lost_skip{end}") is not None]
-        best = max(skips, key=lambda tile: getattr(tile, f"lost_skip{end}"), default=None)
-        if bottom is None or getattr(bottom, f"lost{end}") is None or best is None:
-            return "", ""
-        numbers = (
-            f"{how} ablation of the bottleneck loses {getattr(bottom, f'lost{end}'):.2f} of the Dice, that of the skip "
-            f"connection of {best.layer.name} loses {getattr(best, f'lost_skip{end}'):.2f} (a label drawn everywhere "
-            f"loses {bottom.lost_at_most:.2f})"
-        )
-        up, across = bottom.share_lost(f"lost{end}"), best.share_lost(f"lost_skip{end}")
-        if max(up, across) < UNIMPORTANT:
-            return "none", f"no single path carries {label}: {numbers}."
-        if up > 2 * across:
-            return "up", f"{label} comes up through the bottleneck: {numbers}."
-        if across > 2 * up:
-            return (
-                f"across {best.layer.name}",
-                f"{label} comes across the skip connection of {best.layer.name}: {numbers}.",
-            )
-        return "both", f"{label} needs both the bottleneck and skip connections: {numbers}."
+        tiles = self._tiles_of(label)
+        bottleneck = next((tile for tile in tiles if tile.layer.name in self.bottlenecks[-1:]), None)
+        return route(label, tiles, bottleneck)
 
     def _tiles_of(self, label: str) -> list[Tile]:
         """Return the tiles of a label, in order of execution; raises UserError if the flow has no such label."""
@@ -342,12 +307,6 @@ class Flow:
             }
 
         return save_folder(user_path(folder), write, overwrite=overwrite)
-
-
-def stays_from(values: list[float]) -> int:
-    """Return from which position on all values are at or above `EMERGED`; their number if the last one is not."""
-    below = [k for k, value in enumerate(values) if not value >= EMERGED]
-    return below[-1] + 1 if below else 0
 
 
 def write_flow(flow: Flow, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
-from napari_segxai.engine.primitives.gradient_check import beginning, check_gradients
+from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.primitives.gradient_watch import beginning
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of, split_call

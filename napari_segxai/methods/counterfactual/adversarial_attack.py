@@ -24,32 +24,26 @@ network, after resampling and intensity steps. Inside TorchScript ReLUs stay as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.activation.seg_grad_cam import cam
+from napari_segxai.methods.counterfactual.change import adam, budget, range_of, signs
+from napari_segxai.methods.counterfactual.watched_map import CAM, Kind, WatchedMap, gradient_of
 from napari_segxai.methods.registry import Size, explainer
-from napari_segxai.models.introspection.call_names import split_call
-from napari_segxai.models.introspection.layers import not_run, token_stride
-from napari_segxai.models.introspection.layout import infer_layout
-from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
 
-RATE = 0.03
-"""Learning rate of Adam, as a share of epsilon."""
 KEPT = 0.9
 """Dice of the predictions above which an attack on the explanation has kept the prediction."""
 
@@ -61,9 +55,7 @@ class Options:
     attack: Literal["explanation", "segmentation"] = option(
         "explanation", help="move the map and keep the prediction, or make the object vanish"
     )
-    explanation: Literal["vanilla gradient", "input x gradient", "seg-grad-cam"] = option(
-        "vanilla gradient", help="the method whose map is watched"
-    )
+    explanation: Kind = option("vanilla gradient", help="the method whose map is watched")
     layer: LayerName = option("bottleneck", help="network layer, for seg-grad-cam")
     epsilon: float = option(
         0.0314,
@@ -82,7 +74,7 @@ class Options:
     @property
     def looks_inside(self) -> bool:
         """Whether the map is one of a network layer."""
-        return self.explanation == "seg-grad-cam"
+        return self.explanation == CAM
 
 
 def _passes(options: Options, size: Size) -> Passes:
@@ -109,12 +101,12 @@ def _passes(options: Options, size: Size) -> Passes:
 def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     """Change the image within the budget, and measure what moved."""
     x = question.input
-    before = _Map(question, options).of(x, question.remember_logits)
+    before = _watched(question, options).of(x, question.remember_logits)
     yield question.step("map before")
     pixels, moving = question.pixels, options.attack == "explanation"
     low, high = budget(x, options.epsilon)
     target = _pattern(question, before, options.pattern) if moving else None
-    map_of = _Map(question, options, graph=True)
+    map_of = _watched(question, options, graph=True)
     soft = SmoothReLU(options.beta)
     scale = question.logits.var(unbiased=False).clamp(min=1e-12)
     reference: list[Tensor] = []
@@ -135,8 +127,8 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
 
     loss = explanation_loss if moving else segmentation_loss
     columns: list[Sequence[Tensor]] = []
-    walk = _adam if moving else _signs
-    move = walk(options.epsilon * _range(x), options.steps)
+    walk = adam if moving else signs
+    move = walk(options.epsilon * range_of(x), options.steps)
 
     def so_far() -> Finding:
         """What the change does to the image is known in the end; until then, the change itself."""
@@ -148,7 +140,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         with torch.enable_grad(), twice, soft if moving else nullcontext():
             leaf = x.detach().clone().requires_grad_(True)
             value, parts = loss(leaf)
-            gradient = _gradient(question, value, leaf)
+            gradient = gradient_of(question, value, leaf)
         question.passes.backward += 1
         columns.append((value.detach(), *parts))
         x = torch.minimum(torch.maximum(leaf.detach() - move(gradient), low), high)
@@ -156,7 +148,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         yield question.step(f"step {k + 1} of {options.steps}", so_far)
 
     changed = question.about(x)
-    after = _Map(question, options).of(x, changed.remember_logits)
+    after = _watched(question, options).of(x, changed.remember_logits)
     finding = _compare(question, changed, before, after, target)
     names = ("loss", "distance_to_pattern", "change_of_logits") if moving else ("loss", "share_predicted")
     rows = torch.stack([torch.stack(list(row)) for row in columns]).tolist()
@@ -173,6 +165,10 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         finding.numbers["relus_softened"] = None
     yield question.step("map after")
     return finding
+
+
+def _watched(question: Question, options: Options, *, graph: bool = False) -> WatchedMap:
+    return WatchedMap(question, options.explanation, options.layer, graph=graph)
 
 
 def _what_stays(question: Question, soft: SmoothReLU, *, moved: bool) -> list[str]:
@@ -195,172 +191,10 @@ def _what_stays(question: Question, soft: SmoothReLU, *, moved: bool) -> list[st
     return said
 
 
-Move = Callable[[Tensor], Tensor]
-"""Gradient -> what is taken off the image in this step."""
-
-
-def _signs(room: Tensor, steps: int) -> Move:
-    """Steps of one size along the sign of the gradient."""
-    size = min(1.0, 2.5 / steps) * room
-    return lambda gradient: size * gradient.sign()
-
-
-def _adam(room: Tensor, steps: int) -> Move:
-    """Steps of Adam, which become smaller where the gradient's sign changes."""
-    size = RATE * room
-    mean, square, count = torch.zeros_like(room), torch.zeros_like(room), 0
-
-    def move(gradient: Tensor) -> Tensor:
-        nonlocal mean, square, count
-        count += 1
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.999 * square + 0.001 * gradient.square()
-        step = (mean / (1 - 0.9**count)) / ((square / (1 - 0.999**count)).sqrt() + 1e-30)
-        return size * step
-
-    return move
-
-
-def budget(tensor: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Return the least and largest values that each pixel may take, as float32.
-
-    Parameters
-    ----------
-    tensor
-        (1, channels, *grid).
-    epsilon
-        As a share of every channel's range. It is kept exactly: a bound that rounding would push outside is moved
-        to the next number inside.
-    """
-    exact = tensor.detach().cpu().double()
-    dims = tuple(range(2, tensor.ndim))
-    least, largest = exact.amin(dims, keepdim=True), exact.amax(dims, keepdim=True)
-    room = epsilon * (largest - least)
-    infinity = torch.tensor(float("inf"))
-    low, high = (exact - room).float(), (exact + room).float()
-    low = torch.where(exact - low.double() > room, torch.nextafter(low, infinity), low)
-    high = torch.where(high.double() - exact > room, torch.nextafter(high, -infinity), high)
-    low, high = torch.maximum(low, least.float()), torch.minimum(high, largest.float())
-    return low.to(tensor.device), high.to(tensor.device)
-
-
 def share(values: Tensor) -> Tensor:
     """Return |map| divided by its mean; zero where the map is zero."""
     size = values.abs()
     return size / size.mean().clamp(min=1e-30)
-
-
-def _range(tensor: Tensor) -> Tensor:
-    dims = tuple(range(2, tensor.ndim))
-    return tensor.amax(dims, keepdim=True) - tensor.amin(dims, keepdim=True)
-
-
-def _gradient(question: Question, value: Tensor, leaf: Tensor, **kwargs: Any) -> Tensor:
-    if not value.requires_grad:
-        raise UserError(
-            f"{question.model.name} passes no gradient from its output to its input (its output is detached, rounded or "
-            "constant), so it cannot be attacked."
-        )
-    try:
-        (gradient,) = torch.autograd.grad(value, [leaf], allow_unused=True, **kwargs)
-    except RuntimeError as error:
-        if "derivative for" not in str(error):
-            raise
-        raise _only_once(question, str(error).splitlines()[0].rstrip(".")) from error
-    return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _only_once(question: Question, why: str) -> UserError:
-    return UserError(
-        f"{question.model.name} cannot be differentiated twice ({why}), which an attack on the explanation needs; use "
-        "attack=segmentation."
-    )
-
-
-def _breaks_off(gradient: Tensor) -> bool:
-    """Tell whether a part of a gradient has no gradient of its own: torch puts a node "Error" there and says nothing."""
-    seen, waiting = set(), [gradient.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node.name().endswith("Error"):
-            return True
-        seen.add(node)
-        waiting += [before for before, _ in node.next_functions]
-    return False
-
-
-class _Map:
-    """The map of a gradient method for any input, with or without a graph back to that input."""
-
-    def __init__(self, question: Question, options: Options, *, graph: bool = False):
-        self.question, self.kind, self.graph = question, options.explanation, graph
-        self.layer = question.model.find_layer(options.layer).name if self.kind == "seg-grad-cam" else None
-        self.whole = False  # whether the gradient is known to have a gradient of its own
-
-    def of(self, tensor: Tensor, take_logits: Callable[[Tensor], object]) -> Tensor:
-        """Return the map (*grid, or *cells of the layer) of (1, channels, *grid)."""
-        question = self.question
-        with torch.enable_grad():
-            leaf = tensor if tensor.requires_grad else tensor.detach().clone().requires_grad_(True)
-            if self.layer is None:
-                logits = question.forward(leaf)
-            else:
-                with _layer_outputs(question.model.module, self.layer) as seen:
-                    logits = question.forward(leaf)
-            take_logits(logits if self.graph else logits.detach())
-            score = question.score(logits).sum()
-            if self.layer is not None and not seen:
-                raise not_run(question.model.name, self.layer)
-            watched = leaf if self.layer is None else seen[0]
-            gradient = _gradient(question, score, watched, create_graph=self.graph)
-            if self.graph and not self.whole:
-                if _breaks_off(gradient):
-                    raise _only_once(question, "a function of it has a backward pass of its own, for once")
-                self.whole = True
-            question.passes.backward += 1
-            if self.kind == "vanilla gradient":
-                values = gradient.abs().amax(1)[0]
-            elif self.kind == "input x gradient":
-                values = (gradient * leaf).sum(1)[0]
-            else:
-                assert self.layer is not None  # the map of a network layer is asked for
-                layout = infer_layout(
-                    tuple(watched.shape),
-                    question.grid,
-                    token_stride(self.layer, question.model.card.tokens),
-                )
-                if layout is None:
-                    raise UserError(
-                        f"{question.model.name}: network layer {self.layer!r} returns shape {tuple(watched.shape)}, in "
-                        "which the place of a value cannot be told; choose another."
-                    )
-                values = cam(layout.to_maps(watched), layout.to_maps(gradient))
-        return values if self.graph else values.detach()
-
-
-@contextmanager
-def _layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
-    """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
-    path, number = split_call(name)
-    seen: list[Tensor] = []
-    calls = 0
-
-    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        found = first_tensor(out)
-        if calls != number or found is None:
-            return None
-        seen.append(found)
-        return replace_first_tensor(out, lambda tensor: tensor.clone())
-
-    handle = find_module(root, path).register_forward_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def _pattern(question: Question, before: Tensor, kind: str) -> Tensor:

@@ -127,12 +127,36 @@ def _without_dips_of_blocks(path: ImagePath, level: Mapping[int, int]) -> dict[i
 def _bottom(path: ImagePath, last: int, level: int, nodes: Sequence[int]) -> tuple[int, str | None]:
     """Return the bottleneck of a valley: the node, and the network layer that stands for it.
 
-    It is the last node at that level, back over a concatenation of nested branches and over what only rearranges values, to
-    the last place where space is mixed or branches join; and the outermost block there.
+    That is the outermost block around the place where space is last mixed at that level, else the network layer in which
+    that place lies or the next one behind it, else the nearest before it.
     """
+    stop = _end_of(path, nodes, level)
+    mixing = _last_mixing(path, stop, level)
+    blocks = _blocks_around(path, mixing, stop, level) + _blocks_behind(path, last, mixing, stop, level)
+    if blocks:
+        return _outermost(path, blocks)
+    k = _named_from(path, mixing, stop, level)
+    if (own := path.own_name(k)) is not None:
+        around = _blocks_around(path, k, stop, level) if k != mixing else []  # a block whose first part it is
+        return _outermost(path, around) if around else (k, own)
+    name, exact = path.name_at_or_before(mixing)
+    if not exact and name is not None:
+        path.notes.append(
+            f"the lowest resolution is made between network layers ({path.nodes[mixing].op}); the nearest is {name}"
+        )
+    return mixing, name
+
+
+def _end_of(path: ImagePath, nodes: Sequence[int], level: int) -> int:
+    """Return the last node of a valley, back over a concatenation of nested branches and over what only rearranges values."""
     stop = path.furthest(nodes)
     while (back := _back_from(path, stop, level)) is not None:
         stop = back
+    return stop
+
+
+def _last_mixing(path: ImagePath, stop: int, level: int) -> int:
+    """Return the last place up to `stop` where space is mixed or branches join; `stop` itself where that is a mere pooling."""
     mixing = stop
     while not path.nodes[mixing].mixes and len(path.main[mixing]) == 1:
         before = path.main[mixing][0]
@@ -140,38 +164,34 @@ def _bottom(path: ImagePath, last: int, level: int, nodes: Sequence[int]) -> tup
             break
         mixing = before
     node = path.nodes[mixing]
-    if not (
-        node.mixes or node.learned or len(path.main[mixing]) > 1
-    ):  # a mere pooling: what learns after it counts
-        mixing = stop
-    blocks = _blocks_around(path, mixing, stop, level)
-    k = mixing
-    while len(path.next[k]) == 1 and path.next[k][0] <= stop:  # on over what learns nothing: an activation
+    # of a pooling, what learns after it counts
+    return mixing if node.mixes or node.learned or len(path.main[mixing]) > 1 else stop
+
+
+def _blocks_behind(path: ImagePath, last: int, k: int, stop: int, level: int) -> list[tuple[int, int, int]]:
+    """Return the blocks that end behind `k`, over what learns nothing, such as an activation: (nesting, -node, call)."""
+    found: list[tuple[int, int, int]] = []
+    while len(path.next[k]) == 1 and path.next[k][0] <= stop:
         k = path.next[k][0]
         if not _only_shapes(path, last, k, level):
             break
-        blocks += [(path.nesting(call), -k, call) for call in path.nodes[k].names if path.is_block(call)]
-    if blocks:
-        _, node, call = min(blocks)
-        return -node, path.calls[call].name
-    k = mixing
+        found += [(path.nesting(call), -k, call) for call in path.nodes[k].names if path.is_block(call)]
+    return found
+
+
+def _outermost(path: ImagePath, blocks: Sequence[tuple[int, int, int]]) -> tuple[int, str]:
+    _, node, call = min(blocks)
+    return -node, path.calls[call].name
+
+
+def _named_from(path: ImagePath, k: int, stop: int, level: int) -> int:
+    """Return the first node from `k` on, up to `stop`, that is a network layer's own; where none is, the last one."""
     while path.own_name(k) is None and k != stop:
         onward = [n for n in path.next[k] if path.level[n] == level and path.depends(stop, n)]
         if not onward:
             break
         k = min(onward)
-    if path.own_name(k) is not None:
-        around = _blocks_around(path, k, stop, level) if k != mixing else []  # a block whose first part it is
-        if around:
-            _, node, call = min(around)
-            return -node, path.calls[call].name
-        return k, path.own_name(k)
-    name, exact = path.name_at_or_before(mixing)
-    if not exact and name is not None:
-        path.notes.append(
-            f"the lowest resolution is made between network layers ({path.nodes[mixing].op}); the nearest is {name}"
-        )
-    return mixing, name
+    return k
 
 
 def _back_from(path: ImagePath, stop: int, level: int) -> int | None:

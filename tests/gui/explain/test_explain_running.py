@@ -45,7 +45,7 @@ def test_the_window_stays_alive_while_a_job_runs(slow_panel, wait):
         late.append(now - last[0] - 0.01)
         last[0] = now
 
-    choose(slow_panel, "rise", masks=32)
+    choose(slow_panel, "rise", masks=16)
     slow_panel.network.delay = 0.75
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -55,13 +55,13 @@ def test_the_window_stays_alive_while_a_job_runs(slow_panel, wait):
     timer.start(10)
     wait(lambda: not slow_panel.run_bar.is_running)
     timer.stop()
-    # The job takes 4 batches of 0.75 s; a job in the GUI thread would leave a handful of ticks.
+    # The job takes 2 batches of 0.75 s and a prediction; a job in the GUI thread would leave a handful of ticks.
     assert len(late) > 100
 
 
 def test_a_second_job_waits_for_the_first(slow_panel, wait):
     done = []
-    choose(slow_panel, "rise", masks=300)
+    choose(slow_panel, "rise", masks=40)
     slow_panel.run_bar.run.click()
 
     def quick():
@@ -77,7 +77,7 @@ def test_a_second_job_waits_for_the_first(slow_panel, wait):
 
 
 def test_an_error_and_too_little_memory_are_said_and_the_next_run_works(slow_panel, viewer, wait):
-    choose(slow_panel, "rise", masks=640)
+    choose(slow_panel, "rise", masks=120)
     original, calls = slow_panel.network.forward, []
 
     def failing(x):
@@ -113,7 +113,7 @@ def test_an_error_and_too_little_memory_are_said_and_the_next_run_works(slow_pan
 
 
 def test_renaming_and_deleting_the_source_meanwhile(slow_panel, viewer, wait):
-    choose(slow_panel, "rise", masks=300)
+    choose(slow_panel, "rise", masks=40)
     slow_panel.run_bar.run.click()
     viewer.layers["planted"].name = "renamed"
     assert slow_panel.image_box.currentText() == "renamed"

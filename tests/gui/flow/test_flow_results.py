@@ -21,7 +21,7 @@ TRIANGLE = resource("sample_data/images/triangle_1.png")
 def test_it_is_a_wide_dock_whose_advice_and_points_can_be_looked_at(
     viewer, flow_panel, run_flow, wait, monkeypatch
 ):
-    monkeypatch.setattr("napari_segxai.analyses.flow.result.EMERGED", 0.4)
+    monkeypatch.setattr("napari_segxai.analyses.flow.evidence.EMERGED", 0.4)
     run_flow(flow_panel)
 
     # it lies below, within 1280 by 800

@@ -35,7 +35,7 @@ def test_run_shows_a_tile_for_every_label_and_layer_on_one_scale_or_facing(
     flow_panel, run_flow, wait, monkeypatch
 ):
     monkeypatch.setattr(
-        "napari_segxai.analyses.flow.result.EMERGED", 0.4
+        "napari_segxai.analyses.flow.evidence.EMERGED", 0.4
     )  # at 0.5 it does not stay drawn in the head
     panel = flow_panel
     assert panel.fields.label_list.ticked() == ["triangle"]

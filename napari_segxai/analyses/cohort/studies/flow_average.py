@@ -10,7 +10,7 @@ from napari_segxai.analyses.cohort.means import grouped, said, series_of
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
-from napari_segxai.analyses.flow.result import EMERGED, stays_from
+from napari_segxai.analyses.flow.evidence import EMERGED, stays_from
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
 from napari_segxai.metrics.functional.bootstrap import Means

@@ -10,9 +10,9 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import make_options
 from napari_segxai.core.paths import user_path
-from napari_segxai.methods.noise_file import NAME, network_of, read_noise_file
-from napari_segxai.methods.noise_net import NoiseNet, bilateral
-from napari_segxai.methods.perturbation.u_noise import Options
+from napari_segxai.methods.noise_network.file import NAME, network_of, read_noise_file
+from napari_segxai.methods.noise_network.net import NoiseNet, bilateral
+from napari_segxai.methods.noise_network.options import Options
 from napari_segxai.metrics.functional.noise import NoiseModel
 
 if TYPE_CHECKING:
