@@ -177,6 +177,7 @@ class CohortPlan:
             read[name] = method, options_as_dict(options)
         if len(cases.cases) == 0:
             raise UserError(f"{cases.source}: holds no case.")
+        _check_names(model, cases)
         return cls(
             model, cases, names, read, read_metrics(metrics), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
@@ -257,6 +258,26 @@ class CohortPlan:
     def shard(self, number: int, count: int) -> list[Case]:
         """Return every `count`-th case, from the `number`-th (1, 2, ...) on."""
         return list(self.cases)[number - 1 :: count]
+
+
+def _check_names(model: SegmentationModel, cases: Cases) -> None:
+    """Refuse cases whose channels or labels have the names of the model's in another order: they would be taken for each other in silence."""
+    own, wanted = [[one.casefold() for one in names] for names in (cases.channels, model.card.channels)]
+    if own != wanted and set(wanted) <= set(own):
+        names = ", ".join(model.card.channels)
+        how = f"name them so (--channels {','.join(model.card.channels)})"
+        raise UserError(
+            f"{cases.source.name}: its channels are {', '.join(cases.channels)}, but {model.name} takes {names}, in this order; "
+            + (how if len(cases[0].images) > 1 else "write the files with these channels")
+            + "."
+        )
+    drawn = [label.casefold() for label in model.labels]
+    for value, name in cases.labels if any(case.truth is not None for case in cases) else ():
+        if name.casefold() in drawn and drawn.index(name.casefold()) != value:
+            raise UserError(
+                f"{cases.source.name}: its truths call {value} {name!r}, which is label {drawn.index(name.casefold())} of {model.name}; "
+                "renumber the truths as the model's labels are."
+            )
 
 
 def _asked(given: bool | Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -102,6 +102,8 @@ class Cases(Sequence[Case]):
         What belongs to no case, and why.
     channels : tuple of str
         What the files of a case hold, where the layout says it.
+    labels : tuple of (int, str)
+        What the values of the truths mean, where the layout says it.
     """
 
     source: Path
@@ -109,6 +111,7 @@ class Cases(Sequence[Case]):
     cases: tuple[Case, ...]
     left_out: tuple[LeftOut, ...] = ()
     channels: tuple[str, ...] = field(default=())
+    labels: tuple[tuple[int, str], ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.cases)

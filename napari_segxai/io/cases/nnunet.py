@@ -1,6 +1,6 @@
 """nnU-Net's raw data, and that of the Medical Segmentation Decathlon, from which it comes.
 
-``imagesTr/ID_0000.nii.gz`` is the first channel of a case, ``labelsTr/ID.nii.gz`` its truth; ``dataset.json`` names the channels.
+``imagesTr/ID_0000.nii.gz`` is the first channel of a case, ``labelsTr/ID.nii.gz`` its truth; ``dataset.json`` names channels and labels.
 In the Decathlon a case is one file, ``imagesTr/ID.nii.gz``, with its channels on the fourth axis; an id may end in a number too.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
     """Return the cases of every part."""
     if not is_nnunet(folder):
         raise UserError(f"{folder}: has no imagesTr; nnU-Net's raw data has.")
-    names = _channels(folder)
+    told = _dataset(folder)
+    names = _channels(folder, told)
     wanted = (
         list(range(len(names))) if channels is None else [_number(folder, names, word) for word in channels]
     )
@@ -69,7 +71,8 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
                 continue
             cases.append(Case(name, tuple(held[k] for k in order), truths.pop(name, None), group))
         left_out += [LeftOut(path.name, "is a truth without an image") for path in truths.values()]
-    return listed(folder, "nnunet", cases, left_out, [names[k] for k in wanted])
+    found = listed(folder, "nnunet", cases, left_out, [names[k] for k in wanted])
+    return replace(found, labels=_labels(told))
 
 
 def _are_ids(numbered: Collection[re.Match], truths: Collection[str]) -> bool:
@@ -81,16 +84,32 @@ def _are_ids(numbered: Collection[re.Match], truths: Collection[str]) -> bool:
     )
 
 
-def _channels(folder: Path) -> list[str]:
-    """Return the names of the channels as dataset.json says them; none where there is no such file."""
+def _dataset(folder: Path) -> dict[str, Any]:
+    """Return what dataset.json says; nothing where there is no such file."""
     path = folder / "dataset.json"
     if not path.is_file():
-        return []
+        return {}
     try:
         facts = read_json(path)
     except ValueError as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
-    told: Any = facts.get("channel_names", facts.get("modality")) if isinstance(facts, dict) else None
+    return facts if isinstance(facts, dict) else {}
+
+
+def _labels(facts: dict[str, Any]) -> tuple[tuple[int, str], ...]:
+    """Return values and names of labels: {"liver": 1}, or {"1": "liver"} as before nnU-Net 2; a region of several values has no value."""
+    told = facts.get("labels")
+    if not isinstance(told, dict):
+        return ()
+    pairs = [(value, name) if isinstance(value, int) else (name, value) for name, value in told.items()]
+    known = [(int(value), str(name)) for value, name in pairs if re.fullmatch(r"\d{1,4}", str(value))]
+    return tuple(sorted(known))
+
+
+def _channels(folder: Path, facts: dict[str, Any]) -> list[str]:
+    """Return the names of the channels."""
+    path = folder / "dataset.json"
+    told: Any = facts.get("channel_names", facts.get("modality"))
     if told is None:
         return []
     if not isinstance(told, dict) or not all(re.fullmatch(r"\d{1,4}", key) for key in told):
