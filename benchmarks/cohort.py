@@ -4,11 +4,18 @@ The bare job does for every image what the cohort does - read it, predict, measu
 same public functions, in a plain loop that keeps nothing else. Both are measured in turn, in blocks of cases.
 
     python benchmarks/cohort.py [--cases 2000] [--block 100]
+
+With --workers it measures instead what workers and threads give: the same cases by one worker, by two, and by one with two
+threads, in turn, so that what else the machine does falls on all of them.
+
+    python benchmarks/cohort.py --workers [--cases 40] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import resource
 import tempfile
 import time
@@ -16,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from skimage.io import imsave
 from torch import nn
@@ -34,11 +42,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--cases", type=int, help="2000 by default, 40 with --workers")
+    parser.add_argument("--workers", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--block", type=int, default=100, help="cases between two looks at time and memory")
     asked = parser.parse_args()
+    asked.cases = asked.cases or (40 if asked.workers else 2000)
     torch.set_num_threads(1)
+    if asked.workers:
+        compare_workers(asked.cases, asked.rounds)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = network()
@@ -133,6 +147,48 @@ def compare_blocks(
         pass
     print(f"median ratio {np.median(ratios):.3f}")
     return float(np.median(all_bare))
+
+
+def compare_workers(cases: int, rounds: int) -> None:
+    """Run a cohort of the sample network by several numbers of workers and threads, in turn; print a table."""
+    ways = {"1 worker": (1, 1), "2 workers": (2, 1), "1 worker, 2 threads": (1, 2)}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = pictures(folder / "images", cases, 112)
+        print("| round | how | whole, s | cases alone, s | CPU of all processes, s | load before |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for number in range(rounds):
+            for how, (workers, threads) in ways.items():
+                load = os.getloadavg()[0]
+                one = timed(images, folder / f"{number} {how}", workers, threads)
+                found[how].append(one)
+                told = " | ".join(f"{value:.1f}" for value in one)
+                print(f"| {number + 1} | {how} | {told} | {load:.1f} |", flush=True)
+    alone = np.array([[one[1] for one in some] for some in found.values()])
+    for how, own in zip(ways, alone, strict=True):
+        ratios = alone[0] / own
+        print(
+            f"{how}: {np.median(ratios):.2f} times as fast as 1 worker ({ratios.min():.2f} to {ratios.max():.2f})"
+        )
+
+
+def timed(images: Path, out: Path, workers: int, threads: int) -> tuple[float, float, float]:
+    """Return seconds of a whole run, seconds from its first case to its end, and seconds of the CPU of all processes."""
+    used: dict[int, float] = {}
+    begin, first, me = time.perf_counter(), 0.0, psutil.Process()
+    steps = sx.run_cohort_steps(
+        "triangle", images, ["triangle"], [("misure", {"iterations": 40})], out=out, device="cpu",
+        where="local", workers=workers, threads=threads,
+    )  # fmt: skip
+    before = sum(me.cpu_times()[:2])
+    for step in steps:
+        first = first or (time.perf_counter() if step.done else 0.0)
+        for one in me.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                used[one.pid] = sum(one.cpu_times()[:2])
+    end = time.perf_counter()
+    return end - begin, end - first, sum(used.values()) + sum(me.cpu_times()[:2]) - before
 
 
 if __name__ == "__main__":

@@ -356,7 +356,8 @@ def _alone(folder: Path) -> Generator[None]:
 def _sync(path: Path) -> None:
     """Have a file or folder on the disk before what comes next."""
     with contextlib.suppress(PermissionError):  # Windows opens no folders
-        handle = os.open(path, os.O_RDONLY)
+        # There only what may be written to can be had on the disk.
+        handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -307,3 +308,33 @@ def test_folders_that_others_make_and_remove_meanwhile(tmp_path, monkeypatch):
     assert removed
     assert found
     assert all(path.is_file() for path in written)
+
+
+class Windows:
+    """`os` as it is there: what is only read cannot be had on the disk, and no folder can be opened."""
+
+    name = "nt"
+
+    def __getattr__(self, name: str):
+        return getattr(os, name)
+
+    def open(self, path: Path, flags: int) -> int:
+        if path.is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return os.open(path, flags)
+
+    def fsync(self, handle: int) -> None:
+        import fcntl
+
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        os.fsync(handle)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="plays Windows")
+def test_saving_where_no_folder_can_be_opened_and_what_is_read_not_synced(tmp_path, results, monkeypatch):
+    monkeypatch.setattr(saving, "os", Windows())
+    monkeypatch.setattr(saving, "fcntl", None)
+    for one in results[:2]:
+        one.save(tmp_path / "out", overwrite=True)
+        assert belongs_together(tmp_path / "out", {}) == one.record.method

@@ -93,6 +93,8 @@ def _open(folder: Path, name: str) -> IO[str]:
 
 
 def _is_same(path: Path, file: IO[str]) -> bool:
+    if os.name == "nt":  # where a file that is open cannot be removed, nor a folder that holds one
+        return path.exists()
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
