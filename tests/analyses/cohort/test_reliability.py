@@ -17,6 +17,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.cohort import classifier
 from napari_segxai.analyses.cohort.statistics import Pairs, calibration, risk_coverage, roc, wilson
 from napari_segxai.analyses.cohort.studies import reliability
+from napari_segxai.analyses.cohort.uncertainty import explained_uncertainty
 from napari_segxai.core.correlation import rank_correlations
 from napari_segxai.metrics.functional.bootstrap import drawn
 
@@ -73,6 +74,7 @@ def test_an_explanation_that_decides(dice):
     assert any("n_dilations of organ is the same for all objects" in caveat for caveat in found.caveats)
     assert rows["explanation"]["risk_coverage"] < rows["confidence"]["risk_coverage"]
     assert rows["majority"]["risk_coverage"] == pytest.approx((1 - dice).mean())
+    assert [row["told_by"] for row in found.tables["uncertainty"]] == ["size"]  # these tables know no place
 
 
 def test_an_explanation_that_carries_nothing(dice):
@@ -86,6 +88,28 @@ def test_an_explanation_that_carries_nothing(dice):
     (difference,) = (row for row in found.tables["differences"] if row["against"] == "size + confidence")
     assert difference["low"] <= 0 <= difference["high"]
     assert "adds nothing to size and confidence, as far as this cohort tells" in found.sentence
+
+
+def test_what_uncertainty_comes_from():
+    """Entropy that follows from the size alone; two objects of a subject lie on one side."""
+    random = np.random.default_rng(2)
+    sizes = random.integers(50, 5000, 80)
+    rows = [
+        {"subject": f"s{k // 2}", "size_px": int(size), "touches_border": bool(random.random() > 0.5),
+         "entropy_bits": 1 - 0.1 * np.log1p(size)}
+        for k, size in enumerate(sizes)
+    ]  # fmt: skip
+    found = {row["told_by"]: row for row in explained_uncertainty("organ", rows, 5, random)}
+    assert found["size"]["r2"] == pytest.approx(1)
+    assert found["size"]["slope"] == pytest.approx(-1)
+    assert found["size + place"]["r2"] == pytest.approx(1)
+    assert found["place"]["low"] < 0.1
+    assert found["place"]["r2"] < 0.1
+    noise = [{**row, "entropy_bits": random.random()} for row in rows]
+    assert all(row["r2"] < 0.1 for row in explained_uncertainty("organ", noise, 5, random))
+    same = [{**row, "touches_border": False} for row in rows]
+    assert [row["told_by"] for row in explained_uncertainty("organ", same, 5, random)] == ["size"]
+    assert explained_uncertainty("organ", rows[:20], 5, random) == []
 
 
 def test_shuffled_truth(dice):

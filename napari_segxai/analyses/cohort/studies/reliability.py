@@ -21,6 +21,7 @@ from napari_segxai.analyses.cohort.statistics import Pairs, calibration, risk_ar
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.joined import find_map, joined
+from napari_segxai.analyses.cohort.uncertainty import explained_uncertainty
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
@@ -90,8 +91,8 @@ class Judged:
     "reliability",
     title="Reliability",
     summary="whether an explanation tells a good prediction from a bad one, beside size and confidence alone (needs truths)",
-    source="Hasany, Mériaudeau, Petitjean 2026, section 5.5, figures 8 and 9, table 7; risk and coverage as Zenk et al. 2025",
-    cites=("hasany2026misure", "zenk2025"),
+    source="Hasany, Mériaudeau, Petitjean 2026, section 5.5, figures 8 and 9, table 7; risk and coverage as Zenk et al. 2025; what uncertainty comes from as Molchanova et al. 2025",
+    cites=("hasany2026misure", "zenk2025", "molchanova2025"),
     options=Options,
 )
 def reliability(cohort: Cohort, random: np.random.Generator, options: Options) -> StudyResult:
@@ -108,9 +109,11 @@ def reliability(cohort: Cohort, random: np.random.Generator, options: Options) -
     used = list(dict.fromkeys(name for one in sets.values() for name in one))
     table = joined(cohort, map)
     judged, lacks, fitted, rows, more = [], [], {}, [], _Tables()
+    own_chance = random.spawn(1)[0]  # so that the numbers of the classifiers are as they were without it
     for label in dict.fromkeys(row["label"] for row in table):
         own = [row for row in table if row["label"] == label]
         whole = [row for row in own if all(is_measured(row.get(name)) for name in used)]
+        more.uncertainty += explained_uncertainty(label, own, options.folds, own_chance)
         one, lack = _judge(label, whole, sets, options, random)
         if len(whole) < len(own):
             lacks.append(
@@ -215,10 +218,16 @@ class _Tables:
         self.differences: list[dict[str, Any]] = []
         self.coefficients: list[dict[str, Any]] = []
         self.objects: list[dict[str, Any]] = []
+        self.uncertainty: list[dict[str, Any]] = []
 
     def named(self) -> dict[str, list[dict[str, Any]]]:
         """Return them by name."""
-        return {"objects": self.objects, "differences": self.differences, "coefficients": self.coefficients}
+        found = {
+            "objects": self.objects,
+            "differences": self.differences,
+            "coefficients": self.coefficients,
+        }
+        return found | ({"uncertainty": self.uncertainty} if self.uncertainty else {})
 
     def add(
         self,
