@@ -257,7 +257,7 @@ def test_evidence_against_and_few_cells_are_told():
 
 
 def test_transformers_are_to_be_read_with_care(plain):
-    from helpers.transformers import Transformer
+    from helpers.odd_networks.transformers import Transformer
 
     model = sx.load_model(Transformer(), card=card(grid={"size": [32, 32]}))
     image = sx.Image(np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32))

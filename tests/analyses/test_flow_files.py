@@ -16,7 +16,7 @@ import torch
 from helpers.figures import seen
 from helpers.labels import nested, regions
 from helpers.networks import LinearHead, card, conv, planted_image
-from helpers.transformers import Transformer
+from helpers.odd_networks.transformers import Transformer
 from matplotlib.figure import Figure
 from torch import nn
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks import LinearHead, card
+from helpers.odd_networks.transformers import Transformer
 from helpers.replayed import InPlace, ask
-from helpers.transformers import Transformer
 from torch import nn
 
 import napari_segxai as sx

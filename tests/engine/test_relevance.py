@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.odd_networks.transformers import Transformer
 from helpers.relevance import Between, propagated, z_plus_by_hand
-from helpers.transformers import Transformer
 from torch import nn
 
 from napari_segxai.engine.relevance.weighted import Rules

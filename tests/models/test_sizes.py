@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.halving import Halves
 from helpers.networks import card
+from helpers.odd_networks.halving import Halves
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -108,7 +108,7 @@ def test_where_none_is_found_the_key_is_named(call, network, grid):
 
 def test_the_command_line_pads_and_refuses_alike(tmp_path):
     fields = card(architecture="net:Halves", weights="w.pt")
-    (tmp_path / "net.py").write_text("from helpers.halving import Halves\n")
+    (tmp_path / "net.py").write_text("from helpers.odd_networks.halving import Halves\n")
     torch.save(Halves().state_dict(), tmp_path / "w.pt")
     np_image = (255 * image(35, 33)).astype(np.uint8)
     from skimage.io import imsave

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.roles import IMAGE, TARGET, conv, loaded
+from helpers.odd_networks.roles import IMAGE, TARGET, conv, loaded
 from torch import nn
 from torch.nn import functional as F
 

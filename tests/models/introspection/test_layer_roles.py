@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.roles import IMAGE, TARGET, UNet, Unpadded, conv, loaded, stages
+from helpers.odd_networks.roles import IMAGE, TARGET, UNet, Unpadded, conv, loaded, stages
 from torch import nn
 from torch.nn import functional as F
 

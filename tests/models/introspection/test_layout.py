@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks import card
-from helpers.transformers import Transformer
+from helpers.odd_networks.transformers import Transformer
 
 import napari_segxai as sx
 from napari_segxai.models.introspection.layout import Layout, infer_layout
