@@ -10,7 +10,7 @@ from typing import Any
 from napari_segxai.analyses.concepts.plan import SurveyPlan
 from napari_segxai.analyses.concepts.result import Survey, SurveyMap
 from napari_segxai.analyses.concepts.sources import entry_of
-from napari_segxai.analyses.explain.assemble import layer_map
+from napari_segxai.analyses.explain.on_image import layer_map
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.chart import plain_value
 from napari_segxai.core.progress import Step, Steps, relay

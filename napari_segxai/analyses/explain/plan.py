@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -114,7 +115,7 @@ class ExplanationPlan:
         plan.passes.bounded(method)  # raises also where the parameters do not fit the image
         return plan
 
-    @property
+    @cached_property
     def slices(self) -> list[int | None]:
         """The slices that are explained, one after the other; [None] for the whole image."""
         many = self.model.slices(self.image)
@@ -134,12 +135,12 @@ class ExplanationPlan:
         """The passes that are expected."""
         return self.planned * len(self.slices)
 
-    @property
+    @cached_property
     def planned(self) -> Passes:
         """The passes that are expected for one slice."""
         return self.method.passes(self.options, self.size)
 
-    @property
+    @cached_property
     def size(self) -> Size:
         """What the number of passes can depend on."""
         grid = self.model.grid_for(self.image, self.slices[0])

@@ -53,14 +53,14 @@ def check_gradients(model: SegmentationModel, layers: Sequence[str] = ()) -> Non
         Naming the network layer where the gradient stops, and why.
     """
     model = model.original or model
-    now, key = state(model.module), tuple(layers)
+    now, key = state(model.module), tuple(model.find_layer(name).name for name in layers)
     if model.lost_gradients[0] != now:
         model.lost_gradients = now, {}
     known = model.lost_gradients[1]
     if key not in known:
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                known[key] = _find_loss(model, [model.find_layer(name).name for name in layers])
+                known[key] = _find_loss(model, key)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

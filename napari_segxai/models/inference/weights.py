@@ -42,7 +42,7 @@ def state(module: nn.Module) -> tuple[Any, ...]:
 
     Tensors are not looked into, nor are objects that are not Python's own.
     """
-    # Asked for at every explanation: one walk, and what is seen most is seen_values at once.
+    # Asked for at every explanation: one walk, and what is seen most is taken at once.
     found: list[Any] = []
     for one in all_modules(module):
         found += (id(one), type(one))  # also a module without weights can be exchanged
@@ -64,16 +64,18 @@ def fingerprint(module: nn.Module) -> tuple[Any, ...]:
     held = list(tensors(module))
     versions = [0 if t.is_inference() else t._version for t in held]
     with torch.no_grad():
-        flat = [_real(t).flatten().float() for t in held]
+        flat = [_values(t) for t in held]
         sums = [value for one in flat if len(one) > SMALL for value in (one.sum(), one @ one)]
         words = [one for one in flat if len(one) <= SMALL]
         seen_values = torch.cat([*(value[None] for value in sums), *words]) if flat else torch.zeros(0)
         return versions, hashlib.sha256(seen_values.cpu().numpy().data).digest()
 
 
-def _real(tensor: Tensor) -> Tensor:
-    own = tensor.detach()
-    return torch.view_as_real(own) if own.is_complex() else own
+def _values(tensor: Tensor) -> Tensor:
+    """Return the values as real numbers in a row."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    return tensor.reshape(-1) if tensor.dtype == torch.float32 else tensor.reshape(-1).float()
 
 
 _INNER = frozenset(vars(nn.Module())) - {"training"}
@@ -85,7 +87,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float | str | None):
         return value
     if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
+        # such as the strides of a convolution
+        return tuple(value) if _WORDS.issuperset(map(type, value)) else tuple(map(_plain, value))
     if isinstance(value, dict):
         return tuple((_plain(key), _plain(item)) for key, item in value.items())
     return id(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,13 +49,29 @@ def do_once(patch: pytest.MonkeyPatch) -> None:
     check, known = EventEmitter._check_signature, {}
 
     def check_once(called: Callable) -> bool:
-        function = getattr(called, "__func__", called)
-        if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
+        key = _form(called)
+        if key is None:
             return check(called)
-        key = function.__code__, inspect.ismethod(called), len(function.__defaults__ or ())
         if key not in known:
             known[key] = check(called)
         return known[key]
 
     patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
     patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: 0))  # each test ends with one
+
+
+def _form(called: Any) -> tuple[Any, ...] | None:
+    """Return what the signature of a callback depends on; None where that is not plain."""
+    if isinstance(called, partial):
+        inner = _form(called.func)
+        return None if inner is None else (inner, len(called.args), *called.keywords)
+    bound, function = inspect.ismethod(called), getattr(called, "__func__", called)
+    if not inspect.isfunction(function):  # an emitter that is called by another
+        bound, function = True, inspect.getattr_static(type(called), "__call__", None)
+    if (
+        not inspect.isfunction(function)
+        or hasattr(function, "__wrapped__")
+        or hasattr(called, "__signature__")
+    ):
+        return None
+    return function.__code__, bound, len(function.__defaults__ or ())
