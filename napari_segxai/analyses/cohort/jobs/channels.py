@@ -109,7 +109,7 @@ def _others(plan: CohortPlan, inputs: Inputs, question: Question) -> list[Tensor
 
 
 def _image(case: Case, plan: CohortPlan) -> Image:
-    return as_image(case.read(), plan.model)
+    return as_image(Inputs(case).image, plan.model)  # what is said of its files stands in its own row
 
 
 def _abilities(reader: Reader) -> list[dict[str, Any]]:
