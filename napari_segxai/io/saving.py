@@ -148,15 +148,38 @@ def check_file(path: str | Path) -> None:
     Raises
     ------
     UserError
-        If it is a folder, or cannot be written.
+        If it is a folder, belongs to a result, or cannot be written.
     """
     path = user_path(path)
     with _errors(path):
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a file; name another file.")
+        if path.exists():
+            held = _held(path.parent)
+            if held.kind and (path.name == RECORD or path.name in held.files):
+                raise UserError(f"{path} is a file of {held.words}; name another file.")
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(bytes(4096))
             file.flush()
+
+
+def ready_folder(folder: str | Path) -> Path:
+    """Return a folder for files that a user asked for, which is made where it is not there.
+
+    Raises
+    ------
+    UserError
+        If it is a file, holds a result, or cannot be made.
+    """
+    folder = user_path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder.")
+    with _errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    held = _held(folder)
+    if held.kind:
+        raise UserError(f"{folder} holds {held.words}, whose files are left alone; name another folder.")
+    return folder
 
 
 @contextlib.contextmanager
@@ -284,6 +307,14 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 # -- small things ----------------------------------------------------------------------------------------------
+
+
+def _held(folder: Path) -> Held:
+    """Return what a folder holds of ours; a record of another program is none of our business."""
+    try:
+        return look(folder)
+    except UserError:
+        return Held()
 
 
 @contextlib.contextmanager

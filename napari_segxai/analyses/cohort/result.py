@@ -17,6 +17,7 @@ from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import SCHEMA
+from napari_segxai.io.held import look
 from napari_segxai.io.parquet import write_parquet
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
@@ -105,11 +106,24 @@ class Cohort:
         places = {
             (job["label"], job["map"]): job["place"] for job in self.record["jobs"] if job["kind"] == "map"
         }
-        fitting = [place for (of, name), place in places.items() if of == label and map in (None, name)]
+        fitting = [
+            (name, place) for (of, name), place in places.items() if of == label and map in (None, name)
+        ]
         if not fitting:
             known = ", ".join(f"{name} of {of}" for of, name in places)
             raise UserError(f"{self.folder.name} has no map {map or ''} of {label!r}; it has {known}.")
-        return load_explanation(self.folder / CASES / folders[case] / fitting[0])
+        name, inner = fitting[0]
+        place, called = self.folder / CASES / folders[case] / inner, f"the map {name} of {label} of {case}"
+        done = read_done(place, case)
+        if done is None:
+            raise UserError(f"{called} is not there yet; run the cohort again.")
+        if done.error:
+            raise UserError(f"{called} could not be made: {done.error}.")
+        if look(place).kind != "explanation":
+            raise UserError(
+                f"{self.folder.name} kept tables alone, and no maps: run it again with keep='all' (--keep all)."
+            )
+        return load_explanation(place)
 
 
 def facts(plan: CohortPlan) -> dict[str, Any]:

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from helpers.networks import card, planted_image, planted_model
 from PIL import Image as Picture
+from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.cli.app import app
+from napari_segxai.io.saving import check_file, ready_folder
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +97,48 @@ def test_rows_that_are_not_those_of_their_case_are_made_again(model, data, out, 
     again = sx.run_cohort(model, data, None, ["vanilla-gradient"], out=out)
     assert again.objects == whole.objects
     assert again.missing == 0
+
+
+def test_maps_that_are_not_there_say_why(model, data, out, tmp_path):
+    change(
+        out / "cases" / "a" / "maps" / "object" / "vanilla-gradient" / "job.json",
+        lambda told: told.update(error="no memory"),
+    )
+    with pytest.raises(
+        sx.UserError, match="the map vanilla-gradient of object of a could not be made: no memory"
+    ):
+        sx.read_cohort(out).explanation("a", "object")
+    shutil.rmtree(out / "cases" / "b")
+    with pytest.raises(sx.UserError, match="the map vanilla-gradient of object of b is not there yet; run"):
+        sx.read_cohort(out).explanation("b", "object")
+    bare = sx.run_cohort(model, data, None, ["vanilla-gradient"], out=tmp_path / "bare", keep="tables")
+    with pytest.raises(sx.UserError, match="bare kept tables alone, and no maps: run it again"):
+        bare.explanation("a", "object")
+
+
+def test_what_is_asked_for_does_not_take_the_place_of_results(out, tmp_path):
+    before = {name: (out / name).read_bytes() for name in ("objects.csv", "maps.csv", "record.json")}
+    with pytest.raises(sx.UserError, match="holds a cohort, whose files are left alone; name another folder"):
+        sx.write_report(out, tmp_path / "r.html", tables=out)
+    with pytest.raises(sx.UserError, match=r"maps\.csv is a file of a cohort; name another file"):
+        sx.write_report(out, tmp_path / "r.html", anonymous=True, key=out / "maps.csv")
+    command = ["cohort", "study", str(out), "averages", "--out", str(out / "objects.csv")]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_report_and_key_are_two_files(out, tmp_path):
+    with pytest.raises(sx.UserError, match="to be both report and key"):
+        sx.write_report(out, tmp_path / "r.html", anonymous=True, key=tmp_path / "deep" / ".." / "r.html")
+    (tmp_path / "note.txt").touch()
+    with pytest.raises(sx.UserError, match="cannot be written"):
+        sx.write_report(out, tmp_path / "r.html", tables=tmp_path / "note.txt" / "tables")
+
+
+def test_a_record_of_another_program_is_none_of_ours(tmp_path):
+    (tmp_path / "record.json").write_text("[]")
+    (tmp_path / "r.pdf").touch()
+    check_file(tmp_path / "r.pdf")
+    assert ready_folder(tmp_path) == tmp_path

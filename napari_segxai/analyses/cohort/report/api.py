@@ -16,7 +16,7 @@ from napari_segxai.core.arguments import checked, whole_number
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.paths import user_path
-from napari_segxai.io.saving import check_file, replacing
+from napari_segxai.io.saving import check_file, ready_folder, replacing
 from napari_segxai.io.tables import write_csv
 
 ENDINGS = (".html", ".pdf")
@@ -69,9 +69,9 @@ def write_report(
         raise UserError("key tells which number is which case; it needs anonymous.")
     if path.suffix.lower() == ".html":
         need("jinja2", "cohort", "the report as HTML")
-    folder = None if tables is None else user_path(tables)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; name another folder for the tables.")
+    if key is not None and user_path(key).resolve() == path.resolve():
+        raise UserError(f"{path}: is to be both report and key; name another file for one of them.")
+    folder = None if tables is None else ready_folder(tables)
     for file in (path, *([user_path(key)] if key is not None else [])):
         check_file(file)
     held = cohort if isinstance(cohort, Cohort) else read_cohort(cohort)

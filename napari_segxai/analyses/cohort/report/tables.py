@@ -24,7 +24,6 @@ def write_tables(report: Report, folder: Path) -> list[Path]:
     UserError
         If they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = file_names([table.name for table in report.tables], taken=("references",))
     out = []
     for table in report.tables:
