@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -181,6 +182,7 @@ def run(
 ) -> None:
     """Explain and measure every case; run again, it goes on where it was stopped."""
     from napari_segxai import Interrupted, run_cohort
+    from napari_segxai.io.held import look
 
     part = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if part is None:
@@ -188,7 +190,7 @@ def run(
     found = find(source, layout, truth, channels)
     tell_left_out(found)
     network = load(model, card, trust)
-    stopped = False
+    before, stopped = _maps_of(look(out).record), False
     try:
         result = run_cohort(
             network,
@@ -215,6 +217,14 @@ def run(
             raise
         result, stopped = stop.partial, True
     _tell(result)
+    if gone := [name for name in before if name not in _maps_of(result.record)]:
+        print(
+            plain(
+                f"note: the tables hold what this command asks for; {', '.join(gone)} of an earlier one stay in the folder, and are in the "
+                "tables again as soon as they are asked for beside it."
+            ),
+            file=sys.stderr,
+        )
     end_as_stopped(stopped, "the tables hold what there is, and the same command goes on")
     if result.failed:
         raise typer.Exit(1)
@@ -351,6 +361,13 @@ def _importance(ways: str | None) -> bool | dict[str, list[str]]:
     if ways is None or ways.strip() == "all":
         return ways is not None
     return {"how": [way.strip() for way in ways.split(",") if way.strip()]}
+
+
+def _maps_of(record: Mapping[str, Any]) -> list[str]:
+    """Return the maps of a cohort, for people; none where the record is of something else, or is not as it should be."""
+    jobs = record.get("jobs") if record.get("kind") == "cohort" else None
+    found = [job for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
+    return [f"{job.get('map')} of {job.get('label')}" for job in found if job.get("kind") == "map"]
 
 
 def _cell(value: object) -> str:

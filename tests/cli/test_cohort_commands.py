@@ -45,6 +45,10 @@ def test_commands(tmp_path):
     (tmp_path / "out" / "maps.csv").unlink()
     assert "2 maps" in run("collect", out).stdout
     assert len(rows(tmp_path / "out" / "maps.csv")) == 2
+    other = [*asked[:5], "vanilla-gradient", *asked[6:]]
+    said = run(*other).stderr.replace("\n", " ")
+    assert "seg-grad-cam of triangle of an earlier one stay in the folder" in said
+    assert "earlier one" not in run(*asked[:5], "vanilla-gradient,seg-grad-cam", *asked[6:]).stderr
     for args, words in (
         (["--shard", "3"], "is not a part"),
         (["--shard", "9/9"], "there are 2 cases"),
