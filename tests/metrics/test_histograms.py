@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_segxai.metrics.functional.histograms import Histograms
+from napari_segxai.metrics.functional.histograms import Cells, Histograms
 
 
 def filled(values: torch.Tensor, groups: torch.Tensor, parts: int) -> Histograms:
     found = Histograms(len(values), len(groups))
     for some, own in zip(values.chunk(parts, 1), groups.chunk(parts, 1), strict=True):
-        found.add(some, own)
+        found.add(some, [Cells.of(one) for one in own])
     return found
 
 
@@ -70,8 +70,10 @@ def test_how_the_cells_are_cut_into_cases_changes_little(drawn):
 
 def test_a_group_that_comes_later_and_an_empty_one():
     found = Histograms(1, 1)
-    found.add(torch.arange(10.0)[None], torch.ones(1, 10))
-    found.add(torch.arange(10.0)[None], torch.stack([torch.ones(10), torch.arange(10) > 6, torch.zeros(10)]))
+    everywhere, high = Cells.of(torch.ones(10)), Cells.of((torch.arange(10) > 6).float())
+    found.add(torch.arange(10.0)[None], [everywhere])
+    found.add(torch.arange(10.0)[None], [everywhere, high, None, 0])
+    torch.testing.assert_close(found.total(3), found.total(0) / 2)  # the same cells, of the second case alone
     assert float(found.total(1)[0]) == 3
     assert float(found.auc(1)[0]) > 0.8
     assert torch.isnan(found.auc(2)).all()

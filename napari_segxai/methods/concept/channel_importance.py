@@ -222,8 +222,10 @@ def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
     bars = []
     for label in dict.fromkeys(row["label"] for row in rows):
         own = [row for row in rows if row["label"] == label]
-        values = (tuple(row[name] for row in own) for name in ("channel", "dice_drop", "low", "high"))
-        bars.append(Series(label, *values))
+        names, drops, low, high = (
+            tuple(row[name] for row in own) for name in ("channel", "dice_drop", "low", "high")
+        )
+        bars.append(Series(label, names, drops, low, high))
     caption = "Mean and 95 % interval over subjects; 1 is the whole Dice."
     chart = Chart("bars", "What is lost without each channel", "channel", "Dice lost", tuple(bars), caption)
     return (chart,) if bars else ()

@@ -41,7 +41,7 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.methods.registry import surveyor
-from napari_segxai.metrics.functional.histograms import Histograms
+from napari_segxai.metrics.functional.histograms import Cells, Histograms
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.preprocessing.resample import resize
@@ -87,7 +87,7 @@ def network_dissection(cases: CasesQuestion, options: Options) -> Steps[SurveyFi
     """Count activations inside and outside of every concept, and choose the best units."""
     counted = _Counted(cases, options)
     yield from cases.each(counted.visit, note="counting activations", partial=counted.finding)
-    chosen = counted.best_of_all()
+    chosen = counted.best_of_all(counted.rows())
     keep = set(sorted(counted.present, key=lambda one: -counted.present[one])[: options.examples])
     maps: list[CaseMap] = []
 
@@ -140,27 +140,31 @@ class _Counted:
         if within and within not in masks:
             raise UserError(f"within: there is no concept {within!r}; {nearest(within, masks)}")
         area = view.inside & masks[within] if within else view.inside
-        nowhere, many = torch.zeros_like(area), self.options.controls
         known = [*self.concepts, *(name for name in masks if name not in self.concepts and name != within)]
+        many = self.options.controls
         controls = [self._control(k, masks, area) for k in range(many)]
-        groups: list[Tensor] = [area, *(nowhere if one is None else area for one in controls)]
-        same = {k: 0 for k, one in enumerate(controls, 1) if one is not None}
+        groups: list[Tensor | int | None] = [area, *(None if one is None else 0 for one in controls)]
         for name in known:
             groups += [
-                nowhere if one is None or name not in one else area & one[name] for one in (masks, *controls)
+                area & one[name] if one is not None and name in one else None for one in (masks, *controls)
             ]
-        weights = []
         for layer, found in zip(self.layers, activations, strict=True):
             if not bool(found.isfinite().all()):
                 raise UserError(f"network layer {layer.name} returns values that are not finite.")
-            size = area.numel() / found[0, 0].numel()  # pixels of a cell
-            cells = tuple(found.shape[2:])
-            weights.append(torch.stack([shares(group, cells).flatten() for group in groups]) * size)
         half = CHOSEN if view.id in self.halves[CHOSEN] else JUDGED
         if not self.histograms:
             self.histograms = [[Histograms(one.shape[1], 1) for one in activations] for _ in (CHOSEN, JUDGED)]
-        for histogram, found, weight in zip(self.histograms[half], activations, weights, strict=True):
-            histogram.add(found[0].flatten(1), weight, same)
+        cells: dict[
+            tuple[int, ...], list[Cells | int | None]
+        ] = {}  # layers of one resolution have them in common
+        for histogram, found in zip(self.histograms[half], activations, strict=True):
+            shape = tuple(found.shape[2:])
+            if shape not in cells:
+                size = area.numel() / found[0, 0].numel()  # pixels of a cell
+                cells[shape] = [
+                    Cells.of(shares(one, shape) * size) if isinstance(one, Tensor) else one for one in groups
+                ]
+            histogram.add(found[0].flatten(1), cells[shape])
         self.concepts, self._visited = known, self._visited + 1
         self._earlier = [{name: mask.cpu() for name, mask in masks.items()}, *self._earlier[: many - 1]]
         self.counts[half] += 1
@@ -179,18 +183,23 @@ class _Counted:
 
     def _judge(self, group: int, of: int, layer: int) -> dict[str, Any] | None:
         """Choose a unit of a layer for a group of cells, and judge it; None where a half lacks the concept."""
-        told = [self._measured(half[layer], group, of) for half in self.histograms]
-        if told[CHOSEN] is None or told[JUDGED] is None:
+        halves = self._halves(group, of, layer)
+        if halves is None:
             return None
-        unit = int(torch.nan_to_num(told[CHOSEN][self.options.choose], nan=-1.0).argmax())
-        numbers = {name: float(told[JUDGED][name][unit]) for name in ("iou", "auc", "threshold")}
+        chosen, judged = halves
+        unit = int(torch.nan_to_num(chosen[self.options.choose], nan=-1.0).argmax())
         return {
             "unit": unit,
-            "score": float(told[CHOSEN][self.options.choose][unit]),
-            **numbers,
-            "share": told[JUDGED]["share"],
-            "ceiling": told[JUDGED]["ceiling"],
+            "score": float(chosen[self.options.choose][unit]),
+            **{name: float(judged[name][unit]) for name in ("iou", "auc", "threshold")},
+            "share": judged["share"],
+            "ceiling": judged["ceiling"],
         }
+
+    def _halves(self, group: int, of: int, layer: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Measure all units of a layer on both halves."""
+        chosen, judged = (self._measured(half[layer], group, of) for half in self.histograms)
+        return None if chosen is None or judged is None else (chosen, judged)
 
     def _measured(self, histogram: Histograms, group: int, of: int) -> dict[str, Any] | None:
         """Measure all units of one half; None where the concept is nowhere in it, or everywhere."""
@@ -245,24 +254,24 @@ class _Counted:
         """Return a row for every unit: the concept that it shows best on the half that judges."""
         out = []
         for n, layer in enumerate(self.layers):
-            tables = {}
-            for k, concept in enumerate(self.concepts):
-                halves = [self._measured(half[n], self._group(k), 0) for half in self.histograms]
-                if all(halves):
-                    tables[concept] = halves
+            tables = {
+                concept: halves
+                for k, concept in enumerate(self.concepts)
+                if (halves := self._halves(self._group(k), 0, n)) is not None
+            }
             for unit in range(self.histograms[CHOSEN][n].counts.shape[0]) if tables else ():
-                best = max(tables, key=lambda name: float(tables[name][CHOSEN]["iou"][unit]))
+                best = max(tables, key=lambda name, unit=unit: float(tables[name][CHOSEN]["iou"][unit]))
                 judged = tables[best][JUDGED]
-                row = {"layer": layer.name, "unit": unit, "concept": best}
-                row |= {number: float(judged[number][unit]) for number in ("iou", "auc")}
+                numbers = {number: float(judged[number][unit]) for number in ("iou", "auc")}
+                row = {"layer": layer.name, "unit": unit, "concept": best, **numbers}
                 out.append({name: plain_value(value) for name, value in row.items()})
         return out
 
-    def best_of_all(self) -> dict[str, Best]:
+    def best_of_all(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Best]:
         """Return the best unit of all layers by concept, chosen on the half that chooses."""
         out: dict[str, Best] = {}
         by_name = {layer.name: layer for layer in self.layers}
-        for row in self.rows():
+        for row in rows:
             if row["unit"] is not None and (
                 row["concept"] not in out or row["score"] > out[row["concept"]].score
             ):
@@ -276,7 +285,7 @@ class _Counted:
                 [], "Too few cases were looked at to choose a unit on one half and judge it on the other."
             )
         rows = self.rows()
-        chosen = self.best_of_all()
+        chosen = self.best_of_all(rows)
         tops = {
             concept: next(row for row in rows if (row["concept"], row["layer"]) == (concept, best.layer.name))
             for concept, best in chosen.items()
@@ -353,16 +362,18 @@ def _charts(rows: Sequence[dict[str, Any]], layers: Sequence[NetworkLayer]) -> t
     names = tuple(layer.name for layer in layers)
     out = []
     for number, title in (("auc", "AUC"), ("iou", "IoU")):
-        lines = []
+        lines, controls = [], []
         for concept in dict.fromkeys(row["concept"] for row in rows):
             at = {row["layer"]: row for row in rows if row["concept"] == concept}
             values = tuple(at[name][number] for name in names)
             words = tuple(f"unit {at[name]['unit']}" for name in names)
             lines.append(Series(concept, names, values, text=words))
             control = tuple(at[name][f"control_{number}"] for name in names)
-            lines.append(Series(f"{concept}, control", names, control, kind="lines"))
+            controls.append(Series(f"{concept}, best control", names, control, kind="lines"))
         caption = (
             "The best unit of every network layer, chosen on one half of the cases and judged on the other."
         )
-        out.append(Chart("lines", f"Best unit, {title}", "network layer", title, tuple(lines), caption))
+        out.append(
+            Chart("lines", f"Best unit, {title}", "network layer", title, (*lines, *controls), caption)
+        )
     return tuple(out)

@@ -230,7 +230,7 @@ class _Abilities:
                         "segmentation ability",
                         tuple(lines),
                         caption,
-                    )  # ty: ignore[invalid-argument-type]
+                    )
                 )
         return tuple(out)
 

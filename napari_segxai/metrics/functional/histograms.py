@@ -6,14 +6,37 @@ not: no value is moved by more than a bin, and nothing has to be known before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 BINS = 256
 """Bins of a unit; at least half of them lie between its lowest and its highest value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells of a group, and how much each counts.
+
+    Attributes
+    ----------
+    index
+        (n,): which cells.
+    weight
+        (n,): above 0.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, weights: Tensor) -> Cells:
+        """Return the cells of (cells,) that count."""
+        flat = weights.detach().flatten().cpu()
+        index = flat.nonzero()[:, 0]
+        return cls(index, flat[index])
 
 
 class Histograms:
@@ -42,41 +65,36 @@ class Histograms:
         self.low = torch.zeros(units, dtype=torch.float64)
         self.width = torch.zeros(units, dtype=torch.float64)  # 0: nothing has come
 
-    def add(self, values: Tensor, weights: Tensor, same: Mapping[int, int] | None = None) -> None:
+    def add(self, values: Tensor, groups: Sequence[Cells | int | None]) -> None:
         """Count values.
 
         Parameters
         ----------
         values
             (units, cells), finite.
-        weights
-            (groups, cells): how much each cell counts, 0 for cells that are none of the group.
-        same
-            Groups to which the same cells belong as to an earlier one, and which that is: they are counted once.
+        groups
+            For every group the cells that belong to it; the number of an earlier group whose cells are the same; or None for no cell.
         """
-        values = values.detach().cpu().double()
-        weights = weights.detach().cpu().double()
-        if (more := len(weights) - self.counts.shape[1]) > 0:  # a group that nothing before belonged to
+        if (more := len(groups) - self.counts.shape[1]) > 0:  # a group that nothing before belonged to
             self.counts = torch.cat([self.counts, torch.zeros(len(self.counts), more, self.bins)], 1)
+        values = values.detach().cpu().double()
         lowest, highest = values.amin(1), values.amax(1)
         self._begin(lowest, highest)
         self._widen(lowest, highest)
         place = ((values - self.low[:, None]) / self.width[:, None]).long().clamp_(0, self.bins - 1)
         place += torch.arange(len(values))[:, None] * self.bins
-        counted: dict[int, Any] = {}
-        for group, own in enumerate(weights):
-            if same and group in same:
-                counted[group] = counted.get(same[group], 0.0)
+        counted: dict[int, Tensor] = {}
+        for group, own in enumerate(groups):
+            if own is None or (isinstance(own, int) and own not in counted):
                 continue
-            cells = own.nonzero()[:, 0]
-            if not len(cells):
-                continue
-            few = place if len(cells) == place.shape[1] else place[:, cells]
-            told = own[cells].expand_as(few)
-            found = torch.bincount(few.flatten(), told.flatten(), minlength=self.counts.shape[0] * self.bins)
-            counted[group] = found.view(-1, self.bins).float()
-        for group, counts in counted.items():
-            self.counts[:, group] += counts
+            if isinstance(own, int):
+                counted[group] = counted[own]
+            else:
+                few = place if len(own.index) == place.shape[1] else place[:, own.index]
+                told = own.weight.double().expand_as(few)
+                found = torch.bincount(few.flatten(), told.flatten(), minlength=len(values) * self.bins)
+                counted[group] = found.view(-1, self.bins).float()
+            self.counts[:, group] += counted[group]
 
     def _begin(self, lowest: Tensor, highest: Tensor) -> None:
         new = self.width == 0
