@@ -114,11 +114,11 @@ class Cohort:
             raise UserError(f"{self.folder.name} has no map {map or ''} of {label!r}; it has {known}.")
         name, inner = fitting[0]
         place, called = self.folder / CASES / folders[case] / inner, f"the map {name} of {label} of {case}"
-        done = read_done(place, case)
-        if done is None:
+        own = [row for row in self.maps if (row["case"], row["label"], row["map"]) == (case, label, name)]
+        if not own:
             raise UserError(f"{called} is not there yet; run the cohort again.")
-        if done.error:
-            raise UserError(f"{called} could not be made: {done.error}.")
+        if own[0]["error"]:
+            raise UserError(f"{called} could not be made ({own[0]['error']}).")
         if look(place).kind != "explanation":
             raise UserError(
                 f"{self.folder.name} kept tables alone, and no maps: run it again with keep='all' (--keep all)."
