@@ -35,9 +35,15 @@ def option(
     le: float | None = None,
     unit: str = "",
     advanced: bool = False,
+    usual: Any = None,
 ) -> Any:
-    """Declare a field of an options dataclass, with bounds, a unit and one line of help."""
-    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "unit": unit, "advanced": advanced}
+    """Declare a field of an options dataclass, with bounds, a unit and one line of help.
+
+    `usual` is what None most often stands for, where None is the default.
+    """
+    metadata = {
+        "help": help, "ge": ge, "gt": gt, "le": le, "unit": unit, "advanced": advanced, "usual": usual,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -55,6 +61,8 @@ class Parameter:
         Whether None ("chosen by the method") is allowed.
     choices
         The allowed values of a choice, else empty; with the type float, a number is allowed as well.
+    usual
+        What None most often stands for; None where that depends on the question.
     """
 
     name: str
@@ -68,6 +76,7 @@ class Parameter:
     le: float | None
     unit: str
     advanced: bool
+    usual: Any = None
 
     @property
     def type_name(self) -> str:

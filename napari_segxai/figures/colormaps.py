@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-MASK_COLORS = {"sufficient_region": "#4cc9f0", "minimally_sufficient_region": "#3df56b"}
+MASK_COLORS = {
+    "sufficient_region": "#4cc9f0",
+    "minimally_sufficient_region": "#3df56b",
+    "minimally_sufficient_region_2": "#ff8ae2",
+}
 """Of outlines, which lie on top: colours that neither the stages nor a map without signs have."""
 
 OTHER_MASK = "#f0f0f0"

@@ -29,10 +29,14 @@ def parameter_table(parameters: Sequence[Parameter], auto: str) -> list[str]:
     for p in parameters:
         kind = " or ".join(f"`{c}`" for c in p.choices) or p.type_name
         kind += "".join(f", {fact}" for fact in (p.bounds, p.unit) if fact)
-        default = auto if p.default is None else f"`{p.default}`" if p.default != "" else "none"
+        default = _auto(p, auto) if p.default is None else f"`{p.default}`" if p.default != "" else "none"
         lines.append(f"| `{p.name}` | {default} | {kind} | {p.help} |")
     return lines
 
 
 def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
+
+
+def _auto(parameter: Parameter, auto: str) -> str:
+    return auto if parameter.usual is None else f"{auto} (`{parameter.usual}`)"

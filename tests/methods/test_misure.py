@@ -251,7 +251,7 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
     from napari_segxai.core.progress import Passes
     from napari_segxai.engine.question import Question
     from napari_segxai.engine.scores import soft_dice
-    from napari_segxai.methods.perturbation.misure import _Object
+    from napari_segxai.methods.perturbation.sufficient_region import PredictedObject
 
     class Three(PatchSwitch):
         def forward(self, x):
@@ -267,7 +267,7 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
         question = Question(
             model, image, prepared, target, device=torch.device("cpu"), seed=0, planned=Passes()
         )
-        seen = _Object(question)
+        seen = PredictedObject(question)
         logits = model.logits(prepared.tensor * 0.9)
         within = ~(question.predicted & ~seen.pixels)
         now, before = logits.softmax(1), question.logits.softmax(1)
@@ -280,7 +280,7 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
 
 @pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])
 def test_enlarging_equals_interpolation(small, grid):
-    from napari_segxai.methods.perturbation.misure import _Enlarge
+    from napari_segxai.methods.perturbation.misure_descent import _Enlarge
 
     mask = torch.rand(1, 1, *small)
     mode = "bilinear" if len(grid) == 2 else "trilinear"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -234,7 +235,7 @@ class Explanation:
         mask : str
             A key of `masks`.
         """
-        shown = SHORT.get(mask, mask.replace("_", " "))
+        shown = re.sub(r"^minimally sufficient region", "minimal region", mask.replace("_", " "))
         results, tau = self.record.results, self.record.parameters.get("tau")
         rows = [row for row in results.values() if isinstance(row, dict)] or [results]
         reached = [row.get(SUFFICES[mask]) for row in rows if mask in SUFFICES]
@@ -292,9 +293,6 @@ class Explanation:
         """
         return save_explanation(self, user_path(folder), overwrite=overwrite)
 
-
-SHORT = {"minimally_sufficient_region": "minimal region"}
-"""What a mask is called in a list of layers, where long names are cut in the middle."""
 
 SUFFICES = {"sufficient_region": "dice_sufficient", "minimally_sufficient_region": "dice_explained"}
 """Where the results say what Dice a mask reaches that is to be above tau."""

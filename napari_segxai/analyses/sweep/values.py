@@ -55,7 +55,7 @@ def suggested_values(parameter: Parameter) -> str:
         return ", ".join(map(str, parameter.choices))
     if parameter.type is bool:
         return "false, true"
-    default, top = parameter.default, parameter.le
+    default, top = parameter.default if parameter.default is not None else parameter.usual, parameter.le
     if default is None:
         around = [None]
     elif default == 0:

@@ -160,7 +160,7 @@ def _whole(parameter: Parameter) -> _Field:
 
 def _optional(parameter: Parameter, spin: QSpinBox | QDoubleSpinBox) -> _Field:
     """Let the lowest value mean None."""
-    spin.setSpecialValueText("auto")
+    spin.setSpecialValueText("auto" if parameter.usual is None else f"auto ({parameter.usual:g})")
 
     def read() -> float | None:
         return None if spin.value() == spin.minimum() else spin.value()

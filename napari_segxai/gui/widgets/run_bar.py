@@ -280,5 +280,6 @@ def summary(explanation: Explanation, evidence: str = "") -> str:
     if "n_dilations" in results:
         parts.append(f"{results['n_dilations']} dilations")
     where = [evidence[0].upper() + evidence[1:]] if evidence else []
-    lines = [" · ".join(parts), *where, *(f"⚠ {warning}" for warning in record.warnings)]
+    answer = [results["answer"]] if results.get("answer") else []
+    lines = [" · ".join(parts), *answer, *where, *(f"⚠ {warning}" for warning in record.warnings)]
     return "\n".join(lines)
