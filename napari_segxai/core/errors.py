@@ -97,6 +97,8 @@ def nearest(name: str, known: Iterable[str], few: int = 12) -> str:
         close = [*close, *(k for k in cut if k not in close)][:3]
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    if not known:
+        return "there is none."
     if len(known) <= few:
         return "known are " + ", ".join(repr(k) for k in known) + "."
     return f"there are {len(known)} to choose from, such as {known[0]!r}."

@@ -73,7 +73,8 @@ def draw_chart(
         f"{letter}  {text}" if letter else text, fontsize=NORMAL, x=0.01, ha="left", parse_math=False
     )
     axes.set_xlabel(fitted(chart.x, width, SMALL, 2), fontsize=SMALL, parse_math=False)
-    axes.set_ylabel(fitted(chart.y, height * 0.8, SMALL, 2), fontsize=SMALL, parse_math=False)
+    # Slanted names and a legend below leave an axis about half of the height.
+    axes.set_ylabel(fitted(chart.y, height * 0.5, SMALL, 3), fontsize=SMALL, parse_math=False)
     axes.tick_params(which="both", labelsize=SMALL, width=0.5)
     return figure
 

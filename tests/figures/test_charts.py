@@ -57,6 +57,16 @@ def test_names_stand_in_the_order_in_which_they_come():
     assert places == [-0.2, 0.8, 2.2, 1.2]
 
 
+def test_the_words_of_an_axis_stay_beside_it():
+    layers = [*(f"encoder{k}" for k in range(5)), "bottleneck", *(f"decoder{k}" for k in range(5))]
+    words = "Dice at half the maximum with the truth"
+    figure = draw_chart(Chart("lines", words, "network layer", words, (Series("a", layers, (0.5,) * 11),)))
+    figure.draw_without_rendering()
+    beside, title = figure.axes[0].yaxis.label.get_window_extent(), figure._suptitle.get_window_extent()
+    assert not beside.overlaps(title)
+    assert beside.y0 >= 0
+
+
 def test_many_points_are_pixels_in_a_file_of_outlines():
     x = np.linspace(0, 1, MANY + 1)
     written = io.BytesIO()

@@ -23,7 +23,7 @@ FIRST = ("dice-explained", "dice_explained", "truth_dice")
     "averages",
     title="Averages",
     summary="mean, median and spread of every number, for every label and map, with 95 % intervals over subjects",
-    source="seed table 1 of Hasany et al. 2026 and 2025",
+    source="table 1 of Hasany, Mériaudeau, Petitjean 2026 and of Hasany et al. 2025",
     cites=("hasany2024tour", "hasany2026misure"),
 )
 def averages(cohort: Cohort, random: np.random.Generator) -> StudyResult:
