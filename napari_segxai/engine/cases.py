@@ -111,6 +111,11 @@ class CaseView:
         return self._questions[label]
 
     @property
+    def said(self) -> list[str]:
+        """What was noted when the image was prepared and the network was looked into."""
+        return [*self._prepared.notes, *(one for own in self._questions.values() for one in own.warnings)]
+
+    @property
     def placement(self) -> Placement:
         """How the model grid lies on the image."""
         return self._prepared.placement
@@ -198,6 +203,9 @@ class SurveyFinding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+
+MOST_WARNINGS = 20
+"""Warnings that are kept of all cases together."""
 
 Visit = Callable[[CaseView], Steps[None] | None]
 """Looks at a case; a generator where it takes more than one pass."""
@@ -314,13 +322,24 @@ class CasesQuestion:
         for number, entry in enumerate(chosen, 1):
             said = f"{note}, case {number} of {len(chosen)}, {entry.id}"
             try:
-                work = visit(self._view(entry))
+                view = self._view(entry)
+                work = visit(view)
                 if inspect.isgenerator(work):
                     yield from relay(work, lambda step, said=said: self.step(f"{said}: {step.note}", partial))
+                self._note(view)
             except Exception as reason:  # of a stranger's file or network
                 self.failed[entry.id] = reason_of(reason)
             yield self.step(said, partial)
         self._require_enough()
+
+    def _note(self, view: CaseView) -> None:
+        """Keep what was noted of a case, once for all that say the same."""
+        for said in view.said:
+            if said in self.warnings or len(self.warnings) > MOST_WARNINGS:
+                continue
+            self.warnings.append(
+                said if len(self.warnings) < MOST_WARNINGS else "there are further notes like these."
+            )
 
     def others(self, view: CaseView, many: int) -> list[Tensor]:
         """Return inputs of other cases on the same model grid, of other subjects, in an order by chance: (1, channels, *grid) each."""

@@ -315,3 +315,27 @@ def test_paths_do_not_leave_the_folder(tmp_path, found):
     """Names of cases and concepts become names of files in the folder, and nothing else."""
     for path in found.save(tmp_path / "out"):
         assert Path(path).parent == tmp_path / "out"
+
+
+def test_what_is_noted_of_images_is_told_once(model, folders, tmp_path):
+    shutil.copytree(folders[1], tmp_path / "masks")
+    (tmp_path / "images").mkdir()
+    for k in range(8):
+        array = np.asarray(Picture.open(folders[0] / f"c{k}.png")).astype(np.float32)
+        array[0, 0] = np.nan
+        Picture.fromarray(array).save(tmp_path / "images" / f"c{k}.tif")
+    got = sx.survey(model, tmp_path / "images", concepts=tmp_path / "masks", **ASKED)
+    said = [one for one in got.warnings if "not finite" in one]
+    assert 1 <= len(said) == len(set(said))
+    assert got.table[0]["unit"] == 1
+
+
+def test_a_network_that_cannot_be_looked_into_is_refused_before_the_work(folders):
+    import torch
+    from helpers.concepts import Planted
+    from helpers.networks import card
+
+    script = torch.jit.trace(Planted(), torch.zeros(1, 1, 32, 32))
+    model = sx.SegmentationModel(script, card(), capabilities=("gradients",))
+    with pytest.raises(sx.UserError, match="network layers cannot be observed"):
+        sx.survey_steps(model, folders[0], concepts=folders[1], **ASKED)
