@@ -62,10 +62,11 @@ def write_figure(figure: Figure, to: Any, kind: str | None = None, dpi: float = 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     kind = kind or Path(to).suffix[1:].lower()
-    fonts = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "segxai"}
     figure.set_dpi(dpi)
     # `Figure.savefig` draws twice what arranges itself.
-    with rc_context(fonts):
+    with rc_context(
+        {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "segxai"}
+    ):
         if kind == "png":
             FigureCanvasAgg(figure).print_png(to, metadata={"Software": None})
         elif kind == "pdf":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -150,7 +151,10 @@ def file_digest(path: Path) -> str:
 
 def is_file(path: Path) -> bool:
     """Tell whether a path is a file itself, and no link to one."""
-    return path.is_file() and not path.is_symlink()
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):  # of a name with a zero byte
+        return False
 
 
 def is_inside(name: str) -> bool:

@@ -42,7 +42,7 @@ def test_killed_again_and_again_a_job_is_done_or_not_done(tmp_path, monkeypatch)
     for k in range(24):
         asked = k % 2  # of the result that is there, the seed is the other
         killed = killed_at(1 + k * total // 21, lambda asked=asked: jobs._keep(*kept[asked]))
-        there = jobs.read_done(place)
+        there = jobs.read_done(place, "c")
         if there is not None:
             sx.load_explanation(place)  # holds every file against the digests of the record
         left = waiting(plans[asked], [job[asked]], [(case, places)])
