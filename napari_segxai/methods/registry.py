@@ -220,6 +220,11 @@ class Method:
         """Names of the parameters that take a network layer."""
         return tuple(p.name for p in self.parameters if p.type is LayerName)
 
+    def layers_of(self, options: Any) -> dict[str, str]:
+        """Return the network layers that the options name, by parameter; not those that the method chooses."""
+        named = {name: getattr(options, name) for name in self.layer_parameters}
+        return {name: layer for name, layer in named.items() if layer is not None}
+
     def unit_of(self, options: Any) -> str:
         """Return what a value of its map is, with {score} for the target's score."""
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)

@@ -87,8 +87,8 @@ class SurveyPlan:
         model.require(found.needs_of(options))
         for package in asked.packages:
             need(package, "concepts", method)
-        for name in found.layer_parameters:
-            model.find_layer(getattr(options, name))
+        for layer in found.layers_of(options).values():
+            model.find_layer(layer)
         if isinstance(layers := getattr(options, "layers", None), str):
             chosen_layers(model, layers, [])  # raises
         labels = _labels(model, label, asked, method)

@@ -96,8 +96,8 @@ class ExplanationPlan:
         model.label_index(target.label)
         model.require(found.needs_of(options))
         if "network layers" in found.needs:
-            for name in found.layer_parameters:
-                model.find_layer(getattr(options, name))
+            for layer in found.layers_of(options).values():
+                model.find_layer(layer)
             if isinstance(layers := getattr(options, "layers", None), str):
                 chosen_layers(model, layers, [])  # raises
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)

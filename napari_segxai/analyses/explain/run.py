@@ -166,8 +166,9 @@ def question_of(
     if model.changes:
         question.executor.notes["network"] = str(model.changes)
     inside = plan.method.looks_inside(plan.options)
-    for name in plan.method.layer_parameters if inside else ():  # what "bottleneck" stands for, and why
-        layer = plan.model.find_layer(getattr(plan.options, name))
+    named = plan.method.layers_of(plan.options) if inside else {}
+    for name, chosen in named.items():  # what "bottleneck" stands for, and why
+        layer = plan.model.find_layer(chosen)
         if layer.elsewhere:
             question.warnings.append(
                 f"network layer {layer.name} {layer.elsewhere}, so that its map, which is drawn over the whole image, does not "
@@ -182,7 +183,7 @@ def answer(plan: ExplanationPlan, question: Question) -> Steps[Finding]:
     """Run the method on a question."""
     if "gradients" in plan.method.needs:  # refused before the work where none arrives
         inside = "network layers" in plan.method.needs
-        names = [getattr(plan.options, name) for name in plan.method.layer_parameters] if inside else []
+        names = list(plan.method.layers_of(plan.options).values()) if inside else []
         check_gradients(question.model, names)
     assert plan.method.run is not None  # a method of images
     try:

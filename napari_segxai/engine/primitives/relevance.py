@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
@@ -52,9 +53,10 @@ class Relevances:
 
 @dataclass
 class _Watched:
-    """A network layer during a pass: its outputs, and what is asked of them."""
+    """A network layer: what it returned, where the graph goes on from there, and G of the last whole pass."""
 
     values: list[Tensor] = field(default_factory=list)
+    edges: list[GradientEdge] = field(default_factory=list)
     found: list[Tensor] = field(default_factory=list)
 
 
@@ -89,11 +91,11 @@ class RelevanceRecorder:
         check_gradients(model)
         self.names = [model.find_layer(name).name for name in layers]
         self._watched = {name: _Watched() for name in self.names}
-        self._masks: Mapping[str, Tensor] = {}
         self._mode = Relevance(rules)
-        self._mode.on_watched = self._watch
+        self._mode.on_watched = lambda name, out: self._watch(name, out, out.detach().clone())
         self._leaf = question.input.detach().clone().requires_grad_(True)
         self._flat = rules.flat
+        self._listening = False
         self.logits = self._forward(routes)
         question.remember_logits(self.logits)
         if missing := [name for name in self.names if not self._watched[name].values]:
@@ -123,12 +125,10 @@ class RelevanceRecorder:
                 if name in sources:
                     mode.know(found, origin=name)
                 if name in self._watched:
-                    if name in overwritten:
-                        copied = found.clone()
-                        self._watch(name, copied)
-                        return replace_first_tensor(out, lambda _: copied)
-                    mode.know(found, watched=(*mode.fact(found).watched, name))
                     self._watch(name, found)
+                    if name in overwritten:
+                        return replace_first_tensor(out, lambda one: one.clone())
+                    mode.know(found, watched=(*mode.fact(found).watched, name))
                 return None
 
             return hook
@@ -148,20 +148,16 @@ class RelevanceRecorder:
             for handle in handles:
                 handle.remove()
 
-    def _watch(self, name: str, out: Tensor) -> None:
-        """Listen to the relevance of a layer's output, and let a mask act on it."""
+    def _watch(self, name: str, out: Tensor, value: Tensor | None = None) -> None:
+        """Listen to what goes back through a layer's output."""
         watched = self._watched[name]
         number = len(watched.values)
-        value = out.detach()
-        watched.values.append(value)
+        watched.values.append(out.detach() if value is None else value)
+        watched.edges.append(get_gradient_edge(out))
 
-        def hook(g: Tensor) -> Tensor | None:
-            mask = self._masks.get(name)
-            if mask is not None:
-                g = g * mask.to(g)
-            if number < len(watched.found):
-                watched.found[number] = value * g
-            return g if mask is not None else None
+        def hook(g: Tensor) -> None:
+            if self._listening:
+                watched.found[number] = g
 
         out.register_hook(hook)
 
@@ -181,56 +177,77 @@ class RelevanceRecorder:
         """Return what a layer returned: (1, channels, *layer grid)."""
         return self.layout(name).to_maps(self._watched[name].values[0])
 
-    def propagate(
-        self,
-        score: Tensor | None = None,
-        *,
-        channels: Mapping[str, Sequence[int]] | None = None,
-        keep: bool = True,
-    ) -> Relevances:
-        """Carry relevance back.
+    def propagate(self, score: Tensor | None = None, *, keep: bool = True) -> Relevances:
+        """Carry relevance from the logits back.
 
         Parameters
         ----------
         score
             One number, computed from `logits`; the target's score by default.
-        channels
-            By layer: the channels through which alone relevance passes on.
         keep
             Whether the graph is kept for another pass.
         """
         score = self.question.score(self.logits).sum() if score is None else score
-        mode, ledger = self._mode, Ledger()
-        mode.ledger, mode.skips = ledger, {}
         for watched in self._watched.values():
             watched.found = [torch.zeros_like(value) for value in watched.values]
-        self._masks = {name: self._mask(name, kept) for name, kept in (channels or {}).items()}
+        (g,) = torch.autograd.grad(score, self.logits, retain_graph=True)
+        self._listening = True
+        try:
+            found, ledger = self._back([self.logits], [self.logits.detach()], [g], keep=keep)
+        finally:
+            self._listening = False
+        layers = {name: self._relevance_of(name) for name in self.names}
+        skips = {name: float(account) for name, account in self._mode.skips.items()}
+        return Relevances(found, layers, skips, ledger.closed())
+
+    def through(self, name: str, channels: Sequence[int]) -> Relevances:
+        """Carry back what passes through some channels of a layer alone, as the last `propagate` found it there.
+
+        Relevance that passes by the layer takes no part.
+
+        Parameters
+        ----------
+        name
+            One of the layers.
+        channels
+            Which of its channels.
+        """
+        watched, layout = self._watched[name], self.layout(name)
+        maps = torch.zeros_like(layout.to_maps(watched.values[0]))
+        maps[:, list(channels)] = 1
+        mask = layout.from_maps(maps, watched.values[0])
+        begins = [g * mask for g in watched.found]
+        found, ledger = self._back(watched.edges, watched.values, begins, keep=True)
+        return Relevances(found, {}, {}, ledger.closed())
+
+    def _back(
+        self, outputs: Sequence[Any], values: Sequence[Tensor], begins: Sequence[Tensor], *, keep: bool
+    ) -> tuple[Tensor, Ledger]:
+        """Return R of the input, and the ledger."""
+        mode, ledger = self._mode, Ledger()
+        mode.ledger, mode.skips = ledger, {}
+        for value, g in zip(values, begins, strict=True):
+            ledger.start.add(value * g)
+        leaves = [self._leaf, *mode.constants]
         with guarded(self.question.device):
-            (g,) = torch.autograd.grad(score, self.logits, retain_graph=True)
-            ledger.start.add(self.logits.detach() * g)
-            leaves = [self._leaf, *mode.constants]
-            found = torch.autograd.grad(self.logits, leaves, g, retain_graph=keep, allow_unused=True)
+            found = torch.autograd.grad(outputs, leaves, begins, retain_graph=keep, allow_unused=True)
         self.question.passes.backward += 1
-        at_input = found[0] if found[0] is not None else torch.zeros_like(self._leaf)
-        relevance = at_input if self._flat else self._leaf.detach() * at_input
+        leaf = self._leaf.detach()
+        at_input = torch.zeros_like(leaf) if found[0] is None else found[0]
+        relevance = at_input if self._flat else leaf * at_input
         ledger.input.add(relevance)
         for constant, each in zip(mode.constants, found[1:], strict=True):
             if each is not None:
                 ledger.biases.add(constant.detach() * each)
-        self._masks = {}
-        layers = {
-            name: self.layout(name).to_maps(sum(watched.found[1:], watched.found[0]))
-            for name, watched in self._watched.items()
-        }
-        skips = {name: float(account) for name, account in mode.skips.items()}
-        return Relevances(relevance.detach(), layers, skips, ledger.closed())
+        return relevance, ledger
 
-    def _mask(self, name: str, channels: Sequence[int]) -> Tensor:
-        value = self._watched[name].values[0]
-        layout = self.layout(name)
-        maps = torch.zeros_like(layout.to_maps(value))
-        maps[:, list(channels)] = 1
-        return layout.from_maps(maps, value)
+    def _relevance_of(self, name: str) -> Tensor:
+        watched = self._watched[name]
+        total = sum(
+            (value * g for value, g in zip(watched.values, watched.found, strict=True)),
+            torch.zeros_like(watched.values[0]),
+        )
+        return self.layout(name).to_maps(total)
 
 
 def relevance(

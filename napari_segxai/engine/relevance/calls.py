@@ -96,10 +96,14 @@ def is_positive_power(call: Call) -> bool:
     return isinstance(power, int | float) and power > 0 and call.args[0] is call.inputs[0]
 
 
+HOMES = ("torch.nn.functional", "torch.functional")
+"""Where functions are written in Python that are made of others."""
+
+
 @cache
 def opened(func: Any) -> Callable[..., Any] | None:
     """Return a function of torch that is written in Python without the question whether somebody else answers for it."""
-    if not isinstance(func, types.FunctionType) or not func.__module__.startswith("torch."):
+    if not isinstance(func, types.FunctionType) or func.__module__ not in HOMES:
         return None
     if "has_torch_function" not in " ".join(func.__code__.co_names):
         return None

@@ -18,7 +18,7 @@ NATURAL = _names(
     bfloat16 broadcast_to channel_shuffle chunk clone constant_pad_nd contiguous cpu cuda cummax cummin cumsum detach diag
     diag_embed diagonal diff double dropout dropout1d dropout2d dropout3d dsplit expand expand_as feature_alpha_dropout
     feature_dropout flatten flip fliplr flipud float fold fractional_max_pool2d fractional_max_pool3d gather get getitem half
-    hsplit im2col index_select interpolate kthvalue leaky_relu lp_pool1d lp_pool2d lp_pool3d masked_select max
+    hsplit im2col index_select iter interpolate kthvalue leaky_relu lp_pool1d lp_pool2d lp_pool3d masked_select max
     max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool1d
     max_unpool2d max_unpool3d mean median min mode movedim moveaxis msort mH mT nanmean nansum narrow neg negative norm permute
     pixel_shuffle pixel_unshuffle pos positive prelu ravel real relu repeat repeat_interleave requires_grad reshape
@@ -31,6 +31,9 @@ NATURAL = _names(
     """
 )
 """Homogeneous functions of one tensor, and linear ones."""
+
+NO_MATHS = frozenset(["register_hook", "retain_grad", "backward"])
+"""What is done to a tensor itself."""
 
 JOINT: dict[str, tuple[int, ...]] = {
     "add": (0, 1),

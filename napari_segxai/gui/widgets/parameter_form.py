@@ -97,7 +97,7 @@ class ParameterForm(QWidget):
                 box.blockSignals(True)
                 box.clear()
                 box.addItems(_layer_choices(field.parameter, layers))
-                box.setCurrentIndex(max(box.findText(current), 0))
+                box.setCurrentIndex(max(box.findText(AUTO if current is None else current), 0))
                 box.blockSignals(False)
 
     def values(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _whole(parameter: Parameter) -> _Field:
 
 def _optional(parameter: Parameter, spin: QSpinBox | QDoubleSpinBox) -> _Field:
     """Let the lowest value mean None."""
-    spin.setSpecialValueText("auto" if parameter.usual is None else f"auto ({parameter.usual:g})")
+    spin.setSpecialValueText(AUTO if parameter.usual is None else f"{AUTO} ({parameter.usual:g})")
 
     def read() -> float | None:
         return None if spin.value() == spin.minimum() else spin.value()
@@ -178,14 +178,25 @@ def _choice(parameter: Parameter, choices: Sequence[Any], *, editable: bool) -> 
     box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.addItems([str(choice) for choice in choices])
-    box.setCurrentText(str(parameter.default))
-    return _Field(
-        parameter, box, box.currentText, lambda value: box.setCurrentText(str(value)), box.currentTextChanged
-    )
+
+    def read() -> str | None:
+        text = box.currentText()
+        return None if parameter.optional and text == AUTO else text
+
+    def write(value: Any) -> None:
+        box.setCurrentText(AUTO if value is None else str(value))
+
+    write(parameter.default)
+    return _Field(parameter, box, read, write, box.currentTextChanged)
+
+
+AUTO = "auto"
+"""What stands for None, which the method replaces by its own choice."""
 
 
 def _layer_choices(parameter: Parameter, layers: Sequence[str]) -> list[str]:
-    return [parameter.default, *[n for n in ("bottleneck", "last") if n != parameter.default], *layers]
+    default = AUTO if parameter.default is None else parameter.default
+    return [default, *[n for n in ("bottleneck", "last") if n != default], *layers]
 
 
 def tooltip(parameter: Parameter) -> str:

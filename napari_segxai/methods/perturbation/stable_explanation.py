@@ -126,8 +126,8 @@ def read_parameters(text: str) -> dict[str, str]:
 def _passes(options: Options, size: Size) -> Passes:
     method, own = options.wrapped
     if "network layers" in method.needs:  # a wrong name is told before the work begins
-        for name in method.layer_parameters:
-            find_layer(getattr(own, name), size.network_layers(), "the model")
+        for layer in method.layers_of(own).values():
+            find_layer(layer, size.network_layers(), "the model")
     return method.passes(own, size) * options.copies + Passes(1)
 
 
