@@ -225,6 +225,11 @@ class Method:
         named = {name: getattr(options, name) for name in self.layer_parameters}
         return {name: layer for name, layer in named.items() if layer is not None}
 
+    def listed_layers(self, options: Any) -> str:
+        """Return the network layers that the option `layers` lists in one text; "" where it is a choice or there is none."""
+        lists = any(p.name == "layers" and p.type is str and not p.choices for p in self.parameters)
+        return (options.layers or "") if lists else ""
+
     def unit_of(self, options: Any) -> str:
         """Return what a value of its map is, with {score} for the target's score."""
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)

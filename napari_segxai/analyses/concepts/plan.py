@@ -89,7 +89,7 @@ class SurveyPlan:
             need(package, "concepts", method)
         for layer in found.layers_of(options).values():
             model.find_layer(layer)
-        if isinstance(layers := getattr(options, "layers", None), str):
+        if layers := found.listed_layers(options):
             chosen_layers(model, layers, [])  # raises
         labels = _labels(model, label, asked, method)
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)

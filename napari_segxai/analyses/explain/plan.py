@@ -98,7 +98,7 @@ class ExplanationPlan:
         if "network layers" in found.needs:
             for layer in found.layers_of(options).values():
                 model.find_layer(layer)
-            if isinstance(layers := getattr(options, "layers", None), str):
+            if layers := found.listed_layers(options):
                 chosen_layers(model, layers, [])  # raises
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         if precision not in get_args(Setting):
