@@ -1,6 +1,7 @@
 """MiSuRe over many objects (Hasany et al. 2026), figures 4 to 7 and table 7: size, and whether it foretells a good segmentation.
 
-By the cohort's own command and studies, on Triangle images and on blocks of the average brain. A cohort lies in
+By the cohort's own command and studies, on Triangle images, on such that fail by all degrees (graded_failures.py), and on
+blocks of the average brain. A cohort lies in
 build/reproduction and goes on where it was stopped; what the page shows of it is kept in reproduction/results.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import graded_failures
 import numpy as np
 from common import DEVICE, Row, Settings
 from PIL import Image as Picture
@@ -30,7 +33,12 @@ STUDIES = ("averages", "size", "reliability")
 
 
 def run(
-    settings: Settings, folder: Path, results: Path, say: Callable[[str], None] = print
+    settings: Settings,
+    folder: Path,
+    results: Path,
+    *,
+    fresh: bool = False,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Row]:
     """Run the cohorts, or go on with them, and return what their studies say, by data set.
 
@@ -40,9 +48,13 @@ def run(
         Of the images and of the cohorts' results.
     results
         Of the file that keeps what the studies say.
+    fresh
+        Whether what is kept is not used again.
     """
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{NAME}.json"
+    if fresh:
+        path.unlink(missing_ok=True)
     kept: dict[str, Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name, (draw, model, count, iterations) in _asked(settings).items():
         network = sx.load_model(model)
@@ -55,9 +67,12 @@ def run(
         table = images / "cases.csv"
         if not table.is_file():
             draw(images, count, settings.seed)
+        out = folder / f"results_{name}_{digest}"
+        if fresh and out.is_dir():
+            shutil.rmtree(out)
         cohort = sx.run_cohort(
             network, table, methods=[("misure", {"preset": "paper", "iterations": iterations})],
-            keep="tables", out=folder / f"results_{name}_{digest}", seed=settings.seed, device=DEVICE, threads=1,
+            keep="tables", out=out, seed=settings.seed, device=DEVICE, threads=1,
         )  # fmt: skip
         kept[name] = {"asked": asked, "date": f"{datetime.now(UTC):%Y-%m-%d}", **_told(cohort)}
         with replacing(path) as part:
@@ -69,6 +84,7 @@ def _asked(settings: Settings) -> dict[str, tuple[Callable[[Path, int, int], Non
     """Return how images are drawn, the network, how many images, and steps of pruning, by data set."""
     return {
         "triangle": (triangles, "triangle", settings.cohort_images, settings.iterations),
+        "graded": (graded_failures.draw, "triangle", settings.cohort_graded, settings.cohort_iterations),
         "tissue": (blocks, "brain-tissue", settings.cohort_blocks, settings.cohort_iterations),
     }
 

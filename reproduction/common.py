@@ -63,10 +63,10 @@ class Settings:
         Random maps beside every number.
     labels
         Of the blocks, the first ones; all by default.
-    cohort_images, cohort_blocks
-        Triangle images, and blocks of the brain, of the cohorts.
+    cohort_images, cohort_graded, cohort_blocks
+        Of the cohorts: Triangle images, such with failures of all degrees, and blocks of the brain.
     cohort_iterations
-        Steps of pruning on those blocks.
+        Steps of pruning on the latter two.
     network_images, network_masks, networks
         Triangle images and masks of RISE for every network, and how many networks; all that are there by default.
     sweep_datasets
@@ -76,8 +76,8 @@ class Settings:
     """
 
     datasets: tuple[str, ...] = tuple(DATASETS)
-    images: int = 12
-    sweep_images: int = 10
+    images: int = 8
+    sweep_images: int = 4
     blocks: int = 1
     block: int = 24
     masks: int = 2000
@@ -91,6 +91,7 @@ class Settings:
     network_masks: int = 500
     networks: int | None = None
     cohort_images: int = 150
+    cohort_graded: int = 100
     cohort_blocks: int = 12
     cohort_iterations: int = 40
     sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
@@ -119,6 +120,7 @@ class Settings:
             network_masks=20,
             networks=1,
             cohort_images=3,
+            cohort_graded=4,
             cohort_blocks=2,
             cohort_iterations=1,
             sweep_datasets=("triangle",),
@@ -238,6 +240,11 @@ def _head(settings: Settings) -> Iterable[Case]:
                settings.masks_head, False)  # fmt: skip
 
 
+def image_of(row: Row) -> str:
+    """Return the image that a row is of: of a block of the brain every label is a case."""
+    return " ".join(row["case"].split()[:2]) if row["dataset"] == "tissue" else row["case"]
+
+
 # -- results that are kept -----------------------------------------------------------------------------
 
 
@@ -250,10 +257,15 @@ class Store:
         Gets one file per experiment, and the maps that figures are drawn of.
     fresh
         Whether nothing is used again.
+    old
+        Whether results of other code are used again as well; `other_code` counts them.
     """
 
-    def __init__(self, folder: Path, *, fresh: bool = False, say: Callable[[str], None] = print):
-        self.folder, self.fresh, self.say = folder, fresh, say
+    def __init__(
+        self, folder: Path, *, fresh: bool = False, old: bool = False, say: Callable[[str], None] = print
+    ):
+        self.folder, self.fresh, self.old, self.say = folder, fresh, old, say
+        self.other_code = 0
         self.maps = folder / "maps"
         self.maps.mkdir(parents=True, exist_ok=True)
         self.drawable = {path.stem for path in self.maps.glob("*.npz")}  # file names of cases
@@ -277,8 +289,11 @@ class Store:
         old = kept.get(case.key)
         usable = (
             old is not None
-            and old["settings"] == wanted
-            and (not shown or file_name(case.key) in self.drawable)
+            and (
+                old["settings"] == wanted
+                or (self.old and {**old["settings"], "code": ""} == {**wanted, "code": ""})
+            )
+            and (not shown or self.old or file_name(case.key) in self.drawable)
         )
         if (experiment, case.key) not in self.done and (self.fresh or not usable):
             self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
@@ -290,6 +305,8 @@ class Store:
             kept[case.key] = {"settings": wanted, "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
             text = json.dumps(kept, indent=1) + "\n"
             _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
+        if (experiment, case.key) not in self.done:
+            self.other_code += kept[case.key]["settings"]["code"] != wanted["code"]
         self.done.add((experiment, case.key))
         return kept[case.key]["rows"]
 

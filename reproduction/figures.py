@@ -17,7 +17,7 @@ Tile = tuple[np.ndarray | None, str]
 
 
 def draw(found: Sequence[Case], store: Store, folder: Path) -> dict[str, Path]:
-    """Draw the first case of every data set.
+    """Draw the first case of every data set; where its maps were not kept, the figure of the earlier run stays.
 
     Returns
     -------
@@ -39,7 +39,8 @@ def draw(found: Sequence[Case], store: Store, folder: Path) -> dict[str, Path]:
     out = {}
     for name, make in makers.items():
         path = folder / f"reproduction_{name}.png"
-        make().savefig(path)
+        if not (store.old and path.is_file() and not all(maps for _, maps in shown)):
+            make().savefig(path)
         out[name] = path
     return out
 

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import hasany_2025_table1
 import sections.aabid_sicre
+import sections.cohorts
 import sections.hasany_2025
 import sections.hasany_2026
+import sections.networks
 import sections.rheude_2024
 import torch
 import trends.aabid_sicre
+import trends.cohorts
 import trends.hasany_2025
 import trends.hasany_2026
+import trends.networks
 import trends.rheude_2024
 from common import BASELINE, DATASETS, Row, Settings, Store, cases
 from figures import draw
+from intervals import FEW, SURE, settled
 from reasons import REASONS
 from sections.tables import plural, table
 from summary import Verdict, mean, number
@@ -30,6 +35,14 @@ from trends.rules import of_dataset
 from napari_segxai.metrics.functional.chance import CELLS, MARK
 
 SAYS = {True: "holds", False: "**does not hold**", None: "cannot be told"}
+COHORTS = "cohorts"
+PAPERS = {
+    "MiSuRe (Hasany et al. 2026)": ("hasany_2026_table1", "hasany_2026_sweeps", COHORTS),
+    "A guided tour (Hasany et al. 2025)": ("hasany_2025_table1",),
+    "Seg-HiRes-Grad CAM (Rheude et al. 2024)": ("rheude_2024_figures",),
+    "Foreground metrics (Aabid and Sicre)": ("aabid_sicre_table1",),
+}
+"""Experiments of every paper."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +92,33 @@ EXPERIMENTS = (
 )
 
 
-def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settings, store: Store) -> Path:
-    """Write reproduction.md and its images to a folder, and return the page."""
+def write_page(
+    folder: Path,
+    rows: Mapping[str, Sequence[Row]],
+    settings: Settings,
+    store: Store,
+    told: Mapping[str, Row],
+) -> Path:
+    """Write reproduction.md and its images to a folder, and return the page; `told` is what the cohorts' studies say."""
     found = cases(settings)
     pictures = draw(found, store, folder / "images")
+    charts = sections.cohorts.draw(told, folder / "images")
     verdicts = _verdicts(rows, settings.datasets)
+    verdicts[COHORTS] = trends.cohorts.verdicts(told)
+    on_networks = trends.networks.verdicts(rows["networks"])
     text = "\n".join(
         [
             _head(settings, store, found, rows),
             _overview(verdicts),
+            _of_papers(verdicts, on_networks),
+            *_paragraphs(sections.networks.methods(rows["networks"], settings, on_networks)),
             *(
                 _section(
                     one.section(rows[one.name], settings, pictures), verdicts[one.name], rows["diagnostics"]
                 )
                 for one in EXPERIMENTS
             ),
+            _section(sections.cohorts.studies(told, charts), verdicts[COHORTS], rows["diagnostics"]),
             _left_out(settings),
         ]
     )
@@ -102,13 +127,24 @@ def write_page(folder: Path, rows: Mapping[str, Sequence[Row]], settings: Settin
     return path
 
 
+def _paragraphs(parts: Sequence[str]) -> list[str]:
+    return ["\n\n".join(part for part in parts if part) + "\n"] if parts else []
+
+
 def _verdicts(rows: Mapping[str, Sequence[Row]], datasets: Sequence[str]) -> dict[str, list[Verdict]]:
-    """Return the verdicts of every experiment."""
+    """Return the verdicts of every experiment, as far as the images tell."""
     out = {
-        one.name: [v for dataset in datasets for v in one.trends(rows[one.name], dataset)]
+        one.name: [
+            v
+            for dataset in datasets
+            for v in settled(
+                lambda some, o=one, d=dataset: o.trends(some, d), of_dataset(rows[one.name], dataset)
+            )
+        ]
         for one in EXPERIMENTS
     }
-    out["rheude_2024_figures"] += trends.rheude_2024.medical(rows["rheude_2024_figures"], datasets)
+    figures = rows["rheude_2024_figures"]
+    out["rheude_2024_figures"] += settled(lambda some: trends.rheude_2024.medical(some, datasets), figures)
     return out
 
 
@@ -146,7 +182,7 @@ one head and one average brain are not a sample: what they show, they show of th
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
 | machine | {os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} {plural("thread", torch.get_num_threads())}; times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
-| time | {store.computed} of {len(store.done)} results computed in {store.seconds / 60:.0f} minutes, the others kept from an earlier run of the same code |
+| time | {store.computed} of {len(store.done)} results computed in {store.seconds / 60:.0f} minutes, the others kept from earlier runs{_of_other_code(store)} |
 | computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
@@ -160,25 +196,55 @@ latter. {MARK} marks a mean Dice that is not above the mean of the 95th percenti
 """
 
 
+def _of_other_code(store: Store) -> str:
+    """Say how many results an earlier state of the code made."""
+    return f", {store.other_code} of them of an earlier state of the code" if store.other_code else ""
+
+
 def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     every = [v for found in verdicts.values() for v in found]
     controls = [v for v in every if "-chance-" in v.key]  # ours, no trend of a paper
     trends_ = {name: [v for v in found if v not in controls] for name, found in verdicts.items()}
     every = [v for found in trends_.values() for v in found]
     held, told = sum(v.holds is True for v in every), sum(v.holds is not None for v in every)
-    titles = {one.name: one.title for one in EXPERIMENTS}
+    titles = {one.name: one.title for one in EXPERIMENTS} | {COHORTS: "MiSuRe, figures 4 to 7 and table 7"}
     body = [
         [titles[name], *(f"{sum(v.holds is wanted for v in found)}" for wanted in (True, False, None))]
         for name, found in trends_.items()
     ]
     return f"""## In short
 
-Of {told} verdicts, {held} say that a paper's trend is seen here, {told - held} that it is not.
+Of {len(every)} verdicts, {held} say that a paper's trend is seen here, {told - held} that it is not, and {len(every) - told} that it
+cannot be told. A verdict is told where at least {FEW} images were looked at and the rule comes out alike in {SURE:.1%} of samples that are drawn
+of them with replacement; so nothing is told of others by one photograph, one head and one brain, however clear their numbers are.
 
 {table(["experiment", "holds", "does not hold", "cannot be told"], body)}
 
 {_chance_in_short(controls)}
 """
+
+
+def _of_papers(
+    verdicts: Mapping[str, Sequence[Verdict]], on_networks: dict[tuple[str, str], list[Verdict]]
+) -> str:
+    """Say in a paragraph what of each paper holds, and on what it depends."""
+    out = ["## What of each paper holds, and on what it depends"]
+    for paper, names in PAPERS.items():
+        found = [v for name in names for v in verdicts[name] if "-chance-" not in v.key]
+        held, not_held = (
+            [f"*{v.claim}* ({v.dataset})" for v in found if v.holds is wanted] for wanted in (True, False)
+        )
+        open_ = [v for v in found if v.holds is None]
+        few = sum(v.why.endswith(("image", "images")) for v in open_)
+        words = f"**{paper}.** Holds: {'; '.join(held) or 'nothing that could be told'}. "
+        words += f"Does not hold: {'; '.join(not_held) or 'nothing that could be told'}. "
+        words += f"{len(open_)} of {len(found)} cannot be told, {few} of them because there are fewer than {FEW} images."
+        if paper.startswith("MiSuRe"):
+            words += f" {sections.networks.depends(on_networks)}"
+        else:
+            words += " Tried on one network for each kind of images, with one training each: on what it depends is not told."
+        out.append(words)
+    return "\n\n".join(out) + "\n"
 
 
 def _chance_in_short(verdicts: Sequence[Verdict]) -> str:
@@ -217,7 +283,7 @@ def _left_out(settings: Settings) -> str:
             "with this project."
         ),
         "TransUNet (MiSuRe, tables 1, 4 and 6): no transformer network comes with this project.",
-        "MiSuRe, figures 4 to 9 and table 7 (object size, reliability): not part of this page.",
+        "MiSuRe, figures 8 and 9 (ROC curves and single examples of the reliability study): its numbers are in the section on many objects.",
     ]
     lines += [f"In this run: {DATASETS[name]}." for name in DATASETS if name not in settings.datasets]
     unswept = [name for name in ("photograph", "tissue") if name not in settings.sweep_datasets]
@@ -235,7 +301,8 @@ def _section(parts: Sequence[str], verdicts: Sequence[Verdict], measured: Sequen
     body: list[list[str]] = []
     reasons: dict[tuple[str, str], list[str]] = {}
     for verdict in verdicts:
-        body.append([verdict.dataset, verdict.claim, verdict.rule, SAYS[verdict.holds], verdict.evidence])
+        says = SAYS[verdict.holds] + (f" ({verdict.why})" if verdict.why else "")
+        body.append([verdict.dataset, verdict.claim, verdict.rule, says, verdict.evidence])
         if verdict.holds is False:
             known = REASONS.get((verdict.key, verdict.dataset), REASONS.get((verdict.key, "")))
             why = (known or "no reason was found yet.").format_map(_numbers(measured, verdict.dataset))

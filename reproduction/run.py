@@ -6,7 +6,8 @@
     make reproduce ARGS=--quick                    # seconds; the page goes to build/, its numbers mean nothing
 
 Results are kept in reproduction/results after every case, and used again where all that made them is the same;
---fresh computes everything again.
+--fresh computes everything again, and
+--old uses those of an earlier state of the code too.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from pathlib import Path
 from types import ModuleType
 
 import aabid_sicre_table1
+import cohorts
 import diagnostics
 import hasany_2025_table1
 import hasany_2026_sweeps
 import hasany_2026_table1
+import networks
 import rheude_2024_figures
 import torch
 from common import DATASETS, Row, Settings, Store
@@ -35,6 +38,7 @@ EXPERIMENTS: tuple[ModuleType, ...] = (
     rheude_2024_figures,
     aabid_sicre_table1,
     diagnostics,
+    networks,
 )
 
 
@@ -62,16 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             settings = replace(settings, **{name: tuple(getattr(asked, name))})
     settings = replace(settings, sweep_images=min(settings.images, settings.sweep_images))
     out = asked.out or (ROOT / "build" / "reproduction" if asked.quick else None)
-    store = Store(out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh)
+    store = Store(
+        out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh, old=asked.old
+    )
     if asked.threads:
         torch.set_num_threads(asked.threads)
     start = time.perf_counter()
     rows: dict[str, list[Row]] = {one.NAME: one.run(settings, store) for one in EXPERIMENTS}
+    told = cohorts.run(
+        settings,
+        (out or ROOT / "build" / "reproduction") / "cohorts",
+        store.folder,
+        fresh=asked.fresh,
+        say=store.say,
+    )
     store.say(f"{time.perf_counter() - start:.0f} s")
 
     from page import write_page
 
-    return write_page(out or ROOT / "docs", rows, settings, store)
+    return write_page(out or ROOT / "docs", rows, settings, store, told)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=int, help="of torch; 1 is faster where other programs use the cores too"
     )
     parser.add_argument("--note", help="what else should be known of the run, for the page")
-    parser.add_argument("--fresh", action="store_true", help="use no kept result")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--fresh", action="store_true", help="use no kept result")
+    kept.add_argument(
+        "--old",
+        action="store_true",
+        help="use kept results of an earlier state of the code too; the page says so",
+    )
     parser.add_argument("--out", type=Path, help="folder of the page, its images and the results")
     return parser
 

@@ -121,6 +121,8 @@ class Verdict:
         None if it cannot be told.
     evidence
         Our numbers.
+    why
+        What decided: in which share of drawn samples of the images the rule comes out so, or how many images there are.
     """
 
     key: str
@@ -129,6 +131,7 @@ class Verdict:
     dataset: str
     holds: bool | None
     evidence: str
+    why: str = ""
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Row
+from intervals import mean_interval
 from summary import Line, grouped, line, number
 
 from napari_segxai.metrics.functional.chance import MARK
@@ -37,11 +38,12 @@ def method_lines(rows: Iterable[Row]) -> list[list[str]]:
     body, groups = [], grouped(rows, "method", "threshold")
     names = list(dict.fromkeys(method for method, _ in groups))
     for (method, threshold), found in sorted(groups.items(), key=lambda item: names.index(item[0][0])):
-        one = line(found)
+        one, used = line(found), [row for row in found if row["size"]]
         values = [
-            marked(one),
+            marked(one) + mean_interval(used, lambda row: row["dice"] or 0.0),
             *reached(one),
-            *(number(v, 2) for v in (one.ratio, one.median, one.of_sums, one.image)),
+            number(one.ratio, 2) + mean_interval(used, lambda row: row["mask"] / row["size"], 2),
+            *(number(v, 2) for v in (one.median, one.of_sums, one.image)),
         ]
         count = f"{one.cases}, {one.empty} empty" if one.empty else f"{one.cases}"
         body.append([method, threshold_text(threshold), count, *values, number(one.seconds)])
