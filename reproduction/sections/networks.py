@@ -61,15 +61,11 @@ def _minutes(one: networks.Trained) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    printed = {(method.removesuffix(" 2000"), t): values for method, t, *values in HASANY_2026_TRIANGLE}
-    printed[MSR, None] = printed["MSR", None]
+    printed = {(method.split(" ")[0], t): values for method, t, *values in HASANY_2026_TRIANGLE}
     body = []
     for (name, method, threshold), own in grouped(rows, "dataset", "method", "threshold").items():
         one, used = line(own), [row for row in own if row["size"]]
-        paper = printed.get(
-            (networks.SGC if method.startswith(networks.SGC) else method.split(" 500")[0], threshold)
-        )
-        paper = paper or printed.get(("RISE", threshold), ("-", "-"))
+        paper = printed["MSR" if method == MSR else method.split(" ")[0], threshold]
         body.append(
             [
                 name,
