@@ -82,11 +82,12 @@ def run(
 
 def _asked(settings: Settings) -> dict[str, tuple[Callable[[Path, int, int], None], str, int, int]]:
     """Return how images are drawn, the network, how many images, and steps of pruning, by data set."""
-    return {
+    found = {
         "triangle": (triangles, "triangle", settings.cohort_images, settings.iterations),
         "graded": (graded_failures.draw, "triangle", settings.cohort_graded, settings.cohort_iterations),
         "tissue": (blocks, "brain-tissue", settings.cohort_blocks, settings.cohort_iterations),
     }
+    return {name: one for name, one in found.items() if one[2]}
 
 
 def _told(cohort: sx.Cohort) -> Row:

@@ -25,7 +25,7 @@ def methods(rows: Sequence[Row], settings: Settings, found: dict[Place, list[Ver
         return []
     missing = [name for name in networks.ORDER if name not in {one.name for one in there}]
     out = [
-        "## MiSuRe, table 1 on several networks: skips, layer, training",
+        "## Several networks: skips, layer and training (table 1 of MiSuRe again)",
         (
             f"Table 1 again, on the first {settings.network_images} Triangle images of each network's own size, RISE with "
             f"{settings.network_masks} masks, Seg-Grad-CAM at the *bottleneck* and at the last layer of the encoder *before pooling*. "

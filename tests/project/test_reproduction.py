@@ -72,10 +72,18 @@ def test_every_section_has_the_papers_numbers_and_ours(written):
         assert "**Ours" in section
         assert "### Trends" in section
     assert {"Data and settings", "In short", "What is not reproduced"} <= set(sections)
+    assert "What of each paper holds, and on what it depends" in sections
+    assert any(head.startswith("Several networks") for head in sections)
+    [many] = [body for head, body in sections.items() if head.startswith("MiSuRe over many objects")]
+    assert "Reliability (table 7)" in many
+    assert "### Trends" in many
+    assert "**does not hold**" not in text.partition("## MiSuRe over")[0]  # two images tell nothing of others
     assert "2 cases" in text
     for path in written.glob("images/*.png"):
         assert f"](images/{path.name})" in text
-    files = [path.read_bytes() for path in written.glob("images/*.png")]
+    charts = {path.read_bytes() for path in written.glob("images/reproduction_size_*.png")}
+    assert len(charts) == 4  # dilations and ratio, of two data sets
+    files = [path.read_bytes() for path in written.glob("images/reproduction_[hr]*.png")]
     assert len({*files}) == 5  # each shows something else
     assert sum(data.startswith(b"\x89PNG") for data in files) == 2
 
@@ -121,8 +129,8 @@ def test_what_random_maps_reach_stands_beside_every_number(written, kept):
     assert all(row["chance"] <= row["chance_high"] for row in areas)
     text = (written / "reproduction.md").read_text()
     assert (
-        text.count("| random maps: mean | 95 % |") == 7
-    )  # three tables of two data sets, and the paper's areas
+        text.count("| random maps: mean | 95 % |") == 8
+    )  # three tables of two data sets, the paper's areas, and the networks
     assert "Against random maps of the same area" in text
     assert "no reason was found yet" not in "".join(
         line for line in text.splitlines() if "comes of where its" in line
