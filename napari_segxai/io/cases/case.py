@@ -170,8 +170,18 @@ def listed(
     return Cases(source, layout, tuple(ordered), tuple(left_out), tuple(channels))
 
 
+MOST_PARTS = 5
+"""Parts of a data set, such as training, validation and test, that may have one case each."""
+
+
 def told_apart(cases: Sequence[Case]) -> list[Case]:
-    """Return cases of several groups; where names come again, all have that of their group before them."""
+    """Return cases of several groups; where names come again, all have that of their group before them.
+
+    Many groups of one case each are no groups, but the names of the cases: a folder per patient.
+    """
+    groups = {case.group for case in cases}
+    if len(groups) == len(cases) > MOST_PARTS:
+        return [replace(case, id=case.group, subject=case.group, group="") for case in cases]
     if len({case.id for case in cases}) == len(cases):
         return list(cases)
     names = [f"{case.group}/{case.id}" for case in cases]

@@ -14,7 +14,7 @@ from napari_segxai.io.cases.bids import bids_cases, is_bids
 from napari_segxai.io.cases.case import Cases, image_files
 from napari_segxai.io.cases.flat import flat_cases
 from napari_segxai.io.cases.nnunet import is_nnunet, nnunet_cases
-from napari_segxai.io.cases.pairs import pair_cases, pair_folders, parted_folders
+from napari_segxai.io.cases.pairs import TRUTHS, pair_cases, pair_folders, parted_folders
 from napari_segxai.io.cases.subfolders import case_folders, subfolder_cases
 from napari_segxai.io.cases.table import TABLES, table_cases
 
@@ -109,4 +109,11 @@ def _layout(source: Path, has_truth: bool) -> str:
         return "pairs"
     if image_files(source):
         return "folder"
-    return "folders" if any(case_folders(source, [])) else "folder"
+    held = [one for one, _, _ in case_folders(source, [])]
+    truths = [one.name for one in held if one.parent == source and one.name.casefold() in TRUTHS]
+    if truths and len(held) > 1:
+        raise UserError(
+            f"{source}: {truths[0]} seems to hold truths, and is no case; name the folder of images and --truth {truths[0]}, write a "
+            "table with a column for every channel, or say --layout folders if it is a case."
+        )
+    return "folders" if held else "folder"

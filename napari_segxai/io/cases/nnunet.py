@@ -46,6 +46,8 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
                 left_out.append(LeftOut(path.name, f"would be the same as {first.name}"))
         files = image_files(images)
         numbered = {path: found for path in files if (found := re.fullmatch(r"(.+)_(\d{4})", stem(path)))}
+        if _have_numbers(truths, numbered.values(), len(names)):
+            truths = {name.removesuffix(FIRST): path for name, path in truths.items()}
         if _are_ids(numbered.values(), truths):
             numbered = {}
         if files and not numbered and channels is not None:
@@ -73,6 +75,21 @@ def nnunet_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | No
         left_out += [LeftOut(path.name, "is a truth without an image") for path in truths.values()]
     found = listed(folder, "nnunet", cases, left_out, [names[k] for k in wanted])
     return replace(found, labels=_labels(told))
+
+
+FIRST = "_0000"
+"""What the first channel of a case ends in."""
+
+
+def _have_numbers(truths: Collection[str], numbered: Collection[re.Match], many: int) -> bool:
+    """Tell whether truths have the number of the first channel, as nnU-Net does not want them: every case has all channels that
+    dataset.json names, and every truth ends in 0000.
+    """
+    held: dict[str, set[int]] = {}
+    for found in numbered:
+        held.setdefault(found[1], set()).add(int(found[2]))
+    whole = many > 1 and bool(held) and all(own == set(range(many)) for own in held.values())
+    return whole and bool(truths) and all(name.endswith(FIRST) for name in truths)
 
 
 def _are_ids(numbered: Collection[re.Match], truths: Collection[str]) -> bool:

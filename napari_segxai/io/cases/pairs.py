@@ -87,6 +87,9 @@ def pair_cases(folder: Path, truth: str | None, channels: tuple[str, ...] | None
             f"{truths}: holds the images; name another folder for the truths, or leave it out if they lie beside the images."
         )
     cases, left_out = paired(image_files(images), image_files(truths))
+    left_out += [
+        LeftOut(one.name, f"is not looked into: {images.name} holds images itself") for one in folders(images)
+    ]
     return listed(folder, "pairs", cases, left_out)
 
 
@@ -98,6 +101,13 @@ def _parted(folder: Path, parts: Sequence[tuple[str, Path, Path]]) -> Cases:
         own, rest = paired(image_files(images), image_files(truths) if truths.is_dir() else [])
         cases += [replace(case, group=name) for case in own]
         left_out += rest
+    both = pair_folders(folder)
+    known = {truths for _, _, truths in parts}
+    for one in folders(both[1]) if both is not None else []:
+        if one not in known:
+            left_out.append(
+                LeftOut(one.name, f"holds truths without images: {both[0].name} has no such folder")
+            )
     return listed(folder, "pairs", told_apart(cases), left_out)
 
 

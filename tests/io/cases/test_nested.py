@@ -112,3 +112,45 @@ def test_one_image_is_not_two_independent_cases(tmp_path):
         "two": "is taken, as an image of the same subject: it has the image of one and another truth",
         "same": "has the same image and truth as one",
     }
+
+
+def test_truths_that_have_the_number_of_the_first_channel(tmp_path):
+    made(
+        tmp_path,
+        *(f"imagesTr/M_{k}_{channel:04}.nii.gz" for k in (1, 2) for channel in (0, 1)),
+        "labelsTr/M_1_0000.nii.gz",
+    )
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "T1", "1": "T2"}}')
+    found = sx.find_cases(tmp_path)
+    assert told(found) == [("M_1", "training", "labelsTr/M_1_0000.nii.gz"), ("M_2", "training", None)]
+    assert [path.name for path in found[0].images] == ["M_1_0000.nii.gz", "M_1_0001.nii.gz"]
+
+
+def test_a_folder_per_patient_is_no_group(tmp_path):
+    made(tmp_path / "pairs", *(f"p{k}/{kind}/scan.nii" for k in range(6) for kind in ("images", "masks")))
+    made(tmp_path / "folders", *(f"p{k}/visit/scan.nii" for k in range(6)))
+    for layout in ("pairs", "folders"):
+        found = sx.find_cases(tmp_path / layout)
+        assert found.layout == layout
+        assert [(case.id, case.group, case.subject) for case in found] == [
+            (f"p{k}", "", f"p{k}") for k in range(6)
+        ]
+
+
+def test_folders_that_are_not_looked_into_are_told(tmp_path):
+    made(tmp_path / "a", "images/train/a.png", "labels/train/a.png", "labels/extra/z.png")
+    assert reasons(sx.find_cases(tmp_path / "a")) == {
+        "extra": "holds truths without images: images has no such folder"
+    }
+    made(tmp_path / "b", "images/a.png", "images/val/b.png", "labels/a.png", "labels/val/b.png")
+    assert reasons(sx.find_cases(tmp_path / "b")) == {"val": "is not looked into: images holds images itself"}
+
+
+def test_a_folder_of_truths_is_no_case(tmp_path):
+    made(tmp_path, "t1/a.nii", "t2/a.nii", "seg/a.nii")
+    with pytest.raises(
+        sx.UserError, match="seg seems to hold truths, and is no case; name the folder of images"
+    ):
+        sx.find_cases(tmp_path)
+    assert len(sx.find_cases(tmp_path, "folders")) == 3
+    assert sx.find_cases(tmp_path / "t1", truth=tmp_path / "seg")[0].truth == tmp_path / "seg/a.nii"
