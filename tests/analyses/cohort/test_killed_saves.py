@@ -39,9 +39,9 @@ def test_killed_again_and_again_a_job_is_done_or_not_done(tmp_path, monkeypatch)
     sx.run_cohort(model, data, ["object"], ["rise:masks=2"], seed=1, out=out, device="cpu")
     place, met = places / job[0].place, set()
     total = audited(lambda: jobs._keep(*kept[0]))
-    for k in range(24):
+    for k in range(18):
         asked = k % 2  # of the result that is there, the seed is the other
-        killed = killed_at(1 + k * total // 21, lambda asked=asked: jobs._keep(*kept[asked]))
+        killed = killed_at(1 + k * total // 16, lambda asked=asked: jobs._keep(*kept[asked]))
         there = jobs.read_done(place, "c")
         if there is not None:
             sx.load_explanation(place)  # holds every file against the digests of the record
