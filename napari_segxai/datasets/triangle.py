@@ -143,6 +143,52 @@ def triangle_sample(
     return image, truth
 
 
+CONCEPTS = ("item", "object", *CLASSES.values())
+"""Concepts of an image: every item, those of the triangle, and those of each class."""
+
+
+def triangle_concepts(
+    glyphs: np.ndarray,
+    classes: np.ndarray,
+    rng: np.random.Generator,
+    size: int = 112,
+    item: int = 14,
+    leg: int = 50,
+    distractors: tuple[int, int] = (3, 5),
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draw one image, and tell what each of its items is and which role it plays.
+
+    Parameters
+    ----------
+    glyphs, classes
+        Items to choose from, uint8 (n, 28, 28), and the class of each, (n,).
+    rng, size, item, leg, distractors
+        See `triangle_layout`.
+
+    Returns
+    -------
+    image
+        uint8 (size, size).
+    masks
+        bool (size, size) by the name of the concept, see `CONCEPTS`: what an item is can be seen of it alone, whether it is one of the object only
+        from how it lies to the others.
+    """
+    corners, others = triangle_layout(rng, size, item, leg, distractors)
+    places = np.concatenate([corners, others])
+    chosen = rng.integers(len(glyphs), size=len(places))
+    factor = glyphs.shape[1] // item
+    small = glyphs[chosen].astype(float).reshape(-1, item, factor, item, factor).mean(axis=(2, 4))
+    image = np.zeros((size, size), np.uint8)
+    masks = {name: np.zeros((size, size), bool) for name in CONCEPTS}
+    for k, (row, column) in enumerate(places):
+        box = np.s_[row : row + item, column : column + item]
+        image[box] = np.rint(small[k])
+        names = ["item", CLASSES[int(classes[chosen[k]])], *(["object"] if k < len(corners) else [])]
+        for name in names:
+            masks[name][box] = image[box] > 0
+    return image, masks
+
+
 def load_glyphs(path: str | Path, part: str = "train") -> np.ndarray:
     """Read the items to build the images from.
 

@@ -159,21 +159,18 @@ def _own_map(image: Image, map: np.ndarray, name: str) -> LayerData:
 
 
 def _of_survey(folder: str) -> Iterator[LayerData]:
-    """Yield the images of the cases of which maps are kept, each with its maps; the first case is seen at first."""
-    layers = load_survey(folder).to_layers()
-    first = next(
-        (
-            kwargs["metadata"].get("segxai_case")
-            for _, kwargs, _ in layers
-            if "segxai_case" in kwargs["metadata"]
-        ),
-        None,
-    )
-    for array, kwargs, kind in layers:
+    """Yield the images of the cases of which maps are kept, each with its maps; the first map over its image is seen at first."""
+    cases: list[str] = []
+    maps = 0
+    for array, kwargs, kind in load_survey(folder).to_layers():
         meta = kwargs["metadata"]
         if "segxai_case" in meta:
             meta[MAP] = meta["segxai_name"]
-        kwargs["visible"] = meta.get("segxai_case", kwargs["name"]) == first
+            maps += 1
+            kwargs["visible"] = maps == 1
+        else:
+            cases.append(kwargs["name"])
+            kwargs["visible"] = len(cases) == 1
         yield array, kwargs, kind
 
 

@@ -339,3 +339,20 @@ def test_a_network_that_cannot_be_looked_into_is_refused_before_the_work(folders
     model = sx.SegmentationModel(script, card(), capabilities=("gradients",))
     with pytest.raises(sx.UserError, match="network layers cannot be observed"):
         sx.survey_steps(model, folders[0], concepts=folders[1], **ASKED)
+
+
+def test_on_triangles_what_it_is_is_lost_and_which_role_it_plays_is_found(tmp_path, monkeypatch):
+    """The last layers of the encoder cannot tell an item of the object from another; the first of the decoder can, and no longer tell trousers."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "scripts")
+    from concepts_figure import write_cases
+
+    images, concepts = write_cases(tmp_path, 16)
+    found = sx.survey(
+        "triangle", images, "network-dissection", concepts=concepts, within="item", choose="auc", examples=0,
+        layers="encoder2,encoder4,decoder4,decoder2",
+    )  # fmt: skip
+    rows = {(row["concept"], row["layer"]): row for row in found.table}
+    assert all(rows["object", layer]["auc"] < 0.65 for layer in ("encoder2", "encoder4"))
+    assert all(rows["object", layer]["auc"] > 0.85 for layer in ("decoder4", "decoder2"))
+    assert all(rows["object", layer]["beyond_control"] for layer in ("decoder4", "decoder2"))
+    assert rows["trouser", "decoder4"]["auc"] < 0.6
