@@ -51,7 +51,7 @@ def test_killed_again_and_again_a_job_is_done_or_not_done(tmp_path, monkeypatch)
         if left:
             jobs._keep(*kept[asked])
         if k < 3:
-            maps.append(sx.read_cohort(out).explanation("c", "object").map)
+            maps.append(sx.load_explanation(place).map)
     # killed before the save counted; while it took its place, which is completed; and after
     assert {(True, True, True), (True, False, False), (False, True, False)} <= met
     np.testing.assert_array_equal(maps[0], maps[2])
