@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Steps
-from napari_segxai.gui.widgets.fields import combo, plain_label, section
+from napari_segxai.gui.widgets.fields import Words, combo, section
 from napari_segxai.io.cases.case import Cases
 from napari_segxai.io.cases.find import Layout, find_cases
 from napari_segxai.io.cases.table import TABLES
@@ -148,9 +148,8 @@ class SourceBox(QWidget):
         form.addRow("truths", self.truth)
         form.addRow("channels", self.channels)
         self.details = section("Layout of the folder", rows)
-        self.words = plain_label("No folder is chosen.")
-        self.words.setWordWrap(True)
-        self.words.setMinimumWidth(60)
+        self.words = Words(4)
+        self.words.setText("No folder is chosen.")
         self.list = QListWidget()
         self.list.setFixedHeight(110)
         self.listed = section("What was found", self.list)

@@ -95,6 +95,10 @@ def test_a_cohort_from_the_folder_to_the_case(dock, data, tmp_path, viewer, wait
     dock.take(str(data))
     wait(lambda: dock.fields.source.found is not None)
     assert dock.fields.source.words.text() == "data: 4 cases, 4 with truth, 1 left out (layout: folder)"
+    words = dock.fields.source.words.label
+    wait(
+        lambda: dock.fields.source.words.height() >= words.heightForWidth(words.width())
+    )  # nothing is cut off
     assert dock.fields.source.list.item(0).text().startswith("left out: odd_label.png")
     assert "Name a folder for the results" in dock.run_bar.estimate.text()
     dock.fields.out.set_text(str(tmp_path / "out"))
