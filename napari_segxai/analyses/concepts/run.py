@@ -60,6 +60,11 @@ def _said_before(plan: SurveyPlan) -> list[str]:
         for case in plan.cases:
             for name in source.masks.missing(case.id) if source.masks.files.get(case.id) else ():
                 lacking[name] = lacking.get(name, 0) + 1
+        if left := source.masks.left_out:
+            some = ", ".join(path.name for path in left[:3]) + (", ..." if len(left) > 3 else "")
+            out.append(
+                f"{len(left)} files of {source.masks.folder.name} belong to no case and are left out: {some}."
+            )
         out += [
             f"{name} has no mask in {count} of {len(plan.cases)} cases, and was taken to be nowhere there."
             for name, count in lacking.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.orientation import is_same_grid
 from napari_segxai.core.paths import user_path
-from napari_segxai.io import read_image
+from napari_segxai.io import ending, read_image
 from napari_segxai.io.cases.case import TRUTH_WORDS, Case, folders, image_files, stem, without_word
 from napari_segxai.io.json_files import read_json
 
@@ -38,12 +38,15 @@ class ConceptMasks:
         Of the concepts, as far as files and `dataset.json` name them.
     values
         What the values of label images are called; others are called "label 2" and so on.
+    left_out
+        Files that belong to no case.
     """
 
     folder: Path
     files: Mapping[str, Sequence[tuple[str, Path]]]
     names: tuple[str, ...]
     values: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[Path, ...] = ()
 
     def missing(self, case: str) -> list[str]:
         """Return the concepts that have a file of their own for other cases and none for this one."""
@@ -74,7 +77,7 @@ class ConceptMasks:
         return out
 
 
-def find_masks(folder: str | os.PathLike[str], cases: Iterable[Case]) -> ConceptMasks:
+def find_masks(folder: str | os.PathLike[str], cases: Sequence[Case]) -> ConceptMasks:
     """Find the masks of concepts in a folder.
 
     Four ways are known: a folder per case with a mask for each concept (case_1/tumor.nii.gz); a folder per concept with a mask
@@ -90,6 +93,8 @@ def find_masks(folder: str | os.PathLike[str], cases: Iterable[Case]) -> Concept
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; name one that holds the masks of the concepts.")
     ids = {case.id for case in cases}
+    images = {path.absolute() for case in cases for path in case.images}  # which may lie in the same folder
+    left_out: list[Path] = []
     files: dict[str, list[tuple[str, Path]]] = {}
     below = folders(root)
     for one in below:
@@ -97,15 +102,21 @@ def find_masks(folder: str | os.PathLike[str], cases: Iterable[Case]) -> Concept
         for path in image_files(one):
             if own is not None:
                 files.setdefault(own, []).append((stem(path), path))
-            elif (case := _case_of(stem(path), ids)) is not None:
+            elif (case := _case_of(stem(path), ids)) is not None and path.absolute() not in images:
                 files.setdefault(case, []).append((one.name, path))
+            elif path.absolute() not in images:
+                left_out.append(path)
     loose: list[tuple[str, Path]] = []
     for path in image_files(root):
         name = stem(path)
+        if path.absolute() in images:
+            continue
         if (case := _case_of(name, ids)) is not None:
             loose.append((case, path))
         elif (pair := _case_and_concept(name, ids)) is not None:
             files.setdefault(pair[0], []).append((pair[1], path))
+        else:
+            left_out.append(path)
     for case, path in loose:
         files.setdefault(case, []).append(("", path))
     if not files:
@@ -115,7 +126,8 @@ def find_masks(folder: str | os.PathLike[str], cases: Iterable[Case]) -> Concept
         )
     values = _values(root, [path for _, path in loose]) if loose else {}
     named = dict.fromkeys(name for pairs in files.values() for name, _ in pairs if name)
-    return ConceptMasks(root, files, tuple(dict.fromkeys([*sorted(named), *values.values()])), values)
+    names = tuple(dict.fromkeys([*sorted(named), *values.values()]))
+    return ConceptMasks(root, files, names, values, tuple(left_out))
 
 
 def _case_of(name: str, ids: set[str]) -> str | None:
@@ -168,6 +180,12 @@ def on_grid_of(mask: Image, image: Image, path: Path) -> np.ndarray:
     UserError
         If it lies on another one.
     """
+    if ending(path) in (".jpg", ".jpeg"):
+        raise UserError(f"{path}: JPEG changes the values of masks; save it as PNG, TIFF or NIfTI.")
+    if mask.channels > 1:
+        raise UserError(
+            f"{path}: holds {mask.channels} channels, such as colors; a mask has one value at every pixel."
+        )
     values = mask.frame(0).channels_first()[0]
     placed = mask.affine is not None and image.affine is not None
     if values.shape != image.spatial_shape or (

@@ -356,3 +356,27 @@ def test_on_triangles_what_it_is_is_lost_and_which_role_it_plays_is_found(tmp_pa
     assert all(rows["object", layer]["auc"] > 0.85 for layer in ("decoder4", "decoder2"))
     assert all(rows["object", layer]["beyond_control"] for layer in ("decoder4", "decoder2"))
     assert rows["trouser", "decoder4"]["auc"] < 0.6
+
+
+def test_images_beside_their_masks_are_no_masks_and_strange_files_are_told(folders, model, tmp_path):
+    for k in range(8):
+        shutil.copy(folders[0] / f"c{k}.png", tmp_path)
+        shutil.copy(folders[1] / f"c{k}.png", tmp_path / f"c{k}_mask.png")
+    cases = tuple(sx.Case(f"c{k}", (tmp_path / f"c{k}.png",)) for k in range(8))
+    shutil.copy(folders[1] / "c0.png", tmp_path / "other.png")
+    got = sx.survey(model, sx.Cases(tmp_path, "folder", cases), concepts=tmp_path, **ASKED)
+    assert [row["unit"] for row in got.table] == [1]
+    assert "1 files of" in " ".join(got.warnings)
+    assert "left out: other.png" in " ".join(got.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("c0.jpg", "JPEG changes the values of masks"), ("c0.png", "holds 3 channels, such as colors")],
+)
+def test_masks_that_do_not_say_what_they_mean_are_refused(name, words, folders, model, tmp_path):
+    shutil.copytree(folders[1], tmp_path / "masks")
+    (tmp_path / "masks" / "c0.png").unlink()
+    Picture.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "masks" / name)
+    with pytest.raises(sx.UserError, match=words):
+        sx.plan_survey(model, folders[0], concepts=tmp_path / "masks", **ASKED)
