@@ -38,6 +38,17 @@ DATASETS = {
 BASELINE = "background"
 """What hidden pixels become, for all methods and metrics alike: black, or air."""
 
+PAPER: dict[str, dict[str, Any]] = {
+    "misure": {"preset": "paper"},
+    "rise": {"preset": "hasany"},  # the papers' variant; `misure` and `rise` have presets of that name
+    "seg-grad-cam": {"layer": "bottleneck"},
+    "seg-hires-grad-cam": {"layer": "bottleneck"},
+    "seg-xres-cam": {"layer": "bottleneck", "window": 2, "pooling": "mean"},
+    "seg-eigen-cam": {"layer": "bottleneck", "weighting": "none", "sign": "agreement"},
+    "seg-ablation-cam": {"layer": "bottleneck", "replacement": "zero"},
+}
+"""Parameters of the papers, by method: what a method does by default may change, and the page does not."""
+
 DEVICE = "cpu"
 
 
@@ -77,7 +88,7 @@ class Settings:
 
     datasets: tuple[str, ...] = tuple(DATASETS)
     images: int = 8
-    sweep_images: int = 4
+    sweep_images: int = 8
     blocks: int = 1
     block: int = 24
     masks: int = 2000
@@ -176,8 +187,9 @@ class Case:
         return max(self.model.grid_for(self.image))
 
     def explain(self, method: str, **parameters: Any) -> sx.Explanation:
-        """Explain the case's object."""
-        return sx.explain(self.model, self.image, self.label, method, device=DEVICE, **parameters)
+        """Explain the case's object, with the paper's parameters unless others are given."""
+        asked = {**PAPER.get(method, {}), **parameters}
+        return sx.explain(self.model, self.image, self.label, method, device=DEVICE, **asked)
 
     def predicted(self) -> np.ndarray:
         """Where the object is predicted: boolean, on the image grid."""

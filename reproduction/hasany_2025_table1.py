@@ -48,7 +48,7 @@ def _measure(case: Case, seed: int, store: Store | None) -> list[Row]:
         cams[title], seconds[title] = explanation.map, explanation.record.seconds
     start, clock = time.perf_counter(), []
     explanation = case.explain(
-        "rise", preset="hasany", masks=case.masks, checkpoints=True, seed=seed, baseline=BASELINE,
+        "rise", masks=case.masks, checkpoints=True, seed=seed, baseline=BASELINE,
         progress=lambda step: clock.append((step.done, time.perf_counter() - start)),
     )  # fmt: skip
     for count in [*(n for n in COUNTS if n < case.masks), case.masks]:

@@ -63,7 +63,7 @@ def misure_plan(
 ) -> ExplanationPlan:
     """Return MiSuRe with the paper's parameters, on a mask as fine as the network's grid."""
     return ExplanationPlan.make(
-        case.model, case.image, case.label, "misure", device=DEVICE, iterations=iterations, lr=lr, lam=lam,
+        case.model, case.image, case.label, "misure", device=DEVICE, preset="paper", iterations=iterations, lr=lr, lam=lam,
         baseline=BASELINE, mask_size=mask_size or case.mask_size,
     )  # fmt: skip
 

@@ -96,7 +96,7 @@ def _measure(case: Case, one: Trained, settings: Settings) -> list[Row]:
     if not size:
         return []
     cams = {f"{SGC} {which}": case.explain("seg-grad-cam", layer=one.layer(which)) for which in LAYERS}
-    rise = case.explain("rise", preset="hasany", masks=case.masks, seed=settings.seed, baseline=BASELINE)
+    rise = case.explain("rise", masks=case.masks, seed=settings.seed, baseline=BASELINE)
     rows = masked(case, {name: found.map for name, found in cams.items()}, CAM_THRESHOLDS)
     rows += masked(case, {f"RISE {case.masks}": rise.map}, RISE_THRESHOLDS)
     seconds = {name: found.record.seconds for name, found in {**cams, f"RISE {case.masks}": rise}.items()}

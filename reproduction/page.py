@@ -110,7 +110,7 @@ def write_page(
         [
             _head(settings, store, found, rows),
             _overview(verdicts),
-            _of_papers(verdicts, on_networks),
+            _of_papers(verdicts, on_networks, told),
             *_paragraphs(sections.networks.methods(rows["networks"], settings, on_networks)),
             *(
                 _section(
@@ -225,7 +225,9 @@ of them with replacement; so nothing is told of others by one photograph, one he
 
 
 def _of_papers(
-    verdicts: Mapping[str, Sequence[Verdict]], on_networks: dict[tuple[str, str], list[Verdict]]
+    verdicts: Mapping[str, Sequence[Verdict]],
+    on_networks: dict[tuple[str, str], list[Verdict]],
+    told: Mapping[str, Row],
 ) -> str:
     """Say in a paragraph what of each paper holds, and on what it depends."""
     out = ["## What of each paper holds, and on what it depends"]
@@ -241,6 +243,8 @@ def _of_papers(
         words += f"{len(open_)} of {len(found)} cannot be told, {few} of them because there are fewer than {FEW} images."
         if paper.startswith("MiSuRe"):
             words += f" {sections.networks.depends(on_networks)}"
+            for dataset, one in told.items():
+                words += f" Reliability, {sections.cohorts.TITLES[dataset]}: {one['studies']['reliability']['sentence']}"
         else:
             words += " Tried on one network for each kind of images, with one training each: on what it depends is not told."
         out.append(words)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import DEVICE, Case, Row, Settings, Store, cases, firsts, inside_by_chance
+from common import DEVICE, PAPER, Case, Row, Settings, Store, cases, firsts, inside_by_chance
 
 import napari_segxai as sx
 from napari_segxai.metrics.functional.layer_maps import shares
@@ -89,7 +89,9 @@ def _pixel_sets(case: Case, predicted: np.ndarray, store: Store | None) -> list[
 
 
 def _explain(case: Case, image: sx.Image, method: str, region: object) -> sx.Explanation:
-    return sx.explain(case.model, image, sx.Target(case.label, region=region), method, device=DEVICE)
+    return sx.explain(
+        case.model, image, sx.Target(case.label, region=region), method, device=DEVICE, **PAPER[method]
+    )
 
 
 def _layers(case: Case, store: Store | None) -> list[Row]:
