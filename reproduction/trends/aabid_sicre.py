@@ -35,7 +35,7 @@ def table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     )
     say(
         "le-recall",
-        "the localisation error of boxes is larger than that of masks",
+        "the localisation error of boxes is larger than that of masks, as the paper's program computes it",
         "the same with 1 - recall, which is what the paper's program computes in place of 1 - IoU",
         more(lost[0], lost[1]),
         f"{number(lost[0])} and {number(lost[1])}",

@@ -73,7 +73,7 @@ def table(rows: Sequence[Row], dataset: str) -> list[Verdict]:
     fair = min(one.image for one in others)
     say(
         "msr-ratio-fair",
-        "MSR's ratio is the lowest by an order of magnitude",
+        "MSR's ratio is the lowest by an order of magnitude, all counted on the image",
         f"the same with all of them counted on the image: MSR at most 1/{CLEARLY} of the lowest other",
         msr.image * CLEARLY <= fair,
         f"MSR {number(msr.image)}, lowest other {number(fair)}: {number(fair / msr.image, 1) if msr.image else '-'} times",
