@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from html import escape
 from typing import Any
 
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai.analyses.cohort.tables.columns import describe
-from napari_segxai.analyses.cohort.tables.frame import Frame, Key, inside, nearest_place, places
+from napari_segxai.analyses.cohort.tables.frame import Frame, inside, nearest_place, places
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip
@@ -85,14 +84,14 @@ class CohortPlot(QWidget):
     Attributes
     ----------
     clicked
-        A point was clicked: its key.
+        A point was clicked: the number of its row.
     selected
-        Points were drawn around: their keys.
+        Points were drawn around: the numbers of their rows, as an array.
     stepped
         An arrow key was pressed: 1 for the next row, -1 for the one before.
     """
 
-    clicked = Signal(object)
+    clicked = Signal(int)
     selected = Signal(object)
     stepped = Signal(int)
 
@@ -101,7 +100,7 @@ class CohortPlot(QWidget):
         self.frame: Frame | None = None
         self.points = np.empty((0, 2))
         self.left: np.ndarray | None = None
-        self.hovered: Key | None = None
+        self.hovered: int | None = None
         self.x_box = combo("The column along the axis.")
         self.y_box = combo("The column up the axis.")
         self.log_x, self.log_y = QCheckBox("log"), QCheckBox("log")
@@ -127,9 +126,8 @@ class CohortPlot(QWidget):
         self.legend = Words(2)
         self.legend.label.setTextFormat(Qt.TextFormat.RichText)
         self._items: dict[tuple[str, str], pg.ScatterPlotItem] = {}
-        self._keys: Collection[Key] = ()
-        self._current: Key | None = None
-        self._rows: dict[Key, int] = {}
+        self._rows = np.arange(0)
+        self._current: int | None = None
         self._text = "#d0d0d0"
         self._stale = False
         self._by_user: set[QComboBox] = set()
@@ -184,13 +182,12 @@ class CohortPlot(QWidget):
         """Show another table, or more rows of the same; `left` are the rows that a filter leaves."""
         before = self.frame
         self.frame, self.left = frame, left
-        self._rows = {} if frame is None else {key: k for k, key in enumerate(frame.keys)}
         self._offer()
         self._draw(fit=before is None or frame is None or before.name != frame.name)
 
-    def select(self, keys: Collection[Key], current: Key | None) -> None:
+    def select(self, rows: np.ndarray, current: int | None) -> None:
         """Mark rows, and ring the current one."""
-        self._keys, self._current = keys, current
+        self._rows, self._current = rows, current
         self._mark()
 
     def choose(self, x: str, y: str) -> None:
@@ -222,7 +219,7 @@ class CohortPlot(QWidget):
 
     def _draw(self, *, fit: bool = False) -> None:
         if not self.isVisible():
-            self._stale = self._stale or fit or True
+            self._stale = True
             return
         self._stale = False
         frame, x, y = self.frame, self.x_box.currentData(), self.y_box.currentData()
@@ -263,9 +260,12 @@ class CohortPlot(QWidget):
         self._mark()
 
     def _mark(self) -> None:
-        for item, keys in ((self._chosen, self._keys), (self._marked, (self._current,))):
-            rows = [self._rows[key] for key in keys if key in self._rows]
-            own = self.points[rows] if len(self.points) and rows else np.empty((0, 2))
+        if not self.isVisible():  # it is drawn, with its marks, once it is seen
+            self._stale = True
+            return
+        current = np.array([] if self._current is None else [self._current], int)
+        for item, rows in ((self._chosen, self._rows), (self._marked, current)):
+            own = self.points[rows[rows < len(self.points)]]
             own = own[np.isfinite(own).all(1)]
             item.setData(own[:, 0], own[:, 1])
 
@@ -299,24 +299,23 @@ class CohortPlot(QWidget):
 
     # -- the mouse and the keys -----------------------------------------------------------------------------
 
-    def key_at(self, scene: Any) -> Key | None:
-        """Return the row whose point is at a place of the scene."""
+    def row_at(self, scene: Any) -> int | None:
+        """Return the number of the row whose point is at a place of the scene."""
         if self.frame is None or not len(self.points):
             return None
         at, pixel = self.box.mapSceneToView(scene), self.box.viewPixelSize()
-        found = nearest_place(self.points, (at.x(), at.y()), pixel, NEAR)
-        return None if found is None else self.frame.keys[found]
+        return nearest_place(self.points, (at.x(), at.y()), pixel, NEAR)
 
     def _on_moved(self, scene: Any) -> None:
-        key = self.key_at(scene) if self.box.sceneBoundingRect().contains(scene) else None
-        if key == self.hovered:
+        found = self.row_at(scene) if self.box.sceneBoundingRect().contains(scene) else None
+        if found == self.hovered:
             return
-        self.hovered = key
-        if key is None:
+        self.hovered = found
+        if found is None:
             QToolTip.hideText()
             return
-        row = self.frame.rows[self._rows[key]]
-        lines = [" · ".join(filter(None, key))]
+        row = self.frame.rows[found]
+        lines = [" · ".join(filter(None, self.frame.keys[found]))]
         for box in (self.x_box, self.y_box):
             lines.append(f"{describe(box.currentData()).axis}: {row[box.currentData()]:.4g}")
         at = self.plot.mapFromScene(scene)
@@ -325,15 +324,15 @@ class CohortPlot(QWidget):
     def _on_clicked(self, event: Any) -> None:
         if event.button() != Qt.MouseButton.LeftButton:
             return
-        key = self.key_at(event.scenePos())
-        if key is not None:
-            self.clicked.emit(key)
+        found = self.row_at(event.scenePos())
+        if found is not None:
+            self.clicked.emit(found)
         elif self.box.sceneBoundingRect().contains(event.scenePos()):
-            self.selected.emit([])
+            self.selected.emit(np.arange(0))
 
     def _on_drawn(self, corners: list[tuple[float, float]]) -> None:
         if self.frame is not None:
-            self.selected.emit([self.frame.keys[k] for k in np.flatnonzero(inside(self.points, corners))])
+            self.selected.emit(np.flatnonzero(inside(self.points, corners)))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take the arrow keys from the plot, which has the keyboard after a click."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -17,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai.analyses.cohort.result import Cohort
-from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key, frames
+from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cohort.plot import CohortPlot
@@ -63,8 +64,12 @@ class CohortResults(QWidget):
         self._beside = beside
         self.cohort: Cohort | None = None
         self.frames: dict[str, Frame] = {}
-        self.current: Key | None = None
-        self.chosen: list[Key] = []
+        self.current: int | None = None
+        """The row that the user is at: its number in the frame."""
+        self.chosen = np.arange(0)
+        """The rows that are selected."""
+        self._shown: Frame | None = None
+        self._words = ""
         self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("filter: words, truth_dice<0.9")
@@ -163,9 +168,11 @@ class CohortResults(QWidget):
         """
         other = self.cohort is None or cohort is None or self.cohort.folder != cohort.folder
         self.cohort = cohort
+        self._words = "" if cohort is None else f"{cohort.folder.name}: {cohort}"
         self.frames = {} if cohort is None else frames(cohort) if made is None else made
         if other:
-            self.current, self.chosen, self._by_user = None, [], False
+            self._shown, self._by_user = None, False
+            self.current, self.chosen = None, np.arange(0)
             self.studies.set_chosen(())
         chosen = self.rows_box.currentData() if self._by_user else None
         self.rows_box.blockSignals(True)
@@ -190,17 +197,27 @@ class CohortResults(QWidget):
             except UserError as error:
                 problem = str(error)
         self.filter.setStyleSheet("color: #ff6b6b;" if problem else "")
-        known = set() if frame is None else set(frame.keys)
-        self.chosen = [key for key in self.chosen if key in known]
+        self._follow(frame)
         self.table.set_frame(frame, left)
         self.plot.set_frame(frame, left)
         self._select()
         self._say(problem, None if left is None else int(left.sum()))
 
+    def _follow(self, frame: Frame | None) -> None:
+        """Keep what is selected, where the table that is shown from now on has it."""
+        before, self._shown = self._shown, frame
+        if before is frame:
+            return
+        there = {} if frame is None or before is None else frame.row_of
+        keys = before.keys if before is not None else []
+        found = [there.get(keys[row]) for row in self.chosen]
+        self.chosen = np.array([row for row in found if row is not None], int)
+        self.current = None if self.current is None else there.get(keys[self.current])
+
     def _say(self, problem: str = "", left: int | None = None) -> None:
         cohort, frame = self.cohort, self.frame
         if cohort is not None:
-            words = [f"{cohort.folder.name}: {cohort}"]
+            words = [self._words]
             if left is not None and frame is not None:
                 words.append(f"{left} of {len(frame)} rows")
             self.note.setText(problem or " · ".join(words))
@@ -217,62 +234,54 @@ class CohortResults(QWidget):
     @property
     def cases(self) -> list[str]:
         """The ids of the cases of the selected rows, if there is more than the current row."""
-        if len(self.chosen) < 2 or self.frame is None:
-            return []
-        place = self._names.index("case")
-        return list(dict.fromkeys(key[place] for key in self.chosen))
+        return [] if len(self.chosen) < 2 or self.frame is None else self.frame.cases_of(self.chosen)
 
-    @property
-    def _names(self) -> list[str]:
-        """What the parts of a key are."""
-        return [name for name in NAMES if name in self.frame.columns and name not in self.frame.numeric]
-
-    def _of(self, key: Key) -> tuple[str, str, str]:
-        """Return case, label and map of a row; "" for what it has not."""
-        told = dict(zip(self._names, key, strict=True))
-        return told.get("case", ""), told.get("label", ""), told.get("map", "")
+    def _want(self, row: int) -> None:
+        """Ask for the case of a row."""
+        self.wanted.emit(*(self.frame.name_of(row, part) for part in ("case", "label", "map")))
 
     def _select(self) -> None:
         self.table.select(self.chosen, self.current)
         self.plot.select(self.chosen, self.current)
 
-    def _on_stepped(self, key: Key) -> None:
-        self.current = key
-        self.plot.select(self.chosen, key)
-        self.wanted.emit(*self._of(key))
+    def _on_stepped(self, row: int) -> None:
+        self.current = row
+        self.plot.select(self.chosen, row)
+        self._want(row)
 
-    def _on_selected(self, keys: Collection[Key]) -> None:
-        self.chosen = list(keys)
-        self.plot.select(self.chosen, self.current)
+    def _on_selected(self, rows: np.ndarray) -> None:
+        self.chosen = rows
+        self.plot.select(rows, self.current)
         self._tell_chosen()
 
-    def _on_clicked(self, key: Key) -> None:
-        self.current, self.chosen = key, [key]
+    def _on_clicked(self, row: int) -> None:
+        self.current, self.chosen = row, np.array([row])
         self._select()
         self._tell_chosen()
-        self.wanted.emit(*self._of(key))
+        self._want(row)
 
-    def _on_drawn(self, keys: Collection[Key]) -> None:
-        self.chosen = list(keys)
+    def _on_drawn(self, rows: np.ndarray) -> None:
+        self.chosen = rows
         self._select()
         self._tell_chosen()
 
     def _on_case(self, case: str) -> None:
         """Go to the first row of a case."""
-        found = [key for key in self.frame.keys if self._of(key)[0] == case] if self.frame is not None else []
-        if found:
-            self._on_clicked(found[0])
+        if self.frame is not None and len(found := self.frame.rows_of(case)):
+            self._on_clicked(int(found[0]))
 
     def mark(self, case: str, label: str, map: str) -> None:
         """Make the row of a layer that was selected in the viewer the current one; the case is not opened again."""
-        if self.frame is None or (self.current is not None and self._of(self.current)[0] == case and not map):
+        frame, now = self.frame, self.current
+        if frame is None or (now is not None and frame.name_of(now, "case") == case and not map):
             return
-        own = [key for key in self.frame.keys if self._of(key)[0] == case]
-        exact = [key for key in own if self._of(key)[1:] == (label, map)]
-        if (found := exact or own) and found[0] != self.current:
+        own = frame.rows_of(case).tolist()
+        asked = [(part, value) for part, value in (("label", label), ("map", map)) if part in frame.names]
+        exact = [row for row in own if all(frame.name_of(row, part) == value for part, value in asked)]
+        if (found := exact or own) and found[0] != now:
             self.current = found[0]
             if len(self.chosen) < 2:
-                self.chosen = [found[0]]
+                self.chosen = np.array(found[:1])
             self._select()
 
     def _tell_chosen(self) -> None:

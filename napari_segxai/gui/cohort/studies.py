@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWi
 
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, all_studies, study
-from napari_segxai.analyses.cohort.tables.frame import NAMES, STUDY, Frame
+from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.cohort.tables.selection import contrast, only
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
@@ -227,11 +227,9 @@ class StudyTab(QWidget):
         charts, index = () if self.result is None else self.result.charts, self.chart_box.currentIndex()
         self.chart.show_chart(charts[max(0, index)] if charts else None)
 
-    def _on_row(self, key: tuple[str, ...]) -> None:
-        frame = self.table.table.frame
-        names = [name for name in NAMES if name in frame.columns and name not in frame.numeric]
-        if "case" in names:
-            self.wanted.emit(key[names.index("case")])
+    def _on_row(self, row: int) -> None:
+        if case := self.table.table.frame.name_of(row, "case"):
+            self.wanted.emit(case)
 
     def showEvent(self, event: Any) -> None:
         """Ask when the tab is first seen."""

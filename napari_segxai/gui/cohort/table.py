@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetrics
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
 
 from napari_segxai.analyses.cohort.tables.columns import describe
-from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, Key
+from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, word_of
 from napari_segxai.analyses.compare.result import ARROWS
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
@@ -43,8 +42,9 @@ class TableModel(QAbstractTableModel):
         super().__init__(parent)
         self.frame: Frame | None = None
         self.order = np.arange(0)
-        self.places: dict[Key, int] = {}
-        """At which line a row stands."""
+        """The row of the frame that stands in each line."""
+        self.lines = np.arange(0)
+        """The line in which each row of the frame stands; -1 for those that a filter leaves out."""
         self._left: np.ndarray | None = None
         self._sorted: tuple[str, bool] | None = None
 
@@ -58,7 +58,7 @@ class TableModel(QAbstractTableModel):
     def _arrange(self) -> None:
         frame = self.frame
         if frame is None:
-            self.order, self.places = np.arange(0), {}
+            self.order = self.lines = np.arange(0)
             return
         by = self._sorted
         if by is not None and by[0] in frame.columns:
@@ -66,7 +66,8 @@ class TableModel(QAbstractTableModel):
         else:
             order = np.arange(len(frame))
         self.order = order if self._left is None else order[self._left[order]]
-        self.places = {frame.keys[k]: line for line, k in enumerate(self.order.tolist())}
+        self.lines = np.full(len(frame), -1)
+        self.lines[self.order] = np.arange(len(self.order))
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column, numbers by their value; without a column, as the cases come."""
@@ -83,11 +84,9 @@ class TableModel(QAbstractTableModel):
         value = self.frame.rows[row].get(column)
         if value is None or value == "":
             return UNDEFINED if column in self.frame.numeric else ""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
         if isinstance(value, float):
             return number(value) if value == value else UNDEFINED
-        return str(value)
+        return word_of(value)
 
     def as_csv(self) -> str:
         """Return the rows that are shown, in their order, with all digits."""
@@ -143,12 +142,12 @@ class CohortTable(TableView):
     Attributes
     ----------
     stepped
-        The user has gone to another row: its key.
+        The user has gone to another row: its number in the frame.
     selected
-        The user has selected other rows: their keys.
+        The user has selected other rows: their numbers, as an array.
     """
 
-    stepped = Signal(object)
+    stepped = Signal(int)
     selected = Signal(object)
 
     def __init__(self, parent: QWidget | None = None):
@@ -165,6 +164,9 @@ class CohortTable(TableView):
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setCornerButtonEnabled(False)
         header = self.horizontalHeader()
+        header.setHighlightSections(
+            False
+        )  # for which Qt looks at every row of every column, each time it paints
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSortIndicatorClearable(True)
         small = QFont(header.font())
@@ -173,8 +175,8 @@ class CohortTable(TableView):
         header.setStyleSheet(f"QHeaderView::section {{ font-size: {small.pointSizeF():g}pt; padding: 1px; }}")
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
         self._columns: tuple[str, ...] = ()
-        self._keys: list[Key] = []
-        self._current: Key | None = None
+        self._chosen = np.arange(0)
+        self._current: int | None = None
         self._is_set = False  # the selection is changed from elsewhere
         self.table.modelReset.connect(self._restore)
         self.selectionModel().currentRowChanged.connect(lambda now, _: self._on_current(now))
@@ -190,19 +192,25 @@ class CohortTable(TableView):
         self.verticalScrollBar().setValue(place[0])
         self.horizontalScrollBar().setValue(place[1])
 
-    def select(self, keys: Collection[Key], current: Key | None) -> None:
+    def select(self, rows: np.ndarray, current: int | None) -> None:
         """Select rows, and make one the current one; nothing is emitted."""
-        self._keys, self._current = list(keys), current
+        self._chosen, self._current = rows, current
         self._restore()
-        if current in self.table.places:
-            self.scrollTo(self.table.index(self.table.places[current], max(0, self.columnAt(2))))
+        if (line := self._line()) >= 0:
+            self.scrollTo(self.table.index(line, max(0, self.columnAt(2))))
 
     def step(self, by: int) -> None:
         """Go some rows on, as the arrow keys do."""
         count = self.table.rowCount()
         if count:
-            line = self.table.places.get(self._current, -1 if by > 0 else count) + by
+            now = self._line()
+            line = (count if now < 0 and by < 0 else now) + by
             self.setCurrentIndex(self.table.index(min(max(line, 0), count - 1), 0))
+
+    def _line(self) -> int:
+        """Return the line of the current row; -1 where there is none, or the filter leaves it out."""
+        now = self._current
+        return -1 if now is None or now >= len(self.table.lines) else int(self.table.lines[now])
 
     def copy(self) -> str:
         """Put the rows that are shown on the clipboard as CSV; returns them."""
@@ -213,33 +221,31 @@ class CohortTable(TableView):
 
     def _restore(self) -> None:
         """Select what was selected before the rows moved."""
-        lines = sorted(self.table.places[key] for key in self._keys if key in self.table.places)
+        lines = self.table.lines[self._chosen[self._chosen < len(self.table.lines)]]
         chosen = QItemSelection()
         last = self.table.columnCount() - 1
-        for first, end in _runs(lines):
-            chosen.select(self.table.index(first, 0), self.table.index(end, last))
+        for run in runs_of(np.sort(lines[lines >= 0])):
+            chosen.select(self.table.index(int(run[0]), 0), self.table.index(int(run[-1]), last))
         self._is_set = True
         model = self.selectionModel()
         model.select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-        if self._current in self.table.places:
-            index = self.table.index(self.table.places[self._current], 0)
-            model.setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+        if (line := self._line()) >= 0:
+            model.setCurrentIndex(self.table.index(line, 0), QItemSelectionModel.SelectionFlag.NoUpdate)
         self._is_set = False
 
     def _on_current(self, now: QModelIndex) -> None:
         if not self._is_set and now.isValid():
-            self._current = self.table.frame.keys[int(self.table.order[now.row()])]
+            self._current = int(self.table.order[now.row()])
             self.stepped.emit(self._current)
 
     def _on_selected(self) -> None:
         if self._is_set:
             return
-        keys, order = self.table.frame.keys, self.table.order
-        lines = [
-            k for part in self.selectionModel().selection() for k in range(part.top(), part.bottom() + 1)
-        ]
-        self._keys = [keys[int(order[line])] for line in sorted(set(lines))]
-        self.selected.emit(self._keys)
+        inside = np.zeros(len(self.table.order), bool)
+        for part in self.selectionModel().selection():
+            inside[part.top() : part.bottom() + 1] = True
+        self._chosen = self.table.order[inside]
+        self.selected.emit(self._chosen)
 
     def _fit(self) -> None:
         """Make every column as wide as its first rows need."""
@@ -253,12 +259,6 @@ class CohortTable(TableView):
             self.setColumnWidth(k, min(max([*lines, *texts]) + 18, MOST))
 
 
-def _runs(lines: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the first and last of lines that follow each other."""
-    out: list[tuple[int, int]] = []
-    for line in lines:
-        if out and out[-1][1] == line - 1:
-            out[-1] = out[-1][0], line
-        else:
-            out.append((line, line))
-    return out
+def runs_of(lines: np.ndarray) -> list[np.ndarray]:
+    """Return sorted lines in parts that follow each other without a gap."""
+    return np.split(lines, np.flatnonzero(np.diff(lines) > 1) + 1) if len(lines) else []

@@ -171,44 +171,44 @@ def test_one_selection_for_table_plot_and_viewer(dock, results, viewer, wait):
     part, table = dock.results, dock.results.table
     part.tabs.setCurrentWidget(part.plot)
     part.plot.choose("size_px", "dice-explained")
-    seen = [k for k, place in zip(part.frame.keys, part.plot.points, strict=True) if np.isfinite(place).all()]
-    key, case = seen[-1], seen[-1][0]
-    place = part.plot.points[part.frame.keys.index(key)]
+    keys = part.frame.keys
+    row = int(np.flatnonzero(np.isfinite(part.plot.points).all(1))[-1])
+    case, place = keys[row][0], part.plot.points[row]
     QApplication.processEvents()  # the axes are fitted when they are drawn
     scene = part.plot.box.mapViewToScene(QPointF(*place))
-    found = part.plot.key_at(scene)
-    np.testing.assert_allclose(part.plot.points[part.frame.keys.index(found)], place)
-    part.plot.clicked.emit(key)
+    np.testing.assert_allclose(part.plot.points[part.plot.row_at(scene)], place)
+    part.plot.clicked.emit(row)
     wait(lambda: not dock.case.is_busy and case in shown(viewer))
-    assert table.table.order[table.currentIndex().row()] == part.frame.keys.index(key)
+    assert table.table.order[table.currentIndex().row()] == row
     ring = part.plot._marked.getData()
     np.testing.assert_allclose([ring[0][0], ring[1][0]], place)
     before = list(viewer.layers)
     for layer in before:
         layer.opacity = 0.7
-    other = next(k[0] for k in part.frame.keys if k[0] != case)
-    part.plot.clicked.emit((other, *key[1:]))
+    steps = next(k for k, key in enumerate(keys) if key[0] != case and key[1:] == keys[row][1:])
+    other = keys[steps][0]
+    part.plot.clicked.emit(steps)
     wait(lambda: not dock.case.is_busy and other in shown(viewer))
     assert not [name for name in shown(viewer) if case in name]  # replaced
     assert list(viewer.layers)[:3] == before[:3]  # the same layers, which keep their looks
     assert {layer.opacity for layer in before[:3]} == {0.7}
-    steps = part.frame.keys.index((other, *key[1:]))
     part.plot.stepped.emit(1)
     wait(lambda: not dock.case.is_busy)
-    assert part.current == part.frame.keys[steps + 1]
-    last = part.current[0]
-    for key in [k for k in part.frame.keys if k[0] == last and k != part.current]:
-        part.plot.clicked.emit(key)  # maps of a case change places
+    assert part.current == steps + 1
+    last = keys[part.current][0]
+    for row in [k for k, key in enumerate(keys) if key[0] == last and k != part.current]:
+        part.plot.clicked.emit(row)  # maps of a case change places
         wait(lambda: not dock.case.is_busy)
     assert not [name for name in shown(viewer) if "[1]" in name]
     part.pin.click()
-    other = next(k[0] for k in part.frame.keys if k[0] != last)
-    part.plot.clicked.emit((other, *key[1:]))
+    row = next(k for k, key in enumerate(keys) if key[0] != last)
+    other = keys[row][0]
+    part.plot.clicked.emit(row)
     wait(lambda: not dock.case.is_busy and other in shown(viewer))
     assert last in shown(viewer)
     viewer.layers.selection.active = viewer.layers[other]
     viewer.layers.selection.active = viewer.layers[last]
-    assert part.current[0] == last
+    assert keys[part.current][0] == last
     assert dock.case.shown[0] == other  # marked, and not opened again
 
 
@@ -222,7 +222,7 @@ def test_a_lasso_averages_and_the_rest(dock, results, wait):
     part.plot.points = np.arange(16, dtype=float).reshape(8, 2)
     part.plot.box.drawn.emit([(-1, -1), (7, -1), (7, 8), (-1, 8)])
     assert part.cases == ["c0", "c1"]
-    assert {part.frame.keys[k] for k in rows} == set(part.chosen)
+    assert part.chosen.tolist() == rows
     chosen = {part.table.table.order[index.row()] for index in part.table.selectionModel().selectedRows()}
     assert chosen == set(rows)
     part.averages.click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,39 @@ CONDITION = re.compile(r"(\S+?)(<=|>=|<|>|=)(-?[\d.]+(?:e-?\d+)?)", re.IGNORECAS
 
 
 @dataclass(frozen=True)
+class Words:
+    """A column of words, told apart once: comparing 12 000 rows word by word takes longer than a window may wait.
+
+    Attributes
+    ----------
+    known : list of str
+        Every different word, in the order in which they come; "" where a row has nothing.
+    codes : ndarray of int
+        For each row, which of them it has.
+    ranks : ndarray of int
+        For each of them, where it comes in a sorted table: numbers within words by their value.
+    """
+
+    known: list[str]
+    codes: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Words:
+        """Return a column of these values."""
+        known: dict[str, int] = {}
+        codes = [known.setdefault(word_of(value), len(known)) for value in values]
+        words = list(known)
+        ranks = np.empty(len(words), int)
+        ranks[sorted(range(len(words)), key=lambda k: _natural(words[k]))] = np.arange(len(words))
+        return cls(words, np.array(codes, int), ranks)
+
+    def where(self, fits: Callable[[str], bool]) -> np.ndarray:
+        """Return which rows have a word that fits."""
+        return np.array([fits(word) for word in self.known], bool)[self.codes]
+
+
+@dataclass(frozen=True)
 class Frame:
     """A table of a cohort.
 
@@ -55,6 +88,9 @@ class Frame:
     splits: dict[str, dict[str, np.ndarray]] = field(repr=False)
     """Which rows have each value of a column that tells several kinds of rows apart."""
     _numbers: dict[str, np.ndarray] = field(repr=False)
+    _words: dict[str, Words] = field(repr=False)
+    row_of: dict[Key, int] = field(repr=False)
+    """The number of the row with a key."""
 
     @classmethod
     def of(cls, name: str, rows: list[dict[str, Any]]) -> Frame:
@@ -68,19 +104,22 @@ class Frame:
                 numbers[column] = np.array(
                     [math.nan if value in (None, "") else value for value in values], float
                 )
-        first = [column for column in FIRST if column in found and column not in numbers]
-        if name == STUDY:  # as the study has them
-            own = [column for column in NAMES if column in found and column not in numbers]
-            keys = [tuple(str(row.get(column, "")) for column in own) for row in rows]
-            return cls(name, rows, tuple(found), keys, _splits(rows), numbers)
-        last = [column for column in found if column not in numbers and column not in first]
-        last.sort(key=lambda column: LAST.index(column) if column in LAST else -1)
-        own = [column for column in NAMES if column in first]
-        keys = [tuple(str(row.get(column, "")) for column in own) for row in rows]
-        numbers = dict(
-            sorted(numbers.items(), key=lambda item: item[0] in NOT_MEASURED)
-        )  # how it was computed comes last
-        return cls(name, rows, (*first, *numbers, *last), keys, _splits(rows), numbers)
+        words = {
+            column: Words.of(row.get(column) for row in rows) for column in found if column not in numbers
+        }
+        columns = tuple(found)
+        if name != STUDY:  # whose columns are as the study has them
+            first = [column for column in FIRST if column in words]
+            last = [column for column in words if column not in first]
+            last.sort(key=lambda column: LAST.index(column) if column in LAST else -1)
+            numbers = dict(
+                sorted(numbers.items(), key=lambda item: item[0] in NOT_MEASURED)
+            )  # how it was computed comes last
+            columns = (*first, *numbers, *last)
+        own = [[words[name].known[k] for k in words[name].codes] for name in NAMES if name in words]
+        keys = list(zip(*own, strict=True)) if own else [()] * len(rows)
+        row_of = {key: k for k, key in enumerate(keys)}
+        return cls(name, rows, columns, keys, _splits(rows, words), numbers, words, row_of)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,9 +141,27 @@ class Frame:
             raise UserError(f"{column!r} is no column of numbers of the {self.name}.")
         return self._numbers[column]
 
-    def words(self, column: str) -> list[str]:
-        """Return a column as words; "" where there is nothing."""
-        return ["" if row.get(column) is None else str(row[column]) for row in self.rows]
+    @property
+    def names(self) -> list[str]:
+        """What the parts of a key are."""
+        return [name for name in NAMES if name in self._words]
+
+    def name_of(self, row: int, column: str) -> str:
+        """Return a part of the key of a row; "" where the table has no such part."""
+        return self.keys[row][self.names.index(column)] if column in self.names else ""
+
+    def cases_of(self, rows: Collection[int]) -> list[str]:
+        """Return the ids of the cases of some rows, in the order of the table."""
+        if "case" not in self._words:
+            return []
+        words = self._words["case"]
+        return [words.known[k] for k in np.unique(words.codes[np.asarray(rows, int)])]
+
+    def rows_of(self, case: str) -> np.ndarray:
+        """Return the numbers of the rows of a case."""
+        if "case" not in self._words:
+            return np.arange(0)
+        return np.flatnonzero(self._words["case"].where(lambda word: word == case))
 
     def order(self, column: str, *, descending: bool = False) -> np.ndarray:
         """Return the numbers of the rows, sorted by a column; rows without a value come last in both directions."""
@@ -115,10 +172,12 @@ class Frame:
             return np.concatenate(
                 [known[np.argsort(by, kind="stable")], np.flatnonzero(np.isnan(values))]
             ).astype(int)
-        texts = self.words(column)
-        known = [k for k, text in enumerate(texts) if text]
-        known.sort(key=lambda k: _natural(texts[k]), reverse=descending)
-        return np.array([*known, *(k for k, text in enumerate(texts) if not text)], int)
+        words = self._words[column]
+        there = words.where(bool)
+        known, by = np.flatnonzero(there), words.ranks[words.codes][there]
+        return np.concatenate(
+            [known[np.argsort(-by if descending else by, kind="stable")], np.flatnonzero(~there)]
+        )
 
     def matching(self, asked: str) -> np.ndarray:
         """Return which rows a filter leaves: each of its words is in the row's words, or is a condition such as truth_dice<0.9.
@@ -144,21 +203,30 @@ class Frame:
                     ">=": values >= limit,
                     "=": values == limit,
                 }[sign]
-        if plain:
-            told = [column for column in self.columns if column not in self._numbers]
-            texts = ["\n".join(str(row.get(column) or "") for column in told).casefold() for row in self.rows]
-            left &= np.array([all(word in text for word in plain) for text in texts], bool)
+        for word in plain:  # which holds no space, and so is in one column or none
+            found = [
+                held.where(lambda text, word=word: word in text.casefold()) for held in self._words.values()
+            ]
+            left &= np.any(found, axis=0) if found else False
         return left
 
 
-def _splits(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
+def _splits(
+    rows: Sequence[Mapping[str, Any]], words: Mapping[str, Words]
+) -> dict[str, dict[str, np.ndarray]]:
     out = {}
     for column in SPLITS:
-        words = np.array(["" if row.get(column) is None else str(row[column]) for row in rows], str)
-        names = dict.fromkeys(words.tolist())
-        if len(names.keys() - {""}) > 1:
-            out[column] = {name: words == name for name in names}
+        held = words[column] if column in words else Words.of(row.get(column) for row in rows)
+        if len(set(held.known) - {""}) > 1:
+            out[column] = {name: held.codes == k for k, name in enumerate(held.known)}
     return out
+
+
+def word_of(value: Any) -> str:
+    """Return what a table says of a value that is no number."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
