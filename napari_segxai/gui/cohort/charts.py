@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.tables.frame import nearest_place
 from napari_segxai.core.chart import Chart, Place, Series
+from napari_segxai.gui.cohort.plot import Points
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
@@ -120,7 +121,7 @@ class ChartView(QWidget):
                 pen = pg.mkPen(color, width=2)
                 self.plot.addItem(pg.PlotDataItem(x[known][order], y[known][order], pen=pen))
             else:
-                self.plot.addItem(pg.ScatterPlotItem(x[known], y[known], size=7, brush=color, pen=None))
+                self.plot.addItem(Points(x[known], y[known], size=7, brush=color, pen=None))
             if one.low and one.high:
                 self._intervals(x, y, one, color, chart.log_y)
             for n in np.flatnonzero(known):

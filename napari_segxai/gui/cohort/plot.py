@@ -78,6 +78,17 @@ class PlotBox(pg.ViewBox):
             self.drawn.emit(corners)
 
 
+class Points(pg.ScatterPlotItem):
+    """Points that all look alike: their picture is looked up once, which pyqtgraph does for each of thousands."""
+
+    def updateSpots(self, dataSet: np.ndarray | None = None) -> None:
+        """Give all points the picture of the first."""
+        spots = self.data if dataSet is None else dataSet
+        super().updateSpots(spots[:1])
+        if len(spots):
+            spots["sourceRect"] = spots["sourceRect"][0]
+
+
 class CohortPlot(QWidget):
     """The plot, and what is chosen of it.
 
@@ -125,7 +136,7 @@ class CohortPlot(QWidget):
         self.note.setWordWrap(True)
         self.legend = Words(2)
         self.legend.label.setTextFormat(Qt.TextFormat.RichText)
-        self._items: dict[tuple[str, str], pg.ScatterPlotItem] = {}
+        self._items: dict[tuple[str, str], Points] = {}
         self._rows = np.arange(0)
         self._current: int | None = None
         self._text = "#d0d0d0"
@@ -133,8 +144,8 @@ class CohortPlot(QWidget):
         self._by_user: set[QComboBox] = set()
         """Boxes in which the user has chosen: until then the first split that there is counts."""
         ring = {"brush": None, "pxMode": True, "symbol": "o"}
-        self._chosen = pg.ScatterPlotItem(size=SIZE + 4, pen=pg.mkPen("#ffffff", width=1), **ring)
-        self._marked = pg.ScatterPlotItem(size=SIZE + 9, pen=pg.mkPen("#ffb454", width=2.5), **ring)
+        self._chosen = Points(size=SIZE + 4, pen=pg.mkPen("#ffffff", width=1), **ring)
+        self._marked = Points(size=SIZE + 9, pen=pg.mkPen("#ffb454", width=2.5), **ring)
         for depth, item in enumerate((self._chosen, self._marked), 10):
             item.setZValue(depth)
             self.plot.addItem(item, ignoreBounds=True)
@@ -247,7 +258,7 @@ class CohortPlot(QWidget):
             self.plot.removeItem(self._items.pop(gone))
         for key, (own, color, symbol) in seen.items():
             if key not in self._items:
-                self._items[key] = pg.ScatterPlotItem(size=SIZE, pen=pg.mkPen("#00000060"))
+                self._items[key] = Points(size=SIZE, pen=pg.mkPen("#00000060"))
                 self.plot.addItem(self._items[key])
             _fill_points(self._items[key], own, color, symbol)
         for name, log in (("bottom", log_x), ("left", log_y)):
@@ -371,7 +382,7 @@ def _split(frame: Frame, column: str | None) -> dict[str, np.ndarray]:
     return frame.splits.get(column or "") or {"": np.ones(len(frame), bool)}
 
 
-def _fill_points(item: pg.ScatterPlotItem, own: np.ndarray, color: str, symbol: str) -> None:
+def _fill_points(item: Points, own: np.ndarray, color: str, symbol: str) -> None:
     """Give an item its points; where some have been added alone, only these are made."""
     old = np.column_stack(item.getData())
     same = item.opts["symbol"] == symbol and item.property("color") == color

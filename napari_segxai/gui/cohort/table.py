@@ -164,9 +164,8 @@ class CohortTable(TableView):
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setCornerButtonEnabled(False)
         header = self.horizontalHeader()
-        header.setHighlightSections(
-            False
-        )  # for which Qt looks at every row of every column, each time it paints
+        # Qt asks for every row of every column whether it is selected, to paint the heads: these know of no selection.
+        header.setSelectionModel(QItemSelectionModel(self.table, header))
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSortIndicatorClearable(True)
         small = QFont(header.font())
