@@ -63,6 +63,9 @@ class CaseView(QObject):
         self._used: set[Slot] = set()
         self._names: dict[Slot, str] = {}
         self._pieces: deque[Piece] = deque()
+        self._waiting: deque[tuple[Slot, LayerData, int | None]] = deque()
+        """Layers that have been read, and the plane to show with each."""
+        self._is_reading = self._is_adding = False
         self._failed: list[str] = []
         self._is_new_case = False
 
@@ -96,42 +99,54 @@ class CaseView(QObject):
         self._used = {slot for slot in self._slots if same_case and slot[0] in ("image", "truth")}
         found = pieces_of(cohort.folder, cohort.record, *key)
         self._pieces = deque(one for one in found if not (same_case and one.name in ("image", "truth")))
-        self._next()
+        self._waiting.clear()
+        self._read()
+        self._go_on()
 
-    def _next(self) -> None:
-        if self._asked is not None or not layers.is_open(self.viewer):
-            self._begin()
-        elif self._pieces:
+    def _read(self) -> None:
+        """Read the next piece, while layers of the one before are added: both take a while with a volume."""
+        if self._pieces and self._asked is None and layers.is_open(self.viewer):
             piece = self._pieces.popleft()
+            self._is_reading = True
             self._tasks.beside(partial(_steps, piece), partial(self._on_read, piece))
-        else:
-            self._end()
 
     def _on_read(self, piece: Piece, outcome: Outcome) -> None:
+        self._is_reading = False
         if outcome.error is not None:
             expected = isinstance(outcome.error, UserError | MemoryError)
             said = str(outcome.error)
             self._failed.append(said if expected else f"{type(outcome.error).__name__}: {said}")
         found, plane = outcome.result or ((), None)
-        waiting = deque(found)
         count: Counter[str] = Counter()
-
-        def add_one() -> None:
-            if self._tasks.is_closed():
-                return
-            if self._asked is not None or not layers.is_open(self.viewer) or not waiting:
-                self._next()
-                return
-            data = waiting.popleft()
+        for data in found:
             role = str(data[1]["metadata"].get("segxai_role", ""))
-            layer = self._put((piece.name, role, count[role]), data)
-            if role == "saliency" and plane is not None and self._is_new_case:
+            own = plane if role == "saliency" and self._is_new_case else None
+            self._waiting.append(((piece.name, role, count[role]), data, own))
+            count[role] += 1
+        self._read()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Add the layers that have been read, one for each turn of the window; then end, or begin what was asked for meanwhile."""
+        if self._is_adding or self._tasks.is_closed():
+            return
+        if self._asked is not None or not layers.is_open(self.viewer):
+            self._waiting.clear()
+            if not self._is_reading:
+                self._begin()
+        elif self._waiting:
+            slot, data, plane = self._waiting.popleft()
+            self._is_adding = True  # adding a layer may turn the event loop
+            try:
+                layer = self._put(slot, data)
+            finally:
+                self._is_adding = False
+            if plane is not None:
                 place = layer.data_to_world((plane, 0, 0))[0]
                 self.viewer.dims.set_point(self.viewer.dims.ndim - 3, float(place))
-            count[role] += 1
-            QTimer.singleShot(0, add_one)
-
-        add_one()
+            QTimer.singleShot(0, self._go_on)
+        elif not self._is_reading and self.is_busy:
+            self._end()
 
     def _put(self, slot: Slot, data: LayerData) -> Layer:
         """Add a layer, or give the one that is there other values."""
