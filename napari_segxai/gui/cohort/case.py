@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from napari_segxai.gui.viewer.lifetime import Tasks
     from napari_segxai.gui.worker import Outcome
 
+BEGUN = 3
+"""Milliseconds after which a thread that reads has begun: napari starts it with a timer of one."""
+
 Slot = tuple[str, str, int]
 """Which piece of a case, what the layer is of it, and which of several."""
 
@@ -124,7 +127,7 @@ class CaseView(QObject):
             self._waiting.append(((piece.name, role, count[role]), data, own))
             count[role] += 1
         self._read()
-        self._go_on()
+        QTimer.singleShot(BEGUN, self._go_on)
 
     def _go_on(self) -> None:
         """Add the layers that have been read, one for each turn of the window; then end, or begin what was asked for meanwhile."""

@@ -22,6 +22,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.gui.cohort.case import CaseView
+from napari_segxai.gui.cohort.estimate import words_of
 from napari_segxai.gui.cohort.form import CohortForm
 from napari_segxai.gui.cohort.results import CohortResults
 from napari_segxai.gui.flow.curves import theme_colors
@@ -30,7 +31,8 @@ from napari_segxai.gui.run_dock import RunDock
 from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.opened_case import CASE
-from napari_segxai.gui.widgets.run_bar import duration, estimate, learn_speed
+from napari_segxai.gui.widgets.run_bar import duration, learn_speed
+from napari_segxai.gui.widgets.slicer import SlicerButton
 from napari_segxai.io.held import look
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class CohortDock(RunDock):
         self.results = CohortResults(self.tasks.beside)
         self.set_up(CohortForm(self.tasks.beside), self.results, width=320)
         self.case = CaseView(self.viewer, self.tasks, self)
+        self.slicer = SlicerButton(self.run_bar, "the selected cases")
+        self.results.add_button(self.slicer)
         self._outlook: tuple[Any, Outlook | None] | None = None
         self._running: tuple[CohortPlan, Path, Outlook | None] | None = None
         self._count = 0
@@ -243,6 +247,39 @@ class CohortDock(RunDock):
         if outcome.error is not None and not running:
             self._update()
 
+    # -- 3D Slicer ------------------------------------------------------------------------------------------
+
+    def export_to_slicer(self, folder: str | Path | None = None) -> None:
+        """Write the selected cases, or the current one, for 3D Slicer; the user is asked for the folder if none is given.
+
+        Several cases get a folder each, in the one that is chosen.
+        """
+        cohort, chosen = self.cohort, self.results.cases or [self.results.case]
+        if cohort is None or not self._has_case(chosen[0]):
+            return
+        if len(chosen) == 1:
+            self.slicer.write(cohort, self.tasks.beside, folder, parts={"": chosen[0]})
+            return
+        mapped = {row["case"] for row in cohort.maps if not row["error"]}
+        places = {case["id"]: case["folder"] for case in cohort.record["cases"]}
+        parts = {places[case]: case for case in chosen if case in mapped} or {places[chosen[0]]: chosen[0]}
+        without = len(chosen) - len(parts)
+        note = (
+            f" {without} of the selected cases {'has' if without == 1 else 'have'} no map." if without else ""
+        )
+        self.slicer.write(cohort, self.tasks.beside, folder, parts=parts, note=note)
+
+    def open_in_slicer(self, folder: str | Path | None = None) -> None:
+        """Open the current case in a 3D Slicer that runs on this machine; it is exported to a folder first."""
+        if self.cohort is not None and self._has_case(case := self.results.case):
+            self.slicer.show_there(self.cohort, self.tasks.beside, folder, parts={"": case})
+
+    def _has_case(self, case: str) -> bool:
+        """Tell whether there is a case; say what is to be done where there is none."""
+        if not case and not self.run_bar.is_running:
+            self.run_bar.show_status("Select a case in the table or the plot.", error=True)
+        return bool(case)
+
     # -- opening --------------------------------------------------------------------------------------------
 
     def open(self, folder: str | Path | None = None) -> None:
@@ -350,6 +387,8 @@ class CohortDock(RunDock):
         results.opening.connect(lambda: self.open())
         results.reporting.connect(lambda anonymous: self.write_report(anonymous=anonymous))
         results.pin.clicked.connect(self.case.pin)
+        self.slicer.export.triggered.connect(lambda: self.export_to_slicer())
+        self.slicer.open.triggered.connect(lambda: self.open_in_slicer())
         self.case.told.connect(self._on_told)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
 
@@ -394,23 +433,3 @@ def _with_tables(step: Step) -> Step:
         return found, frames(found)
 
     return Step(step.done, step.total, step.note, made)
-
-
-def words_of(plan: CohortPlan, seen: Outlook) -> str:
-    """Return a plan as a sentence: what there is, what is left, how long it takes, how much room."""
-    cases = f"{seen.cases} case{'s' * (seen.cases != 1)}"
-    each = f"{len(plan.jobs)} jobs each"
-    if seen.done == seen.jobs:
-        return f"All of {cases} are there."
-    words = [f"{cases}, {each}"]
-    if seen.done:
-        words.append(f"{seen.there} of {cases} are there; Run goes on")
-    if seen.passes is not None and seen.image is not None:
-        words.append(estimate(plan.model, seen.image, seen.slice, seen.passes))
-    if seen.bytes:
-        words.append(f"at least {_size(seen.bytes)} of {_size(seen.free)} free")
-    return " · ".join(words)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -90,6 +90,8 @@ class CohortResults(QWidget):
         for words, anonymous in (("Report…", False), ("Report without names…", True)):
             menu.addAction(words, lambda anonymous=anonymous: self.reporting.emit(anonymous))
         self.report.setMenu(menu)
+        self._buttons = [self.report]
+        """Those that ask for a cohort."""
         self.pin = QPushButton("Pin")
         self.pin.setToolTip("Let the layers of this case stay when the next one is opened.")
         self.note = plain_label("Choose a folder of cases and press Run, or open results.")
@@ -131,6 +133,12 @@ class CohortResults(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addLayout(below)
 
+    def add_button(self, button: QPushButton) -> None:
+        """Put a button before *Open results…*, which asks for a cohort that is shown."""
+        self._buttons.append(button)
+        self.top.insertWidget(self.top.count() - 1, button)
+        self._say()
+
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._show())
         self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
@@ -146,6 +154,13 @@ class CohortResults(QWidget):
         self.plot.selected.connect(self._on_drawn)
         self.plot.stepped.connect(self.table.step)
         self.studies.wanted.connect(self._on_case)
+
+    @property
+    def case(self) -> str:
+        """The id of the case that the user is at, or of the only one that is selected; "" where there is none."""
+        frame, rows = self.frame, self.chosen if self.current is None else np.array([self.current])
+        found = [] if frame is None else frame.cases_of(rows)
+        return found[0] if len(found) == 1 else ""
 
     @property
     def frame(self) -> Frame | None:
@@ -227,7 +242,8 @@ class CohortResults(QWidget):
             button.setVisible(bool(cases))
         self.averages.setText(f"Averages of these {len(cases)}" if cases else "")
         self.copy.setEnabled(frame is not None)
-        self.report.setEnabled(cohort is not None)
+        for button in self._buttons:
+            button.setEnabled(cohort is not None)
 
     # -- one selection --------------------------------------------------------------------------------------
 

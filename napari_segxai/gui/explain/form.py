@@ -16,13 +16,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.gui.explain.slicer import SlicerButton
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.widgets.checks_box import ChecksBox
 from napari_segxai.gui.widgets.fields import combo, plain_label, section
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
+from napari_segxai.gui.widgets.slicer import SlicerButton
 from napari_segxai.methods.registry import all_methods
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ExplainForm(DockForm):
         self.reset.setToolTip("Set every parameter to its default.")
         self.parameters = section("Parameters", self._parameters())
         self.checks_box = ChecksBox(check_costs)
-        self.slicer = SlicerButton(self.run_bar)
+        self.slicer = SlicerButton(self.run_bar, "the last result")
         self.run_bar.add_button(self.checks_box.button)
         self.run_bar.add_button(self.slicer)
         self.inputs = self._inputs()

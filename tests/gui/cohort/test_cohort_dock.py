@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -348,6 +349,55 @@ def test_a_report_is_written(dock, results, tmp_path, wait):
     wait(lambda: "Wrote" in dock.run_bar.status.text() or bool(dock.run_bar.status.styleSheet()))
     assert dock.run_bar.status.text().startswith("Wrote")
     assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_selected_cases_are_exported_for_slicer(dock, results, tmp_path, wait):
+    assert not dock.slicer.isEnabled()
+    opened(dock, results, wait)
+    assert dock.slicer.isEnabled()
+    dock.export_to_slicer(tmp_path / "none")
+    assert dock.run_bar.status.text() == "Select a case in the table or the plot."
+    part = dock.results
+    part._on_drawn(np.array([k for k, key in enumerate(part.frame.keys) if key[0] in ("c1", "c2")]))
+    dock.export_to_slicer(tmp_path / "both")
+    wait(lambda: "for 3D Slicer to" in dock.run_bar.status.text())
+    held = sorted(
+        path.relative_to(tmp_path / "both").as_posix() for path in tmp_path.rglob("open_in_slicer.py")
+    )
+    assert held == ["c1/open_in_slicer.py", "c2/open_in_slicer.py"]
+    part.table.step(1)
+    assert part.case in ("c0", "c1", "c2", "c3")
+    assert len(part.cases) < 2
+    dock.export_to_slicer(tmp_path / "one")
+    wait(lambda: str(tmp_path / "one") in dock.run_bar.status.text())
+    assert (tmp_path / "one" / "open_in_slicer.py").is_file()
+    wait(lambda: not dock.case.is_busy)
+
+
+def test_the_next_piece_is_read_while_layers_are_added(dock, results, viewer, wait, monkeypatch):
+    """Reading the maps of a volume and showing its image took one after the other."""
+    from napari_segxai.gui.cohort import case
+
+    begun, steps = threading.Event(), case._steps
+
+    def of(piece):
+        if piece.name == "map":
+            begun.set()
+        return steps(piece)
+
+    monkeypatch.setattr(case, "_steps", of)
+    seen = []
+
+    def on_inserted(_) -> None:
+        seen.append(begun.wait(5) if not seen else True)
+
+    viewer.layers.events.inserted.connect(on_inserted)
+    opened(dock, results, wait)
+    dock.show_case("c0")
+    wait(lambda: not dock.case.is_busy)
+    viewer.layers.events.inserted.disconnect(on_inserted)
+    assert seen[0]
+    assert len(seen) > 2
 
 
 def test_a_saved_volume_is_opened_in_the_order_of_its_file(tmp_path):

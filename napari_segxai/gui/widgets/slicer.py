@@ -1,8 +1,8 @@
-"""The button *3D Slicer*: the last result as files for it, and into one that runs on this machine."""
+"""The button *3D Slicer*: results as files for it, and into one that runs on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from weakref import ref
 
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
+from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
@@ -21,10 +22,20 @@ from napari_segxai.io.slicer.server import KINDS, NOT_THERE, is_running, load_fi
 
 Start = Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]
 
+Parts = Mapping[str, str | None]
+"""Folders within the one that is chosen, "" for itself, and which case of a cohort goes into each."""
 
-def _written(explanation: Explanation, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
-    yield Step(0, 1, "writing")
-    return export_to_slicer(explanation, folder, overwrite=overwrite)
+WHOLE: Parts = {"": None}
+
+
+def _written(
+    result: Explanation | Cohort, folder: Path, parts: Parts, *, overwrite: bool
+) -> Steps[list[Path]]:
+    written: list[Path] = []
+    for done, (name, case) in enumerate(parts.items()):
+        yield Step(done, len(parts), "writing")
+        written += export_to_slicer(result, folder / name, case=case, overwrite=overwrite)
+    return written
 
 
 def _asked() -> Steps[bool]:
@@ -47,12 +58,14 @@ class SlicerButton(QPushButton):
     ----------
     run_bar
         Says what happened.
+    of
+        What is exported, in words.
     """
 
-    def __init__(self, run_bar: RunBar, parent: QWidget | None = None):
+    def __init__(self, run_bar: RunBar, of: str, parent: QWidget | None = None):
         super().__init__("3D Slicer", parent)
         self.run_bar = run_bar
-        self.setToolTip("Write the last result as files for 3D Slicer, or open it there.")
+        self.setToolTip(f"Write {of} as files for 3D Slicer, or open it there.")
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         self.export = menu.addAction("Export for Slicer…")
@@ -62,16 +75,19 @@ class SlicerButton(QPushButton):
             "Hand the files to a Slicer that runs on this machine, with its web server started."
         )
         self.setMenu(menu)
-        self._exported: tuple[ref[Explanation], list[Path]] | None = None
+        self._exported: tuple[ref[Explanation | Cohort], Parts, list[Path]] | None = None
 
     def write(
         self,
-        explanation: Explanation,
+        result: Explanation | Cohort,
         start: Start,
         folder: str | Path | None = None,
         then: Callable[[list[Path]], None] | None = None,
+        *,
+        parts: Parts = WHOLE,
+        note: str = "",
     ) -> None:
-        """Write an explanation to a folder; the user is asked for it if none is given.
+        """Write a result to a folder; the user is asked for it if none is given.
 
         Parameters
         ----------
@@ -79,26 +95,37 @@ class SlicerButton(QPushButton):
             Starts a task beside others, and calls back with its outcome.
         then
             Called with what was written.
+        parts
+            Of a cohort: which cases.
+        note
+            Said after what was written.
         """
         chosen = folder or QFileDialog.getExistingDirectory(self, "Export for 3D Slicer to a folder")
         if not chosen:
             return
-        overwrite = may_write(self, self.run_bar, {Path(chosen): ""})
+        overwrite = may_write(self, self.run_bar, {Path(chosen) / name: "" for name in parts})
         if overwrite is None:
             return
 
         def done(outcome: Outcome) -> None:
             if not self._told(outcome):
                 return
-            self._exported = ref(explanation), outcome.result
-            self.run_bar.show_status(f"Wrote {len(outcome.result)} files for 3D Slicer to {chosen}.")
+            self._exported = ref(result), parts, outcome.result
+            self.run_bar.show_status(f"Wrote {len(outcome.result)} files for 3D Slicer to {chosen}.{note}")
             if then is not None:
                 then(outcome.result)
 
-        start(partial(_written, explanation, Path(chosen), overwrite=overwrite), done)
+        start(partial(_written, result, Path(chosen), parts, overwrite=overwrite), done)
 
-    def show_there(self, explanation: Explanation, start: Start, folder: str | Path | None = None) -> None:
-        """Open an explanation in a Slicer that runs, if one does; it is exported first if it has not been."""
+    def show_there(
+        self,
+        result: Explanation | Cohort,
+        start: Start,
+        folder: str | Path | None = None,
+        *,
+        parts: Parts = WHOLE,
+    ) -> None:
+        """Open a result in a Slicer that runs, if one does; it is exported first if it has not been."""
 
         def send(written: list[Path]) -> None:
             files = [path for path in written if path.name.endswith(tuple(KINDS))]
@@ -115,11 +142,11 @@ class SlicerButton(QPushButton):
                 self.run_bar.show_status(NOT_THERE[0].upper() + NOT_THERE[1:], error=True)
                 return
             held = self._exported
-            there = held is not None and held[0]() is explanation and all(path.exists() for path in held[1])
-            if held is not None and there:
-                send(held[1])
+            there = held is not None and held[0]() is result and held[1] == parts
+            if held is not None and there and all(path.exists() for path in held[2]):
+                send(held[2])
             else:
-                self.write(explanation, start, folder, send)
+                self.write(result, start, folder, send, parts=parts)
 
         start(_asked, answered)
 

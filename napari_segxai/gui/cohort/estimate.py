@@ -1,0 +1,27 @@
+"""What a run of a cohort will take, in a sentence."""
+
+from __future__ import annotations
+
+from napari_segxai.analyses.cohort.outlook import Outlook
+from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.gui.widgets.run_bar import estimate
+
+
+def words_of(plan: CohortPlan, seen: Outlook) -> str:
+    """Return a plan as a sentence: what there is, what is left, how long it takes, how much room."""
+    cases = f"{seen.cases} case{'s' * (seen.cases != 1)}"
+    each = f"{len(plan.jobs)} jobs each"
+    if seen.done == seen.jobs:
+        return f"All of {cases} are there."
+    words = [f"{cases}, {each}"]
+    if seen.done:
+        words.append(f"{seen.there} of {cases} are there; Run goes on")
+    if seen.passes is not None and seen.image is not None:
+        words.append(estimate(plan.model, seen.image, seen.slice, seen.passes))
+    if seen.bytes:
+        words.append(f"at least {_size(seen.bytes)} of {_size(seen.free)} free")
+    return " · ".join(words)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
