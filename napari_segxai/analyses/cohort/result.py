@@ -73,11 +73,12 @@ class Cohort:
         return [row for row in (*self.objects, *self.maps, *self.flow, *self.channels) if row["error"]]
 
     def __str__(self) -> str:
-        said = f"{len(self.record['cases'])} cases, {len(self.objects)} objects, {len(self.maps)} maps"
+        counts = {"case": len(self.record["cases"]), "object": len(self.objects), "map": len(self.maps)}
+        said = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
         return (
             said
             + f", {len(self.failed)} failed" * bool(self.failed)
-            + f", {self.missing} jobs to do" * bool(self.missing)
+            + f", {self.missing} job{'s' * (self.missing != 1)} to do" * bool(self.missing)
         )
 
     def explanation(self, case: str, label: str, map: str | None = None) -> Explanation:

@@ -14,13 +14,15 @@ from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.tables.frame import nearest_place
 from napari_segxai.core.chart import Chart, Place, Series
+from napari_segxai.gui.cohort.name_axis import NameAxis
 from napari_segxai.gui.cohort.plot import Points
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, tip
 
-NEAR, LONGEST = 9, 22
+NEAR, LONGEST, ALONE = 9, 22, 60
+"""Pixels around a point; characters of a name in the legend, and of one that is alone there."""
 
 BAR = 0.8
 """The share of the room between two places that the bars at one take."""
@@ -40,7 +42,8 @@ class ChartView(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.chart: Chart | None = None
-        self.plot = pg.PlotWidget()
+        self.axes = {side: NameAxis(side) for side in ("bottom", "left")}
+        self.plot = pg.PlotWidget(axisItems=self.axes)
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.caption = Words(1)
@@ -70,7 +73,7 @@ class ChartView(QWidget):
         self.plot.setVisible(chart is not None)
         said = [] if chart is None else [one for one in chart.series if one.name and chart.kind != "matrix"]
         words = [
-            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span> {escape(shortened(one.name, LONGEST), quote=False)}'
+            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span> {escape(shortened(one.name, LONGEST if len(said) > 1 else ALONE), quote=False)}'
             for k, one in enumerate(said)
         ]
         self.legend.setText("&nbsp; ".join(words))
@@ -79,14 +82,16 @@ class ChartView(QWidget):
         self.caption.setVisible(chart is not None and bool(chart.caption))
         if chart is None:
             return
-        self.plot.setTitle(escape(chart.title, quote=False), color=self._text, size="9pt")
+        # Beside an axis of a low chart there is no room for a title: that of the values stands above it.
+        above = [chart.title] if chart.kind == "matrix" or chart.y == chart.title else [chart.title, chart.y]
+        self.plot.setTitle(escape(": ".join(filter(None, above)), quote=False), color=self._text, size="9pt")
         for side, title in (("bottom", chart.x), ("left", chart.y)):
-            axis = self.plot.getAxis(side)
-            axis.setTicks(None)
-            axis.enableAutoSIPrefix(False)
+            axis = self.axes[side]
             axis.setPen(self._text)
             axis.setTextPen(self._text)
-            self.plot.setLabel(side, escape(title, quote=False), color=self._text)
+            shown = side == "bottom" or chart.kind == "matrix"
+            axis.setLabel(escape(title, quote=False) if shown else "", color=self._text)
+            axis.showLabel(shown)
         if chart.kind == "matrix":
             self._matrix(chart)
         else:
@@ -97,11 +102,10 @@ class ChartView(QWidget):
         x_names = _names([one.x for one in chart.series])
         y_names = _names([one.y for one in chart.series])
         for side, names, log in (("bottom", x_names, chart.log_x), ("left", y_names, chart.log_y)):
-            axis = self.plot.getAxis(side)
+            axis = self.axes[side]
+            axis.set_names(names)
             axis.setLogMode(False, False)
-            if names:
-                axis.setTicks([[(k, shortened(name, LONGEST)) for k, name in enumerate(names)]])
-            else:
+            if not names:
                 axis.setLogMode(x=log, y=log)
         self.plot.showGrid(x=not x_names, y=not y_names, alpha=0.2)
         bars = [one for one in chart.series if (one.kind or chart.kind) == "bars"]
@@ -154,9 +158,8 @@ class ChartView(QWidget):
         span = (high - low) or 1.0
         self.plot.showGrid(x=False, y=False)
         for side, names in (("bottom", one.x), ("left", tuple(reversed(one.y)))):
-            axis = self.plot.getAxis(side)
-            axis.setLogMode(False, False)
-            axis.setTicks([[(k, shortened(str(name), 12)) for k, name in enumerate(names)]])
+            self.axes[side].setLogMode(False, False)
+            self.axes[side].set_names([str(name) for name in names])
         picture = np.zeros((*values.shape[::-1], 4), np.ubyte)
         shares = np.clip((values - low) / span, 0, 1)[::-1].T
         sure = np.isfinite(shares)

@@ -71,6 +71,7 @@ class CohortResults(QWidget):
         self._shown: Frame | None = None
         self._words = ""
         self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
+        self.rows_box.setMinimumWidth(100)
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("filter: words, truth_dice<0.9")
         self.filter.setClearButtonEnabled(True)

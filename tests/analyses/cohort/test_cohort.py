@@ -344,7 +344,7 @@ def test_a_job_that_a_stranger_wrote_is_done_again(folder, model, tmp_path):
         [[["error", ""], ["case", "c0"]]],
     ):
         kept.write_text(json.dumps({**facts, "rows": rows}))
-        assert "1 jobs to do" in str(sx.read_cohort(tmp_path / "out"))
+        assert "1 job to do" in str(sx.read_cohort(tmp_path / "out"))
     assert sx.run_cohort(model, folder, ["object"], FAST[1:], out=tmp_path / "out").missing == 0
 
 
