@@ -96,7 +96,10 @@ class ChartView(QWidget):
             self._matrix(chart)
         else:
             self._series(chart)
-        self.plot.getPlotItem().getViewBox().enableAutoRange()
+        box = self.plot.getPlotItem().getViewBox()
+        box.enableAutoRange()
+        if count := self.axes["bottom"].count:  # half a place beside the first and the last, for their names
+            box.setXRange(-0.5, count - 0.5, padding=0)
 
     def _series(self, chart: Chart) -> None:
         x_names = _names([one.x for one in chart.series])

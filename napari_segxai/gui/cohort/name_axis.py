@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
-
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFont, QFontMetrics
@@ -34,6 +32,11 @@ class NameAxis(pg.AxisItem):
         self._parts: list[str] = []
         self._room = 0.0
         self.enableAutoSIPrefix(False)
+
+    @property
+    def count(self) -> int:
+        """How many names there are."""
+        return len(self._names)
 
     def set_names(self, names: Sequence[str]) -> None:
         """Show other names; none for an axis of numbers."""
@@ -66,12 +69,16 @@ class NameAxis(pg.AxisItem):
 
 
 def differing(names: Sequence[str]) -> list[str]:
-    """Return names without the parts that all of them begin with, and end with."""
-    split: list[list[Any]] = [BREAKS.split(name) for name in names]
+    """Return names without the parts that all of them begin with, and end with; a name of one part stays, and does not count."""
+    split: dict[str, list[str]] = {name: own for name in names if len(own := BREAKS.split(name)) > 1}
     for end in (0, -1):
-        while len(split) > 1 and min(map(len, split)) > 2 and len({own[end] for own in split}) == 1:
-            split = [own[2:] if end == 0 else own[:-2] for own in split]
-    return ["".join(own) for own in split]
+        while (
+            len(split) > 1
+            and min(map(len, split.values())) > 2
+            and len({o[end] for o in split.values()}) == 1
+        ):
+            split = {name: own[2:] if end == 0 else own[:-2] for name, own in split.items()}
+    return ["".join(split.get(name, [name])) for name in names]
 
 
 def fitted(name: str, room: int, metrics: QFontMetrics) -> str:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QToolTip,
@@ -172,17 +173,21 @@ class CohortPlot(QWidget):
             grid.addWidget(QLabel(word), 0, 3 * k)
             grid.addWidget(box, 0, 3 * k + 1)
             grid.addWidget(tick, 0, 3 * k + 2)
-        for k, (word, box) in enumerate((("colour", self.color_box), ("symbol", self.symbol_box)), 2):
-            grid.addWidget(QLabel(word), 0, 2 * k + 2)
-            grid.addWidget(box, 0, 2 * k + 3)
-        grid.addWidget(self.lasso, 0, 10)
-        for column, share in ((1, 3), (4, 3), (7, 2), (9, 2)):
-            grid.setColumnStretch(column, share)
+        grid.addWidget(self.lasso, 0, 6)
+        for column in (1, 4):
+            grid.setColumnStretch(column, 1)
+        below = QHBoxLayout()
+        below.setSpacing(4)
+        for word, box in (("colour", self.color_box), ("symbol", self.symbol_box)):
+            below.addWidget(QLabel(word))
+            box.setMinimumWidth(90)
+            below.addWidget(box)
+        below.addWidget(self.legend, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(grid)
-        layout.addWidget(self.legend)
+        layout.addLayout(below)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.note)
         self.setMinimumWidth(240)
