@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFont, QFontMetrics
