@@ -107,7 +107,7 @@ class Study:
             if not is_nothing_drawn(cohort):
                 raise
             raise UserError(
-                f"{str(reason).rstrip('.')}; no label is drawn in any case, which may be why."
+                f"{str(reason).rstrip('.')}; note that no label is drawn in any case."
             ) from reason
 
 

@@ -101,13 +101,10 @@ def _parted(folder: Path, parts: Sequence[tuple[str, Path, Path]]) -> Cases:
         own, rest = paired(image_files(images), image_files(truths) if truths.is_dir() else [])
         cases += [replace(case, group=name) for case in own]
         left_out += rest
-    both = pair_folders(folder)
-    known = {truths for _, _, truths in parts}
-    for one in folders(both[1]) if both is not None else []:
-        if one not in known:
-            left_out.append(
-                LeftOut(one.name, f"holds truths without images: {both[0].name} has no such folder")
-            )
+    both, known = pair_folders(folder), {truths for _, _, truths in parts}
+    if both is not None:
+        words = f"holds truths without images: {both[0].name} has no such folder"
+        left_out += [LeftOut(one.name, words) for one in folders(both[1]) if one not in known]
     return listed(folder, "pairs", told_apart(cases), left_out)
 
 

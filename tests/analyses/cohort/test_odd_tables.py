@@ -39,10 +39,12 @@ def test_objects_that_are_not_drawn_have_no_rank():
     maps = [
         measured(f"c{k}", name, "organ", dice) for k in range(2) for name, dice in (("a", 0.9), ("b", 0.4))
     ]
-    maps += [measured(f"d{k}", name, "organ", None) for k in range(6) for name in "ab"]
+    # What compares a map with the truth has a number without an object too.
+    maps += [measured(f"d{k}", name, "organ", None, **{"f1-mask": 0.0}) for k in range(6) for name in "ab"]
     sizes = [{"case": row["case"], "size_px": 9 * (row["case"] < "d")} for row in maps if row["map"] == "a"]
     found = sx.study(cohort(maps, sizes), "benchmark")
     assert [row["mean_rank"] for row in found.tables["numbers"]] == [1, 2]
+    assert {row["metric"] for row in found.tables["numbers"]} == {"dice-explained"}
     assert [(row["objects"], row["empty"]) for row in found.rows] == [(2, 0), (2, 0)]
     assert (
         "organ is not drawn in 6 cases, where nothing could be explained: they do not count." in found.caveats
@@ -66,7 +68,7 @@ def test_maps_that_no_subject_has_together_have_no_ranks():
 def test_that_nothing_is_drawn_is_said(name):
     maps = [{"case": f"c{k}", "empty": True, "evidence_outside": None} for k in range(3)]
     nothing = cohort(maps, [{"case": f"c{k}", "size_px": 0, "truth_dice": 0.0} for k in range(3)])
-    with pytest.raises(sx.UserError, match=r"; no label is drawn in any case, which may be why\.$"):
+    with pytest.raises(sx.UserError, match=r"; note that no label is drawn in any case\.$"):
         sx.study(nothing, name)
     some = cohort(maps, [{"case": f"c{k}", "size_px": 9 * k} for k in range(3)])
     with pytest.raises(sx.UserError) as told:

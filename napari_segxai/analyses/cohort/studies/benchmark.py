@@ -98,6 +98,9 @@ def benchmark(cohort: Cohort, random: np.random.Generator) -> StudyResult:
 def variants_of(cohort: Cohort) -> list[Variant]:
     """Return the maps of the table by label, map and threshold, with the metrics that are known of each."""
     out: dict[tuple[str, str, str], Variant] = {}
+    undrawn = {
+        label: _undrawn(cohort, label) for label in dict.fromkeys(row.get("label", "") for row in cohort.maps)
+    }
     for row in cohort.maps:
         if row["error"]:
             continue
@@ -105,6 +108,8 @@ def variants_of(cohort: Cohort) -> list[Variant]:
             place = row["label"], row["map"], at
             one = out.setdefault(place, Variant(*place))
             held = one.values.setdefault(metric, {})
+            if row["case"] in undrawn[row["label"]]:
+                continue
             if is_measured(row.get(column)):
                 held[row["case"]] = float(row[column])
             if is_measured(row.get(f"{column} chance")):
