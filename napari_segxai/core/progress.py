@@ -174,13 +174,13 @@ def _bar() -> Generator[Callable[[Step], None]]:
     from tqdm import tqdm
 
     with ExitStack() as stack:
-        bar: tqdm | None = None
+        bars: list[tqdm] = []
 
         def report(step: Step) -> None:
-            nonlocal bar
-            if bar is None:  # what was there before this run says nothing of how fast it is
+            if not bars:  # made now: what was there before this run says nothing of how fast it is
                 new = tqdm(total=step.total, initial=step.done, leave=False, bar_format=BAR, miniters=0)
-                bar = stack.enter_context(new)
+                bars.append(stack.enter_context(new))
+            [bar] = bars
             bar.total = step.total
             bar.set_description_str(step.note, refresh=False)
             if step.done == bar.n:  # tqdm shows nothing new until it has counted on
