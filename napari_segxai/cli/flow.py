@@ -68,6 +68,12 @@ def flow(
     ablation: Annotated[
         str, typer.Option(help="With --causal: fill each layer with its channel means, with zeros, or both.")
     ] = "mean",
+    routes: Annotated[
+        bool,
+        typer.Option(
+            "--routes", help="Also tell which share of the score comes through each layer and skip."
+        ),
+    ] = False,
     tiles: Annotated[
         list[str] | None,
         typer.Option("--tile", metavar="LABEL:LAYER", help="Write this tile's map as an explanation, too."),
@@ -115,6 +121,7 @@ def flow(
         device=device,
         causal=causal,
         ablation=ablation,
+        routes=routes,
         **read_parameters(param, of=[FlowPlan.make]),
     )
     chosen = [_tile(text, plan) for text in tiles or []]

@@ -55,7 +55,7 @@ COMMANDS = {
     """,
     "flow": """
         --ablation --axes --axis --card --causal --device --frame --json --label --layers --level
-        --method --model --out --overwrite --param --reduction --region --score --seed --slice --tile --trust
+        --method --model --out --overwrite --param --reduction --region --routes --score --seed --slice --tile --trust
         --truth -p image
     """,
 }

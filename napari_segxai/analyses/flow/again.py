@@ -63,6 +63,7 @@ def plan_again(
         device=device or flow.facts["device"],
         causal=ablation is not None,
         ablation=ablation or "mean",
+        routes=any(tile.relevance is not None for tile in flow.tiles.values()),
         **{key: value for key, value in options_as_dict(flow.options).items() if key != "layer"},
     )
     return replace(plan, warnings=tuple(flow.truth_notes))

@@ -40,6 +40,7 @@ def information_flow(
     device: str | torch.device = "auto",
     causal: bool = False,
     ablation: Ablation = "mean",
+    routes: bool = False,
     progress: Callable[[Step], None] | bool | None = None,
     **params: Any,
 ) -> Flow:
@@ -78,6 +79,9 @@ def information_flow(
         Whether `causal_check` is run as well.
     ablation : {"mean", "zero", "both"}
         How: see there.
+    routes : bool
+        Whether the share of the score that comes through each layer, and across its skip connection, is told as well
+        (`Tile.relevance`): a forward pass more, and a relevance pass per label.
     progress : callable or bool, optional
         Called with every `Step`; True shows a progress bar in the terminal.
     **params

@@ -98,7 +98,7 @@ def _read(saved: Saved, facts: Mapping[str, Any]) -> Flow:
                 label,
                 layer,
                 arrays[f"map_{row}_{column}"],
-                **{name: _number(numbers[name], name) for name in NUMBERS},
+                **{name: _number(numbers.get(name, ""), name) for name in NUMBERS},
                 remarks=tuple(_remark(each) for each in remarks),
             )
             _check_row(tiles[label, layer.name], numbers)

@@ -58,6 +58,8 @@ class FlowPlan:
         In the form of a prediction, or None.
     causal, ablation
         Whether `causal_check` is run as well, and how.
+    routes
+        Whether relevance is followed through the layers as well.
     warnings
         What was done to bring the truth to the image grid.
     """
@@ -68,6 +70,7 @@ class FlowPlan:
     causal: bool = False
     ablation: Ablation = "mean"
     warnings: Sequence[str] = ()
+    routes: bool = False
 
     @property
     def first(self) -> ExplanationPlan:
@@ -79,7 +82,7 @@ class FlowPlan:
         """The passes that are expected."""
         each = self.first.options.pixels if self.first.method.name == "grad-pam" else 1
         forward = 1 + (ablation_passes(self.layers, self.ablation) if self.causal else 0)
-        return Passes(forward, len(self.plans) * each)
+        return Passes(forward + self.routes, len(self.plans) * (each + self.routes))
 
     @classmethod
     def make(
@@ -100,6 +103,7 @@ class FlowPlan:
         device: str | torch.device = "auto",
         causal: bool = False,
         ablation: Ablation = "mean",
+        routes: bool = False,
         **params: Any,
     ) -> FlowPlan:
         """Check everything about an `information_flow` that can be checked without running the network.
@@ -119,6 +123,7 @@ class FlowPlan:
             reduction=reduction,
             causal=causal,
             ablation=ablation,
+            routes=routes,
             **params,
         )
         image = as_image(image, model, axis)
@@ -151,7 +156,7 @@ class FlowPlan:
             if truth is None
             else truth_labels(truth, image, model, [model.label_index(name) for name in names])
         )
-        return cls(plans, found, values, causal, ablation, notes)
+        return cls(plans, found, values, causal, ablation, notes, routes)
 
 
 def check_asked(
@@ -163,6 +168,7 @@ def check_asked(
     reduction: str = "mean",
     causal: bool = False,
     ablation: Ablation = "mean",
+    routes: bool = False,
     **params: Any,
 ) -> tuple[NetworkLayer, ...]:
     """Check what of an information flow can be checked without an image, and return its network layers.
@@ -172,7 +178,7 @@ def check_asked(
     UserError
         For anything that was asked wrongly.
     """
-    check_types("information_flow", {"causal": causal}, {"causal": bool})
+    check_types("information_flow", {"causal": causal, "routes": routes}, {"causal": bool, "routes": bool})
     fillings(ablation)  # raises
     if method not in METHODS:
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")

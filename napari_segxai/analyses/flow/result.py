@@ -61,6 +61,8 @@ CURVES = {
     "lost_skip": "Dice lost, mean ablation of the skip",
     "lost_zero": "Dice lost, zero ablation",
     "lost_skip_zero": "Dice lost, zero ablation of the skip",
+    "relevance": "share of the score, as relevance",
+    "relevance_skip": "share of the score across the skip",
 }
 """What the figure draws over depth: attribute of a tile -> words."""
 

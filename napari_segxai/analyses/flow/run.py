@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_segxai.analyses.flow.advice import advise
 from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablation_passes, fillings
 from napari_segxai.analyses.flow.result import Flow
+from napari_segxai.analyses.flow.routes import follow_routes
 from napari_segxai.analyses.flow.tiles import Tile
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
@@ -95,6 +96,8 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
         flow.warnings += [w for w in first.warnings if w not in flow.warnings]
         flow.facts["engine"] = dict(first.executor.notes)
         del tape
+        if plan.routes:
+            yield from follow_routes(flow, questions)
         if plan.causal:
             yield from _ablate(flow, plan.ablation)
     flow.seconds = time.perf_counter() - start

@@ -24,10 +24,13 @@ DISAGREE = 0.2
 LOSSES = ("lost", "lost_skip", "lost_zero", "lost_skip_zero")
 """What a causal check fills in: mean ablation, then zero ablation."""
 
-NUMBERS = (*layer_maps.NUMBERS, *LOSSES, "lost_at_most")
+ROUTES = ("relevance", "relevance_skip")
+"""What routes fill in."""
+
+NUMBERS = (*layer_maps.NUMBERS, *LOSSES, "lost_at_most", *ROUTES)
 """Of a tile, in the order of the table."""
 
-OPTIONAL = ("dice_truth", *LOSSES, "lost_at_most")
+OPTIONAL = ("dice_truth", *LOSSES, "lost_at_most", *ROUTES)
 """Those that may be None."""
 
 
@@ -100,6 +103,9 @@ class Tile:
     lost_at_most
         Dice lost where the label is drawn everywhere, as a network does that knows nothing of where but that the label is
         there: the control of what is lost. None until `causal_check` has run.
+    relevance, relevance_skip
+        Share of the score that comes through the layer's output, and across its skip connection alone, as relevance; None
+        without routes, or where no skip connection leaves.
     remarks
         What to keep in mind when looking at this map.
     """
@@ -122,6 +128,8 @@ class Tile:
     lost_zero: float | None = None
     lost_skip_zero: float | None = None
     lost_at_most: float | None = None
+    relevance: float | None = None
+    relevance_skip: float | None = None
     remarks: tuple[Remark, ...] = ()
 
     @property

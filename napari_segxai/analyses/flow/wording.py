@@ -95,6 +95,11 @@ def describe(tile: Tile) -> list[str]:
             )
     if tile.lost_at_most is not None:
         lines.append(f"a label drawn everywhere loses {tile.lost_at_most:.2f}")
+    if tile.relevance is not None:
+        across = (
+            "" if tile.relevance_skip is None else f", {tile.relevance_skip:.0%} across its skip connection"
+        )
+        lines.append(f"{tile.relevance:.0%} of the score comes through this layer as relevance{across}")
     return lines
 
 

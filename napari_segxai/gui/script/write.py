@@ -73,6 +73,7 @@ def python_of_flow(flow: Flow, files: ScriptFiles) -> str:
     call += [f"{name}={code}" for name, code in question.target.items() if name != "label"]
     call += [*question.truth(whole.truth), *question.place()]
     call += [] if ablation is None else ["causal=True"]
+    call += ["routes=True"] if whole.routes else []
     call += [] if ablation in (None, "mean") else [f"ablation={ablation!r}"]
     call += _keywords({name: value for name, value in _changed(plan).items() if name != "layer"})
     return question.script(f"flow = sx.information_flow({', '.join(call)})", 'flow.save("flow")')

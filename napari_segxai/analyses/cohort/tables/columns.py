@@ -115,6 +115,8 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("lost_zero", "Dice lost, zero ablation", meaning="the same by zero ablation"),
         Column("lost_skip_zero", "Dice lost, zero ablation of the skip", meaning="the same of its skip connection alone"),
         Column("lost_at_most", "Dice lost at most", meaning="Dice lost where the label is drawn everywhere: the control of what is lost"),
+        Column("relevance", "Share of the score", meaning="share of the score that comes through the layer as relevance; empty without routes"),
+        Column("relevance_skip", "Share of the score, skip", meaning="the same across its skip connection alone"),
         Column("ablation", "Ablation", meaning="which ablations were made"),
         Column("advice", "Advice", meaning="what to keep in mind when looking at this map"),
         *_ENDS,
