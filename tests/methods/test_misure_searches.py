@@ -151,3 +151,9 @@ def test_a_region_that_is_a_pattern_of_the_filling_is_told():
     assert results["share_left"] < 0.5
     assert results["dice_on_other_baseline"] < 0.9 <= results["dice_sufficient_on_other_baseline"]
     assert any("depends on what hidden pixels become" in text for text in found.record.warnings)
+
+
+def test_what_lies_upon_the_answer_is_hidden_at_first(either):
+    shown = {layer[1]["name"].split(" · ")[0]: layer[1].get("visible", True) for layer in either.to_layers()}
+    assert shown["minimal region"] is shown["sufficient region"] is True
+    assert shown["minimal region 2"] is shown["needed windows"] is False

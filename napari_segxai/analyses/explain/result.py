@@ -224,6 +224,7 @@ class Explanation:
                 "labels",
                 colormap={None: "transparent", 0: "transparent", 1: color},
                 opacity=1.0,
+                visible=BESIDE.fullmatch(name) is None,
             )
         return layers
 
@@ -293,6 +294,9 @@ class Explanation:
         """
         return save_explanation(self, user_path(folder), overwrite=overwrite)
 
+
+BESIDE = re.compile(r"needed_windows|minimally_sufficient_region_\d+")
+"""Masks that are hidden at first, since they lie upon the one that answers."""
 
 SUFFICES = {"sufficient_region": "dice_sufficient", "minimally_sufficient_region": "dice_explained"}
 """Where the results say what Dice a mask reaches that is to be above tau."""

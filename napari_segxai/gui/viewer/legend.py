@@ -27,7 +27,7 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
         Which of its layers are drawn; all by default.
     """
     parts = [
-        f"{_box('▢', MASK_COLORS.get(name, OTHER_MASK))} {explanation.name_of(name)}"
+        _unbroken(f"{_box('▢', MASK_COLORS.get(name, OTHER_MASK))} {explanation.name_of(name)}")
         for name in explanation.masks
         if roles is None or name in roles
     ]
@@ -39,10 +39,14 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
             words = f"{''.join(boxes)} {'stage 1' if count == 1 else f'stages 1 to {count}'}"
         else:
             words = f"{boxes[0]} stage 1 to {boxes[-1]} stage {count}"
-        parts.append(f'<span style="white-space: nowrap">{words}</span>')
+        parts.append(_unbroken(words))
     if explanation.record.display["signed"]:
         parts.append(f"{_box('■', '#4da6ff')} against, {_box('■', '#ffbf33')} for the label")
     return " &nbsp; ".join(parts)
+
+
+def _unbroken(words: str) -> str:
+    return f'<span style="white-space: nowrap">{words}</span>'
 
 
 def _box(sign: str, color: str) -> str:
