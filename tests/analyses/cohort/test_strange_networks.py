@@ -99,3 +99,17 @@ def test_a_channel_whose_loss_cannot_be_told():
     assert found.rows[0]["probability_drop"] is None
     assert any("no numbers where a channel is spoiled" in said for said in found.warnings)
     assert "–" in str(found)
+
+
+def test_a_network_that_ends_the_program_fails_its_case_alone(folder, tmp_path):
+    class Leaving(Silent):
+        def forward(self, x: Tensor) -> Tensor:
+            if 0 < float(x.max()) < 0.5:
+                raise SystemExit("nothing to see")
+            return self.inner(x)
+
+    model = sx.load_model(Leaving(), card=card(intensity=[{"divide": 255}]))
+    found = sx.run_cohort(model, folder, None, ["vanilla-gradient"], out=tmp_path / "out")
+    assert {row["case"] for row in found.failed} == {"dark"}
+    assert {row["error"] for row in found.failed} == {"SystemExit: nothing to see"}
+    assert [row["case"] for row in found.maps if not row["error"]] == ["bright"]

@@ -72,7 +72,8 @@ def do(plan: CohortPlan, case: Case, job: Job, inputs: Inputs, folder: Path) -> 
     key = plan.key(case, job)
     try:
         rows, fill = yield from MAKERS[job.kind](plan, job, inputs)
-    except Exception as reason:  # of a stranger's file or network; a full disk is told when this is kept
+    except (Exception, SystemExit) as reason:
+        # Of a stranger's file or network, which may also call `exit`; a full disk is told when this is kept.
         return give_up(case, job, key, folder, reason_of(reason))
     return _keep(case, job, folder, key, rows, "", fill)
 
