@@ -238,6 +238,21 @@ def test_no_path_is_in_a_sentence(said, wanted):
     assert "scan7" not in Names(cohort, anonymous=True).text(said)
 
 
+def test_short_names_are_names_but_not_parts_of_numbers():
+    cases = [
+        {"id": name, "folder": name, "images": [f"/d/{name}.png"], "truth": None}
+        for name in ("AB", "123", "7")
+    ]
+    record = {"cases": cases, "source": "/d", "jobs": [], "left_out": []}
+    names = Names(sx.Cohort(Path("/results/x"), record, [], [], 0), anonymous=True)
+    said = "AB is 2D, 123 is 2D; 7 labels, 0.123 of 123,5 and 123.7; /d/7.png, 7.png, ABC"
+    assert (
+        names.text(said)
+        == "case 1 is 2D, case 2 is 2D; 7 labels, 0.123 of 123,5 and 123.7; case 3, case 3, ABC"
+    )
+    assert names.own("AB of /d/7.png") == "AB of case 3"
+
+
 def test_cases_that_are_called_by_numbers_leave_the_numbers_of_sentences_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "DRAWS", 20)
     model = sx.load_model(planted_model().module, card=card(intensity=[{"divide": 255}]))

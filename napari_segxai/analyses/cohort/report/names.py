@@ -15,8 +15,8 @@ from napari_segxai.core.errors import plain
 _PATH = r"(?<![\w.<])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?=[^\s/\\])[^\s'\"<>|:;,()]*"
 """Where a path begins that is written from the root, up to a character that ends it."""
 
-_SHORT = re.compile(r"\d{1,4}|.{1,2}")
-"""Names that are numbers or words of any sentence: a case 7, or `a`. Their files are found by their endings."""
+_SHORT = re.compile(r"\d{1,2}|.")
+"""Names that stand in any sentence and tell nobody: a case 7, or `a`. Their files are found by their endings."""
 
 A_FILE = "a file"
 
@@ -53,7 +53,9 @@ class Names:
         paths = [*map(re.escape, whole), _PATH]
         self._paths = re.compile("|".join(paths))
         self._every = re.compile(
-            "|".join([*paths, *(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words)])
+            "|".join(
+                [*paths, *(rf"(?<![\w-])(?<!\d[.,]){re.escape(word)}(?![\w-]|[.,]\d)" for word in words)]
+            )
         )
 
     def _replacements(self, cohort: Cohort) -> tuple[dict[str, str], dict[str, str]]:
