@@ -25,6 +25,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/metrics.py
 	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
+	$(XVFB) $(BIN)/python benchmarks/cohort_dock.py
 
 # The same maps as other tools give, and how long both take: see docs/peers.md.
 test-peers: $(PEERS_READY)
