@@ -31,7 +31,8 @@ class Passes:
     forward, backward
         How many.
     suffix
-        Forward passes from a network layer on, with what comes before it taken from an earlier pass.
+        Forward passes from a network layer on, with what comes before it taken from an earlier pass; or relevance passes from
+        one back.
     """
 
     forward: int = 0

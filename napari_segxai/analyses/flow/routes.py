@@ -27,10 +27,9 @@ def follow_routes(flow: Flow, questions: Mapping[str, Question]) -> Steps[None]:
     yield first.step("forward pass that carries relevance")
     for label, question in questions.items():
         try:
-            score = question.score(tape.logits).sum()
+            found = tape.propagate(lambda logits, asked=question: asked.score(logits).sum())
         except EmptyRegion:  # told already
             continue
-        found = tape.propagate(score)
         balance = found.balance
         skips = dict.fromkeys(names)
         for source, amount in found.skips.items():

@@ -177,23 +177,25 @@ class RelevanceRecorder:
         """Return what a layer returned: (1, channels, *layer grid)."""
         return self.layout(name).to_maps(self._watched[name].values[0])
 
-    def propagate(self, score: Tensor | None = None, *, keep: bool = True) -> Relevances:
+    def propagate(self, score: Callable[[Tensor], Tensor] | None = None, *, keep: bool = True) -> Relevances:
         """Carry relevance from the logits back.
 
         Parameters
         ----------
         score
-            One number, computed from `logits`; the target's score by default.
+            Logits (1, labels, *grid) -> one number; the target's score by default.
         keep
             Whether the graph is kept for another pass.
         """
-        score = self.question.score(self.logits).sum() if score is None else score
+        logits = self.logits.detach().requires_grad_()
+        start = self.question.score(logits).sum() if score is None else score(logits)
         for watched in self._watched.values():
             watched.found = [torch.zeros_like(value) for value in watched.values]
-        (g,) = torch.autograd.grad(score, self.logits, retain_graph=True)
+        (g,) = torch.autograd.grad(start, logits)
         self._listening = True
         try:
             found, ledger = self._back([self.logits], [self.logits.detach()], [g], keep=keep)
+            self.question.passes.backward += 1
         finally:
             self._listening = False
         layers = {name: self._relevance_of(name) for name in self.names}
@@ -218,6 +220,7 @@ class RelevanceRecorder:
         mask = layout.from_maps(maps, watched.values[0])
         begins = [g * mask for g in watched.found]
         found, ledger = self._back(watched.edges, watched.values, begins, keep=True)
+        self.question.passes.suffix += 1
         return Relevances(found, {}, {}, ledger.closed())
 
     def _back(
@@ -231,7 +234,6 @@ class RelevanceRecorder:
         leaves = [self._leaf, *mode.constants]
         with guarded(self.question.device):
             found = torch.autograd.grad(outputs, leaves, begins, retain_graph=keep, allow_unused=True)
-        self.question.passes.backward += 1
         leaf = self._leaf.detach()
         at_input = torch.zeros_like(leaf) if found[0] is None else found[0]
         relevance = at_input if self._flat else leaf * at_input

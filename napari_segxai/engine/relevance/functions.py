@@ -42,7 +42,8 @@ class _SameRelevance(torch.autograd.Function):
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        (r,) = gradients
         return r, None
 
 
@@ -55,7 +56,8 @@ class _ToRelevance(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        (g,) = gradients
         return ctx.saved_tensors[0] * g
 
 
@@ -75,7 +77,8 @@ class _Chord(torch.autograd.Function):
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (g,) = gradients
         if ctx.rest is not None:
             ctx.books().biases.add(ctx.rest * g)
         return g * ctx.slope, None, None, None, None
@@ -90,5 +93,6 @@ class _Part(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        (g,) = gradients
         return g / ctx.parts, None

@@ -110,7 +110,8 @@ class _Epsilon(torch.autograd.Function):
         return y.clone()  # which a network may go on to overwrite
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (g,) = gradients
         ledger, q = ctx.books(), g
         if ctx.epsilon:
             size = ctx.value.abs()
@@ -138,7 +139,8 @@ class _Parts(torch.autograd.Function):
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (g,) = gradients
         (x,) = ctx.saved_tensors
         layer, ledger = ctx.layer, ctx.books()
         # A network may have overwritten it, as ReLUs in place do.
@@ -219,7 +221,8 @@ class _Flat(torch.autograd.Function):
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (g,) = gradients
         (x,) = ctx.saved_tensors
         y = ctx.value if ctx.value._version == ctx.version else ctx.layer(x)
         relevance = y * g

@@ -7,8 +7,8 @@ Achtibat et al., Nature Machine Intelligence 2023; for segmentation Dreyer, Acht
 The rules are those of lrp. The main map is what passes through the layer as a whole; a map for each of the strongest channels
 lies beside it, and the table `channels` has every channel's relevance and share of the score. The table
 `strongest` says what share of each of these maps lies outside the object: a concept that is seen around the object, not in it, is
-context. Cost: 1 forward and 2 + `channels`
-backward passes, 1 more without a `layer`, each dearer than a plain one.
+context. Cost: 1 forward, 1 backward, and
+1 + `channels` backward passes from the layer on, each dearer than a plain one.
 
 Without a `layer`, the one with the greatest share of the relevance before the last stage of the network is taken. In a U-Net that
 is rarely the bottleneck, which often carries less than a thousandth: relevance takes the skip connections. So the conditional
@@ -63,7 +63,7 @@ class Options:
     source="Achtibat et al. 2023; Dreyer et al. 2023",
     cites=("achtibat2023", "dreyer2023"),
     options=Options,
-    passes=lambda options, size: Passes(1, options.channels + (2 if options.layer else 3)),
+    passes=lambda options, size: Passes(1, 1, 1 + options.channels),
 )
 def l_crp(question: Question, options: Options) -> Steps[Finding]:
     """Find the strongest channels of a layer, and carry relevance back through each of them alone."""
