@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import napari_segxai as sx
+from napari_segxai.engine.primitives import gradient_check
 
 IMAGE = np.random.default_rng(0).random((24, 24), np.float32)
 WHOLE = sx.Target("object", region="image")
@@ -356,3 +357,15 @@ def test_a_network_that_does_not_run_with_gradients_is_told_why():
             )
         assert "You can" not in str(caught.value)
     assert np.isfinite(sx.explain(model, IMAGE, WHOLE, "rise", masks=2).map).all()
+
+
+def test_a_network_is_followed_once_for_a_layer_and_what_stands_for_it(monkeypatch):
+    followed = []
+    real = gradient_check._find_loss
+    monkeypatch.setattr(gradient_check, "_find_loss", lambda *args: followed.append(args[1]) or real(*args))
+    model = sx.load_model("triangle")
+    with model.in_use("cpu"):
+        own = model.find_layer("bottleneck").name
+        for name in ("bottleneck", own):
+            gradient_check.check_gradients(model, [name])
+    assert followed == [(own,)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QTableView
+from qtpy.QtCore import QAbstractItemModel, QEvent, Qt
+from qtpy.QtGui import QFont, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 UNDEFINED = "–"
 
@@ -17,7 +17,25 @@ def number(value: float) -> str:
 
 
 class TableView(QTableView):
-    """A table that is copied on Ctrl+C."""
+    """A table in small letters that is sorted by a click on a column, and copied on Ctrl+C."""
+
+    def __init__(self, model: QAbstractItemModel, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setModel(model)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setWordWrap(False)
+        self.setSortingEnabled(True)
+        self.setCornerButtonEnabled(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(20)
+        header = self.horizontalHeader()
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setSortIndicatorClearable(True)
+        small = QFont(header.font())
+        small.setPointSizeF(max(7.0, small.pointSizeF() - 2))
+        header.setFont(small)
+        header.setStyleSheet(f"QHeaderView::section {{ font-size: {small.pointSizeF():g}pt; padding: 1px; }}")
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def copy(self) -> str:
         """Put the table on the clipboard; returns it."""

@@ -33,7 +33,14 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def all_modules(root: nn.Module) -> list[nn.Module]:
     """Return a module and all of its submodules, each once, parents before children."""
-    return [root, *(module for _, module in named_modules(root))]
+    found: dict[int, nn.Module] = {}
+    left: list[nn.Module | None] = [root]
+    while left:  # names take half of the time of `named_modules`, and this is asked for at every explanation
+        one = left.pop()
+        if one is not None and id(one) not in found:
+            found[id(one)] = one
+            left += reversed(one._modules.values())
+    return list(found.values())
 
 
 def find_module(root: nn.Module, name: str) -> nn.Module:

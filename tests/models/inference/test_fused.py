@@ -18,6 +18,7 @@ from napari_segxai.analyses.explain import run as explain_run
 from napari_segxai.datasets.resources import resource
 from napari_segxai.models.inference.fused import SMALL, Changes, fuse
 from napari_segxai.models.inference.weights import state
+from napari_segxai.models.introspection.modules import all_modules, named_modules
 
 KINDS = {
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
@@ -395,3 +396,13 @@ def test_a_weight_that_changed_without_a_trace_is_seen():
     fresh = sx.explain(sx.load_model(module, card=card()), *asked, masks=64, device="cpu")
     np.testing.assert_array_equal(changed.map, fresh.map)
     assert not np.array_equal(first.map, changed.map)
+
+
+def test_every_module_is_met_once_in_the_order_of_named_modules():
+    shared, part = nn.ReLU(), nn.Sequential(nn.Conv2d(1, 1, 1))
+    part.append(shared)
+    root = nn.Sequential(part, shared, nn.Sequential(shared, part, nn.Conv2d(1, 1, 1)))
+    root.register_module("nothing", None)
+    expected = [root, *(module for _, module in named_modules(root))]
+    assert all(one is other for one, other in zip(all_modules(root), expected, strict=True))
+    assert len(expected) == 6
