@@ -12,6 +12,7 @@ Work = tuple[str, str, str, int, str]
 """Kind of the entry, authors, title, year, and where it was published."""
 
 WORKS: Mapping[str, Work] = {
+    "aabid_sicre": ("unpublished", "Aabid, Mohsine and Sicre, Ronan", "Foreground segmentation to measure deep neural networks interpretability", 0, "Aix-Marseille Université, LIS"),
     "achtibat2023": ("article", "Achtibat, Reduan and Dreyer, Maximilian and Eisenbraun, Ilona and Bosse, Sebastian and Wiegand, Thomas and Samek, Wojciech and Lapuschkin, Sebastian", "From attribution maps to human-understandable explanations through Concept Relevance Propagation", 2023, "Nature Machine Intelligence"),
     "bach2015": ("article", "Bach, Sebastian and Binder, Alexander and Montavon, Grégoire and Klauschen, Frederick and Müller, Klaus-Robert and Samek, Wojciech", "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation", 2015, "PLoS ONE"),
     "bau2017": ("inproceedings", "Bau, David and Zhou, Bolei and Khosla, Aditya and Oliva, Aude and Torralba, Antonio", "Network Dissection: Quantifying Interpretability of Deep Visual Representations", 2017, "IEEE Conference on Computer Vision and Pattern Recognition (CVPR)"),
@@ -35,6 +36,7 @@ WORKS: Mapping[str, Work] = {
     "hasany2023": ("inproceedings", "Hasany, Syed Nouman and Petitjean, Caroline and Mériaudeau, Fabrice", "Seg-XRes-CAM: Explaining Spatially Local Regions in Image Segmentation", 2023, "IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR) Workshops"),
     "hasany2024tour": ("inproceedings", _HASANY, "A Guided Tour of Post-hoc XAI Techniques in Image Segmentation", 2024, "Explainable Artificial Intelligence, 155-177, doi:10.1007/978-3-031-63797-1_9"),
     "hasany2026misure": ("misc", _HASANY, "MiSuRe is all you need to explain your image segmentation", 2026, "Preprint, HAL hal-05370304"),
+    "hasany_dos_donts": ("misc", _HASANY, "The Do's and Don'ts of Grad-CAM in Image Segmentation as demonstrated on the Synapse multi-organ CT Dataset", 0, "HAL hal-05370301"),
     "he2023": ("article", "He, Sheng and Feng, Yanfang and Grant, P. Ellen and Ou, Yangming", "Segmentation ability map: Interpret deep features for medical image segmentation", 2023, "Medical Image Analysis"),
     "hoyer2019": ("inproceedings", "Hoyer, Lukas and Munoz, Mauricio and Katiyar, Prateek and Khoreva, Anna and Fischer, Volker", "Grid Saliency for Context Explanations of Semantic Segmentation", 2019, "Advances in Neural Information Processing Systems (NeurIPS)"),
     "iglewicz1993": ("book", "Iglewicz, Boris and Hoaglin, David C.", "How to Detect and Handle Outliers", 1993, "ASQC Quality Press"),
