@@ -39,8 +39,8 @@ def measure(method: str, count: int) -> dict[str, float]:
             for case in cases:
                 model.predict(case.read())
         else:
-            own = {"concepts": concepts, "examples": 0} if method == "network-dissection" else {}
-            sx.survey(model, cases, method, **own)
+            asked = concepts if method == "network-dissection" else None
+            sx.survey(model, cases, method, concepts=asked)
         seconds = time.process_time() - start
     return {"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
