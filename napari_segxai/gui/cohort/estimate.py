@@ -10,9 +10,9 @@ from napari_segxai.gui.widgets.run_bar import estimate
 def words_of(plan: CohortPlan, seen: Outlook) -> str:
     """Return a plan as a sentence: what there is, what is left, how long it takes, how much room."""
     cases = f"{seen.cases} case{'s' * (seen.cases != 1)}"
-    each = f"{len(plan.jobs)} jobs each"
+    each = f"{len(plan.jobs)} job{'s' * (len(plan.jobs) != 1)} each"
     if seen.done == seen.jobs:
-        return f"All of {cases} are there."
+        return f"All of {cases} are there." if seen.cases != 1 else "The case is there."
     words = [f"{cases}, {each}"]
     if seen.done:
         words.append(f"{seen.there} of {cases} are there; Run goes on")
