@@ -216,7 +216,8 @@ def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
 
 Of {len(every)} verdicts, {held} say that a paper's trend is seen here, {told - held} that it is not, and {len(every) - told} that it
 cannot be told. A verdict is told where at least {FEW} images were looked at and the rule comes out alike in {SURE:.1%} of samples that are drawn
-of them with replacement; so nothing is told of others by one photograph, one head and one brain, however clear their numbers are.
+of them with replacement; so nothing is told of others by one photograph, one head and one brain, however clear their numbers are. (Figures 4 to 7 are looked
+at on blocks of one brain too: what is told there is told of that brain alone.)
 
 {table(["experiment", "holds", "does not hold", "cannot be told"], body)}
 

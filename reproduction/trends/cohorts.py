@@ -50,7 +50,8 @@ def _size(dataset: str, row: Row, words: str, constant: bool) -> Verdict:
     if row["subjects"] < FEW:
         holds = None
     label = "" if constant else f", {row['label']}"
-    return Verdict(f"cohort-size-{row['number']}{label}", claim, rule, f"{dataset}{label}", holds, evidence)
+    key, why = f"cohort-size-{row['number']}{label}", "" if constant else "of blocks of this one brain"
+    return Verdict(key, claim, rule, f"{dataset}{label}", holds, evidence, why)
 
 
 def _inside(low: float | None, high: float | None, least: float, most: float) -> bool | None:
