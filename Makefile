@@ -24,6 +24,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/relevance.py
 	$(XVFB) $(BIN)/python benchmarks/responsiveness.py
 	$(XVFB) $(BIN)/python benchmarks/cohort_dock.py
 
