@@ -129,7 +129,7 @@ class CaseView:
     def concepts(self) -> dict[str, Tensor]:
         """Where each concept is: boolean (*grid) by name, only of what the case has a mask of."""
         if self.held.concepts is None:
-            return {name: self.question_of(name).predicted & self.inside for name in self.cases.labels}
+            return {name: self.question_of(name).predicted & self.inside for name in self.cases.concepts}
         return {name: self.question.from_image(mask) for name, mask in self.held.concepts.items()}
 
     def truth(self, label: str) -> Tensor | None:
@@ -228,6 +228,8 @@ class CasesQuestion:
         Who asks, and how many subjects it needs.
     source
         What the cases are called in sentences.
+    concepts
+        Labels that are concepts where predicted ones are; those that are asked about by default.
 
     Attributes
     ----------
@@ -253,8 +255,10 @@ class CasesQuestion:
         method: str,
         fewest: int = 1,
         source: str = "the folder",
+        concepts: Sequence[str] | None = None,
     ):
         self.model, self.entries, self.labels = model, tuple(entries), tuple(labels)
+        self.concepts = self.labels if concepts is None else tuple(concepts)
         self.device, self.seed, self.planned = device, seed, planned
         self.method, self.fewest, self.source = method, fewest, source
         self.passes = Passes()
@@ -274,6 +278,11 @@ class CasesQuestion:
         first = {subjects[k] for k in order[: (len(subjects) + 1) // 2]}
         one = {entry.id for entry in self.entries if entry.subject in first}
         return one, {entry.id for entry in self.entries} - one
+
+    def some(self, most: int) -> set[str]:
+        """Return the ids of `most` cases by chance; of all where there are no more."""
+        order = np.random.default_rng(self.seed).permutation(len(self.entries))
+        return {self.entries[k].id for k in order[:most]}
 
     def layers(self, names: str | None) -> list[NetworkLayer]:
         """Return the network layers that are named with commas; the main blocks where it is None, every one for "all".

@@ -15,7 +15,7 @@ from napari_segxai.core.registry import Registry
 from napari_segxai.engine.cases import CasesQuestion, SurveyFinding
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
-from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
+from napari_segxai.methods.size import NOMINAL, NOMINAL_EXTENT, Extent, Size
 
 Run = Callable[[Question, Any], Steps[Finding]]
 RunOnCases = Callable[[CasesQuestion, Any], Steps[SurveyFinding]]
@@ -47,75 +47,6 @@ START_HERE = ("misure", "seg-hires-grad-cam", "occlusion")
 
 
 @dataclass(frozen=True)
-class Size:
-    """What the number of passes can depend on.
-
-    Attributes
-    ----------
-    grid
-        Shape of the model grid.
-    network_layers
-        Lists the network layers, which can take a pass; only called by methods that need to know.
-    image_channels
-        Of the image.
-    """
-
-    grid: tuple[int, ...]
-    network_layers: Callable[[], Sequence[NetworkLayer]]
-    image_channels: int = 1
-
-    def check(self, method: str, name: str, value: int | None, most: int) -> None:
-        """Refuse a parameter that asks for more than the model grid holds.
-
-        Raises
-        ------
-        UserError
-            If `value` is above `most`.
-        """
-        if value is not None and value > most:
-            shape = " x ".join(map(str, self.grid))
-            raise UserError(
-                f"{method}: {name} {value} is more than the model grid {shape} holds; choose {most} or less."
-            )
-
-    def channels(self, name: str) -> int:
-        """Return the number of channels of a network layer."""
-        return find_layer(name, self.network_layers(), "the model").shape[0]
-
-
-NOMINAL = Size(
-    (128, 128),
-    lambda: (
-        NetworkLayer("bottleneck", "Conv2d", "bottleneck", (64, 8, 8), 0, convolution=True),
-        NetworkLayer("last", "Conv2d", "decoder", (16, 128, 128), 1, convolution=True),
-    ),
-)
-"""For listings without a model."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """What the number of passes over a folder can depend on.
-
-    Attributes
-    ----------
-    size
-        Of the first case.
-    cases, labels, concepts
-        How many there are; of concepts, as far as that is known before all masks are read.
-    """
-
-    size: Size
-    cases: int
-    labels: int
-    concepts: int
-
-
-NOMINAL_EXTENT = Extent(NOMINAL, 10, 1, 1)
-"""For listings without a model."""
-
-
-@dataclass(frozen=True)
 class OnCases:
     """What a method is on a folder of cases.
 
@@ -131,6 +62,8 @@ class OnCases:
         Whether it is asked about concepts.
     label
         Whether it is asked about one label; else about all that are given.
+    targets
+        Whether it asks what concepts are for labels: then `label` says which of these, and every label can be a concept.
     packages
         Modules of the extra [concepts] that it needs.
     """
@@ -140,6 +73,7 @@ class OnCases:
     fewest: int = 1
     concepts: bool = False
     label: bool = False
+    targets: bool = False
     packages: tuple[str, ...] = ()
 
 
@@ -227,8 +161,12 @@ class Method:
 
     def listed_layers(self, options: Any) -> str:
         """Return the network layers that the option `layers` lists in one text; "" where it is a choice or there is none."""
-        lists = any(p.name == "layers" and p.type is str and not p.choices for p in self.parameters)
-        return (options.layers or "") if lists else ""
+        return (options.layers or "") if self.lists_layers else ""
+
+    @property
+    def lists_layers(self) -> bool:
+        """Whether it has an option `layers` that names them with commas."""
+        return any(p.name == "layers" and p.type is str and not p.choices for p in self.parameters)
 
     def unit_of(self, options: Any) -> str:
         """Return what a value of its map is, with {score} for the target's score."""
@@ -345,6 +283,7 @@ def surveyor(
     fewest: int = 1,
     concepts: bool = False,
     label: bool = False,
+    targets: bool = False,
     packages: Sequence[str] = (),
 ) -> Callable[[RunOnCases], RunOnCases]:
     """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
@@ -355,7 +294,7 @@ def surveyor(
             name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, None,
-                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label, tuple(packages)),
+                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label, targets, tuple(packages)),
                 cites=tuple(cites), doc=_doc(run),
             ),
             run,

@@ -89,8 +89,8 @@ class SurveyPlan:
             need(package, "concepts", method)
         for layer in found.layers_of(options).values():
             model.find_layer(layer)
-        if layers := found.listed_layers(options):
-            chosen_layers(model, layers, [])  # raises
+        listed = found.lists_layers
+        layers = len(chosen_layers(model, options.layers, [])) if listed else 1  # raises
         labels = _labels(model, label, asked, method)
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         chosen = choose_device(str(device))
@@ -101,13 +101,14 @@ class SurveyPlan:
             raise UserError(
                 f"{method} needs {count_of(asked.fewest)}, and {cases.source.name} holds {subjects}; add some."
             )
-        source = read_concepts(concepts, cases, labels) if asked.concepts else None
-        image, names = check_first(cases, model, source)
+        names = tuple(model.labels[1:]) if asked.targets else labels
+        source = read_concepts(concepts, cases, names) if asked.concepts else None
+        image, known = check_first(cases, model, source)
         slices = model.slices(image)
         network = model
         grid = network.grid_for(image, None if slices is None else 0)
         size = Size(grid, lambda: network.example_layers, len(network.card.channels))
-        extent = Extent(size, len(cases), len(labels), max(len(names), 1))
+        extent = Extent(size, len(cases), len(labels), max(len(known), 1), layers)
         passes = asked.passes(options, extent)
         if slices is not None and (source is None or source.kind == "predicted"):
             passes = passes + Passes(slices * len(cases))  # to find the slice that is looked at

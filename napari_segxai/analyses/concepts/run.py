@@ -38,6 +38,9 @@ def survey_steps_of(plan: SurveyPlan) -> Steps[Survey]:
             method=plan.method.name,
             fewest=on_cases.fewest,
             source=plan.cases.source.name,
+            concepts=None
+            if plan.concepts is None or plan.concepts.kind != "predicted"
+            else plan.concepts.names,
         )
         cases.warnings += _said_before(plan)
 

@@ -1,0 +1,366 @@
+"""Concept activation vectors: whether a direction of a network layer tells a concept, and whether a label hangs on it.
+
+The examples are regions: the connected parts of a concept's mask, and the same shapes moved by chance to where the concept is not. With `within` they are the connected parts
+of that region, some of which are the concept. Each is described by the mean activation of a network layer over it. A linear probe (ridge regression on standardized features) learns from them the
+direction v that leads towards the concept: the concept activation vector. It is judged by the balanced accuracy on subjects from which nothing was learnt (5 folds; one half is chance).
+
+*Control*: the same for `shuffles` shuffled concepts, which have as many examples in every case. `accuracy_p` is the share of all concepts that are told as well; beside it stands what place and size of the regions alone tell
+(`accuracy_place`). A concept is *readable* at a layer where p is below .05 and the accuracy above that of place and size. Nothing else is to be believed where it is not: directions that tell nothing
+have scores as well.
+
+Two questions are then asked of every label, always beside shuffled directions:
+
+    derivative = mean over the cases of sum over the concept's cells of dy/dh(u) . v        y: mean logit of the label over its pixels M
+    dice_lost  = what the prediction loses of its Dice when h(u) = h(u) - max(0, (h(u) - m) . v) v at all cells       m: examples without the concept
+
+v has the length of one standard deviation of the examples in the former, and length 1 in the latter, which moves every cell that shows the concept back to those that do not.
+`tcav`, the score of the paper, is the share of the cases in which the derivative is above 0. It saturates: shuffled concepts have scores near 0 or 1 as well (`tcav_shuffled`, `tcav_shuffled_sd`), so that the mean
+derivative is what is ranked (`derivative_p`: the share of all directions whose derivative is as large). `dice_lost_shuffled` is the most that any of 9 shuffled directions takes away.
+A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled.
+
+The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, (h(u) - m) . v in
+standard deviations of the examples.
+
+Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
+at most are kept, so that memory does not grow beyond `most_cases`.
+
+A probe finds what is there, not what is used, and a concept that nobody asked about may lie in the same direction: dark and large, say. Where masks are of few cases, or all of one kind, it learns those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from napari_segxai.core.chart import Chart, Series, plain_value
+from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.options import option
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.methods.concept.directions import COLUMNS, CONTROLS, Direction, Effects, derive, take_away
+from napari_segxai.methods.concept.probes import FEWEST, Examples, accuracy_of, learn
+from napari_segxai.methods.concept.regions import CellWeights, place_of, regions_of
+from napari_segxai.methods.registry import Extent, surveyor
+
+LEVEL = 0.05
+"""p below which a concept is told better than shuffled ones."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of cav."""
+
+    layers: str | None = option(
+        None, help="network layers, with commas; the main blocks by default, every one with all"
+    )
+    within: str = option(
+        "", help="a concept whose connected parts are the examples, so that they are told from each other"
+    )
+    shuffles: int = option(100, ge=20, le=1000, help="shuffled concepts, which are the control")
+    removals: int = option(5, ge=0, le=1000, help="cases in which the direction is taken away")
+    strength: float = option(10.0, gt=0, le=1e6, help="of the ridge regression", advanced=True)
+    parts: int = option(8, ge=1, le=100, help="examples of each kind per case, at most", advanced=True)
+    most_cases: int = option(200, ge=6, le=10_000, help="cases that are looked at, at most", advanced=True)
+    examples: int = option(2, ge=0, le=20, help="cases whose maps are kept", advanced=True)
+
+
+def _passes(options: Options, extent: Extent) -> Passes:
+    seen = min(extent.cases, options.most_cases)
+    removals = min(options.removals, seen) * extent.layers
+    each = Passes(1, 0, 2 + extent.concepts * (1 + CONTROLS))
+    return Passes(2, extent.labels) * seen + each * removals
+
+
+@surveyor(
+    "cav",
+    title="Concept activation vectors (TCAV)",
+    question="learnt",
+    summary="whether a direction of a network layer tells a concept, and whether a label hangs on it, beside shuffled concepts",
+    unit="standard deviations of the examples",
+    source="Kim et al., ICML 2018; for segmentation Janik et al., 2021",
+    options=Options,
+    passes=_passes,
+    needs=("network layers", "gradients"),
+    cites=("kim2018", "janik2021"),
+    fewest=FEWEST,
+    concepts=True,
+    targets=True,
+    packages=("sklearn",),
+)
+def cav(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
+    """Collect examples, learn directions, and ask what each does."""
+    work = _Work(cases, options)
+    yield from cases.each(work.visit, note="collecting examples", only=work.chosen, partial=work.finding)
+    for layer in work.layers:
+        for concept in work.concepts:
+            work.learn(concept, layer.name)
+            yield cases.step(f"learning {concept} at {layer.name}", work.finding)
+    readable = [one for one in work.directions.values() if work.readable(one.concept, one.layer.name)]
+    if work.directions:
+        yield from cases.each(work.derive, note="derivatives", only=work.chosen, partial=work.finding)
+    if readable and options.removals:
+        some = work.fullest(options.removals)
+        visit = lambda view: take_away(cases, view, readable, work.effects)  # noqa: E731
+        yield from cases.each(visit, note="without the direction", only=some, partial=work.finding)
+    return work.finding()
+
+
+class _Work:
+    """The examples of all concepts at all layers, and what became of them."""
+
+    def __init__(self, cases: CasesQuestion, options: Options):
+        self.cases, self.options = cases, options
+        self.layers = cases.layers(options.layers)
+        self.chosen = cases.some(options.most_cases)
+        self.concepts: list[str] = []
+        self.vectors: dict[tuple[str, str], list[np.ndarray]] = {}  # by concept and layer, one entry per case
+        self.places: dict[str, list[np.ndarray]] = {}
+        self.about: dict[str, list[tuple[bool, str, str]]] = {}  # of every example: shows, case, subject
+        self.directions: dict[tuple[str, str], Direction] = {}
+        self.place: dict[str, float] = {}
+        self.effects = Effects()
+        self.maps: list[CaseMap] = []
+        self.kept: set[str] = set()
+
+    def _masks(self, view: CaseView) -> dict[str, Tensor]:
+        within = self.options.within
+        if within and within not in view.concepts:
+            raise UserError(f"within: there is no concept {within!r}; {nearest(within, view.concepts)}")
+        return {name: mask for name, mask in view.concepts.items() if name != within}
+
+    def visit(self, view: CaseView) -> None:
+        """Take the examples of one case."""
+        masks, options = self._masks(view), self.options
+        random = np.random.default_rng([self.cases.seed, *view.id.encode()])
+        within = view.concepts[options.within] if options.within else None
+        found = {
+            name: regions_of(mask, view.inside, random, options.parts, within) for name, mask in masks.items()
+        }
+        activations = view.activations([layer.name for layer in self.layers])
+        for layer, one in zip(self.layers, activations, strict=True):
+            if not bool(one.isfinite().all()):
+                raise UserError(f"network layer {layer.name} returns values that are not finite.")
+        told = {}
+        for name, regions in found.items():
+            if regions:
+                weights = CellWeights([region.mask for region in regions], self.cases.device)
+                told[name] = [weights.means(one) for one in activations]
+        self.concepts += [name for name in masks if name not in self.concepts]
+        for name, vectors in told.items():
+            for layer, own in zip(self.layers, vectors, strict=True):
+                self.vectors.setdefault((name, layer.name), []).append(own)
+            self.places.setdefault(name, []).append(np.stack([place_of(one.mask) for one in found[name]]))
+            self.about.setdefault(name, []).extend((one.shows, view.id, view.subject) for one in found[name])
+
+    def _examples(self, concept: str, vectors: Sequence[np.ndarray]) -> Examples:
+        shows, ids, subjects = zip(*self.about[concept], strict=True)
+        return Examples(
+            np.concatenate(vectors).astype(float),
+            np.array(shows),
+            np.array(ids, str),
+            np.array(subjects, str),
+        )
+
+    def enough(self, concept: str) -> int:
+        """Return in how many subjects there are examples of both kinds."""
+        about = self.about.get(concept, [])
+        return len({who for shows, _, who in about if shows} & {who for shows, _, who in about if not shows})
+
+    def learn(self, concept: str, layer: str) -> None:
+        """Learn the direction of a concept at a layer, where there are examples enough."""
+        if self.enough(concept) < FEWEST:
+            return
+        options = self.options
+        if concept not in self.place:
+            places = self._examples(concept, self.places[concept])
+            self.place[concept] = accuracy_of(places, strength=options.strength, what="cav")
+        examples = self._examples(concept, self.vectors[concept, layer])
+        probe = learn(
+            examples, shuffles=options.shuffles, strength=options.strength, seed=self.cases.seed, what="cav"
+        )
+        where = next(one for one in self.layers if one.name == layer)
+        self.directions[concept, layer] = Direction(concept, where, probe)
+
+    def readable(self, concept: str, layer: str) -> bool:
+        """Tell whether a concept is told better than shuffled ones are, and than by place and size."""
+        probe = self.directions[concept, layer].probe
+        return probe.p < LEVEL and probe.accuracy > self.place[concept]
+
+    def fullest(self, many: int) -> set[str]:
+        """Return the cases that have most of the concepts."""
+        count: dict[str, int] = {}
+        for name in self.about:
+            for case in {case for shows, case, _ in self.about[name] if shows}:
+                count[case] = count.get(case, 0) + 1
+        return set(sorted(count, key=lambda case: -count[case])[:many])
+
+    def best(self, concept: str) -> Direction | None:
+        """Return the layer at which a concept is told best; of equal ones the later."""
+        own = [self.directions[key] for key in self.directions if key[0] == concept]
+        return max(own, key=lambda one: (one.probe.accuracy, one.layer.order), default=None)
+
+    def derive(self, view: CaseView) -> None:
+        """Add the derivatives of a case, and keep maps of some."""
+        masks = {name: mask & view.inside for name, mask in self._masks(view).items()}
+        there = {name: mask for name, mask in masks.items() if bool(mask.any())}
+        derive(self.cases, view, list(self.directions.values()), there, self.effects)
+        if view.id not in self.fullest(self.options.examples) or view.id in self.kept:
+            return
+        tops = [best for name in self.concepts if (best := self.best(name)) is not None]
+        names = list(dict.fromkeys(best.layer.name for best in tops))
+        found = dict(zip(names, view.activations(names), strict=True))
+        for best in tops:
+            seen = along(found[best.layer.name], best)
+            self.maps.append(
+                CaseMap(view.id, f"{best.concept}: direction of {best.layer.name}", seen, view.placement)
+            )
+        self.kept.add(view.id)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table."""
+        out = []
+        for concept in self.concepts:
+            shows = [one[0] for one in self.about.get(concept, [])]
+            for layer in self.layers:
+                one = self.directions.get((concept, layer.name))
+                about = {"concept": concept, "layer": layer.name, "stage": layer.stage}
+                counts = {"examples": sum(shows), "others": len(shows) - sum(shows)}
+                for label in self.cases.labels:
+                    row = {**about, "label": label, **counts, **dict.fromkeys(MEASURED)}
+                    if one is not None:
+                        row |= judged(
+                            one.probe, self.place[concept], self.effects.of(concept, layer.name, label)
+                        )
+                    out.append({key: plain_value(value) for key, value in row.items()})
+        return out
+
+    def finding(self) -> SurveyFinding:
+        """Put together what there is."""
+        rows = self.rows()
+        warnings = [
+            f"{name} and examples without it are in {count} cases of different subjects, and a direction needs {FEWEST}, so that nothing can be said "
+            "of it."
+            for name in self.concepts
+            if (count := self.enough(name)) < FEWEST
+        ]
+        if len(self.chosen) < len(self.cases.entries):
+            warnings.append(
+                f"{len(self.chosen)} of {len(self.cases.entries)} cases were looked at, chosen by chance."
+            )
+        return SurveyFinding(
+            rows,
+            sentence_of(rows, self.concepts),
+            charts_of(rows),
+            tuple(self.maps),
+            warnings=tuple(warnings),
+        )
+
+
+MEASURED = ("accuracy", "accuracy_shuffled", "accuracy_p", "accuracy_place", "readable", *COLUMNS, "used")
+"""Columns of numbers, in their order."""
+
+
+def judged(probe: Any, place: float, effects: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of numbers of a direction."""
+    readable = probe.p < LEVEL and probe.accuracy > place
+    told = {
+        "accuracy": probe.accuracy,
+        "accuracy_shuffled": float(probe.accuracies[1:].mean()),
+        "accuracy_p": probe.p,
+    }
+    used = None
+    if effects["derivative_p"] is not None:
+        lost = effects["dice_lost"]
+        used = (
+            readable
+            and effects["derivative_p"] < LEVEL
+            and (lost is None or lost > effects["dice_lost_shuffled"])
+        )
+    return {**told, "accuracy_place": place, "readable": readable, **effects, "used": used}
+
+
+def along(activation: Tensor, direction: Direction) -> Tensor:
+    """Return where a layer shows a concept: (1, channels, *cells) -> (*cells), in standard deviations of the examples above those without it."""
+    probe = direction.probe
+    vector = activation.new_tensor(probe.directions[0])
+    values = (vector @ activation[0].flatten(1) - float(probe.others[0])) / max(float(probe.spread[0]), 1e-12)
+    return values.view(activation.shape[2:]).cpu()
+
+
+def sentence_of(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> str:
+    """Say where each concept is told, and which labels hang on it."""
+    said, none = [], []
+    for concept in concepts:
+        own = [row for row in rows if row["concept"] == concept and row["accuracy"] is not None]
+        if not own:
+            continue
+        told = [row for row in own if row["readable"]]
+        if not told:
+            none.append(concept)
+            continue
+        best = max(told, key=lambda row: row["accuracy"])
+        words = (
+            f"{concept} is told best at {best['layer']} (balanced accuracy {best['accuracy']:.2f}, shuffled concepts "
+            f"{best['accuracy_shuffled']:.2f}, place and size {best['accuracy_place']:.2f})"
+        )
+        hanging = [row for row in told if row["used"]]
+        if hanging:
+            labels = list(dict.fromkeys(row["label"] for row in hanging))
+            top = max(hanging, key=lambda row: row["dice_lost"] or 0)
+            lost = "" if top["dice_lost"] is None else (
+                f": without it {top['label']} loses {top['dice_lost']:.2f} of its Dice at {top['layer']}, without shuffled directions "
+                f"{top['dice_lost_shuffled']:.2f} at most"
+            )  # fmt: skip
+            words += f", and {', '.join(labels)} uses it{lost}"
+        else:
+            words += ", and it is not shown that a label uses it"
+        said.append(words)
+    if none:
+        said.append(
+            f"{', '.join(none)} is told at no network layer better than shuffled concepts and than by place and size"
+        )
+    return f"{'; '.join(said)}." if said else "No concept has examples enough, so that nothing can be said."
+
+
+def charts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+    """Draw what the table holds, layer by layer."""
+    known = [row for row in rows if row["accuracy"] is not None]
+    if not known:
+        return ()
+    labels = list(dict.fromkeys(row["label"] for row in known))
+    concepts = list(dict.fromkeys(row["concept"] for row in known))
+
+    def lines(column: str, control: str, label: str, name: str) -> list[Series]:
+        out = []
+        for concept in concepts:
+            own = [row for row in known if (row["concept"], row["label"]) == (concept, label)]
+            x = tuple(row["layer"] for row in own)
+            out.append(Series(f"{concept}{name}", x, tuple(row[column] for row in own)))
+            out.append(
+                Series(f"{concept}{name}, shuffled", x, tuple(row[control] for row in own), kind="lines")
+            )
+        return out
+
+    caption = "Balanced accuracy on subjects from which nothing was learnt; one half is chance."
+    told = lines("accuracy", "accuracy_shuffled", labels[0], "")
+    out = [
+        Chart(
+            "lines", "Which concept is told where", "network layer", "balanced accuracy", tuple(told), caption
+        )
+    ]
+    for column, control, title, y in (
+        ("tcav", "tcav_shuffled", "TCAV score", "share of cases with a derivative above 0"),
+        ("dice_lost", "dice_lost_shuffled", "Without the direction", "Dice lost"),
+    ):
+        if any(row[column] is not None for row in known):
+            series = [
+                one
+                for label in labels
+                for one in lines(column, control, label, f" for {label}" if len(labels) > 1 else "")
+            ]
+            out.append(Chart("lines", title, "network layer", y, tuple(series)))
+    return tuple(out)

@@ -1,0 +1,191 @@
+"""What a direction of a network layer does to a label: the derivative along it, and the Dice that is lost without it; beside shuffled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.progress import Steps
+from napari_segxai.engine.cases import CasesQuestion, CaseView
+from napari_segxai.engine.finding import NotDrawn
+from napari_segxai.engine.primitives.activations import LayerRecorder
+from napari_segxai.engine.primitives.layer_replay import Replay, intervene
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import dice
+from napari_segxai.methods.concept.probes import Probe, share_as_high
+from napari_segxai.methods.concept.regions import CellWeights
+from napari_segxai.models.introspection.layers import NetworkLayer
+
+ROUNDING = 1e-6
+"""A derivative that is a smaller share of what its parts add up to without their signs is none."""
+
+CONTROLS = 9
+"""Shuffled directions that are taken away beside each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """What was learnt of a concept at a network layer."""
+
+    concept: str
+    layer: NetworkLayer
+    probe: Probe
+
+
+@dataclass
+class Effects:
+    """What directions do to labels, summed up over cases.
+
+    Attributes
+    ----------
+    derivatives
+        By concept, layer and label: cases, and per direction how often the derivative was above 0 and what it came to, (2, directions).
+    lost
+        By concept, layer and label: cases, and per direction the Dice lost.
+    """
+
+    derivatives: dict[tuple[str, str, str], tuple[int, np.ndarray]] = field(default_factory=dict)
+    lost: dict[tuple[str, str, str], tuple[int, np.ndarray]] = field(default_factory=dict)
+
+    def of(self, concept: str, layer: str, label: str) -> dict[str, Any]:
+        """Return the columns of a table; None where nothing is known."""
+        out: dict[str, Any] = dict.fromkeys(COLUMNS)
+        count, summed = self.derivatives.get((concept, layer, label), (0, np.zeros((2, 1))))
+        if count and summed[1].any():
+            above, mean = summed / count
+            out |= {"cases": count, "tcav": float(above[0]), "derivative": float(mean[0])}
+            out |= {"tcav_shuffled": float(above[1:].mean()), "tcav_shuffled_sd": float(above[1:].std())}
+            out["derivative_p"] = share_as_high(np.abs(mean))
+        count, summed = self.lost.get((concept, layer, label), (0, np.zeros(1)))
+        if count:
+            out |= {
+                "dice_lost": float(summed[0]) / count,
+                "dice_lost_shuffled": float(summed[1:].max()) / count,
+            }
+        return out
+
+
+COLUMNS = (
+    "cases", "tcav", "tcav_shuffled", "tcav_shuffled_sd", "derivative", "derivative_p", "dice_lost", "dice_lost_shuffled",
+)  # fmt: skip
+
+
+def derive(
+    cases: CasesQuestion,
+    view: CaseView,
+    directions: Sequence[Direction],
+    regions: Mapping[str, Tensor | np.ndarray],
+    effects: Effects,
+) -> None:
+    """Add the derivatives of a case: of the mean logit of every label over its pixels, as the concept grows where it is by one standard deviation.
+
+    Parameters
+    ----------
+    regions
+        Where each concept is: boolean (*model grid) by name, only of those that are there.
+    """
+    asked = [one for one in directions if one.concept in regions]
+    if not asked:
+        return
+    concepts = list(dict.fromkeys(one.concept for one in asked))
+    weights = CellWeights([torch.as_tensor(regions[name]) for name in concepts], cases.device)
+    layers = list(dict.fromkeys(one.layer.name for one in asked))
+    tape = LayerRecorder(view.question, layers)
+    labels = drawn_labels(cases, view)
+    found: dict[tuple[str, str, str], np.ndarray] = {}
+    for k, (label, question) in enumerate(labels):
+
+        def take(at: int, gradient: Tensor, label: str = label) -> None:
+            flat = gradient[0].flatten(1).double()
+            for one in asked:
+                if one.layer.name != layers[at]:
+                    continue
+                weight = weights.on(gradient.shape[2:])[concepts.index(one.concept)].double()
+                steps = one.probe.directions * one.probe.spread[:, None]
+                rise = steps @ (flat @ weight).cpu().numpy()
+                whole = np.abs(steps) @ (flat.abs() @ weight).cpu().numpy()
+                rise = np.where(np.abs(rise) > ROUNDING * whole, rise, 0.0)
+                found[one.concept, one.layer.name, label] = np.stack([rise > 0, rise])
+
+        assert question.count is not None
+        score = question.score(tape.logits) / question.count
+        tape.each_gradient(score, take, keep=k + 1 < len(labels))
+    for key, value in found.items():
+        count, summed = effects.derivatives.get(key, (0, np.zeros_like(value)))
+        effects.derivatives[key] = count + 1, summed + value
+
+
+def take_away(
+    cases: CasesQuestion, view: CaseView, directions: Sequence[Direction], effects: Effects
+) -> Steps[None]:
+    """Add the Dice that the labels of a case lose without each direction, and without some shuffled ones."""
+    labels = drawn_labels(cases, view)
+    if not labels:
+        return
+    found: dict[tuple[str, str, str], np.ndarray] = {}
+    for name in dict.fromkeys(one.layer.name for one in directions):
+        replay = Replay(view.question, name)
+        own = [one for one in directions if one.layer.name == name]
+        many = [min(1 + CONTROLS, len(one.probe.directions)) for one in own]
+        vectors = np.concatenate([one.probe.directions[:n] for one, n in zip(own, many, strict=True)])
+        others = np.concatenate([one.probe.others[:n] for one, n in zip(own, many, strict=True)])
+        kept = {label: np.zeros(len(vectors)) for label, _ in labels}
+
+        def change(start: int, n: int, replay=replay, vectors=vectors, others=others) -> Tensor:
+            part = slice(start, start + n)
+            return without(replay.activation, vectors[part], others[part])
+
+        def consume(start: int, logits: Tensor, kept=kept) -> None:
+            for label, question in labels:
+                found = dice(question.drawn(logits), question.predicted, view.inside)
+                kept[label][start : start + len(logits)] = found.cpu().numpy()
+
+        yield from intervene(replay, len(vectors), change, consume, note=f"direction of {name}")
+        ends = np.cumsum(many)
+        for one, n, end in zip(own, many, ends, strict=True):
+            for label, _ in labels:
+                found[one.concept, name, label] = 1 - kept[label][end - n : end]
+    for key, value in found.items():
+        count, summed = effects.lost.get(key, (0, np.zeros_like(value)))
+        effects.lost[key] = count + 1, summed + value
+
+
+def without(activation: Tensor, directions: np.ndarray, others: np.ndarray) -> Tensor:
+    """Take directions out of a layer's output: where a cell lies further along one than examples without the concept, it is moved back to these.
+
+    Parameters
+    ----------
+    activation
+        (1, channels, *cells).
+    directions
+        (n, channels), of length 1.
+    others
+        (n,): where the examples without the concept lie, in the mean.
+
+    Returns
+    -------
+    Tensor
+        (n, channels, *cells).
+    """
+    along = torch.from_numpy(directions).to(activation)
+    beyond = along @ activation[0].flatten(1) - torch.from_numpy(others).to(activation)[:, None]
+    change = along[:, :, None] * beyond.clamp(min=0)[:, None]
+    return activation - change.view(len(along), *activation.shape[1:])
+
+
+def drawn_labels(cases: CasesQuestion, view: CaseView) -> list[tuple[str, Question]]:
+    """Return the labels that are drawn in a case, with their questions; M is known of each."""
+    out = []
+    for label in cases.labels:
+        question = view.question_of(label)
+        try:
+            question.pixels  # noqa: B018 - tells whether there are any
+        except NotDrawn:
+            continue
+        out.append((label, question))
+    return out
