@@ -1,4 +1,4 @@
-"""Draw docs/images/dissection.png: at which network layer a unit of the Triangle network shows what an item is, and which role it plays."""
+"""Draw docs/images/dissection.png: at which network layers of the Triangle network what an item is, and which role it plays, can be told by one unit, and by a direction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image as Picture
 
 import napari_segxai as sx
+from napari_segxai.core.chart import Chart, Series
 from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import CLASSES, triangle_concepts
+from napari_segxai.figures.charts import draw_chart
 from napari_segxai.figures.style import write_figure
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "dissection.png"
@@ -38,20 +40,32 @@ def write_cases(folder: Path, cases: int = CASES, seed: int = 0) -> tuple[Path, 
     return images, concepts
 
 
+def chart(dissected: sx.Survey, probed: sx.Survey) -> Chart:
+    """Return the best unit and the linear probe of every layer, for each concept, beside what shuffled concepts reach at most."""
+    series = []
+    for found, number, control, name in (
+        (dissected, "auc", "control_auc", "best unit (AUC)"),
+        (probed, "accuracy", "accuracy_shuffled", "linear probe (balanced accuracy)"),
+    ):
+        for concept in ASKED:
+            rows = [row for row in found.table if row["concept"] == concept]
+            layers = tuple(row["layer"] for row in rows)
+            series.append(Series(f"{concept}, {name}", layers, tuple(row[number] for row in rows)))
+            against = tuple(row[control] for row in rows)
+            series.append(Series(f"{concept}, {name}, shuffled", layers, against, kind="lines"))
+    title = "What an item is (trouser), and which role it plays (object)"
+    return Chart("lines", title, "network layer", "AUC, balanced accuracy", tuple(series))
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images, concepts = write_cases(Path(folder))
-        found = sx.survey(
-            "triangle",
-            images,
-            "network-dissection",
-            concepts=concepts,
-            within="item",
-            choose="auc",
-            examples=0,
-        )
-    print(found)
-    write_figure(found.figure(), PICTURE, dpi=110)
+        asked = {"concepts": concepts, "within": "item", "examples": 0}
+        dissected = sx.survey("triangle", images, "network-dissection", choose="auc", **asked)
+        probed = sx.survey("triangle", images, "cav", removals=5, label="triangle", **asked)
+    for found in (dissected, probed):
+        print(found)
+    write_figure(draw_chart(chart(dissected, probed), width=140), PICTURE, dpi=110)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def test_a_graph_repeats_counts_its_passes_and_is_drawn(found, images):
     assert (
         found.record["passes"]["forward"] <= sx.plan_survey(loaded(Chain()), images, **ASKED).passes.forward
     )
-    (chart,) = found.charts
+    chart, strengths = found.charts
+    assert (strengths.kind, len(strengths.series[0].values)) == ("matrix", 4)
     lines = [one for one in chart.series if one.kind == "lines"]
     assert len(lines) == 4
     assert {name for one in chart.series for name in one.text} == {

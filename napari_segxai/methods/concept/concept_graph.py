@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.core.chart import Chart, Series, plain_value
+from napari_segxai.core.chart import Chart, Series, matrix, plain_value
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.options import option
@@ -274,7 +274,7 @@ class _Work:
                 f"what follows {', '.join(past)} is nearly the same without that layer, so that nothing can be said of some of its edges."
             )
         return SurveyFinding(
-            rows, _sentence(graph, rows), _charts(graph, self.layers, rows), tuple(self.maps), {"nodes": about},
+            rows, _sentence(graph, rows), _charts(graph, self.nodes, self.cases.labels, rows), tuple(self.maps), {"nodes": about},
             {"nodes": len(self.nodes), "edges": graph.number_of_edges()}, tuple(warnings),
         )  # fmt: skip
 
@@ -354,13 +354,8 @@ def agreement(first: np.ndarray, then: np.ndarray) -> float | None:
 
 def _graph(nodes: list[Node], labels: tuple[str, ...], rows: list[dict[str, Any]]) -> Any:
     """Return what is drawn: a node per group and label, and the edges."""
-    networkx = need("networkx", "concepts", "concept-graph")
-    graph = networkx.DiGraph()
-    last = max((node.layer.order for node in nodes), default=0) + 1
-    for node in nodes:
-        graph.add_node(node.name, layer=node.layer.order, what=node.layer.name)
-    for label in labels:
-        graph.add_node(label, layer=last, what="label")
+    graph = need("networkx", "concepts", "concept-graph").DiGraph()
+    graph.add_nodes_from([*(node.name for node in nodes), *labels])
     graph.add_weighted_edges_from((row["start"], row["end"], row["strength"]) for row in rows if row["edge"])
     return graph
 
@@ -375,38 +370,34 @@ def _sentence(graph: Any, rows: list[dict[str, Any]]) -> str:
     return f"{graph.number_of_edges()} edges between {graph.number_of_nodes()} nodes; the strongest way is {' → '.join(way)}."
 
 
-def _charts(graph: Any, layers: list[NetworkLayer], rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
-    """Draw the layers from left to right, and the edges between them."""
-    networkx = need("networkx", "concepts", "concept-graph")
+def _charts(
+    graph: Any, nodes: list[Node], labels: tuple[str, ...], rows: list[dict[str, Any]]
+) -> tuple[Chart, ...]:
+    """Draw the layers from left to right, their groups above each other, and the edges between them; and all strengths as a matrix."""
     if not rows:
         return ()
-    places = networkx.multipartite_layout(graph, subset_key="layer")
-    columns = sorted({at[0] for at in places.values()})
-    at = {node: (columns.index(x), float(y)) for node, (x, y) in places.items()}
-    edges = [
-        Series("", (at[start][0], at[end][0]), (at[start][1], at[end][1]), kind="lines")
-        for start, end in graph.edges
-    ]
-    nodes: dict[str, list[str]] = {}
-    for name, about in graph.nodes(data=True):
-        nodes.setdefault(about["what"], []).append(name)
-    points = [
-        Series(
-            what,
-            tuple(at[name][0] for name in names),
-            tuple(at[name][1] for name in names),
-            text=tuple(names),
-        )
-        for what, names in nodes.items()
-    ]
-    caption = "A point is a group of units, or a label (last); a line says that what it begins with, left alone in its layer, keeps what it ends at."
-    return (
-        Chart(
-            "points",
-            "Which units carry which",
-            "network layer, from first to last",
-            "",
-            (*edges, *points),
-            caption,
-        ),
+    at: dict[str, tuple[str, float]] = {}
+    for node in nodes:
+        number = 1 + sum(place[0] == node.layer.name for place in at.values())
+        at[node.name] = (node.layer.name, float(number))
+    groups = Series("group of units", *_columns(list(at.values())), text=tuple(at))
+    ends = [Series(label, ("label",), (float(k + 1),), text=(label,)) for k, label in enumerate(labels)]
+    at |= {label: ("label", float(k + 1)) for k, label in enumerate(labels)}
+    edges = [Series("", *_columns([at[start], at[end]]), kind="lines") for start, end in graph.edges]
+    caption = "A line says that the group in which it begins, left alone in its layer, keeps what it ends at."
+    drawn = Chart(
+        "points",
+        "Which units carry which",
+        "network layer",
+        "number of the group",
+        (groups, *ends, *edges),
+        caption,
     )
+    strength = {(row["start"], row["end"]): row["strength"] for row in rows}
+    starts, stops = ([name for name in at if any(pair[k] == name for pair in strength)] for k in (0, 1))
+    values = [[strength.get((start, stop)) for stop in stops] for start in starts]
+    return drawn, matrix("Strength", starts, stops, values, x="what is kept", y="group that is left alone")
+
+
+def _columns(places: list[tuple[str, float]]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    return tuple(x for x, _ in places), tuple(y for _, y in places)
