@@ -44,17 +44,18 @@ def chart(dissected: sx.Survey, probed: sx.Survey) -> Chart:
     """Return the best unit and the linear probe of every layer, for each concept, beside what shuffled concepts reach at most."""
     series = []
     for found, number, control, name in (
-        (dissected, "auc", "control_auc", "best unit (AUC)"),
-        (probed, "accuracy", "accuracy_shuffled", "linear probe (balanced accuracy)"),
+        (dissected, "auc", "control_auc", "best unit"),
+        (probed, "accuracy", "accuracy_shuffled", "linear probe"),
     ):
         for concept in ASKED:
             rows = [row for row in found.table if row["concept"] == concept]
             layers = tuple(row["layer"] for row in rows)
             series.append(Series(f"{concept}, {name}", layers, tuple(row[number] for row in rows)))
             against = tuple(row[control] for row in rows)
-            series.append(Series(f"{concept}, {name}, shuffled", layers, against, kind="lines"))
+            several = any(one.kind == "lines" for one in series)
+            series.append(Series("" if several else "controls", layers, against, kind="lines"))
     title = "What an item is (trouser), and which role it plays (object)"
-    return Chart("lines", title, "network layer", "AUC, balanced accuracy", tuple(series))
+    return Chart("lines", title, "network layer", "AUC of a unit, accuracy of a probe", tuple(series))
 
 
 def main() -> None:

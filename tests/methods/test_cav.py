@@ -21,20 +21,20 @@ class TwoConcepts(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU())
         self.head = nn.Conv2d(4, 2, 1)
         with torch.no_grad():
             weight = torch.zeros(4, 1, 3, 3)
             weight[0] = weight[3] = 1 / 9
             weight[1, 0, :, 1] = torch.tensor([-1.0, 2, -1])
             weight[2] = -weight[1]
-            self.body.weight.copy_(weight)
+            self.body[0].weight.copy_(weight)
             self.head.weight.zero_()
             self.head.weight[1, 0] = 20
             self.head.bias.copy_(torch.tensor([0.0, -9.0]))
 
     def forward(self, x):
-        return self.head(self.body(x).relu())
+        return self.head(self.body(x))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,9 @@ def test_without_a_region_the_same_shapes_elsewhere_are_the_examples(model, fold
     assert row["used"] is True
     again = sx.survey(model, folders[0], concepts=folders[1] / "bright", **{**ASKED, "removals": 0})
     assert (again.table, again.charts) == (got.table, got.charts)
+    plan = sx.plan_survey(model, folders[0], concepts=folders[1] / "bright", **{**ASKED, "removals": 0})
+    assert got.record["passes"] == plan.passes.as_dict() == {"forward": 26, "backward": 12}
+    assert {one.name for one in got.maps} == {"bright: direction of body"}
 
 
 def test_the_derivative_of_a_linear_head_is_its_weight_along_the_direction(model, folders):
@@ -160,7 +163,7 @@ def test_the_derivative_of_a_linear_head_is_its_weight_along_the_direction(model
             np.asarray(Picture.open(folders[1] / "bright" / f"c{k}.png")) > 0,
         )
         drawn.append((object & bright).sum() / object.sum())
-    wanted = 20 * probe.directions[0, 0] * probe.spread[0] * np.mean(drawn)
+    wanted = 20 * probe.steps[0, 0] * np.mean(drawn)
     assert row["derivative"] == pytest.approx(wanted, rel=1e-4)
 
 
@@ -168,7 +171,7 @@ def test_without_a_direction_no_cell_lies_further_along_it_than_the_others():
     random = torch.Generator().manual_seed(0)
     activation = torch.randn(1, 3, 4, 5, generator=random)
     vectors = np.array([[1.0, 0, 0], [0, 0.6, 0.8]])
-    got = without(activation, vectors, np.array([0.2, -0.1]))
+    got = without(activation, vectors, np.array([0.2, -0.1]), np.array([9.0, 9.0]))
     assert got.shape == (2, 3, 4, 5)
     torch.testing.assert_close(got[0, 0], activation[0, 0].clamp(max=0.2))
     torch.testing.assert_close(got[0, 1:], activation[0, 1:])
@@ -177,6 +180,13 @@ def test_without_a_direction_no_cell_lies_further_along_it_than_the_others():
     torch.testing.assert_close(along, before.clamp(max=-0.1))
     across = lambda values: 0.8 * values[1] - 0.6 * values[2]
     torch.testing.assert_close(across(got[1]), across(activation[0]))
+    less = without(
+        activation, vectors[:1], np.array([0.2]), np.array([0.3])
+    )  # and none further than the concept's own length
+    torch.testing.assert_close(
+        less[0, 0],
+        torch.where(activation[0, 0] > 0.5, activation[0, 0] - 0.3, activation[0, 0].clamp(max=0.2)),
+    )
 
 
 def test_shuffled_concepts_keep_how_many_there_are_in_each_case():

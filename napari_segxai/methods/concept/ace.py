@@ -167,17 +167,13 @@ class _Work:
             out += [mask for k in range(cells.max() + 1) if (mask := (cells == k) & inside).any()]
         return out
 
-    def _described(self, view: CaseView) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the pieces of a case, and the vectors that describe them."""
+    def visit(self, view: CaseView) -> None:
+        """Take the pieces of one case."""
         (found,) = view.activations([self.layer.name])
         if not bool(found.isfinite().all()):
             raise UserError(f"network layer {self.layer.name} returns values that are not finite.")
         masks = self._cut(view)
-        return masks, np.concatenate([CellWeights([mask], self.cases.device).means(found) for mask in masks])
-
-    def visit(self, view: CaseView) -> None:
-        """Take the pieces of one case."""
-        masks, vectors = self._described(view)
+        vectors = [CellWeights([mask], self.cases.device).means(found)[0] for mask in masks]
         area = int(view.inside.sum()) * len(self.options.counts)
         for mask, vector in zip(masks, vectors, strict=True):
             center = tuple(float(axis.mean()) for axis in np.nonzero(mask))
@@ -191,12 +187,11 @@ class _Work:
         cluster = need("sklearn.cluster", "concepts", "ace")
         table = np.stack([one.vector for one in self.pieces]).astype(float)
         spread = table.std(0)
-        self.center, self.scale = table.mean(0), np.where(spread > 1e-9 * np.abs(table).max(), spread, np.inf)
-        even = (table - self.center) / self.scale
+        even = (table - table.mean(0)) / np.where(spread > 1e-9 * np.abs(table).max(), spread, np.inf)
         count = min(self.options.clusters, len(np.unique(even.round(9), axis=0)))
-        self.kmeans = cluster.KMeans(count, n_init=3, random_state=self.cases.seed).fit(even)
-        self.members = self.kmeans.labels_
-        self.far = np.linalg.norm(even - self.kmeans.cluster_centers_[self.members], axis=1)
+        kmeans = cluster.KMeans(count, n_init=3, random_state=self.cases.seed).fit(even)
+        self.members = kmeans.labels_
+        self.far = np.linalg.norm(even - kmeans.cluster_centers_[self.members], axis=1)
         self.groups = [k for k in range(count) if self.spread(k) >= FEWEST]
 
     def spread(self, number: int) -> int:
@@ -249,10 +244,9 @@ class _Work:
 
     def _where(self, view: CaseView) -> dict[int, list[np.ndarray]]:
         """Return the pieces of a case by group."""
-        masks, vectors = self._described(view)
-        even = ((vectors - self.center) / self.scale).astype(self.kmeans.cluster_centers_.dtype)
+        numbers = [self.members[k] for k, one in enumerate(self.pieces) if one.case == view.id]
         out: dict[int, list[np.ndarray]] = {}
-        for mask, number in zip(masks, self.kmeans.predict(even), strict=True):
+        for mask, number in zip(self._cut(view), numbers, strict=True):
             out.setdefault(int(number), []).append(mask)
         return out
 

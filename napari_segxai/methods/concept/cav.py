@@ -1,25 +1,25 @@
 """Concept activation vectors: whether a direction of a network layer tells a concept, and whether a label hangs on it.
 
 The examples are regions: the connected parts of a concept's mask, and the same shapes moved by chance to where the concept is not. With `within` they are the connected parts
-of that region, some of which are the concept. Each is described by the mean activation of a network layer over it. A linear probe (ridge regression on standardized features) learns from them the
-direction v that leads towards the concept: the concept activation vector. It is judged by the balanced accuracy on subjects from which nothing was learnt (5 folds; one half is chance).
+of that region, some of which are the concept. Each is described by the mean activation of a network layer over it. A linear probe (ridge regression on standardized features) learns to tell them, and is judged by its balanced
+accuracy on subjects from which nothing was learnt (5 folds; one half is chance).
 
 *Control*: the same for `shuffles` shuffled concepts, which have as many examples in every case. `accuracy_p` is the share of all concepts that are told as well; beside it stands what place and size of the regions alone tell
 (`accuracy_place`). A concept is *readable* at a layer where p is below .05 and the accuracy above that of place and size. Nothing else is to be believed where it is not: directions that tell nothing
 have scores as well.
 
-Two questions are then asked of every label, always beside shuffled directions:
+The concept activation vector v leads from the mean of the examples without the concept to the mean of those with it (`vector=pattern`). Kim et al. take the weights of the probe, the normal of its plane (`vector=weights`, preset `paper`), which also point to where
+features say little by themselves: what tells a concept best is not what the concept changes (Haufe et al. 2014, Pahde et al. 2025); v has the length of the difference along them then. Two questions are asked of every label, always beside shuffled concepts:
 
     derivative = mean over the cases of sum over the concept's cells of dy/dh(u) . v        y: mean logit of the label over its pixels M
-    dice_lost  = what the prediction loses of its Dice when h(u) = h(u) - max(0, (h(u) - m) . v) v at all cells       m: examples without the concept
+    dice_lost  = what the prediction loses of its Dice when every cell that lies further along v than the examples without the concept is moved back to these, by |v| at most
 
-v has the length of one standard deviation of the examples in the former, and length 1 in the latter, which moves every cell that shows the concept back to those that do not.
 `tcav`, the score of the paper, is the share of the cases in which the derivative is above 0. It saturates: shuffled concepts have scores near 0 or 1 as well (`tcav_shuffled`, `tcav_shuffled_sd`), so that the mean
-derivative is what is ranked (`derivative_p`: the share of all directions whose derivative is as large). `dice_lost_shuffled` is the most that any of 9 shuffled directions takes away.
+derivative is what is ranked (`derivative_p`: the share of all concepts whose derivative is as large). `dice_lost_shuffled` is the most that any of 9 shuffled concepts takes away.
 A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled.
 
-The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, (h(u) - m) . v in
-standard deviations of the examples.
+The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
+examples without it, 1 as in that of those with it.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
 at most are kept, so that memory does not grow beyond `most_cases`.
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -62,6 +62,11 @@ class Options:
     )
     shuffles: int = option(100, ge=20, le=1000, help="shuffled concepts, which are the control")
     removals: int = option(5, ge=0, le=1000, help="cases in which the direction is taken away")
+    vector: Literal["pattern", "weights"] = option(
+        "pattern",
+        help="the direction: between the means of both kinds of examples, or the weights of the probe",
+        advanced=True,
+    )
     strength: float = option(10.0, gt=0, le=1e6, help="of the ridge regression", advanced=True)
     parts: int = option(8, ge=1, le=100, help="examples of each kind per case, at most", advanced=True)
     most_cases: int = option(200, ge=6, le=10_000, help="cases that are looked at, at most", advanced=True)
@@ -72,7 +77,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     seen = min(extent.cases, options.most_cases)
     removals = min(options.removals, seen) * extent.layers
     each = Passes(1, 0, 2 + extent.concepts * (1 + CONTROLS))
-    return Passes(2, extent.labels) * seen + each * removals
+    return Passes(2, extent.labels) * seen + Passes(min(options.examples, seen)) + each * removals
 
 
 @surveyor(
@@ -80,12 +85,13 @@ def _passes(options: Options, extent: Extent) -> Passes:
     title="Concept activation vectors (TCAV)",
     question="learnt",
     summary="whether a direction of a network layer tells a concept, and whether a label hangs on it, beside shuffled concepts",
-    unit="standard deviations of the examples",
+    unit="0 as without the concept, 1 as with it",
     source="Kim et al., ICML 2018; for segmentation Janik et al., 2021",
     options=Options,
     passes=_passes,
     needs=("network layers", "gradients"),
-    cites=("kim2018", "janik2021"),
+    presets={"paper": {"vector": "weights"}},
+    cites=("kim2018", "janik2021", "haufe2014", "pahde2025"),
     fewest=FEWEST,
     concepts=True,
     targets=True,
@@ -180,8 +186,8 @@ class _Work:
             self.place[concept] = accuracy_of(places, strength=options.strength, what="cav")
         examples = self._examples(concept, self.vectors[concept, layer])
         probe = learn(
-            examples, shuffles=options.shuffles, strength=options.strength, seed=self.cases.seed, what="cav"
-        )
+            examples, shuffles=options.shuffles, strength=options.strength, seed=self.cases.seed, what="cav", kind=options.vector,
+        )  # fmt: skip
         where = next(one for one in self.layers if one.name == layer)
         self.directions[concept, layer] = Direction(concept, where, probe)
 
@@ -273,21 +279,20 @@ def judged(probe: Any, place: float, effects: Mapping[str, Any]) -> dict[str, An
         "accuracy_p": probe.p,
     }
     used = None
-    if effects["derivative_p"] is not None:
-        lost = effects["dice_lost"]
-        used = (
-            readable
-            and effects["derivative_p"] < LEVEL
-            and (lost is None or lost > effects["dice_lost_shuffled"])
-        )
+    if effects["cases"] is not None:
+        p, lost = effects["derivative_p"], effects["dice_lost"]
+        more = lost is None or lost > effects["dice_lost_shuffled"]
+        used = readable and p is not None and p < LEVEL and more
     return {**told, "accuracy_place": place, "readable": readable, **effects, "used": used}
 
 
 def along(activation: Tensor, direction: Direction) -> Tensor:
-    """Return where a layer shows a concept: (1, channels, *cells) -> (*cells), in standard deviations of the examples above those without it."""
+    """Return where a layer shows a concept: (1, channels, *cells) -> (*cells), 0 as in the examples without the concept, 1 as in those with it."""
     probe = direction.probe
     vector = activation.new_tensor(probe.directions[0])
-    values = (vector @ activation[0].flatten(1) - float(probe.others[0])) / max(float(probe.spread[0]), 1e-12)
+    values = (vector @ activation[0].flatten(1) - float(probe.others[0])) / max(
+        float(probe.lengths[0]), 1e-12
+    )
     return values.view(activation.shape[2:]).cpu()
 
 

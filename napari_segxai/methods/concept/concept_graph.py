@@ -1,6 +1,7 @@
 """Concept graph: which groups of units of one network layer carry those of a later one, and which carry a label.
 
-A node is a group of units of one layer that answer alike: units are grouped by the correlation of their activations over all cases (average linkage), about `nodes` groups over all layers. Preset `paper` groups them by their kernels. A node's map is
+A node is a group of units of one layer that answer alike: units are grouped by the correlation of their activations over all cases (average linkage), about `nodes` groups over all layers, fewer where the rest is
+alike (correlation above .95). Preset `paper` groups them by their kernels. A node's map is
 the mean activation of its units. Units that answer with one value everywhere are in no group.
 
 What a node A carries is tried out on `images` cases: only its units are left in its layer, the others are filled with their means, which tell nothing of where. Then

@@ -56,9 +56,11 @@ class Effects:
         """Return the columns of a table; None where nothing is known."""
         out: dict[str, Any] = dict.fromkeys(COLUMNS)
         count, summed = self.derivatives.get((concept, layer, label), (0, np.zeros((2, 1))))
-        if count and summed[1].any():
+        if count:
             above, mean = summed / count
-            out |= {"cases": count, "tcav": float(above[0]), "derivative": float(mean[0])}
+            out |= {"cases": count, "derivative": float(mean[0])}
+        if count and mean.any():  # else nothing there reaches the label
+            out["tcav"] = float(above[0])
             out |= {"tcav_shuffled": float(above[1:].mean()), "tcav_shuffled_sd": float(above[1:].std())}
             out["derivative_p"] = share_as_high(np.abs(mean))
         count, summed = self.lost.get((concept, layer, label), (0, np.zeros(1)))
@@ -82,7 +84,7 @@ def derive(
     regions: Mapping[str, Tensor | np.ndarray],
     effects: Effects,
 ) -> None:
-    """Add the derivatives of a case: of the mean logit of every label over its pixels, as the concept grows where it is by one standard deviation.
+    """Add the derivatives of a case: of the mean logit of every label over its pixels, along each direction where its concept is.
 
     Parameters
     ----------
@@ -106,15 +108,13 @@ def derive(
                 if one.layer.name != layers[at]:
                     continue
                 weight = weights.on(gradient.shape[2:])[concepts.index(one.concept)].double()
-                steps = one.probe.directions * one.probe.spread[:, None]
+                steps = one.probe.steps
                 rise = steps @ (flat @ weight).cpu().numpy()
                 whole = np.abs(steps) @ (flat.abs() @ weight).cpu().numpy()
                 rise = np.where(np.abs(rise) > ROUNDING * whole, rise, 0.0)
                 found[one.concept, one.layer.name, label] = np.stack([rise > 0, rise])
 
-        assert question.count is not None
-        score = question.score(tape.logits) / question.count
-        tape.each_gradient(score, take, keep=k + 1 < len(labels))
+        tape.each_gradient(question.score(tape.logits), take, keep=k + 1 < len(labels))
     for key, value in found.items():
         count, summed = effects.derivatives.get(key, (0, np.zeros_like(value)))
         effects.derivatives[key] = count + 1, summed + value
@@ -124,23 +124,26 @@ def take_away(
     cases: CasesQuestion, view: CaseView, directions: Sequence[Direction], effects: Effects
 ) -> Steps[None]:
     """Add the Dice that the labels of a case lose without each direction, and without some shuffled ones."""
-    labels = drawn_labels(cases, view)
-    if not labels:
-        return
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for name in dict.fromkeys(one.layer.name for one in directions):
         replay = Replay(view.question, name)
+        labels = drawn_labels(cases, view)  # by what the replay has run
+        if not labels:
+            return
         own = [one for one in directions if one.layer.name == name]
         many = [min(1 + CONTROLS, len(one.probe.directions)) for one in own]
         vectors = np.concatenate([one.probe.directions[:n] for one, n in zip(own, many, strict=True)])
         others = np.concatenate([one.probe.others[:n] for one, n in zip(own, many, strict=True)])
+        lengths = np.concatenate([one.probe.lengths[:n] for one, n in zip(own, many, strict=True)])
         kept = {label: np.zeros(len(vectors)) for label, _ in labels}
 
-        def change(start: int, n: int, replay=replay, vectors=vectors, others=others) -> Tensor:
+        def change(
+            start: int, n: int, replay=replay, vectors=vectors, others=others, lengths=lengths
+        ) -> Tensor:
             part = slice(start, start + n)
-            return without(replay.activation, vectors[part], others[part])
+            return without(replay.activation, vectors[part], others[part], lengths[part])
 
-        def consume(start: int, logits: Tensor, kept=kept) -> None:
+        def consume(start: int, logits: Tensor, kept=kept, labels=labels) -> None:
             for label, question in labels:
                 found = dice(question.drawn(logits), question.predicted, view.inside)
                 kept[label][start : start + len(logits)] = found.cpu().numpy()
@@ -155,8 +158,8 @@ def take_away(
         effects.lost[key] = count + 1, summed + value
 
 
-def without(activation: Tensor, directions: np.ndarray, others: np.ndarray) -> Tensor:
-    """Take directions out of a layer's output: where a cell lies further along one than examples without the concept, it is moved back to these.
+def without(activation: Tensor, directions: np.ndarray, others: np.ndarray, lengths: np.ndarray) -> Tensor:
+    """Take directions out of a layer's output: where a cell lies further along one than examples without the concept, it is moved back towards these.
 
     Parameters
     ----------
@@ -165,7 +168,9 @@ def without(activation: Tensor, directions: np.ndarray, others: np.ndarray) -> T
     directions
         (n, channels), of length 1.
     others
-        (n,): where the examples without the concept lie, in the mean.
+        (n,): where the examples without the concept lie, in the mean; no cell is moved beyond.
+    lengths
+        (n,): how far a cell is moved at most.
 
     Returns
     -------
@@ -173,8 +178,9 @@ def without(activation: Tensor, directions: np.ndarray, others: np.ndarray) -> T
         (n, channels, *cells).
     """
     along = torch.from_numpy(directions).to(activation)
-    beyond = along @ activation[0].flatten(1) - torch.from_numpy(others).to(activation)[:, None]
-    change = along[:, :, None] * beyond.clamp(min=0)[:, None]
+    least, most = (torch.from_numpy(values).to(activation)[:, None] for values in (others, lengths))
+    beyond = (along @ activation[0].flatten(1) - least).clamp(min=0)
+    change = along[:, :, None] * torch.minimum(beyond, most.clamp(min=0))[:, None]
     return activation - change.view(len(along), *activation.shape[1:])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -49,21 +50,26 @@ class Probe:
         (1 + shuffles,): balanced, of subjects from which nothing was learnt.
     directions
         (1 + shuffles, features): of length 1, towards the concept; zeros where the features do not differ.
+    lengths
+        (1 + shuffles,): how far the mean of the examples with the concept lies beyond that of the others on it.
     others
-        (1 + shuffles,): where examples without the concept lie on the direction, in the mean.
-    spread
-        (1 + shuffles,): standard deviation of all examples on it.
+        (1 + shuffles,): where the mean of the others lies on it.
     """
 
     accuracies: np.ndarray
     directions: np.ndarray
+    lengths: np.ndarray
     others: np.ndarray
-    spread: np.ndarray
 
     @property
     def accuracy(self) -> float:
         """Balanced accuracy of the concept."""
         return float(self.accuracies[0])
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The way from examples without the concept to those with it, along each direction: (1 + shuffles, features)."""
+        return self.directions * self.lengths[:, None]
 
     @property
     def p(self) -> float:
@@ -76,7 +82,13 @@ def share_as_high(values: np.ndarray) -> float:
     return float((values >= values[0] - 1e-12).mean())
 
 
-def learn(examples: Examples, *, shuffles: int, strength: float, seed: int, what: str) -> Probe:
+Kind = Literal["pattern", "weights"]
+"""Which direction: that in which the means differ, or that of the probe's weights."""
+
+
+def learn(
+    examples: Examples, *, shuffles: int, strength: float, seed: int, what: str, kind: Kind = "pattern"
+) -> Probe:
     """Learn a direction, and one for each shuffled concept.
 
     A shuffled concept has as many examples in every case as the concept has. All are learnt in the same way at once: by a ridge regression on
@@ -90,21 +102,27 @@ def learn(examples: Examples, *, shuffles: int, strength: float, seed: int, what
         Of the ridge.
     what
         Who needs it, for the sentence where the package is not installed.
+    kind
+        Which direction is returned; accuracies are those of the probe.
     """
     selection = need("sklearn.model_selection", "concepts", what)
     shown = _shuffled(examples, shuffles, seed)
     folds = selection.GroupKFold(min(FOLDS, len(set(examples.subjects))))
     right = np.zeros(shown.shape, bool)
     for train, test in folds.split(examples.vectors, groups=examples.subjects):
-        directions, _ = _fit(examples.vectors[train], shown[train], strength, what)
+        directions = _fit(examples.vectors[train], shown[train], strength, what)
         values = examples.vectors[train] @ directions.T
         boundary = (_mean(values, shown[train]) + _mean(values, ~shown[train])) / 2
         right[test] = (examples.vectors[test] @ directions.T > boundary) == shown[test]
     accuracies = (_mean(right, shown) + _mean(right, ~shown)) / 2
-    directions, length = _fit(examples.vectors, shown, strength, what)
-    directions = directions / np.where(length > 0, length, 1)[:, None]
-    values = examples.vectors @ directions.T
-    return Probe(accuracies, directions, _mean(values, ~shown), values.std(0))
+    differences = (_mean_vectors(examples.vectors, shown) - _mean_vectors(examples.vectors, ~shown)).T
+    directions = differences
+    if kind == "weights":
+        directions = _fit(examples.vectors, shown, strength, what)
+    length = np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = directions / np.where(length > 0, length, 1)
+    others = (directions.T * _mean_vectors(examples.vectors, ~shown)).sum(0)
+    return Probe(accuracies, directions, (directions * differences).sum(1), others)
 
 
 def accuracy_of(examples: Examples, *, strength: float, what: str) -> float:
@@ -130,10 +148,14 @@ def _fit(vectors: np.ndarray, shown: np.ndarray, strength: float, what: str) -> 
         spread > 1e-9 * np.abs(vectors).max(initial=0), spread, np.inf
     )  # a constant feature tells nothing
     fitted = linear.Ridge(strength).fit((vectors - center) / scale, np.where(shown, 1.0, -1.0))
-    directions = np.atleast_2d(fitted.coef_) / scale
-    return directions, np.linalg.norm(directions, axis=1)
+    return np.atleast_2d(fitted.coef_) / scale
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Return the mean of every column over the rows that count there; 0 where none does."""
     return (values * where).sum(0) / np.maximum(where.sum(0), 1)
+
+
+def _mean_vectors(vectors: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return the mean vector of the examples that each column counts: (features, columns)."""
+    return vectors.T @ shown / np.maximum(shown.sum(0), 1)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from napari_segxai.core.extras import need
 
+SAME = 0.05
+"""Units that are no further apart are never in two groups."""
+
 
 class Alike:
     """How much the units of a layer answer alike: their correlation over the cells of all cases, added up as these come."""
@@ -58,13 +61,15 @@ def groups_of(distances: np.ndarray, alive: np.ndarray, many: int) -> list[np.nd
     units = np.flatnonzero(alive)
     if not len(units):
         return []
-    many = min(many, len(units))
     numbers = np.zeros(len(units), int)
-    if many > 1:
-        model = cluster.AgglomerativeClustering(many, metric="precomputed", linkage="average")
-        numbers = model.fit_predict(distances[np.ix_(units, units)])
+    if len(units) > 1:
+        own, how = distances[np.ix_(units, units)], {"metric": "precomputed", "linkage": "average"}
+        model = cluster.AgglomerativeClustering(None, distance_threshold=SAME, **how).fit(own)
+        if model.n_clusters_ > many:
+            model = cluster.AgglomerativeClustering(many, **how).fit(own)
+        numbers = model.labels_
     out = []
-    for k in range(many):
+    for k in range(numbers.max() + 1):
         mask = np.zeros(len(alive), bool)
         mask[units[numbers == k]] = True
         out.append(mask)
