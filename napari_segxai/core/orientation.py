@@ -57,6 +57,11 @@ def reorientation(source: Sequence[str], target: Sequence[str]) -> Reorientation
     return order, flips
 
 
+def is_stored(codes: str | None) -> bool:
+    """Tell whether codes name the axes of a file as they are stored, such as "kji", and no directions."""
+    return codes is not None and sorted(codes) == ["i", "j", "k"]
+
+
 def invert(turn: Reorientation) -> Reorientation:
     """Return the reorientation that undoes `turn`."""
     order, flips = turn

@@ -226,7 +226,7 @@ class Question:
         """Lengths of one cell of the model grid along its axes, in the image's units."""
         place = self.prepared.placement
         spacing = [self.image.spacing[k] for k in place.turn[0]][-len(self.grid) :]
-        shapes = zip(spacing, place.turned_shape, place.resampled_shape, strict=True)
+        shapes = zip(spacing, place.seen_shape, place.resampled_shape, strict=True)
         return tuple(length * before / after for length, before, after in shapes)
 
     @property

@@ -188,7 +188,7 @@ def _evaluations(
 
     def map_to_model(turned: np.ndarray) -> Tensor:
         tensor = place.to_grid(np.ascontiguousarray(turned[None], np.float32))
-        if place.resampled_shape != place.turned_shape:
+        if place.resampled_shape != place.seen_shape:
             # equal values come out of it equal up to rounding, which must not decide their order
             step = float(tensor.abs().max()) * ROUNDING or 1.0
             tensor = (tensor / step).round() * step

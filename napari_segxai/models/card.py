@@ -23,6 +23,7 @@ from pydantic import (
 from napari_segxai.core.errors import UserError, nearest, number
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.loading.yaml_file import read_mapping
+from napari_segxai.models.preprocessing.rules import Grid, Intensity
 
 LARGEST = 2**28
 """Numbers of an input that a card can ask for by itself: 1 GB."""
@@ -52,104 +53,7 @@ def _one_line(name: str) -> str:
 Name = Annotated[str, AfterValidator(_one_line)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Grid(_Strict):
-    """The grid on which the network works. With nothing given, it is the image's own grid.
-
-    Attributes
-    ----------
-    size
-        Fixed size; the oriented image is resampled to it, whatever its spacing.
-    spacing
-        Spacing in mm to resample to; the size follows from the image.
-    multiple
-        The size is padded at the end of every axis to a multiple of this (for `spacing` or the native grid).
-    interpolation
-        How intensities are resampled.
-    """
-
-    size: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    multiple: int = Field(1, ge=1)
-    interpolation: Literal["nearest", "linear"] = "linear"
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Grid:
-        if self.size is not None and self.spacing is not None:
-            raise ValueError("give either a size or a spacing, not both")
-        if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
-            raise ValueError("a fixed size is positive and takes no multiple")
-        if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
-            raise ValueError("spacing is a positive number of millimetres")
-        return self
-
-
-class Intensity(_Strict):
-    """One intensity step; exactly one key is given. Steps run in their order, on the model grid.
-
-    Attributes
-    ----------
-    clip
-        Clip to [low, high], in image units.
-    clip_percentiles
-        Clip to these two percentiles of the image.
-    rescale
-        Map the image's minimum and maximum linearly to [low, high].
-    window
-        Clip to [low, high] in image units and map that range to [0, 1].
-    zscore
-        Subtract the image's mean and divide by its standard deviation (over all channels' own values).
-    divide
-        Divide by a number.
-    normalize
-        Subtract a mean and divide by a standard deviation per channel.
-    scale_shift
-        Multiply by the first number and add the second.
-    """
-
-    clip: tuple[float, float] | None = None
-    clip_percentiles: tuple[float, float] | None = None
-    rescale: tuple[float, float] | None = None
-    window: tuple[float, float] | None = None
-    zscore: Literal[True] | None = None
-    divide: float | None = None
-    normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
-    scale_shift: tuple[float, float] | None = None
-
-    @property
-    def kind(self) -> str:
-        """The key that is given."""
-        return next(iter(self.model_fields_set))
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Intensity:
-        if len(self.model_fields_set) != 1 or getattr(self, self.kind) is None:
-            raise ValueError("an intensity step has exactly one key")
-        for name in ("clip", "clip_percentiles", "rescale", "window"):
-            pair = getattr(self, name)
-            if pair is not None and not pair[0] < pair[1]:
-                raise ValueError(f"{name} needs the lower value first")
-        for name in ("rescale", "window", "scale_shift"):
-            if not all(map(math.isfinite, getattr(self, name) or ())):
-                raise ValueError(f"{name} needs finite numbers")
-        percentiles = self.clip_percentiles
-        if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
-            raise ValueError("clip_percentiles lie between 0 and 100")
-        if self.divide is not None and not 0 < abs(self.divide) < math.inf:
-            raise ValueError("divide needs a finite number other than 0")
-        if self.normalize is not None:
-            known = set(self.normalize) == {"mean", "std"} and all(self.normalize.values())
-            if not known or not all(0 < s < math.inf for s in self.normalize["std"]):
-                raise ValueError("normalize needs a mean and a positive std per channel")
-            if not all(map(math.isfinite, self.normalize["mean"])):
-                raise ValueError("normalize needs finite numbers")
-        return self
-
-
-class ModelCard(_Strict):
+class ModelCard(BaseModel):
     """What a model folder's ``model.yaml`` says.
 
     Attributes
@@ -165,9 +69,14 @@ class ModelCard(_Strict):
         Names of the input channels.
     orientation
         Axis codes to which a volume with an affine is turned before it enters the network, e.g. "RAS";
-        for 2D models the codes of (slice axis, row, column), e.g. "IPL".
+        for 2D models the codes of (slice axis, row, column), e.g. "IPL". Or the letters i, j and k of the file's own axes in
+        the order in which the network takes them, e.g. "kji": as stored, whatever lies where, i being the one that
+        runs fastest; as nnU-Net's readers do that do not turn.
     grid, intensity
         See `Grid` and `Intensity`.
+    intensity_on
+        On what the steps run, and measure: "grid", after resampling; "image", before it, on the image's own pixels within
+        ``grid: crop``; "volume", for 2D models, the same on the whole volume of which they get a slice.
     background_value
         The intensity, in image units, of "nothing there" (air): what hidden pixels become by default.
         The image's minimum when it is not given.
@@ -208,6 +117,7 @@ class ModelCard(_Strict):
     orientation: str | None = None
     grid: Grid = Grid()
     intensity: tuple[Intensity, ...] = ()
+    intensity_on: Literal["grid", "image", "volume"] = "grid"
     background_value: float | None = Field(None, allow_inf_nan=False)
     activation: Literal["softmax", "sigmoid"] = "softmax"
     background_output: bool | None = None
@@ -267,9 +177,10 @@ class ModelCard(_Strict):
     @classmethod
     def _codes(cls, codes: str | None) -> str | None:
         if codes is not None:
-            from napari_segxai.core.orientation import DISPLAY, reorientation
+            from napari_segxai.core.orientation import DISPLAY, is_stored, reorientation
 
-            reorientation(DISPLAY, codes)
+            if not is_stored(codes):
+                reorientation(DISPLAY, codes)
         return codes
 
     @field_validator("architecture")
@@ -301,11 +212,19 @@ class ModelCard(_Strict):
             raise ValueError(
                 f"grid {asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
             )
+        if self.intensity_on == "volume" and self.spatial_dims == 3:
+            raise ValueError("intensity_on: volume is for 2D models; a 3D model has `image` for that")
         for step in self.intensity:
+            unknown = [name for name in step.channels or () if name not in self.channels]
+            if unknown:
+                raise ValueError(
+                    f"intensity channels names {unknown[0]!r}; {nearest(unknown[0], self.channels)}"
+                )
+            count = len(step.channels or self.channels)
             for key, values in (step.normalize or {}).items():
-                if len(values) not in (1, len(self.channels)):
+                if len(values) not in (1, count):
                     raise ValueError(
-                        f"intensity normalize {key} has {len(values)} numbers for {len(self.channels)} channel(s)"
+                        f"intensity normalize {key} has {len(values)} numbers for {count} channel(s)"
                     )
         return self
 

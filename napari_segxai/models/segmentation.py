@@ -12,16 +12,16 @@ from torch import nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
-from napari_segxai.core.orientation import DISPLAY
+from napari_segxai.core.orientation import DISPLAY, is_stored
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.dry_run import dry_run
 from napari_segxai.models.inference.device import exact
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.network import Network
-from napari_segxai.models.preprocessing import intensity
 from napari_segxai.models.preprocessing.prepared import Prepared
-from napari_segxai.models.preprocessing.spatial import place, slice_count
+from napari_segxai.models.preprocessing.spatial import Placement, place, slice_count
+from napari_segxai.models.preprocessing.stepped import stepped
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.sizes import find_multiples, padding_note
 
@@ -96,30 +96,11 @@ class SegmentationModel(Network):
         """
         placement = place(self.card, image, slice, self.multiples)
         self._check_channels(image)
-        notes = []
-        with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
-            # A copy, so that a network that changes its input in place leaves the image as it is.
-            array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
-        finite = np.isfinite(array)
-        if not finite.all():
-            if not finite.any():
-                raise UserError(f"{image.name} holds no finite value; there is nothing to segment.")
-            bad, low = int(finite.size - finite.sum()), array[finite].min()
-            notes.append(f"{bad} values that are not finite (NaN or infinity) were replaced by {low:g}.")
-            array[~finite] = low
-        if image.codes is not None and self.card.orientation is None and self.card.spatial_dims == 3:
-            notes.append(
-                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
-                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
-            )
-        if image.codes is None and self.card.orientation and self.card.spatial_dims == 3:
-            notes.append(
-                f"the image does not say how it is oriented; its axes are taken to be {self.card.orientation}."
-            )
-        raw = placement.to_grid(array)
-        if raw.amin() == raw.amax():
-            notes.append(f"all values that the network sees of the image are {float(raw.amin()):g}.")
-        tensor, steps = intensity.fit(self.card.intensity, raw)
+        found = stepped(self.card, image, placement)
+        notes = [*found.notes, *self._notes_of_place(image, placement)]
+        if found.constant is not None:
+            notes.append(f"all values that the network sees of the image are {found.constant:g}.")
+        tensor, steps = found.tensor, found.steps
         prepared = Prepared(tensor, placement, steps, tuple(notes))
         background = self.card.background_value
         value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
@@ -127,6 +108,28 @@ class SegmentationModel(Network):
             value = prepared.network_value(background)
         notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
         return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+
+    def _notes_of_place(self, image: Image, placement: Placement) -> list[str]:
+        """Return what has to be said of how the image is turned and cropped."""
+        notes, codes, volume = [], self.card.orientation, self.card.spatial_dims == 3
+        if is_stored(codes) and image.spatial_dims == 3:
+            notes.append(
+                f"{self.name} takes the axes of a file in the order in which they are stored ({codes}), whatever lies where, as it "
+                "was trained: the same volume stored otherwise gives another result."
+            )
+        elif image.codes is not None and codes is None and volume:
+            notes.append(
+                f"the card of {self.name} has no orientation: the network sees the volume as napari shows it "
+                f"({''.join(DISPLAY)}); write `orientation` in the card if it was trained on another one."
+            )
+        elif image.codes is None and codes and volume:
+            notes.append(f"the image does not say how it is oriented; its axes are taken to be {codes}.")
+        if not placement.seen:
+            notes.append(
+                f"the slice lies outside the box of the pixels of {image.name} that are not 0, to which {self.name} crops it: nothing "
+                "is predicted there."
+            )
+        return notes
 
     def grid_for(self, image: Image, slice: int | None = None) -> tuple[int, ...]:
         """Return the shape of the model grid for an image.
@@ -155,7 +158,7 @@ class SegmentationModel(Network):
         UserError
             If the image does not suit the model.
         """
-        place(self.card, image, slice, self.multiples)
+        place(self.card, image, slice, self.multiples, read=False)
         self._check_channels(image)
         chosen = image.layer.get("chosen", False)
         colors = not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)

@@ -19,6 +19,7 @@ spatial_dims: 3
 channels: [t1, t2]
 orientation: LPS
 grid: {spacing: [1, 1, 2.5], multiple: 16, interpolation: nearest}
+intensity_on: image
 intensity:
   - clip: [-.inf, 400]
   - clip_percentiles: [0, 100]
@@ -122,7 +123,7 @@ def test_a_missing_key_is_named(key):
         ({"grid": {"spacing": [1, 0]}}, "grid", "positive"),
         ({"grid": {"spacing": [1, float("nan")]}}, "grid", "positive"),
         ({"grid": {"multiple": 0}}, "grid.multiple", "greater than or equal to 1"),
-        ({"grid": {"interpolation": "cubic"}}, "grid.interpolation", "'nearest' or 'linear'"),
+        ({"grid": {"interpolation": "sinc"}}, "grid.interpolation", "'nearest', 'linear' or 'cubic'"),
         ({"grid": {"size": [8, 8, 8]}}, "grid size", "needs 2 numbers"),
         ({"grid": {"size": []}}, "grid size", "needs 2 numbers"),
         ({"grid": {"spacing": [1]}}, "grid spacing", "needs 2 numbers"),

@@ -156,6 +156,15 @@ def _check(facts: Mapping[str, Any], image: Image) -> None:
         raise ValueError("placement.image_shape: the image has another shape")
     if place["slice"] is not None and place["slice"] >= image.spatial_shape[order[0]]:
         raise ValueError("placement.slice: lies outside the image")
+    box = place.get("box")
+    if box is not None and (
+        len(box) != n - (place["slice"] is not None)
+        or any(
+            not start < stop <= image.spatial_shape[axis]
+            for (start, stop), axis in zip(box, order[-len(box) :], strict=True)
+        )
+    ):
+        raise ValueError("placement.box: lies outside the image")
     shape, inner = place["shape"], place["resampled_shape"]
     if {len(shape), len(inner)} != {n - (place["slice"] is not None)} or any(
         a > b for a, b in zip(inner, shape, strict=True)
@@ -203,4 +212,6 @@ def _placement(facts: Mapping[str, Any]) -> Placement:
     order, flips = facts["turn"]
     turn = tuple(int(k) for k in order), tuple(bool(flip) for flip in flips)
     shapes = {name: whole(name) for name in ("image_shape", "resampled_shape", "shape")}
-    return Placement(**{**facts, **shapes, "turn": turn})
+    box, apart = facts.get("box"), facts.get("apart", (None, None))
+    cut = {"box": None if box is None else tuple(tuple(ends) for ends in box), "apart": tuple(apart)}
+    return Placement(**{**facts, **shapes, **cut, "turn": turn})

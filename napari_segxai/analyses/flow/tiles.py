@@ -226,8 +226,10 @@ def best_position(drawn: Iterable[np.ndarray]) -> float:
 
 def extent(placement: Placement, image: Image, axis: int = 0) -> tuple[float, float]:
     """Return height and width of a tile in the image's units, of a volume cut along a displayed axis."""
-    order = image.to_display[0]
-    sizes = [image.spatial_shape[k] * image.spacing[k] for k in order]
+    order, shape = image.to_display[0], list(image.spatial_shape)
+    for axis, size in zip(placement.turn[0][-len(placement.seen_shape) :], placement.seen_shape, strict=True):
+        shape[axis] = size  # what is cropped away is not shown
+    sizes = [shape[k] * image.spacing[k] for k in order]
     if len(sizes) == 3:
         del sizes[axis if placement.slice is None else _slice_axis(placement, image)]
     return sizes[0], sizes[1]

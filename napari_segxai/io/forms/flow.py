@@ -32,6 +32,11 @@ class PlacementForm(TypedDict):  # noqa: D101
     resampled_shape: Grid
     shape: Grid
     linear: bool
+    box: NotRequired[list[Annotated[list[Count], Field(min_length=2, max_length=2)]] | None]
+    seen: NotRequired[bool]
+    first_slice: NotRequired[Count]
+    apart: NotRequired[Annotated[list[Axis | None], Field(min_length=2, max_length=2)]]
+    nearest_apart: NotRequired[bool]
 
 
 class RemarkForm(TypedDict):  # noqa: D101

@@ -12,12 +12,14 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_segxai.models.card import Intensity
+    from napari_segxai.models.preprocessing.rules import Intensity
 
 Step = Callable[[Tensor], Tensor]
 
 
-def fit(steps: Sequence[Intensity], tensor: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
+def fit(
+    steps: Sequence[Intensity], tensor: Tensor, names: Sequence[str] = ()
+) -> tuple[Tensor, tuple[Step, ...]]:
     """Apply `steps` in order to `tensor`; return the result and the steps with what they measured.
 
     Every step is a pointwise function of the intensity once fitted, so that the fitted steps also tell
@@ -26,14 +28,82 @@ def fit(steps: Sequence[Intensity], tensor: Tensor) -> tuple[Tensor, tuple[Step,
     Parameters
     ----------
     tensor
-        (1, channels, *spatial), float32, finite.
+        (1, channels, *spatial), float32, finite. May be written into by steps for some channels.
+    names
+        Names of the channels; only needed where a step is for some.
     """
     fitted = []
+    inside = filled(tensor) if any(step.standardize == "nonzero" for step in steps) else None
     for step in steps:
-        function = _FIT[step.kind](getattr(step, step.kind), tensor)
+        own = _positions(step.channels, names)
+        if step.standardize == "nonzero":
+            assert inside is not None
+            function: Step = Within(tensor, own, inside)
+        else:
+            function = _on(own, _FIT[step.kind](getattr(step, step.kind), tensor[:, own]))
         tensor = function(tensor)
         fitted.append(function)
     return tensor, tuple(fitted)
+
+
+Channels = slice | list[int]
+
+
+def _positions(wanted: Sequence[str] | None, names: Sequence[str]) -> Channels:
+    """Return where channels lie; a slice, which makes a view, where they lie side by side."""
+    if wanted is None:
+        return slice(None)
+    found = [list(names).index(name) for name in wanted]
+    side_by_side = found == list(range(found[0], found[0] + len(found)))
+    return slice(found[0], found[0] + len(found)) if side_by_side else found
+
+
+def _on(channels: Channels, step: Step) -> Step:
+    """Return a step for some channels, which leaves the memory layout of the others as it is: sums depend on it."""
+    if channels == slice(None):
+        return step
+
+    def on_some(x: Tensor) -> Tensor:
+        x[:, channels] = step(x[:, channels])
+        return x
+
+    return on_some
+
+
+def filled(tensor: Tensor) -> Tensor:
+    """Return where any channel is not 0, and the holes of that: boolean (1, 1, *spatial)."""
+    from scipy.ndimage import binary_fill_holes
+
+    return torch.from_numpy(binary_fill_holes((tensor[0] != 0).any(0).numpy()))[None, None]
+
+
+class Within:
+    """A z-score of each channel within a mask, outside of which the values stay: they are 0 there.
+
+    Sums are numpy's, in the order in which the values lie in memory, as nnU-Net takes them.
+    """
+
+    def __init__(self, tensor: Tensor, channels: Channels, inside: Tensor):
+        self.channels, self.inside = channels, inside
+        mask = inside[0, 0].numpy()
+        values = [channel.numpy()[mask] for channel in tensor[0, channels]]
+        shape = (1, len(values), *(1,) * (tensor.ndim - 2))
+        self.mean = torch.tensor([float(each.mean()) if each.size else 0.0 for each in values]).view(shape)
+        self.std = torch.tensor(
+            [max(float(each.std()), LEAST) if each.size else 1.0 for each in values]
+        ).view(shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Write the z-scores where the mask is; of single values, where any channel is not 0."""
+        is_image = x.shape[2:] == self.inside.shape[2:]
+        inside = self.inside if is_image else (x != 0).any(1, keepdim=True)
+        own = x[:, self.channels]
+        x[:, self.channels] = torch.where(inside, (own - self.mean) / self.std, own)
+        return x
+
+
+LEAST = 1e-8
+"""By which a standard deviation or a range of 0 is replaced, as in nnU-Net."""
 
 
 def quantiles(values: Tensor, shares: Sequence[float]) -> list[Tensor]:
@@ -76,6 +146,21 @@ def _zscore(_: bool, tensor: Tensor) -> Step:
     return lambda x: (x - mean) / std
 
 
+def _standardize(_: str, tensor: Tensor) -> Step:
+    shape = (1, -1) + (1,) * (tensor.ndim - 2)
+    arrays = [channel.numpy() for channel in tensor[0]]
+    mean = torch.tensor([float(each.mean()) for each in arrays]).view(shape)
+    std = torch.tensor([max(float(each.std()), LEAST) for each in arrays]).view(shape)
+    return lambda x: (x - mean) / std
+
+
+def _unit_range(_: bool, tensor: Tensor) -> Step:
+    dims = tuple(range(2, tensor.ndim))
+    low = tensor.amin(dims, keepdim=True)
+    span = (tensor.amax(dims, keepdim=True) - low).clamp(min=LEAST)
+    return lambda x: (x - low) / span
+
+
 def _divide(divisor: float, _: Tensor) -> Step:
     return lambda x: x / divisor
 
@@ -103,6 +188,8 @@ _FIT: dict[str, Callable[..., Step]] = {
     "rescale": _rescale,
     "window": _window,
     "zscore": _zscore,
+    "standardize": _standardize,
+    "unit_range": _unit_range,
     "divide": _divide,
     "normalize": _normalize,
     "scale_shift": _scale_shift,

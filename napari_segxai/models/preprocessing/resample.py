@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
+
+COARSE = 3
+"""An axis is coarse whose pixels are more than so many times as long as the shortest."""
+
+SAME = 1e-5
+"""Relative difference of lengths that are the same but for rounding: an affine has them in other digits than a header."""
 
 
 def resize(tensor: Tensor, shape: tuple[int, ...], *, linear: bool, antialias: bool = False) -> Tensor:
@@ -15,3 +25,68 @@ def resize(tensor: Tensor, shape: tuple[int, ...], *, linear: bool, antialias: b
     if len(shape) == 2:
         return F.interpolate(tensor, shape, mode="bilinear", align_corners=False, antialias=antialias)
     return F.interpolate(tensor, shape, mode="trilinear", align_corners=False)
+
+
+def resize_apart(
+    tensor: Tensor, shape: tuple[int, ...], axis: int, *, nearest: bool, linear: bool = True
+) -> Tensor:
+    """`resize` all axes but one, and that one after them, to the nearest slice if it should be so."""
+    if tuple(tensor.shape[2:]) == tuple(shape):
+        return tensor
+    planes = tuple(tensor.shape[2 + k] if k == axis else n for k, n in enumerate(shape))
+    return resize(resize(tensor, planes, linear=linear), shape, linear=linear and not nearest)
+
+
+def coarse_axis(first: Sequence[float], second: Sequence[float]) -> int | None:
+    """Return the axis that is resampled apart, as nnU-Net chooses it: the longest of the first spacing that has a coarse one.
+
+    None where neither has one, or two axes are as coarse.
+    """
+    for spacing in (first, second):
+        longest = max(spacing)
+        if longest / min(spacing) > COARSE:
+            found = [k for k, length in enumerate(spacing) if longest / length < 1 + SAME]
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def cubic(
+    array: np.ndarray, shape: tuple[int, ...], apart: int | None, along: Literal["nearest", "linear"]
+) -> np.ndarray:
+    """Resample (channels, *spatial) with splines of order 3, without smoothing before.
+
+    Parameters
+    ----------
+    apart
+        The axis of space that is resampled by itself, after every slice across it; None for none.
+    along
+        How that axis is resampled.
+
+    Returns
+    -------
+    ndarray of shape (channels, *shape), float32
+        Computed in double precision, channel by channel.
+    """
+    from scipy.ndimage import map_coordinates
+    from skimage.transform import resize as spline
+
+    if array.shape[1:] == tuple(shape):
+        return np.ascontiguousarray(array)
+    settings = {"order": 3, "mode": "edge", "anti_aliasing": False}
+    out = np.empty((len(array), *shape), np.float32)
+    for channel, into in zip(array, out, strict=True):
+        values = channel.astype(np.float64)
+        if apart is None:
+            into[...] = spline(values, shape, **settings)
+            continue
+        planes = np.moveaxis(values, apart, 0)
+        plane = tuple(n for k, n in enumerate(shape) if k != apart)
+        stack = np.moveaxis(np.stack([spline(each, plane, **settings) for each in planes]), 0, apart)
+        before, after = stack.shape[apart], shape[apart]
+        if before != after:
+            where = list(np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True))
+            where[apart] = before / after * (where[apart] + 0.5) - 0.5
+            order = 0 if along == "nearest" else 1
+            stack = map_coordinates(stack, np.broadcast_arrays(*where), order=order, mode="nearest")
+        into[...] = stack
+    return out

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, number
-from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.preprocessing.box import nonzero_box, turned_box
+from napari_segxai.models.preprocessing.resample import coarse_axis, resize, resize_apart
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -41,7 +42,17 @@ class Placement:
     shape
         Shape of the model grid.
     linear
-        Whether intensities are resampled linearly, else to the nearest.
+        Whether maps, and intensities that are not resampled cubically, are resampled linearly, else to the nearest.
+    box
+        What of the turned image (or of its slice) is brought to the grid: (start, stop) per axis. None for all of it.
+    seen
+        Whether a slice lies in the box at all; the network has nothing to say of one that does not.
+    first_slice
+        Of the box of a volume of which a 2D model gets a slice.
+    apart
+        The axes that are resampled by themselves on the way to the grid, and on the way back; None for none.
+    nearest_apart
+        Whether such an axis is resampled to the nearest slice.
     """
 
     image_shape: tuple[int, ...]
@@ -50,12 +61,26 @@ class Placement:
     resampled_shape: tuple[int, ...]
     shape: tuple[int, ...]
     linear: bool
+    box: tuple[tuple[int, int], ...] | None = None
+    seen: bool = True
+    first_slice: int = 0
+    apart: tuple[int | None, int | None] = (None, None)
+    nearest_apart: bool = True
 
     @property
     def turned_shape(self) -> tuple[int, ...]:
         """Shape of the turned image (or of its slice), before resampling."""
         shape = tuple(self.image_shape[k] for k in self.turn[0])
         return shape if self.slice is None else shape[1:]
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Shape of what is brought to the grid: of the box, or of the whole turned image (or slice)."""
+        return self.turned_shape if self.box is None else tuple(stop - start for start, stop in self.box)
+
+    def cropped(self, turned: np.ndarray) -> np.ndarray:
+        """Return what of a turned array (leading axes stay) is brought to the grid; a view."""
+        return turned if self.box is None else turned[(..., *(slice(*ends) for ends in self.box))]
 
     def turned(self, array: np.ndarray) -> np.ndarray:
         """Turn an array on the image grid (leading axes stay) and take the slice; a view."""
@@ -65,9 +90,13 @@ class Placement:
         return out
 
     def to_grid(self, turned: np.ndarray) -> Tensor:
-        """Bring turned intensities (channels, *) to the model grid without padding: (1, channels, *)."""
-        tensor = torch.from_numpy(turned)[None]
-        return resize(tensor, self.resampled_shape, linear=self.linear, antialias=True)
+        """Bring turned values (channels, *) to the model grid without padding: (1, channels, *)."""
+        tensor = torch.from_numpy(self.cropped(turned))[None]
+        if self.apart[0] is None:
+            return resize(tensor, self.resampled_shape, linear=self.linear, antialias=True)
+        return resize_apart(
+            tensor, self.resampled_shape, self.apart[0], nearest=self.nearest_apart, linear=self.linear
+        )
 
     def pad(self, tensor: Tensor, value: Tensor) -> Tensor:
         """Pad (1, channels, *resampled) at the end of every axis to the model grid with a value per channel."""
@@ -80,7 +109,7 @@ class Placement:
     def inside(self) -> Tensor:
         """Return where the image lies on the model grid: boolean, False in the padding."""
         out = torch.zeros(self.shape, dtype=torch.bool)
-        out[tuple(slice(n) for n in self.resampled_shape)] = True
+        out[tuple(slice(n) for n in self.resampled_shape)] = self.seen
         return out
 
     def mask_to_grid(self, mask: np.ndarray) -> Tensor:
@@ -89,7 +118,9 @@ class Placement:
         Nearest neighbour, but a mask too thin to survive that keeps the cells that its pixels' centres
         fall into.
         """
-        turned = np.ascontiguousarray(self.turned(mask))
+        turned = np.ascontiguousarray(self.cropped(self.turned(mask)))
+        if not self.seen:
+            turned = np.zeros_like(turned)
         tensor = torch.from_numpy(turned)[None, None]
         out = resize(tensor.float(), self.resampled_shape, linear=False) > 0.5
         if not out.any() and turned.any():
@@ -99,9 +130,21 @@ class Placement:
         return self.pad(out, torch.zeros((1, 1) + (1,) * len(self.shape), dtype=torch.bool))[0, 0]
 
     def from_grid(self, values: Tensor, *, linear: bool) -> np.ndarray:
-        """Bring a map (*model grid) back to the turned image grid (or slice), as float32."""
-        inner = values[tuple(slice(n) for n in self.resampled_shape)].float()
-        return resize(inner[None, None], self.turned_shape, linear=linear)[0, 0].cpu().numpy()
+        """Bring a map (*model grid) back to the turned image grid (or slice), as float32; 0 around the box."""
+        inner = values[tuple(slice(n) for n in self.resampled_shape)].float()[None, None]
+        if self.apart[1] is None:
+            found = resize(inner, self.seen_shape, linear=linear)
+        else:
+            found = resize_apart(
+                inner, self.seen_shape, self.apart[1], nearest=self.nearest_apart, linear=linear
+            )
+        array = found[0, 0].cpu().numpy()
+        if self.box is None and self.seen:
+            return array
+        out = np.zeros(self.turned_shape, array.dtype)
+        if self.seen:
+            self.cropped(out)[...] = array
+        return out
 
     def to_image(self, turned: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Turn an array on the turned grid back to the image grid; a slice is written into `out`."""
@@ -121,9 +164,11 @@ class Placement:
         """
         turned = orientation.apply_to_affine(affine, self.image_shape, self.turn)
         scale = np.array(self.shape) / np.array(native_shape)
-        scale = scale * np.array(self.turned_shape) / np.array(self.resampled_shape)
+        scale = scale * np.array(self.seen_shape) / np.array(self.resampled_shape)
         step = np.diag([*scale, 1.0])
         step[:3, 3] = 0.5 * scale - 0.5
+        if self.box is not None:
+            step[:3, 3] += [start for start, _ in self.box]
         return orientation.apply_to_affine(turned @ step, native_shape, orientation.invert(self.turn))
 
 
@@ -131,11 +176,16 @@ def slice_count(card: ModelCard, image: Image) -> int | None:
     """Number of slices that a 2D model sees in a volume; None when the model takes the image whole."""
     if (card.spatial_dims, image.spatial_dims) != (2, 3):  # what does not fit at all is refused by `place`
         return None
-    return image.spatial_shape[_turn(card, image)[0][0]]
+    return image.spatial_shape[turn_of(card, image)[0][0]]
 
 
 def place(
-    card: ModelCard, image: Image, slice: int | None = None, multiples: Sequence[int] | None = None
+    card: ModelCard,
+    image: Image,
+    slice: int | None = None,
+    multiples: Sequence[int] | None = None,
+    *,
+    read: bool = True,
 ) -> Placement:
     """Work out how `image` is brought to the grid of the model that `card` describes.
 
@@ -146,6 +196,8 @@ def place(
         of a displayed axial stack have the higher index).
     multiples
         Of what the size has to be a multiple, per axis; what the card says by default.
+    read
+        Whether the image may be read, where the card crops it to what is not 0; else it is taken whole.
 
     Raises
     ------
@@ -156,9 +208,12 @@ def place(
         raise UserError(
             f"{card.name} takes 3D volumes, but {image.name} is a 2D image; choose a 2D model or load a volume."
         )
-    turn = _turn(card, image)
-    shape = tuple(image.spatial_shape[k] for k in turn[0])
+    turn = turn_of(card, image)
     axes = turn[0]
+    shape = tuple(image.spatial_shape[k] for k in axes)
+    grid = card.grid
+    box = turned_box(nonzero_box(image), image.spatial_shape, turn) if grid.crop and read else None
+    seen, first = True, 0
     if card.spatial_dims < image.spatial_dims:
         if slice is None:
             raise UserError(f"{card.name} is a 2D model and {image.name} a volume: name the slice.")
@@ -168,25 +223,28 @@ def place(
         display_flip = image.to_display[1][image.to_display[0].index(turn[0][0])]
         if turn[1][0] != display_flip:
             slice = shape[0] - 1 - slice
+        if box is not None:
+            (first, stop), box = box[0], box[1:]
+            seen = first <= slice < stop
         shape, axes = shape[1:], axes[1:]
     else:
         slice = None
-    grid = card.grid
+    whole = shape
+    if box is not None:
+        shape = tuple(stop - start for start, stop in box)
+    resampled, apart = shape, (None, None)
     if grid.size is not None:
         resampled = grid.size
     elif grid.spacing is not None:
-        millimetres = image.spacing_mm
-        if millimetres is None:
-            raise UserError(
-                f"{card.name} needs {image.name} at a spacing of {grid.spacing} mm, but the image does not say "
-                "its pixel size in mm; give it an affine, or spacing with units='mm'."
-            )
+        here, there = spacings(card, image, turn)
         resampled = tuple(
-            max(1, round(n * s / wanted))
-            for n, s, wanted in zip(shape, [millimetres[k] for k in axes], grid.spacing, strict=True)
+            new_size(n, s, wanted, card)
+            for n, s, wanted in zip(shape, here[-len(shape) :], grid.spacing, strict=True)
         )
-    else:
-        resampled = shape
+        if grid.coarse_axis != "together":
+            ways = coarse_axis(here, there), coarse_axis(there, here)
+            dropped = len(here) - len(shape)
+            apart = tuple(None if way is None or way < dropped else way - dropped for way in ways)
     multiples = multiples or (grid.multiple,) * len(resampled)
     padded = tuple(-(-n // m) * m for n, m in zip(resampled, multiples, strict=True))
     numbers_asked = math.prod(padded) * len(card.channels)
@@ -201,8 +259,39 @@ def place(
         slice=slice,
         resampled_shape=resampled,
         shape=padded,
-        linear=grid.interpolation == "linear",
+        linear=grid.interpolation != "nearest",
+        box=box if box != tuple((0, n) for n in whole) else None,
+        seen=seen,
+        first_slice=first,
+        apart=apart,
+        nearest_apart=grid.coarse_axis != "linear",
     )
+
+
+def new_size(n: int, spacing: float, wanted: float, card: ModelCard) -> int:
+    """Return how many cells of the wanted length `n` pixels make, rounded; with "cubic" in the way in which nnU-Net computes it."""
+    return max(1, round(spacing / wanted * n if card.grid.interpolation == "cubic" else n * spacing / wanted))
+
+
+def spacings(
+    card: ModelCard, image: Image, turn: orientation.Reorientation
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the lengths in mm along the turned axes, of pixels and of cells of the grid; those across slices stay as they are.
+
+    Raises
+    ------
+    UserError
+        If the image does not say its pixel size in mm.
+    """
+    millimetres, wanted = image.spacing_mm, card.grid.spacing
+    assert wanted is not None
+    if millimetres is None:
+        raise UserError(
+            f"{card.name} needs {image.name} at a spacing of {wanted} mm, but the image does not say "
+            "its pixel size in mm; give it an affine, or spacing with units='mm'."
+        )
+    here = tuple(millimetres[k] for k in turn[0])
+    return here, (*here[: len(here) - len(wanted)], *wanted)
 
 
 def plane_of_card(card: ModelCard, image: Image) -> int | None:
@@ -212,29 +301,38 @@ def plane_of_card(card: ModelCard, image: Image) -> int | None:
     """
     if image.codes is None or card.orientation is None or card.spatial_dims == image.spatial_dims:
         return None
-    return image.to_display[0].index(orientation.reorientation(image.codes, card.orientation)[0][0])
+    return image.to_display[0].index(_as_on_card(card, image)[0][0])
 
 
 def plane_of(card: ModelCard, image: Image) -> int | None:
     """Return the axis across which a 2D model's slices of a volume lie, as `Image.across` counts; None without."""
     if card.spatial_dims >= image.spatial_dims:
         return None
-    return image.to_display[0].index(_turn(card, image)[0][0])
+    return image.to_display[0].index(turn_of(card, image)[0][0])
 
 
-def _turn(card: ModelCard, image: Image) -> orientation.Reorientation:
+def turn_of(card: ModelCard, image: Image) -> orientation.Reorientation:
+    """Return how the axes of the image are turned to those of the network, the slices of a 2D model first.
+
+    Raises
+    ------
+    UserError
+        If slices across another axis are asked for than the card says.
+    """
     flat = card.spatial_dims < image.spatial_dims
-    if image.codes is None:
+    stored = orientation.is_stored(card.orientation)
+    if image.codes is None and not stored:
         order = list(range(image.spatial_dims))
         if flat and image.plane is not None:
             order.insert(0, order.pop(image.plane))
         return tuple(order), (False,) * len(order)
     if card.orientation is None:
+        assert image.codes is not None
         wanted = list(orientation.DISPLAY)
         if flat and image.plane is not None:
             wanted.insert(0, wanted.pop(image.plane))
         return orientation.reorientation(image.codes, "".join(wanted))
-    turn = orientation.reorientation(image.codes, card.orientation)
+    turn = _as_on_card(card, image)
     if flat and image.plane is not None and image.to_display[0].index(turn[0][0]) != image.plane:
         fixed = image.to_display[0].index(turn[0][0])
         raise UserError(
@@ -242,3 +340,20 @@ def _turn(card: ModelCard, image: Image) -> orientation.Reorientation:
             f"axis {image.plane}; leave axis out."
         )
     return turn
+
+
+def _as_on_card(card: ModelCard, image: Image) -> orientation.Reorientation:
+    """Return how the axes of the image are turned as the card says, where it says it and the image can be turned so."""
+    wanted = card.orientation
+    assert wanted is not None
+    if not orientation.is_stored(wanted):
+        assert image.codes is not None
+        return orientation.reorientation(image.codes, wanted)
+    if image.codes is None:  # an array lies as numpy stores it, its last axis fastest
+        letters = [letter for letter in wanted if image.spatial_dims == 3 or letter != wanted[0]]
+        order = tuple(sorted(letters, reverse=True).index(letter) for letter in letters)
+        return order, (False,) * len(order)
+    # A layer has the axes of its file as they are shown; if it was moved since, its affine has other codes than the file's.
+    file = image.codes if "affine" not in image.header else orientation.axis_codes(image.header["affine"])
+    source = orientation.DISPLAY if image.layer and "affine" in image.header else image.codes
+    return orientation.reorientation(source, [file["ijk".index(letter)] for letter in wanted])

@@ -27,6 +27,8 @@ BY_HAND = {
     "rescale": ((-1, 3), lambda x: (x - x.min()) / (x.max() - x.min()) * 4 - 1),
     "window": ((-40, 160), lambda x: (np.clip(x, -40, 160) + 40) / 200),
     "zscore": (True, zscore),
+    "standardize": ("image", lambda x: (x - x.mean((2, 3), keepdims=True)) / x.std((2, 3), keepdims=True)),
+    "unit_range": (True, lambda x: (x - x.min((2, 3), keepdims=True)) / np.ptp(x, (2, 3), keepdims=True)),
     "divide": (255, lambda x: x / 255),
     "normalize": (
         {"mean": (10, 20), "std": (3, 4)},
@@ -37,7 +39,7 @@ BY_HAND = {
 
 
 def test_every_step_is_tested():
-    assert set(BY_HAND) == set(Intensity.model_fields)
+    assert set(BY_HAND) == set(Intensity.model_fields) - {"channels"}
 
 
 @pytest.mark.parametrize("kind", BY_HAND)
@@ -99,3 +101,37 @@ def test_constant_images_stay_finite(kind, level):
 def test_a_single_pixel_stays_finite():
     out, _ = fit([Intensity(zscore=True), Intensity(rescale=(0, 1))], torch.full((1, 1, 1, 1), 3.0))
     assert torch.isfinite(out).all()
+
+
+def test_a_step_for_some_channels_measures_and_changes_these_alone():
+    x = values(3)
+    steps = [Intensity(rescale=(0, 1), channels=("c", "a")), Intensity(divide=2, channels=("b",))]
+    out, fitted = fit(steps, torch.from_numpy(x.copy()), ["a", "b", "c"])
+    own = x[:, [0, 2]]
+    np.testing.assert_allclose(out[:, [0, 2]], (own - own.min()) / (own.max() - own.min()), atol=1e-6)
+    np.testing.assert_array_equal(out[:, 1], x[:, 1] / 2)
+    one = torch.from_numpy(x[:, :, :1, :1].copy())
+    for step in fitted:
+        one = step(one)
+    np.testing.assert_allclose(one, out[:, :, :1, :1], atol=1e-6)
+
+
+def test_within_what_is_not_zero_holes_count_and_the_rest_stays_zero():
+    x = np.zeros((1, 2, 9, 9), np.float32)
+    x[0, 0, 2:7, 2:7] = values()[0, 0, :5, :5]
+    x[0, 1, 2:5, 2:8] = values()[0, 1, :3, :6]
+    x[0, :, 4, 4] = 0  # a hole
+    inside = (x[0] != 0).any(0)
+    inside[4, 4] = True
+    out, (step,) = fit([Intensity(standardize="nonzero")], torch.from_numpy(x.copy()))
+    for channel, raw in zip(out[0].numpy(), x[0], strict=True):
+        own = raw[inside]
+        np.testing.assert_allclose(channel[inside], (own - own.mean()) / own.std(), rtol=1e-5, atol=1e-6)
+        assert not channel[~inside].any()
+    assert not step(torch.zeros(1, 2, 1, 1)).any()  # air is what lies outside
+
+
+def test_a_step_for_a_channel_that_there_is_not_is_refused():
+    fields = card(channels=["a", "b"], intensity=[{"divide": 2, "channels": ["A"]}])
+    with pytest.raises(sx.UserError, match=r"intensity channels names 'A'; .*'a'"):
+        sx.load_model(LinearHead(inputs=2), card=fields)

@@ -1,0 +1,126 @@
+"""What a card says of the way from an image to the model grid."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Grid(BaseModel):
+    """The grid on which the network works. With nothing given, it is the image's own grid.
+
+    Attributes
+    ----------
+    crop
+        "nonzero": only the box of the pixels of which any channel is not 0 is taken to the grid; nothing is predicted around it.
+    size
+        Fixed size; the oriented image is resampled to it, whatever its spacing.
+    spacing
+        Spacing in mm to resample to; the size follows from the image.
+    multiple
+        The size is padded at the end of every axis to a multiple of this (for `spacing` or the native grid).
+    interpolation
+        How intensities are resampled: "nearest", "linear", or "cubic" (splines of order 3 without smoothing, as nnU-Net
+        does). What comes back from the grid is resampled linearly, for "cubic" as well.
+    coarse_axis
+        How an axis is resampled whose pixels are more than three times as long as the shortest, in the image or on the grid:
+        "together" with the others, or by itself after them, to the "nearest" slice or "linear" (nnU-Net's separate z).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: Literal["nonzero"] | None = None
+    size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    multiple: int = Field(1, ge=1)
+    interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    coarse_axis: Literal["together", "nearest", "linear"] = "together"
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Grid:
+        if self.size is not None and self.spacing is not None:
+            raise ValueError("give either a size or a spacing, not both")
+        if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
+            raise ValueError("a fixed size is positive and takes no multiple")
+        if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
+            raise ValueError("spacing is a positive number of millimetres")
+        if self.coarse_axis != "together" and self.spacing is None:
+            raise ValueError("coarse_axis is for grids with a spacing; without one no axis is coarser")
+        return self
+
+
+class Intensity(BaseModel):
+    """One intensity step: exactly one key, and perhaps `channels`. Steps run in their order, on what the card's `intensity_on` says.
+
+    Attributes
+    ----------
+    clip
+        Clip to [low, high], in image units.
+    clip_percentiles
+        Clip to these two percentiles of the image.
+    rescale
+        Map the image's minimum and maximum linearly to [low, high].
+    window
+        Clip to [low, high] in image units and map that range to [0, 1].
+    zscore
+        Subtract each channel's mean and divide by its standard deviation (with n - 1 in the denominator).
+    standardize
+        The same with n in the denominator: over the "image", or over "nonzero", where any channel is not 0 and in the holes
+        of that; what lies outside stays 0 then.
+    unit_range
+        Map each channel's own minimum and maximum to 0 and 1.
+    divide
+        Divide by a number.
+    normalize
+        Subtract a mean and divide by a standard deviation per channel.
+    scale_shift
+        Multiply by the first number and add the second.
+    channels
+        Names of the channels that the step is for; all by default. It measures these alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clip: tuple[float, float] | None = None
+    clip_percentiles: tuple[float, float] | None = None
+    rescale: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    zscore: Literal[True] | None = None
+    standardize: Literal["image", "nonzero"] | None = None
+    unit_range: Literal[True] | None = None
+    divide: float | None = None
+    normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
+    scale_shift: tuple[float, float] | None = None
+    channels: tuple[str, ...] | None = Field(None, min_length=1)
+
+    @property
+    def kind(self) -> str:
+        """The key that is given."""
+        return next(name for name in type(self).model_fields if name in self.model_fields_set)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Intensity:
+        given = self.model_fields_set - {"channels"}
+        if len(given) != 1 or getattr(self, self.kind) is None:
+            raise ValueError("an intensity step has exactly one key, and channels where it is not for all")
+        for name in ("clip", "clip_percentiles", "rescale", "window"):
+            pair = getattr(self, name)
+            if pair is not None and not pair[0] < pair[1]:
+                raise ValueError(f"{name} needs the lower value first")
+        for name in ("rescale", "window", "scale_shift"):
+            if not all(map(math.isfinite, getattr(self, name) or ())):
+                raise ValueError(f"{name} needs finite numbers")
+        percentiles = self.clip_percentiles
+        if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
+            raise ValueError("clip_percentiles lie between 0 and 100")
+        if self.divide is not None and not 0 < abs(self.divide) < math.inf:
+            raise ValueError("divide needs a finite number other than 0")
+        if self.normalize is not None:
+            known = set(self.normalize) == {"mean", "std"} and all(self.normalize.values())
+            if not known or not all(0 < s < math.inf for s in self.normalize["std"]):
+                raise ValueError("normalize needs a mean and a positive std per channel")
+            if not all(map(math.isfinite, self.normalize["mean"])):
+                raise ValueError("normalize needs finite numbers")
+        return self
