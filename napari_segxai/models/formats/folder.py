@@ -19,7 +19,18 @@ def handles(source: object) -> bool:
     return isinstance(source, Path) and (source.is_dir() or (source.name == CARD and source.is_file()))
 
 
-@model_format("folder", handles=handles)
+def card_in(source: Path) -> ModelCard:
+    """Return the card in a model folder.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is not valid.
+    """
+    return read_card((source if source.is_dir() else source.parent) / CARD)
+
+
+@model_format("folder", handles=handles, card=card_in, general=True)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Build the network that the card names and load its weights.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.registry import Registry
+from napari_segxai.models.card import ModelCard
 from napari_segxai.models.segmentation import SegmentationModel
 
 Load = Callable[..., SegmentationModel]
@@ -24,11 +26,18 @@ class Format:
         (source) -> bool, whether a source is stored in this way: a name, a `Path`, or an object of Python.
     load : callable
         (source, *, card, trust) -> `SegmentationModel`.
+    card : callable, optional
+        (path) -> `ModelCard`: the card of what is stored there, without building its network. None where a card is
+        always given beside it.
+    general : bool
+        Whether it takes what others may know better, such as any folder; it is asked after them.
     """
 
     name: str
     handles: Callable[[Any], bool]
     load: Load
+    card: Callable[[Path], ModelCard] | None = None
+    general: bool = False
 
 
 _known: Registry[Format] = Registry(
@@ -36,16 +45,22 @@ _known: Registry[Format] = Registry(
 )
 
 
-def model_format(name: str, *, handles: Callable[[Any], bool]) -> Callable[[Load], Load]:
+def model_format(
+    name: str,
+    *,
+    handles: Callable[[Any], bool],
+    card: Callable[[Path], ModelCard] | None = None,
+    general: bool = False,
+) -> Callable[[Load], Load]:
     """Register the decorated function, which loads a model, as the format `name`; see `Format`."""
 
     def register(load: Load) -> Load:
-        _known.add(name, Format(name, handles, load), load)
+        _known.add(name, Format(name, handles, load, card, general), load)
         return load
 
     return register
 
 
 def all_formats() -> tuple[Format, ...]:
-    """Return all formats in the order in which they are asked: those of this package, then those of others."""
-    return _known.all()
+    """Return all formats in the order in which they are asked: those of this package, those of others, then general ones."""
+    return tuple(sorted(_known.all(), key=lambda one: one.general))

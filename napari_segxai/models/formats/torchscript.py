@@ -46,7 +46,23 @@ def handles(source: object) -> bool:
     return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
 
 
-@model_format("torchscript", handles=handles)
+def card_beside(source: Path) -> ModelCard:
+    """Return the card beside a file.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is not valid.
+    """
+    beside = source.with_suffix(".yaml")
+    if not beside.is_file():
+        raise UserError(
+            f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=."
+        )
+    return read_card(beside)
+
+
+@model_format("torchscript", handles=handles, card=card_beside)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Load a TorchScript file; its card is `card`, or the YAML file of the same name beside it.
 
@@ -55,12 +71,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     UserError
         If there is no card, or the file is not TorchScript.
     """
-    beside = source.with_suffix(".yaml")
-    if card is None and not beside.is_file():
-        raise UserError(
-            f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=."
-        )
-    card = card or read_card(beside)
+    card = card or card_beside(source)
     kind = kind_of(source)
     if kind == "torch":
         read_weights(source, wanted="TorchScript")  # which says what else torch.save may have written

@@ -1,0 +1,67 @@
+"""A folder of nnU-Net's results, opened without nnU-Net."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_segxai.models.card import ModelCard
+from napari_segxai.models.formats import folder
+from napari_segxai.models.formats.nnunet.card import card_of
+from napari_segxai.models.formats.nnunet.checkpoint import Checkpoint, read_checkpoint
+from napari_segxai.models.formats.nnunet.dataset import Dataset, read_dataset
+from napari_segxai.models.formats.nnunet.network import network_of
+from napari_segxai.models.formats.nnunet.plans import Plans, read_plans
+from napari_segxai.models.formats.nnunet.results import DATASET, PLANS, Results, find, is_results
+from napari_segxai.models.formats.registry import model_format
+from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.models.zoo.nnunet import MeanOfNetworks
+
+
+def handles(source: object) -> bool:
+    """Tell whether `source` is of nnU-Net's results, and no model folder."""
+    return isinstance(source, Path) and not (source / folder.CARD).is_file() and is_results(source)
+
+
+def read_card(source: Path) -> ModelCard:
+    """Return the card of a folder of results, without building its network.
+
+    Raises
+    ------
+    UserError
+        As `load`.
+    """
+    results = find(source)
+    return card_of(results, *_read(results))
+
+
+@model_format("nnunet", handles=handles, card=read_card)
+def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
+    """Build the network that plans.json describes and load the weights of one fold, or the mean of several.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, damaged or of another version, or the files do not fit each other.
+    """
+    results = find(source)
+    dataset, plans, first = _read(results)
+    card = card or card_of(results, dataset, plans, first)
+    inputs, outputs = len(dataset.channels), len(dataset.labels) - bool(dataset.regions)
+    networks = [network_of(plans, first, inputs, outputs)]
+    for path in results.checkpoints[1:]:  # one at a time: a file holds the optimizer's state as well
+        networks.append(network_of(plans, read_checkpoint(path), inputs, outputs))
+    module = networks[0] if len(networks) == 1 else MeanOfNetworks(networks).eval()
+    folds = ", ".join(path.parent.name for path in results.checkpoints)
+    what = f"nnU-Net {results.root.name}, {folds}"
+    model = SegmentationModel(module, card, source=what, path=source.absolute())
+    if len(networks) > 1:
+        model.with_note(f"the logits are the mean of those of {len(networks)} networks: {folds}.")
+    if results.others:
+        model.with_note(f"{', '.join(results.others)} is left out; name its folder if it is meant.")
+    return model
+
+
+def _read(results: Results) -> tuple[Dataset, Plans, Checkpoint]:
+    dataset = read_dataset(results.root / DATASET)
+    first = read_checkpoint(results.checkpoints[0])
+    return dataset, read_plans(results.root / PLANS, first.configuration), first
