@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -115,6 +115,11 @@ class Chart:
         """Return the chart as JSON holds it; what is not known is null."""
         own = {word: value for word, value in vars(self).items() if word != "series"}
         return {**own, "series": [dict(vars(one)) for one in self.series]}
+
+
+def chart_of(told: Mapping[str, Any]) -> Chart:
+    """Return a chart from what `Chart.as_json` returned."""
+    return Chart(**{**told, "series": tuple(Series(**one) for one in told["series"])})
 
 
 def plain_value(value: Any) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Target
@@ -193,6 +194,8 @@ class SurveyFinding:
         Results in one number or word each.
     warnings
         What a user should know before believing it.
+    galleries
+        Small pictures in rows, such as crops of cases.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -202,6 +205,7 @@ class SurveyFinding:
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
 
 
 MOST_WARNINGS = 20

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from napari_segxai.core.chart import Chart
+from napari_segxai.core.gallery import Gallery
+
 
 class EmptyRegion(Exception):
     """There is no pixel to explain; the message says why. Caught where explanations are made."""
@@ -35,6 +38,8 @@ class Finding:
         (*model grid), or coarser for maps of a network layer.
     maps
         Further maps by name, such as checkpoints.
+    series
+        Images over the steps of a search, by name: (steps, *model grid).
     masks
         Boolean (*model grid) by name.
     stages
@@ -43,6 +48,10 @@ class Finding:
         One row per stage.
     curves
         Columns of numbers by name.
+    charts
+        Pictures of axes, as data.
+    galleries
+        Small pictures in rows.
     numbers
         Results in one number or word each.
     warnings
@@ -53,10 +62,13 @@ class Finding:
 
     map: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
+    series: dict[str, Tensor] = field(default_factory=dict)
     masks: dict[str, Tensor] = field(default_factory=dict)
     stages: Tensor | None = None
     stage_table: Sequence[Mapping[str, Any]] = ()
     curves: dict[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    charts: tuple[Chart, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     why_zero: str = ""

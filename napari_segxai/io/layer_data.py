@@ -106,7 +106,7 @@ def layer_from_image(image: Image) -> tuple[np.ndarray, dict[str, Any]]:
     array = orientation.apply(array, image.to_display)
     kwargs = {"name": image.name, **layer_transform(image)}
     if image.time_axis is not None:
-        kwargs = _with_time(kwargs, image.header.get("time", (1.0, "s", 0.0)))
+        kwargs = with_leading_axis(kwargs, "t", *image.header.get("time", (1.0, "s", 0.0)))
     if image.channel_axis is not None:
         if _is_rgb(image):
             array = np.moveaxis(array, 0, -1)
@@ -205,16 +205,17 @@ def shear_matrix(shear: Any) -> np.ndarray:
     return out
 
 
-def _with_time(kwargs: dict[str, Any], time: Sequence[Any]) -> dict[str, Any]:
-    """Put a time axis in front of the spatial ones in every layer argument."""
-    step, unit, start = time
+def with_leading_axis(
+    kwargs: Mapping[str, Any], label: str, step: float = 1.0, unit: str = "pixel", start: float = 0.0
+) -> dict[str, Any]:
+    """Put an axis, such as time, in front of the spatial ones in every layer argument."""
     out = dict(kwargs)
     out["scale"] = (float(step), *kwargs["scale"])
     out["translate"] = (float(start), *kwargs.get("translate", (0.0,) * len(kwargs["scale"])))
     if kwargs.get("units") is not None:
         out["units"] = (unit_of_layer(str(unit)), *kwargs["units"])
     if kwargs.get("axis_labels") is not None:
-        out["axis_labels"] = ("t", *kwargs["axis_labels"])
+        out["axis_labels"] = (label, *kwargs["axis_labels"])
     n = len(kwargs["scale"]) + 1
     for key, size in (("rotate", n), ("affine", n + 1)):
         if kwargs.get(key) is not None:

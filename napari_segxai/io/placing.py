@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_segxai.io.layer_data import of_layer
+from napari_segxai.core import orientation
+from napari_segxai.core.image import Image
+from napari_segxai.io.layer_data import of_layer, with_leading_axis
 
 
 def kept_axes(letters: str, spatial: Sequence[int]) -> tuple[int, ...]:
@@ -58,6 +60,28 @@ def on_axes_of_layer(array: np.ndarray, layer: Mapping[str, Any]) -> tuple[np.nd
         **of_layer(around["transform"]),
         "translate": tuple(moved.tolist()),
     }
+
+
+def frames_on_axes_of_layer(
+    frames: np.ndarray, image: Image, transform: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return images over steps as a layer with an axis of steps in front, over which a slider goes.
+
+    Parameters
+    ----------
+    frames
+        (steps, *image grid).
+    image
+        On whose grid they lie.
+    transform
+        Of the layers on its grid; see `layer_data.layer_transform`.
+    """
+    turned = np.moveaxis(orientation.apply(frames, image.to_display), 0, -1)
+    shown, placed = on_axes_of_layer(turned, image.layer)
+    low, high = float(frames.min()), float(frames.max())
+    limits = {"contrast_limits": (low, high if high > low else low + 1.0)}
+    there = with_leading_axis({**transform, **placed}, "step")
+    return np.ascontiguousarray(np.moveaxis(shown, -1, 0)), {**there, **limits}
 
 
 def on_grid_of_image(array: np.ndarray, layer: Mapping[str, Any]) -> np.ndarray:

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from napari_segxai.analyses.compare import result as compare
+from napari_segxai.analyses.explain import files
 from napari_segxai.analyses.flow import result as flow
 from napari_segxai.analyses.sweep import result as sweep
 
@@ -60,5 +61,5 @@ def digest(figure: Figure) -> str:
 
 def leave_out(patch: pytest.MonkeyPatch) -> None:
     """Make the figures of results, but do not draw them, which takes longer than all the rest, unless they are `seen`."""
-    for module in (compare, flow, sweep):
+    for module in (compare, flow, sweep, files):
         patch.setattr(module, "write_figure", _if_seen(module.write_figure))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from napari_segxai.analyses.concepts.result import CHARTS, Survey, SurveyMap
+from napari_segxai.analyses.concepts.result import Survey, SurveyMap
 from napari_segxai.analyses.concepts.sources import cases_of
+from napari_segxai.analyses.explain.load import charts_of
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.paths import user_path
 from napari_segxai.io.cases.case import Case
+from napari_segxai.io.galleries import read_galleries
 from napari_segxai.io.results import Saved, open_folder, reading_record
 
 
@@ -54,8 +53,9 @@ def read_survey(saved: Saved) -> Survey:
             for one in facts["maps"]
             for case in [cases[one["case"]]]
         )
-        charts = tuple(map(_chart, saved.json(CHARTS)))
-        return Survey(record, list(facts["rows"]), charts, maps, dict(facts["tables"]))
+        charts = charts_of(saved)
+        galleries = read_galleries(saved, facts.get("galleries", ()))
+        return Survey(record, list(facts["rows"]), charts, maps, dict(facts["tables"]), galleries)
 
 
 _KEYS = (
@@ -66,8 +66,3 @@ _KEYS = (
 
 def _array(saved: Saved, name: str, case: Case) -> np.ndarray:
     return saved.on_grid(name, case.read().frame(0))
-
-
-def _chart(told: Mapping[str, Any]) -> Chart:
-    series = tuple(Series(**one) for one in told["series"])
-    return Chart(**{**told, "series": series})

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import write_on_grid
+from napari_segxai.analyses.explain.files import FIGURE, figure_of, write_on_grid, write_shown
 from napari_segxai.core import orientation
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import known_name
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
-from napari_segxai.core.record import SCHEMA, as_json
+from napari_segxai.core.record import SCHEMA
 from napari_segxai.core.text_table import aligned
 from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.io.names import file_names
@@ -25,11 +26,11 @@ from napari_segxai.io.tables import write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TABLE, CASES, CHARTS, FIGURE = "table.csv", "cases.csv", "charts.json", "figure"
-ALWAYS_WRITTEN = (TABLE, CASES, CHARTS)
+TABLE, CASES = "table.csv", "cases.csv"
+ALWAYS_WRITTEN = (TABLE, CASES)
 """Files of every survey."""
 
-RESERVED = ("table", "cases", "charts", "figure", "record")
+RESERVED = ("table", "cases", "charts", FIGURE, "record")
 
 LEAST_SIZE = 65536
 """Bytes of a survey, at least."""
@@ -73,6 +74,8 @@ class Survey:
         Maps of a few cases.
     tables : mapping of str to list of dict
         Further tables by name.
+    galleries : tuple of Gallery
+        Small pictures in rows, such as crops of cases.
     """
 
     record: Mapping[str, Any] = field(repr=False)
@@ -80,6 +83,7 @@ class Survey:
     charts: tuple[Chart, ...] = field(default=(), repr=False)
     maps: tuple[SurveyMap, ...] = field(default=(), repr=False)
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    galleries: tuple[Gallery, ...] = field(default=(), repr=False)
 
     @property
     def method(self) -> str:
@@ -108,23 +112,22 @@ class Survey:
         return "\n".join([*([aligned([heads, *rows])] if rows else []), self.sentence])
 
     def figure(self, number: int = 0) -> Figure:
-        """Draw a chart, the figure of the method by default.
+        """Draw a chart or a gallery, the figure of the method by default.
 
         Parameters
         ----------
         number : int
-            Which of `charts`.
+            Which of `charts`, and of `galleries` behind them.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Without a chart, an empty one that bears the sentence.
+            Without any, an empty one that bears the sentence.
         """
-        from napari_segxai.figures.charts import draw_chart
         from napari_segxai.figures.style import PAGE, new_figure
 
-        if self.charts:
-            return draw_chart(self.charts[number], width=PAGE)
+        if self.charts or self.galleries:
+            return figure_of(self.method, self.charts, self.galleries, number)
         figure = new_figure(PAGE, 20)
         figure.text(0.02, 0.5, self.sentence, va="center", wrap=True, parse_math=False)
         return figure
@@ -185,8 +188,6 @@ class Survey:
         return save_folder(user_path(folder), self._write, overwrite=overwrite)
 
     def _write(self, new: Path) -> dict[str, Any]:
-        from napari_segxai.figures.style import write_figure
-
         write_csv(new / TABLE, self.table)
         cases = [
             {key: one[key] for key in ("id", "subject", "slice", "error")} for one in self.record["cases"]
@@ -195,13 +196,9 @@ class Survey:
         more = file_names(self.tables, taken=RESERVED)
         for name, rows in self.tables.items():
             write_csv(new / f"{more[name]}.csv", rows)
-        told = as_json([chart.as_json() for chart in self.charts])
-        (new / CHARTS).write_text(told + "\n", encoding="utf-8")
-        if self.charts:
-            figure = self.figure()
-            for kind in ("png", "svg"):
-                write_figure(figure, new / f"{FIGURE}.{kind}")
-        files = file_names([(one.case, one.name) for one in self.maps], taken=[*RESERVED, *more.values()])
+        galleries = write_shown(new, self.charts, self.galleries, (*RESERVED, *more.values()))
+        taken = [*RESERVED, *more.values(), *(one["file"] for one in galleries)]
+        files = file_names([(one.case, one.name) for one in self.maps], taken=taken)
         for one in self.maps:
             image = one.image().frame(0)
             write_on_grid(
@@ -215,6 +212,7 @@ class Survey:
             "rows": self.table,
             "tables": {name: list(rows) for name, rows in self.tables.items()},
             "maps": maps,
+            "galleries": galleries,
         }
 
 

@@ -119,6 +119,7 @@ def _survey(
         found.charts,
         tuple(SurveyMap(one.case, one.name, partial(_on_image, one), images[one.case]) for one in found.maps),
         {name: [dict(row) for row in rows] for name, rows in found.tables.items()},
+        found.galleries,
     )
 
 

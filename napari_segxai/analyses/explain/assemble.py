@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from napari_segxai.analyses.explain.display import display_of
 from napari_segxai.analyses.explain.on_image import coarse_note, layer_map, native_map, note_against
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
+from napari_segxai.core.chart import Chart
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.record import Record
 from napari_segxai.engine.finding import Finding
@@ -38,10 +41,13 @@ class Assembler:
         self.native: np.ndarray | None = None
         self.native_affine: np.ndarray | None = None
         self.maps: dict[str, np.ndarray] = {}
+        self.series: dict[str, np.ndarray] = {}
         self.masks: dict[str, np.ndarray] = {}
         self.stages: np.ndarray | None = None
         self.stage_table: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
+        self.charts: list[Chart] = []
+        self.galleries: list[Gallery] = []
         self.results: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.engine: dict[str, Any] = {}
@@ -54,6 +60,10 @@ class Assembler:
         self._fill(question, finding)
         prefix = f"slice {index}: " if self.many else ""
         self.curves.update({prefix + name: dict(columns) for name, columns in finding.curves.items()})
+        self.charts += [replace(chart, title=prefix + chart.title) for chart in finding.charts]
+        self.galleries += [
+            replace(one, name=prefix + one.name, title=prefix + one.title) for one in finding.galleries
+        ]
         if self.many:
             self.results[f"slice {index}"] = dict(finding.numbers)
         else:
@@ -70,6 +80,11 @@ class Assembler:
         layer_map(finding.map, place, self.map)
         for name, extra in finding.maps.items():
             layer_map(extra, place, self.maps.setdefault(name, np.zeros_like(self.map)))
+        for name, frames in finding.series.items():
+            shape = (len(frames), *self.map.shape)
+            filled = self.series.setdefault(name, np.zeros(shape, np.float32))
+            for frame, values in zip(filled, frames, strict=True):
+                layer_map(values, place, frame)
         for name, mask in finding.masks.items():
             filled = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
             place.to_image(place.from_grid(mask, linear=False) > 0.5, filled)
@@ -124,10 +139,13 @@ class Assembler:
             native=self.native,
             native_affine=self.native_affine,
             maps=self.maps,
+            series=self.series,
             masks=self.masks,
             stages=self.stages,
             stage_table=self.stage_table,
             curves=self.curves,
+            charts=tuple(self.charts),
+            galleries=tuple(self.galleries),
             region=drawn if isinstance(drawn, np.ndarray) else None,
         )
 

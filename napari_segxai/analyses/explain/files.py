@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.core.chart import Chart
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import painted
+from napari_segxai.core.record import as_json
+from napari_segxai.figures.gallery import draw_gallery
+from napari_segxai.figures.style import write_figure
 from napari_segxai.io import Kind, write_volume
+from napari_segxai.io.galleries import write_galleries
 from napari_segxai.io.names import file_names
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from napari_segxai.models.card import ModelCard
 
+
+CHARTS, FIGURE = "charts.json", "figure"
 
 ALWAYS_WRITTEN = ("saliency.nii.gz", "prediction.nii.gz")
 """Files that every explanation has, of labels that exclude each other."""
 
 
-RESERVED = ("saliency", "saliency_native", "prediction", "dilation_stages", "region")
+RESERVED = (
+    "saliency",
+    "saliency_native",
+    "prediction",
+    "dilation_stages",
+    "region",
+    "charts",
+    FIGURE,
+    "record",
+)
 """Files of every explanation; a method's own maps and masks get other names."""
 
 
@@ -91,6 +111,63 @@ def write_prediction(
     for mask, name in zip(prediction, labels[1:], strict=True):
         write(files[stem, name], mask.astype(np.uint8), "labels")
     return {name: files[stem, name] for name in labels[1:]}
+
+
+def figure_of(method: str, charts: Sequence[Chart], galleries: Sequence[Gallery], number: int = 0) -> Figure:
+    """Draw one of the charts of a result, or of the galleries behind them.
+
+    Raises
+    ------
+    UserError
+        If there is none of this number.
+    """
+    from napari_segxai.figures.charts import draw_chart
+    from napari_segxai.figures.style import PAGE
+
+    shown = (*charts, *galleries)
+    if not 0 <= number < len(shown):
+        raise UserError(
+            f"figure: number is {number}; of {method} there are {len(shown)} charts and galleries, counted from 0."
+        )
+    one = shown[number]
+    return draw_chart(one, width=PAGE) if isinstance(one, Chart) else draw_gallery(one)
+
+
+def write_shown(
+    folder: Path, charts: Sequence[Chart], galleries: Sequence[Gallery], taken: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Write the charts of a result as data, its galleries, and the first of them as a figure.
+
+    Parameters
+    ----------
+    taken
+        File names, without endings, that belong to something else.
+
+    Returns
+    -------
+    list of dict
+        What its record says of the galleries.
+    """
+    if charts:
+        told = as_json([chart.as_json() for chart in charts])
+        (folder / CHARTS).write_text(told + "\n", encoding="utf-8")
+    told_galleries = write_galleries(folder, galleries, taken)
+    if charts or galleries:
+        figure = figure_of("", charts, galleries)
+        for kind in ("png", "svg"):
+            write_figure(figure, folder / f"{FIGURE}.{kind}")
+    for one, about in zip(galleries, told_galleries, strict=True):
+        if charts or one is not galleries[0]:
+            write_figure(draw_gallery(one), folder / f"{about['file']}.png")
+    return told_galleries
+
+
+def write_native(
+    folder: Path, native: np.ndarray, affine: np.ndarray | None, explained: Image, description: str
+) -> None:
+    """Write a map at the network layer's own resolution, placed in the world when the image is."""
+    path = folder / ("saliency_native.nii.gz" if native.ndim == 3 else "saliency_native.tif")
+    write_volume(path, native, native_image(native, affine, explained), description=description)
 
 
 def native_image(native: np.ndarray, affine: np.ndarray | None, explained: Image) -> Image:

@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 
 from napari_segxai.analyses.explain.display import display_of
-from napari_segxai.analyses.explain.files import RESERVED, native_image
+from napari_segxai.analyses.explain.files import CHARTS, RESERVED, native_image
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.arguments import checked
+from napari_segxai.core.chart import Chart, chart_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import label_dtype
 from napari_segxai.core.record import Record, as_json
 from napari_segxai.core.target import Target
 from napari_segxai.io.forms.check import check_form
+from napari_segxai.io.galleries import read_galleries
 from napari_segxai.io.image_record import image_from_dict
 from napari_segxai.io.results import Saved, open_folder, reading_record
+
+SERIES = 4 * 1024
+"""Bytes that images over steps may have for each pixel of the image."""
 
 FINER, SMALL = 64 * 8, 1 << 28
 """Bytes that a map of a network layer may have: per pixel of the image, since layers can be finer, and in any case."""
@@ -107,13 +112,31 @@ def _read(saved: Saved, facts: Mapping[str, Any], below: str) -> Explanation:
         maps={name: on_grid(file) for name, file in facts["maps"].items()},
         masks={name: on_grid(file) > 0 for name, file in facts["masks"].items()},
         stages=stages.astype(np.uint16) if stages is not None else None,
+        series={name: _series(saved, below + file, image) for name, file in facts.get("series", {}).items()},
         stage_table=list(facts["stage_table"]),
         curves={
             name: {key: _numbers(values) for key, values in columns.items()}
             for name, columns in facts["curves"].items()
         },
+        charts=charts_of(saved, below),
+        galleries=read_galleries(saved, facts.get("galleries", ()), below),
         region=on_grid("region") > 0 if record.target["region"]["kind"] == "drawn" else None,
     )
+
+
+def charts_of(saved: Saved, below: str = "") -> tuple[Chart, ...]:
+    """Return the charts of a result; none where it has none."""
+    name = f"{below}{CHARTS}"
+    return tuple(map(chart_of, saved.json(name))) if name in saved.record["files"] else ()
+
+
+def _series(saved: Saved, name: str, image: Image) -> np.ndarray:
+    """Return images over steps, as they were written: (steps, *image grid)."""
+    from napari_segxai.io.nifti.write import stored_on_grid
+
+    stored = saved.volume(f"{name}.nii.gz", SERIES * math.prod(image.spatial_shape))
+    frames = stored if stored.ndim == 4 else stored.reshape(*stored.shape, *(1,) * (4 - stored.ndim))
+    return np.stack([stored_on_grid(frames[..., k], image) for k in range(frames.shape[-1])])
 
 
 def _check(saved: Saved, found: Explanation, facts: Mapping[str, Any], below: str) -> None:
@@ -128,7 +151,13 @@ def _check(saved: Saved, found: Explanation, facts: Mapping[str, Any], below: st
     if as_json(display_of(found.map, facts["display"]["unit"])) != as_json(facts["display"]):
         raise ValueError("display: it is that of another map")
     prediction = facts["prediction"] if isinstance(facts["prediction"], dict) else {}
-    known = {*RESERVED, *facts["maps"].values(), *facts["masks"].values(), *prediction.values()}
+    known = {
+        *RESERVED,
+        *facts["maps"].values(),
+        *facts.get("series", {}).values(),
+        *facts["masks"].values(),
+        *prediction.values(),
+    }
     if found.stages is None:
         known.remove("dilation_stages")
     if found.region is None:

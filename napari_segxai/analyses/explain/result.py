@@ -7,23 +7,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.files import RESERVED, native_image, write_on_grid, write_prediction
+from napari_segxai.analyses.explain.files import (
+    RESERVED,
+    figure_of,
+    write_native,
+    write_on_grid,
+    write_prediction,
+    write_shown,
+)
 from napari_segxai.core import orientation
+from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import known_name
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.image import Image, frame_words
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import label_image, painted, where
 from napari_segxai.core.record import Record, is_number
 from napari_segxai.core.target import Target
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, SIGNED, UNSIGNED, stage_colors
-from napari_segxai.io import write_volume
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -41,6 +52,8 @@ class Explanation:
         Affine of `native` to RAS+ millimetres; None without an image affine.
     maps : dict of str to ndarray of float32 of shape (*image grid)
         Further maps by name, e.g. checkpoints.
+    series : dict of str to ndarray of float32 of shape (steps, *image grid)
+        Images over the steps of a search, by name.
     masks : dict of str to ndarray of bool of shape (*image grid)
         Boolean masks by name, e.g. "sufficient_region".
     stages : ndarray of uint16 of shape (*image grid), or None
@@ -49,6 +62,10 @@ class Explanation:
         One row per stage: stage, dilations, radius, Dice, size.
     curves : dict of str to dict of str to list of float
         Columns of numbers by curve.
+    charts : tuple of Chart
+        Pictures of axes, as data.
+    galleries : tuple of Gallery
+        Small pictures in rows.
     region
         Boolean, on the image grid: the region that was asked about, where it was drawn; else None.
     prediction : ndarray of uint8 or uint16 of shape (*image grid), or of bool of shape (labels - 1, *image grid)
@@ -66,10 +83,13 @@ class Explanation:
     native: np.ndarray | None = None
     native_affine: np.ndarray | None = None
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    series: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     stages: np.ndarray | None = None
     stage_table: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    charts: tuple[Chart, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     region: np.ndarray | None = None
 
     def __repr__(self) -> str:
@@ -130,6 +150,26 @@ class Explanation:
         """Say on which labels the evidence for the label lies; "" for a map without positive values."""
         return evidence_in_words(self.mass_per_label(), overlapping=self.overlapping)
 
+    def figure(self, number: int = 0) -> Figure:
+        """Draw a chart or a gallery of the method.
+
+        Parameters
+        ----------
+        number : int
+            Which of `charts`, and of `galleries` behind them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not yet saved.
+
+        Raises
+        ------
+        UserError
+            If the method has none of this number.
+        """
+        return figure_of(self.record.method, self.charts, self.galleries, number)
+
     def to_layers(
         self, number: int | None = None, *, prediction: bool = True, about: str | None = None
     ) -> list[tuple[Any, dict, str]]:
@@ -148,7 +188,7 @@ class Explanation:
             In the names after what a layer is; method and label by default.
         """
         from napari_segxai.io.layer_data import layer_metadata, layer_transform
-        from napari_segxai.io.placing import on_axes_of_layer
+        from napari_segxai.io.placing import frames_on_axes_of_layer, on_axes_of_layer
 
         turn = self.image.to_display
         transform = layer_transform(self.image)
@@ -226,6 +266,12 @@ class Explanation:
                 opacity=1.0,
                 visible=BESIDE.fullmatch(name) is None,
             )
+        for name, frames in self.series.items():
+            shown, placed = frames_on_axes_of_layer(frames, self.image, transform)
+            about_it = {"segxai_role": name, "segxai_name": name}
+            title = name.replace("_", " ") + suffix
+            own = {"metadata": {**metadata, **about_it}, "name": title, "colormap": "gray"}
+            layers.append((shown, {**placed, **own}, "image"))
         return layers
 
     def name_of(self, mask: str) -> str:
@@ -352,10 +398,18 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     write("saliency", explanation.map, "image")
     labels = explanation.record.model["labels"][1:] if explanation.overlapping else []
     files = file_names(
-        [*explanation.maps, *explanation.masks, *(("prediction", name) for name in labels)], taken=RESERVED
+        [
+            *explanation.maps,
+            *explanation.series,
+            *explanation.masks,
+            *(("prediction", name) for name in labels),
+        ],
+        taken=RESERVED,
     )
     for name, values in explanation.maps.items():
         write(files[name], values, "image")
+    for name, frames in explanation.series.items():
+        write(files[name], frames, "image")
     for name, mask in explanation.masks.items():
         write(files[name], mask.astype(np.uint8), "labels")
     if explanation.region is not None:
@@ -364,7 +418,9 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         write("dilation_stages", explanation.stages, "labels")
     prediction = write_prediction(explanation.prediction, explanation.record.model, files, write)
     if explanation.native is not None:
-        _write_native(explanation, folder)
+        write_native(
+            folder, explanation.native, explanation.native_affine, explanation.image, describe(explanation)
+        )
     if explanation.stage_table:
         write_csv(folder / "dilation_stages.csv", explanation.stage_table)
     curves = {name: tuple(name.replace("slice ", "slice").split(": ")) for name in explanation.curves}
@@ -373,26 +429,21 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
             write_csv(folder / f"curve_{tables[curves[name]]}.csv", rows)
+    galleries = write_shown(folder, explanation.charts, explanation.galleries, (*RESERVED, *files.values()))
     return {
         "kind": "explanation",
         **explanation.record.as_dict(),
         "maps": {name: files[name] for name in explanation.maps},
+        "series": {name: files[name] for name in explanation.series},
         "masks": {name: files[name] for name in explanation.masks},
         "prediction": prediction,
         "native_affine": explanation.native_affine,
         "stage_table": explanation.stage_table,
         "curves": explanation.curves,
+        "galleries": galleries,
     }
 
 
 def describe(explanation: Explanation) -> str:
     """Return a line for file headers, which hold ASCII alone."""
     return f"napari-segxai {explanation.record.method} of {explanation.record.target['label']}"
-
-
-def _write_native(explanation: Explanation, folder: Path) -> None:
-    """Write the map at the network layer's own resolution, placed in the world when the image is."""
-    native = explanation.native
-    image = native_image(native, explanation.native_affine, explanation.image)
-    path = folder / ("saliency_native.nii.gz" if native.ndim == 3 else "saliency_native.tif")
-    write_volume(path, native, image, description=describe(explanation))

@@ -83,7 +83,7 @@ def is_shown(viewer: ViewerModel, explanation: Explanation) -> bool:
 
 def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer:
     """Add the map on top, and the prediction if it is not there yet; returns the layer of the map."""
-    bare = replace(explanation, masks={}, maps={}, stages=None)
+    bare = replace(explanation, masks={}, maps={}, series={}, stages=None)
     target, model = explanation.record.target, explanation.record.model
     if len(model["labels"]) > 2:
         about = f"{about} · {runs.shortened(target['label'], runs.LONGEST)}"
@@ -113,7 +113,9 @@ class Live:
         """Show the map so far; a layer that the user has deleted stays away."""
         [(map, kwargs, kind)] = [
             data
-            for data in replace(explanation, masks={}, maps={}, stages=None).to_layers(0, prediction=False)
+            for data in replace(explanation, masks={}, maps={}, series={}, stages=None).to_layers(
+                0, prediction=False
+            )
             if role(data) == "saliency"
         ]
         if self._was_shown:

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from napari_segxai.io.forms.image import ImageForm
-from napari_segxai.io.forms.values import Count, Digest, Index, Names, PassesForm, Seconds, Share
+from napari_segxai.io.forms.values import Count, Digest, Index, Limits, Names, PassesForm, Seconds, Share
 
 
 class PredictedForm(TypedDict):  # noqa: D101
@@ -52,6 +52,22 @@ class ModelForm(TypedDict):  # noqa: D101
     paint_order: NotRequired[Names | None]
     sha256: Digest
     license: str | None
+
+
+class PictureForm(TypedDict):  # noqa: D101
+    row: str
+    text: str
+    limits: Limits
+    case: str
+    at: list[Count]
+
+
+class GalleryForm(TypedDict):  # noqa: D101
+    name: str
+    title: str
+    caption: str
+    file: str
+    pictures: list[PictureForm]
 
 
 class EveryForm(TypedDict):

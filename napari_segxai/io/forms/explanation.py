@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from napari_segxai.core.record import SCHEMA
-from napari_segxai.io.forms.common import EveryForm, TargetForm
+from napari_segxai.io.forms.common import EveryForm, GalleryForm, TargetForm
 from napari_segxai.io.forms.values import (
     Affine,
     Axis,
@@ -58,8 +58,10 @@ class ExplanationForm(EveryForm):  # noqa: D101
     engine: dict[str, Plain]
     trust: list[VerdictForm]
     maps: dict[str, str]
+    series: NotRequired[dict[str, str]]
     masks: dict[str, str]
     prediction: str | dict[str, str]
     native_affine: Affine | None
     stage_table: Rows
     curves: dict[str, Columns]
+    galleries: NotRequired[list[GalleryForm]]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from napari_segxai.io.forms.common import ModelForm
+from napari_segxai.io.forms.common import GalleryForm, ModelForm
 from napari_segxai.io.forms.values import Count, Names, PassesForm, Plain, Seconds
 
 
@@ -50,3 +50,4 @@ class SurveyForm(TypedDict):  # noqa: D101
     rows: list[dict[str, Plain]]
     tables: dict[str, list[dict[str, Any]]]
     maps: list[MapForm]
+    galleries: NotRequired[list[GalleryForm]]
