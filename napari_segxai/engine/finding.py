@@ -48,6 +48,8 @@ class Finding:
         One row per stage.
     curves
         Columns of numbers by name.
+    tables
+        Rows of plain values by name; a number that is not defined is None.
     charts
         Pictures of axes, as data.
     galleries
@@ -67,6 +69,7 @@ class Finding:
     stages: Tensor | None = None
     stage_table: Sequence[Mapping[str, Any]] = ()
     curves: dict[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()
     galleries: tuple[Gallery, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from helpers.networks import OBJECT, PATCH, planted_image, planted_model
 from typer.testing import CliRunner
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.result import Explanation, evidence_in_words
+from napari_segxai.analyses.explain.display import evidence_in_words
+from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 from napari_segxai.metrics.functional.mass import mass_per_label

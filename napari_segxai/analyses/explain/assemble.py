@@ -46,6 +46,7 @@ class Assembler:
         self.stages: np.ndarray | None = None
         self.stage_table: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
+        self.tables: dict[str, list[dict[str, Any]]] = {}
         self.charts: list[Chart] = []
         self.galleries: list[Gallery] = []
         self.results: dict[str, Any] = {}
@@ -60,6 +61,9 @@ class Assembler:
         self._fill(question, finding)
         prefix = f"slice {index}: " if self.many else ""
         self.curves.update({prefix + name: dict(columns) for name, columns in finding.curves.items()})
+        self.tables.update(
+            {prefix + name: [dict(row) for row in rows] for name, rows in finding.tables.items()}
+        )
         self.charts += [replace(chart, title=prefix + chart.title) for chart in finding.charts]
         self.galleries += [
             replace(one, name=prefix + one.name, title=prefix + one.title) for one in finding.galleries
@@ -144,6 +148,7 @@ class Assembler:
             stages=self.stages,
             stage_table=self.stage_table,
             curves=self.curves,
+            tables=self.tables,
             charts=tuple(self.charts),
             galleries=tuple(self.galleries),
             region=drawn if isinstance(drawn, np.ndarray) else None,

@@ -1,7 +1,8 @@
-"""How a map is meant to be shown."""
+"""How a map is meant to be shown, and told in a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,3 +22,12 @@ def display_of(map: np.ndarray, unit: str) -> dict[str, Any]:
         "range": [low, high],
         "contrast_limits": limits,
     }
+
+
+def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False) -> str:
+    """Say on which labels most of the evidence lies, as `Explanation.mass_per_label` has it; "" without evidence."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])[:3]
+    told = [f"{share:.0%} on {label}" for label, share in ordered if share >= 0.01]
+    if not told:
+        return ""
+    return f"evidence for the label: {', '.join(told)}" + (" (labels overlap)" if overlapping else "")

@@ -118,6 +118,7 @@ def _read(saved: Saved, facts: Mapping[str, Any], below: str) -> Explanation:
             name: {key: _numbers(values) for key, values in columns.items()}
             for name, columns in facts["curves"].items()
         },
+        tables={name: list(rows) for name, rows in facts.get("tables", {}).items()},
         charts=charts_of(saved, below),
         galleries=read_galleries(saved, facts.get("galleries", ()), below),
         region=on_grid("region") > 0 if record.target["region"]["kind"] == "drawn" else None,

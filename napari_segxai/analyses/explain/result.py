@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.analyses.explain.display import evidence_in_words
 from napari_segxai.analyses.explain.files import (
     RESERVED,
     figure_of,
@@ -62,6 +63,8 @@ class Explanation:
         One row per stage: stage, dilations, radius, Dice, size.
     curves : dict of str to dict of str to list of float
         Columns of numbers by curve.
+    tables : dict of str to list of dict
+        Rows of plain values by table; what is not defined is None.
     charts : tuple of Chart
         Pictures of axes, as data.
     galleries : tuple of Gallery
@@ -88,6 +91,7 @@ class Explanation:
     stages: np.ndarray | None = None
     stage_table: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()
     galleries: tuple[Gallery, ...] = ()
     region: np.ndarray | None = None
@@ -351,15 +355,6 @@ IN_3D = {"rendering": "attenuated_mip", "attenuation": 0.05}
 """How a map is drawn over its volume in 3D: what lies deeper is dimmed, and the image shows through."""
 
 
-def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False) -> str:
-    """Say on which labels most of the evidence lies, as `Explanation.mass_per_label` has it; "" without evidence."""
-    ordered = sorted(shares.items(), key=lambda item: -item[1])[:3]
-    told = [f"{share:.0%} on {label}" for label, share in ordered if share >= 0.01]
-    if not told:
-        return ""
-    return f"evidence for the label: {', '.join(told)}" + (" (labels overlap)" if overlapping else "")
-
-
 def _by_label(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return a features table whose row is found by the label, with the column that napari looks for."""
     n = len(next(iter(columns.values())))
@@ -429,7 +424,11 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if rows:
             write_csv(folder / f"curve_{tables[curves[name]]}.csv", rows)
-    galleries = write_shown(folder, explanation.charts, explanation.galleries, (*RESERVED, *files.values()))
+    taken = [*RESERVED, *files.values()]
+    more = file_names([("table", name) for name in explanation.tables], taken=taken)
+    for name, rows in explanation.tables.items():
+        write_csv(folder / f"{more['table', name]}.csv", rows)
+    galleries = write_shown(folder, explanation.charts, explanation.galleries, taken)
     return {
         "kind": "explanation",
         **explanation.record.as_dict(),
@@ -440,6 +439,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         "native_affine": explanation.native_affine,
         "stage_table": explanation.stage_table,
         "curves": explanation.curves,
+        "tables": explanation.tables,
         "galleries": galleries,
     }
 

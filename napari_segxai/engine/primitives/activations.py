@@ -241,3 +241,26 @@ def layer_inputs(model: SegmentationModel, name: str) -> Generator[list[Tensor]]
         yield found
     finally:
         handle.remove()
+
+
+@contextmanager
+def layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
+    """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
+    path, number = split_call(name)
+    seen: list[Tensor] = []
+    calls = 0
+
+    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = first_tensor(out)
+        if calls != number or found is None:
+            return None
+        seen.append(found)
+        return replace_first_tensor(out, lambda tensor: tensor.clone())
+
+    handle = find_module(root, path).register_forward_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()

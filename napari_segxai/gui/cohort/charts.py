@@ -211,16 +211,16 @@ class ChartView(QWidget):
 
 
 def _names(axes: Sequence[Sequence[Place | None]]) -> list[str]:
-    """Return the names along an axis in the order in which they first come; none for an axis of numbers."""
-    held = [place for axis in axes for place in axis if place is not None]
-    return list(dict.fromkeys(str(place) for place in held)) if any(isinstance(p, str) for p in held) else []
+    """Return the names along an axis in the order in which they first come; numbers beside them are places between names."""
+    return list(dict.fromkeys(place for axis in axes for place in axis if isinstance(place, str)))
 
 
 def _places(values: Sequence[Place | None], names: Sequence[str], log: bool) -> np.ndarray:
     """Return where values lie along an axis; NaN for what has no place."""
     if names:
         where = {name: k for k, name in enumerate(names)}
-        return np.array([math.nan if value is None else where[str(value)] for value in values], float)
+        found = [where[value] if isinstance(value, str) else value for value in values]
+        return np.array([math.nan if value is None else value for value in found], float)
     found = np.array([math.nan if value is None else value for value in values], float)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log10(np.where(found > 0, found, np.nan)) if log else found

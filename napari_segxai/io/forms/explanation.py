@@ -64,4 +64,5 @@ class ExplanationForm(EveryForm):  # noqa: D101
     native_affine: Affine | None
     stage_table: Rows
     curves: dict[str, Columns]
+    tables: NotRequired[dict[str, list[dict[str, Plain]]]]
     galleries: NotRequired[list[GalleryForm]]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.engine.primitives.activations import layer_outputs
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import cam
-from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
-from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
 
 Kind = Literal["vanilla gradient", "input x gradient", "seg-grad-cam"]
 """Methods whose map can be watched."""
@@ -106,7 +104,7 @@ class WatchedMap:
         question = self.question
         if self.layer is None:
             return question.forward(leaf), leaf
-        with _layer_outputs(question.model.module, self.layer) as seen:
+        with layer_outputs(question.model.module, self.layer) as seen:
             logits = question.forward(leaf)
         if not seen:
             raise not_run(question.model.name, self.layer)
@@ -126,26 +124,3 @@ class WatchedMap:
                 "which the place of a value cannot be told; choose another."
             )
         return cam(layout.to_maps(watched), layout.to_maps(gradient))
-
-
-@contextmanager
-def _layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
-    """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
-    path, number = split_call(name)
-    seen: list[Tensor] = []
-    calls = 0
-
-    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        found = first_tensor(out)
-        if calls != number or found is None:
-            return None
-        seen.append(found)
-        return replace_first_tensor(out, lambda tensor: tensor.clone())
-
-    handle = find_module(root, path).register_forward_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()

@@ -157,6 +157,16 @@ class Placement:
         view[...] = turned
         return out
 
+    def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:
+        """Return the index on the image grid of the pixel in which a place on the model grid lies, given in cells from its first corner."""
+        inner = zip(cell, self.turned_shape, self.resampled_shape, strict=True)
+        turned = [min(max(int(place * n / m), 0), n - 1) for place, n, m in inner]
+        turned = turned if self.slice is None else [self.slice, *turned]
+        out = [0] * len(self.image_shape)
+        for place, axis, flipped in zip(turned, *self.turn, strict=True):
+            out[axis] = self.image_shape[axis] - 1 - place if flipped else place
+        return tuple(out)
+
     def native_affine(self, native_shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
         """Return the affine of a native-resolution volume in the axis order of the image.
 
