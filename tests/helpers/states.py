@@ -21,6 +21,8 @@ SMALL = {
     "integrated-gradients": {"steps": 8},
     "guided-integrated-gradients": {"steps": 8},
     "adversarial-attack": {"steps": 8},
+    "deep-dream": {"steps": 6},
+    "object-edit": {"steps": 2, "iterations": 6},
     "grid-saliency": {"mode": "object", "iterations": 3},  # in the end this label needs next to nothing
     "u-noise": {"steps": 3, "depth": 1, "channels": 2},
     "rise": {"masks": 40},

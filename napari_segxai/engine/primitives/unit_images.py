@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ class Search:
         Of real images: (1, channels, 1, ...).
     grid
         Shape of the images.
+    contrast
+        Root mean square of the deviations of an image from the mean, by unit: in units of the deviation of real images.
     """
 
     question: Question
@@ -44,6 +46,7 @@ class Search:
     low: Tensor
     high: Tensor
     grid: tuple[int, ...]
+    contrast: Tensor
 
     def responses(self, images: Tensor, units: Sequence[int] | None = None) -> Tensor:
         """Return what units answer in the middle: (n, channels, *grid) -> (n, units of the layer), or (n,) of one unit for each image."""
@@ -89,20 +92,37 @@ class Search:
         spectrum = torch.fft.rfftn(values, dim=dims) / (frequency * max(self.grid)) ** power
         return torch.fft.irfftn(spectrum, s=self.grid, dim=dims)
 
+    def answers(self, change: Tensor, note: str) -> Steps[Tensor]:
+        """Show the images of deviations, one for each unit, and return what the units answer: (units,)."""
+        found: list[Tensor] = []
+
+        def run(start: int, n: int) -> Tensor:
+            return self.responses(self.images(change[start : start + n]), self.units[start : start + n])
+
+        yield from stream(
+            self.question, len(self.units), run, lambda _, values: found.append(values), note=note
+        )
+        return torch.cat(found)
+
     def scaled(self, change: Tensor, window: Tensor) -> Tensor:
-        """Bring deviations from the mean to the contrast of real images inside of a window; outside they are 0.
+        """Bring deviations from the mean, one for each unit or one for all, to their contrast inside of a window; outside they are 0.
 
         Parameters
         ----------
         change
-            (n, channels, *grid), in units of the deviation of real images.
+            (units or 1, channels, *grid), in units of the deviation of real images.
         window
             (*grid), 0 or 1.
+
+        Returns
+        -------
+        Tensor
+            (units, channels, *grid).
         """
         inside = change * window
         size = inside.flatten(1).square().sum(1).sqrt()[(slice(None), *(None,) * (change.ndim - 1))]
-        radius = (window.sum() * change.shape[1]).sqrt()
-        return inside * radius / size.clamp(min=1e-12)
+        radius = (window.sum() * change.shape[1]).sqrt() * self.contrast
+        return inside / size.clamp(min=1e-12) * radius[(slice(None), *(None,) * (change.ndim - 1))]
 
     def images(self, change: Tensor) -> Tensor:
         """Return the images of deviations, within the range of real ones."""
@@ -112,7 +132,7 @@ class Search:
     def reach(self, seed: int) -> Tensor:
         """Return where the images move the units: a box around the middle, (*grid), 0 or 1. Costs a pass back for every unit."""
         everywhere = torch.ones(self.grid, device=self.mean.device)
-        start = self.images(self.scaled(self.noise(1, seed), everywhere))
+        start = self.images(self.scaled(self.noise(1, seed), everywhere)[:1])
         largest = torch.zeros(self.grid, device=self.mean.device)
         for unit in self.units:
             _, gradient = self.gradients(start, [unit])
@@ -126,10 +146,8 @@ class Search:
         out[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = 1
         return out
 
-    def climb(
-        self, window: Tensor, steps: int, jitter: int, seed: int, took: Callable[[int], None]
-    ) -> Steps[Tensor]:
-        """Change images until the units answer most: one for each unit, of the contrast of real images; see the page of activation-maximization.
+    def climb(self, window: Tensor, steps: int, jitter: int, seed: int) -> Steps[Tensor]:
+        """Change images until the units answer most: one for each unit, of its contrast; see the page of activation-maximization.
 
         Parameters
         ----------
@@ -137,8 +155,6 @@ class Search:
             What may be changed: (*grid), 0 or 1.
         jitter
             Cells by which an image is shifted at random before each step.
-        took
-            Called with the number of steps that were taken.
 
         Returns
         -------
@@ -178,7 +194,6 @@ class Search:
             radius = change.flatten(1).square().sum(1).sqrt()[wide]
             rate = FIRST + (LAST - FIRST) * step / max(1, steps - 1)
             change = self.scaled(change + rate * radius * turn / size, window)
-            took(step + 1)
         return change
 
 

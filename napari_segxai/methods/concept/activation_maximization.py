@@ -1,8 +1,8 @@
 """Activation maximization: the image that a unit answers to most, beside the real patches that excite it most.
 
-    x = mean + deviation d,     d maximises a_k in the middle cell,     root mean square of d within what the unit sees = 1
+    x = mean + deviation d,     d maximises a_k in the middle cell,     root mean square of d within what the unit sees = c
 
-A unit is a channel of a network layer; mean, deviation and range are those of the folder's images, so that the image that is made has the contrast of a real one and stays within its range. The search starts from noise
+A unit is a channel of a network layer; mean, deviation and range are those of the folder's images, and c is the contrast of the patch that excites the unit most, so that both can be compared; values stay within the range. The search starts from noise
 and goes up the gradient, coarse structure first; before every step the image is shifted by up to half of the layer's stride, within which the network treats places alike.
 
 Beside it stand the patches of the folder around the places at which the unit is highest. What both have in common, the unit may stand for; what is in one alone is the search's, or the folder's. The *control* is the highest answer to 16 images of noise
@@ -19,7 +19,7 @@ concept because it has a picture: `network-dissection` measures whether it shows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class Options:
 def _passes(options: Options, extent: Extent) -> Passes:
     units = len(options.named()) or options.count
     climbing = units * (options.steps + 1)
-    return Passes(extent.cases + climbing + RANDOM + units + min(MAPS, units), climbing)
+    return Passes(extent.cases + climbing + units * (RANDOM + 1) + min(MAPS, units), climbing)
 
 
 @surveyor(
@@ -105,13 +105,10 @@ def activation_maximization(cases: CasesQuestion, options: Options) -> Steps[Sur
     found = _Found(cases, options)
     yield from cases.each(found.visit, note="looking for what excites units", partial=found.finding)
     units = found.choose()
-    host = {cases.usable[0].id}
-    yield from cases.each(found.make, note="making images", only=host, partial=found.finding)
-    if found.failure is not None:
-        raise found.failure
-    if options.patches:
-        keep = {place.case for unit in units for place in found.places_of(unit)}
-        yield from cases.each(found.cut, note="cutting patches", only=keep, partial=found.finding)
+    yield from found.host("what units see", found.reach)
+    keep = {place.case for unit in units for place in found.places_of(unit)}
+    yield from cases.each(found.cut, note="cutting patches", only=keep, partial=found.finding)
+    yield from found.host("making images", found.make)
     return found.finding()
 
 
@@ -149,10 +146,11 @@ class _Found:
         self.stride = [1.0]
         self.units: list[int] = []
         self.made: dict[int, tuple[float, float, Picture]] = {}
-        self.window = (1,)
+        self.window = torch.ones(1)  # what the units see, on the grid of the images that are made
+        self.sides: tuple[int, ...] = ()
+        self.contrast: dict[int, float] = {}  # of the patch that excites a unit most
         self.cut_out: dict[tuple[int, Place], Picture] = {}
         self.maps: list[CaseMap] = []
-        self.failure: UserError | None = None
 
     # -- the folder ------------------------------------------------------------------------------------
 
@@ -226,53 +224,76 @@ class _Found:
         return self.units
 
     def places_of(self, unit: int) -> list[Place]:
-        """Return where a unit answers most."""
-        return self.top[unit][: self.options.patches]
+        """Return where a unit answers most; one place at least."""
+        return self.top[unit][: max(1, self.options.patches)]
 
     # -- beyond the folder -----------------------------------------------------------------------------
 
-    def make(self, view: CaseView) -> Steps[None]:
-        """Make an image for every unit."""
-        try:
-            yield from self._make(view)
-        except UserError as reason:  # of the layer, not of this case
-            self.failure = reason
+    def host(self, note: str, work: Callable[[Search], Steps[None]]) -> Steps[None]:
+        """Do what is about no case, on the network as the first case finds it.
 
-    def _make(self, view: CaseView) -> Steps[None]:
-        question, options = view.question, self.options
-        mean, deviation = (one.float().to(question.device) for one in _moments(self.channels))
-        wide = (None, slice(None), *(None,) * len(question.grid))
-        low, high = (one.float().to(question.device)[wide] for one in self.ends)
-        search = Search(
-            question,
+        Raises
+        ------
+        UserError
+            What the work raises: it is the layer's, not the case's.
+        """
+        failures: list[UserError] = []
+
+        def visit(view: CaseView) -> Steps[None]:
+            try:
+                yield from work(self._search(view))
+            except UserError as reason:
+                failures.append(reason)
+
+        first = {self.cases.usable[0].id}
+        yield from self.cases.each(visit, note=note, only=first, partial=self.finding)
+        if failures:
+            raise failures[0]
+
+    def _search(self, view: CaseView) -> Search:
+        device, wide = view.question.device, (None, slice(None), *(None,) * len(view.question.grid))
+        mean, deviation = (one.float().to(device)[wide] for one in _moments(self.channels))
+        low, high = (one.float().to(device)[wide] for one in self.ends)
+        contrast = torch.tensor([self.contrast.get(unit, 1.0) for unit in self.units], device=device)
+        return Search(
+            view.question,
             self.layer.name,
             self.units,
-            mean[wide],
-            deviation[wide].clamp(min=1e-12),
+            mean,
+            deviation.clamp(min=1e-12),
             low,
             high,
             self._grid(view),
+            contrast,
         )
-        seed = self.cases.seed
-        window = search.reach(seed)
-        self.window = tuple(int(n) for n in window.nonzero().amax(0) - window.nonzero().amin(0) + 1)
-        stride = max(1, round(max(self.stride)))
-        jitter = stride // 2 if options.jitter is None else options.jitter
-        change = yield from search.climb(window, options.steps, jitter, seed, lambda steps: None)
-        with torch.inference_mode():
-            noise = [
-                search.responses(search.images(search.scaled(search.noise(1, (seed, 2, k)), window)))[0]
-                for k in range(RANDOM)
-            ]
-            random = torch.stack(noise).amax(0)
-            for k, unit in enumerate(self.units):
-                image = search.images(change[k : k + 1])
-                value = float(search.responses(image, [unit])[0])
-                values = image[0].cpu().numpy()
-                middle = tuple(n / 2 for n in search.grid)
-                picture = self._picture(unit, values, middle, f"made: {value:.3g}")
-                self.made[unit] = value, float(random[unit]), picture
-        yield question.step("made")
+
+    def reach(self, search: Search) -> Steps[None]:
+        """Find what the units see."""
+        self.window = search.reach(self.cases.seed)
+        cells = self.window.nonzero()
+        self.sides = tuple((cells.amax(0) - cells.amin(0) + 1).tolist())
+        yield search.question.step("looked")
+
+    def make(self, search: Search) -> Steps[None]:
+        """Make an image for every unit, and show it noise."""
+        options, seed = self.options, self.cases.seed
+        strides = [max(1, round(one)) for one in self.stride]
+        jitter = max(strides) // 2 if options.jitter is None else options.jitter
+        change = yield from search.climb(self.window, options.steps, jitter, seed)
+        made = yield from search.answers(change, "looking at")
+        random = torch.full_like(made, -torch.inf)
+        for k in range(RANDOM):
+            noise = search.scaled(search.noise(1, (seed, 2, k)), self.window)
+            answers = yield from search.answers(noise, f"noise {k + 1} of {RANDOM}, unit")
+            random = torch.maximum(random, answers)
+        images = search.images(change).cpu().numpy()
+        cells = [max(1, round(n / stride)) for n, stride in zip(search.grid, self.stride, strict=True)]
+        middle = [(m // 2 + 0.5) * n / m for n, m in zip(search.grid, cells, strict=True)]
+        for unit, image, value, beside in zip(
+            self.units, images, made.tolist(), random.tolist(), strict=True
+        ):
+            picture = self._picture(unit, image, middle, f"made: {value:.3g}")
+            self.made[unit] = value, beside, picture
 
     def _grid(self, view: CaseView) -> tuple[int, ...]:
         """Return the grid of the images: that of the case, less where the network takes it."""
@@ -284,10 +305,12 @@ class _Found:
     def cut(self, view: CaseView) -> None:
         """Cut the patches out of one case, and keep maps of the units that are highest in it."""
         image = view.question.input[0].cpu().numpy()
-        pictures = {}
+        pictures, contrasts = {}, {}
         for unit in self.units:
             for place in self.places_of(unit):
                 if place.case == view.id:
+                    if place is self.top[unit][0]:
+                        contrasts[unit] = self._contrast_of(image, place.at)
                     text = f"{view.id}: {place.value:.3g}"
                     at = view.placement.image_index(place.at)
                     pictures[unit, place] = self._picture(unit, image, place.at, text, view.id, at)
@@ -299,6 +322,16 @@ class _Found:
                 for unit in shown
             ]
         self.cut_out.update(pictures)
+        self.contrast.update(contrasts)
+
+    def _contrast_of(self, image: np.ndarray, at: Sequence[float]) -> float:
+        """Return the root mean square of the deviations from the mean of what a unit sees around a place."""
+        starts = [int(place) - side // 2 for place, side in zip(at, self.sides, strict=True)]
+        ends = zip(starts, self.sides, strict=True)
+        patch = image[(slice(None), *(slice(max(0, start), start + side) for start, side in ends))]
+        mean, deviation = (one.numpy()[(slice(None), *(None,) * len(at))] for one in _moments(self.channels))
+        found = float(np.sqrt((((patch - mean) / np.maximum(deviation, 1e-12)) ** 2).mean()))
+        return max(found, 1e-3)
 
     def _picture(
         self,
@@ -310,7 +343,7 @@ class _Found:
         index: tuple[int, ...] = (),
     ) -> Picture:
         """Cut a picture of what the unit sees around a place; what lies outside of the image is its lowest value."""
-        sides = self.window[-2:]
+        sides = self.sides[-2:]
         middle = [int(place) for place in at]
         plane = plane_of_grid(image, middle)
         low, high = float(self.ends[0].min()), float(self.ends[1].max())
@@ -348,9 +381,8 @@ class _Found:
         pictures = []
         for unit in units:
             own = [self.made[unit][2]] if unit in self.made else []
-            found = [
-                self.cut_out[unit, place] for place in self.places_of(unit) if (unit, place) in self.cut_out
-            ]
+            patches = self.places_of(unit)[: self.options.patches]
+            found = [self.cut_out[unit, place] for place in patches if (unit, place) in self.cut_out]
             pictures += [*own, *found]
         gallery = Gallery(
             "units",
@@ -375,7 +407,7 @@ class _Found:
             _sentence(rows, self.layer.name),
             _charts(rows, self.layer.name) if self.made else (),
             tuple(self.maps),
-            numbers={"units": len(self.top), "sides": " x ".join(map(str, self.window))}
+            numbers={"units": len(self.top), "sides": " x ".join(map(str, self.sides))}
             if self.made
             else {"units": len(self.top)},
             warnings=tuple(warnings),

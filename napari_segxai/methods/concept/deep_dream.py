@@ -237,7 +237,8 @@ def _words(dream: dict[str, Any], random: dict[str, Any] | None, question: Quest
         if own is None or abs(own) <= max(1e-3 * scale, MORE * abs(other)):
             continue
         (rises if own > 0 else falls).append(name)
-    said = [f"{', '.join(names)} {verb}" for names, verb in ((rises, "rises"), (falls, "falls")) if names]
+    moved = (("rise", rises), ("fall", falls))
+    said = [f"{', '.join(names)} {verb}{'s' * (len(names) == 1)}" for verb, names in moved if names]
     if not said:
         return f"Nothing that was measured changes more on the way up to {label} than along a random path."
     return f"On the way up to {label}: {'; '.join(said)}, more than along a random path of equal length."

@@ -47,14 +47,15 @@ def head_rows(model: Network, name: str | None = None) -> tuple[str, np.ndarray]
     Parameters
     ----------
     name
-        The layer; by default the last one whose weights have a row for every label, or for every label but the background.
+        The layer; by default the last one whose weights have a row for every label; of sigmoid outputs the background may lack one.
 
     Raises
     ------
     UserError
         If there is none.
     """
-    counts = (len(model.labels), len(model.labels) - 1)
+    labels = len(model.labels)
+    counts = (labels, labels - 1) if model.card.activation == "sigmoid" else (labels,)
     layers = (
         [model.find_layer(name)]
         if name is not None
@@ -67,7 +68,7 @@ def head_rows(model: Network, name: str | None = None) -> tuple[str, np.ndarray]
     where = f"{name} is no" if name is not None else "it has no"
     raise UserError(
         f"decision-tree reads the tree of {model.name} from the weights of its last layer, and {where} convolution with a row "
-        f"of weights for each of the {counts[0]} labels; name it by head."
+        f"of weights for each of the {labels} labels; name it by head."
     )
 
 
