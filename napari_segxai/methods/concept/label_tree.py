@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.introspection.call_names import module_of
 from napari_segxai.models.introspection.modules import find_module
-from napari_segxai.models.network import Network
+
+if TYPE_CHECKING:
+    from napari_segxai.models.network import Network
 
 
 @dataclass(frozen=True)
