@@ -31,9 +31,7 @@ from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
-
-LARGEST = 21201
-"""Dimensions of torch's Sobol sequence."""
+from napari_segxai.metrics.functional.sobol import LARGEST, SobolDesign, total_indices
 
 
 @dataclass(frozen=True)
@@ -92,22 +90,14 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
     _ = question.weights  # an empty M ends it here
     shape = cells_of(options, question.grid)
     count = math.prod(shape)
-    each = count + 2
-    drawn = torch.quasirandom.SobolEngine(2 * count, scramble=True, seed=question.seed).draw(options.designs)
-    first, second = drawn.to(question.device).split(count, 1)
-    values = torch.zeros(options.designs * each, dtype=torch.float64)
+    design = SobolDesign(count, options.designs, question.seed, question.device)
+    each = design.each
+    values = torch.zeros(design.count, dtype=torch.float64)
     done = 0
 
     def rows(start: int, n: int) -> Tensor:
-        """Masks in the order A, B, C_1, ..., C_d of one design after the other."""
-        out = []
-        for number in range(start, start + n):
-            design, part = divmod(number, each)
-            row = (second if part == 1 else first)[design].clone()
-            if part > 1:
-                row[part - 2] = second[design, part - 2]
-            out.append(row)
-        coarse = torch.stack(out).view(n, 1, *shape)
+        """Masks from the points of the design."""
+        coarse = design.rows(start, n).view(n, 1, *shape)
         if options.upsampling == "nearest":
             return F.interpolate(coarse, question.grid, mode="nearest-exact")
         mode = "bilinear" if len(shape) == 2 else "trilinear"
@@ -146,19 +136,3 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
         rough=lambda logits: sample_score(question, options.score, logits),
     )
     return finding()
-
-
-def total_indices(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Jansen's total indices and their standard errors, (cells,) each.
-
-    Parameters
-    ----------
-    values
-        (designs, cells + 2): f(A), f(B), f(C_1), ...
-    """
-    both = values[:, :2]
-    variance = both.var(unbiased=False)
-    if len(values) < 2 or variance <= 0:
-        return torch.zeros(values.shape[1] - 2), torch.zeros(values.shape[1] - 2)
-    squares = (values[:, :1] - values[:, 2:]).square() / (2 * variance)
-    return squares.mean(0), squares.std(0) / math.sqrt(len(values))
