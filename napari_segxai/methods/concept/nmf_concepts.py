@@ -17,7 +17,7 @@ The table has a row per concept, the most important first: `concept` (numbered b
 concept and channel. The results have `layer`, `explained` (share of the squared activations that U W holds) and `dice_rebuilt`, the Dice with
 the prediction when the network goes on from U W with all concepts.
 
-Cost: 1 forward pass for every case; in `examples` cases 3, and designs x (concepts + 2) + 1 + concepts x (1 + controls) from the layer on. Memory does not depend on the number of cases.
+Cost: 1 forward pass for every case; in `examples` cases 3, and designs x (factors + 2) + 1 + factors x (1 + controls) from the layer on. Memory does not depend on the number of cases.
 
 Taking a concept away is not monotone: one alone can lose more than all together. Concepts change with their number; where `agreement` is low, another folder
 gives others. Where `dice_rebuilt` is low, the concepts leave out what the prediction needs.
@@ -65,7 +65,7 @@ class Options:
     layer: LayerName | None = option(
         None, help="network layer that is factorised; by default the first one after the bottleneck"
     )
-    concepts: int = option(6, ge=2, le=64, help="directions into which its activations fall apart")
+    factors: int = option(6, ge=2, le=64, help="directions into which its activations fall apart")
     examples: int = option(8, ge=1, le=1000, help="cases on which importance is measured")
     designs: int = option(16, ge=2, le=4096, help="points of the Sobol sequence; powers of two are even")
     score: SampleScore = option("probability", help=SCORE_HELP)
@@ -76,13 +76,13 @@ class Options:
 def _passes(options: Options, extent: Extent) -> Passes:
     if options.layer is not None:
         channels = extent.size.channels(options.layer)
-        if channels < options.concepts:
+        if channels < options.factors:
             raise UserError(
-                f"{NAME}: {options.layer} has {channels} channels, too few for {options.concepts} concepts; choose {channels} or less, "
+                f"{NAME}: {options.layer} has {channels} channels, too few for {options.factors} concepts; choose {channels} or less, "
                 "or another layer."
             )
     many = min(options.examples, extent.cases)
-    suffix = options.designs * (options.concepts + 2) + 1 + options.concepts * (1 + options.controls)
+    suffix = options.designs * (options.factors + 2) + 1 + options.factors * (1 + options.controls)
     return Passes(extent.cases) + Passes(1, 0, 2 + suffix) * many
 
 
@@ -168,15 +168,15 @@ class _Concepts:
             cases.warnings.append(
                 f"{below:.0%} of the activations of {layer.name} lie below 0 and are left out; a layer behind a ReLU has none."
             )
-        whole = factorise(values, options.concepts, cases.seed, NAME)
-        if len(whole.directions) < options.concepts:
+        whole = factorise(values, options.factors, cases.seed, NAME)
+        if len(whole.directions) < options.factors:
             cases.warnings.append(
                 f"the activations of {layer.name} fall apart into no more than {len(whole.directions)} concepts."
             )
         if not whole.settled:
             cases.warnings.append(f"the factorisation had not quite settled after {ITERATIONS} rounds.")
         first = np.isin(found.cases.astype(str), list(cases.halves()[0]))
-        halves = [factorise(values[own], options.concepts, cases.seed, NAME) for own in (first, ~first)]
+        halves = [factorise(values[own], options.factors, cases.seed, NAME) for own in (first, ~first)]
         label, rows = found.facts["label"], []
         for k, own in enumerate(whole.amounts.T):
             again = [(one.directions @ whole.directions[k]).max(initial=0) for one in halves]
@@ -322,7 +322,7 @@ class _Measured:
         if rebuilt is not None and rebuilt < REBUILT:
             said.append(
                 f"from these concepts alone the network draws {label} with a Dice of {rebuilt:.2f} with its prediction: they leave out what it "
-                "needs; choose more concepts, or another layer."
+                "needs; choose more factors, or another layer."
             )
         if 0 < len(self.rebuilt) < FEW:
             said.append(f"importance was measured on {len(self.rebuilt)} cases, which are few.")
