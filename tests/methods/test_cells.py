@@ -15,7 +15,7 @@ import napari_segxai as sx
 from napari_segxai.engine.masking.superpixels import cell_masks, honeycomb, superpixels
 from napari_segxai.methods.perturbation.kernel_shap import coalitions, fit
 from napari_segxai.methods.perturbation.lime import ridge_fit
-from napari_segxai.metrics.functional.sobol import total_indices
+from napari_segxai.metrics.functional.statistics.sobol import total_indices
 
 
 def game(members: np.ndarray) -> np.ndarray:

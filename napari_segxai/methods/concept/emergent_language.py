@@ -36,9 +36,13 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.methods.concept.speakers import COMPONENTS, learning, teach
 from napari_segxai.methods.registry import surveyor
-from napari_segxai.metrics.functional.information import entropy, mutual_information, shuffled_information
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.metrics.functional.shapes import shape_of
+from napari_segxai.metrics.functional.statistics.information import (
+    entropy,
+    mutual_information,
+    shuffled_information,
+)
 
 SIDES, POOLED = {2: 28, 3: 12}, {2: 4, 3: 2}
 """Cells per axis of what the receiver draws, and of what the sender sees, by the dimensions of the network."""

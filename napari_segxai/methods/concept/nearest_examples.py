@@ -42,8 +42,13 @@ from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyF
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
-from napari_segxai.metrics.functional.prototypes import criticisms, discrepancy, kernel_of, prototypes
 from napari_segxai.metrics.functional.shapes import parts_of, shape_of
+from napari_segxai.metrics.functional.statistics.prototypes import (
+    criticisms,
+    discrepancy,
+    kernel_of,
+    prototypes,
+)
 
 BLOCKS = ("features", "size", "shape", "intensity")
 

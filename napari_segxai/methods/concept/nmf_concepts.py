@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -43,14 +43,16 @@ from napari_segxai.engine.primitives.layer_replay import Replay, intervene
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.engine.scores import dice
-from napari_segxai.engine.vectors import CellSample, Vectors
+from napari_segxai.methods.concept.vectors import CellSample, Vectors
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.bootstrap import Means
-from napari_segxai.metrics.functional.factors import ITERATIONS, amounts_of, factorise
 from napari_segxai.metrics.functional.layer_maps import shares
-from napari_segxai.metrics.functional.sobol import SobolDesign, total_indices
+from napari_segxai.metrics.functional.statistics.factors import ITERATIONS, amounts_of, factorise
+from napari_segxai.metrics.functional.statistics.sobol import SobolDesign, total_indices
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.segmentation import SegmentationModel
+
+if TYPE_CHECKING:
+    from napari_segxai.models.segmentation import SegmentationModel
 
 NAME = "nmf-concepts"
 

@@ -31,7 +31,7 @@ from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.methods.registry import Size, explainer
-from napari_segxai.metrics.functional.sobol import LARGEST, SobolDesign, total_indices
+from napari_segxai.metrics.functional.statistics.sobol import LARGEST, SobolDesign, total_indices
 
 
 @dataclass(frozen=True)

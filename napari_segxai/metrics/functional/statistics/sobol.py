@@ -34,14 +34,13 @@ class SobolDesign:
 
     def rows(self, start: int, n: int) -> Tensor:
         """Return points (n, numbers), in the order A, B, C_1, ..., C_d of one design after the other."""
-        out = []
-        for number in range(start, start + n):
-            design, part = divmod(number, self.each)
-            row = (self._second if part == 1 else self._first)[design].clone()
-            if part > 1:
-                row[part - 2] = self._second[design, part - 2]
-            out.append(row)
-        return torch.stack(out)
+        number = torch.arange(start, start + n, device=self._first.device)
+        design, part = number // self.each, number % self.each
+        out = torch.where((part == 1)[:, None], self._second[design], self._first[design])
+        (changed,) = torch.nonzero(part > 1, as_tuple=True)
+        column = part[changed] - 2
+        out[changed, column] = self._second[design[changed], column]
+        return out
 
 
 def total_indices(values: Tensor) -> tuple[Tensor, Tensor]:

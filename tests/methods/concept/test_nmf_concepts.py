@@ -10,8 +10,8 @@ from PIL import Image as Picture
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.metrics.functional.factors import amounts_of, factorise
-from napari_segxai.metrics.functional.sobol import SobolDesign, total_indices
+from napari_segxai.metrics.functional.statistics.factors import amounts_of, factorise
+from napari_segxai.metrics.functional.statistics.sobol import SobolDesign, total_indices
 
 CHANNELS = 16
 BRIGHT, DARK = {0: 1.0, 1: 0.5}, {2: 1.0, 3: 0.25}

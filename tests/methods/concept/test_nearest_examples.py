@@ -8,8 +8,13 @@ from helpers.concepts import planted_network
 from PIL import Image as Picture
 
 import napari_segxai as sx
-from napari_segxai.metrics.functional.prototypes import criticisms, discrepancy, kernel_of, prototypes
 from napari_segxai.metrics.functional.shapes import parts_of, shape_of
+from napari_segxai.metrics.functional.statistics.prototypes import (
+    criticisms,
+    discrepancy,
+    kernel_of,
+    prototypes,
+)
 
 ASKED = {"method": "nearest-examples", "layers": "body", "prototypes": 2, "criticisms": 1, "k": 2}
 

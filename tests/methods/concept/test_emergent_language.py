@@ -9,7 +9,11 @@ from helpers.concepts import planted_network
 from PIL import Image as Picture
 
 import napari_segxai as sx
-from napari_segxai.metrics.functional.information import entropy, mutual_information, shuffled_information
+from napari_segxai.metrics.functional.statistics.information import (
+    entropy,
+    mutual_information,
+    shuffled_information,
+)
 
 ASKED = {"method": "emergent-language", "layer": "body", "steps": 60, "length": 2, "symbols": 4}
 

@@ -1,0 +1,1 @@
+"""Statistics of vectors and of names: factors, prototypes, information, indices."""
