@@ -6,3 +6,6 @@ NETWORK_LAYERS, GRADIENTS = "network layers", "gradients"
 
 CAPABILITIES = (NETWORK_LAYERS, GRADIENTS)
 """What a network may be able to do beside returning logits, in the words of `Method.needs`: be looked into, be differentiated."""
+
+ONE_PASS = "one pass"
+"""What a method needs that looks at an image in one pass: of a network that sees it through windows, it cannot be had."""

@@ -29,6 +29,7 @@ from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.unfit_sizes import refusing_sizes
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -393,7 +394,7 @@ class CasesQuestion:
     def _drawn(self, image: Image, index: int) -> int:
         model = self.model
         tensor = model.prepare(image, index).tensor.to(self.device)
-        with torch.inference_mode(), guarded(self.device), model.refusing_sizes(tensor):
+        with torch.inference_mode(), guarded(self.device), refusing_sizes(model, tensor):
             logits = model.logits(tensor)
         self.passes.forward += 1
         drawn = [model.labeling.drawn(logits, model.label_index(label)) for label in self.labels]

@@ -28,6 +28,7 @@ from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.background import contradicted
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.probabilities import check_numbers, check_values
+from napari_segxai.models.unfit_sizes import refusing_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +90,7 @@ class Question:
         self.batcher = batcher
         self.label = model.label_index(target.label)
         self.input = fast_layout(prepared.tensor.to(device))
-        with model.refusing_sizes(self.input):
+        with refusing_sizes(model, self.input):
             check_values(model, self.input)
         self.warnings: list[str] = []
         self.nothing = ""
@@ -249,6 +250,25 @@ class Question:
             other.__dict__.pop(name, None)
         other.pixels = self.pixels
         other.input = fast_layout(tensor)
+        other._logits = None
+        return other
+
+    def on_part(self, seen: Tensor) -> Question:
+        """Return the question about what the network sees of the input at one look: for network layers, behind windows.
+
+        It has no M of its own, and counts its passes itself; warnings are shared.
+
+        Parameters
+        ----------
+        seen
+            (1, channels, *size of a window), on the question's device.
+        """
+        other = copy.copy(self)
+        for name in ("predicted", "pixels", "weights"):
+            other.__dict__.pop(name, None)
+        other.model = self.model.in_one_window
+        other.input = fast_layout(seen)
+        other.executor = Executor(other.model, other.input, self.device, precision=self.executor.precision)
         other._logits = None
         return other
 

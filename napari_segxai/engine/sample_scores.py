@@ -27,6 +27,11 @@ def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tenso
     return _reduced(question, kind, _values(question, kind, logits))
 
 
+def read_where(question: Question, kind: SampleScore) -> Tensor | None:
+    """Return where a score reads the logits: boolean (*grid); None for everywhere."""
+    return None if kind == "dice" else question.pixels
+
+
 def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
     """Return how far the scores of samples lie below that of the image itself: (n, labels, *grid) -> (n,).
 

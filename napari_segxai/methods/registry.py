@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from napari_segxai.core.capabilities import CAPABILITIES
+from napari_segxai.core.capabilities import CAPABILITIES, ONE_PASS
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
@@ -92,7 +92,8 @@ class Method:
     question
         What it answers, one of `QUESTIONS`.
     needs
-        Of "network layers" and "gradients", which a network is capable of or not (`Network.capabilities`), and "training".
+        Of "network layers" and "gradients", which a network is capable of or not (`Network.capabilities`), "one pass", which one behind
+        windows cannot give, and "training".
     summary
         What its map says, in one sentence.
     unit
@@ -228,7 +229,7 @@ class Method:
         }
 
 
-NEEDS = (*CAPABILITIES, "training")
+NEEDS = (*CAPABILITIES, ONE_PASS, "training")
 """What a method can say that it needs."""
 
 _known: Registry[Method] = Registry("method", "napari_segxai.methods", "napari_segxai.methods")

@@ -24,6 +24,7 @@ from napari_segxai.core.errors import UserError, nearest, number
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.loading.yaml_file import read_mapping
 from napari_segxai.models.preprocessing.rules import Grid, Intensity
+from napari_segxai.models.windows.rule import Windows
 
 LARGEST = 2**28
 """Numbers of an input that a card can ask for by itself: 1 GB."""
@@ -72,8 +73,8 @@ class ModelCard(BaseModel):
         for 2D models the codes of (slice axis, row, column), e.g. "IPL". Or the letters i, j and k of the file's own axes in
         the order in which the network takes them, e.g. "kji": as stored, whatever lies where, i being the one that
         runs fastest; as nnU-Net's readers do that do not turn.
-    grid, intensity
-        See `Grid` and `Intensity`.
+    grid, windows, intensity
+        See `Grid`, `Windows` and `Intensity`.
     intensity_on
         On what the steps run, and measure: "grid", after resampling; "image", before it, on the image's own pixels within
         ``grid: crop``; "volume", for 2D models, the same on the whole volume of which they get a slice.
@@ -116,6 +117,7 @@ class ModelCard(BaseModel):
     channels: tuple[Name, ...] = Field(("intensity",), min_length=1)
     orientation: str | None = None
     grid: Grid = Grid()
+    windows: Windows | None = None
     intensity: tuple[Intensity, ...] = ()
     intensity_on: Literal["grid", "image", "volume"] = "grid"
     background_value: float | None = Field(None, allow_inf_nan=False)
@@ -205,6 +207,10 @@ class ModelCard(BaseModel):
                 raise ValueError(
                     f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
                 )
+        if self.windows is not None and len(self.windows.size) != self.spatial_dims:
+            raise ValueError(
+                f"windows size needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
+            )
         asked = "size" if self.grid.size is not None else "multiple"
         least = self.grid.size or (2 * self.grid.multiple,) * self.spatial_dims  # the network is tried on
         numbers = math.prod(least) * len(self.channels)

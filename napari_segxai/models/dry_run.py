@@ -50,6 +50,7 @@ def dry_run(model: Network) -> None:
             raise _cannot_run(model, error) from error
     model.writes_input = not torch.equal(tensor, before)
     _check_outputs(model, before, returned, out)
+    model.outputs = out.shape[1]
     model.with_note(background_of(model, out.shape[1]))
     _check_size(model, before, out)
     _check_numbers(model, out, again)

@@ -14,9 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS
-from napari_segxai.core.errors import UserError, nearest, reason_of
+from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, ONE_PASS
+from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.card import ModelCard, as_card
+from napari_segxai.models.inference.batches import fitting_batch
 from napari_segxai.models.inference.checkpoints import without_checkpoints
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.inference.frozen import frozen
@@ -30,6 +31,12 @@ from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.unfit_sizes import refusing_sizes
+from napari_segxai.models.windows.stitch import Part, cut, stitch
+from napari_segxai.models.windows.tiling import Tiling
+
+IN_WINDOWS = ("misure", "seg-hires-grad-cam")
+"""Methods that take windows."""
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
@@ -76,12 +83,15 @@ class Network:
         self.capabilities = frozenset(usual if capabilities is None else capabilities)
         for word in self.capabilities.difference(CAPABILITIES):
             raise UserError(f"a network cannot be capable of {word!r}; {nearest(word, CAPABILITIES)}")
+        self.windows = self.card.windows  # through which it sees images; None where it sees them whole
+        self.one_window = False  # whether its logits are what is averaged; see `in_one_window`
         self.residence = Residence(module)
         self.trusted = False  # whether it was loaded with a yes to code that is not known to hold networks
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[
             tuple[torch.device, tuple[int, ...], bool], int
         ] = {}  # after memory ran out
+        self.outputs = len(self.labels)  # of the network; the dry run finds out
         self.writes_input = False  # whether the network changes its input; the dry run finds out
         self.output_place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
         self.example_side: int | None = (
@@ -100,6 +110,7 @@ class Network:
             torch.device, tuple[Any, str]
         ] = {}  # by where the weights lie: fingerprint, digest
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
+        self._tilings: dict[tuple[int, ...], Tiling] = {}  # of the grid that was asked about last
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
 
     def __repr__(self) -> str:
@@ -151,6 +162,11 @@ class Network:
         for need in CAPABILITIES:
             if need in needs and need not in self.capabilities:
                 raise UserError(f"{self.name} {self._lack(need)}, or load it as an nn.Module.")
+        if ONE_PASS in needs and self.windows is not None:
+            raise UserError(
+                f"{self.name} sees images through windows, and this looks at an image in one pass; use {' or '.join(IN_WINDOWS)}, or "
+                "crop the image to one window and leave `windows` out of the card."
+            )
 
     def _lack(self, need: str) -> str:
         reason = f"gives no {need}"
@@ -221,64 +237,84 @@ class Network:
             return False
         return out.ndim == tensor.ndim and all(map(covers, grid, out.shape[2:]))
 
-    @contextmanager
-    def refusing_sizes(self, tensor: Tensor) -> Generator[None]:
-        """While open, what the network raises because it cannot be run on an input of this size becomes a `UserError`.
-
-        Parameters
-        ----------
-        tensor
-            The unchanged input, (1, channels, *grid), on which it is run once more after an error.
-
-        Raises
-        ------
-        UserError
-            Naming the size and the keys of the card that bring images to another one.
-        """
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, UserError) or is_out_of_memory(error):
-                raise
-            reason = self._why_not(tensor)
-            if reason is None:
-                raise
-            grid = " x ".join(map(str, tensor.shape[2:]))
-            raise UserError(
-                f"{self.name} cannot run on a grid of {grid} ({reason}): write `grid: multiple` in the card for sizes that it "
-                "can halve as often as it does, or `grid: size` for the one that it was made for."
-            ) from error
-
-    def _why_not(self, tensor: Tensor) -> str | None:
-        """Return why it does not run on this size; None where it does, or fails on the example of its dry run too."""
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                self.network_output(tensor)
-        except Exception as error:  # a network can raise anything
-            size_counts = tuple(tensor.shape[2:]) != self.example_grid and self.runs_on(self.example_grid)
-            known = isinstance(error, UserError) or is_out_of_memory(error)
-            return None if known or not size_counts else reason_of(error)
-        return None
-
-    def logits(self, tensor: Tensor) -> Tensor:
+    def logits(self, tensor: Tensor, where: Tensor | None = None) -> Tensor:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
 
         One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
         minus its largest logit as background (which labels are drawn, `labeling` says); probabilities become their
-        (clamped) logits.
+        (clamped) logits. Through windows, what they return is averaged as the card says.
+
+        Parameters
+        ----------
+        where
+            Boolean (*grid): where the logits are wanted, everywhere by default. Windows that hold no such place are not run, and
+            elsewhere there is anything.
         """
-        out = self.network_output(tensor)
-        if self.card.values == "probabilities":
+        if self.one_window:
+            return self.returned(tensor)
+        if self.windows is None:
+            return resize(self.as_logits(self.network_output(tensor)), tuple(tensor.shape[2:]), linear=True)
+        tiling = self.tiling(tensor.shape[2:])
+        corners = None if where is None else tiling.touching(where)
+        return self.as_logits(stitch(self.returned, tensor, tiling, corners, batch=self._batch_of_windows))
+
+    def as_logits(self, out: Tensor) -> Tensor:
+        """Return one logit per label from what the network returns, or from its mean over windows."""
+        if self.returns_probabilities:
             out = out.clamp(1e-6, 1 - 1e-6)
             out = out.logit() if self.card.activation == "sigmoid" else out.log()
         if out.shape[1] == len(self.labels) - 1 and self.card.activation == "sigmoid":
             background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
             out = torch.cat([background, out], 1)
-        return resize(out, tuple(tensor.shape[2:]), linear=True)
+        return out
+
+    @property
+    def returns_probabilities(self) -> bool:
+        """Whether the logits are made from probabilities: those of the network, or those that windows average."""
+        windows = self.card.windows
+        averages = windows is not None and windows.average == "probabilities"
+        return averages or self.card.values == "probabilities"
+
+    def returned(self, tensor: Tensor) -> Tensor:
+        """Return what is averaged where windows overlap: (N, channels, *size) -> (N, outputs, *size)."""
+        out = resize(self.network_output(tensor), tuple(tensor.shape[2:]), linear=True)
+        if self.returns_probabilities and self.card.values == "logits":
+            return self.probabilities(out)
+        return out
+
+    def mean_of_windows(self, logits: Tensor) -> Tensor:
+        """Undo `as_logits`: return the mean over windows, (N, outputs, *grid), that became these logits."""
+        return self.as_returned(logits[:, -self.outputs :])
+
+    def tiling(self, grid: Sequence[int]) -> Tiling:
+        """Return the windows of a grid of this shape; only of a network that sees images through windows."""
+        assert self.windows is not None
+        key = tuple(grid)
+        if key not in self._tilings:
+            self._tilings.clear()
+            self._tilings[key] = Tiling(self.windows, key)
+        return self._tilings[key]
+
+    def seen(self, tensor: Tensor) -> Tensor:
+        """Return what the network sees at once of an input: its middle window, or all of it where there are none."""
+        if self.windows is None:
+            return tensor
+        tiling = self.tiling(tensor.shape[2:])
+        return cut(tiling.pad(tensor), tiling, [Part(0, tiling.corners[len(tiling.corners) // 2])])
+
+    def cells_run(self, grid: Sequence[int]) -> int:
+        """Return how many cells go through the network in one pass on a grid of this shape, those of all windows."""
+        if self.windows is None:
+            return math.prod(grid)
+        return len(self.tiling(grid).corners) * self.windows.cells * self.windows.views
+
+    def _batch_of_windows(self, gradients: bool) -> int:
+        assert self.windows is not None
+        return fitting_batch(self, self.device, self.windows.size, gradients=gradients)
 
     def as_returned(self, logits: Tensor) -> Tensor:
         """Undo, value by value, what `logits` does to probabilities, where rounding would count for too much."""
-        if self.card.values == "logits":
+        if not self.returns_probabilities:
             return logits
         return logits.sigmoid() if self.card.activation == "sigmoid" else logits.exp()
 
@@ -319,11 +355,20 @@ class Network:
             return self
         key = state(self.module), fingerprint(self.module)
         if self._fused is None or self._fused[0] != key:
-            with self.refusing_sizes(tensor), torch.inference_mode(False), torch.no_grad():
+            with refusing_sizes(self, tensor), torch.inference_mode(False), torch.no_grad():
                 _ = self.map_bytes_per_cell  # of this network, before it is copied
-                found = fuse(self.module, lambda module: self._with(module, Changes()).network_output(tensor))
+                seen = self.seen(tensor)
+                found = fuse(self.module, lambda module: self._with(module, Changes()).network_output(seen))
             self._fused = key, None if found is None else self._with(*found)
         return self._fused[1] or self
+
+    @property
+    def in_one_window(self) -> Self:
+        """The network on one window, with the same network layers; in place of logits it gives what windows average."""
+        assert self.windows is not None
+        other = copy.copy(self)
+        other.windows, other.one_window = None, True
+        return other
 
     def _with(self, module: nn.Module, changes: Changes) -> Self:
         other = copy.copy(self)
@@ -334,6 +379,8 @@ class Network:
     def example_grid(self) -> tuple[int, ...]:
         """A shape of the model grid that the card allows."""
         card, multiple = self.card, self.card.grid.multiple
+        if card.windows is not None:
+            return card.windows.size
         # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
         side = self.example_side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
         return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
@@ -344,7 +391,7 @@ class Network:
         return torch.rand((1, len(self.card.channels), *self.example_grid), generator=generator)
 
     def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
-        """`network_layers` for a tensor on the model grid; remembered per shape."""
+        """`network_layers` for a tensor on the model grid, or for one window of it; remembered per shape."""
         return self._trace(tensor)[0]
 
     def calls_for(self, tensor: Tensor) -> tuple[Call, ...]:
@@ -353,10 +400,12 @@ class Network:
 
     def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]:
         self.require((NETWORK_LAYERS,))
+        if tuple(tensor.shape[2:]) != self.example_grid:
+            tensor = self.seen(tensor)
         key = tuple(tensor.shape[1:])
         if key not in self._layers:
             there = tensor.to(self.device)
-            with self.in_use(self.device), torch.inference_mode(False), self.refusing_sizes(there):
+            with self.in_use(self.device), torch.inference_mode(False), refusing_sizes(self, there):
                 start = time.perf_counter()
                 trace = trace_pass(self.module, self.network_output, there)
                 seconds = (time.perf_counter() - start) / tensor[0, 0].numel()

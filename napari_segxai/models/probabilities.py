@@ -78,7 +78,7 @@ def check_values(network: Network, tensor: Tensor) -> None:
     if not network.values_in_doubt:
         return
     with torch.inference_mode():
-        network.values_in_doubt = _in_unit_range(network.network_output(tensor))
+        network.values_in_doubt = _in_unit_range(network.network_output(network.seen(tensor)))
     if network.values_in_doubt:
         raise UserError(
             f"{network.name} returns only values from 0 to 1, as a network does that ends in a sigmoid or softmax: write "

@@ -24,6 +24,7 @@ from napari_segxai.models.preprocessing.spatial import Placement, place, slice_c
 from napari_segxai.models.preprocessing.stepped import stepped
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.sizes import find_multiples, padding_note
+from napari_segxai.models.unfit_sizes import refusing_sizes
 
 
 class SegmentationModel(Network):
@@ -222,7 +223,7 @@ class SegmentationModel(Network):
             for k in which:
                 prepared = self.prepare(image, k)
                 tensor = prepared.tensor.to(use)
-                with self.refusing_sizes(tensor):
+                with refusing_sizes(self, tensor):
                     check_values(self, tensor)
                     logits = self.logits(tensor)
                 check_numbers(self, logits, image.name)

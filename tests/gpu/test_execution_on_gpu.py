@@ -158,7 +158,7 @@ def test_captured_passes_give_what_ordinary_ones_give(kind, method, monkeypatch)
     counted: list[bool] = []
     captured = graphs._captured
     monkeypatch.setattr(graphs, "_captured", lambda *a: counted.append((g := captured(*a)) is not None) or g)
-    monkeypatch.setattr("napari_segxai.engine.execution.batch_size.LARGEST", {"cpu": 8, "mps": 32, "cuda": 2})
+    monkeypatch.setattr("napari_segxai.models.inference.batches.LARGEST", {"cpu": 8, "mps": 32, "cuda": 2})
     found = sx.explain(*asked, method, device=CUDA, **params)
     monkeypatch.setattr(graphs, "EAGER", 10**6)
     want = sx.explain(*asked, method, device=CUDA, **params)

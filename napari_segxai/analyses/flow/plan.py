@@ -207,7 +207,7 @@ def fillings(ablation: str) -> tuple[Filling, ...]:
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
-    model.require(("network layers",))
+    model.require(("network layers", "one pass"))
     if layers is None:
         found = model.outline
     elif layers == "all":

@@ -1,4 +1,4 @@
-"""How many inputs go through the network at once."""
+"""How many copies of an input go through the network at once."""
 
 from __future__ import annotations
 
@@ -6,59 +6,40 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
-from napari_segxai.models.inference.memory import LARGE
+from napari_segxai.models.inference import batches
 
 if TYPE_CHECKING:
     from napari_segxai.engine.execution.executor import Executor
 
-# Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
-# CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
-BYTES = {"cpu": 13 * 2**20, "mps": 64 * 2**20, "cuda": 512 * 2**20}
-SMALLEST = {"cpu": 2, "mps": 1, "cuda": 1}
-LARGEST = {"cpu": 8, "mps": 32, "cuda": 128}
-
-# A GPU with less memory takes smaller batches: this share of it for the largest feature map, of which several live at once.
-SHARE = 1 / 32
-
 
 def batch_size(executor: Executor, grid: Sequence[int] | None = None, *, gradients: bool = False) -> int:
-    """Return how many copies go through the network at once: a power of two.
+    """Return how many copies go through the network at once: a power of two, by the rule of `batches.fitting_batch`.
 
-    A fixed rule of the network, the grid and the device, not a timing: a result must not depend on how busy the
-    machine was, not even in its last bit. Where that ran out of memory before, what fitted then.
+    Through windows the network itself sees no more than it should in any case; then the copies' own size counts.
 
     Parameters
     ----------
     grid
         Shape of a copy, where it is not the whole grid.
     gradients
-        Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
+        Whether a backward pass follows.
     """
-    if executor.network.one_at_a_time:
-        return 1
-    kind, shape = executor.device.type, _shape(executor, grid)
-    cells = math.prod(shape)
-    fitting = _bytes(executor.device) / (executor.network.map_bytes_per_cell * cells)
-    smallest = SMALLEST[kind] if cells <= LARGE else 1
-    batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
-    if gradients and batch > smallest:
-        batch //= 2
-    return min(batch, executor.network.fitting_batches.get((executor.device, shape, gradients), batch))
+    network, shape = executor.network, _shape(executor, grid)
+    if network.windows is None:
+        return batches.fitting_batch(network, executor.device, shape, gradients=gradients)
+    numbers = math.prod(shape) * (executor.input.shape[1] + len(network.labels))
+    fitting = batches.allowed_bytes(executor.device) / (4 * numbers)
+    batch = 2 ** int(math.log2(min(batches.LARGEST[executor.device.type], max(1, fitting))))
+    return min(batch, network.fitting_batches.get((executor.device, shape, gradients), batch))
 
 
 def remember_batch(
     executor: Executor, batch: int, grid: Sequence[int] | None = None, *, gradients: bool = False
 ) -> None:
     """Remember for this network that no more than `batch` copies fitted into memory; see `batch_size`."""
-    executor.network.fitting_batches[executor.device, _shape(executor, grid), gradients] = batch
-
-
-def _bytes(device: torch.device) -> float:
-    if device.type != "cuda":
-        return BYTES[device.type]
-    return min(BYTES["cuda"], SHARE * torch.cuda.get_device_properties(device).total_memory)
+    batches.remember_batch(
+        executor.network, executor.device, _shape(executor, grid), batch, gradients=gradients
+    )
 
 
 def _shape(executor: Executor, grid: Sequence[int] | None) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor
 from napari_segxai.core.progress import Passes
 from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.graphs import Graphs
+from napari_segxai.engine.execution.window_cache import WindowCache
 from napari_segxai.models.inference.fused import fast_layout
+from napari_segxai.models.unfit_sizes import refusing_sizes
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
@@ -57,6 +61,9 @@ class Executor:
         self.passes = Passes()
         self.notes: dict[str, Any] = {"precision": "float32"}
         self.graphs = Graphs(network.module)
+        self._windows: WindowCache | None = None
+        self._where: Tensor | None = None
+        self._share = 0.0  # of a pass that was run in windows and is not counted yet
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -65,22 +72,68 @@ class Executor:
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Run the network on (N, channels, *grid) and count the passes."""
-        out = self.run(tensor)
-        self.passes.forward += len(tensor)
+        if self.network.windows is None or (torch.is_grad_enabled() and tensor.requires_grad):
+            out = self.run(tensor)
+            self.passes.forward += len(tensor)
+            return out
+        if tensor.shape[1:] != self.input.shape[1:]:
+            self.passes.forward += len(tensor)
+            return self.run(tensor)
+        if self._windows is None:
+            self._windows = WindowCache(self.network, self.input)
+        before = self._windows.run
+        out = self._windows.logits(fast_layout(tensor), self._where)
+        whole = len(self._windows.tiling.corners)
+        self._count_windows(self._windows.run - before, len(tensor) * whole)
         return out
+
+    @contextmanager
+    def reading(self, where: Tensor | None) -> Generator[None]:
+        """While open, logits are wanted at some places alone; windows that hold none of them are not run.
+
+        Parameters
+        ----------
+        where
+            Boolean (*grid); None for everywhere.
+        """
+        before, self._where = self._where, where
+        try:
+            yield
+        finally:
+            self._where = before
 
     def run(self, tensor: Tensor) -> Tensor:
         """`forward`, for passes that are counted elsewhere."""
         laid = tensor if self.network.changes.channels_last else fast_layout(tensor)
         if tensor.shape[1:] != self.input.shape[1:]:
             return self.network.logits(laid)
-        with self.network.refusing_sizes(self.input):
-            return self.network.logits(laid)
+        with refusing_sizes(self.network, self.input):
+            return self.network.logits(laid, self._where)
 
     def repeat(self, tensor: Tensor) -> Tensor:
         """`run`, for an input that takes a gradient and whose shape comes again and again."""
+        if self.network.windows is not None:
+            return self.run(tensor)
         return self.graphs(self.run, tensor)
+
+    def note_windows(self, looks: int, *, gradients: bool = False) -> None:
+        """Count looks at single windows, one by one, as the part of a pass that they are."""
+        assert self.network.windows is not None
+        whole = len(self.network.tiling(self.grid).corners)
+        run = looks // self.network.windows.views
+        self._count_windows(run, whole)
+        self.passes.backward += -(-run // whole) if gradients else 0
+
+    def _count_windows(self, run: int, of: int) -> None:
+        """Count forward passes of windows, and note how many of how many were run."""
+        self._share += run / len(self.network.tiling(self.grid).corners)
+        self.passes.forward += int(self._share)
+        self._share -= int(self._share)
+        before = self.notes.get("windows", {"run": 0, "of": 0})
+        self.notes["windows"] = {"run": before["run"] + run, "of": before["of"] + of}
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""
-        return self.forward(tensor) if self.cache is None else self.cache.forward(tensor, self.forward)
+        if self.cache is None or self._where is not None:
+            return self.forward(tensor)
+        return self.cache.forward(tensor, self.forward)

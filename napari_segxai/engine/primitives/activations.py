@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.gradient_watch import beginning
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import Tiles, check_memory, in_window, slopes_in, slopes_of, views_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of, split_call
 from napari_segxai.models.introspection.layers import not_run, token_stride
@@ -25,10 +27,20 @@ if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
 
 
+class Recorded(NamedTuple):
+    """What one network layer did: activation and gradient, (1, channels, *layer grid) each, and where its cells lie."""
+
+    activation: Tensor
+    gradient: Tensor
+    tiles: Tiles
+
+
 def record(
     question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None = None
-) -> Steps[list[tuple[Tensor, Tensor]]]:
+) -> Steps[list[Recorded]]:
     """Record activation and gradient of the target for every named network layer.
+
+    Through windows, those are looked at in which the score lies.
 
     Parameters
     ----------
@@ -40,19 +52,42 @@ def record(
     Yields
     ------
     Step
-        After the forward and after the backward pass.
+        After the forward and after the backward pass, or after every window.
 
     Returns
     -------
-    list of (activation, gradient)
-        Each (1, channels, *layer grid). A layer that does not influence the target has a zero gradient
-        and leaves a warning.
+    list of Recorded
+        A layer that does not influence the target has a zero gradient and leaves a warning.
     """
+    score = score or question.score
+    if question.model.windows is not None:
+        return (yield from _record_windows(question, names, score))
     tape = LayerRecorder(question, names)
     yield question.step("forward pass")
-    gradients = tape.gradients((score or question.score)(tape.logits))
+    gradients = tape.gradients(score(tape.logits))
     yield question.step("backward pass")
-    return list(zip(tape.activations, gradients, strict=True))
+    whole = Tiles()
+    return [Recorded(a, g, whole) for a, g in zip(tape.activations, gradients, strict=True)]
+
+
+def _record_windows(
+    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor]
+) -> Steps[list[Recorded]]:
+    tiling, slope, tiles = slopes_of(question, score)
+    yield question.step("forward pass")
+    kept: list[tuple[list[Tensor], list[Tensor]]] = []
+    for number, view in enumerate(tiles.views, start=1):
+        part = in_window(question, tiling, view)
+        tape = LayerRecorder(part, names)
+        check_memory(2 * len(tiles.views), sum(one[0].numel() for one in tape.activations))
+        found = tape.gradients((tape.logits * slopes_in(tiling, view, slope)).sum())
+        kept.append((tape.activations, found))
+        yield question.step(f"window {number} of {len(tiles.views)}")
+    question.executor.note_windows(len(tiles.views), gradients=True)
+    return [
+        Recorded(tiles.join([a[k] for a, _ in kept]), tiles.join([g[k] for _, g in kept]), tiles)
+        for k in range(len(names))
+    ]
 
 
 class LayerRecorder:
@@ -79,6 +114,7 @@ class LayerRecorder:
     """
 
     def __init__(self, question: Question, names: Sequence[str], *, graph: bool = True):
+        question.model.require((ONE_PASS,))
         self.question = question
         self._graph = graph
         model = question.model
@@ -132,9 +168,8 @@ class LayerRecorder:
                 "place of a value cannot be told; write the stride of its tokens under `tokens` in the model card."
             )
         if layout.kind == "windows":
-            self.question.warnings.append(
-                f"network layer {name} works in windows of {layout.window} cells; if it shifts them, its map is shifted."
-            )
+            said = f"network layer {name} works in windows of {layout.window} cells; if it shifts them, its map is shifted."
+            self.question.warnings += [said] * (said not in self.question.warnings)
         return layout
 
     def gradients(self, score: Tensor, *, keep: bool = False) -> list[Tensor]:
@@ -210,11 +245,52 @@ def _capture(
     return hook
 
 
-def activations(question: Question, names: Sequence[str]) -> Steps[list[Tensor]]:
-    """Record the activation of every named network layer: (1, channels, *layer grid) each, from one forward pass."""
-    tape = LayerRecorder(question, names, graph=False)
+def activations(question: Question, names: Sequence[str]) -> Steps[tuple[list[Tensor], Tiles]]:
+    """Record the activation of every named network layer, from one forward pass.
+
+    Returns
+    -------
+    list of Tensor
+        (1, channels, *layer grid) each.
+    Tiles
+        Where their cells lie; through windows, of those that hold a place of M.
+    """
+    return (
+        yield from each_window(question, lambda part: LayerRecorder(part, names, graph=False).activations)
+    )
+
+
+def each_window(
+    question: Question, run: Callable[[Question], list[Tensor]]
+) -> Steps[tuple[list[Tensor], Tiles]]:
+    """Look at the whole image, or through windows at those that hold a place of M.
+
+    Parameters
+    ----------
+    run
+        Question about what the network sees at once -> values (1, channels, *cells), at the cost of a forward pass.
+
+    Returns
+    -------
+    list of Tensor
+        What `run` returned, of all windows: (1, channels, *cells) each.
+    Tiles
+        Where their cells lie.
+    """
+    if question.model.windows is None:
+        found = run(question)
+        yield question.step("forward pass")
+        return found, Tiles()
+    tiling = question.model.tiling(question.grid)
+    tiles = Tiles(tiling, views_of(tiling, question.pixels))
     yield question.step("forward pass")
-    return tape.activations
+    kept: list[list[Tensor]] = []
+    for number, view in enumerate(tiles.views, start=1):
+        kept.append(run(in_window(question, tiling, view)))
+        check_memory(len(tiles.views), sum(one[0].numel() for one in kept[0]))
+        yield question.step(f"window {number} of {len(tiles.views)}")
+    question.executor.note_windows(len(tiles.views))
+    return [tiles.join(values) for values in zip(*kept, strict=True)], tiles
 
 
 @contextmanager

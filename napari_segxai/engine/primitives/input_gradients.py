@@ -58,14 +58,17 @@ def input_gradients(
         If the network passes no gradient on.
     """
     check_gradients(question.model)
+    where = None
     if score is None:
+        where = question.pixels
         _ = question.weights  # M is that of the original prediction, found before the first gradient
         score = question.score
     forward = question.forward if around is not None else question.forward_again
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         own_rule = nullcontext() if around is None else around(start)
-        with torch.inference_mode(False), torch.enable_grad(), own_rule:
+        reading = question.executor.reading(where)
+        with torch.inference_mode(False), torch.enable_grad(), own_rule, reading:
             leaf = make_inputs(start, n).detach().clone().requires_grad_(True)
             scores = score(forward(leaf))
             if not scores.requires_grad:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import Finding
@@ -51,6 +52,7 @@ class Replay:
     def __init__(self, question: Question, name: str):
         self.question = question
         model = question.model
+        model.require((ONE_PASS,))
         self.layer = model.find_layer(name)
         calls = model.example_calls
         own = next(k for k, call in enumerate(calls) if call.name == self.layer.name)

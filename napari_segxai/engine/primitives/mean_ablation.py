@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor, keep_outputs
 from napari_segxai.engine.question import Question
@@ -48,6 +49,7 @@ def ablations(
         One forward pass for all, then one or two per layer.
     """
     model = question.model
+    model.require((ONE_PASS,))
     calls = model.example_calls
     deeper = {layer.name: _deeper(calls, layer.name, model.roles.bottlenecks) for layer in layers}
     names = {k: calls[k].name for found in deeper.values() for k in found}

@@ -29,6 +29,7 @@ def occlude(
     baseline: Baseline,
     note: str,
     partial: Callable[[], Finding] | None = None,
+    where: Tensor | None = None,
 ) -> Steps[None]:
     """Hide one box after the other.
 
@@ -43,7 +44,7 @@ def occlude(
         Of all boxes.
     consume
         (number of the first box, logits (n, labels, *grid)); it must not keep the logits.
-    baseline, note, partial
+    baseline, note, partial, where
         See `perturb`.
     """
     windows = None if baseline == "inpaint" else _windows(question, corners, size)
@@ -82,6 +83,7 @@ def occlude(
         hide=question.hide(baseline),
         note=note,
         partial=partial,
+        where=where,
     )
 
 
@@ -91,8 +93,8 @@ def _box(corner: Corner, size: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _windows(question: Question, corners: Sequence[Corner], size: tuple[int, ...]) -> list[Window] | None:
     """Return the window of every box; None where whole passes are as good."""
-    if not question.model.has_layers:
-        return None
+    if not question.model.has_layers or question.model.windows is not None:
+        return None  # windows have their own way, and what is normalized in one of them is seen in all of it
     field = find_receptive_field(question)
     if field is None:
         return None

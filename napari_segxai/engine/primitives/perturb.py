@@ -93,6 +93,7 @@ def perturb(
     largest: int | None = None,
     open_ended: bool = False,
     rough: Callable[[Tensor], Tensor] | None = None,
+    where: Tensor | None = None,
 ) -> Steps[None]:
     """Run the network on masked copies of the input.
 
@@ -109,6 +110,8 @@ def perturb(
     rough
         What is read of the logits, (n, labels, *grid) -> (n,), where that is averaged over many masks, so that fewer
         digits do; see `MixedPrecision`.
+    where
+        Boolean (*grid): where logits are read, everywhere by default; see `Executor.reading`.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def perturb(
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
         masks = make_masks(start, n)
-        return masks, forward(hide(masks))
+        with question.executor.reading(where):
+            return masks, forward(hide(masks))
 
     yield from stream(
         question,

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.relevance.ledger import Balance, Ledger
+from napari_segxai.engine.relevance.ledger import Balance, Ledger, summed
 from napari_segxai.engine.relevance.mode import Relevance
 from napari_segxai.engine.relevance.weighted import Rules
+from napari_segxai.engine.tiles import in_window, slopes_in, slopes_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
@@ -88,6 +90,7 @@ class RelevanceRecorder:
                 f"{model.name} is a TorchScript model, whose operations cannot be given rules of relevance; use "
                 "integrated-gradients, or load it as an nn.Module."
             )
+        model.require((ONE_PASS,))
         check_gradients(model)
         self.names = [model.find_layer(name).name for name in layers]
         self._watched = {name: _Watched() for name in self.names}
@@ -267,3 +270,30 @@ def relevance(
     found = tape.propagate()
     yield question.step("relevance pass")
     return tape, found
+
+
+def relevance_of_input(question: Question, rules: Rules) -> Steps[tuple[Tensor, Balance]]:
+    """Carry the target's score back to the input, through windows window by window.
+
+    Returns
+    -------
+    Tensor
+        Relevance of the input: (1, channels, *grid).
+    Balance
+        Where it stays.
+    """
+    if question.model.windows is None:
+        _, found = yield from relevance(question, rules)
+        return found.input, found.balance
+    tiling, slope, tiles = slopes_of(question, question.score)
+    yield question.step("forward pass")
+    total, balances = torch.zeros_like(tiling.pad(question.input)), []
+    for number, view in enumerate(tiles.views, start=1):
+        begin = slopes_in(tiling, view, slope)
+        tape = RelevanceRecorder(in_window(question, tiling, view), rules)
+        found = tape.propagate(lambda out, begin=begin: (out * begin).sum(), keep=False)
+        total[(..., *tiling.place(view.corner))] += found.input.flip(view.axes)
+        balances.append(found.balance)
+        yield question.step(f"window {number} of {len(tiles.views)}")
+    question.executor.note_windows(len(tiles.views), gradients=True)
+    return total[(..., *tiling.inner)], summed(balances)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,3 +151,19 @@ class Balance:
                 "or its parts cancel beyond the digits of a float."
             )
         return said
+
+
+def summed(balances: Sequence[Balance]) -> Balance:
+    """Return one balance of several passes whose relevances add up."""
+    unknown: dict[str, tuple[float, float]] = {}
+    for one in balances:
+        for name, (reached, left) in one.unknown.items():
+            before = unknown.get(name, (0.0, 0.0))
+            unknown[name] = before[0] + reached, before[1] + left
+    return Balance(
+        start=sum(one.start for one in balances),
+        input=sum(one.input for one in balances),
+        biases=sum(one.biases for one in balances),
+        stabilizer=sum(one.stabilizer for one in balances),
+        unknown=unknown,
+    )

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.methods.registry import NOMINAL, QUESTIONS, START_HERE, Method
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def why_not(method: Method, card: ModelCard | None, model: SegmentationModel | N
     if card is not None and card.spatial_dims not in method.spatial_dims:
         return f"works only in {' and '.join(f'{n}D' for n in method.spatial_dims)}"
     lacking = {} if model is None else {n: why for n, why in LACKS.items() if n not in model.capabilities}
+    if model is not None and model.windows is not None and ONE_PASS in method.needs:
+        return "looks at an image in one pass, and this model sees it through windows"
     return next((why for need, why in lacking.items() if need in method.needs), "")
 
 

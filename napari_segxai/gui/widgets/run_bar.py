@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -257,7 +256,7 @@ def duration(seconds: float) -> str:
 
 def estimate(model: SegmentationModel, image: Image, index: int | None, passes: Passes) -> str:
     """Return what Run would cost: the passes, and the time as judged by the model's last run."""
-    seconds = model.seconds * math.prod(model.grid_for(image, index)) * passes.cost
+    seconds = model.seconds * model.cells_run(model.grid_for(image, index)) * passes.cost
     return f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 
 
@@ -265,7 +264,7 @@ def learn_speed(
     model: SegmentationModel, image: Image, index: int | None, passes: Passes, seconds: float
 ) -> None:
     """Remember how fast the model ran, for the next estimate."""
-    model.seconds = seconds / max(1, passes.cost * math.prod(model.grid_for(image, index)))
+    model.seconds = seconds / max(1, passes.cost * model.cells_run(model.grid_for(image, index)))
 
 
 def summary(explanation: Explanation, evidence: str = "") -> str:

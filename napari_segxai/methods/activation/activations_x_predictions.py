@@ -21,7 +21,6 @@ from napari_segxai.engine.primitives.activations import activations
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
-from napari_segxai.models.preprocessing.resample import resize
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,13 @@ class Options:
 )
 def activations_x_predictions(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activations with the label's probability."""
-    [activation] = yield from activations(question, [options.layer])
+    [activation], tiles = yield from activations(question, [options.layer])
     question.pixels  # noqa: B018 - an empty region is told
     probability = question.model.probability(question.logits, question.label)[0]
     if question.target.region is not None:
         probability = probability * question.weights
-    small = resize(probability[None, None], tuple(activation.shape[2:]), linear=True)[0, 0]
+    small = tiles.take(probability, tuple(activation.shape[2:]))
     if options.weights == "elementwise":
-        return Finding(activation[0].sum(0) * small)
-    return Finding(weighted_sum(activation, (activation[0] * small).flatten(1).mean(1)))
+        return Finding(tiles.place(activation[0].sum(0) * small, adds=False))
+    weights = tiles.mean(activation * small)[0]
+    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))

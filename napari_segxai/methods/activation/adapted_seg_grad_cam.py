@@ -47,8 +47,11 @@ def adapted_seg_grad_cam(question: Question, options: Options) -> Steps[Finding]
     """Merge the maps of all decoder convolutions."""
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
     recorded = yield from record(question, [layer.name for layer in layers])
-    gradients = [gradient for _, gradient in recorded]
-    weights = [gradient.flatten(2).mean(2)[0] for gradient in gradients]
+    gradients = [one.gradient for one in recorded]
+    weights = [one.tiles.mean(one.gradient)[0] for one in recorded]
     question.warnings += pooled_noise([layer.name for layer in layers], weights, gradients)
-    maps = [weighted_sum(activation, one) for (activation, _), one in zip(recorded, weights, strict=True)]
+    maps = [
+        one.tiles.place(weighted_sum(one.activation, each), adds=False)
+        for one, each in zip(recorded, weights, strict=True)
+    ]
     return Finding(merge_maps(maps, options.merge), numbers={"network_layers": len(layers)})

@@ -46,5 +46,5 @@ def adapted_seg_grad_cam_plus_plus(question: Question, options: Options) -> Step
     """Merge the maps of all decoder convolutions."""
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
     recorded = yield from record(question, [layer.name for layer in layers])
-    maps = [cam(activation, gradient) for activation, gradient in recorded]
+    maps = [one.tiles.place(cam(one.activation, one.gradient), adds=False) for one in recorded]
     return Finding(merge_maps(maps, options.merge), numbers={"network_layers": len(layers)})

@@ -56,9 +56,11 @@ def _passes(options: Options, size: Size) -> Passes:
 def adapted_seg_score_cam(question: Question, options: Options) -> Steps[Finding]:
     """Merge the maps of all decoder convolutions."""
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
-    recorded = yield from activations(question, [layer.name for layer in layers])
+    recorded, tiles = yield from activations(question, [layer.name for layer in layers])
     maps = []
     for layer, activation in zip(layers, recorded, strict=True):
         note = f"{layer.name}, channel"
-        maps.append((yield from score_cam(question, activation, options.weights, options.baseline, note)))
+        maps.append(
+            (yield from score_cam(question, activation, tiles, options.weights, options.baseline, note))
+        )
     return Finding(merge_maps(maps, options.merge), numbers={"network_layers": len(layers)})

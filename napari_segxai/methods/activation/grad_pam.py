@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import LayerRecorder
+from napari_segxai.engine.primitives.activations import LayerRecorder, record
 from napari_segxai.engine.primitives.cancellation import product_noise
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
@@ -52,6 +52,8 @@ class Options:
 )
 def grad_pam(question: Question, options: Options) -> Steps[Finding]:
     """Average the maps of single pixels."""
+    if question.model.windows is not None:
+        return (yield from _through_windows(question, options))
     tape = LayerRecorder(question, [options.layer])
     yield question.step("forward pass")
     places = sample(question.pixels, options.pixels)
@@ -72,6 +74,24 @@ def grad_pam(question: Question, options: Options) -> Steps[Finding]:
         asked += 1
         yield question.step(f"pixel {asked} of {len(places)}", finding)
     return finding()
+
+
+def _through_windows(question: Question, options: Options) -> Steps[Finding]:
+    """Average the maps of single pixels, each of which lies in few windows."""
+    places = sample(question.pixels, options.pixels)
+    total = torch.zeros((), device=question.device)
+    size = int(question.pixels.sum()) if question.target.reduction == "sum" else 1
+    for asked, place in enumerate(places, start=1):
+
+        def score(logits: Tensor, place: int = place) -> Tensor:
+            return question.scores(logits)[0].flatten()[place]
+
+        [(activation, gradient, tiles)] = yield from record(question, [options.layer], score)
+        one = tiles.place(cam(activation, gradient, "before ReLU"), adds=True)
+        total = total + (one.clamp(min=0) if options.aggregate == "after ReLU" else one)
+        finding = Finding(total * (size / asked), numbers={"pixels": asked})
+        yield question.step(f"pixel {asked} of {len(places)}", lambda finding=finding: finding)
+    return finding
 
 
 def cam(activation: Tensor, gradient: Tensor, aggregate: str = "after ReLU") -> Tensor:

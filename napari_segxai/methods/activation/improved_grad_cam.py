@@ -61,7 +61,7 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
             )
         return reduce_scores(question.scores(logits), sure.float(), question.target.reduction)
 
-    [(activation, gradient)] = yield from record(question, [options.layer], score)
-    weights = gradient.flatten(2).mean(2)[0]
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer], score)
+    weights = tiles.mean(gradient)[0]
     question.warnings += pooled_noise([options.layer], [weights], [gradient])
-    return Finding(weighted_sum(activation, weights))
+    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))

@@ -69,7 +69,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "kernel-weighted",
     title="Kernel-weighted contribution",
     question="layer",
-    needs=("network layers",),
+    needs=("network layers", "one pass"),
     summary="which kernels of a convolution the label depends on, and which bring it about alone",
     unit="weighted activation",
     source="Mullan and Sonka, JMI 2022, 2023",

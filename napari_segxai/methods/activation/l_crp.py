@@ -57,7 +57,7 @@ class Options:
     "l-crp",
     title="Concept relevance propagation",
     question="layer",
-    needs=("network layers", "gradients"),
+    needs=("network layers", "gradients", "one pass"),
     summary="which channels of a network layer carry the score, and where in the image each of them looks",
     unit="part of the {score}",
     source="Achtibat et al. 2023; Dreyer et al. 2023",

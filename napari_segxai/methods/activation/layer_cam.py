@@ -43,8 +43,8 @@ class Options:
 )
 def layer_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and positive gradient."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
-    return Finding(cam(activation, gradient))
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
+    return Finding(tiles.place(cam(activation, gradient), adds=True))
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

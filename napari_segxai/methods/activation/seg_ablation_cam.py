@@ -46,7 +46,7 @@ class Options:
     "seg-ablation-cam",
     title="Seg-Ablation-CAM",
     question="layer",
-    needs=("network layers",),
+    needs=("network layers", "one pass"),
     summary="which feature channels the label would miss if they were gone",
     unit="activation × share of the {score} lost",
     source="Ramaswamy and Desai, WACV 2020",

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import layer_inputs
+from napari_segxai.engine.primitives.activations import each_window, layer_inputs
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.introspection.call_names import split_call
@@ -52,20 +53,24 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
     """Sum the features that enter the head with the head's weights."""
     model = question.model
     head = _head(model)
-    with layer_inputs(model, head.name) as entered, torch.inference_mode():
-        logits = question.forward(question.input)
-    question.remember_logits(logits.clone())
+
+    def run(part: Question) -> list[Tensor]:
+        with layer_inputs(part.model, head.name) as entered, torch.inference_mode():
+            part.remember_logits(part.forward(part.input).clone())
+        if not entered:
+            raise not_run(model.name, head.name)
+        module = find_module(part.model.module, head.name)
+        with torch.no_grad(), _WithoutBias():
+            return [module(as_weights(entered[0], module)).float()]  # one per output of the head
+
+    [outputs], tiles = yield from each_window(question, run)
     question.pixels  # noqa: B018 - an empty region is told
-    yield question.step("forward pass")
-    if not entered:
-        raise not_run(model.name, head.name)
-    module = find_module(model.module, head.name)
-    with torch.no_grad(), _WithoutBias():
-        sums = module(as_weights(entered[0], module))[0].float()  # one per output of the head
+    sums = outputs[0]
     if len(sums) == len(model.labels):
-        return Finding(sums[question.label])
+        return Finding(tiles.place(sums[question.label], adds=False))
     if len(model.labels) == 2 or question.label > 0:  # no output for the background
-        return Finding(sums[question.label - 1] if question.label else -sums[0])
+        map = sums[question.label - 1] if question.label else -sums[0]
+        return Finding(tiles.place(map, adds=False))
     raise UserError(
         f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
     )

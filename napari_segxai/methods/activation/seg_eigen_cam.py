@@ -55,11 +55,11 @@ class Options:
 def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
     """Project the activations on their first principal component."""
     if options.weighting == "none":
-        [activation] = yield from activations(question, [options.layer])
+        [activation], tiles = yield from activations(question, [options.layer])
     else:
-        [(activation, gradient)] = yield from record(question, [options.layer])
+        [(activation, gradient, tiles)] = yield from record(question, [options.layer])
         activation = activation * (gradient if options.weighting == "gradient" else gradient.abs())
-    map = first_component(activation)
+    map = tiles.place(first_component(activation), adds=False)
     if options.sign == "magnitude":
         flip = -map.min() > map.max()
     else:

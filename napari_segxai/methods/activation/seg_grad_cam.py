@@ -49,12 +49,14 @@ class Options:
 )
 def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
-    weights = gradient.flatten(2).mean(2)
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
+    weights = tiles.mean(gradient)
     question.warnings += pooled_noise([options.layer], [weights], [gradient])
     map = weighted_sum(activation, weights[0])
     spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
-    return Finding(map, maps=intermediates(activation, spread, map, options.intermediates))
+    parts = intermediates(activation, spread, map, options.intermediates)
+    placed = {name: tiles.place(part, adds=False) for name, part in parts.items()}
+    return Finding(tiles.place(map, adds=False), maps=placed)
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ class Options:
 )
 def seg_grad_cam_plus_plus(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its positive gradients, strong ones more."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
-    return Finding(cam(activation, gradient))
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
+    return Finding(tiles.place(cam(activation, gradient), adds=False))
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

@@ -46,10 +46,12 @@ class Options:
 )
 def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and gradient."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
     map = cam(activation, gradient)
     question.warnings += product_noise(options.layer, map, gradient, activation)
-    return Finding(map, maps=intermediates(activation, gradient, map, options.intermediates))
+    parts = intermediates(activation, gradient, map, options.intermediates)
+    placed = {name: tiles.place(part, adds=True) for name, part in parts.items()}
+    return Finding(tiles.place(map, adds=True), maps=placed)
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

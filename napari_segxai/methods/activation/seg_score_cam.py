@@ -24,6 +24,7 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.primitives.activations import activations
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import Tiles
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 
@@ -54,13 +55,13 @@ class Options:
 )
 def seg_score_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by the score behind its mask."""
-    [activation] = yield from activations(question, [options.layer])
-    map = yield from score_cam(question, activation, options.weights, options.baseline, "channel")
+    [activation], tiles = yield from activations(question, [options.layer])
+    map = yield from score_cam(question, activation, tiles, options.weights, options.baseline, "channel")
     return Finding(map)
 
 
 def score_cam(
-    question: Question, activation: Tensor, weights: str, baseline: Baseline, note: str
+    question: Question, activation: Tensor, tiles: Tiles, weights: str, baseline: Baseline, note: str
 ) -> Steps[Tensor]:
     """Return the map of a network layer from its activation (1, channels, *cells): (*cells)."""
     low = activation.amin(tuple(range(2, activation.ndim)), keepdim=True)
@@ -70,14 +71,14 @@ def score_cam(
     scores = torch.zeros(activation.shape[1], device=question.device)
 
     def masks(start: int, n: int) -> Tensor:
-        part = unit[0, start : start + n, None]
+        part = torch.stack([tiles.place(one, adds=False) for one in unit[0, start : start + n]])[:, None]
         return F.interpolate(part, question.grid, mode=LINEAR[part.ndim - 2], align_corners=False)
 
     def consume(start: int, _masks: Tensor, logits: Tensor) -> None:
         scores[start : start + len(logits)] = question.score(logits)
 
     def combined() -> Tensor:
-        return weighted_sum(activation, _weights(scores, usable, weights))
+        return tiles.place(weighted_sum(activation, _weights(scores, usable, weights)), adds=False)
 
     yield from perturb(
         question,
@@ -86,6 +87,7 @@ def score_cam(
         consume,
         hide=question.hide(baseline),
         note=note,
+        where=question.pixels,
         partial=lambda: Finding(combined()),
     )
     return combined()

@@ -45,7 +45,7 @@ class Options:
 )
 def seg_xgrad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its gradient where it is active."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
     weights, cancelling = channel_weights(activation, gradient)
     if cancelling:
         question.warnings.append(
@@ -58,7 +58,7 @@ def seg_xgrad_cam(question: Question, options: Options) -> Steps[Finding]:
             f"activation and gradient of {options.layer} cancel in every channel, as they do before an instance normalisation: "
             "the map is numerical noise; choose the network layer after the normalisation, or use seg-hires-grad-cam."
         )
-    return Finding(weighted_sum(activation, weights))
+    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
 
 
 def channel_weights(activation: Tensor, gradient: Tensor) -> tuple[Tensor, int]:

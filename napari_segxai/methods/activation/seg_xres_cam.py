@@ -52,11 +52,13 @@ class Options:
 )
 def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every position by the gradient pooled around it."""
-    [(activation, gradient)] = yield from record(question, [options.layer])
-    weights = pool_windows(gradient, options.window, options.pooling)
+    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
+    weights = tiles.rejoin(pool_windows(tiles.split(gradient), options.window, options.pooling))
     map = (weights * activation).sum(1)[0]
     question.warnings += product_noise(options.layer, map, weights, activation)
-    return Finding(map, maps=intermediates(activation, weights, map, options.intermediates))
+    parts = intermediates(activation, weights, map, options.intermediates)
+    placed = {name: tiles.place(part, adds=True) for name, part in parts.items()}
+    return Finding(tiles.place(map, adds=True), maps=placed)
 
 
 def cam(activation: Tensor, gradient: Tensor, window: int = 2, pooling: str = "mean") -> Tensor:

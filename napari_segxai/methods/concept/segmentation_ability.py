@@ -73,7 +73,7 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
     source="ProtoSeg, Sheng et al. 2022; He et al., Medical Image Analysis 2023",
     options=Options,
     passes=lambda options, size: Passes(2),
-    needs=("network layers",),
+    needs=("network layers", "one pass"),
     needs_drawn=True,
     cites=("he2023",),
     on_cases=OnCases(over_cases, lambda options, extent: Passes(extent.cases)),
@@ -81,7 +81,7 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
 def segmentation_ability(question: Question, options: Options) -> Steps[Finding]:
     """Measure the distance of every cell to the two means."""
     layers = chosen_layers(question.model, options.layers, question.warnings)
-    found = yield from activations(question, [layer.name for layer in layers])
+    found, _ = yield from activations(question, [layer.name for layer in layers])
     drawn = question.drawn_object()
     maps, numbers = {}, {}
     for layer, activation in zip(layers, found, strict=True):

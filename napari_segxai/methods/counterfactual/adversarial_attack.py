@@ -85,7 +85,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "adversarial-attack",
     title="Adversarial attack",
     question="trust",
-    needs=("gradients",),
+    needs=("gradients", "one pass"),
     summary="how far a gradient map, or the segmentation, moves under a change that can hardly be seen",
     unit="change of the map",
     source="Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019; Goodfellow et al., ICLR 2015",

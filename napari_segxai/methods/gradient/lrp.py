@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.relevance import relevance
+from napari_segxai.engine.primitives.relevance import relevance_of_input
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rule, Rules
 from napari_segxai.methods.registry import explainer
@@ -66,6 +66,5 @@ class Options:
 def lrp(question: Question, options: Options) -> Steps[Finding]:
     """Carry the score back once and add up the channels of the input."""
     rules = Rules(options.rule, options.epsilon, options.alpha)
-    _, found = yield from relevance(question, rules)
-    balance = found.balance
-    return Finding(found.input.sum(1)[0], numbers=balance.numbers(), warnings=balance.warnings())
+    found, balance = yield from relevance_of_input(question, rules)
+    return Finding(found.sum(1)[0], numbers=balance.numbers(), warnings=balance.warnings())

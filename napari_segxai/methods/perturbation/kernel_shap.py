@@ -34,7 +34,7 @@ from napari_segxai.engine.masking.superpixels import HELP as SHAPES
 from napari_segxai.engine.masking.superpixels import Shape, cell_masks, cut
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, read_where, sample_score
 from napari_segxai.methods.registry import Size, explainer
 
 
@@ -117,6 +117,7 @@ def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
         note="coalition",
         partial=lambda: finding() if done > 2 * count else Finding(torch.zeros(question.grid)),
         rough=lambda logits: sample_score(question, options.score, logits),
+        where=read_where(question, options.score),
     )
     return finding()
 

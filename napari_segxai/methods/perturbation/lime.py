@@ -29,7 +29,7 @@ from napari_segxai.engine.masking.superpixels import HELP as SHAPES
 from napari_segxai.engine.masking.superpixels import Shape, cell_masks, cut
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, read_where, sample_score
 from napari_segxai.methods.registry import Size, explainer
 
 POOR = 0.5
@@ -115,6 +115,7 @@ def lime(question: Question, options: Options) -> Steps[Finding]:
         note="sample",
         partial=finding,
         rough=lambda logits: sample_score(question, options.score, logits),
+        where=read_where(question, options.score),
     )
     return finding()
 

@@ -31,7 +31,7 @@ from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.occlude import occlude
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, score_drop
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, read_where, score_drop
 from napari_segxai.methods.registry import Size, explainer
 
 
@@ -115,6 +115,13 @@ def occlusion(question: Question, options: Options) -> Steps[Finding]:
             times[box] += 1
 
     yield from occlude(
-        question, corners, size, consume, baseline=options.baseline, note="box", partial=finding
+        question,
+        corners,
+        size,
+        consume,
+        baseline=options.baseline,
+        note="box",
+        partial=finding,
+        where=read_where(question, options.score),
     )
     return finding()

@@ -33,7 +33,7 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline
 from napari_segxai.engine.masking.sampling_error import TOLERANCE_HELP, SplitHalfMean
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, read_where, sample_score
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.models.inference.memory import LARGE
 
@@ -124,6 +124,7 @@ def rise(question: Question, options: Options) -> Steps[Finding]:
         note="mask",
         partial=finding,
         rough=lambda logits: sample_score(question, options.score, logits),
+        where=read_where(question, options.score),
     )
     return finding()
 

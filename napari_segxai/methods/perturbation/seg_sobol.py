@@ -29,7 +29,7 @@ from napari_segxai.engine.masking.baselines import HELP as BASELINES
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
+from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, read_where, sample_score
 from napari_segxai.methods.registry import Size, explainer
 from napari_segxai.metrics.functional.statistics.sobol import LARGEST, SobolDesign, total_indices
 
@@ -134,5 +134,6 @@ def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
         note="mask",
         partial=lambda: finding() if done >= 2 * each else Finding(torch.zeros(question.grid)),
         rough=lambda logits: sample_score(question, options.score, logits),
+        where=read_where(question, options.score),
     )
     return finding()

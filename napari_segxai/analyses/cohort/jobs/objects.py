@@ -19,6 +19,7 @@ from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.device import exact
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.segmentation import SegmentationModel
+from napari_segxai.models.unfit_sizes import refusing_sizes
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
             prepared = model.prepare(image, index)
             notes.update(prepared.notes)
             tensor = prepared.tensor.to(device)
-            with model.refusing_sizes(tensor):
+            with refusing_sizes(model, tensor):
                 check_values(model, tensor)
                 logits = model.logits(tensor)
             check_numbers(model, logits, image.name)

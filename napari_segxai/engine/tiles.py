@@ -1,0 +1,182 @@
+"""Values of network layers of a network that sees an image through windows.
+
+Each window gives a grid of cells; these tiles lie one after the other along the first axis, so that a method takes them for one
+layer: what it pools, it pools over all windows. What it finds is put back to the places of the windows: contributions to the
+score add up there (the weight of a window is in the gradient already), activations are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.engine.question import Question
+from napari_segxai.models.preprocessing.resample import resize
+from napari_segxai.models.windows.stitch import shares
+from napari_segxai.models.windows.tiling import Corner, Tiling, mirrorings
+
+MOST_BYTES = 8 * 10**9
+"""What the activations and gradients of all windows may take: a rule, so that a result does not hang on what else runs."""
+
+
+class View(NamedTuple):
+    """One look at a window: where it lies, and along which axes of (1, channels, *size) it is mirrored."""
+
+    corner: Corner
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Where the cells of a layer lie; without windows, on the grid as ever.
+
+    Attributes
+    ----------
+    tiling
+        The windows; None without.
+    views
+        The looks at them in the order of their tiles.
+    """
+
+    tiling: Tiling | None = None
+    views: tuple[View, ...] = ()
+
+    def join(self, values: Sequence[Tensor]) -> Tensor:
+        """Put the values of all views, (1, channels, *cells) each, one after the other: (1, channels, *cells)."""
+        return torch.cat(list(values), 2)
+
+    def split(self, values: Tensor) -> Tensor:
+        """Return the values of every view by itself: (1, channels, *cells) -> (views, channels, *cells)."""
+        return values if self.tiling is None else torch.cat(values.chunk(len(self.views), 2))
+
+    def rejoin(self, values: Tensor) -> Tensor:
+        """Undo `split`."""
+        return values if self.tiling is None else self.join(values.split(1))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over the whole layer, also where no window was looked at: (1, channels, *cells) -> (1, channels)."""
+        if self.tiling is None:
+            return values.flatten(2).mean(2)
+        seen = math.prod(values.shape[2:]) / len(self.views) / self.tiling.rule.cells
+        return values.flatten(2).sum(2) / (seen * math.prod(self.tiling.padded))
+
+    def take(self, values: Tensor, cells: tuple[int, ...]) -> Tensor:
+        """Bring values on the grid to where a layer's cells lie: (*grid) -> (*cells)."""
+        if self.tiling is None:
+            return resize(values[None, None], cells, linear=True)[0, 0]
+        padded = self.tiling.pad_zeros(values[None, None])
+        size = (cells[0] // len(self.views), *cells[1:])
+        looks = (padded[(..., *self.tiling.place(view.corner))].flip(view.axes) for view in self.views)
+        return torch.cat([resize(look, size, linear=True)[0, 0] for look in looks])
+
+    def place(self, map: Tensor, *, adds: bool) -> Tensor:
+        """Bring a map to the places of the windows.
+
+        Parameters
+        ----------
+        map
+            (*cells), as `join` lays them.
+        adds
+            Whether values are contributions, which add up where windows overlap; else they are averaged, with the weights of the windows.
+
+        Returns
+        -------
+        Tensor
+            (*grid), 0 where no window was looked at; the map itself without windows.
+        """
+        if self.tiling is None:
+            return map
+        tiling = self.tiling
+        if len(self.views) == 1 and tiling.rule.size == tiling.grid:  # one window that sees everything
+            return map
+        out = torch.zeros(tiling.padded, device=map.device, dtype=map.dtype)
+        weights = torch.zeros_like(out)
+        importance = tiling.importance.to(out)
+        for view, tile in zip(self.views, map.chunk(len(self.views)), strict=True):
+            upright = tile[None, None].flip(view.axes)
+            one = resize(upright, tiling.rule.size, linear=True)[0, 0]
+            place = tiling.place(view.corner)
+            if adds:
+                out[place] += one
+            else:
+                out[place] += one * importance
+                weights[place] += importance
+        if not adds:
+            out /= weights.where(weights > 0, 1)
+        return out[tiling.inner]
+
+
+def views_of(tiling: Tiling, where: Tensor) -> tuple[View, ...]:
+    """Return the looks at all windows that hold a place of `where`, boolean (*grid)."""
+    return tuple(View(corner, axes) for corner in tiling.touching(where) for axes in mirrorings(tiling.rule))
+
+
+def in_window(question: Question, tiling: Tiling, view: View) -> Question:
+    """Return the question about what the network sees at one look; its passes are counted apart."""
+    padded = tiling.pad(question.input)
+    seen = padded[(..., *tiling.place(view.corner))].flip(view.axes)
+    return question.on_part(seen)
+
+
+def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Tiling, Tensor, Tiles]:
+    """Find on which windows a score depends.
+
+    Parameters
+    ----------
+    score
+        Logits (1, labels, *grid) -> what is differentiated; a sum is taken.
+
+    Returns
+    -------
+    tiling
+        All windows.
+    slope
+        The gradient for the mean over windows: (1, outputs, *padded grid).
+    tiles
+        The looks at those windows on which it depends.
+    """
+    model, tiling = question.model, question.model.tiling(question.grid)
+    output = question.logits
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = model.mean_of_windows(output).clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(score(model.as_logits(leaf)).sum(), [leaf])
+    return tiling, tiling.pad_zeros(slope), Tiles(tiling, views_of(tiling, slope.any(1)[0]))
+
+
+def slopes_in(tiling: Tiling, view: View, slope: Tensor) -> Tensor:
+    """Return the gradient of a score for what is averaged of one look.
+
+    Parameters
+    ----------
+    slope
+        That for the mean over windows: (1, outputs, *padded grid).
+    """
+    part = slope[(..., *tiling.place(view.corner))]
+    return (part * shares(tiling, view.corner, part)).flip(view.axes) / tiling.rule.views
+
+
+def check_memory(views: int, numbers: int) -> None:
+    """Refuse to keep the values of network layers of more windows than fit into memory.
+
+    Parameters
+    ----------
+    numbers
+        Values of all layers in one window.
+
+    Raises
+    ------
+    UserError
+        Saying how much memory it would take.
+    """
+    wanted = 4 * views * numbers
+    if wanted > MOST_BYTES:
+        raise UserError(
+            f"the values of these network layers in the {views} windows that M lies in take {wanted / 1e9:.1f} GB, more than "
+            f"{MOST_BYTES / 1e9:.0f} GB; choose a deeper network layer, or a smaller region."
+        )

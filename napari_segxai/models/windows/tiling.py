@@ -1,0 +1,151 @@
+"""Where windows lie on a grid, and how much each place of each of them counts.
+
+The two rules are those of nnU-Net and of MONAI, so that what is explained is what was deployed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_segxai.models.windows.rule import Windows
+
+Corner = tuple[int, ...]
+
+SIGMA = 1 / 8
+"""Standard deviation of the Gaussian weights, as a share of the window's size, of both rules."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The windows of one grid.
+
+    Attributes
+    ----------
+    rule
+        What the card says of them.
+    grid
+        Shape of the model grid.
+    """
+
+    rule: Windows
+    grid: tuple[int, ...]
+
+    @cached_property
+    def padded(self) -> tuple[int, ...]:
+        """Shape of the grid with what lies around it: at least one window."""
+        return tuple(map(max, self.grid, self.rule.size))
+
+    @cached_property
+    def before(self) -> Corner:
+        """Where the grid begins in the padded one."""
+        return tuple((whole - part) // 2 for whole, part in zip(self.padded, self.grid, strict=True))
+
+    @cached_property
+    def corners(self) -> tuple[Corner, ...]:
+        """The lowest corner of every window, on the padded grid."""
+        axes = zip(self.padded, self.rule.size, strict=True)
+        return tuple(itertools.product(*(starts(self.rule, whole, part) for whole, part in axes)))
+
+    @cached_property
+    def importance(self) -> Tensor:
+        """How much each place of a window counts: (*size), float32, above 0."""
+        return importance(self.rule)
+
+    @cached_property
+    def total(self) -> Tensor:
+        """The sum of `importance` over all windows: (*padded), float32."""
+        return self._sum(self.importance)
+
+    def rounded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return `importance` and `total` in another type, in which both are added up: nnU-Net takes half precision."""
+        weight = self.importance.to(dtype)
+        weight[weight == 0] = weight[weight > 0].min()
+        return weight, self._sum(weight)
+
+    def _sum(self, weight: Tensor) -> Tensor:
+        out = torch.zeros(self.padded, dtype=weight.dtype)
+        for corner in self.corners:
+            out[self.place(corner)] += weight
+        return out
+
+    def place(self, corner: Corner) -> tuple[slice, ...]:
+        """Return where a window lies on the padded grid."""
+        return tuple(slice(low, low + n) for low, n in zip(corner, self.rule.size, strict=True))
+
+    def pad(self, tensor: Tensor) -> Tensor:
+        """Put (N, channels, *grid) into the middle of the padded grid; differentiable."""
+        if self.padded == self.grid:
+            return tensor
+        around = []
+        for whole, part, low in reversed(list(zip(self.padded, self.grid, self.before, strict=True))):
+            around += [low, whole - part - low]
+        if self.rule.padding == "constant":
+            return F.pad(tensor, around, value=self.rule.padding_value)
+        return F.pad(tensor, around, mode=self.rule.padding)
+
+    def pad_zeros(self, tensor: Tensor) -> Tensor:
+        """Put (N, any, *grid) into the middle of a padded grid of zeros."""
+        out = tensor.new_zeros((*tensor.shape[:2], *self.padded))
+        out[(..., *self.inner)] = tensor
+        return out
+
+    @property
+    def inner(self) -> tuple[slice, ...]:
+        """Where the grid lies on the padded one."""
+        return tuple(slice(low, low + n) for low, n in zip(self.before, self.grid, strict=True))
+
+    def touching(self, where: Tensor) -> list[Corner]:
+        """Return the windows that hold a place of `where`, boolean (*grid)."""
+        if not bool(where.any()):
+            return []
+        padded = torch.zeros(self.padded, dtype=torch.bool, device=where.device)
+        padded[self.inner] = where
+        return [corner for corner in self.corners if bool(padded[self.place(corner)].any())]
+
+
+def starts(rule: Windows, whole: int, size: int) -> list[int]:
+    """Return where the windows begin along one axis of `whole` cells, for windows of `size`."""
+    if rule.rule == "nnunet":
+        # As nnU-Net writes it, rounding of floats included.
+        count = math.ceil((whole - size) / (size * (1 - rule.overlap))) + 1
+        step = (whole - size) / (count - 1) if count > 1 else 0.0
+        return [int(np.round(step * k)) for k in range(count)]
+    step = max(1, int(size * (1 - rule.overlap))) if whole > size else size
+    count = next(k for k in range(math.ceil(whole / step)) if k * step + size >= whole) + 1
+    return [min(k * step, whole - size) for k in range(count)]
+
+
+def importance(rule: Windows) -> Tensor:
+    """Return how much each place of a window counts: (*size), float32, above 0."""
+    if rule.weighting == "constant":
+        return torch.ones(rule.size)
+    if rule.rule == "monai":
+        out = torch.ones(())
+        for n in rule.size:
+            along = torch.arange(-(n - 1) / 2, (n - 1) / 2 + 1)
+            out = out[..., None] * torch.exp(-(along**2) / (2 * (SIGMA * n) ** 2))
+        return out.clamp(min=max(float(out.min()), 1e-3))
+    from scipy.ndimage import gaussian_filter
+
+    point = np.zeros(rule.size)
+    point[tuple(n // 2 for n in rule.size)] = 1
+    spread = gaussian_filter(point, [SIGMA * n for n in rule.size], mode="constant")
+    out = torch.from_numpy(spread / (spread.max() / 10)).float()
+    out[out == 0] = out[out > 0].min()
+    return out
+
+
+def mirrorings(rule: Windows) -> list[tuple[int, ...]]:
+    """Return the axes of a window (N, channels, *size) that are flipped, for every view of it; the first flips none."""
+    axes: Sequence[int] = sorted(rule.mirror)
+    some = (itertools.combinations(axes, k) for k in range(len(axes) + 1))
+    return [tuple(2 + axis for axis in chosen) for group in some for chosen in group]
