@@ -35,9 +35,6 @@ from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.stitch import Part, cut, stitch
 from napari_segxai.models.windows.tiling import Tiling
 
-IN_WINDOWS = ("misure", "seg-hires-grad-cam")
-"""Methods that take windows."""
-
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
 
@@ -164,8 +161,8 @@ class Network:
                 raise UserError(f"{self.name} {self._lack(need)}, or load it as an nn.Module.")
         if ONE_PASS in needs and self.windows is not None:
             raise UserError(
-                f"{self.name} sees images through windows, and this looks at an image in one pass; use {' or '.join(IN_WINDOWS)}, or "
-                "crop the image to one window and leave `windows` out of the card."
+                f"{self.name} sees images through windows, and this looks at an image in one pass; use misure or "
+                "seg-hires-grad-cam, or crop the image to one window and leave `windows` out of the card."
             )
 
     def _lack(self, need: str) -> str:

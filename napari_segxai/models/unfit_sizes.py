@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,16 +12,15 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.inference.memory import is_out_of_memory
 
-if TYPE_CHECKING:
-    from napari_segxai.models.network import Network
-
 
 @contextmanager
-def refusing_sizes(network: Network, tensor: Tensor) -> Generator[None]:
+def refusing_sizes(network: Any, tensor: Tensor) -> Generator[None]:
     """While open, what the network raises because it cannot be run on an input of this size becomes a `UserError`.
 
     Parameters
     ----------
+    network
+        A `Network`.
     tensor
         The unchanged input, (1, channels, *grid), on which it is run once more after an error.
 
@@ -45,7 +44,7 @@ def refusing_sizes(network: Network, tensor: Tensor) -> Generator[None]:
         ) from error
 
 
-def _why_not(network: Network, tensor: Tensor) -> str | None:
+def _why_not(network: Any, tensor: Tensor) -> str | None:
     """Return why it does not run on this size; None where it does, or fails on the example of its dry run too."""
     try:
         with torch.inference_mode(False), torch.no_grad():

@@ -370,7 +370,8 @@ def test_a_need_that_nobody_knows_is_refused():
     from napari_segxai.methods.registry import explainer
 
     with pytest.raises(
-        ValueError, match="typo needs 'gradient', which is none of network layers, gradients, training"
+        ValueError,
+        match="typo needs 'gradient', which is none of network layers, gradients, one pass, training",
     ):
         explainer(
             "typo", title="Typo", question="evidence", needs=("gradient",), summary="nothing", unit="nothing at all",

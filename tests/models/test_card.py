@@ -32,6 +32,7 @@ threshold: [0.42, 0.5]
 paint_order: [liver, tumour]
 values: probabilities
 output: out
+windows: {size: [64, 64, 32], overlap: 0.25, mirror: [0, 1]}
 tokens: {'encoder.*': 16}
 architecture: some.package:Outer.Net
 arguments: {features: [8, 16]}

@@ -96,7 +96,8 @@ class Executor:
         where
             Boolean (*grid); None for everywhere.
         """
-        before, self._where = self._where, where
+        before = self._where
+        self._where = None if self.network.windows is None else where
         try:
             yield
         finally:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from napari_segxai.models.inference.memory import LARGE
-
-if TYPE_CHECKING:
-    from napari_segxai.models.network import Network
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
 # CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
@@ -24,7 +21,7 @@ SHARE = 1 / 32
 
 
 def fitting_batch(
-    network: Network, device: torch.device, shape: Sequence[int], *, gradients: bool = False
+    network: Any, device: torch.device, shape: Sequence[int], *, gradients: bool = False
 ) -> int:
     """Return how many inputs of `shape` (*grid) go through the network at once: a power of two.
 
@@ -33,6 +30,8 @@ def fitting_batch(
 
     Parameters
     ----------
+    network
+        A `Network`.
     gradients
         Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
     """
@@ -48,7 +47,7 @@ def fitting_batch(
 
 
 def remember_batch(
-    network: Network, device: torch.device, shape: Sequence[int], batch: int, *, gradients: bool = False
+    network: Any, device: torch.device, shape: Sequence[int], batch: int, *, gradients: bool = False
 ) -> None:
     """Remember for this network that no more than `batch` inputs fitted into memory; see `fitting_batch`."""
     network.fitting_batches[device, tuple(shape), gradients] = batch

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
-class Windows(BaseModel):
+@dataclass(frozen=True)
+class Windows:
     """The sliding window through which a network sees images that are larger than what it was trained on.
 
     Attributes
@@ -31,26 +31,28 @@ class Windows(BaseModel):
         intensity steps), the nearest value, or the mirrored image.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     size: tuple[int, ...]
-    overlap: float = Field(0.5, ge=0, lt=1)
+    overlap: float = 0.5
     rule: Literal["nnunet", "monai"] = "nnunet"
     weighting: Literal["gaussian", "constant"] = "gaussian"
     mirror: tuple[int, ...] = ()
     average: Literal["logits", "probabilities"] = "logits"
     padding: Literal["constant", "replicate", "reflect"] = "constant"
-    padding_value: float = Field(0.0, allow_inf_nan=False)
+    padding_value: float = 0.0
 
-    @model_validator(mode="after")
-    def _fits(self) -> Windows:
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ValueError("overlap of windows is a share of their size, from 0 to less than 1")
+        if not math.isfinite(self.padding_value):
+            raise ValueError("padding_value of windows is a finite number")
         if not self.size or any(n < 1 for n in self.size):
             raise ValueError("the size of windows is a positive number of cells per axis")
         if len(set(self.mirror)) != len(self.mirror) or any(
             not 0 <= axis < len(self.size) for axis in self.mirror
         ):
             raise ValueError(f"mirror names axes from 0 to {len(self.size) - 1}, each once")
-        return self
 
     @property
     def cells(self) -> int:
