@@ -232,6 +232,26 @@ class Method:
 NEEDS = (*CAPABILITIES, ONE_PASS, "training")
 """What a method can say that it needs."""
 
+TAKEN = frozenset(
+    [
+        "model",
+        "image",
+        "target",
+        "cases",
+        "method",
+        "label",
+        "concepts",
+        "seed",
+        "device",
+        "slice",
+        "axis",
+        "precision",
+        "progress",
+        "preset",
+    ]
+)
+"""Names of arguments of `explain` and `survey`, which no parameter can have: it could not be given."""
+
 _known: Registry[Method] = Registry("method", "napari_segxai.methods", "napari_segxai.methods")
 
 
@@ -252,7 +272,7 @@ def explainer(
     on_cases: OnCases | None = None,
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name` of one image; see `Method` for the arguments."""
-    _check(name, question, needs)
+    _check(name, question, needs, options)
 
     def register(run: Run) -> Run:
         _known.add(
@@ -288,7 +308,7 @@ def surveyor(
     packages: Sequence[str] = (),
 ) -> Callable[[RunOnCases], RunOnCases]:
     """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
-    _check(name, question, needs)
+    _check(name, question, needs, options)
 
     def register(run: RunOnCases) -> RunOnCases:
         _known.add(
@@ -305,12 +325,16 @@ def surveyor(
     return register
 
 
-def _check(name: str, question: str, needs: Sequence[str]) -> None:
-    """Refuse words that nobody knows."""
+def _check(name: str, question: str, needs: Sequence[str], options: type) -> None:
+    """Refuse words that nobody knows, and parameters that nobody could give."""
     if question not in QUESTIONS:
         raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
     if unknown := [need for need in needs if need not in NEEDS]:
         raise ValueError(f"{name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
+    if taken := [field.name for field in fields(options) if field.name in TAKEN]:
+        raise ValueError(
+            f"{name} has a parameter {taken[0]!r}, which is an argument of explain or survey; call it otherwise."
+        )
 
 
 def _doc(run: Callable[..., Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 import napari_segxai as sx
 from napari_segxai.checks import registry as checks
 from napari_segxai.cli.app import app
+from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.registry import PluginWarning, Registry
 from napari_segxai.engine.finding import Finding
@@ -377,3 +379,20 @@ def test_a_need_that_nobody_knows_is_refused():
             "typo", title="Typo", question="evidence", needs=("gradient",), summary="nothing", unit="nothing at all",
             source="a test", options=object, passes=lambda options, size: Passes(1),
         )  # fmt: skip
+
+
+def test_no_parameter_is_called_as_an_argument_that_would_take_its_value():
+    arguments = {*inspect.signature(sx.explain).parameters, *inspect.signature(sx.survey).parameters}
+    assert arguments - {"params"} | {"preset"} == methods.TAKEN
+
+    @dataclass(frozen=True)
+    class Options:
+        concepts: int = option(6, ge=2, help="how many")
+
+    asked = {"title": "", "question": "learnt", "summary": "", "unit": "", "source": "", "options": Options}
+    with pytest.raises(
+        ValueError, match="x has a parameter 'concepts', which is an argument of explain or survey"
+    ):
+        methods.surveyor("x", passes=lambda options, extent: Passes(), **asked)
+    with pytest.raises(ValueError, match="x has a parameter 'concepts'"):
+        methods.explainer("x", passes=lambda options, size: Passes(), **asked)

@@ -10,7 +10,7 @@ concept does alone and together with others, so that indices may add up to more 
 Beside it stands what is lost of the Dice when a concept alone is taken away (A - u_k w_k, all else stays), and the *control*: as much is taken
 in channels by chance (w_k with its channels mixed, `controls` times; the highest). A concept is *beyond control* if more is lost than there. `agreement` says whether the
 concept is in other data too: the cosine with the most similar concept of a factorisation of one half of the subjects alone, the lower of both halves.
-`on_label` is the share of the concept that lies on the label as predicted; `label_share`, the share of the cells that the label fills, is what chance gives.
+`on_label` is the share of the concept that lies in cells which the label, as predicted, touches; `label_share`, the share of such cells, is what chance gives.
 
 The table has a row per concept, the most important first: `concept` (numbered by its `share` of the activations), `importance` with its 95 % interval over subjects (`low`, `high`), `n` cases of so many
 `subjects`, `dice_lost`, `control_lost`, `beyond_control`, `on_label`, `label_share`, `agreement`. `importance.csv` has a row per case and concept. `directions.csv` has w, a row per
@@ -112,7 +112,7 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
     def gather(view: CaseView) -> None:
         (found,) = view.activations([layer.name])
         own = view.question.predicted & view.inside
-        sample.add(view, found, label=shares(own, found.shape[2:]))
+        sample.add(view, found, label=shares(own, found.shape[2:]) > 0)
         drawn[view.id] = bool(own.any())
 
     yield from cases.each(gather, note=f"drawing cells of {layer.name}")
@@ -361,8 +361,8 @@ def _sentence(rows: Sequence[dict[str, Any]], label: str, layer: str) -> str:
     where = "" if first["low"] is None else f", 95 % interval {first['low']:.2f} to {first['high']:.2f}"
     out = (
         f"{label} hangs most on concept {first['concept']} of {layer} (total Sobol index {first['importance']:.2f}{where}; Dice lost without it "
-        f"{first['dice_lost']:.2f}, without as much in mixed channels {first['control_lost']:.2f}), of which {first['on_label']:.0%} lies on {label}, "
-        f"which fills {first['label_share']:.0%}"
+        f"{first['dice_lost']:.2f}, without as much in mixed channels {first['control_lost']:.2f}), of which {first['on_label']:.0%} lies in the "
+        f"{first['label_share']:.0%} of the cells that {label} touches"
     )
     none = [row for row in known if row["beyond_control"]]
     return f"{out}; no concept loses more than as much in mixed channels does." if not none else f"{out}."

@@ -57,6 +57,12 @@ def test_of_two_shapes_one_bit_is_told(found):
     assert found.charts[0].kind == "matrix"
     said = {row["case"]: row["sentence"] for row in found.tables["sentences"]}
     assert {said[f"c{k:02}"] for k in range(0, 24, 2)}.isdisjoint(said[f"c{k:02}"] for k in range(1, 24, 2))
+    rows = found.galleries[0].rows()
+    assert len(rows) == 2
+    for pictures in rows.values():
+        drawn, *objects = (one.values > 0.5 for one in pictures)
+        assert all((drawn == one).mean() > 0.98 for one in objects)
+        assert len({said[one.case] for one in pictures[1:]}) == 1
     symbols = [row for row in found.tables["symbols"] if row["place"] == 1]
     assert sum(row["n"] for row in symbols) == 24
 
