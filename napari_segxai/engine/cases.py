@@ -167,12 +167,16 @@ class CaseMap:
         (*model grid), or coarser for maps of a network layer.
     placement
         How the model grid lies on the image.
+    of
+        Which rows of the tables it shows: those with these values in these columns, such as a concept and a unit. Without any,
+        every row of its case.
     """
 
     case: str
     name: str
     values: Tensor
     placement: Placement
+    of: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,11 +137,6 @@ class Dock(RunDock):
             reduction=fields.reduction_box.currentText(),  # type: ignore[arg-type]
         )
 
-    def network_layers(self) -> list[str]:
-        """Return the names of the network layers of the chosen model, if it is loaded and has any."""
-        model = self.model_if_loaded
-        return [one.name for one in model.network_layers()] if model is not None and model.has_layers else []
-
     # -- what a dock overrides ----------------------------------------------------------------------------
 
     def plan(self) -> Any:

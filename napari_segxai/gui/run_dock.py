@@ -120,6 +120,11 @@ class RunDock(QWidget):
             raise UserError("Loading the model…")
         return model
 
+    def network_layers(self) -> list[str]:
+        """Return the names of the network layers of the chosen model, if it is loaded and has any."""
+        model = self.model_if_loaded
+        return [one.name for one in model.network_layers()] if model is not None and model.has_layers else []
+
     # -- what a dock overrides ----------------------------------------------------------------------------
 
     def run(self) -> None:

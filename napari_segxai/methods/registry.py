@@ -205,14 +205,18 @@ class Method:
             given = {**self.presets[preset], **given}
         return make_options(self.options, given, self.name)
 
+    def nominal(self, scope: Scope) -> Passes:
+        """Return the passes that it needs by default of an image on a usual grid, or of a folder of some cases."""
+        if scope == "dataset" and self.on_cases is not None:
+            return self.on_cases.passes(self.options(), NOMINAL_EXTENT)
+        return self.passes(self.options(), NOMINAL)
+
     def as_json(self) -> dict[str, Any]:
         """Describe the method for a listing."""
         about: dict[str, Any] = {"grid": list(NOMINAL.grid)}
-        if self.run is None and self.on_cases is not None:
-            nominal = self.on_cases.passes(self.options(), NOMINAL_EXTENT)
+        if "image" not in self.scope:
             about["cases"] = NOMINAL_EXTENT.cases
-        else:
-            nominal = self.passes(self.options(), NOMINAL)
+        nominal = self.nominal(self.scope[0])
         return {
             "name": self.name,
             "title": self.title,

@@ -33,7 +33,7 @@ def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
     assert [len(event.callbacks) for event in events] == before
 
 
-@pytest.mark.parametrize("name", [*DOCKS, "Cohort"])
+@pytest.mark.parametrize("name", [*DOCKS, "Cohort", "Concepts"])
 def test_a_dock_has_the_viewer_itself_and_no_proxy(viewer, name):
     """A proxy's layers are made anew whenever they are asked for: what is kept of them by a weak reference is lost at once."""
     layer = viewer.add_image(planted_image().array, name="planted")

@@ -138,6 +138,7 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
         "model": facts_of_model(plan.model),
         "source": os.fspath(plan.cases.source.absolute()),
         "layout": plan.cases.layout,
+        "find": dict(plan.cases.asked),
         "labels": list(plan.labels),
         "methods": {
             name: {"method": method, "parameters": given} for name, (method, given) in plan.methods.items()

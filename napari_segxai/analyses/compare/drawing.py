@@ -9,7 +9,7 @@ import numpy as np
 from napari_segxai.core import orientation
 from napari_segxai.core.image import Image
 from napari_segxai.figures.compare import Drawn, DrawnMap
-from napari_segxai.figures.planes import cut
+from napari_segxai.figures.planes import cut, gray
 
 
 def drawn_of(
@@ -56,7 +56,7 @@ def drawn_of(
     return Drawn(
         image.name,
         label,
-        _gray(ground),
+        gray(ground),
         cut(predicted, position).copy(),
         {
             name: DrawnMap(cut(upright(map), position).copy(), *_ends(map), unit)
@@ -84,10 +84,3 @@ def _position(masks: list[np.ndarray]) -> float:
             sizes = (mask > 0).sum((1, 2))
             return (int(sizes.argmax()) + 0.5) / len(sizes)
     return 0.5
-
-
-def _gray(channels: list[np.ndarray]) -> np.ndarray:
-    values = np.mean(np.stack(channels).astype(np.float32), axis=0)
-    known = values[np.isfinite(values)]
-    low, high = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
-    return np.nan_to_num(np.clip((values - low) / (high - low if high > low else 1), 0, 1))

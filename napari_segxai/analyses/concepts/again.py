@@ -38,7 +38,7 @@ def plan_again(
     network = model_again(record["model"], model, "survey")
     return SurveyPlan.make(
         network,
-        cases_of(record["cases"], Path(record["source"]), record["layout"]),
+        cases_of(record),
         record["method"],
         label=labels[0] if len(labels) == 1 else None,
         concepts=record["concepts"],

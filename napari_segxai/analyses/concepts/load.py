@@ -11,7 +11,6 @@ from napari_segxai.analyses.concepts.result import Survey, SurveyMap
 from napari_segxai.analyses.concepts.sources import cases_of
 from napari_segxai.analyses.explain.load import charts_of
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.paths import user_path
 from napari_segxai.io.cases.case import Case
 from napari_segxai.io.galleries import read_galleries
 from napari_segxai.io.results import Saved, open_folder, reading_record
@@ -44,12 +43,16 @@ def read_survey(saved: Saved) -> Survey:
     """Return a survey from a folder of results."""
     facts = saved.record
     with reading_record(saved.folder, "survey"):
-        cases = {
-            case.id: case for case in cases_of(facts["cases"], user_path(facts["source"]), facts["layout"])
-        }
-        record = {key: facts[key] for key in _KEYS}
+        cases = {case.id: case for case in cases_of(facts)}
+        record = {key: facts[key] for key in _KEYS if key in facts}
         maps = tuple(
-            SurveyMap(one["case"], one["name"], partial(_array, saved, one["file"], case), case.read)
+            SurveyMap(
+                one["case"],
+                one["name"],
+                partial(_array, saved, one["file"], case),
+                case.read,
+                one.get("of", {}),
+            )
             for one in facts["maps"]
             for case in [cases[one["case"]]]
         )
@@ -59,7 +62,7 @@ def read_survey(saved: Saved) -> Survey:
 
 
 _KEYS = (
-    "method", "parameters", "labels", "concepts", "source", "layout", "cases", "model", "device", "seed", "passes", "seconds",
+    "method", "parameters", "labels", "concepts", "source", "layout", "find", "cases", "model", "device", "seed", "passes", "seconds",
     "results", "unit", "sentence", "warnings", "partial", "created", "versions",
 )  # fmt: skip
 

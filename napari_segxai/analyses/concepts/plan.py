@@ -46,6 +46,8 @@ class SurveyPlan:
         Where it runs.
     passes : Passes
         The passes that are expected.
+    grid : tuple of int
+        The model grid of the first case.
     """
 
     model: SegmentationModel
@@ -57,6 +59,7 @@ class SurveyPlan:
     seed: int
     device: torch.device
     passes: Passes
+    grid: tuple[int, ...]
 
     @classmethod
     def make(
@@ -112,7 +115,9 @@ class SurveyPlan:
         passes = asked.passes(options, extent)
         if slices is not None and (source is None or source.kind == "predicted"):
             passes = passes + Passes(slices * len(cases))  # to find the slice that is looked at
-        return cls(model, cases, found, options, labels, source, seed, chosen, passes.bounded(method))
+        return cls(
+            model, cases, found, options, labels, source, seed, chosen, passes.bounded(method), tuple(grid)
+        )
 
 
 def _labels(

@@ -50,12 +50,21 @@ class SurveyMap:
         Returns it: float32, on the image grid.
     image : callable
         Returns the image of the case.
+    of : mapping
+        Which rows of the tables it shows: those with these values in these columns.
     """
 
     case: str
     name: str
     array: Callable[[], np.ndarray] = field(repr=False)
     image: Callable[[], Image] = field(repr=False)
+    of: Mapping[str, Any] = field(default_factory=dict)
+
+    def shows(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether it shows a row of a table of its survey."""
+        own = {"case": self.case, **self.of}
+        said = own.keys() & row.keys()
+        return bool(said) and all(row[key] == own[key] for key in said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +213,10 @@ class Survey:
             write_on_grid(
                 new, image, f"napari-segxai {self.method}", files[one.case, one.name], one.array(), "image"
             )
-        maps = [{"case": one.case, "name": one.name, "file": files[one.case, one.name]} for one in self.maps]
+        maps = [
+            {"case": one.case, "name": one.name, "file": files[one.case, one.name], "of": dict(one.of)}
+            for one in self.maps
+        ]
         return {
             "kind": "survey",
             "schema": SCHEMA,

@@ -89,6 +89,7 @@ def _survey(
         "concepts": None if plan.concepts is None else plan.concepts.told,
         "source": str(plan.cases.source.absolute()),
         "layout": plan.cases.layout,
+        "find": dict(plan.cases.asked),
         "cases": [
             {
                 "id": case.id,
@@ -117,7 +118,10 @@ def _survey(
         record,
         [dict(row) for row in found.rows],
         found.charts,
-        tuple(SurveyMap(one.case, one.name, partial(_on_image, one), images[one.case]) for one in found.maps),
+        tuple(
+            SurveyMap(one.case, one.name, partial(_on_image, one), images[one.case], dict(one.of))
+            for one in found.maps
+        ),
         {name: [dict(row) for row in rows] for name, rows in found.tables.items()},
         found.galleries,
     )

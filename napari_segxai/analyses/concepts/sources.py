@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from napari_segxai.analyses.explain.plan import as_image
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
+from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import where
 from napari_segxai.engine.cases import CaseEntry, Held
 from napari_segxai.io import read_image
@@ -153,16 +154,18 @@ def check_first(
     raise UserError(f"{cases.source.name} holds no image that {model.name} can be shown; {reason_of(first)}.")
 
 
-def cases_of(record: Sequence[Mapping[str, object]], source: Path, layout: str) -> Cases:
-    """Return the cases of a record."""
+def cases_of(record: Mapping[str, Any]) -> Cases:
+    """Return the cases of the record of a survey, as they were found then."""
     made = [
         Case(
-            str(one["id"]),
-            tuple(Path(str(path)) for path in one["images"]),  # ty: ignore[not-iterable]
-            None if one["truth"] is None else Path(str(one["truth"])),
+            one["id"],
+            tuple(map(Path, one["images"])),
+            None if one["truth"] is None else Path(one["truth"]),
             "",
-            str(one["subject"]),
+            one["subject"],
         )
-        for one in record
+        for one in record["cases"]
     ]
-    return Cases(source, layout, tuple(made))
+    return Cases(
+        user_path(record["source"]), record["layout"], tuple(made), asked=dict(record.get("find", {}))
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_segxai.analyses.cohort.api import run_cohort_steps
@@ -21,16 +20,16 @@ from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps, relay
-from napari_segxai.gui.cohort.case import CaseView
+from napari_segxai.gui.cases.case import CaseView
+from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.cohort.estimate import words_of
 from napari_segxai.gui.cohort.form import CohortForm
 from napari_segxai.gui.cohort.results import CohortResults
 from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import choose_model
-from napari_segxai.gui.run_dock import RunDock
 from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
-from napari_segxai.gui.viewer.opened_case import CASE
+from napari_segxai.gui.viewer.opened_case import CASE, pieces_of
 from napari_segxai.gui.widgets.run_bar import duration, learn_speed
 from napari_segxai.gui.widgets.slicer import SlicerButton
 from napari_segxai.io.held import look
@@ -43,13 +42,10 @@ if TYPE_CHECKING:
 NAME = "Cohort (napari-segxai)"
 """What napari calls the dock."""
 
-PAUSE = 400
-"""Milliseconds after the last change, before it is looked at what is there and what a run would cost."""
-
 Tables = tuple[Cohort, dict[str, Frame]]
 
 
-class CohortDock(RunDock):
+class CohortDock(CasesDock):
     """Run every case of a folder, look at the tables while they fill, and open cases from them.
 
     Parameters
@@ -59,6 +55,7 @@ class CohortDock(RunDock):
     """
 
     fields: CohortForm
+    kind = "cohort"
 
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
@@ -68,16 +65,9 @@ class CohortDock(RunDock):
         self.case = CaseView(self.viewer, self.tasks, self)
         self.slicer = SlicerButton(self.run_bar, "the selected cases")
         self.results.add_button(self.slicer)
-        self._outlook: tuple[Any, Outlook | None] | None = None
         self._running: tuple[CohortPlan, Path, Outlook | None] | None = None
-        self._count = 0
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(PAUSE)
-        self.setAcceptDrops(True)
         self._connect()
         self._on_theme()
-        self.model_box.prefer(self._no_image)
         self._on_model()
 
     @property
@@ -95,12 +85,8 @@ class CohortDock(RunDock):
         UserError
             Saying what is missing or does not fit.
         """
-        fields, source = self.fields, self.fields.source
-        if source.found is None:
-            waits = (
-                "Looking for cases…" if source.path.text() else "Choose a folder of cases, or drop one here."
-            )
-            raise UserError(source.problem or waits)
+        fields = self.fields
+        cases = fields.source.cases()
         model, asked = self.loaded_model(), fields.asked()
         if not asked["labels"]:
             raise UserError("Tick at least one label.")
@@ -109,7 +95,7 @@ class CohortDock(RunDock):
         if not fields.out.text():
             raise UserError("Name a folder for the results.")
         threads = self._threads() or (None if fields.where == "here" else 1)
-        return CohortPlan.make(model, source.found, threads=threads, **asked)
+        return CohortPlan.make(model, cases, threads=threads, **asked)
 
     def _threads(self) -> int | None:
         """Return with how many threads the results were computed that are there: so that they fit."""
@@ -117,39 +103,13 @@ class CohortDock(RunDock):
         kept = look(out).record.get("threads") if out.is_dir() else None
         return kept if isinstance(kept, int) and kept > 0 else None
 
-    def _cost(self) -> str:
+    def _asks(self) -> tuple[Any, Callable[[], tuple[CohortPlan, Outlook]]]:
         plan, out = self.plan(), user_path(self.fields.out.text())
         key = id(plan.cases), id(plan.model), repr(plan.question), str(out)
-        if self._outlook is None or self._outlook[0] != key:
-            self._outlook = key, None
-            self._pause.start()
-        seen = self._outlook[1]
-        return "Looking at what is there…" if seen is None else words_of(plan, seen)
+        return key, lambda: (plan, outlook(plan, out))
 
-    def _look(self) -> None:
-        """Look at what is there and what is left, beside what runs."""
-        if self._outlook is None or self.run_bar.is_running:
-            return
-        try:
-            plan = self.plan()
-        except UserError:
-            return
-        out, key = user_path(self.fields.out.text()), self._outlook[0]
-
-        def make() -> Steps[Outlook]:
-            yield from ()
-            return outlook(plan, out)
-
-        self.tasks.beside(make, partial(self._on_outlook, key))
-
-    def _on_outlook(self, key: Any, outcome: Outcome) -> None:
-        if self._outlook is None or self._outlook[0] != key:
-            return
-        if outcome.error is not None:
-            self.run_bar.set_blocked(str(outcome.error))
-        elif outcome.result is not None:
-            self._outlook = key, outcome.result
-            self._update()
+    def _words(self, seen: tuple[CohortPlan, Outlook]) -> str:
+        return words_of(*seen)
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -161,7 +121,7 @@ class CohortDock(RunDock):
             self.run_bar.set_blocked(str(error))
             return
         fields, out = self.fields, user_path(self.fields.out.text())
-        self._running = plan, out, None if self._outlook is None else self._outlook[1]
+        self._running = plan, out, None if self.seen is None else self.seen[1]
         asked = {**fields.asked(), **fields.place()}
 
         def make() -> Steps[Tables]:
@@ -181,7 +141,8 @@ class CohortDock(RunDock):
 
     def _on_done(self, outcome: Outcome) -> None:
         plan, out, seen = self._running
-        self._running = self._outlook = None
+        self._running = None
+        self._no_longer_seen()
         found: Cohort | None = None
         if outcome.result is not None:
             found, made = outcome.result
@@ -282,29 +243,12 @@ class CohortDock(RunDock):
 
     # -- opening --------------------------------------------------------------------------------------------
 
-    def open(self, folder: str | Path | None = None) -> None:
-        """Open a folder that a cohort was run into; the user is asked for it if none is given."""
-        folder = folder or QFileDialog.getExistingDirectory(self, "Folder of a cohort")
-        if not folder:
-            return
-        self._count += 1
+    def _load(self, folder: str) -> Tables:
+        found = read_cohort(folder)
+        return found, frames(found)
 
-        def make() -> Steps[Tables]:
-            yield from ()
-            found = read_cohort(folder)
-            return found, frames(found)
-
-        self.run_bar.show_status(f"opening {folder}")
-        self.tasks.beside(make, partial(self._on_opened, self._count))
-
-    def _on_opened(self, count: int, outcome: Outcome) -> None:
-        if count != self._count:
-            return
-        if outcome.error is not None or outcome.result is None:
-            said = str(outcome.error) if isinstance(outcome.error, UserError) else repr(outcome.error)
-            self.run_bar.show_status(said, error=True)
-            return
-        cohort, made = outcome.result
+    def _opened(self, found: Tables, folder: str) -> None:
+        cohort, made = found
         self.results.set_cohort(cohort, made=made)
         self.run_bar.show_status(f"{cohort.folder} was opened.")
         if not self.run_bar.is_running:
@@ -313,7 +257,7 @@ class CohortDock(RunDock):
     def _set_form(self, cohort: Cohort) -> None:
         """Set the form to what an opened cohort was asked, so that Run goes on with it."""
         record, fields = cohort.record, self.fields
-        fields.source.set_asked(record["source"], layout=record["layout"])
+        fields.source.set_asked(record["source"], layout=record["layout"], **record.get("find", {}))
         fields.out.set_text(str(cohort.folder))
         try:
             choose_model(self.model_box, record["model"])
@@ -322,34 +266,14 @@ class CohortDock(RunDock):
         fields.set_asked(record)
         self._update()
 
-    def dragEnterEvent(self, event: Any) -> None:
-        """Take one folder or table."""
-        urls = event.mimeData().urls()
-        if len(urls) == 1 and urls[0].isLocalFile():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: Any) -> None:
-        """Take a folder of cases, or open the results of a cohort."""
-        event.acceptProposedAction()
-        self.take(event.mimeData().urls()[0].toLocalFile())
-
-    def take(self, path: str) -> None:
-        """Open the results of a cohort that a folder holds; any other is taken for a folder of cases."""
-        try:
-            is_cohort = Path(path).is_dir() and look(path).kind == "cohort"
-        except UserError:
-            is_cohort = False
-        if is_cohort:
-            self.open(path)
-        else:
-            self.fields.source.set_asked(path)
-
     # -- cases in the viewer --------------------------------------------------------------------------------
 
     def show_case(self, case: str, label: str = "", map: str = "") -> None:
         """Show a case: its image, truth, prediction and saved maps become layers."""
         if self.cohort is not None and case:
-            self.case.show(self.cohort, case, label, map)
+            cohort = self.cohort
+            pieces = partial(pieces_of, cohort.folder, cohort.record, case, label, map)
+            self.case.show((str(cohort.folder), case, label, map), pieces)
 
     def _on_active(self) -> None:
         """A layer of a case is selected in the viewer: its row is marked."""
@@ -382,7 +306,6 @@ class CohortDock(RunDock):
         fields.seed_box.valueChanged.connect(lambda _: self._update())
         fields.where_box.currentTextChanged.connect(lambda _: self._on_where())
         self.model_box.changed.connect(self._on_model)
-        self._pause.timeout.connect(self._look)
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
         results.reporting.connect(lambda anonymous: self.write_report(anonymous=anonymous))
@@ -391,9 +314,6 @@ class CohortDock(RunDock):
         self.slicer.open.triggered.connect(lambda: self.open_in_slicer())
         self.case.told.connect(self._on_told)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
-
-    def _no_image(self, _: int) -> Any:
-        raise UserError("The cases are read when they are run.")
 
     def _on_where(self) -> None:
         self.fields.workers.setEnabled(self.fields.where != "here")
@@ -415,11 +335,6 @@ class CohortDock(RunDock):
         for tree in (self.fields.methods.tree, self.fields.metrics.tree):
             tree.set_colors(text, accent)
         self.results.set_colors(*theme_colors(theme.background, theme.text))
-
-    def showEvent(self, event: Any) -> None:
-        """Load the model that is chosen when the dock is first seen."""
-        super().showEvent(event)
-        self.model_box.ensure_loaded()
 
 
 def _with_tables(step: Step) -> Step:

@@ -11,7 +11,7 @@ from superqt import QLargeIntSpinBox
 from napari_segxai.analyses.cohort.plan import Keep
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.progress import Steps
-from napari_segxai.gui.cohort.source import PathLine, SourceBox
+from napari_segxai.gui.cases.source import PathLine, SourceBox
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import beside as in_a_row
 from napari_segxai.gui.widgets.fields import combo, device_box, section

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import Frame, inside, nearest_place, places
+from napari_segxai.gui.cases.points import Points
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip
@@ -77,17 +78,6 @@ class PlotBox(pg.ViewBox):
             self._line.setData([], [])
             self.removeItem(self._line)
             self.drawn.emit(corners)
-
-
-class Points(pg.ScatterPlotItem):
-    """Points that all look alike: their picture is looked up once, which pyqtgraph does for each of thousands."""
-
-    def updateSpots(self, dataSet: np.ndarray | None = None) -> None:
-        """Give all points the picture of the first."""
-        spots = self.data if dataSet is None else dataSet
-        super().updateSpots(spots[:1])
-        if len(spots):
-            spots["sourceRect"] = spots["sourceRect"][0]
 
 
 class CohortPlot(QWidget):

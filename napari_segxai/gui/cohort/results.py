@@ -21,9 +21,9 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.cohort.plot import CohortPlot
 from napari_segxai.gui.cohort.studies import CONTRAST, THESE, StudyTab
-from napari_segxai.gui.cohort.table import CohortTable
 from napari_segxai.gui.widgets.fields import combo, plain_label
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class CohortResults(QWidget):
         self.rest.setToolTip(
             "The selected cases against the others: medians of every number, and how far they overlap."
         )
-        self.table, self.plot, self.studies = CohortTable(), CohortPlot(), StudyTab(beside)
+        self.table, self.plot, self.studies = FrameTable(), CohortPlot(), StudyTab(beside)
         self.tabs = QTabWidget()
         for name, part in (("Table", self.table), ("Plot", self.plot), ("Study", self.studies)):
             self.tabs.addTab(part, name)

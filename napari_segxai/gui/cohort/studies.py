@@ -15,8 +15,8 @@ from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.cohort.tables.selection import contrast, only
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
-from napari_segxai.gui.cohort.charts import ChartView
-from napari_segxai.gui.cohort.table import CohortTable
+from napari_segxai.gui.cases.charts import ChartView
+from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.widgets.fields import Words, combo, section, tip
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
 
@@ -75,7 +75,7 @@ class StudyTab(QWidget):
         self.said = Words(4)
         self.table_box = combo("Which table of the study.")
         self.chart_box = combo("Which chart of the study.")
-        self.table = CohortTable()
+        self.table = FrameTable()
         self.chart = ChartView()
         self._count = 0
         self._pause = QTimer(self)

@@ -256,17 +256,8 @@ class ExplainDock(Dock):
     def _on_method(self) -> None:
         method, fields = self.method, self.fields
         fields.summary.setText(method.summary)
-        fields.form.set_method(method, self.network_layers())
-        fields.parameters.setText(f"Parameters ({len(method.parameters)})")
-        fields.preset_box.blockSignals(True)
-        fields.preset_box.clear()
-        fields.preset_box.addItems(["defaults", *method.presets])
-        fields.preset_box.blockSignals(False)
+        fields.method_parameters.set_method(method, self.network_layers())
         self._update()
-
-    def _on_preset(self, name: str) -> None:
-        self.fields.form.reset()
-        self.fields.form.set_values(self.method.presets.get(name, {}))
 
     def _cost(self) -> str:
         image, card = self.image(), self.card
@@ -279,8 +270,6 @@ class ExplainDock(Dock):
     def _connect(self) -> None:
         fields = self.fields
         fields.method_box.currentIndexChanged.connect(lambda _: self._on_method())
-        fields.preset_box.currentTextChanged.connect(self._on_preset)
-        fields.reset.clicked.connect(lambda: fields.preset_box.setCurrentIndex(0) or fields.form.reset())
         fields.form.changed.connect(self._update)
         for box in (fields.label_box, fields.slice_box):
             box.currentIndexChanged.connect(lambda _: self._update())

@@ -9,8 +9,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
-    QLabel,
-    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -18,10 +16,10 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.widgets.checks_box import ChecksBox
-from napari_segxai.gui.widgets.fields import combo, plain_label, section
+from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
-from napari_segxai.gui.widgets.parameter_form import ParameterForm
+from napari_segxai.gui.widgets.method_parameters import MethodParameters
 from napari_segxai.gui.widgets.slicer import SlicerButton
 from napari_segxai.methods.registry import all_methods
 
@@ -49,11 +47,8 @@ class ExplainForm(DockForm):
         self.summary = plain_label()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
-        self.form = ParameterForm()
-        self.preset_box = combo("Named sets of parameters.")
-        self.reset = QPushButton("Reset")
-        self.reset.setToolTip("Set every parameter to its default.")
-        self.parameters = section("Parameters", self._parameters())
+        self.method_parameters = MethodParameters()
+        self.form, self.parameters = self.method_parameters.form, self.method_parameters.part
         self.checks_box = ChecksBox(check_costs)
         self.slicer = SlicerButton(self.run_bar, "the last result")
         self.run_bar.add_button(self.checks_box.button)
@@ -70,18 +65,6 @@ class ExplainForm(DockForm):
     def every_slice(self) -> bool:
         """Whether all slices of a volume are explained, not only the one that is shown."""
         return self.slice_box.currentData()
-
-    def _parameters(self) -> QWidget:
-        presets = QHBoxLayout()
-        presets.addWidget(QLabel("preset"))
-        presets.addWidget(self.preset_box, 1)
-        presets.addWidget(self.reset)
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(presets)
-        column.addWidget(self.form)
-        return inside
 
     def _inputs(self) -> QFormLayout:
         method_row = QHBoxLayout()

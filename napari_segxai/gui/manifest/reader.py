@@ -53,14 +53,14 @@ def read_results(path: Paths) -> list[LayerData]:
     """Read folders of results, or the record.json in them, as the layers that the results had.
 
     The image that was explained is among them, below, if its file is still there and no layer of the viewer shows it.
-    A cohort opens in its dock; the folder of one of its cases gives the layers of that case.
+    Cohorts and surveys open in their docks; the folder of one of its cases gives the layers of that case.
 
     Raises
     ------
     UserError
         If a folder was saved by another version or was changed since, or what it holds has no layers.
     """
-    from napari_segxai.gui.cohort.opening import open_cohort
+    from napari_segxai.gui.cases.opening import open_in_dock
     from napari_segxai.gui.viewer.opened import layers_of_saved
     from napari_segxai.gui.viewer.opened_case import layers_of_case
 
@@ -68,7 +68,7 @@ def read_results(path: Paths) -> list[LayerData]:
     for one in _as_list(path):
         if not is_result(one):
             layers += layers_of_case(one)
-        elif not open_cohort(one):
+        elif not open_in_dock(one):
             layers += layers_of_saved(one)
     return layers or [(None,)]  # type: ignore[list-item]  # napari's word for "nothing to add"
 

@@ -14,7 +14,7 @@ from napari_segxai.checks.registry import all_checks
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Box, Component, Point
 from napari_segxai.gui.script.files import ScriptFiles, at_index
-from napari_segxai.methods.registry import options_as_dict
+from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.models.card import read_card
 from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.architecture import check_trust
@@ -23,6 +23,7 @@ from napari_segxai.models.preprocessing.spatial import plane_of
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.compare.plan import ComparisonPlan
+    from napari_segxai.analyses.concepts.result import Survey
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.analyses.explain.result import Explanation
     from napari_segxai.analyses.flow.plan import FlowPlan
@@ -138,6 +139,36 @@ def python_of_cohort(
     body = ["import napari_segxai as sx", "", "", "def main():", *(f"    {line}" for line in lines), "", ""]
     # Processes of their own import the script: only the first one is to run it.
     return "\n".join([*body, 'if __name__ == "__main__":', "    main()", ""])
+
+
+def python_of_survey(survey: Survey, model: SegmentationModel) -> str:
+    """Return Python code that makes a survey again.
+
+    Parameters
+    ----------
+    survey
+        The result.
+    model
+        The network that was asked.
+    """
+    record = survey.record
+    find = {"layout": record["layout"], **record.get("find", {})}
+    method = find_method(record["method"], "dataset")
+    defaults = {parameter.name: parameter.default for parameter in method.parameters}
+    asked = {} if list(record["labels"]) == list(model.labels[1:]) else {"label": record["labels"][0]}
+    asked |= {} if record["concepts"] is None else {"concepts": record["concepts"]}
+    asked |= {"seed": record["seed"], "device": record["device"]}
+    asked |= {name: value for name, value in record["parameters"].items() if value != defaults.get(name)}
+    lines = [
+        "import napari_segxai as sx",
+        "",
+        *model_lines(model),
+        f"cases = sx.find_cases({', '.join([repr(record['source']), *_keywords(find)])})",
+        f"survey = sx.survey({', '.join(['model', 'cases', repr(method.name), *_keywords(asked), 'progress=True'])})",
+        "print(survey.sentence)",
+        'survey.save("survey")',
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _changed(plan: ExplanationPlan) -> dict[str, Any]:

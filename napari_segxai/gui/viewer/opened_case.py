@@ -33,10 +33,13 @@ class Piece:
         "image", "truth", "map" for the map that was asked for, "map 1", ... for the others.
     read
         Returns its layers, lowest first; raises UserError where it cannot be read.
+    place
+        The slice that is gone to, as an axis of the layer and an index; None where the map of another case says it.
     """
 
     name: str
     read: Callable[[], Iterator[LayerData]]
+    place: tuple[int, int] | None = None
 
 
 def case_of_folder(path: str | Path) -> tuple[Path, Mapping[str, Any], str] | None:
@@ -77,11 +80,11 @@ def pieces_of(
     ]
     maps = [one for one in maps if _kept(one[2])]
     maps.sort(key=lambda one: (one[0] != label if label else 0, one[1] != map if map else 0))
-    pieces = [Piece("image", partial(_image, folder, told))]
+    pieces = [Piece("image", partial(image_of, told, {CASE: _of_case(folder, case)}))]
     if maps:
         pieces.append(Piece("map", partial(_map, folder, case, *maps[0], whole=True)))
     if told["truth"] is not None:
-        pieces.append(Piece("truth", partial(_truth, folder, told)))
+        pieces.append(Piece("truth", partial(truth_of, told, {CASE: _of_case(folder, case)})))
     for k, one in enumerate(maps[1:], 1):
         pieces.append(Piece(f"map {k}", partial(_map, folder, case, *one, whole=False)))
     return pieces
@@ -124,20 +127,30 @@ def _kept(place: Path) -> bool:
         return False
 
 
-def _image(folder: Path, told: Mapping[str, Any]) -> Iterator[LayerData]:
+def image_of(told: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[LayerData]:
+    """Read the image of a case of a record.
+
+    Parameters
+    ----------
+    told
+        What the record says of the case.
+    about
+        Goes into the metadata of its layers.
+    """
     image = Case(told["id"], tuple(Path(path) for path in told["images"])).read()
     for array, kwargs, kind in layers_from_image(image):
-        kwargs["metadata"][CASE] = _of_case(folder, told["id"])
+        kwargs["metadata"].update(about)
         yield array, kwargs, kind
 
 
-def _truth(folder: Path, told: Mapping[str, Any]) -> Iterator[LayerData]:
+def truth_of(told: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[LayerData]:
+    """Read the truth of a case of a record, hidden at first; see `image_of`."""
     image = read_image(told["truth"])
     values = image.array
     whole = values.dtype.kind in "biu" or bool(np.array_equal(values, np.rint(values)))
     for array, kwargs, _ in layers_from_image(image):
         kwargs["name"] = f"truth · {kwargs['name']}"
-        kwargs["metadata"][CASE] = _of_case(folder, told["id"])
+        kwargs["metadata"].update(about)
         if not whole or kwargs.pop("rgb", False):
             yield array, kwargs, "image"
             continue

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_segxai.core.capabilities import ONE_PASS
-from napari_segxai.methods.registry import NOMINAL, QUESTIONS, START_HERE, Method
+from napari_segxai.methods.registry import NOMINAL, NOMINAL_EXTENT, QUESTIONS, START_HERE, Method, Scope
 
 if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
@@ -43,11 +43,15 @@ class MethodBox(QComboBox):
         What is offered.
     tip
         The tooltip of the box.
+    scope
+        What they are asked about here, which is what their cost is told of.
     """
 
-    def __init__(self, methods: Sequence[Method], tip: str, parent: QWidget | None = None):
+    def __init__(
+        self, methods: Sequence[Method], tip: str, parent: QWidget | None = None, *, scope: Scope = "image"
+    ):
         super().__init__(parent)
-        self.methods = list(methods)
+        self.methods, self.scope = list(methods), scope
         self.reasons: dict[str, str] = {}
         self.setToolTip(tip)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -65,7 +69,7 @@ class MethodBox(QComboBox):
     def chooser(self) -> MethodChooser:
         """The list, made when it is first opened."""
         if self._chooser is None:
-            self._chooser = MethodChooser(self.methods, self)
+            self._chooser = MethodChooser(self.methods, self, self.scope)
             self._chooser.chosen.connect(self.choose)
         return self._chooser
 
@@ -131,9 +135,10 @@ class MethodChooser(QDialog):
 
     chosen = Signal(str)
 
-    def __init__(self, methods: Sequence[Method], parent: QWidget):
+    def __init__(self, methods: Sequence[Method], parent: QWidget, scope: Scope = "image"):
         super().__init__(parent, Qt.WindowType.Popup)
         self.setFixedSize(*SIZE)
+        self.scope = scope
         self.methods = {method.name: method for method in methods}
         self.search = QLineEdit()
         self.search.setPlaceholderText("search names, summaries and questions")
@@ -248,12 +253,13 @@ class MethodChooser(QDialog):
             self.about.setText("")
             return
         method = self.methods[item.data(0, NAME)]
-        cost = method.passes(method.options(), NOMINAL)
+        cost = method.nominal(self.scope)
         grid = " x ".join(map(str, NOMINAL.grid))
+        of = f"On a grid of {grid}" if self.scope == "image" else f"Over {NOMINAL_EXTENT.cases} cases"
         reason = f"<br>⚠ {escape(item.toolTip(0))}" if item.isDisabled() else ""
         self.about.setText(
             f"<b>{escape(method.title)}</b>: {escape(method.summary)} ({escape(method.source)}). "
-            f"On a grid of {grid}: {cost}.{reason}"
+            f"{of}: {cost}.{reason}"
         )
 
 

@@ -142,8 +142,18 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
         spin = _Number(low, high)
         spin.setValue(parameter.default)
         return _Field(parameter, spin, spin.value, spin.setValue, spin.valueChanged)
-    line = QLineEdit(parameter.default)
-    return _Field(parameter, line, line.text, line.setText, line.textChanged)
+    line = QLineEdit(parameter.default or "")
+    if not parameter.optional:
+        return _Field(parameter, line, line.text, line.setText, line.textChanged)
+    line.setPlaceholderText(AUTO)
+
+    def read() -> str | None:
+        return line.text().strip() or None
+
+    def write(value: str | None) -> None:
+        line.setText(value or "")
+
+    return _Field(parameter, line, read, write, line.textChanged)
 
 
 def _whole(parameter: Parameter) -> _Field:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
@@ -256,7 +257,12 @@ def duration(seconds: float) -> str:
 
 def estimate(model: SegmentationModel, image: Image, index: int | None, passes: Passes) -> str:
     """Return what Run would cost: the passes, and the time as judged by the model's last run."""
-    seconds = model.seconds * model.cells_run(model.grid_for(image, index)) * passes.cost
+    return estimate_on(model, model.grid_for(image, index), passes)
+
+
+def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes) -> str:
+    """Return what passes on a model grid cost; see `estimate`."""
+    seconds = model.seconds * model.cells_run(grid) * passes.cost
     return f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 
 
@@ -264,7 +270,12 @@ def learn_speed(
     model: SegmentationModel, image: Image, index: int | None, passes: Passes, seconds: float
 ) -> None:
     """Remember how fast the model ran, for the next estimate."""
-    model.seconds = seconds / max(1, passes.cost * model.cells_run(model.grid_for(image, index)))
+    learn_speed_on(model, model.grid_for(image, index), passes, seconds)
+
+
+def learn_speed_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, seconds: float) -> None:
+    """Remember how fast the model ran on a model grid."""
+    model.seconds = seconds / max(1, passes.cost * model.cells_run(grid))
 
 
 def summary(explanation: Explanation, evidence: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class Cases(Sequence[Case]):
         What the files of a case hold, where the layout says it.
     labels : tuple of (int, str)
         What the values of the truths mean, where the layout says it.
+    asked : mapping
+        What `find_cases` was told beside the folder and its layout: `truth` and `channels`, where they were given.
     """
 
     source: Path
@@ -112,6 +114,7 @@ class Cases(Sequence[Case]):
     left_out: tuple[LeftOut, ...] = ()
     channels: tuple[str, ...] = field(default=())
     labels: tuple[tuple[int, str], ...] = field(default=())
+    asked: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.cases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -82,7 +83,11 @@ def find_cases(
     if not found.cases:
         why = f"; {found.left_out[0].name} {found.left_out[0].reason}" if found.left_out else ""
         raise UserError(f"{source}: holds no case that could be read (looked for layout {kind!r}){why}.")
-    return found
+    asked = {
+        "truth": None if truth is None else os.fspath(truth),
+        "channels": None if words is None else list(words),
+    }
+    return replace(found, asked={name: value for name, value in asked.items() if value is not None})
 
 
 LAYOUTS: dict[str, Callable[[Path, str | None, tuple[str, ...] | None], Cases]] = {

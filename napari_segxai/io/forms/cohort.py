@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from napari_segxai.io.forms.common import ModelForm
+from napari_segxai.io.forms.common import FindForm, ModelForm
 from napari_segxai.io.forms.values import Count, Digest, Names
 from napari_segxai.io.held import is_inside
 
@@ -61,6 +61,7 @@ class CohortForm(TypedDict):  # noqa: D101
     model: ModelForm
     source: str
     layout: str
+    find: NotRequired[FindForm]
     labels: Annotated[Names, Field(min_length=1)]
     methods: dict[str, MethodForm]
     metrics: Names

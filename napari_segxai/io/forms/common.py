@@ -42,6 +42,11 @@ class TargetForm(QuestionForm):  # noqa: D101
     label: str | Count
 
 
+class FindForm(TypedDict):  # noqa: D101
+    truth: NotRequired[str]
+    channels: NotRequired[Names]
+
+
 class ModelForm(TypedDict):  # noqa: D101
     name: str
     source: str

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from napari_segxai.io.forms.common import GalleryForm, ModelForm
+from napari_segxai.io.forms.common import FindForm, GalleryForm, ModelForm
 from napari_segxai.io.forms.values import Count, Names, PassesForm, Plain, Seconds
 
 
@@ -24,6 +24,7 @@ class MapForm(TypedDict):  # noqa: D101
     case: str
     name: str
     file: str
+    of: NotRequired[dict[str, Plain]]
 
 
 class SurveyForm(TypedDict):  # noqa: D101
@@ -34,6 +35,7 @@ class SurveyForm(TypedDict):  # noqa: D101
     concepts: str | None
     source: str
     layout: str
+    find: NotRequired[FindForm]
     cases: Annotated[list[CaseForm], Field(min_length=1)]
     model: ModelForm
     device: str

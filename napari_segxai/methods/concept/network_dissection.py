@@ -96,7 +96,9 @@ def network_dissection(cases: CasesQuestion, options: Options) -> Steps[SurveyFi
         found = dict(zip(names, view.activations(names), strict=True))
         for concept, best in chosen.items():
             name = f"{concept}: unit {best.unit} of {best.layer.name}"
-            maps.append(CaseMap(view.id, name, found[best.layer.name][0, best.unit].cpu(), view.placement))
+            values = found[best.layer.name][0, best.unit].cpu()
+            of = {"concept": concept, "layer": best.layer.name, "unit": best.unit}
+            maps.append(CaseMap(view.id, name, values, view.placement, of))
 
     if chosen and keep:
         yield from cases.each(look, note="keeping maps", only=keep, partial=counted.finding)

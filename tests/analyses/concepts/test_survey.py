@@ -74,6 +74,9 @@ def test_it_opens_as_it_was_saved_and_can_be_asked_again(found, model, tmp_path)
     for one, other in zip(opened.to_layers(), found.to_layers(), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         assert one[1]["name"] == other[1]["name"]
+    assert [one.of for one in opened.maps] == [one.of for one in found.maps]
+    assert all(one.shows(opened.table[0]) for one in opened.maps)
+    assert not any(one.shows({**opened.table[0], "unit": 0}) for one in opened.maps)
     names = [kwargs["name"] for _, kwargs, _ in opened.to_layers()]
     assert len(names) == 4  # two images, each with a map
     assert any(name.startswith("square: unit 1 of body") for name in names)

@@ -210,7 +210,7 @@ def test_one_selection_for_table_plot_and_viewer(dock, results, viewer, wait):
     viewer.layers.selection.active = viewer.layers[other]
     viewer.layers.selection.active = viewer.layers[last]
     assert keys[part.current][0] == last
-    assert dock.case.shown[0] == other  # marked, and not opened again
+    assert dock.case.shown[1] == other  # marked, and not opened again
 
 
 def test_a_lasso_averages_and_the_rest(dock, results, wait):
@@ -375,7 +375,7 @@ def test_selected_cases_are_exported_for_slicer(dock, results, tmp_path, wait):
 
 def test_the_next_piece_is_read_while_layers_are_added(dock, results, viewer, wait, monkeypatch):
     """Reading the maps of a volume and showing its image took one after the other."""
-    from napari_segxai.gui.cohort import case
+    from napari_segxai.gui.cases import case
 
     begun, steps = threading.Event(), case._steps
 

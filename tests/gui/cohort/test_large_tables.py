@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_segxai.analyses.cohort.tables import frame as frames
 from napari_segxai.analyses.cohort.tables.frame import Frame
-from napari_segxai.gui.cohort.plot import Points
-from napari_segxai.gui.cohort.table import CohortTable, runs_of
+from napari_segxai.gui.cases.points import Points
+from napari_segxai.gui.cases.table import FrameTable, runs_of
 
 ROWS = [
     {"case": f"c{k // 4}", "label": f"l{k % 2}", "map": f"m{k // 2 % 2}", "n": float(k % 7), "error": ""}
@@ -19,8 +19,8 @@ ROWS = [
 
 
 @pytest.fixture
-def table(qtbot) -> CohortTable:
-    shown = CohortTable()
+def table(qtbot) -> FrameTable:
+    shown = FrameTable()
     qtbot.addWidget(shown)
     shown.resize(600, 300)
     shown.set_frame(Frame.of("maps", ROWS))

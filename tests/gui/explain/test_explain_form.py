@@ -72,11 +72,11 @@ def test_a_torchscript_model_offers_only_what_works(viewer, open_panel, wait, tm
 def test_the_parameter_form_shows_bounds_and_resets(triangle_panel):
     panel = triangle_panel
     choose(panel, "rise")
-    panel.fields.preset_box.setCurrentText("hasany")
+    panel.fields.method_parameters.preset_box.setCurrentText("hasany")
     values = panel.fields.form.values()
     assert values["score"] == "dice"
     assert values["keep"] == pytest.approx(0.539828, abs=1e-6)
-    panel.fields.reset.click()
+    panel.fields.method_parameters.reset.click()
     assert panel.fields.form.values()["score"] == "probability"
     choose(panel, "misure")
     values = panel.fields.form.values()

@@ -31,7 +31,14 @@ def test_every_command_can_be_imported(manifest):
 
 def test_it_offers_what_the_readme_says(manifest):
     widgets = {widget.display_name for widget in manifest.contributions.widgets}
-    assert {"Explain", "Information flow", "Compare and evaluate", "Sweep parameters"} <= widgets
+    assert {
+        "Explain",
+        "Information flow",
+        "Compare and evaluate",
+        "Sweep parameters",
+        "Cohort",
+        "Concepts",
+    } <= widgets
     samples = {sample.key for sample in manifest.contributions.sample_data}
     assert samples == {"t1_head", "mni_t1", "astronaut", "triangle"}
     patterns = {p for reader in manifest.contributions.readers for p in reader.filename_patterns}

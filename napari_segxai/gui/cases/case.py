@@ -1,8 +1,9 @@
-"""A case of a cohort in the viewer: its image, truth, prediction and saved maps as layers, and nothing computed."""
+"""A case of a folder in the viewer: its image, truth, prediction and saved maps as layers, and nothing computed."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -10,12 +11,11 @@ from weakref import ref
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.viewer import layers
 from napari_segxai.gui.viewer.opened import LayerData
-from napari_segxai.gui.viewer.opened_case import Piece, pieces_of, richest_plane
+from napari_segxai.gui.viewer.opened_case import Piece, richest_plane
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BEGUN = 3
 """Milliseconds after which a thread that reads has begun: napari starts it with a timer of one."""
+
+Key = tuple[str, ...]
+"""Of which results a case is, the case, and what is shown of it."""
 
 Slot = tuple[str, str, int]
 """Which piece of a case, what the layer is of it, and which of several."""
@@ -57,17 +60,17 @@ class CaseView(QObject):
     ):
         super().__init__(parent)
         self.viewer, self._tasks = viewer, tasks
-        self.shown: tuple[str, str, str] | None = None
-        """Case, label and map that are shown, or on their way."""
-        self._asked: tuple[Cohort, tuple[str, str, str]] | None = None
+        self.shown: Key | None = None
+        """What is shown, or on its way."""
+        self._asked: tuple[Key, Callable[[], Sequence[Piece]]] | None = None
         self.is_busy = False
         """Whether something is on its way."""
         self._slots: dict[Slot, ref[Layer]] = {}
         self._used: set[Slot] = set()
         self._names: dict[Slot, str] = {}
         self._pieces: deque[Piece] = deque()
-        self._waiting: deque[tuple[Slot, LayerData, int | None]] = deque()
-        """Layers that have been read, and the plane to show with each."""
+        self._waiting: deque[tuple[Slot, LayerData, tuple[int, int] | None]] = deque()
+        """Layers that have been read, and the slice to show with each."""
         self._is_reading = self._is_adding = False
         self._failed: list[str] = []
         self._is_new_case = False
@@ -82,12 +85,19 @@ class CaseView(QObject):
         """Let the layers of this case stay: the next one gets layers of its own."""
         self._slots, self.shown = {}, None
 
-    def show(self, cohort: Cohort, case: str, label: str = "", map: str = "") -> None:
-        """Show a case, and the map of a label first; what was asked for before, and has not begun, is passed over."""
-        key = case, label, map
+    def show(self, key: Key, pieces: Callable[[], Sequence[Piece]]) -> None:
+        """Show a case; what was asked for before, and has not begun, is passed over.
+
+        Parameters
+        ----------
+        key
+            Of which results, which case, and what of it. What is asked for twice is shown once.
+        pieces
+            Returns what there is to be shown of it, the image and the truth under these names.
+        """
         if key == self.shown and len(self.layers) == len(self._slots):
             return
-        self._asked = cohort, key
+        self._asked = key, pieces
         if not self.is_busy:
             self._begin()
 
@@ -95,13 +105,12 @@ class CaseView(QObject):
         if self._asked is None:
             self.is_busy = False
             return
-        (cohort, key), self._asked = self._asked, None
-        self._is_new_case = self.shown is None or self.shown[0] != key[0]
+        (key, pieces), self._asked = self._asked, None
+        self._is_new_case = self.shown is None or self.shown[:2] != key[:2]
         same_case = not self._is_new_case and len(self.layers) == len(self._slots)
         self.is_busy, self.shown, self._failed = True, key, []
         self._used = {slot for slot in self._slots if same_case and slot[0] in ("image", "truth")}
-        found = pieces_of(cohort.folder, cohort.record, *key)
-        self._pieces = deque(one for one in found if not (same_case and one.name in ("image", "truth")))
+        self._pieces = deque(one for one in pieces() if not (same_case and one.name in ("image", "truth")))
         self._waiting.clear()
         self._read()
         self._go_on()
@@ -119,11 +128,12 @@ class CaseView(QObject):
             expected = isinstance(outcome.error, UserError | MemoryError)
             said = str(outcome.error)
             self._failed.append(said if expected else f"{type(outcome.error).__name__}: {said}")
-        found, plane = outcome.result or ((), None)
+        found, place = outcome.result or ((), None)
         count: Counter[str] = Counter()
         for data in found:
             role = str(data[1]["metadata"].get("segxai_role", ""))
-            own = plane if role == "saliency" and self._is_new_case else None
+            goes = piece.place is not None or (role == "saliency" and self._is_new_case)
+            own = place if goes else None
             self._waiting.append(((piece.name, role, count[role]), data, own))
             count[role] += 1
         self._read()
@@ -138,18 +148,23 @@ class CaseView(QObject):
             if not self._is_reading:
                 self._begin()
         elif self._waiting:
-            slot, data, plane = self._waiting.popleft()
+            slot, data, place = self._waiting.popleft()
             self._is_adding = True  # adding a layer may turn the event loop
             try:
                 layer = self._put(slot, data)
             finally:
                 self._is_adding = False
-            if plane is not None:
-                place = layer.data_to_world((plane, 0, 0))[0]
-                self.viewer.dims.set_point(self.viewer.dims.ndim - 3, float(place))
+            if place is not None and layer.ndim > 2:
+                self._go_to(layer, *place)
             QTimer.singleShot(0, self._go_on)
         elif not self._is_reading and self.is_busy:
             self._end()
+
+    def _go_to(self, layer: Layer, axis: int, index: int) -> None:
+        """Show a slice of a layer; `axis` is one of its three last ones."""
+        at = np.zeros(layer.ndim)
+        at[axis - 3] = index
+        self.viewer.dims.set_point(self.viewer.dims.ndim - 3 + axis, float(layer.data_to_world(at)[axis - 3]))
 
     def _put(self, slot: Slot, data: LayerData) -> Layer:
         """Add a layer, or give the one that is there other values."""
@@ -204,15 +219,16 @@ class CaseView(QObject):
                 layer.name = name
         self._names = {}
         if self.shown is not None:
-            case = self.shown[0]
+            case = self.shown[1]
             self.told.emit("\n".join([case, *self._failed]), bool(self._failed))
         self.is_busy = False
 
 
-def _steps(piece: Piece) -> Steps[tuple[list[LayerData], int | None]]:
+def _steps(piece: Piece) -> Steps[tuple[list[LayerData], tuple[int, int] | None]]:
     yield from ()
     found = list(piece.read())
-    return found, richest_plane(found) if piece.name == "map" else None
+    plane = richest_plane(found) if piece.place is None and piece.name == "map" else None
+    return found, piece.place if plane is None else (0, plane)
 
 
 def _renew(layer: Layer, array: np.ndarray, kwargs: dict[str, Any]) -> None:

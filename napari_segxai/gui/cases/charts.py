@@ -1,4 +1,4 @@
-"""A chart of a study (`core.chart.Chart`), drawn with pyqtgraph."""
+"""A chart (`core.chart.Chart`), drawn with pyqtgraph."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.tables.frame import nearest_place
 from napari_segxai.core.chart import Chart, Place, Series
-from napari_segxai.gui.cohort.name_axis import NameAxis
-from napari_segxai.gui.cohort.plot import Points
+from napari_segxai.gui.cases.name_axis import NameAxis
+from napari_segxai.gui.cases.points import Points
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
@@ -55,6 +55,9 @@ class ChartView(QWidget):
             layout.addWidget(part, share)
         self.legend.label.setTextFormat(self.legend.label.textFormat().RichText)
         self._points: list[tuple[float, float, str, str]] = []
+        self._ring = Points(size=16, brush=None, pen=pg.mkPen("#ffb454", width=2.5))
+        self._ring.setZValue(20)
+        self._case = ""
         self._text, self._background = "#d0d0d0", "#262930"
         self.plot.scene().sigMouseMoved.connect(self._on_moved)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
@@ -100,6 +103,19 @@ class ChartView(QWidget):
         box.enableAutoRange()
         if count := self.axes["bottom"].count:  # half a place beside the first and the last, for their names
             box.setXRange(-0.5, count - 0.5, padding=0)
+        self.plot.addItem(self._ring, ignoreBounds=True)
+        self.mark(self._case)
+
+    def mark(self, case: str) -> None:
+        """Draw a ring around the points of a case; "" for none."""
+        self._case = case
+        own = [point[:2] for point in self._points if case and point[2] == case]
+        self._ring.setData([x for x, _ in own], [y for _, y in own])
+
+    @property
+    def marked(self) -> list[tuple[float, float]]:
+        """Where the points lie that have a ring."""
+        return list(zip(*self._ring.getData(), strict=True))
 
     def _series(self, chart: Chart) -> None:
         x_names = _names([one.x for one in chart.series])

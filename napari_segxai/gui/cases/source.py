@@ -1,10 +1,9 @@
-"""Where the cases of a cohort lie: a folder or table that is named, chosen or dropped, and what was found there."""
+"""Where cases lie: a folder or table that is named, chosen or dropped, and what was found there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import QTimer, Signal
@@ -169,6 +168,21 @@ class SourceBox(QWidget):
         self.channels.textChanged.connect(lambda _: self._on_typed())
         self.layout_box.currentIndexChanged.connect(lambda _: self.look())
 
+    def cases(self) -> Cases:
+        """Return the cases that were found.
+
+        Raises
+        ------
+        UserError
+            Saying why there are none.
+        """
+        if self.found is None:
+            waits = (
+                "Looking for cases…" if self.path.text() else "Choose a folder of cases, or drop one here."
+            )
+            raise UserError(self.problem or waits)
+        return self.found
+
     def asked(self) -> dict[str, Any]:
         """Return what `find_cases` is asked, but for the path: what is not the default."""
         words = [word.strip() for word in self.channels.text().split(",") if word.strip()]
@@ -179,10 +193,12 @@ class SourceBox(QWidget):
         }
         return {name: value for name, value in given.items() if value not in (None, "auto")}
 
-    def set_asked(self, path: str, *, layout: str = "auto") -> None:
-        """Name a folder or table; what was said about another one is forgotten."""
-        for part in (self.truth, self.channels):
-            part.clear()
+    def set_asked(
+        self, path: str, *, layout: str = "auto", truth: str = "", channels: Sequence[str] = ()
+    ) -> None:
+        """Name a folder or table, and what `find_cases` is asked of it; what was said about another one is forgotten."""
+        self.truth.setText(truth)
+        self.channels.setText(", ".join(channels))
         self.layout_box.setCurrentIndex(max(0, self.layout_box.findData(layout)))
         self.path.set_text(path)
         self.look()
@@ -244,8 +260,3 @@ class SourceBox(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Table of the cases", "", f"Tables ({kinds})")
         if path:
             self.path.set_text(path)
-
-
-def as_path(text: str) -> Path | None:
-    """Return what stands in a line as a path; None for nothing."""
-    return user_path(text) if text else None

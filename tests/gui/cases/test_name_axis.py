@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtGui import QFont, QFontMetrics
 
-from napari_segxai.gui.cohort.name_axis import LEAST, NameAxis, differing, fitted
+from napari_segxai.gui.cases.name_axis import LEAST, NameAxis, differing, fitted
 
 LAYERS = [f"encoder.{k}.conv.block" for k in range(12)]
 

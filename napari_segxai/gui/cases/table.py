@@ -1,7 +1,8 @@
-"""The table of a cohort: thousands of rows, sorted by a click on a head, filtered by words and conditions."""
+"""A table of rows about cases: thousands of them, sorted by a click on a head, filtered by words and conditions."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any
 
@@ -11,11 +12,19 @@ from qtpy.QtCore import (
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
+    QRectF,
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QFont, QFontMetrics
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
 
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, word_of
@@ -26,6 +35,9 @@ from napari_segxai.io.tables import as_csv
 
 FAILED = QColor("#ff6b6b")
 
+BAR, BELOW = QColor(76, 201, 240, 70), QColor(255, 107, 107, 70)
+"""Of a number above 0, and of one below."""
+
 WIDE, MOST = 13, 170
 """Characters in a line of a head; pixels of a column."""
 
@@ -35,8 +47,12 @@ LOOKED_AT = 60
 Role = Qt.ItemDataRole
 
 
+SHARE = Role.UserRole
+"""What a cell is of the largest magnitude of its column, from -1 to 1."""
+
+
 class TableModel(QAbstractTableModel):
-    """The cells of a table of a cohort, in an order, as Qt's table asks for them."""
+    """The cells of a table, in an order, as Qt's table asks for them."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
@@ -46,12 +62,13 @@ class TableModel(QAbstractTableModel):
         self.lines = np.arange(0)
         """The line in which each row of the frame stands; -1 for those that a filter leaves out."""
         self._left: np.ndarray | None = None
+        self._ends: dict[str, float] = {}
         self._sorted: tuple[str, bool] | None = None
 
     def set_frame(self, frame: Frame | None, left: np.ndarray | None) -> None:
         """Show another table, or what has been added to it; `left` are the rows that a filter leaves."""
         self.beginResetModel()
-        self.frame, self._left = frame, left
+        self.frame, self._left, self._ends = frame, left, {}
         self._arrange()
         self.endResetModel()
 
@@ -88,6 +105,17 @@ class TableModel(QAbstractTableModel):
             return number(value) if value == value else UNDEFINED
         return word_of(value)
 
+    def share(self, row: int, column: str) -> float | None:
+        """Return what a measured number is of the largest magnitude of its column; None for words, counts and numbers of units."""
+        value = self.frame.rows[row].get(column)
+        if not isinstance(value, float) or not math.isfinite(value):
+            return None
+        if column not in self._ends:
+            held = self.frame.numbers(column) if column in self.frame.numeric else np.arange(0)
+            known = held[np.isfinite(held)]
+            self._ends[column] = float(np.abs(known).max()) if known.size else 0.0
+        return value / self._ends[column] if self._ends[column] else None
+
     def as_csv(self) -> str:
         """Return the rows that are shown, in their order, with all digits."""
         return as_csv(self.frame.columns, (self.frame.rows[row] for row in self.order.tolist()))
@@ -116,6 +144,8 @@ class TableModel(QAbstractTableModel):
         row, column = int(self.order[index.row()]), self.frame.columns[index.column()]
         if role == Role.DisplayRole:
             return self.text(row, column)
+        if role == SHARE:
+            return self.share(row, column)
         held = self.frame.rows[row]
         if role == Role.ToolTipRole:
             said = held.get("error") or str(held.get(column) or "")
@@ -136,8 +166,22 @@ def head(name: str) -> str:
     return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False)[:4])
 
 
-class CohortTable(TableView):
-    """Shows a table of a cohort; rows are walked through with the arrow keys, and several can be selected.
+class Bars(QStyledItemDelegate):
+    """Draws measured numbers as bars behind their digits: those below 0 from the right."""
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """Draw one cell."""
+        share = index.data(SHARE)
+        if share is not None:
+            box = QRectF(option.rect).adjusted(1, 2, -1, -2)
+            wide = abs(share) * box.width()
+            left = box.left() if share >= 0 else box.right() - wide
+            painter.fillRect(QRectF(left, box.top(), wide, box.height()), BAR if share >= 0 else BELOW)
+        super().paint(painter, option, index)
+
+
+class FrameTable(TableView):
+    """Shows a table; rows are walked through with the arrow keys, and several can be selected.
 
     Attributes
     ----------
@@ -150,10 +194,12 @@ class CohortTable(TableView):
     stepped = Signal(int)
     selected = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None):
+    def __init__(self, parent: QWidget | None = None, *, bars: bool = False):
         self.table = TableModel()
         super().__init__(self.table, parent)
         self.table.setParent(self)
+        if bars:
+            self.setItemDelegate(Bars(self))
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

@@ -1,4 +1,4 @@
-"""Opening the folder of a cohort in its dock."""
+"""Opening results about folders of cases in their docks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from qtpy.QtCore import QTimer
 from napari_segxai.gui.viewer.layers import is_open
 from napari_segxai.io.held import RECORD, look
 
+DOCKS = {"cohort": "Cohort", "survey": "Concepts"}
+"""Which dock shows what a folder holds."""
 
-def open_cohort(path: str | Path) -> bool:
-    """Open a cohort in the dock of the current viewer; return whether the folder holds one and there is a window.
+
+def open_in_dock(path: str | Path) -> bool:
+    """Open a result in its dock of the current viewer; return whether the folder holds one of these and there is a window.
 
     Parameters
     ----------
@@ -23,15 +26,15 @@ def open_cohort(path: str | Path) -> bool:
         A folder of results, or the record.json in it.
     """
     folder = Path(path).parent if Path(path).name == RECORD else Path(path)
-    viewer = napari.current_viewer()
-    if viewer is None or look(folder).kind != "cohort":
+    viewer, dock = napari.current_viewer(), DOCKS.get(look(folder).kind)
+    if viewer is None or dock is None:
         return False
     # A reader may be called while napari is busy with what was dropped.
-    QTimer.singleShot(0, partial(_open, ref(viewer), str(folder)))
+    QTimer.singleShot(0, partial(_open, ref(viewer), dock, str(folder)))
     return True
 
 
-def _open(viewer: ref[Any], folder: str) -> None:
+def _open(viewer: ref[Any], name: str, folder: str) -> None:
     if (alive := viewer()) is not None and is_open(alive):
-        _, dock = alive.window.add_plugin_dock_widget("napari-segxai", "Cohort")
+        _, dock = alive.window.add_plugin_dock_widget("napari-segxai", name)
         dock.open(folder)

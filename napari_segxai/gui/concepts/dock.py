@@ -1,0 +1,329 @@
+"""The Concepts dock widget: what a network has learnt, over a folder of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_segxai.analyses.again import model_again
+from napari_segxai.analyses.concepts.again import plan_again
+from napari_segxai.analyses.concepts.crops import Crop, crop_of
+from napari_segxai.analyses.concepts.load import load_survey
+from napari_segxai.analyses.concepts.plan import SurveyPlan
+from napari_segxai.analyses.concepts.result import Survey, SurveyMap
+from napari_segxai.analyses.concepts.run import survey_steps_of
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.gui.cases.case import CaseView
+from napari_segxai.gui.cases.dock import CasesDock
+from napari_segxai.gui.concepts.form import ConceptsForm
+from napari_segxai.gui.concepts.pieces import case_of, pieces_of
+from napari_segxai.gui.concepts.results import CHOOSE, ConceptsResults
+from napari_segxai.gui.flow.curves import theme_colors
+from napari_segxai.gui.opened_result import choose_model
+from napari_segxai.gui.script.write import python_of_survey
+from napari_segxai.gui.viewer.dock_layout import prefer_below
+from napari_segxai.gui.widgets.method_box import why_not
+from napari_segxai.gui.widgets.run_bar import duration, estimate_on, learn_speed_on
+from napari_segxai.gui.widgets.saving import may_write
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_segxai.gui.models.store import Entry
+    from napari_segxai.gui.worker import Outcome
+    from napari_segxai.models.segmentation import SegmentationModel
+
+NAME = "Concepts (napari-segxai)"
+"""What napari calls the dock."""
+
+MOST_CROPS = 24
+"""Crops that are shown of a row."""
+
+
+class ConceptsDock(CasesDock):
+    """Ask what a network has learnt, look at units and concepts, and at where they are strongest.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer in which cases are opened.
+    """
+
+    fields: ConceptsForm
+    kind = "survey"
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer):
+        super().__init__(napari_viewer)
+        prefer_below(NAME)
+        self.results = ConceptsResults()
+        self.set_up(ConceptsForm(self.tasks.beside), self.results, width=320)
+        self.case = CaseView(self.viewer, self.tasks, self)
+        self._model: SegmentationModel | None = None
+        """Which was asked what is shown; None where that was opened and its model not chosen since."""
+        self._waiting: tuple[Entry, Callable[[], None]] | None = None
+        self._cropped = 0
+        self._connect()
+        self._on_theme()
+        self._on_method()
+
+    @property
+    def survey(self) -> Survey | None:
+        """The survey that is shown."""
+        return self.results.survey
+
+    # -- what is asked --------------------------------------------------------------------------------------
+
+    def _asks(self) -> tuple[Any, Callable[[], SurveyPlan]]:
+        cases, model, asked = self.fields.source.cases(), self.loaded_model(), self.fields.asked()
+        key = id(cases), id(model), repr(asked)
+        return key, lambda: SurveyPlan.make(model, cases, **asked)
+
+    def _words(self, seen: SurveyPlan) -> str:
+        count = len(seen.cases)
+        return f"{count} case{'s' * (count != 1)} · {estimate_on(seen.model, seen.grid, seen.passes)}"
+
+    # -- running --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run what the form describes."""
+        try:
+            _, make = self._asks()
+        except UserError as error:
+            self.run_bar.set_blocked(str(error))
+            return
+        self._run(make)
+
+    def run_again(self) -> None:
+        """Ask once more what the shown survey answers."""
+        survey = self.survey
+        if survey is not None and not self.run_bar.is_running and self._has_model(self.run_again):
+            self._run(partial(plan_again, survey, self._model))
+
+    def _run(self, make_plan: Callable[[], SurveyPlan]) -> None:
+        plans: list[SurveyPlan] = []
+
+        def make() -> Steps[Survey]:
+            plans.append(make_plan())  # which reads the first case
+            return survey_steps_of(plans[0])
+
+        self._start(make, partial(self._on_done, plans), on_partial=partial(self._on_partial, plans))
+
+    def _on_partial(self, plans: list[SurveyPlan], survey: Survey) -> None:
+        self._model = plans[0].model
+        self.results.set_survey(survey)
+
+    def _on_done(self, plans: list[SurveyPlan], outcome: Outcome) -> None:
+        survey: Survey | None = outcome.result
+        found = survey is not None
+        if found:
+            self._on_partial(plans, survey)
+        failed = " What was found until then is shown." if found else ""
+        shown = "what was found until then is shown" if found else "there was nothing to show yet"
+        if self._ended_well(outcome, failed=failed, cancelled=f"Cancelled; {shown}.", result=found):
+            self.sides.fold()
+            plan = plans[0]
+            learn_speed_on(plan.model, plan.grid, Passes(**survey.record["passes"]), survey.record["seconds"])
+            count = len(survey.failed)
+            said = (
+                f"\n⚠ {count} case{'s' * (count != 1)} failed: the table of the cases says why."
+                if count
+                else ""
+            )
+            self.run_bar.set_ended(f"Done in {duration(survey.record['seconds'])}{said}")
+            if self.results.row is None:
+                self.results.choose_first()
+
+    # -- after a run ----------------------------------------------------------------------------------------
+
+    def copy_as_python(self) -> str:
+        """Put a script that makes the shown survey again on the clipboard; returns it, "" where its model is not there yet."""
+        survey = self.survey
+        if survey is None or not self._has_model(self.copy_as_python):
+            return ""
+        text = python_of_survey(survey, self._model)
+        QApplication.clipboard().setText(text)
+        self.run_bar.show_status("The script is on the clipboard.")
+        return text
+
+    def save(self, folder: str | Path | None = None) -> None:
+        """Write the shown survey to a folder, beside what runs; the user is asked for it if none is given."""
+        survey = self.survey
+        if survey is None:
+            return
+        chosen = folder or QFileDialog.getExistingDirectory(self, "Save the survey in a folder")
+        overwrite = may_write(self, self.run_bar, {Path(chosen): ""}) if chosen else None
+        if overwrite is None:
+            return
+
+        def make() -> Steps[list[Path]]:
+            yield from ()
+            return survey.save(chosen, overwrite=overwrite)
+
+        self.run_bar.show_status(f"writing to {chosen}…")
+        self.tasks.beside(make, self.run_bar.show_written)
+
+    def _has_model(self, then: Callable[[], Any]) -> bool:
+        """Tell whether the model is there that was asked what is shown; else it is chosen and loaded, and `then` is called."""
+        survey = self.survey
+        if self._model is not None or survey is None:
+            return survey is not None
+        try:
+            entry = choose_model(self.model_box, survey.record["model"])
+            if entry.model is not None:
+                self._model = model_again(survey.record["model"], entry.model, "survey")
+                return True
+            if entry.problem:
+                raise UserError(entry.problem)
+        except UserError as error:
+            self.run_bar.show_status(str(error), error=True)
+            return False
+        self.run_bar.show_status("Loading the model…")
+        self._waiting = entry, then
+        return False
+
+    def _on_loaded(self, entry: Entry) -> None:
+        """A model was loaded, or could not be: the one that is waited for?"""
+        if self._waiting is not None and self._waiting[0] is entry:
+            (_, then), self._waiting = self._waiting, None
+            QTimer.singleShot(0, then)
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def _load(self, folder: str) -> Survey:
+        return load_survey(folder)
+
+    def _opened(self, found: Survey, folder: str) -> None:
+        self._model, self._waiting = None, None
+        self.results.set_survey(found)
+        self.results.choose_first()
+        self.sides.fold()
+        if self.run_bar.is_running:
+            return
+        self.run_bar.set_ended(f"{folder} was opened.")
+        self._set_form(found.record, folder)
+
+    def _set_form(self, record: Mapping[str, Any], folder: str) -> None:
+        """Set the form to what an opened survey was asked."""
+        fields = self.fields
+        fields.source.set_asked(record["source"], layout=record["layout"], **record.get("find", {}))
+        try:
+            choose_model(self.model_box, record["model"])
+        except UserError as error:
+            self.run_bar.show_status(f"{folder} was opened; {error}", error=True)
+        fields.set_asked(record)
+        self._update()
+
+    # -- crops, and cases in the viewer ---------------------------------------------------------------------
+
+    def _on_row(self, row: Mapping[str, Any] | None) -> None:
+        """Show where a row is strongest: its crops are made in a thread of their own, since they read images."""
+        self._cropped += 1
+        survey, gallery = self.survey, self.results.gallery
+        if survey is None or row is None:
+            gallery.set_crops((), CHOOSE if survey is not None and survey.maps else "")
+            return
+        maps = [one for one in survey.maps if one.shows(row)]
+        if not maps:
+            kept = list(dict.fromkeys(one.name for one in survey.maps))
+            words = f"No map is kept of this row, but of: {'; '.join(kept)}." if kept else "No maps are kept."
+            gallery.set_crops((), words)
+            return
+        whole = gallery.whole
+
+        def make() -> Steps[tuple[list[Crop], list[str]]]:
+            yield from ()
+            return _crops(maps[:MOST_CROPS], whole=whole)
+
+        self.tasks.beside(make, partial(self._on_crops, self._cropped, len(maps)))
+
+    def _on_crops(self, number: int, count: int, outcome: Outcome) -> None:
+        if number != self._cropped:
+            return
+        crops, failed = outcome.result or ([], [])
+        if outcome.error is not None:
+            failed = [str(outcome.error)]
+        more = [f"{MOST_CROPS} of {count}"] if count > MOST_CROPS else []
+        self.results.gallery.set_crops(crops, "\n".join([*failed, *more]))
+
+    def show_case(self, case: str, crop: Crop | None = None) -> None:
+        """Show a case: its image and truth, and the map of a crop, become layers."""
+        survey = self.survey
+        if survey is not None and case:
+            key = survey.record["source"], case, crop.name if crop is not None else ""
+            self.case.show(key, partial(pieces_of, survey, case, crop))
+            self.results.chart.mark(case)
+
+    def _on_active(self) -> None:
+        """A layer of a case is selected in the viewer: its row and its points are marked."""
+        active = self.viewer.layers.selection.active
+        if not self.case.is_busy and active is not None and (case := case_of(active.metadata, self.survey)):
+            self.results.mark(case)
+
+    def _on_told(self, words: str, error: bool) -> None:
+        if error and not self.run_bar.is_running:
+            self.run_bar.show_status(words, error=True)
+
+    # -- keeping the form true ------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        fields, results = self.fields, self.results
+        for part in (fields.source, fields.concepts, fields.form):
+            part.changed.connect(self._update)
+        for box in (fields.label_box, fields.device_box):
+            box.currentIndexChanged.connect(lambda _: self._update())
+        fields.seed_box.valueChanged.connect(lambda _: self._update())
+        fields.method_box.currentIndexChanged.connect(lambda _: self._on_method())
+        self.model_box.changed.connect(self._on_model)
+        self.model_box.store.changed.connect(self._on_loaded)
+        self.run_bar.again_clicked.connect(lambda: self.run_again())
+        self.run_bar.save_clicked.connect(lambda: self.save())
+        results.chosen.connect(self._on_row)
+        results.wanted.connect(self.show_case)
+        results.opening.connect(lambda: self.open())
+        results.pin.clicked.connect(self.case.pin)
+        results.gallery.opened.connect(lambda crop: self.show_case(crop.case, crop))
+        results.gallery.asked.connect(lambda: self._on_row(results.row))
+        self.case.told.connect(self._on_told)
+        self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
+
+    def _on_method(self) -> None:
+        fields = self.fields
+        fields.summary.setText(fields.method_box.method.summary)
+        fields.method_parameters.set_method(fields.method_box.method, self.network_layers())
+        fields.offer(self.card)
+        self._update()
+
+    def _on_model(self) -> None:
+        fields, model = self.fields, self.model_if_loaded
+        fields.offer(self.card)
+        if model is not None:
+            fields.method_box.set_reasons(
+                {one.name: why_not(one, self.card, model) for one in fields.methods}
+            )
+            fields.form.set_layers(self.network_layers())
+        if self.isVisible():
+            self.model_box.ensure_loaded()
+        self._update()
+
+    def _on_theme(self) -> None:
+        super()._on_theme()
+        theme = get_theme(self.viewer.theme)
+        self.results.set_colors(*theme_colors(theme.background, theme.text))
+
+
+def _crops(maps: list[SurveyMap], *, whole: bool) -> tuple[list[Crop], list[str]]:
+    """Return crops of maps, and why there is none of some."""
+    crops, failed = [], []
+    for one in maps:
+        try:
+            crops.append(crop_of(one, whole=whole))
+        except UserError as error:
+            failed.append(str(error))
+    return crops, list(dict.fromkeys(failed))

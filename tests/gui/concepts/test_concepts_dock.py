@@ -1,0 +1,209 @@
+"""The Concepts widget, driven in a real napari window."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.concepts import SQUARE, Planted, planted_folder
+from helpers.networks import card
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtWidgets import QApplication
+
+import napari_segxai as sx
+
+ASKED = {"layers": "body", "controls": 3}
+
+
+class Slow(Planted):
+    """Sleeps in every forward pass, without the interpreter's lock, as real networks compute."""
+
+    delay = 0.0
+
+    def forward(self, x):
+        time.sleep(self.delay)
+        return super().forward(x)
+
+
+def made() -> sx.SegmentationModel:
+    return sx.load_model(Slow(), card=card(name="planted", intensity=[{"scale_shift": [1 / 255, 0.0]}]))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    return planted_folder(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def saved(folders) -> Path:
+    """The folder of a survey that was saved."""
+    out = folders[0].parent / "out"
+    sx.survey(made(), folders[0], "network-dissection", concepts=folders[1], **ASKED).save(out)
+    return out
+
+
+@pytest.fixture
+def dock(viewer):
+    """The dock, opened as a user does, with the planted network."""
+    model = made()
+    sx.register_model(model)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-segxai", "Concepts")
+    dock.network = model.module
+    dock.model_box.refresh_registered()
+    dock.model_box.combo.setCurrentIndex(dock.model_box.combo.count() - 1)
+    dock.fields.form.set_values(ASKED)
+    return dock
+
+
+def ask(dock, folders, wait) -> None:
+    """Fill the form in, until it is known what a run costs."""
+    dock.take(str(folders[0]))
+    dock.fields.concepts.set_asked(str(folders[1]))
+    wait(lambda: "8 cases" in dock.run_bar.estimate.text())
+
+
+def shown(viewer) -> list[str]:
+    return [layer.name for layer in viewer.layers]
+
+
+def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, wait):
+    assert "Choose a folder of cases" in dock.run_bar.estimate.text()
+    dock.fields.concepts.set_asked("masks")
+    ask(dock, folders, wait)
+    assert "10 forward passes" in dock.run_bar.estimate.text()
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    own = sx.survey(made(), folders[0], "network-dissection", concepts=folders[1], **ASKED)
+    assert dock.survey.table == own.table
+    assert dock.results.words.text().startswith(own.sentence)
+    assert dock.results.row["unit"] == 1  # the first row that has crops
+    gallery = dock.results.gallery
+    wait(lambda: len(gallery.views) == 2)
+    crop = gallery.views[0].crop
+    assert max(crop.values.shape) < 2 * SQUARE  # the square, and not the image
+    assert crop.values.max() == pytest.approx(own.maps[0].array().max())
+    gallery.part_box.setCurrentIndex(1)
+    wait(lambda: len(gallery.views) == 2 and gallery.views[0].crop.values.shape == (32, 32))
+    gallery.views[1].clicked.emit()
+    wait(lambda: not dock.case.is_busy and len(viewer.layers) == 2)
+    case = gallery.views[1].crop.case
+    assert shown(viewer) == [case, f"square: unit 1 of body · {case}"]
+    np.testing.assert_array_equal(viewer.layers[1].data, own.maps[1].array())
+    gallery.views[0].clicked.emit()
+    wait(lambda: not dock.case.is_busy and gallery.views[0].crop.case in shown(viewer))
+    assert case not in shown(viewer)  # replaced
+    script = dock.copy_as_python()
+    assert QApplication.clipboard().text() == script
+    compile(script, "script", "exec")
+    assert f"sx.find_cases({str(folders[0])!r}, layout='folder')" in script
+    assert f"concepts={str(folders[1])!r}, seed=0, device='cpu', layers='body', controls=3" in script
+    dock.save(tmp_path / "saved")
+    wait(lambda: "Wrote" in dock.run_bar.status.text())
+    assert sx.load_survey(tmp_path / "saved").table == own.table
+    before = dock.survey
+    dock.run_bar.again.click()
+    wait(lambda: not dock.run_bar.is_running)
+    assert dock.survey is not before
+    assert dock.survey.table == own.table
+
+
+def test_cancelling_keeps_what_there_is(dock, folders, wait):
+    dock.network.delay = 0.05
+    ask(dock, folders, wait)
+    dock.run_bar.run.click()
+    wait(lambda: "case 6 of 8" in dock.run_bar.status.text())
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    assert dock.run_bar.status.text() == "Cancelled; what was found until then is shown."
+    assert dock.survey.record["partial"]
+    assert dock.results.words.text().startswith("So far: ")
+    assert dock.results.table.table.rowCount() == len(dock.survey.table) == 1
+
+
+def test_a_saved_survey_opens_with_its_form_and_is_asked_again(viewer, saved, folders, wait):
+    sx.register_model(made())
+    viewer.open(saved, plugin="napari-segxai")
+    wait(lambda: any("Concepts" in name for name in viewer.window.dock_widgets))
+    [dock] = [own for name, own in viewer.window.dock_widgets.items() if "Concepts" in name]
+    wait(lambda: dock.survey is not None)
+    assert dock.fields.source.path.text() == str(folders[0])
+    assert dock.fields.asked()["concepts"] == str(folders[1])
+    assert {name: dock.fields.form.values()[name] for name in ASKED} == ASKED
+    wait(lambda: len(dock.results.gallery.views) == 2)
+    own = dock.survey.table
+    dock.run_bar.again.click()
+    wait(lambda: not dock.run_bar.is_running and not dock.survey.record["partial"])
+    assert dock.survey.table == own
+
+
+def test_rows_of_units_are_sorted_filtered_and_drawn_as_bars(dock, saved, wait):
+    dock.open(saved)
+    wait(lambda: dock.survey is not None)
+    part = dock.results
+    assert [part.rows_box.itemText(k) for k in range(part.rows_box.count())] == [
+        "what was found",
+        "units",
+        "cases",
+    ]
+    part.rows_box.setCurrentIndex(1)
+    model = part.table.table
+    column = model.frame.columns.index("auc")
+    part.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert model.frame.rows[model.order[0]]["unit"] == 1
+    assert model.share(int(model.order[0]), "auc") == 1
+    assert model.share(int(model.order[0]), "unit") is None  # a number of a unit is no measurement
+    part.table.step(1)
+    wait(lambda: len(part.gallery.views) == 2)
+    part.table.step(1)
+    assert "No map is kept of this row, but of: square: unit 1 of body." in part.gallery.words.text()
+    assert not part.gallery.views
+    part.filter.setText("auc<0.1")
+    wait(lambda: model.rowCount() == 1)
+    part.filter.setText("acu<0.1")
+    wait(lambda: "is no column of numbers" in part.words.text())
+
+
+def test_the_map_of_cases_is_linked_with_the_viewer(dock, folders, tmp_path, viewer, wait):
+    shutil.copytree(folders[0], tmp_path / "cases")
+    for k in range(8):
+        shutil.copy(folders[1] / f"c{k}.png", tmp_path / "cases" / f"c{k}_label.png")
+    dock.take(str(tmp_path / "cases"))
+    dock.fields.method_box.choose("bottleneck-map")
+    assert not dock.fields.concepts.isEnabled()
+    wait(lambda: "8 cases" in dock.run_bar.estimate.text())
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    part = dock.results
+    assert part.chart.isVisible()  # there are no crops to be shown
+    place = next(point for point in part.chart._points if point[2] == "c3")
+    QApplication.processEvents()  # the axes are fitted when they are drawn
+    scene = part.chart.plot.getPlotItem().getViewBox().mapViewToScene(QPointF(*place[:2]))
+    assert part.chart._at(scene)[2] == "c3"
+    part.chart.clicked.emit("c3")
+    wait(lambda: not dock.case.is_busy and "c3" in shown(viewer))
+    assert shown(viewer) == ["c3", "truth · c3_label"]
+    assert part.row["case"] == "c3"
+    assert part.chart.marked == [place[:2]]
+    part.pin.click()
+    part.chart.clicked.emit("c5")
+    wait(lambda: not dock.case.is_busy and "c5" in shown(viewer))
+    viewer.layers.selection.active = viewer.layers["c5"]
+    viewer.layers.selection.active = viewer.layers["c3"]
+    assert part.row["case"] == "c3"
+    assert part.chart.marked == [place[:2]]
+
+
+def test_what_is_asked_wrongly_is_said_before_it_runs(dock, folders, tmp_path, wait):
+    dock.take(str(folders[0]))
+    dock.fields.concepts.set_asked("truth")
+    wait(lambda: "has no truth whose labels could be concepts" in dock.run_bar.estimate.text())
+    assert not dock.run_bar.run.isEnabled()
+    dock.fields.concepts.box.setCurrentIndex(dock.fields.concepts.box.findData("masks"))
+    assert dock.run_bar.estimate.text() == "Name the folder of masks, or drop it on its line."
+    dock.fields.concepts.set_asked("predicted")
+    wait(lambda: dock.run_bar.run.isEnabled() and "8 cases" in dock.run_bar.estimate.text())
+    dock.open(folders[0])
+    wait(lambda: "holds no survey" in dock.run_bar.status.text())
