@@ -25,6 +25,8 @@ QUANTITIES = {
     "lost_skip": "Dice lost, mean ablation of the skip",
     "lost_zero": "Dice lost, zero ablation",
     "lost_skip_zero": "Dice lost, zero ablation of the skip",
+    "relevance": "route: share of the score, as relevance",
+    "relevance_skip": "route: share of the score across the skip",
 }
 """What can be drawn over depth: attribute of a tile -> words."""
 
@@ -61,6 +63,9 @@ def captions(tile: Tile) -> list[str]:
             lines.append(f"{word} {mean:.2f}" + (f" of {tile.lost_at_most:.2f}" if control else ""))
         if zero is not None and (mean is None or name in tile.disagreements):
             lines.append(f"{word} {zero:.2f} (zero)")
+    if tile.relevance is not None:
+        across = "" if tile.relevance_skip is None else f", skip {tile.relevance_skip:.0%}"
+        lines.append(f"route {tile.relevance:.0%}{across}")
     return lines
 
 

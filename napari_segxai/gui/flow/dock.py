@@ -105,6 +105,7 @@ class FlowDock(Dock):
             slice=shown.slice,
             seed=target.seed_box.value(),
             device=fields.device_box.currentData(),
+            routes=fields.routes_box.isChecked(),
             **fields.form.values(),
         )
 
@@ -178,6 +179,7 @@ class FlowDock(Dock):
         fields.label_list.tick(flow.labels)
         fields.method_box.choose(flow.method)
         fields.form.set_values(options_as_dict(flow.options))
+        fields.routes_box.setChecked(request.plan.routes)
         self._show(request, flow)
         fields.causal.setEnabled(True)
 
@@ -252,6 +254,7 @@ class FlowDock(Dock):
         for part in (fields.label_list, fields.layer_picker, fields.form):
             part.changed.connect(self._update)
         fields.truth_box.currentIndexChanged.connect(lambda _: self._update())
+        fields.routes_box.toggled.connect(lambda _: self._update())
         fields.causal.clicked.connect(self.causal_check)
         self.results.wanted.connect(self.show_tile)
         dims = self.viewer.dims.events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.gui.flow.layer_picker import LayerPicker
@@ -54,6 +54,12 @@ class FlowForm(DockForm):
         )
         for word, key in (("mean", "mean"), ("zero", "zero"), ("both", "both")):
             self.ablation_box.addItem(f"{word} ablation" if key != "both" else "both ablations", key)
+        self.routes_box = QCheckBox("also as relevance")
+        self.routes_box.setToolTip(
+            "Tell which share of the score comes through each network layer, and across its skip connection: one forward pass more, "
+            "and a relevance pass for each label. See the causal check beside it: where there are several ways, much may pass "
+            "through a layer without which little is lost."
+        )
         self.run_bar.add_button(self.causal)
         rows = {
             "Image": self.image_box,
@@ -65,6 +71,7 @@ class FlowForm(DockForm):
             "Region": self.region_box,
             "Truth": self.truth_box,
             "Causal": self.ablation_box,
+            "Routes": self.routes_box,
         }
         parts = (self.summary, self.parameters, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)

@@ -140,6 +140,8 @@ def flow_text(flow: Flow) -> str:
     """Return what is said of the flow as a whole, and every piece of advice once, as rich text."""
     lines = [f"⚠ {escape(warning)}" for warning in flow.warnings]
     lines.append(escape("; ".join(wording.emergence(flow, label) for label in flow.labels)) + ".")
+    noted = dict.fromkeys(note for label in flow.labels for note in flow.notes.get(label, ()))
+    lines += [escape(note[0].upper() + note[1:]) for note in noted if note not in flow.warnings]
     lines += [f"<b>{escape(flow.route(label))}</b>" for label in flow.labels if flow.route(label)]
     lines += [f"⚠ {escape(text)} <i>({escape(where)})</i>" for text, where in wording.summary(flow)]
     return "<br>".join(lines)

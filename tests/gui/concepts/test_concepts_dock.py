@@ -71,7 +71,6 @@ def shown(viewer) -> list[str]:
 
 def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, wait):
     assert "Choose a folder of cases" in dock.run_bar.estimate.text()
-    dock.fields.concepts.set_asked("masks")
     ask(dock, folders, wait)
     assert "10 forward passes" in dock.run_bar.estimate.text()
     dock.run_bar.run.click()

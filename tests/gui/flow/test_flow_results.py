@@ -102,6 +102,27 @@ def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
     np.testing.assert_array_equal(results.curves.points["triangle"].getData()[1], values[np.isfinite(values)])
 
 
+def test_routes_are_asked_for_shown_and_kept(slow_panel, run_flow, wait, tmp_path):
+    panel, results = slow_panel, slow_panel.results
+    panel.network.delay = 0
+    before = panel.plan().passes
+    panel.fields.routes_box.setChecked(True)
+    assert panel.plan().passes.as_dict() == {"forward": before.forward + 1, "backward": before.backward + 1}
+    run_flow(panel)
+    tile = results.grid.views["object", "mix"].tile
+    assert f"route {tile.relevance:.0%}" in wording.captions(tile)
+    results.curves.set_quantity("relevance")
+    np.testing.assert_array_equal(
+        results.curves.points["object"].getData()[1], panel.flow.curve("object", "relevance")
+    )
+    assert "reaches the input as relevance" in results.advice.text()
+    assert "routes=True" in panel.copy_as_python(tmp_path)
+    panel.fields.routes_box.setChecked(False)
+    panel.run_bar.again.click()  # asks what the shown flow was asked
+    wait(lambda: not panel.run_bar.is_running)
+    assert results.grid.views["object", "mix"].tile.relevance == pytest.approx(tile.relevance)
+
+
 def test_numbers_in_summed_up_advice_become_ranges():
     said = [Remark.of("restates", "layer restates (Dice {}): little.", n) for n in ("0.85", "0.91", "0.88")]
     assert wording.merge(said) == "layer restates (Dice 0.85–0.91): little."
