@@ -51,6 +51,9 @@ class ConceptsResults(QWidget):
         self.frames: dict[str, Frame] = {}
         self.current: int | None = None
         """The row that the user is at: its number in the frame."""
+        self._by_user = (
+            False  # whether the user has chosen the table: until then the first one, once it has rows
+        )
         self.rows_box = combo("Which table.")
         self.rows_box.setMinimumWidth(110)
         self.filter = QLineEdit()
@@ -90,24 +93,34 @@ class ConceptsResults(QWidget):
         self.tabs.addTab(self.gallery, "Crops")
         self.tabs.addTab(charts, "Charts")
         top = QHBoxLayout()
-        top.addWidget(self.rows_box, 1)
-        top.addWidget(self.filter, 2)
-        for button in (self.copy, self.pin, self.open):
-            top.addWidget(button)
+        for part, share in ((self.rows_box, 1), (self.filter, 2), (self.copy, 0)):
+            top.addWidget(part, share)
+        corner = QWidget()
+        buttons = QHBoxLayout(corner)
+        buttons.setContentsMargins(0, 0, 0, 2)
+        for button in (self.pin, self.open):
+            buttons.addWidget(button)
+        self.tabs.setCornerWidget(corner)
+        # Crops and charts need height, of which a dock at the bottom has little: all of it is theirs.
+        left = QWidget()
+        own = QVBoxLayout(left)
+        own.setContentsMargins(0, 0, 0, 0)
+        own.setSpacing(2)
+        own.addLayout(top)
+        own.addWidget(self.words)
+        own.addWidget(self.table, 1)
         sides = QSplitter(Qt.Orientation.Horizontal)
-        for side in (self.table, self.tabs):
+        for side in (left, self.tabs):
             sides.addWidget(side)
-        sides.setSizes([520, 400])
+        sides.setSizes([480, 440])
         sides.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(top)
-        layout.addWidget(self.words)
-        layout.addWidget(sides, 1)
+        layout.addWidget(sides)
 
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._on_rows())
+        self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
         self.filter.textChanged.connect(lambda _: self._pause.start())
         self._pause.timeout.connect(self._show)
         self.copy.clicked.connect(self.table.copy)
@@ -131,9 +144,9 @@ class ConceptsResults(QWidget):
 
     def set_survey(self, survey: Survey | None) -> None:
         """Show another survey, or what has been added to it: the row stays, where it is still there."""
-        before, chosen = self.row, self.rows_box.currentData()
+        before, chosen = self.row, self.rows_box.currentData() if self._by_user else MAIN
         same = survey is not None and self.survey is not None and survey.method == self.survey.method
-        self.survey = survey
+        self.survey, self._by_user = survey, self._by_user and same
         tables = {} if survey is None else {MAIN: survey.table, **survey.tables, CASES: _cases(survey)}
         self.frames = {name: Frame.of(STUDY, list(rows)) for name, rows in tables.items() if rows}
         self.rows_box.blockSignals(True)

@@ -72,7 +72,7 @@ def shown(viewer) -> list[str]:
 def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, wait):
     assert "Choose a folder of cases" in dock.run_bar.estimate.text()
     ask(dock, folders, wait)
-    assert "10 forward passes" in dock.run_bar.estimate.text()
+    assert "8 cases · 10 forward" in dock.run_bar.estimate.text()
     dock.run_bar.run.click()
     wait(lambda: not dock.run_bar.is_running)
     own = sx.survey(made(), folders[0], "network-dissection", concepts=folders[1], **ASKED)
@@ -205,4 +205,4 @@ def test_what_is_asked_wrongly_is_said_before_it_runs(dock, folders, tmp_path, w
     dock.fields.concepts.set_asked("predicted")
     wait(lambda: dock.run_bar.run.isEnabled() and "8 cases" in dock.run_bar.estimate.text())
     dock.open(folders[0])
-    wait(lambda: "holds no survey" in dock.run_bar.status.text())
+    wait(lambda: "holds no record.json" in dock.run_bar.status.text())

@@ -162,6 +162,10 @@ _MEASURE = re.compile(r"(area|volume|evidence_distance|evidence_reach)_(.+?)([23
 _ON = "evidence on "
 
 
+_SPELLED = {"iou": "IoU", "auc": "AUC", "r2": "R2", "dice": "Dice", "tcav": "TCAV"}
+"""Words of the names of columns that are not written as other words are."""
+
+
 @cache
 def describe(name: str, table: str = "") -> Column:
     """Describe a column by its name: of a table, of a method, or of a metric, also with parameters ("ips:binarize=0.2").
@@ -192,7 +196,7 @@ def describe(name: str, table: str = "") -> Column:
     metric, _, given = name.partition(":")
     found = known_metric(metric)
     if found is None:
-        words = name.replace("_", " ")
+        words = " ".join(_SPELLED.get(word, word) for word in name.split("_"))
         return Column(name, words[:1].upper() + words[1:], meaning=_OF_METHOD)
     title = f"{found.title}, {given.replace('=', ' ').replace(':', ', ')}" if given else found.title
     return Column(name, title, found.unit, found.better, found.summary)
