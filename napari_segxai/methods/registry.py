@@ -213,10 +213,7 @@ class Method:
 
     def as_json(self) -> dict[str, Any]:
         """Describe the method for a listing."""
-        about: dict[str, Any] = {"grid": list(NOMINAL.grid)}
-        if "image" not in self.scope:
-            about["cases"] = NOMINAL_EXTENT.cases
-        nominal = self.nominal(self.scope[0])
+        about = {} if "image" in self.scope else {"cases": NOMINAL_EXTENT.cases}
         return {
             "name": self.name,
             "title": self.title,
@@ -229,7 +226,7 @@ class Method:
             "source": self.source,
             "parameters": [parameter.as_json() for parameter in self.parameters],
             "presets": {name: dict(values) for name, values in self.presets.items()},
-            "passes": {**nominal.as_dict(), **about},
+            "passes": {**self.nominal(self.scope[0]).as_dict(), "grid": list(NOMINAL.grid), **about},
         }
 
 

@@ -17,7 +17,7 @@ from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.concepts.gallery import Gallery
 from napari_segxai.gui.widgets.fields import Words, combo
 
-MAIN, CASES = "what was found", "cases"
+MAIN, CASES = "findings", "cases"
 """The tables that every survey has."""
 
 CHOOSE = "Choose a row to see where it is strongest."

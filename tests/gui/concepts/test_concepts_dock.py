@@ -143,7 +143,7 @@ def test_rows_of_units_are_sorted_filtered_and_drawn_as_bars(dock, saved, wait):
     wait(lambda: dock.survey is not None)
     part = dock.results
     assert [part.rows_box.itemText(k) for k in range(part.rows_box.count())] == [
-        "what was found",
+        "findings",
         "units",
         "cases",
     ]
