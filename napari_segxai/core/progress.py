@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -116,6 +117,36 @@ class Interrupted(KeyboardInterrupt):
         self.partial = partial
 
 
+class Stopped(KeyboardInterrupt):
+    """Work was asked to stop in the midst of a pass; not an Exception, so that no guard against what networks raise takes it."""
+
+
+_within: ContextVar[Callable[[int, int], None] | None] = ContextVar("within", default=None)
+
+
+@contextmanager
+def within_passes(tell: Callable[[int, int], None]) -> Generator[None]:
+    """While open, passes that consist of many parts tell how far they are, in this thread.
+
+    Parameters
+    ----------
+    tell
+        (parts done, parts in all) -> nothing; it may raise `Stopped`.
+    """
+    token = _within.set(tell)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
+def part_done(done: int, of: int) -> None:
+    """Tell that a part of a pass is done; see `within_passes`."""
+    tell = _within.get()
+    if tell is not None:
+        tell(done, of)
+
+
 def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = None) -> T:
     """Run steps to their end and return the result.
 
@@ -133,14 +164,20 @@ def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = Non
         with _bar() as report:
             return finish(steps, report)
     step: Step | None = None
+
+    def within(done: int, of: int) -> None:
+        if progress and step is not None:
+            progress(Step(step.done, step.total, f"{step.note}: window {done} of {of}"))
+
     try:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as done:
-                return done.value
-            if progress:
-                progress(step)
+        with within_passes(within):
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as done:
+                    return done.value
+                if progress:
+                    progress(step)
     except KeyboardInterrupt:
         steps.close()
         partial = step.partial() if step is not None and step.partial is not None else None

@@ -399,7 +399,7 @@ class CasesQuestion:
         model = self.model
         tensor = model.prepare(image, index).tensor.to(self.device)
         with torch.inference_mode(), guarded(self.device), refusing_sizes(model, tensor):
-            logits = model.logits(tensor)
+            logits = model.logits_kept(tensor)
         self.passes.forward += 1
         drawn = [model.labeling.drawn(logits, model.label_index(label)) for label in self.labels]
         return sum(int(torch.count_nonzero(one)) for one in drawn)

@@ -110,8 +110,8 @@ class Question:
         """Logits of the unperturbed input: (1, labels, *grid); one forward pass at first use."""
         if self._logits is None:
             with torch.inference_mode():
-                logits = self.look(self.input)
-                self.remember_logits(logits.clone())
+                logits = self.model.logits_kept(self.input, self.look)
+                self.remember_logits(logits.clone() if self.model.windows is None else logits)
         assert self._logits is not None
         return self._logits
 

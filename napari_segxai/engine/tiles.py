@@ -17,6 +17,7 @@ from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.engine.question import Question
+from napari_segxai.models.logits import as_logits, as_returned
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.windows.stitch import shares
 from napari_segxai.models.windows.tiling import Corner, Tiling, mirrorings
@@ -144,8 +145,8 @@ def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Ti
     model, tiling = question.model, question.model.tiling(question.grid)
     output = question.logits
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = model.mean_of_windows(output).clone().requires_grad_(True)
-        (slope,) = torch.autograd.grad(score(model.as_logits(leaf)).sum(), [leaf])
+        leaf = as_returned(model.card, output[:, -model.outputs :]).clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(score(as_logits(model.card, leaf)).sum(), [leaf])
     return tiling, tiling.pad_zeros(slope), Tiles(tiling, views_of(tiling, slope.any(1)[0]))
 
 

@@ -21,7 +21,7 @@ from weakref import ref
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QThreadPool
 
-from napari_segxai.core.progress import Step, Steps
+from napari_segxai.core.progress import Step, Steps, Stopped, within_passes
 from napari_segxai.gui.viewer.layers import is_open
 
 INTERVAL = 0.1
@@ -81,6 +81,7 @@ class WorkerTask:
     stop: threading.Event = field(default_factory=threading.Event)
     steps: Steps[Any] | None = None
     step: Step | None = None
+    tell: Callable[[Step], None] = lambda step: None  # from the worker thread, in the midst of a pass
 
     def cancel(self) -> None:
         """Ask the task to stop; it ends before its next pass."""
@@ -106,6 +107,7 @@ class WorkerTask:
             self.steps.close()
         self.make = self.on_step = self.on_done = _nothing
         self.on_partial = self.steps = self.step = None
+        self.tell = _nothing
 
     def report(self, news: Step | PartialResult) -> None:
         """Pass on what the worker says."""
@@ -159,6 +161,7 @@ def _begin(task: WorkerTask, ended: Callable[[], Any], then: Callable[[], Any] =
     # Errors never leave the generator, so that nothing is raised in the GUI thread unexpectedly.
     worker = create_worker(_work, task, _start_thread=False, _ignore_errors=True)
     outcomes: list[Outcome] = []
+    task.tell = worker.yielded.emit
     worker.yielded.connect(lambda news: task.report(news))
     worker.returned.connect(outcomes.append)
 
@@ -196,13 +199,27 @@ def _work(task: WorkerTask) -> Iterator[Step | PartialResult]:
     start_time = time.perf_counter()
     reported = 0.0
     next_partial = start_time + PARTIAL_INTERVAL
+
+    def within(done: int, of: int) -> None:
+        nonlocal reported
+        if task.stop.is_set():
+            raise Stopped
+        now = time.perf_counter()
+        if now - reported > INTERVAL:
+            reported = now
+            step = task.step or Step(0, 1, "prediction")
+            task.tell(Step(step.done, step.total, f"{step.note}: window {done} of {of}"))
+
     try:
         task.steps = task.make()
         while True:
             if task.stop.is_set():
                 return Outcome(_partial(task.step), cancelled=True, seconds=time.perf_counter() - start_time)
             try:
-                task.step = next(task.steps)
+                with within_passes(within):
+                    task.step = next(task.steps)
+            except Stopped:
+                continue
             except StopIteration as done:
                 return Outcome(done.value, seconds=time.perf_counter() - start_time)
             now = time.perf_counter()

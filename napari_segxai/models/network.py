@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +29,11 @@ from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, 
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
+from napari_segxai.models.logits import as_logits, returns_probabilities
 from napari_segxai.models.outputs import Place, covers, follow
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
+from napari_segxai.models.windows.kept import KeptPrediction
 from napari_segxai.models.windows.stitch import Part, cut, stitch
 from napari_segxai.models.windows.tiling import Tiling
 
@@ -107,6 +109,7 @@ class Network:
             torch.device, tuple[Any, str]
         ] = {}  # by where the weights lie: fingerprint, digest
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
+        self._kept = KeptPrediction()
         self._tilings: dict[tuple[int, ...], Tiling] = {}  # of the grid that was asked about last
         self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
 
@@ -250,38 +253,38 @@ class Network:
         if self.one_window:
             return self.returned(tensor)
         if self.windows is None:
-            return resize(self.as_logits(self.network_output(tensor)), tuple(tensor.shape[2:]), linear=True)
+            return resize(
+                as_logits(self.card, self.network_output(tensor)), tuple(tensor.shape[2:]), linear=True
+            )
         tiling = self.tiling(tensor.shape[2:])
         corners = None if where is None else tiling.touching(where)
-        return self.as_logits(stitch(self.returned, tensor, tiling, corners, batch=self._batch_of_windows))
-
-    def as_logits(self, out: Tensor) -> Tensor:
-        """Return one logit per label from what the network returns, or from its mean over windows."""
-        if self.returns_probabilities:
-            out = out.clamp(1e-6, 1 - 1e-6)
-            out = out.logit() if self.card.activation == "sigmoid" else out.log()
-        if out.shape[1] == len(self.labels) - 1 and self.card.activation == "sigmoid":
-            background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
-            out = torch.cat([background, out], 1)
-        return out
-
-    @property
-    def returns_probabilities(self) -> bool:
-        """Whether the logits are made from probabilities: those of the network, or those that windows average."""
-        windows = self.card.windows
-        averages = windows is not None and windows.average == "probabilities"
-        return averages or self.card.values == "probabilities"
+        return as_logits(
+            self.card, stitch(self.returned, tensor, tiling, corners, batch=self._batch_of_windows)
+        )
 
     def returned(self, tensor: Tensor) -> Tensor:
         """Return what is averaged where windows overlap: (N, channels, *size) -> (N, outputs, *size)."""
         out = resize(self.network_output(tensor), tuple(tensor.shape[2:]), linear=True)
-        if self.returns_probabilities and self.card.values == "logits":
-            return self.probabilities(out)
-        return out
+        made = returns_probabilities(self.card) and self.card.values == "logits"
+        return self.probabilities(out) if made else out
 
-    def mean_of_windows(self, logits: Tensor) -> Tensor:
-        """Undo `as_logits`: return the mean over windows, (N, outputs, *grid), that became these logits."""
-        return self.as_returned(logits[:, -self.outputs :])
+    def logits_kept(self, tensor: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return `logits` of a whole image without gradients; through windows those of the last image are kept.
+
+        Parameters
+        ----------
+        run
+            What computes them; `logits` by default.
+        """
+        run = run or self.logits
+        if self.windows is None:
+            return run(tensor)
+        key = id(self.module), state(self.module), fingerprint(self.module)
+        found = self._kept.get(key, tensor)
+        if found is None:
+            found = run(tensor)
+            self._kept.put(key, tensor, found)
+        return found
 
     def tiling(self, grid: Sequence[int]) -> Tiling:
         """Return the windows of a grid of this shape; only of a network that sees images through windows."""
@@ -308,12 +311,6 @@ class Network:
     def _batch_of_windows(self, gradients: bool) -> int:
         assert self.windows is not None
         return fitting_batch(self, self.device, self.windows.size, gradients=gradients)
-
-    def as_returned(self, logits: Tensor) -> Tensor:
-        """Undo, value by value, what `logits` does to probabilities, where rounding would count for too much."""
-        if not self.returns_probabilities:
-            return logits
-        return logits.sigmoid() if self.card.activation == "sigmoid" else logits.exp()
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of every label: (N, labels, *grid) in [0, 1]."""

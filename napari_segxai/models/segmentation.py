@@ -225,7 +225,7 @@ class SegmentationModel(Network):
                 tensor = prepared.tensor.to(use)
                 with refusing_sizes(self, tensor):
                     check_values(self, tensor)
-                    logits = self.logits(tensor)
+                    logits = self.logits_kept(tensor)
                 check_numbers(self, logits, image.name)
                 out = self.labeling.on_image(logits[0], prepared.placement, out)
         return out

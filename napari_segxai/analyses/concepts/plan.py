@@ -13,6 +13,7 @@ from torch import nn
 from napari_segxai.analyses.concepts.sources import Concepts, check_first, read_concepts
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.progress import Passes
@@ -87,7 +88,8 @@ class SurveyPlan:
         options = found.make_options(params)
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
-        model.require(found.needs_of(options))
+        needs = found.needs_of(options)
+        model.require((*needs, ONE_PASS) if "network layers" in needs else needs)  # layers of whole images
         for package in asked.packages:
             need(package, "concepts", method)
         for layer in found.layers_of(options).values():

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from napari_segxai.core.progress import part_done
 from napari_segxai.models.inference.batches import fitting_batch
 from napari_segxai.models.inference.device import reads_tensor_float32
+from napari_segxai.models.logits import as_logits
 from napari_segxai.models.windows.stitch import Part, cut, run_views
 from napari_segxai.models.windows.tiling import Corner
 
@@ -73,7 +75,8 @@ class WindowCache:
         batch = fitting_batch(network, tensor.device, tiling.rule.size)
         waiting: dict[Any, list[Part]] = {}  # those that return the same, under one key
         for sample in range(len(tensor)):
-            for corner in corners:
+            for number, corner in enumerate(corners, start=1):
+                part_done(sample * len(corners) + number, len(tensor) * len(corners))
                 part = Part(sample, corner)
                 key = self._key(padded, part)
                 known = self._kept.get(key)
@@ -87,7 +90,7 @@ class WindowCache:
                     waiting = {}
         self._run(padded, waiting, put)
         out /= tiling.total.to(out.device)
-        return network.as_logits(out[(..., *tiling.inner)])
+        return as_logits(network.card, out[(..., *tiling.inner)])
 
     def _touching(self, where: Tensor | None) -> Sequence[Corner]:
         if where is None:

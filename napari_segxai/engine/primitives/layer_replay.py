@@ -25,6 +25,7 @@ from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import find_module, map_tensors, replace_first_tensor
 from napari_segxai.models.introspection.trace import Call
+from napari_segxai.models.logits import as_returned
 
 TOLERANCE = 1e-5
 """Largest difference between replayed and full logits, as a share of the largest logit."""
@@ -138,7 +139,7 @@ class Replay:
             return False
         if replayed.shape[1:] != logits.shape[1:]:
             return False
-        replayed, logits = (self.question.model.as_returned(one) for one in (replayed, logits))
+        replayed, logits = (as_returned(self.question.model.card, one) for one in (replayed, logits))
         close = TOLERANCE * logits.abs().max().clamp(min=1e-12)
         return bool((replayed - logits).abs().max() <= close)
 

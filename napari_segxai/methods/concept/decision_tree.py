@@ -67,7 +67,7 @@ class Options:
     cites=("wan2020",),
     options=Options,
     passes=lambda options, size: Passes(1, options.decisions),
-    needs=("network layers", "gradients"),
+    needs=("network layers", "gradients", "one pass"),
 )
 def decision_tree(question: Question, options: Options) -> Steps[Finding]:
     """Make the tree, follow the path to the label, and differentiate its decisions."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from napari_segxai.core.progress import part_done
 from napari_segxai.models.windows.rule import Windows
 from napari_segxai.models.windows.tiling import Corner, Tiling, mirrorings
 
@@ -101,6 +102,7 @@ def _forward(
     weight, total = tiling.importance, tiling.total
     if dtype is not None:
         weight, total = tiling.rounded(dtype)
+    done = 0
     for parts in parts_of(padded, corners, batch):
         found = run_views(run, cut(padded, tiling, parts), tiling.rule)
         if out is None:
@@ -108,6 +110,8 @@ def _forward(
             weight = weight.to(found.device)
         for part, one in zip(parts, found, strict=True):
             out[(part.sample, slice(None), *tiling.place(part.corner))] += one * weight
+        done += len(parts)
+        part_done(done, len(padded) * len(corners))
     assert out is not None, "no window was asked for"
     return out.div_(total.to(out.device))
 
@@ -169,4 +173,5 @@ class _Stitch(torch.autograd.Function):
                     (gradients,) = torch.autograd.grad(found, [leaf], slopes / len(views), allow_unused=True)
                 for part, one in zip(parts, gradients if gradients is not None else (), strict=False):
                     out[(part.sample, slice(None), *tiling.place(part.corner))] += one
+            part_done(start + len(parts), len(asked))
         return out, None, None, None, None

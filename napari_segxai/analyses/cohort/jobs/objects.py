@@ -71,7 +71,7 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
             tensor = prepared.tensor.to(device)
             with refusing_sizes(model, tensor):
                 check_values(model, tensor)
-                logits = model.logits(tensor)
+                logits = model.logits_kept(tensor)
             check_numbers(model, logits, image.name)
             out = model.labeling.on_image(logits[0], prepared.placement, out)
             found = _measure(model, logits, positions, prepared.placement.inside().to(device))

@@ -1,0 +1,41 @@
+"""From what a network returns to one logit per label, as its card says."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_segxai.models.card import ModelCard
+
+
+def as_logits(card: ModelCard, out: Tensor) -> Tensor:
+    """Return one logit per label from what the network returns, or from its mean over windows: (N, labels, *any).
+
+    One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets minus its largest logit as
+    background; probabilities become their (clamped) logits.
+
+    Parameters
+    ----------
+    out
+        (N, outputs, *any).
+    """
+    if returns_probabilities(card):
+        out = out.clamp(1e-6, 1 - 1e-6)
+        out = out.logit() if card.activation == "sigmoid" else out.log()
+    if out.shape[1] == len(card.labels) - 1 and card.activation == "sigmoid":
+        background = -(out if out.shape[1] == 1 else out.amax(1, keepdim=True))
+        out = torch.cat([background, out], 1)
+    return out
+
+
+def as_returned(card: ModelCard, logits: Tensor) -> Tensor:
+    """Undo, value by value, what `as_logits` does to probabilities, where rounding would count for too much."""
+    if not returns_probabilities(card):
+        return logits
+    return logits.sigmoid() if card.activation == "sigmoid" else logits.exp()
+
+
+def returns_probabilities(card: ModelCard) -> bool:
+    """Whether the logits are made from probabilities: those of the network, or those that windows average."""
+    averages = card.windows is not None and card.windows.average == "probabilities"
+    return averages or card.values == "probabilities"

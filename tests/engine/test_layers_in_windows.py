@@ -1,0 +1,208 @@
+"""Network layers, perturbations and stopping of a network that sees images through windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import napari_segxai as sx
+from napari_segxai.core.progress import Stopped, within_passes
+from napari_segxai.methods.registry import all_methods
+
+RNG = np.random.default_rng
+
+
+class Batched(nn.Module):
+    """Without normalisation: but for borders, windows and one pass agree. (N, 1, *grid) -> (N, 2, *grid)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.enter = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
+        self.leave = nn.Sequential(nn.Conv2d(16, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.enter(x)
+        return self.head(self.leave(torch.cat([self.up(self.down(first)), first], 1)))
+
+
+class Neighbor(nn.Module):
+    """Draws a dim cell where a bright one lies at most 10 cells to its right: the reason lies elsewhere, often in the next window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = torch.relu(x - 0.8) * 20
+        right = nn.functional.max_pool2d(nn.functional.pad(bright, (0, 10)), (1, 11), 1)
+        dim = torch.sigmoid(40 * (x - 0.3)) * torch.sigmoid(40 * (0.7 - x))
+        drawn = 8 * dim * right - 4
+        return torch.cat([-drawn, drawn], 1)
+
+
+def model_of(network: nn.Module, **windows) -> sx.SegmentationModel:
+    card = {"name": "net", "labels": ["background", "thing"], "spatial_dims": 2, "orientation": None}
+    return sx.SegmentationModel(network, {**card, "windows": windows} if windows else card)
+
+
+@pytest.fixture(scope="module")
+def region() -> np.ndarray:
+    mask = np.zeros((48, 96), bool)
+    mask[20:28, 44:52] = True  # at the border of windows of 32
+    return mask
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return RNG(0).random((48, 96)).astype(np.float32)
+
+
+LIKE_ONE_PASS = {  # method -> least correlation with one pass, inside the windows that M lies in
+    "seg-hires-grad-cam": 0.999,
+    "layer-cam": 0.999,
+    "seg-xres-cam": 0.99,
+    "seg-grad-cam": 0.95,
+    "seg-xgrad-cam": 0.95,
+    "seg-cam": 0.999,
+    "lrp": 0.999,
+    "vanilla-gradient": 0.999,
+    "grad-pam": 0.99,
+}
+
+
+@pytest.mark.parametrize("method", LIKE_ONE_PASS)
+def test_maps_of_windows_are_those_of_one_pass_where_the_network_allows_it(method, image, region):
+    plain = model_of(Batched())
+    windowed = model_of(Batched(), size=[48, 32], overlap=0.5)
+    found, wanted = (
+        sx.explain(model, image, sx.Target("thing", region=region), method, device="cpu").map
+        for model in (windowed, plain)
+    )
+    seen = found != 0
+    assert seen.any()
+    inner = np.zeros_like(seen)
+    inner[4:-4, 32:64] = True  # away from borders, where windows see padding in place of the image
+    r = np.corrcoef(found[inner], wanted[inner])[0, 1]
+    assert r > LIKE_ONE_PASS[method]
+    if method in ("seg-hires-grad-cam", "lrp"):  # contributions add up
+        assert found[inner].sum() == pytest.approx(wanted[inner].sum(), rel=0.1)
+
+
+def test_channels_are_weighted_over_all_windows_and_not_in_each(image, region):
+    """One window has no gradient in a channel, its neighbor has: pooled weights are the mean over the whole layer."""
+    plain = model_of(Batched())
+    windowed = model_of(Batched(), size=[48, 32], overlap=0.5)
+    found, wanted = (
+        sx.explain(model, image, sx.Target("thing", region=region), "seg-grad-cam", device="cpu").map
+        for model in (windowed, plain)
+    )
+    inner = (slice(4, -4), slice(36, 60))
+    assert np.abs(found[inner]).mean() == pytest.approx(np.abs(wanted[inner]).mean(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "method", ["occlusion", "rise", "integrated-gradients", "vanilla-gradient", "kernel-shap"]
+)
+def test_a_reason_in_the_next_window_is_found(method):
+    image = np.zeros((16, 48), np.float32)
+    image[6:10, 20:24] = 0.5  # what is drawn
+    image[6:10, 28:30] = 1.0  # the reason; where it stands, a window ends at 24 and one begins there
+    model = model_of(Neighbor(), size=[16, 24], overlap=0.5)
+    assert model.predict(image)[6:10, 20:24].any()
+    more = {"rise": {"masks": 600}, "occlusion": {"patch": 2}}.get(method, {})
+    where = np.zeros(image.shape, bool)
+    where[6:10, 20:24] = True
+    map = sx.explain(model, image, sx.Target("thing", region=where), method, device="cpu", **more).map
+    map = np.abs(map - np.median(map))  # RISE is not 0 where nothing counts
+    reason, elsewhere = map[6:10, 28:30].mean(), map[:, 34:].mean()
+    assert reason > 3 * elsewhere
+
+
+def test_only_windows_that_a_mask_touches_and_the_target_needs_are_run(image, region):
+    whole = model_of(Batched(), size=[48, 32], overlap=0.5)
+    found = sx.explain(whole, image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8)
+    counts = found.record.engine["windows"]
+    assert counts["run"] < counts["of"] / 2
+    # The same numbers as with every window run for every box.
+    plain = sx.explain(
+        model_of(_Whole(whole)), image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8
+    )
+    np.testing.assert_allclose(found.map, plain.map, atol=1e-5 * np.abs(plain.map).max())
+
+
+class _Whole(nn.Module):
+    """A windowed model as a plain network, which runs all windows every time."""
+
+    def __init__(self, model: sx.SegmentationModel) -> None:
+        super().__init__()
+        self.model = [model]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model[0].logits(x)
+
+
+def test_windows_hidden_behind_one_value_share_a_pass(image, region):
+    model = model_of(Batched(), size=[48, 32], overlap=0.5)
+    nothing = {"baseline": "zero"}
+    found = sx.explain(model, image, "thing", "occlusion", device="cpu", patch=48, stride=48, **nothing)
+    counts = found.record.engine["windows"]
+    assert counts["run"] < counts["of"] - 3  # windows that are zero alone are run once
+
+
+def test_one_window_that_sees_everything_gives_what_a_network_without_windows_gives(image):
+    plain, windowed = model_of(Batched()), model_of(Batched(), size=[48, 96])
+    for method in all_methods("image"):
+        if method.name in SLOW or "one pass" in method.needs:
+            continue
+        pair = [sx.explain(m, image, "thing", method.name, device="cpu", seed=0) for m in (plain, windowed)]
+        scale = np.abs(pair[0].map).max()
+        np.testing.assert_allclose(pair[1].map, pair[0].map, atol=1e-3 * scale, err_msg=method.name)
+
+
+SLOW = (
+    "u-noise",
+    "misure",
+    "extremal-perturbation",
+    "seg-sobol",
+    "kernel-shap",
+    "x-ray",
+    "stable-explanation",
+    "lime",
+)
+
+
+def test_work_stops_in_the_midst_of_a_pass(image):
+    model, seen = model_of(Batched(), size=[16, 16], overlap=0.5), []
+
+    def stop(done: int, of: int) -> None:
+        seen.append((done, of))
+        if done >= 4:
+            raise Stopped
+
+    with pytest.raises(Stopped), within_passes(stop):
+        model.predict(image)
+    assert 0 < len(seen) < seen[0][1]
+
+
+def test_a_prediction_is_made_once_for_all_who_ask(image, monkeypatch):
+    network = Batched()
+    model, runs = model_of(network, size=[48, 32], overlap=0.5), []
+    network.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
+    model.predict(image)
+    before = sum(runs)
+    model.predict(image)
+    assert sum(runs) == before
+    with torch.no_grad():
+        network.head.bias += 1
+    model.predict(image)
+    assert sum(runs) > before  # weights have changed
+
+
+def test_what_needs_one_pass_is_refused_before_the_work(image):
+    model = model_of(Batched(), size=[48, 32])
+    with pytest.raises(
+        sx.UserError, match="sees images through windows, and this looks at an image in one pass; use"
+    ):
+        sx.explain(model, image, "thing", "l-crp")
