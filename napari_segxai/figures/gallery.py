@@ -16,7 +16,7 @@ ROWS, COLUMNS = 24, 12
 LARGEST = 24.0
 """Of a picture, in mm."""
 
-NAME, GAP, LINE, HEAD = 26.0, 1.5, 2.8, 7.0
+NAME, GAP, LINE, HEAD = 22.0, 1.5, 2.8, 7.0
 """In mm: the names of rows; between pictures; a line of text; the title."""
 
 
@@ -37,7 +37,7 @@ def draw_gallery(gallery: Gallery, *, width: float = PAGE) -> Figure:
     shown = {name: pictures[:COLUMNS] for name, pictures in list(rows.items())[:ROWS]}
     caption = fitted(gallery.caption + _left_out(rows), width, SMALL, 6)
     most = max((len(pictures) for pictures in shown.values()), default=1)
-    edge = min(LARGEST, (width - NAME) / most - GAP)
+    edge = min(LARGEST, (width - NAME - 1) / most - GAP)
     texts = {
         name: [fitted(picture.text, edge + GAP, SMALL, 3) if picture.text else "" for picture in pictures]
         for name, pictures in shown.items()

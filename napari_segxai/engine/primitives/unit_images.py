@@ -76,7 +76,7 @@ class Search:
         self.question.passes.backward += len(images)
         return found.detach(), gradient.float()
 
-    def noise(self, count: int, seed: int) -> Tensor:
+    def noise(self, count: int, seed: int | tuple[int, ...]) -> Tensor:
         """Return deviations from the mean with a spectrum that falls as 1 / f, as that of images does: (count, channels, *grid)."""
         shape = (count, self.mean.shape[1], *self.grid)
         drawn = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32))
@@ -146,11 +146,36 @@ class Search:
         out[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = 1
         return out
 
-    def climb(self, window: Tensor, steps: int, jitter: int, seed: int) -> Steps[Tensor]:
+    def best_noise(self, window: Tensor, draws: int, seed: int) -> Steps[tuple[Tensor, Tensor]]:
+        """Show all units the same draws of noise; return of each unit the one that it answers to most, and its answer.
+
+        Returns
+        -------
+        change
+            (units, channels, *grid): deviations from the mean.
+        answers
+            (units,).
+        """
+        best: Tensor | None = None
+        change = torch.empty(0)
+        for k in range(draws):
+            drawn = self.scaled(self.noise(1, (seed, k)), window)
+            found = yield from self.answers(drawn, f"noise {k + 1} of {draws}, unit")
+            if best is None:
+                best, change = found, drawn
+            better = found > best
+            best = torch.where(better, found, best)
+            change[better] = drawn[better]
+        assert best is not None
+        return change, best
+
+    def climb(self, change: Tensor, window: Tensor, steps: int, jitter: int, seed: int) -> Steps[Tensor]:
         """Change images until the units answer most: one for each unit, of its contrast; see the page of activation-maximization.
 
         Parameters
         ----------
+        change
+            Where the search begins: (units, channels, *grid), deviations from the mean.
         window
             What may be changed: (*grid), 0 or 1.
         jitter
@@ -161,13 +186,12 @@ class Search:
         Tensor
             (units, channels, *grid): deviations from the mean.
         """
-        change = self.scaled(self.noise(len(self.units), seed), window)
         random = np.random.default_rng(seed + 1)
         dims = tuple(range(2, change.ndim))
         for step in range(steps):
             shift = (
                 tuple(random.integers(-jitter, jitter + 1, len(dims)).tolist())
-                if jitter
+                if jitter and step < STILL * steps
                 else (0,) * len(dims)
             )
             slopes: list[Tensor] = []
@@ -197,6 +221,8 @@ class Search:
         return change
 
 
+STILL = 0.75
+"""Share of the steps after which the image is not shifted any more."""
 REACHED = 0.02
 """Share of the largest gradient from which a pixel counts as seen."""
 FIRST, LAST = 0.2, 0.01

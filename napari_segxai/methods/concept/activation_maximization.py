@@ -2,10 +2,10 @@
 
     x = mean + deviation d,     d maximises a_k in the middle cell,     root mean square of d within what the unit sees = c
 
-A unit is a channel of a network layer; mean, deviation and range are those of the folder's images, and c is the contrast of the patch that excites the unit most, so that both can be compared; values stay within the range. The search starts from noise
+A unit is a channel of a network layer; mean, deviation and range are those of the folder's images, and c is the contrast of the patch that excites the unit most, so that both can be compared; values stay within the range. The search starts from the noise to which the unit answers most
 and goes up the gradient, coarse structure first; before every step the image is shifted by up to half of the layer's stride, within which the network treats places alike.
 
-Beside it stand the patches of the folder around the places at which the unit is highest. What both have in common, the unit may stand for; what is in one alone is the search's, or the folder's. The *control* is the highest answer to 16 images of noise
+Beside it stand the patches of the folder around the places at which the unit is highest. What both have in common, the unit may stand for; what is in one alone is the search's, or the folder's. The *control* is the answer to that noise: the highest of 16 images
 of the same contrast and the spectrum of images (1 / f).
 
 The table has a row per unit: `made` (its answer to the image that was made), `best` (the highest in the folder, in `case`), the `mean` and `deviation` over the folder, and `random`, the control. By default the units are those whose answers vary most over the folder.
@@ -275,17 +275,13 @@ class _Found:
         yield search.question.step("looked")
 
     def make(self, search: Search) -> Steps[None]:
-        """Make an image for every unit, and show it noise."""
+        """Show noise to the units, and make an image for each from that to which it answers most."""
         options, seed = self.options, self.cases.seed
         strides = [max(1, round(one)) for one in self.stride]
         jitter = max(strides) // 2 if options.jitter is None else options.jitter
-        change = yield from search.climb(self.window, options.steps, jitter, seed)
+        start, random = yield from search.best_noise(self.window, RANDOM, seed)
+        change = yield from search.climb(start, self.window, options.steps, jitter, seed)
         made = yield from search.answers(change, "looking at")
-        random = torch.full_like(made, -torch.inf)
-        for k in range(RANDOM):
-            noise = search.scaled(search.noise(1, (seed, 2, k)), self.window)
-            answers = yield from search.answers(noise, f"noise {k + 1} of {RANDOM}, unit")
-            random = torch.maximum(random, answers)
         images = search.images(change).cpu().numpy()
         cells = [max(1, round(n / stride)) for n, stride in zip(search.grid, self.stride, strict=True)]
         middle = [(m // 2 + 0.5) * n / m for n, m in zip(search.grid, cells, strict=True)]
@@ -355,7 +351,8 @@ class _Found:
         ]
         there = [slice(part.start - s, part.stop - s) for part, s in zip(inner, starts, strict=True)]
         out[tuple(there)] = plane[tuple(inner)]
-        return Picture(f"unit {unit}", out, text, (low, high), case, index)
+        limits = (low, high) if case else (float(out.min()), float(out.max()))
+        return Picture(f"unit {unit}", out, text, limits, case, index)
 
     # -- the result ------------------------------------------------------------------------------------
 
@@ -388,7 +385,7 @@ class _Found:
             "units",
             f"What excites units of {self.layer.name}",
             tuple(pictures),
-            "First the image that was made, then patches of the folder, with the answer of the unit in the middle. All grey values have one scale.",
+            "First the image that was made, in a grey scale of its own, then patches of the folder, all in one scale; with the answer of the unit in the middle.",
         )
         still = [unit for unit in units if float(deviation[unit]) == 0]
         warnings = [f"unit {unit} answers the same everywhere, so that nothing excites it." for unit in still]

@@ -12,7 +12,8 @@ The table `labels` tells how well the tree agrees with the network: `dice` of wh
 SegNBDT, Ho, Wan et al., arXiv 2006.06868, after Wan et al., ICLR 2021. There the network is trained further for its tree; here it stays as it is, and the tree is a reading of it.
 
 When not to believe it: where tree and network disagree (a warning below 90 %), the path is not the way in which the network decides. Below four labels there is one tree or nearly so, and it says little. That rows are alike may come from
-where labels lie beside each other, not from what they look like. Labels that may overlap are no choice between leaves; there the tree tells which is stronger.
+where labels lie beside each other, not from what they look like. Labels that may overlap (sigmoid outputs) are each decided by themselves:
+there the one decision is between the label and its absence.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.chart import Chart, Series
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
@@ -75,7 +75,7 @@ def decision_tree(question: Question, options: Options) -> Steps[Finding]:
     tape = LayerRecorder(question, [options.layer])
     yield question.step("forward pass")
     weights = question.weights
-    logits = tape.logits[:, tree.outputs]
+    logits = tree.leaf_logits(tape.logits)
     maps: dict[str, Tensor] = {}
     for number, node in enumerate(tree.path[: options.decisions], 1):
         toward = (decision(logits, node, tree.leaf)[0] * weights).sum() / weights.sum()
@@ -91,23 +91,23 @@ class _Tree:
 
     def __init__(self, question: Question, options: Options):
         self.question, model = question, question.model
-        labels = len(model.labels)
-        self.head, rows = head_rows(model, options.head) if labels > 2 or options.head else ("", None)
-        # Of sigmoid outputs the background may have none; two labels make one tree, whatever the weights are.
-        first = 0 if rows is None else labels - len(rows)
-        if question.label < first:
-            raise UserError(
-                f"decision-tree: {model.name} has no output for {model.labels[0]!r}, which is no leaf; choose another label."
-            )
-        self.outputs = list(range(first, labels))
-        self.leaf = question.label - first
-        self.names = [model.labels[k] for k in self.outputs]
-        if len(self.names) < 2:
-            raise UserError(
-                f"decision-tree: {model.name} has one output alone, so that nothing is to be decided between."
-            )
+        self.alone = model.labeling.thresholds is not None  # sigmoid outputs: each label against its absence
+        self.leaf, self.names = question.label, list(model.labels)
+        if self.alone:
+            name = model.labels[question.label]
+            self.leaf, self.names = 1, [f"not {name}", name]
+        # Two leaves make one tree, whatever the weights are.
+        two = len(self.names) == 2 and options.head is None
+        self.head, rows = ("", None) if two or self.alone else head_rows(model, options.head)
         self.nodes = (Node((0,), (1,), 1.0),) if rows is None else ward_tree(rows)
         self.path = [node for node in self.nodes if self.leaf in node.leaves]
+
+    def leaf_logits(self, logits: Tensor) -> Tensor:
+        """Return the logits of the leaves, of which the highest is what the network draws: (1, leaves, *grid)."""
+        if not self.alone:
+            return logits
+        half = self.question.margin(logits) / 2
+        return torch.stack([-half, half], 1)
 
     def words(self, group: Sequence[int]) -> str:
         return ", ".join(self.names[k] for k in group)
@@ -162,7 +162,7 @@ class _Tree:
             warnings.append(f"a tree of {len(self.names)} labels says little.")
         if model.overlapping:
             warnings.append(
-                "the labels of this network may overlap: the tree tells which one is stronger, not which is drawn."
+                "every label of this network is decided by itself, since labels may overlap: there is one decision alone."
             )
         if len(self.path) > len(maps):
             warnings.append(

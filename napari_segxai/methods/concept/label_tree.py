@@ -50,7 +50,7 @@ def head_rows(model: Network, name: str | None = None) -> tuple[str, np.ndarray]
     Parameters
     ----------
     name
-        The layer; by default the last one whose weights have a row for every label; of sigmoid outputs the background may lack one.
+        The layer; by default the last one whose weights have a row for every label.
 
     Raises
     ------
@@ -58,7 +58,6 @@ def head_rows(model: Network, name: str | None = None) -> tuple[str, np.ndarray]
         If there is none.
     """
     labels = len(model.labels)
-    counts = (labels, labels - 1) if model.card.activation == "sigmoid" else (labels,)
     layers = (
         [model.find_layer(name)]
         if name is not None
@@ -66,7 +65,7 @@ def head_rows(model: Network, name: str | None = None) -> tuple[str, np.ndarray]
     )
     for layer in layers:
         rows = _rows(model, layer.name)
-        if rows is not None and layer.stage != "unused" and len(rows) in counts:
+        if rows is not None and layer.stage != "unused" and len(rows) == labels:
             return layer.name, rows
     where = f"{name} is no" if name is not None else "it has no"
     raise UserError(

@@ -153,13 +153,18 @@ def test_two_labels_are_one_decision_and_few_are_said():
     assert any("a tree of 2 labels says little" in one for one in found.record.warnings)
 
 
-def test_overlapping_labels_are_no_choice(image):
-    overlapping = model(Pairs(ROWS[1:], bias=(0, 0, 0, 0)), activation="sigmoid")
+def test_overlapping_labels_are_decided_by_themselves(image):
+    overlapping = model(Pairs(ROWS[1:], bias=(0, 0, 0, 0)), activation="sigmoid", threshold=0.6)
     found = sx.explain(overlapping, image, "dog", "decision-tree", layer="body")
-    assert len(found.tables["nodes"]) == 3
-    assert any("may overlap" in one for one in found.record.warnings)
-    with pytest.raises(sx.UserError, match="has no output for 'background'"):
-        sx.explain(overlapping, image, "background", "decision-tree", layer="body")
+    (node,) = found.tables["nodes"]
+    assert (node["toward"], node["against"]) == ("dog", "not dog")
+    assert found.record.results["agreement"] == 1  # with what is drawn above the threshold
+    drawn = found.drawn("dog")
+    assert {row["label"]: row["pixels"] for row in found.tables["labels"]} == {
+        "not dog": (~drawn).sum(),
+        "dog": drawn.sum(),
+    }
+    assert any("every label of this network is decided by itself" in one for one in found.record.warnings)
 
 
 def test_the_tables_come_back_from_the_folder(image, tmp_path):
