@@ -105,7 +105,7 @@ class Search:
         return torch.cat(found)
 
     def scaled(self, change: Tensor, window: Tensor) -> Tensor:
-        """Bring deviations from the mean, one for each unit or one for all, to their contrast inside of a window; outside they are 0.
+        """Bring deviations from the mean, one for each unit or one for all, to their contrast inside of a window, within the range; outside they are 0.
 
         Parameters
         ----------
@@ -119,10 +119,14 @@ class Search:
         Tensor
             (units, channels, *grid).
         """
-        inside = change * window
-        size = inside.flatten(1).square().sum(1).sqrt()[(slice(None), *(None,) * (change.ndim - 1))]
-        radius = (window.sum() * change.shape[1]).sqrt() * self.contrast
-        return inside / size.clamp(min=1e-12) * radius[(slice(None), *(None,) * (change.ndim - 1))]
+        wide = (slice(None), *(None,) * (change.ndim - 1))
+        wanted = (window.sum() * change.shape[1]).sqrt() * self.contrast
+        low, high = ((end - self.mean) / self.deviation for end in (self.low, self.high))
+        found = (change * window).expand(len(self.contrast), *change.shape[1:])
+        for _ in range(FITTED):  # what the range cuts off, the rest has to make up for
+            size = found.flatten(1).square().sum(1).sqrt().clamp(min=1e-12)
+            found = torch.minimum(torch.maximum(found * (wanted / size)[wide], low), high)
+        return found * window
 
     def images(self, change: Tensor) -> Tensor:
         """Return the images of deviations, within the range of real ones."""
@@ -223,6 +227,8 @@ class Search:
 
 STILL = 0.75
 """Share of the steps after which the image is not shifted any more."""
+FITTED = 4
+"""How often an image is scaled and cut to the range."""
 REACHED = 0.02
 """Share of the largest gradient from which a pixel counts as seen."""
 FIRST, LAST = 0.2, 0.01
