@@ -90,7 +90,7 @@ class CheckContext:
         slice = record.slice
         if slice is None and model.slices(explanation.image) is not None:
             slice = _fullest_slice(explanation, model, target)
-        plan = plan_again(explanation, model, target, device=device, slice=slice)
+        plan = plan_again(explanation, model, target, device=device, slice=slice, references=False)
         return cls(explanation, model, target, plan, place(model.card, explanation.image, slice))
 
     # -- what was found -------------------------------------------------------------------------------

@@ -136,10 +136,16 @@ def run(
         bool, typer.Option("--flow", help="Make the information flow of every case too.")
     ] = False,
     causal: Annotated[bool, typer.Option("--causal", help="With its causal check; includes --flow.")] = False,
+    routes: Annotated[
+        bool,
+        typer.Option(
+            "--routes", help="With the share of the score that each layer carries; includes --flow."
+        ),
+    ] = False,
     importance: Annotated[
         str | None,
         typer.Option(
-            help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean,shapley,between,ability."
+            help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean,shapley,between,ability, and relevance:layer=NAME, of the channels of a network layer."
         ),
     ] = None,
     keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",
@@ -200,7 +206,7 @@ def run(
             out=out,
             metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
             keep=keep,  # ty: ignore[invalid-argument-type]
-            flow={"causal": True} if causal else flow,
+            flow={name: True for name, on in (("causal", causal), ("routes", routes)) if on} or flow,
             channels=_importance(importance),
             parquet=parquet,
             seed=seed,
@@ -356,11 +362,18 @@ def studies(as_json: AsJson = False) -> None:
         print()
 
 
-def _importance(ways: str | None) -> bool | dict[str, list[str]]:
+def _importance(ways: str | None) -> bool | dict[str, Any]:
     """Return what is asked of the channels, as `run_cohort` takes it."""
     if ways is None or ways.strip() == "all":
         return ways is not None
-    return {"how": [way.strip() for way in ways.split(",") if way.strip()]}
+    names = [way.strip() for way in ways.split(",") if way.strip()]
+    layers = [name.removeprefix(OF_LAYER) for name in names if name.startswith(OF_LAYER)]
+    asked = {"how": ["relevance" if name.startswith(OF_LAYER) else name for name in names]}
+    return {**asked, "layer": layers[-1]} if layers else asked
+
+
+OF_LAYER = "relevance:layer="
+"""How the network layer is named, as parameters of methods are."""
 
 
 def _maps_of(record: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,13 @@ def explain(
         list[str] | None,
         typer.Option("-p", "--param", metavar="NAME=VALUE", help="Parameter of the method, or preset=NAME."),
     ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For methods with this parameter, such as l-crp: a folder of images of which crops are shown.",
+        ),
+    ] = None,
     region: Region = None,
     score: Score = "logit",
     reduction: Reduction = "mean",
@@ -107,6 +114,10 @@ def explain(
     targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
     bar = True if sys.stderr.isatty() else None
     parameters = read_parameters(param, of=[one, explain_all])
+    if references is not None:
+        if "references" in parameters:
+            raise UserError("references are given twice; give --references or -p references=, not both.")
+        parameters["references"] = references
     found, stopped = as_far_as_it_came(
         lambda: explain_all(
             network,

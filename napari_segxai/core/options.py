@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -13,9 +14,13 @@ from typing import Any, Literal, NewType, TypeVar
 
 from napari_segxai.core.arguments import quoted
 from napari_segxai.core.errors import UserError, nearest, number
+from napari_segxai.core.paths import user_path
 
 LayerName = NewType("LayerName", str)
 """A network layer by its dotted name; "bottleneck" and "last" stand for those two."""
+
+FolderName = NewType("FolderName", str)
+"""A folder of images by its path; "" for none. Kept as an absolute path, since a result is opened from other folders."""
 
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ class Parameter:
     name
         Name of the field.
     type
-        int, float, bool, str, `LayerName`; for a choice: str with `choices`.
+        int, float, bool, str, `LayerName`, `FolderName`; for a choice: str with `choices`.
     optional
         Whether None ("chosen by the method") is allowed.
     choices
@@ -83,7 +88,7 @@ class Parameter:
         """The type in words for listings."""
         if self.choices:
             return "choice or number" if self.type is float else "choice"
-        return "network layer" if self.type is LayerName else self.type.__name__
+        return _NAMES.get(self.type, self.type.__name__)
 
     @property
     def bounds(self) -> str:
@@ -179,12 +184,15 @@ class Parameter:
                 return int(found)
             except (TypeError, ValueError, OverflowError):
                 raise wrong from None
+        if self.type is FolderName and isinstance(value, str | os.PathLike):
+            return os.fspath(user_path(value).absolute()) if os.fspath(value) else ""
         if not isinstance(value, str):
             raise wrong
         return value
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", FolderName: "the path of a folder"}
+_NAMES = {LayerName: "network layer", FolderName: "folder"}
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Target
+from napari_segxai.engine.entries import CaseEntry, Held
 from napari_segxai.engine.others import by_chance, inputs_of, others_of
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.question import Question
@@ -35,42 +36,6 @@ if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.preprocessing.spatial import Placement
     from napari_segxai.models.segmentation import SegmentationModel
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """What was read of a case.
-
-    Attributes
-    ----------
-    image
-        Its image.
-    concepts
-        Boolean masks on the image grid by the name of the concept; None where the labels as predicted are the concepts.
-    truth
-        Returns the truth, in the form of a prediction, on the image grid; None where there is none that can be used.
-    """
-
-    image: Image
-    concepts: Mapping[str, np.ndarray] | None
-    truth: Callable[[], np.ndarray | None]
-
-
-@dataclass(frozen=True, eq=False)
-class CaseEntry:
-    """A case that can be read.
-
-    Attributes
-    ----------
-    id, subject
-        As of a case of a cohort.
-    read
-        Reads it; a `UserError` says what is wrong with it.
-    """
-
-    id: str
-    subject: str
-    read: Callable[[], Held]
 
 
 class CaseView:
@@ -103,7 +68,7 @@ class CaseView:
         if label not in self._questions:
             cases = self.cases
             made = Question(
-                cases.model, self.held.image, self._prepared, Target(label), device=cases.device, seed=cases.seed,
+                cases.model, self.held.image, self._prepared, replace(cases.like, label=label), device=cases.device, seed=cases.seed,
                 planned=cases.planned, precision="float32",
             )  # fmt: skip
             made.executor.passes = cases.passes  # all count together
@@ -239,11 +204,13 @@ class CasesQuestion:
         What the cases are called in sentences.
     concepts
         Labels that are concepts where predicted ones are; those that are asked about by default.
+    like
+        The target but for its label: what is asked of every case in the same way; by default as of a `Target`.
+    passes
+        Where passes are counted; by default apart from all others.
 
     Attributes
     ----------
-    passes
-        Passes that were run.
     failed
         Why cases could not be used, by id.
     slices
@@ -265,12 +232,15 @@ class CasesQuestion:
         fewest: int = 1,
         source: str = "the folder",
         concepts: Sequence[str] | None = None,
+        like: Target | None = None,
+        passes: Passes | None = None,
     ):
         self.model, self.entries, self.labels = model, tuple(entries), tuple(labels)
         self.concepts = self.labels if concepts is None else tuple(concepts)
         self.device, self.seed, self.planned = device, seed, planned
         self.method, self.fewest, self.source = method, fewest, source
-        self.passes = Passes()
+        self.like = Target(self.labels[0]) if like is None else like
+        self.passes = Passes() if passes is None else passes
         self.failed: dict[str, str] = {}
         self.slices: dict[str, int] = {}
         self.warnings: list[str] = []

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from napari_segxai.core.progress import Passes, Step
 from napari_segxai.core.target import Component, Target
+from napari_segxai.engine.entries import CaseEntry
 from napari_segxai.engine.execution.batched_optimization import StepBatcher
 from napari_segxai.engine.execution.executor import Executor
 from napari_segxai.engine.execution.forward_cache import ForwardCache
@@ -64,6 +65,8 @@ class Question:
         How many pixels M has, once M is known.
     nothing
         Why there is nothing to explain, where the label is not drawn and the method needs it.
+    references
+        Other cases that the method was given to look at.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Question:
             check_values(model, self.input)
         self.warnings: list[str] = []
         self.nothing = ""
+        self.references: tuple[CaseEntry, ...] = ()
         self.executor = Executor(model, self.input, device, precision=precision, cache=cache)
         self._logits: Tensor | None = None
         self.count: Tensor | None = None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from napari_segxai.core.capabilities import CAPABILITIES, ONE_PASS
 from napari_segxai.core.errors import UserError, nearest
-from napari_segxai.core.options import LayerName, Parameter, make_options, parameters
+from napari_segxai.core.options import FolderName, LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.registry import Registry
 from napari_segxai.engine.cases import CasesQuestion, SurveyFinding
@@ -154,6 +154,15 @@ class Method:
     def layer_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that take a network layer."""
         return tuple(p.name for p in self.parameters if p.type is LayerName)
+
+    @property
+    def folder_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that take a folder of images."""
+        return tuple(p.name for p in self.parameters if p.type is FolderName)
+
+    def folder_of(self, options: Any) -> str:
+        """Return the folder of images that the options name; "" where they name none."""
+        return next((path for name in self.folder_parameters if (path := getattr(options, name))), "")
 
     def layers_of(self, options: Any) -> dict[str, str]:
         """Return the network layers that the options name, by parameter; not those that the method chooses."""

@@ -21,11 +21,17 @@ class Size:
         Lists the network layers, which can take a pass; only called by methods that need to know.
     image_channels
         Of the image.
+    references
+        Cases of the folder of references.
+    looks
+        Forward passes that it takes to choose a slice of each of them, for a 2D model on volumes.
     """
 
     grid: tuple[int, ...]
     network_layers: Callable[[], Sequence[NetworkLayer]]
     image_channels: int = 1
+    references: int = 0
+    looks: int = 0
 
     def check(self, method: str, name: str, value: int | None, most: int) -> None:
         """Refuse a parameter that asks for more than the model grid holds.

@@ -70,17 +70,21 @@ def check_channels(channels: int) -> None:
         )
 
 
-def check_asked(known: Sequence[str], channels: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_asked(
+    known: Sequence[str], channels: int, given: Mapping[str, Any], usual: Sequence[str] = ()
+) -> dict[str, Any]:
     """Check what is asked of the channels of many images; return it with the defaults.
 
     Parameters
     ----------
     known
-        The ways that there are; by default all, without Shapley values where there are too many channels.
+        The ways that there are.
     channels
         How many.
     given
         What was given: `how`, a list of ways, and `repeats`.
+    usual
+        The ways that are taken by default, without Shapley values where there are too many channels; all that are known where it is empty.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def check_asked(known: Sequence[str], channels: int, given: Mapping[str, Any]) -
     check_types("channels", asked, {"how": Sequence[str] | None, "repeats": int})
     if isinstance(asked["how"], str):
         raise UserError(f"how is a list of names, such as [{asked['how']!r}].")
-    ways = list(known) if asked["how"] is None else list(dict.fromkeys(asked["how"]))
+    ways = list(usual or known) if asked["how"] is None else list(dict.fromkeys(asked["how"]))
     if asked["how"] is None and channels > MOST_CHANNELS:
         ways.remove("shapley")
     if not ways:

@@ -25,6 +25,22 @@ class Between(nn.Module):
         return self.last(self.middle(self.first(x)))
 
 
+class BrightOrDark(nn.Module):
+    """The logit is 2 b + d: b is what is above 0, d what is below."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 2, 1, bias=False)
+        self.head = nn.Conv2d(2, 2, 1, bias=False)
+        with torch.no_grad():
+            self.look.weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+            self.head.weight.zero_()
+            self.head.weight[1] = torch.tensor([2.0, 1.0])[:, None, None]
+
+    def forward(self, x):
+        return self.head(self.look(x).relu())
+
+
 def propagated(network, x, rules: Rules):
     """Relevance at the input, the ledger, and the output, where the sum of the second output is explained."""
     network.eval().requires_grad_(False)

@@ -28,7 +28,7 @@ COMMANDS = {
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
         --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
-        --parquet --seed --shard --slurm --threads --trust --truth --where --workers source
+        --parquet --routes --seed --shard --slurm --threads --trust --truth --where --workers source
     """,
     "cohort collect": "--parquet folder",
     "cohort report": "--anonymous --key --out --seed --tables folder",

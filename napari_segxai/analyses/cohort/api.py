@@ -75,7 +75,8 @@ def run_cohort(
         {"causal": True}.
     channels : bool or mapping
         Whether the importance of the channels is found for every case, into channels.csv; or how: {"how": ["shapley"],
-        "repeats": 3}. By default all ways that `how` can name: docs/file_formats.md tells what they are.
+        "repeats": 3}. By default all ways that `how` can name but "relevance": docs/file_formats.md tells what they are. {"how":
+        ["relevance"], "layer": "decoder2"} tells which share of the score comes through each channel of a network layer.
     parquet : bool
         Whether the tables are written as parquet beside CSV: with types, units and meanings. Needs pyarrow.
     seed : int

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.cohort.jobs.measured import Measured, read_metrics
+from napari_segxai.analyses.cohort.jobs.relevances import relevance_layer
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.analyses.flow.plan import check_asked as check_flow
 from napari_segxai.analyses.provenance import versions
-from napari_segxai.core.arguments import whole_number
+from napari_segxai.core.arguments import check_types, whole_number
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import digest_of
 from napari_segxai.engine.others import by_chance, others_of
@@ -34,8 +35,11 @@ Keep = Literal["all", "tables"]
 """all: the maps of every job, as `Explanation.save` writes them. tables: rows alone."""
 
 
-WAYS = (*get_args(Way), "ability")
-"""How the channels of a case are examined."""
+USUAL_WAYS = (*get_args(Way), "ability")
+"""How the channels of a case are examined by default."""
+
+WAYS = (*USUAL_WAYS, "relevance")
+"""All ways; `relevance` is about the channels of a network layer."""
 
 MOST_THREADS = 1024
 """Threads of a job at most."""
@@ -99,7 +103,7 @@ class CohortPlan:
     flow : mapping or None
         What is asked of the information flow of every case, as `information_flow` takes it; None without one.
     channels : mapping or None
-        What is asked of the channels of every case: `how` and `repeats`; None where nothing is.
+        What is asked of the channels of every case: `how`, `repeats`, and for `relevance` the network `layer`; None where nothing is.
     parquet : bool
         Whether the tables are written as parquet, too.
     """
@@ -165,7 +169,7 @@ class CohortPlan:
             layers = check_flow(model, **asked_flow)
             asked_flow = {**asked_flow, "layers": [layer.name for layer in layers]}
         if asked_channels is not None:
-            asked_channels = check_channels(WAYS, len(model.card.channels), asked_channels)
+            asked_channels = _check_ways(model, asked_channels)
         specs = [
             read_method(spec) for spec in (methods.values() if isinstance(methods, Mapping) else methods)
         ]
@@ -258,6 +262,25 @@ class CohortPlan:
     def shard(self, number: int, count: int) -> list[Case]:
         """Return every `count`-th case, from the `number`-th (1, 2, ...) on."""
         return list(self.cases)[number - 1 :: count]
+
+
+def _check_ways(model: SegmentationModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is asked of the channels, with the network layer whose channels carry relevance.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
+    layer = given.get("layer")
+    own = {name: value for name, value in given.items() if name != "layer"}
+    asked = check_channels(WAYS, len(model.card.channels), own, USUAL_WAYS)
+    check_types("channels", {"layer": layer}, {"layer": str | None})
+    if "relevance" in asked["how"]:
+        return {**asked, "layer": relevance_layer(model, layer)}
+    if layer is not None:
+        raise UserError("channels: layer is that of the way 'relevance'; name it in how, or leave layer out.")
+    return asked
 
 
 def _check_names(model: SegmentationModel, cases: Cases) -> None:

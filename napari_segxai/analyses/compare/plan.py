@@ -13,8 +13,9 @@ from torch import nn
 from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.matching import check_map
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, with_defaults
-from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_segxai.analyses.explain.plan import as_image
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import where
-from napari_segxai.engine.cases import CaseEntry, Held
+from napari_segxai.engine.entries import CaseEntry, Held
 from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case, Cases
 from napari_segxai.io.cases.masks import ConceptMasks, find_masks

@@ -9,6 +9,7 @@ from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.image import Image
 from napari_segxai.core.target import Target
+from napari_segxai.methods.registry import find_method
 from napari_segxai.models.segmentation import SegmentationModel
 
 
@@ -20,6 +21,7 @@ def plan_again(
     image: Image | None = None,
     device: str | torch.device | None = None,
     slice: int | None = None,
+    references: bool = True,
 ) -> ExplanationPlan:
     """Return the plan by which an explanation came about.
 
@@ -35,6 +37,8 @@ def plan_again(
         Where it runs now; by default where it ran.
     slice
         The slice; by default that of the record.
+    references
+        Whether a folder of images that a parameter names is looked at again; it changes no map.
 
     Raises
     ------
@@ -42,6 +46,9 @@ def plan_again(
         If the model is another one, or the plan does not hold any more.
     """
     record = explanation.record
+    parameters = parameters_again(record.method, record.parameters)
+    if not references:
+        parameters |= dict.fromkeys(find_method(record.method).folder_parameters, "")
     model_again(record.model, model, "explanation")
     return ExplanationPlan.make(
         model,
@@ -54,5 +61,5 @@ def plan_again(
         axis=None if image is None else record.axis,
         # Where it was not worth while with fewer digits, that need not be tried again.
         precision="float32" if record.engine.get("precision") == "float32" else "auto",
-        **parameters_again(record.method, record.parameters),
+        **parameters,
     )

@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_segxai.analyses.concepts.sources import check_first, entry_of
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.core.target import Target
 from napari_segxai.engine.cases import chosen_layers
+from napari_segxai.engine.entries import CaseEntry
 from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.masking.baselines import check_baseline
+from napari_segxai.io.cases.find import find_cases
 from napari_segxai.methods.registry import Method, Size, find_method
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.registry import load_model
@@ -52,6 +56,10 @@ class ExplanationPlan:
         For a 2D model on a volume, as napari counts it; None for all slices, or the whole image.
     precision
         Whether fewer digits may do; see `engine.execution.mixed_precision`.
+    references
+        Cases of the folder that a parameter names.
+    looks
+        Forward passes that it takes to choose a slice of each of them.
     """
 
     model: SegmentationModel
@@ -63,6 +71,8 @@ class ExplanationPlan:
     device: torch.device
     slice: int | None
     precision: Setting = "auto"
+    references: tuple[CaseEntry, ...] = ()
+    looks: int = 0
 
     @classmethod
     def make(
@@ -105,7 +115,20 @@ class ExplanationPlan:
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
         if image.time_axis is not None:
             image.channels_first()  # raises, saying how to choose a time point
-        plan = cls(model, image, target, found, options, seed, choose_device(str(device)), slice, precision)
+        references, looks = _references(found.folder_of(options), model)
+        plan = cls(
+            model,
+            image,
+            target,
+            found,
+            options,
+            seed,
+            choose_device(str(device)),
+            slice,
+            precision,
+            references,
+            looks,
+        )
         placements = plan.slices
         if placements == [None]:
             model.refuse_slice(image, slice)
@@ -144,17 +167,20 @@ class ExplanationPlan:
     def size(self) -> Size:
         """What the number of passes can depend on."""
         grid = self.model.grid_for(self.image, self.slices[0])
-        return Size(grid, lambda: self.model.example_layers, len(self.model.card.channels))
+        layers, channels = lambda: self.model.example_layers, len(self.model.card.channels)
+        return Size(grid, layers, channels, len(self.references), self.looks)
 
 
-def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | None = None) -> Image:
-    """Return what is given as an image that suits a model.
-
-    A NIfTI file whose fourth axis is as long as the model has channels has them there. `axis`: see `Image.across`.
+def _references(folder: str, model: SegmentationModel) -> tuple[tuple[CaseEntry, ...], int]:
+    """Return the cases of a folder, and how many slices would have to be looked at to choose one of each.
 
     Raises
     ------
     UserError
-        If it is not an image, or `axis` is none of its axes.
+        If there is none that the model can be shown.
     """
-    return Image.of(image).with_channels(len(model.card.channels)).across(axis)
+    if not folder:
+        return (), 0
+    cases = find_cases(folder)
+    image, _ = check_first(cases, model, None)
+    return tuple(entry_of(case, model, None) for case in cases), (model.slices(image) or 0) * len(cases)

@@ -163,6 +163,7 @@ def question_of(
         cache=cache,
         batcher=batcher,
     )
+    question.references = plan.references
     if model.changes:
         question.executor.notes["network"] = str(model.changes)
     inside = plan.method.looks_inside(plan.options)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import check_types
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image

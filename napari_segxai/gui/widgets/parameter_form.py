@@ -11,15 +11,17 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
+    QFileDialog,
     QFormLayout,
     QLabel,
     QLineEdit,
     QSizePolicy,
     QSpinBox,
+    QStyle,
     QWidget,
 )
 
-from napari_segxai.core.options import LayerName, Parameter
+from napari_segxai.core.options import FolderName, LayerName, Parameter
 from napari_segxai.methods.registry import Method
 
 SMALLEST = 1e-6
@@ -143,6 +145,8 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
         spin.setValue(parameter.default)
         return _Field(parameter, spin, spin.value, spin.setValue, spin.valueChanged)
     line = QLineEdit(parameter.default or "")
+    if parameter.type is FolderName:
+        _with_folders(line)
     if not parameter.optional:
         return _Field(parameter, line, line.text, line.setText, line.textChanged)
     line.setPlaceholderText(AUTO)
@@ -154,6 +158,20 @@ def _make(parameter: Parameter, layers: Sequence[str]) -> _Field:
         line.setText(value or "")
 
     return _Field(parameter, line, read, write, line.textChanged)
+
+
+def _with_folders(line: QLineEdit) -> None:
+    """Let a folder be chosen instead of written."""
+    icon = line.style().standardIcon(QStyle.StandardPixmap.SP_DirOpenIcon)
+    action = line.addAction(icon, QLineEdit.ActionPosition.TrailingPosition)
+    action.setToolTip("Choose a folder.")
+
+    def choose() -> None:
+        if found := QFileDialog.getExistingDirectory(line, "Folder of images", line.text()):
+            line.setText(found)
+
+    action.triggered.connect(lambda *_: choose())
+    line.setPlaceholderText("a folder; none by default")
 
 
 def _whole(parameter: Parameter) -> _Field:

@@ -7,8 +7,14 @@ Achtibat et al., Nature Machine Intelligence 2023; for segmentation Dreyer, Acht
 The rules are those of lrp. The main map is what passes through the layer as a whole; a map for each of the strongest channels
 lies beside it, and the table `channels` has every channel's relevance and share of the score. The table
 `strongest` says what share of each of these maps lies outside the object: a concept that is seen around the object, not in it, is
-context. Cost: 1 forward, 1 backward, and
-1 + `channels` backward passes from the layer on, each dearer than a plain one.
+context.
+
+With a folder of `references`, crops of its images say what the strongest channels answer to: of each channel the 12 images in which it carries the largest share of the
+score (gallery `relevance`), and the 12 in which it is most active (gallery `activation`), each around the strongest place. The two differ where a channel is active
+without deciding anything. The label is asked about as in the image itself, where it is drawn; images without it give no crop.
+
+Cost: 1 forward, 1 backward, and 1 + `channels` backward passes from the layer on, each dearer than a plain one; 1 forward and 1 backward for every image of
+the folder, which is passed over once.
 
 Without a `layer`, the one with the greatest share of the relevance before the last stage of the network is taken. In a U-Net that
 is rarely the bottleneck, which often carries less than a thousandth: relevance takes the skip connections. So the conditional
@@ -27,13 +33,15 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.core.options import LayerName, option
+from napari_segxai.core.options import FolderName, LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.relevance import RelevanceRecorder
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rule, Rules
+from napari_segxai.methods.activation.reference_crops import References
 from napari_segxai.methods.registry import explainer
+from napari_segxai.models.segmentation import SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,9 @@ class Options:
         help="of the rule epsilon: how much of small outputs is damped, as a share of the mean absolute output of each layer",
         advanced=True,
     )
+    references: FolderName = option(
+        "", help="folder of images of which crops show what the strongest channels answer to"
+    )
 
 
 @explainer(
@@ -63,12 +74,14 @@ class Options:
     source="Achtibat et al. 2023; Dreyer et al. 2023",
     cites=("achtibat2023", "dreyer2023"),
     options=Options,
-    passes=lambda options, size: Passes(1, 1, 1 + options.channels),
+    passes=lambda options, size: Passes(
+        1 + size.references + size.looks, 1 + size.references, 1 + options.channels
+    ),
 )
 def l_crp(question: Question, options: Options) -> Steps[Finding]:
     """Find the strongest channels of a layer, and carry relevance back through each of them alone."""
     model, rules = question.model, Rules(options.rule, options.epsilon)
-    names = [model.find_layer(options.layer).name] if options.layer else candidates(question)
+    names = [model.find_layer(options.layer).name] if options.layer else candidates(model)
     tape = RelevanceRecorder(question, rules, names)
     yield question.step("forward pass")
     whole = tape.propagate()
@@ -88,6 +101,11 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
         maps[f"channel_{k}"] = one
         outside[k] = share_outside(one, inside)
         yield question.step(f"channel {k} of {name}")
+    del tape  # and its graph
+    signs = {k: 1 if float(strengths[k]) > 0 else -1 for k in top}
+    crops = References(question, rules, name, signs)
+    if question.references and top:
+        yield from crops.look()
     total = whole.balance
     table = {
         "channel": [float(k) for k in order],
@@ -118,6 +136,7 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
         maps=maps,
         numbers=numbers,
         curves={"channels": table, "strongest": strongest},
+        galleries=crops.galleries(),
         warnings=warnings,
     )
 
@@ -126,7 +145,7 @@ LITTLE = 0.05
 """Share of the relevance below which a layer's channels explain little."""
 
 
-def candidates(question: Question) -> list[str]:
+def candidates(model: SegmentationModel) -> list[str]:
     """Return the network layers among which that of the greatest share is looked for.
 
     They are the main blocks of the network that come before its last stage and have more than one channel.
@@ -136,7 +155,6 @@ def candidates(question: Question) -> list[str]:
     UserError
         If there are none.
     """
-    model = question.model
     blocks = [
         one for one in model.outline if one.stage not in ("head", "side", "unused") and one.shape[0] > 1
     ]

@@ -96,7 +96,8 @@ def test_the_same_as_the_definitions():
     random = np.random.default_rng(0)
     x = random.normal(size=(40, 5)) @ random.normal(size=(5, 5))
     subjects = [f"s{k}" for k in range(40)]
-    z, distance = own._compared(x, subjects, np.ones(40, bool), np.random.default_rng(3))
+    parts = own._parts(subjects, np.random.default_rng(3))
+    z, distance = own._compared(x, parts, np.ones(40, bool))
     part = np.random.default_rng(3).permutation(40)[np.unique(subjects, return_inverse=True)[1]] % own.PARTS
     for k in range(40):
         others = x[part != part[k]]

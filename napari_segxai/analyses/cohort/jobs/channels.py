@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from napari_segxai.analyses.cohort.jobs.inputs import Inputs
-from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.cohort.jobs.relevances import relevance_rows
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.run import question_of
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Steps
@@ -38,7 +40,7 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
     Returns
     -------
     list of dict
-        A row per label, way and channel. A label that is not drawn has rows without numbers.
+        A row per label, way and channel, of the image or (`relevance`) of a network layer. A label that is not drawn has rows without numbers.
     """
     asked, model, index = plan.channels or {}, plan.model, inputs.slice(plan)
     ways, names = asked["how"], model.card.channels
@@ -57,11 +59,14 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
         prepared = model.prepare(image, index)
         questions = [question_of(one, prepared) for one in plans]
         others = _others(plan, inputs, questions[0]) if "between" in ways else []
-        copies = [way for way in ways if way != "ability"]
+        copies = [way for way in ways if way not in ("ability", "relevance")]
+        own_ways = [way for way in ways if way == "ability"]
         readers, rows = [], {}
         for label, k, question in zip(plan.labels, positions, questions, strict=True):
             question.executor.passes = questions[0].passes  # all count together
             question.planned = _passes(copies, len(names), asked["repeats"], len(others))
+            if "relevance" in ways:
+                question.planned = question.planned + Passes(1, len(plans))
             question.remember_logits(questions[0].logits)
             own = None if true is None else question.from_image(where(true, k, overlapping=model.overlapping))
             own = own if own is not None and bool(own.any()) else None
@@ -69,22 +74,31 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
                 readers.append(Reader(question, own))
             except NotDrawn as reason:
                 nothing = {"warnings": f"{reason.what}, so no channel can matter to it."}
-                rows[label] = [{"how": way, "channel": name, **nothing} for way in ways for name in names]
+                rows[label] = [
+                    {"how": way, "channel": name, **nothing} for way in (*copies, *own_ways) for name in names
+                ]
         if readers and copies:
             found = yield from spoil(readers, copies, repeats=asked["repeats"], seed=plan.seed, others=others)
         else:
             found = [[] for _ in readers]
         for reader, some in zip(readers, found, strict=True):
             label = model.labels[reader.question.label]
-            rows[label] = [*some, *(_abilities(reader) if "ability" in ways else [])]
+            rows[label] = [*some, *(_abilities(reader) if own_ways else [])]
             warnings = [
                 *reader.question.warnings,
                 *([NO_OTHER] if "between" in ways and not others else []),
                 *without,
             ]
             rows[label] = [{**row, "warnings": " | ".join(warnings)} for row in rows[label]]
+        if "relevance" in ways:
+            carried = yield from relevance_rows(
+                dict(zip(plan.labels, questions, strict=True)), asked["layer"]
+            )
+            rows = {label: [*rows[label], *carried[label]] for label in plan.labels}
     scores = [f"{name}_{end}" for name in SCORES.values() for end in ("drop", "std")]
     blank = dict.fromkeys([*scores, "ability", "truth_ability"])
+    if "relevance" in ways:
+        blank = {"layer": None, **blank, "relevance": None}
     return [
         {**about, "label": label, "how": row["how"], "channel": row["channel"], **blank, **row}
         for label in plan.labels

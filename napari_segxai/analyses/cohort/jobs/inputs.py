@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from napari_segxai.analyses.cohort.jobs.objects import Seen, look
 from napari_segxai.analyses.cohort.plan import CohortPlan
-from napari_segxai.analyses.explain.plan import as_image
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.io import read_image

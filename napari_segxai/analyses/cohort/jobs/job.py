@@ -15,12 +15,13 @@ from napari_segxai.analyses.cohort.jobs.objects import object_rows
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.compare.run import comparison_steps
-from napari_segxai.analyses.explain.plan import ExplanationPlan, as_image
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation, write_explanation
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.analyses.flow.plan import FlowPlan
 from napari_segxai.analyses.flow.result import write_flow
 from napari_segxai.analyses.flow.run import flow_steps
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.errors import reason_of
 from napari_segxai.core.progress import Steps
 from napari_segxai.core.record import SCHEMA, as_json

@@ -187,9 +187,14 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
     flags += [f"--metrics {shlex.quote(','.join(record['metrics']))}"] if record["metrics"] else []
     flags += [f"--keep {record['keep']}"] if record["keep"] != "all" else []
     if record["flow"] is not None:
-        flags += ["--causal" if record["flow"].get("causal") else "--flow"]
+        flags += [f"--{name}" for name in ("causal", "routes") if record["flow"].get(name)] or ["--flow"]
     if record["channels"] is not None:
-        flags += [f"--importance {','.join(record['channels'].get('how', ())) or 'all'}"]
+        layer = record["channels"].get("layer")
+        ways = [
+            f"relevance:layer={layer}" if way == "relevance" else way
+            for way in record["channels"].get("how", ())
+        ]
+        flags += [f"--importance {shlex.quote(','.join(ways) or 'all')}"]
     flags += [f"--seed {record['seed']}", f"--device {record['device']}"]
     more = (" --anonymous" if anonymous else "") + (f" --seed {seed}" if seed else "")
     python = {

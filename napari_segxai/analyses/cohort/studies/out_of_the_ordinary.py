@@ -4,6 +4,9 @@ Every number of the tables is a column: of every label, map, network layer and c
 other subjects alone (the subjects are divided into ten parts, each compared with the rest), by robust z-scores, (x - median) /
 (1.4826 MAD), and by the Mahalanobis distance of these with the covariance of Ledoit and Wolf. What needs a truth is left out, so that the
 truth can judge: the area under the ROC curve tells how well oddness finds bad predictions, beside size and confidence.
+
+Where the channels of a network layer were asked for their relevance, they are no columns, but one vector of each case, of which the prototypes are
+told, and how *surprising* each case is: whether the network decided in another way than it does elsewhere (`relevance_prototypes`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.relevance_prototypes import surprises_of
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.statistics import Pairs
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
@@ -67,8 +71,9 @@ class Options:
     "out-of-the-ordinary",
     title="Out of the ordinary",
     summary="cases that are unlike the others, with the three numbers that make them so; whether oddness finds bad predictions",
-    source="robust z-scores (Iglewicz and Hoaglin 1993); Mahalanobis distance with the covariance of Ledoit and Wolf 2004",
-    cites=("iglewicz1993", "ledoit2004"),
+    source="robust z-scores (Iglewicz and Hoaglin 1993); Mahalanobis distance with the covariance of Ledoit and Wolf 2004; prototypes of "
+    "relevances: Dreyer et al. 2024",
+    cites=("iglewicz1993", "ledoit2004", "dreyer2024"),
     options=Options,
 )
 def out_of_the_ordinary(cohort: Cohort, random: np.random.Generator, options: Options) -> StudyResult:
@@ -87,18 +92,21 @@ def out_of_the_ordinary(cohort: Cohort, random: np.random.Generator, options: Op
     names, table = _table(columns, cases, fitting)
     if not names:
         raise UserError("out-of-the-ordinary: no number differs from case to case.")
-    z, distance = _compared(table, [subjects[case] for case in cases], fitting, random)
-    rows = _rows(cases, subjects, names, table, z, distance, dice)
-    detection = _detection(cohort, cases, subjects, z, distance, dice, options.good, random)
-    caveats = [*caveats_of(cohort), *_caveats(names, cases, fitting, z)]
-    charts = (_chart(rows, options.good),)
+    part = _parts([subjects[case] for case in cases], random)
+    z, distance = _compared(table, part, fitting)
+    by_case = (dict(zip(cases, one.tolist(), strict=True)) for one in (part, fitting))
+    decided = surprises_of(cohort.channels, *by_case, LEAST, random)
+    rows = _rows(cases, subjects, names, table, z, distance, dice, decided.largest)
+    detection = _detection(cohort, cases, subjects, z, distance, dice, options.good, random, decided.largest)
+    caveats = [*caveats_of(cohort), *_caveats(names, cases, fitting, z), *decided.caveats]
+    tables = {"detection": detection, "prototypes": decided.prototypes, "decisions": decided.cases}
     return StudyResult(
         "out-of-the-ordinary",
         rows,
-        _sentence(rows, detection),
+        _sentence(rows, detection) + decided.sentence,
         tuple(caveats),
-        charts,
-        {"detection": detection} if detection else {},
+        (_chart(rows, options.good), *decided.charts(dice)),
+        {name: own for name, own in tables.items() if own},
     )
 
 
@@ -112,6 +120,8 @@ def columns_of(cohort: Cohort) -> Columns:
         cohort.channels,
     )
     for row in (row for table in tables for row in table if not row["error"]):
+        if row.get("how") == "relevance":  # one vector, which is looked at as a whole
+            continue
         place = ", ".join(
             str(row[key])
             for key in ("label", "map", "layer", "channel", "how")
@@ -163,9 +173,13 @@ def _is_linear_in(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(abs(np.corrcoef(one[known], other[known])[0, 1]) > 1 - 1e-9)
 
 
-def _compared(
-    table: np.ndarray, subjects: Sequence[str], fitting: np.ndarray, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _parts(subjects: Sequence[str], random: np.random.Generator) -> np.ndarray:
+    """Return for every case the part to which its subject belongs."""
+    _, subject = np.unique(np.asarray(subjects, str), return_inverse=True)
+    return random.permutation(subject.max() + 1)[subject] % PARTS
+
+
+def _compared(table: np.ndarray, part: np.ndarray, fitting: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compare every case with those of reference that are of subjects of other parts.
 
     Returns
@@ -175,8 +189,6 @@ def _compared(
         1 for ordinary cases.
     """
     covariance = need("sklearn.covariance", "cohort", "out-of-the-ordinary")
-    _, subject = np.unique(np.asarray(subjects, str), return_inverse=True)
-    part = random.permutation(subject.max() + 1)[subject] % PARTS
     z, distance = np.zeros_like(table), np.zeros(len(table))
     for number in np.unique(part):
         own, others = part == number, fitting & (part != number)
@@ -213,6 +225,7 @@ def _rows(
     z: np.ndarray,
     distance: np.ndarray,
     dice: Mapping[str, float],
+    surprising: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Return a row for every case, the oddest first."""
     out = []
@@ -228,6 +241,7 @@ def _rows(
         }
         for number, column in enumerate(first, 1):
             row |= {f"odd_{number}": names[column], f"z_{number}": float(z[k, column])}
+        row |= {"surprise": surprising.get(cases[k])} if surprising else {}
         out.append({**row, "truth_dice": dice.get(cases[k])})
     return out
 
@@ -241,6 +255,7 @@ def _detection(
     dice: Mapping[str, float],
     good: float,
     random: np.random.Generator,
+    surprising: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Return how well every score finds the cases that are not good, where truths tell."""
     known = np.array([case in dice for case in cases])
@@ -253,6 +268,7 @@ def _detection(
     scores = {
         "oddness": distance[known],
         "largest z": np.abs(z[known]).max(1),
+        **({"surprise": _known_or_middle(surprising, some)} if surprising else {}),
         "low confidence": -np.array([confidence.get(case, -1.0) for case in some]),
     }
     small = -np.array([size.get(case, -1.0) for case in some])
@@ -287,7 +303,7 @@ def _sentence(rows: Sequence[Mapping[str, Any]], detection: Sequence[Mapping[str
     said = f"The oddest case is {first['case']}: {first['odd_1']} lies {abs(first['z_1']):.3g} robust deviations {way} the middle"
     if not detection:
         return f"{said}; no truths tell whether odd cases are bad ones."
-    odd, *known = (row for row in detection if row["score"] != "largest z")
+    odd, *known = (row for row in detection if row["score"] not in ("largest z", "surprise"))
     best = max(known, key=lambda row: row["auc"])
     low, high = best["difference_low"], best["difference_high"]
     if low is None or low <= 0 <= high:
@@ -309,6 +325,12 @@ def _caveats(names: Sequence[str], cases: Sequence[str], fitting: np.ndarray, z:
             f"{fitting.sum()} cases are few for the covariance of {len(names)} numbers, which is shrunk towards a plain one."
         )
     return out
+
+
+def _known_or_middle(surprising: Mapping[str, float], cases: Sequence[str]) -> np.ndarray:
+    """Return how surprising cases are; one in which no label is drawn is taken to be as surprising as the middle one."""
+    middle = float(np.median(list(surprising.values())))
+    return np.array([surprising.get(case, middle) for case in cases])
 
 
 def _chart(rows: Sequence[Mapping[str, Any]], good: float) -> Chart:

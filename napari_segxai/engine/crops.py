@@ -1,0 +1,90 @@
+"""Crops of a folder's images in which something is strongest, kept while the images pass by."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_segxai.core.gallery import Picture, plane_of_grid
+from napari_segxai.engine.cases import CaseView
+from napari_segxai.models.preprocessing.resample import resize
+
+CELLS, PART = 3, 4
+"""A crop has at least so many cells of its network layer along an axis, and this part of the model grid."""
+
+
+class Strongest:
+    """The strongest crops by name, each of another case.
+
+    Parameters
+    ----------
+    most
+        How many are kept of a name.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._kept: dict[str, list[tuple[float, Picture]]] = {}
+
+    def offer(self, row: str, view: CaseView, cells: Tensor, strength: float | None = None) -> None:
+        """Keep the crop around the highest cell of a case, if it is among the strongest.
+
+        Parameters
+        ----------
+        row
+            The name: what it is of.
+        view
+            The case.
+        cells
+            (*cells), which divide the model grid evenly: how strong it is where. Where none is above 0, there is no crop.
+        strength
+            By what cases are ordered; the highest cell by default.
+        """
+        inside = resize(view.inside.float()[None, None], tuple(cells.shape), linear=False)[0, 0] > 0.5
+        found = torch.where(inside.to(cells.device), cells, -math.inf)
+        best = int(found.argmax())
+        highest = float(found.flatten()[best])
+        value = highest if strength is None else strength
+        kept = self._kept.setdefault(row, [])
+        if not (0 < highest < math.inf and math.isfinite(value)):
+            return
+        if len(kept) == self.most and value <= kept[-1][0]:
+            return
+        at = tuple(int(k) for k in np.unravel_index(best, cells.shape))
+        kept.append((value, crop(view, at, tuple(cells.shape), row, f"{view.id}: {value:.3g}")))
+        kept.sort(key=lambda one: -one[0])  # stable: of equals the first
+        del kept[self.most :]
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """Return the crops, the strongest of each name first."""
+        return tuple(picture for kept in self._kept.values() for _, picture in kept)
+
+
+def crop(view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, text: str) -> Picture:
+    """Return what the network gets of a case around a cell of a network layer.
+
+    Parameters
+    ----------
+    at, cells
+        The cell, and how many there are along every axis.
+    row, text
+        As of a `Picture`.
+    """
+    place, grid = view.placement, view.placement.shape
+    center = tuple(
+        min(int((k + 0.5) * n / many), end - 1)
+        for k, n, many, end in zip(at, grid, cells, place.resampled_shape, strict=True)
+    )
+    whole = plane_of_grid(view.question.input[0].cpu().numpy(), center)
+    low, high = np.percentile(whole, (1, 99))
+    window = []
+    for k, n, many, end in list(zip(center, grid, cells, place.resampled_shape, strict=True))[-2:]:
+        side = min(max(math.ceil(n / PART), CELLS * math.ceil(n / many)), end)
+        start = min(max(k - side // 2, 0), end - side)
+        window.append(slice(start, start + side))
+    return Picture(
+        row, whole[tuple(window)], text, (float(low), float(high)), view.id, place.image_index([k + 0.5 for k in center])
+    )

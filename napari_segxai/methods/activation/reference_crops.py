@@ -1,0 +1,107 @@
+"""Reference crops of l-crp: the images of a folder in which channels of a network layer carry most of the score, or are most active."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from napari_segxai.core.gallery import Gallery
+from napari_segxai.core.progress import Steps
+from napari_segxai.core.target import Target
+from napari_segxai.engine.cases import CasesQuestion, CaseView
+from napari_segxai.engine.crops import Strongest
+from napari_segxai.engine.primitives.relevance import RelevanceRecorder
+from napari_segxai.engine.question import Question
+from napari_segxai.engine.relevance.weighted import Rules
+
+MOST = 12
+"""Crops of a channel."""
+
+RELEVANCE = (
+    "Of each channel the images in which it carries the largest share of the score (of one that speaks against the label: against "
+    "it), around the place where it carries most. The number is the share."
+)
+ACTIVATION = (
+    "Of each channel the images in which it is most active, around that place, whether or not the label rests on it. The number is "
+    "the activation."
+)
+
+
+class References:
+    """The crops of some channels of a network layer, from one pass over a folder.
+
+    Parameters
+    ----------
+    question
+        What is asked of the image that is explained; the label is asked about in every image of the folder.
+    rules
+        Of layers with weights.
+    layer
+        The network layer.
+    signs
+        By channel whether it speaks for the label (1) or against it (-1) in the image that is explained.
+    """
+
+    def __init__(self, question: Question, rules: Rules, layer: str, signs: dict[int, int]):
+        self.question, self.rules, self.layer, self.signs = question, rules, layer, signs
+        self.relevant, self.active = Strongest(MOST), Strongest(MOST)
+        self.drawn = 0
+
+    def look(self) -> Steps[None]:
+        """Show the network every image of the folder once, and keep the strongest crops."""
+        asked = self.question
+        label = asked.model.labels[asked.label]
+        cases = CasesQuestion(
+            asked.model, asked.references, [label], device=asked.device, seed=asked.seed, planned=asked.planned,
+            method="l-crp", source="the folder of references", like=_anywhere(asked), passes=asked.passes,
+        )  # fmt: skip
+        yield from cases.each(self._visit, note="reference crops")
+        asked.warnings += [f"reference crops: {said}" for said in cases.warnings]
+        if failed := cases.failed:
+            name, why = next(iter(failed.items()))
+            asked.warnings.append(
+                f"{len(failed)} of {len(asked.references)} reference images could not be used; {name}: {why.removesuffix('.')}."
+            )
+        if not self.drawn:
+            asked.warnings.append(
+                f"{label} is drawn in none of the reference images, so that there are no crops."
+            )
+
+    def _visit(self, view: CaseView) -> None:
+        tape = RelevanceRecorder(view.question, self.rules, [self.layer])
+        if view.question.is_missed:
+            return
+        found = tape.propagate(keep=False)
+        carried, active = found.layers[self.layer][0], tape.activation(self.layer)[0]
+        for channel, sign in self.signs.items():
+            share = found.balance.share(sign * float(carried[channel].sum(dtype=torch.float64)))
+            if share > 0:
+                self.relevant.offer(f"channel {channel}", view, sign * carried[channel], share)
+            self.active.offer(f"channel {channel}", view, active[channel])
+        self.drawn += 1
+
+    def galleries(self) -> tuple[Gallery, ...]:
+        """Return the crops by relevance, and those by activation beside them."""
+        if not self.drawn:
+            return ()
+        return (
+            Gallery(
+                "relevance",
+                f"Where channels of {self.layer} matter most",
+                self.relevant.pictures(),
+                RELEVANCE,
+            ),
+            Gallery(
+                "activation",
+                f"Where channels of {self.layer} are most active",
+                self.active.pictures(),
+                ACTIVATION,
+            ),
+        )
+
+
+def _anywhere(question: Question) -> Target:
+    """Return the target for other images: a region of this one is none of theirs."""
+    region = question.target.region
+    return question.target if isinstance(region, str) else replace(question.target, region=None)
