@@ -9,4 +9,4 @@ python=$1 venv=$2
 "$venv/bin/python" -m pip install --quiet --upgrade "pip>=25.1"
 "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --constraint constraints-peers.txt \
     --editable . pytest SimpleITK captum grad-cam monai torchcam torchvision \
-    segmentation-models-pytorch transformers dynamic-network-architectures
+    segmentation-models-pytorch transformers dynamic-network-architectures zennit

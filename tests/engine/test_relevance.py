@@ -8,13 +8,18 @@ import torch
 import torch.nn.functional as F
 from helpers.odd_networks.transformers import Transformer
 from helpers.relevance import Between, propagated, z_plus_by_hand
+from skimage.data import astronaut
 from torch import nn
 
+import napari_segxai as sx
+from napari_segxai.datasets.resources import resource
 from napari_segxai.engine.relevance.weighted import Rules
 from napari_segxai.models.zoo.linknet3d import LinkNet3d
 from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 from napari_segxai.models.zoo.selfie import SelfieSegmenter
 from napari_segxai.models.zoo.unet import UNet
+
+IMAGES = resource("sample_data/images")
 
 RULES = ("epsilon", "z-plus", "alpha-beta", "composite")
 
@@ -160,6 +165,40 @@ def test_the_ledger_closes_on_whole_networks(name):
         assert torch.allclose(out, plain, atol=1e-4 * float(out.abs().max()))
         assert balance.unknown == {}
         assert balance.gap < 1e-5, rule
+
+
+TRAINED = {
+    "triangle": ("triangle_1.png", (112, 112)),
+    "selfie": ("astronaut", (128, 128)),
+    "brain-extraction": ("t1_head.nii.gz", (64, 64, 64)),
+    "brain-tissue": ("mni_t1_tissue.nii.gz", (24, 24, 24)),
+}
+"""The sample networks, an image for each, and the size of its middle, which they are shown."""
+
+
+@pytest.fixture(scope="module")
+def trained():
+    found = {}
+    for name, (file, size) in TRAINED.items():
+        model = sx.load_model(name)
+        image = sx.Image(astronaut(), channel_axis=2) if file == "astronaut" else sx.read_image(IMAGES / file)
+        whole = model.prepare(image).tensor
+        starts = [(n - k) // 2 for n, k in zip(whole.shape[2:], size, strict=True)]
+        found[name] = (
+            Both(model.module) if name == "selfie" else model.module,
+            whole[(..., *(slice(k, k + n) for k, n in zip(starts, size, strict=True)))].contiguous(),
+        )
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_ledger_closes_on_trained_networks(name, rule, trained):
+    network, x = trained[name]
+    _, balance, _ = propagated(network, x, Rules(rule, 1e-3), positive=True)
+    assert balance.start > 0
+    assert balance.unknown == {}
+    assert balance.gap < 1e-5
 
 
 def test_without_an_epsilon_it_is_input_x_gradient(noise):

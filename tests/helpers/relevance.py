@@ -41,8 +41,14 @@ class BrightOrDark(nn.Module):
         return self.head(self.look(x).relu())
 
 
-def propagated(network, x, rules: Rules):
-    """Relevance at the input, the ledger, and the output, where the sum of the second output is explained."""
+def propagated(network, x, rules: Rules, positive: bool = False):
+    """Relevance at the input, the ledger, and the output, where the sum of the second output is explained.
+
+    Parameters
+    ----------
+    positive
+        Only where that output is above 0.
+    """
     network.eval().requires_grad_(False)
     leaf = x.clone().requires_grad_()
     with Relevance(rules) as mode:
@@ -52,7 +58,7 @@ def propagated(network, x, rules: Rules):
         out = network(begun)
     mode.ledger = ledger = Ledger()
     g = torch.zeros_like(out)
-    g[:, 1] = 1
+    g[:, 1] = (out[:, 1] > 0) if positive else 1
     ledger.start.add(out.detach() * g)
     found = torch.autograd.grad(out, [leaf, *mode.constants], g, allow_unused=True)
     relevance = found[0] if rules.flat else leaf.detach() * found[0]

@@ -32,8 +32,19 @@ class Account:
         """Add the sum of `values`."""
         self._total = self._total + values.detach().sum(dtype=torch.float64)
 
+    def add_weighted(self, values: Tensor, weights: Tensor) -> None:
+        """Add the sum of `values` times `weights`, which are broadcast to them: what is shared by many values is multiplied once."""
+        axes = [k for k, n in enumerate(_full(weights, values)) if n == 1]
+        summed = values.detach().sum(axes, keepdim=True, dtype=torch.float64) if axes else values.detach()
+        self.add(summed * weights)
+
     def __float__(self) -> float:
         return float(self._total)
+
+
+def _full(weights: Tensor, values: Tensor) -> tuple[int, ...]:
+    """Return the shape of weights with as many axes as the values."""
+    return (*(1,) * (values.ndim - weights.ndim), *weights.shape)
 
 
 @dataclass

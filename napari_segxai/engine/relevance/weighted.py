@@ -123,6 +123,18 @@ class _Epsilon(torch.autograd.Function):
         return q, None, None, None
 
 
+class _Kept:
+    """What a rule that needs the layer again keeps of its call."""
+
+    def __init__(self, value: Tensor, layer: Weighted, books: Books):
+        self.value, self.version = value.detach(), value._version
+        self.layer, self.books = layer, books
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return what the layer made of x; again where the network has overwritten it, as ReLUs in place do."""
+        return self.value if self.value._version == self.version else self.layer(x)
+
+
 def propagate_parts(x: Tensor, value: Tensor, layer: Weighted, rules: Rules, books: Books) -> Tensor:
     """Return y = `value` with the rule z-plus or alpha-beta behind it."""
     return _Parts.apply(x, [value], layer, rules, books)
@@ -134,68 +146,83 @@ class _Parts(torch.autograd.Function):
         ctx: Any, x: Tensor, value: list[Tensor], layer: Weighted, rules: Rules, books: Books
     ) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.value, ctx.version = value[0].detach(), value[0]._version
-        ctx.layer, ctx.rules, ctx.books = layer, rules, books
+        ctx.kept, ctx.rules = _Kept(value[0], layer, books), rules
         return value[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (g,) = gradients
         (x,) = ctx.saved_tensors
-        layer, ledger = ctx.layer, ctx.books()
-        # A network may have overwritten it, as ReLUs in place do.
-        y = ctx.value if ctx.value._version == ctx.version else layer(x)
-        relevance = y * g
-        plus = _Share(layer, x, 1)
+        layer, ledger = ctx.kept.layer, ctx.kept.books()
+        relevance = ctx.kept.output(x) * g
+        signs = _Signs(x)
+        plus = _Share(layer, signs, 1)
         if ctx.rules.of(layer.kind) == "z-plus":
-            plus.absorb_none(relevance, ledger.stabilizer)
+            if plus.none is not None:
+                ledger.stabilizer.add(relevance[plus.none])
             return plus.back(relevance, ledger.biases), None, None, None, None
-        minus = _Share(layer, x, -1)
+        minus = _Share(layer, signs, -1)
         alpha = ctx.rules.alpha
-        # Where all parts have one sign, they get all.
-        of_plus = torch.where(minus.some, alpha, 1.0) * plus.some
-        of_minus = torch.where(plus.some, 1 - alpha, 1.0) * minus.some
-        ledger.stabilizer.add(relevance * ~(plus.some | minus.some))
-        g_in = plus.back(relevance * of_plus, ledger.biases) + minus.back(relevance * of_minus, ledger.biases)
-        return g_in, None, None, None, None
+        of_plus, of_minus = relevance * alpha, relevance * (1 - alpha)
+        if minus.none is not None:  # where all parts have one sign, they get all
+            of_plus = torch.where(minus.none, relevance, of_plus)
+        if plus.none is not None:
+            of_minus = torch.where(plus.none, relevance, of_minus)
+        if plus.none is not None and minus.none is not None:
+            ledger.stabilizer.add(relevance[plus.none & minus.none])
+        g_in = plus.back(of_plus, ledger.biases)
+        return g_in.add_(minus.back(of_minus, ledger.biases)), None, None, None, None
+
+
+class _Signs:
+    """The parts of an input above and below 0; the latter None where there are none."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+        self.negative = bool(x.amin() < 0)
+        self.high = x.clamp(min=0) if self.negative else x
+        self.low = x.clamp(max=0) if self.negative else None
 
 
 class _Share:
-    """The parts of a layer's outputs of one sign: z = W+ x+ + W- x- + b+, or z = W- x+ + W+ x- + b-."""
+    """The parts of a layer's outputs of one sign: z = W+ x+ + W- x- + b+, or z = W- x+ + W+ x- + b-.
 
-    def __init__(self, layer: Weighted, x: Tensor, sign: int):
+    Attributes
+    ----------
+    none
+        Where an output has no such part; None where all have one.
+    """
+
+    def __init__(self, layer: Weighted, signs: _Signs, sign: int):
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
         up, down = (up, down) if sign > 0 else (down, up)
-        self.x = x
-        self.negative = bool((x < 0).any())
+        self.signs = signs
         with torch.enable_grad():
-            self.high = x.detach().clamp(min=0).requires_grad_()
+            self.high = signs.high.detach().requires_grad_()
             self.of_high = layer.product(self.high, up)
-            if self.negative:
-                self.low = x.detach().clamp(max=0).requires_grad_()
+            if signs.low is not None:
+                self.low = signs.low.detach().requires_grad_()
                 self.of_low = layer.product(self.low, down)
         self.z = self.of_high.detach()
-        if self.negative:
+        if signs.low is not None:
             self.z = self.z + self.of_low.detach()
         self.bias = None
         if layer.bias is not None:
             self.bias = layer.bias.clamp(min=0) if sign > 0 else layer.bias.clamp(max=0)
             self.z = self.z + self.bias
-        self.some = self.z.abs() > TINY
-
-    def absorb_none(self, relevance: Tensor, account: Account) -> None:
-        """Book the relevance of outputs that have no such part."""
-        account.add(relevance * ~self.some)
+        none = self.z <= TINY if sign > 0 else self.z >= -TINY
+        self.none = none if bool(none.any()) else None
 
     def back(self, relevance: Tensor, biases: Account) -> Tensor:
         """Return G at the layer's input from R at its output."""
-        q = torch.where(self.some, relevance / torch.where(self.some, self.z, 1.0), 0.0)
+        z = self.z if self.none is None else self.z.masked_fill(self.none, torch.inf)
+        q = relevance / z
         if self.bias is not None:
-            biases.add(q * self.bias)
+            biases.add_weighted(q, self.bias)
         (g,) = torch.autograd.grad(self.of_high, self.high, q)
-        if self.negative:
+        if self.signs.low is not None:
             (low,) = torch.autograd.grad(self.of_low, self.low, q)
-            g = torch.where(self.x >= 0, g, low)
+            g = torch.where(self.signs.x >= 0, g, low)
         return g
 
 
@@ -216,21 +243,22 @@ class _Flat(torch.autograd.Function):
         ctx: Any, x: Tensor, value: list[Tensor], layer: Weighted, inside: Tensor, books: Books
     ) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.value, ctx.version = value[0].detach(), value[0]._version
-        ctx.layer, ctx.inside, ctx.books = layer, inside, books
+        ctx.kept, ctx.inside = _Kept(value[0], layer, books), inside
         return value[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (g,) = gradients
         (x,) = ctx.saved_tensors
-        y = ctx.value if ctx.value._version == ctx.version else ctx.layer(x)
-        relevance = y * g
+        relevance = ctx.kept.output(x) * g
+        layer = ctx.kept.layer
         with torch.enable_grad():
             seen = ctx.inside.detach().clone().requires_grad_()
-            count = ctx.layer.product(seen, torch.ones_like(ctx.layer.weight))
-        some = count.detach() > 0.5
-        ctx.books().stabilizer.add(relevance * ~some)
-        q = torch.where(some, relevance / torch.where(some, count.detach(), 1.0), 0.0)
-        (spread,) = torch.autograd.grad(count, seen, q)
+            count = layer.product(seen, torch.ones_like(layer.weight))
+        z = count.detach()
+        none = z < 0.5
+        if bool(none.any()):
+            ctx.kept.books().stabilizer.add(relevance[none])
+            z = z.masked_fill(none, torch.inf)
+        (spread,) = torch.autograd.grad(count, seen, relevance / z)
         return spread * ctx.inside, None, None, None, None
