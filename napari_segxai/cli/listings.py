@@ -85,7 +85,7 @@ def layers(
             f"{layer.order:4d}  {layer.stage:10s}  {layer.name:40s}  {layer.type:20s}  {shape:18s}  {layer.reason}{also}"
         )
     for note in (*loaded.notes, *loaded.roles.notes):
-        print(f"note: {note.removesuffix('.')}.")
+        print(f"note: {ended(note)}")
 
 
 def metrics(as_json: AsJson = False) -> None:

@@ -54,6 +54,12 @@ def reason_of(error: BaseException) -> str:
     return said if known else f"{type(error).__name__}: {said}"
 
 
+def ended(said: str) -> str:
+    """Return what ends a sentence with the mark at its end: a full stop, unless it asks something."""
+    said = said.rstrip(".")
+    return said if said.endswith(("?", "!")) else f"{said}."
+
+
 def number(value: float) -> str:
     """Return a number as it is written in a sentence, however large it is."""
     try:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.chart import Chart
-from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.errors import UserError, ended, reason_of
 from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.prediction import where
 from napari_segxai.core.progress import Passes, Step, Steps, relay
@@ -342,7 +342,7 @@ class CasesQuestion:
         case, why = next(iter(self.failed.items()))
         raise UserError(
             f"{self.method} needs {count_of(self.fewest)}, and of the {len(self.entries)} in {self.source} {left} can be used; "
-            f"{case}: {why.removesuffix('.')}."
+            f"{case}: {ended(why)}"
         )
 
     def _view(self, entry: CaseEntry) -> CaseView:

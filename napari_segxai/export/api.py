@@ -19,7 +19,7 @@ from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import now, versions
 from napari_segxai.core.arguments import checked
-from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.errors import UserError, ended, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import SCHEMA
@@ -178,7 +178,7 @@ def _of_case(cohort: Cohort, case: str | None) -> _Shown:
     done = [row for row in rows if not row["error"]]
     if not done:
         why = rows[0]["error"] if rows else "it has not been run yet"
-        raise UserError(f"case {case!r} of {cohort.folder.name} has no map: {why.rstrip('.')}.")
+        raise UserError(f"case {case!r} of {cohort.folder.name} has no map: {ended(why)}")
     truth = cases[case]["truth"]
     found = [_called(row["map"], cohort.explanation(case, row["label"], row["map"])) for row in done]
     return _Shown(found, truth=None if truth is None else read_image(truth))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_segxai.analyses.inputs import as_image
-from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.errors import UserError, ended, reason_of
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.prediction import where
@@ -151,7 +151,9 @@ def check_first(
             return image, () if concepts is None else concepts.names
         return image, tuple(concepts.masks.read(case.id, image))
     assert first is not None
-    raise UserError(f"{cases.source.name} holds no image that {model.name} can be shown; {reason_of(first)}.")
+    raise UserError(
+        f"{cases.source.name} holds no image that {model.name} can be shown; {ended(reason_of(first))}"
+    )
 
 
 def cases_of(record: Mapping[str, Any]) -> Cases:

@@ -24,11 +24,7 @@ class Call:
     @property
     def in_place(self) -> bool:
         """Whether it overwrites its first argument."""
-        name = getattr(self.func, "__name__", "")
-        if name.startswith("__i") and name.endswith("__") and name != "__invert__":
-            return True
-        ends = name.endswith("_") and not name.endswith("__")
-        return ends or bool(self.kwargs.get("inplace"))
+        return overwrites(self.func) or bool(self.kwargs.get("inplace"))
 
     def run(self) -> Any:
         """Call it."""
@@ -45,6 +41,18 @@ class Call:
 def on_path(one: Any) -> bool:
     """Tell whether something is a tensor that depends on the network's input."""
     return isinstance(one, Tensor) and one.requires_grad
+
+
+def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors among the arguments that depend on the network's input."""
+    found = []
+    for one in (*args, *kwargs.values()):
+        if isinstance(one, Tensor):
+            if one.requires_grad:
+                found.append(one)
+        elif isinstance(one, list | tuple | dict):
+            found += [each for each in tensors_of(one) if each.requires_grad]
+    return found
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
@@ -64,6 +72,15 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(tree, list | tuple) and any(isinstance(one, Tensor) for one in tree):
         return type(tree)(change(one) for one in tree)
     return change(tree)
+
+
+@cache
+def overwrites(func: Any) -> bool:
+    """Tell by its name whether a function overwrites its first argument."""
+    name = getattr(func, "__name__", "")
+    if name.startswith("__i") and name.endswith("__") and name != "__invert__":
+        return True
+    return name.endswith("_") and not name.endswith("__")
 
 
 @cache

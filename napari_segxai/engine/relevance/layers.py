@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import Signature, signature
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -13,6 +15,22 @@ from torch import Tensor
 from napari_segxai.engine.relevance.weighted import Weighted
 
 Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The names of the arguments of a function, and the defaults of those that have one."""
+
+    names: tuple[str, ...]
+    defaults: Arguments
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Form:
+        """Return the form of a function; `bound` is called too often for `inspect` to do it each time."""
+        own = signature(function).parameters
+        return cls(
+            tuple(own), {name: one.default for name, one in own.items() if one.default is not one.empty}
+        )
 
 
 def _conv(
@@ -41,8 +59,8 @@ def _conv_transpose(
 def _linear(input: Any, weight: Any, bias: Any = None) -> None: ...
 
 
-CONV, CONV_TRANSPOSE, LINEAR = signature(_conv), signature(_conv_transpose), signature(_linear)
-KERNELS: dict[str, Signature] = {
+CONV, CONV_TRANSPOSE, LINEAR = Form.of(_conv), Form.of(_conv_transpose), Form.of(_linear)
+KERNELS: dict[str, Form] = {
     **{f"conv{n}d": CONV for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": CONV_TRANSPOSE for n in (1, 2, 3)},
     "linear": LINEAR,
@@ -50,11 +68,9 @@ KERNELS: dict[str, Signature] = {
 """Functions with weights, by name."""
 
 
-def bound(form: Signature, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
+def bound(form: Form, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """Return all arguments by name, defaults included."""
-    found = form.bind(*args, **kwargs)
-    found.apply_defaults()
-    return dict(found.arguments)
+    return {**form.defaults, **dict(zip(form.names, args, strict=False)), **kwargs}
 
 
 def read_kernel(name: str, func: Callable[..., Tensor], given: Arguments) -> Weighted:
@@ -164,10 +180,13 @@ FUNCTIONS = {getattr(F, name): name for name in NORMS}
 """Only torch.nn.functional's have these arguments."""
 
 
+_form = cache(Form.of)
+
+
 def read_norm(name: str, args: tuple[Any, ...], kwargs: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a normalisation, its statistics taken as fixed, multiplies with and adds, and what it reads."""
     reader = NORMS[name][0]
-    given = bound(signature(reader), args, kwargs)
+    given = bound(_form(reader), args, kwargs)
     with torch.no_grad():
         scale, shift = reader(**given)
     return scale.detach(), shift.detach(), given["input"]

@@ -30,21 +30,24 @@ class Account:
 
     def add(self, values: Tensor) -> None:
         """Add the sum of `values`."""
-        self._total = self._total + values.detach().sum(dtype=torch.float64)
+        self._total = self._total + _rows(values).sum(dtype=torch.float64)
 
     def add_weighted(self, values: Tensor, weights: Tensor) -> None:
-        """Add the sum of `values` times `weights`, which are broadcast to them: what is shared by many values is multiplied once."""
-        axes = [k for k, n in enumerate(_full(weights, values)) if n == 1]
-        summed = values.detach().sum(axes, keepdim=True, dtype=torch.float64) if axes else values.detach()
-        self.add(summed * weights)
+        """Add the sum of `values` times `weights`, which are broadcast to them: what many values share is multiplied once."""
+        shape = (*(1,) * (values.ndim - weights.ndim), *weights.shape)
+        axes = [k for k, n in enumerate(shape) if n == 1]
+        if values.ndim - 1 in axes:
+            values = _rows(values).unsqueeze(-1)
+        values = values.detach().double()
+        self.add((values.sum(axes, keepdim=True) if axes else values) * weights)
 
     def __float__(self) -> float:
         return float(self._total)
 
 
-def _full(weights: Tensor, values: Tensor) -> tuple[int, ...]:
-    """Return the shape of weights with as many axes as the values."""
-    return (*(1,) * (values.ndim - weights.ndim), *weights.shape)
+def _rows(values: Tensor) -> Tensor:
+    """Return the sums of rows: of all values a copy in double precision would take longer than the sum."""
+    return values.detach().sum(-1) if values.ndim > 1 else values.detach()
 
 
 @dataclass

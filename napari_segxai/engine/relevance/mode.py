@@ -22,6 +22,7 @@ from napari_segxai.engine.relevance import operations as known
 from napari_segxai.engine.relevance.calls import (
     Call,
     has_one_bound,
+    inputs_of,
     is_index,
     is_positive_power,
     is_relu,
@@ -137,7 +138,7 @@ class Relevance(TorchFunctionMode):
         if not torch.is_grad_enabled() or name_of(func) in known.NO_MATHS:
             return func(*args, **kwargs)
         call = Call(func, name_of(func), args, kwargs)
-        call.inputs = [one for one in tensors_of((args, kwargs)) if on_path(one)]
+        call.inputs = inputs_of(args, kwargs)
         writes_constant = call.name in ("setitem", "copy", "index_put") and bool(call.inputs)
         if writes_constant and isinstance(args[0], Tensor) and not on_path(args[0]):
             self._begin_with_constant(args[0])
@@ -186,6 +187,9 @@ class Relevance(TorchFunctionMode):
 
     def _follow(self, call: Call, facts: Sequence[Fact], out: Any) -> None:
         """Note what is known of a result."""
+        plain = call.name not in known.GATES and not call.in_place
+        if plain and all(fact is NOTHING for fact in facts):
+            return  # most calls
         after = any(fact.after for fact in facts)
         origins = [fact.origin for fact in facts if fact.after == after and fact.origin]
         gate = call.name in known.GATES and not (call.name in ("clamp", "clip") and has_one_bound(call))
@@ -361,17 +365,18 @@ class Relevance(TorchFunctionMode):
             plain = lambda one: call.with_inputs(lambda _: one).run()  # noqa: E731
             at_zero = plain(torch.zeros_like(x[(slice(0, 1),) * x.ndim]))
             value = plain(before.clone() if call.in_place else before)
-            small = before.abs() < 1e-3 if bool(at_zero.any()) else before == 0
-            slope = (value - at_zero) / torch.where(small, 1.0, before)
-        if bool(small.any()) and bool(at_zero.any()):
+            lifted = bool(at_zero.any())
+            small = before.abs() < 1e-3 if lifted else before == 0
+            slope = (value - at_zero if lifted else value) / before
+        if lifted and bool(small.any()):
             with torch.enable_grad():
                 leaf = before.clone().requires_grad_()
                 bent = plain(leaf.clone() if call.in_place else leaf)
                 (tangent,) = torch.autograd.grad(bent.sum(), leaf)
             slope = torch.where(small, tangent, slope)
-        else:
-            slope = slope.masked_fill(small, 0.0)
-        rest = value - slope * before if bool(at_zero.any()) else None
+        elif not lifted:
+            slope.masked_fill_(small, 0.0)
+        rest = value - slope * before if lifted else None
         source = x.clone() if call.in_place else x
         out = chord(source, value, slope, rest, self.books)
         return x.copy_(out) if call.in_place else out

@@ -119,7 +119,7 @@ class _Epsilon(torch.autograd.Function):
             q = g * (size / (size + e).clamp(min=TINY))
             ledger.stabilizer.add(e * ctx.value.sign() * q)
         if ctx.bias is not None:
-            ledger.biases.add(ctx.bias * q)
+            ledger.biases.add_weighted(q, ctx.bias)
         return q, None, None, None
 
 
@@ -159,7 +159,7 @@ class _Parts(torch.autograd.Function):
         plus = _Share(layer, signs, 1)
         if ctx.rules.of(layer.kind) == "z-plus":
             if plus.none is not None:
-                ledger.stabilizer.add(relevance[plus.none])
+                ledger.stabilizer.add(relevance * plus.none)
             return plus.back(relevance, ledger.biases), None, None, None, None
         minus = _Share(layer, signs, -1)
         alpha = ctx.rules.alpha
@@ -169,7 +169,7 @@ class _Parts(torch.autograd.Function):
         if plus.none is not None:
             of_minus = torch.where(plus.none, relevance, of_minus)
         if plus.none is not None and minus.none is not None:
-            ledger.stabilizer.add(relevance[plus.none & minus.none])
+            ledger.stabilizer.add(relevance * (plus.none & minus.none))
         g_in = plus.back(of_plus, ledger.biases)
         return g_in.add_(minus.back(of_minus, ledger.biases)), None, None, None, None
 
@@ -210,8 +210,8 @@ class _Share:
         if layer.bias is not None:
             self.bias = layer.bias.clamp(min=0) if sign > 0 else layer.bias.clamp(max=0)
             self.z = self.z + self.bias
-        none = self.z <= TINY if sign > 0 else self.z >= -TINY
-        self.none = none if bool(none.any()) else None
+        all_have = bool(self.z.amin() > TINY if sign > 0 else self.z.amax() < -TINY)
+        self.none = None if all_have else (self.z <= TINY if sign > 0 else self.z >= -TINY)
 
     def back(self, relevance: Tensor, biases: Account) -> Tensor:
         """Return G at the layer's input from R at its output."""
@@ -258,7 +258,7 @@ class _Flat(torch.autograd.Function):
         z = count.detach()
         none = z < 0.5
         if bool(none.any()):
-            ctx.kept.books().stabilizer.add(relevance[none])
+            ctx.kept.books().stabilizer.add(relevance * none)
             z = z.masked_fill(none, torch.inf)
         (spread,) = torch.autograd.grad(count, seen, relevance / z)
         return spread * ctx.inside, None, None, None, None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from napari_segxai.core.errors import ended
 from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.progress import Steps
 from napari_segxai.core.target import Target
@@ -61,7 +62,7 @@ class References:
         if failed := cases.failed:
             name, why = next(iter(failed.items()))
             asked.warnings.append(
-                f"{len(failed)} of {len(asked.references)} reference images could not be used; {name}: {why.removesuffix('.')}."
+                f"{len(failed)} of {len(asked.references)} reference images could not be used; {name}: {ended(why)}"
             )
         if not self.drawn:
             asked.warnings.append(
