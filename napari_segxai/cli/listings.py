@@ -15,6 +15,7 @@ from napari_segxai.cli.common import (
     parameter_line,
     read_frame,
 )
+from napari_segxai.core.errors import ended
 
 
 def methods(as_json: AsJson = False) -> None:

@@ -86,5 +86,10 @@ def crop(view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, 
         start = min(max(k - side // 2, 0), end - side)
         window.append(slice(start, start + side))
     return Picture(
-        row, whole[tuple(window)], text, (float(low), float(high)), view.id, place.image_index([k + 0.5 for k in center])
+        row,
+        whole[tuple(window)],
+        text,
+        (float(low), float(high)),
+        view.id,
+        place.image_index([k + 0.5 for k in center]),
     )

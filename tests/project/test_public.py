@@ -51,7 +51,7 @@ COMMANDS = {
     "export": "--case --out --overwrite --truth result",
     "explain": """
         --axes --axis --card --check --device --frame --json --label --level --method --model --out
-        --overwrite --param --precision --reduction --region --score --seed --slice --trust -p image
+        --overwrite --param --precision --reduction --references --region --score --seed --slice --trust -p image
     """,
     "flow": """
         --ablation --axes --axis --card --causal --device --frame --json --label --layers --level

@@ -23,7 +23,8 @@ from napari_segxai.engine.entries import CaseEntry
 from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.masking.baselines import check_baseline
 from napari_segxai.io.cases.find import find_cases
-from napari_segxai.methods.registry import Method, Size, find_method
+from napari_segxai.methods.registry import Method, find_method
+from napari_segxai.methods.size import Size
 from napari_segxai.models.inference.device import choose_device
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel

@@ -28,6 +28,7 @@ share the maps explain little of the score. What lrp's page says of biases, gate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -41,7 +42,9 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rule, Rules
 from napari_segxai.methods.activation.reference_crops import References
 from napari_segxai.methods.registry import explainer
-from napari_segxai.models.segmentation import SegmentationModel
+
+if TYPE_CHECKING:
+    from napari_segxai.models.segmentation import SegmentationModel
 
 
 @dataclass(frozen=True)
