@@ -347,9 +347,9 @@ class CasesQuestion:
 
     def _view(self, entry: CaseEntry) -> CaseView:
         held = entry.read()
-        index = self._slice(held)
-        if index is not None:
-            self.slices[entry.id] = index
+        if entry.id not in self.slices and (found := self._slice(held)) is not None:
+            self.slices[entry.id] = found  # once, however often the case is looked at
+        index = self.slices.get(entry.id)
         return CaseView(self, entry, held, index)
 
     def _slice(self, held: Held) -> int | None:

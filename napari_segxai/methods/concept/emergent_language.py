@@ -35,7 +35,7 @@ from napari_segxai.core.gallery import Gallery, Picture, plane_of_grid
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
-from napari_segxai.methods.concept.speakers import COMPONENTS, learning, teach
+from napari_segxai.methods.concept.parts.speakers import COMPONENTS, learning, teach
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.metrics.functional.shapes import shape_of

@@ -35,15 +35,17 @@ from torch import Tensor
 
 from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding, chosen_layers
+from napari_segxai.engine.crops import crop
 from napari_segxai.engine.others import by_chance
 from napari_segxai.engine.primitives.layer_replay import Replay, intervene
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.concept.vectors import CellSample, Vectors
+from napari_segxai.methods.concept.parts.vectors import CellSample, Vectors
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.bootstrap import Means
 from napari_segxai.metrics.functional.layer_maps import shares
@@ -56,8 +58,8 @@ if TYPE_CHECKING:
 
 NAME = "nmf-concepts"
 
-REBUILT, KEPT_MAPS, NEGATIVE = 0.8, 2, 0.05
-"""Dice below which concepts rebuild the prediction poorly; cases whose maps are kept; share below 0 that is worth telling."""
+REBUILT, KEPT_MAPS, NEGATIVE, CROPS = 0.8, 2, 0.05, 8
+"""Dice below which concepts rebuild the prediction poorly; cases whose maps are kept; share below 0 that is worth telling; crops of a concept."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,15 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
     layer = layer_after_bottleneck(cases.model, options.layer, cases.warnings)
     sample = CellSample(cases.seed, per_case=options.cells)
     drawn: dict[str, bool] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def gather(view: CaseView) -> None:
         (found,) = view.activations([layer.name])
         own = view.question.predicted & view.inside
-        sample.add(view, found, label=shares(own, found.shape[2:]) > 0)
-        drawn[view.id] = bool(own.any())
+        label = shares(own, found.shape[2:]) > 0
+        cell = torch.arange(label.numel(), device=label.device)
+        sample.add(view, found, label=label, cell=cell)
+        drawn[view.id], shapes[view.id] = bool(own.any()), tuple(label.shape)
 
     yield from cases.each(gather, note=f"drawing cells of {layer.name}")
     concepts = _Concepts.of(cases, options, layer, sample.vectors())
@@ -124,6 +129,20 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
         yield from cases.each(
             measured.visit, note="leaving concepts out", only=only, partial=measured.finding
         )
+    best = concepts.strongest()
+
+    def cut(view: CaseView) -> None:
+        for k, case, cell, amount in best:
+            if case == view.id:
+                at = tuple(int(one) for one in np.unravel_index(cell, shapes[case]))
+                text = f"{case}: {amount:.3g}"
+                measured.crops[k, case] = crop(view, at, shapes[case], f"concept {k + 1}", text)
+
+    only = {case for _, case, _, _ in best}
+    yield from cases.each(cut, note="cutting crops", only=only, partial=measured.finding)
+    measured.crops = {
+        (k, case): measured.crops[k, case] for k, case, _, _ in best if (k, case) in measured.crops
+    }
     return measured.finding()
 
 
@@ -153,11 +172,15 @@ class _Concepts:
         What is known of each without asking the network.
     explained
         Share of the squared activations.
+    found, of_each
+        The cells that were drawn, and how much each has of every concept.
     """
 
     directions: np.ndarray
     rows: list[dict[str, Any]]
     explained: float
+    found: Vectors
+    of_each: np.ndarray
 
     @classmethod
     def of(cls, cases: CasesQuestion, options: Options, layer: NetworkLayer, found: Vectors) -> _Concepts:
@@ -191,7 +214,21 @@ class _Concepts:
                     "agreement": float(min(again)),
                 }
             )
-        return cls(whole.directions, rows, whole.explained(values))
+        return cls(whole.directions, rows, whole.explained(values), found, whole.amounts)
+
+    def strongest(self) -> list[tuple[int, str, int, float]]:
+        """Return the cells that have most of a concept, one of a case: number of the concept, case, cell, and how much."""
+        out = []
+        for k, amounts in enumerate(self.of_each.T):
+            seen: set[str] = set()
+            for n in np.argsort(-amounts, kind="stable"):
+                case = str(self.found.cases[n])
+                if amounts[n] > 0 and case not in seen:
+                    seen.add(case)
+                    out.append((k, case, int(self.found.facts["cell"][n]), float(amounts[n])))
+                if len(seen) == CROPS:
+                    break
+        return out
 
     def amounts(self, activation: Tensor) -> Tensor:
         """Return how much of every concept every cell has: (concepts, cells)."""
@@ -208,6 +245,7 @@ class _Measured:
         self.rows: list[dict[str, Any]] = []
         self.rebuilt: list[float] = []
         self.maps: list[CaseMap] = []
+        self.crops: dict[tuple[int, str], Picture] = {}
 
     def visit(self, view: CaseView) -> Steps[None]:
         """Ask about one case."""
@@ -271,7 +309,13 @@ class _Measured:
         if len(self.rebuilt) <= KEPT_MAPS:
             cells = shown.shape[2:]
             self.maps += [
-                CaseMap(view.id, f"concept {k + 1}", amounts[k].view(cells).cpu(), view.placement)
+                CaseMap(
+                    view.id,
+                    f"concept {k + 1}",
+                    amounts[k].view(cells).cpu(),
+                    view.placement,
+                    {"concept": k + 1},
+                )
                 for k in range(many)
             ]
 
@@ -341,7 +385,16 @@ class _Measured:
             {"importance": self.rows, "directions": directions},
             {"layer": self.layer.name, "explained": self.concepts.explained, "dice_rebuilt": rebuilt},
             tuple(said),
+            self._galleries(rows),
         )
+
+    def _galleries(self, rows: Sequence[dict[str, Any]]) -> tuple[Gallery, ...]:
+        """Show where each concept is strongest, the most important first."""
+        order = [row["concept"] - 1 for row in rows]
+        pictures = sorted(self.crops.items(), key=lambda one: order.index(one[0][0]))  # stable
+        caption = "Of each concept the cases in which a drawn cell has most of it, around that cell. The number says how much."
+        title = f"Where concepts of {self.layer.name} are strongest"
+        return (Gallery("concepts", title, tuple(one for _, one in pictures), caption),) if pictures else ()
 
 
 FEW, LEAST = 8, 0.01

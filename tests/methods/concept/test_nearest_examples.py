@@ -88,6 +88,19 @@ def test_what_was_chosen_is_shown(found, folder):
     } <= names
     one = next(one for one in found.maps if one.name == "criticism 1")
     np.testing.assert_array_equal(one.array() > 0.5, np.asarray(Picture.open(folder / "odd.png")) == 255)
+    rows = found.galleries[0].rows()
+    assert {name: [one.case for one in pictures] for name, pictures in rows.items()} == {
+        "asked about": ["c03"],
+        "nearest": [row["case"] for row in found.tables["neighbours"][:2]],
+        "farthest": [row["case"] for row in found.tables["neighbours"][2:]],
+        "prototype": [
+            case for case, name in sorted(names, key=lambda one: one[1]) if name.startswith("prototype")
+        ],
+        "criticism": ["odd"],
+    }
+    assert rows["nearest"][0].text == "copy: 0.00"
+    odd = rows["criticism"][0]
+    assert (odd.values >= 1).sum() == 3 * 28  # all of the bar is in sight
     points = found.charts[0]
     assert {series.name: len(series.x) for series in points.series} == {
         "object": 11,

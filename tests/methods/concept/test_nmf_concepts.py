@@ -108,6 +108,19 @@ def test_the_planted_concepts_are_found_and_the_one_that_matters_is_told(found):
     )
 
 
+def test_crops_show_where_each_concept_is_strongest(found):
+    rows = found.galleries[0].rows()
+    first, second = (f"concept {row['concept']}" for row in found.table)
+    assert list(rows) == [first, second]
+    for name, is_bright in ((first, True), (second, False)):
+        assert len({one.case for one in rows[name]}) == 6
+        for one in rows[name]:
+            array = np.asarray(Picture.open(found.record["cases"][int(one.case[1:])]["images"][0]))
+            assert (array[one.at] > 190) == is_bright
+            assert (array[one.at] < 70) != is_bright
+            assert one.values.shape == (6, 6)
+
+
 def test_a_linear_score_has_the_indices_of_a_sum():
     """Of a m1 + b m2 with m even in [0, 1], the total indices are the shares of a^2 and b^2."""
     design = SobolDesign(3, 512, 0)

@@ -32,7 +32,8 @@ class Speakers(nn.Module):
         self.begin = nn.Linear(features, HIDDEN)
         self.say, self.sender = nn.Linear(HIDDEN, symbols), nn.LSTMCell(symbols, HIDDEN)
         self.receiver = nn.LSTM(symbols, HIDDEN, batch_first=True)
-        self.draw = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, cells))
+        self.draw = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
+        self.paint = nn.Linear(HIDDEN, cells)
 
     def speak(self, features: Tensor, temperature: float | None = None) -> Tensor:
         """Return sentences, (n, length, symbols), each symbol one-hot.
@@ -58,7 +59,7 @@ class Speakers(nn.Module):
 
     def understand(self, sentences: Tensor) -> Tensor:
         """Return logits of masks, (n, cells)."""
-        return self.draw(self.receiver(sentences)[0][:, -1])
+        return self.paint(self.draw(self.receiver(sentences)[0][:, -1]))
 
 
 def learning(
@@ -68,9 +69,8 @@ def learning(
     game = Speakers(features.shape[1], symbols, length, masks.shape[1])
     share = masks.mean(0).clamp(0.01, 0.99)
     with torch.no_grad():
-        game.draw[-1].bias.copy_(
-            torch.logit(share)
-        )  # the mean mask, from which the sentence has to lead away
+        # The mean mask, from which the sentence has to lead away
+        game.paint.bias.copy_(torch.logit(share))
     return game, torch.optim.Adam(game.parameters(), lr=rate)
 
 

@@ -1,0 +1,1 @@
+"""What methods about concepts and folders are made of."""
