@@ -119,7 +119,9 @@ class Chart:
 
 def chart_of(told: Mapping[str, Any]) -> Chart:
     """Return a chart from what `Chart.as_json` returned."""
-    return Chart(**{**told, "series": tuple(Series(**one) for one in told["series"])})
+    series: list[dict[str, Any]] = told["series"]
+    own: dict[str, Any] = {**told, "series": tuple(Series(**one) for one in series)}
+    return Chart(**own)
 
 
 def plain_value(value: Any) -> Any:

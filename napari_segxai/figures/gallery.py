@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_segxai.core.gallery import Gallery
 from napari_segxai.figures.style import NORMAL, PAGE, SMALL, fitted, new_figure
@@ -49,12 +49,13 @@ def draw_gallery(gallery: Gallery, *, width: float = PAGE) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    about = {"fontsize": SMALL, "va": "top", "parse_math": False}
+    about: dict[str, Any] = {"fontsize": SMALL, "va": "top", "parse_math": False}
+    middle: dict[str, Any] = {**about, "va": "center"}
     title = fitted(gallery.title, width, NORMAL, 1)
     axes.text(1, 1.5, title, fontsize=NORMAL, va="top", parse_math=False)
     top = HEAD
     for name, pictures in shown.items():
-        axes.text(1, top + edge / 2, fitted(name, NAME - 2, SMALL, 4), **{**about, "va": "center"})
+        axes.text(1, top + edge / 2, fitted(name, NAME - 2, SMALL, 4), **middle)
         for k, (picture, text) in enumerate(zip(pictures, texts[name], strict=True)):
             left, pixels = NAME + k * (edge + GAP), picture.pixels
             scale = edge / max(pixels.shape[:2])

@@ -63,9 +63,10 @@ def read_galleries(saved: Saved, told: Sequence[Mapping[str, Any]], below: str =
     for one in told:
         about = one["pictures"]
         pages = _pages(saved.file(f"{below}{one['file']}.tif")) if about else []
-        pictures = [
-            Picture(**{**facts, "values": values}) for facts, values in zip(about, pages, strict=True)
+        whole: list[dict[str, Any]] = [
+            {**facts, "values": values} for facts, values in zip(about, pages, strict=True)
         ]
+        pictures = [Picture(**own) for own in whole]
         out.append(Gallery(one["name"], one["title"], tuple(pictures), one["caption"]))
     return tuple(out)
 

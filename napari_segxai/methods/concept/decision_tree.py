@@ -191,8 +191,8 @@ class _Tree:
         order, at = places(self.nodes)
         leaves = Series("", tuple(self.names[k] for k in order), (0.0,) * len(order), kind="points")
 
-        def lines(nodes: Sequence[Node], leaf: int | None) -> tuple[list[float | None], list[float | None]]:
-            x: list[float | None] = []
+        def lines(nodes: Sequence[Node], leaf: int | None) -> tuple[list[float], list[float | None]]:
+            x: list[float] = []
             y: list[float | None] = []
             for node in nodes:
                 middle = at[node.leaves][0]

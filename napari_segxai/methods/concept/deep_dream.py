@@ -20,6 +20,7 @@ its own range unless `beyond` allows more, so that what is brightest already can
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,7 +179,7 @@ class _Path:
     def finding(self) -> Finding:
         question, channel = self.question, self.options.channel
         columns = {name: [row[name] for row in self.dream] for name in self.dream[0]} if self.dream else {}
-        curves = {"dream": columns} if columns else {}
+        curves: dict[str, Mapping[str, Sequence[float]]] = {"dream": columns} if columns else {}
         if self.random:
             curves["random"] = {name: [row[name] for row in self.random] for name in self.random[0]}
         numbers, warnings = _numbers(curves, question), []
@@ -252,21 +253,17 @@ def _charts(curves: dict[str, Any], question: Question, channel: int) -> tuple[C
     label = question.model.labels[question.label]
     unit = question.size_name.partition("_")[2]
     ends = {name: (_change(dream, name), _change(random, name)) for name in FEATURES}
-    scale = {
-        name: max((abs(end) for end in pair if end is not None), default=0.0) or 1.0
-        for name, pair in ends.items()
-    }
-    bars = tuple(
-        Series(
-            title,
-            FEATURES,
-            tuple(None if ends[name][k] is None else ends[name][k] / scale[name] for name in FEATURES),
-        )
-        for k, title in enumerate(("up the score", "random path"))
-    )
+    bars = []
+    for k, title in enumerate(("up the score", "random path")):
+        shares: list[float | None] = []
+        for pair in ends.values():
+            largest = max((abs(end) for end in pair if end is not None), default=0.0) or 1.0
+            end = pair[k]
+            shares.append(None if end is None else end / largest)
+        bars.append(Series(title, FEATURES, tuple(shares)))
     name = question.model.card.channels[channel]
     caption = f"Change of every feature of the region from the first step to the last, in units of the greater one of both paths (channel {name})."
-    out = [Chart("bars", f"What changes on the way up to {label}", "feature", "change", bars, caption)]
+    out = [Chart("bars", f"What changes on the way up to {label}", "feature", "change", tuple(bars), caption)]
     for feature in ("score", *FEATURES):
         lines = [Series("up the score", tuple(dream["step"]), tuple(dream[feature]))]
         if random is not None:

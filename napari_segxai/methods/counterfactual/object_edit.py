@@ -208,7 +208,7 @@ class _Search:
             loss,
             iterations=options.iterations,
             descent=partial(AdamW, lr=RATE),
-            after=lambda now: now.clamp_(-1, 1),
+            after=_within,
             note="all edits, step",
             partial=self.finding,
         )
@@ -340,6 +340,10 @@ class _Search:
             tuple(lines),
             caption,
         )
+
+
+def _within(strengths: Tensor) -> None:
+    strengths.clamp_(-1, 1)
 
 
 RATE, PRICE = 0.03, 0.05

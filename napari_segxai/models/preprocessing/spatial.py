@@ -159,8 +159,9 @@ class Placement:
 
     def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:
         """Return the index on the image grid of the pixel in which a place on the model grid lies, given in cells from its first corner."""
-        inner = zip(cell, self.turned_shape, self.resampled_shape, strict=True)
-        turned = [min(max(int(place * n / m), 0), n - 1) for place, n, m in inner]
+        starts = [0] * len(self.shape) if self.box is None else [start for start, _ in self.box]
+        inner = zip(cell, self.seen_shape, self.resampled_shape, starts, strict=True)
+        turned = [start + min(max(int(place * n / m), 0), n - 1) for place, n, m, start in inner]
         turned = turned if self.slice is None else [self.slice, *turned]
         out = [0] * len(self.image_shape)
         for place, axis, flipped in zip(turned, *self.turn, strict=True):

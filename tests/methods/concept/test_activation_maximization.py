@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,8 @@ def test_the_index_of_a_cell_is_that_of_its_pixel(spatial_dims, slice):
         for cell in cells:
             assert placement.image_index(cell + 0.5) == (2, 5, 7)
         assert len(cells) == 1 or slice is not None
+        box = tuple((1, n) for n in placement.turned_shape)  # a card may crop the image
+        shape = tuple(n - 1 for n in placement.turned_shape)
+        cropped = replace(placement, box=box, resampled_shape=shape, shape=shape)
+        for cell in np.argwhere(cropped.cropped(placement.turned(array))):
+            assert cropped.image_index(cell + 0.5) == (2, 5, 7)
