@@ -176,6 +176,7 @@ def train(about: dict[str, Any], preprocessed: Path, fold: int | str) -> Path:
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+    os.environ |= {"nnUNet_n_proc_DA": "0"}  # in this process
     plans = json.loads((preprocessed / f"{about['plans']}.json").read_text())
     plans["continue_training"] = False
     dataset = json.loads((preprocessed / "dataset.json").read_text())
@@ -243,11 +244,12 @@ def main(out: Path, names: Sequence[str]) -> None:
     work = Path(tempfile.mkdtemp(prefix="nnunet_"))
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(work / name)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
+    os.environ |= {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
     for name in names:
         about = DATA[name]
         dataset = f"Dataset{about['number']}_{name.capitalize()}"
         test = write_raw(work / "raw" / dataset, about)
+        os.environ |= {"nnUNet_n_proc_DA": "1"}
         plan(about, work / "preprocessed" / dataset)
         for fold in about["folds"]:
             root = train(about, work / "preprocessed" / dataset, fold)

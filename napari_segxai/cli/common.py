@@ -67,7 +67,12 @@ Axis = Annotated[
         "where the file knows its orientation).",
     ),
 ]
-Model = Annotated[str, typer.Option("--model", help="Built-in name, model folder or TorchScript file.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", help="Built-in name, model folder, folder of nnU-Net's results or TorchScript file."
+    ),
+]
 Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")

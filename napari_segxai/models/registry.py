@@ -32,8 +32,9 @@ def load_model(
     Parameters
     ----------
     source : str, Path, torch.nn.Module or SegmentationModel
-        The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a
-        TorchScript file, or a torch.nn.Module.
+        The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a folder of
+        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a TorchScript file, or a
+        torch.nn.Module.
     card : ModelCard, mapping, str or Path, optional
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
         TorchScript file without a card beside it; otherwise it takes the place of the stored one.
@@ -89,13 +90,27 @@ def load_model(
                 return model
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
         raise UserError(
-            f"{source}: is not a model; give a model folder with model.yaml or a TorchScript file."
+            f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results or a TorchScript file."
         )
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
         raise UserError(
             f"{source}: there is no such file or folder; built-in models are {', '.join(model_names())}."
         )
     raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
+
+
+def stored_card(path: Path) -> ModelCard:
+    """Return the card of a model that is stored at a path, without building its network where its format can tell.
+
+    Raises
+    ------
+    UserError
+        As `load_model`.
+    """
+    for format_ in all_formats():
+        if format_.card is not None and format_.handles(path):
+            return format_.card(path)
+    return load_model(path).card
 
 
 def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai import io
+from napari_segxai.core.errors import UserError
+from napari_segxai.gui.manifest.models import is_model, open_model
 from napari_segxai.io.results import is_result
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -20,6 +22,8 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
     paths = _as_list(path)
     if paths and all(is_result(one) or _is_case(one) for one in paths):
         return read_results
+    if len(paths) == 1 and is_model(paths[0]):
+        return read_model
     return read_volumes if paths and all(_ours(one) for one in paths) else None
 
 
@@ -71,6 +75,22 @@ def read_results(path: Paths) -> list[LayerData]:
         elif not open_in_dock(one):
             layers += layers_of_saved(one)
     return layers or [(None,)]  # type: ignore[list-item]  # napari's word for "nothing to add"
+
+
+def read_model(path: Paths) -> list[LayerData]:
+    """Open the folder of a model in the *Explain* dock; it makes no layer.
+
+    Raises
+    ------
+    UserError
+        If there is no window.
+    """
+    (one,) = _as_list(path)
+    if not open_model(one):
+        raise UserError(
+            f"{one}: is a model, which opens in napari's window; in a script, load_model takes it."
+        )
+    return [(None,)]  # type: ignore[list-item]  # napari's word for "nothing to add"
 
 
 def _is_case(path: str) -> bool:

@@ -19,8 +19,8 @@ from napari_segxai.gui.models import recent
 from napari_segxai.gui.viewer import layers
 from napari_segxai.models import registry as model_room
 from napari_segxai.models.card import ModelCard, read_card
-from napari_segxai.models.formats import builtin, folder, torchscript
-from napari_segxai.models.registry import load_model
+from napari_segxai.models.formats import builtin, folder
+from napari_segxai.models.registry import load_model, stored_card
 
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
@@ -64,7 +64,9 @@ class Entry:
         if self.path is None:
             return ()
         if self.path.is_dir():
-            beside = [self.path / folder.CARD, self.path / self.card.weights, *sorted(self.path.glob("*.py"))]
+            beside = [self.path / folder.CARD, self.path / self.card.weights]
+            for pattern in ("*.py", "*.json", "*.pth", "fold_*/*.pth"):  # those of nnU-Net's results, too
+                beside += sorted(self.path.glob(pattern))
         else:
             beside = [self.path, self.path.with_suffix(".yaml")]
         found = []
@@ -137,7 +139,7 @@ class ModelStore(QObject):
             self.listed.emit()
 
     def read(self, path: str | Path) -> Entry:
-        """Return the entry of a model folder or TorchScript file, which is not in the list yet unless it was before.
+        """Return the entry of a model folder, of nnU-Net's results or of a TorchScript file, which is not in the list yet unless it was before.
 
         Raises
         ------
@@ -147,12 +149,7 @@ class ModelStore(QObject):
         path = Path(os.path.abspath(user_path(path)))
         if path.name == folder.CARD and path.is_file():
             path = path.parent
-        if folder.handles(path):
-            card = read_card(path / folder.CARD)
-        elif torchscript.handles(path) and path.with_suffix(".yaml").is_file():
-            card = read_card(path.with_suffix(".yaml"))
-        else:
-            card = load_model(path).card  # raises, saying what would be right
+        card = stored_card(path)
         known = next((entry for entry in self.entries if entry.path == path), None)
         if known is not None and known.card == card:
             return known

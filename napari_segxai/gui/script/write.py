@@ -20,6 +20,7 @@ from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.architecture import check_trust
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.preprocessing.spatial import plane_of
+from napari_segxai.models.registry import stored_card
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.compare.plan import ComparisonPlan
@@ -253,9 +254,8 @@ def model_lines(model: SegmentationModel) -> list[str]:
         stored = builtin.names().get(name)
         return _loading(name, model, None if stored is None else read_card(stored / folder.CARD))
     if model.path is not None:
-        card = model.path / folder.CARD if model.path.is_dir() else model.path.with_suffix(".yaml")
         try:
-            stored = read_card(card)
+            stored = stored_card(model.path)
         except UserError:
             stored = None  # it was loaded with a card of its own, or the file has gone
         lines = _loading(str(model.path), model, stored)

@@ -6,13 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from helpers.nnunet import CONFIGURATION, DATASET, LAYERS, network, plans, save_checkpoint, write_results
 from torch import nn
+from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.cli.app import app
 from napari_segxai.models.formats.nnunet.load import read_card
 
 
@@ -298,3 +301,24 @@ def test_layers_have_the_names_that_nnunet_gives_them(folder):
     image = sx.Image(np.random.default_rng(0).normal(40, 80, (8, 16, 16)), spacing=(2, 1, 1), units="mm")
     found = sx.explain(model, image, sx.Target("organ", region="image"), "seg-grad-cam", layer="bottleneck")
     assert np.isfinite(found.map).all()
+
+
+def test_the_command_line_takes_the_folder(folder, tmp_path):
+    volume, out = tmp_path / "case.nii.gz", tmp_path / "out"
+    values = np.random.default_rng(0).normal(40, 80, (16, 16, 8)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([1, 1, 2, 1])), volume)
+    words = [
+        "explain",
+        str(volume),
+        "--model",
+        str(folder),
+        "--label",
+        "organ",
+        "--method",
+        "vanilla-gradient",
+    ]
+    done = CliRunner().invoke(app, [*words, "--region", "image", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    record = json.loads((out / "record.json").read_text())
+    assert record["model"]["name"] == "Dataset007_Spheres 3d_fullres (fold 0)"
+    assert any("in the order in which they are stored (kji)" in note for note in record["warnings"])

@@ -1,0 +1,38 @@
+"""Models that are dropped on the window: they open in the list of models, and are chosen in the *Explain* dock."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+CARD = "model.yaml"
+
+
+def is_model(path: str | Path) -> bool:
+    """Tell whether a folder holds a model: with a card, or of nnU-Net's results. Nothing heavy is imported for that."""
+    from napari_segxai.models.formats.nnunet.results import is_results
+
+    folder = Path(path)
+    return folder.is_dir() and ((folder / CARD).is_file() or is_results(folder))
+
+
+def open_model(path: str | Path) -> bool:
+    """Open a model in the current viewer, once napari is done with what was dropped; return whether there is a window."""
+    import napari
+    from qtpy.QtCore import QTimer
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        return False
+    QTimer.singleShot(0, partial(_open, ref(viewer), Path(path)))
+    return True
+
+
+def _open(viewer: ref[Any], path: Path) -> None:
+    from napari_segxai.gui.viewer.layers import is_open
+
+    if (alive := viewer()) is not None and is_open(alive):
+        _, dock = alive.window.add_plugin_dock_widget("napari-segxai", "Explain")
+        dock.model_box.open_asking(path)
