@@ -341,7 +341,7 @@ def _check(name: str, question: str, needs: Sequence[str], options: type) -> Non
         raise ValueError(f"{name} answers {question!r}, which is none of {', '.join(QUESTIONS)}.")
     if unknown := [need for need in needs if need not in NEEDS]:
         raise ValueError(f"{name} needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}.")
-    if taken := [one.name for one in parameters(options) if one.name in TAKEN]:
+    if taken := [one for one in getattr(options, "__dataclass_fields__", ()) if one in TAKEN]:
         raise ValueError(
             f"{name} has a parameter {taken[0]!r}, which is an argument of explain or survey; call it otherwise."
         )
