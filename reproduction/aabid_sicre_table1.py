@@ -8,7 +8,9 @@ component.
 from __future__ import annotations
 
 import numpy as np
-from common import DEVICE, Case, Row, Settings, Store, cases, level
+from common import DEVICE, Case, Row, cases, level
+from kept import Store
+from settings import Settings
 
 import napari_segxai as sx
 

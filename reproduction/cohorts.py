@@ -13,71 +13,56 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import graded_failures
 import numpy as np
-from common import DEVICE, Row, Settings
+from common import DEVICE, Row
+from kept import Store, all_code, digest
 from PIL import Image as Picture
+from settings import Settings
 
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError
 from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
-from napari_segxai.io.saving import replacing
 
 NAME = "cohorts"
 STUDIES = ("averages", "size", "reliability")
 
 
-def run(
-    settings: Settings,
-    folder: Path,
-    results: Path,
-    *,
-    fresh: bool = False,
-    say: Callable[[str], None] = print,
-) -> dict[str, Row]:
-    """Run the cohorts, or go on with them, and return what their studies say, by data set.
-
-    Parameters
-    ----------
-    folder
-        Of the images and of the cohorts' results.
-    results
-        Of the file that keeps what the studies say.
-    fresh
-        Whether what is kept is not used again.
-    """
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{NAME}.json"
-    if fresh:
-        path.unlink(missing_ok=True)
-    kept: dict[str, Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def run(settings: Settings, store: Store) -> dict[str, Row]:
+    """Run the cohorts, or go on with them, and return what their studies say, by data set."""
+    out = {}
     for name, (draw, model, count, iterations) in _asked(settings).items():
         network = sx.load_model(model)
         asked = {"cases": count, "iterations": iterations, "seed": settings.seed, "model": network.sha256}
-        if kept.get(name, {}).get("asked") == asked:
-            continue
-        say(f"{datetime.now(UTC):%H:%M:%S} {NAME}: {name}, {count} images")
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
-        images = folder / f"{name}_{count}_{settings.seed}"
-        table = images / "cases.csv"
-        if not table.is_file():
-            draw(images, count, settings.seed)
-        out = folder / f"results_{name}_{digest}"
-        if fresh and out.is_dir():
-            shutil.rmtree(out)
-        cohort = sx.run_cohort(
-            network, table, methods=[("misure", {"preset": "paper", "iterations": iterations})],
-            keep="tables", out=out, seed=settings.seed, device=DEVICE, threads=1,
-        )  # fmt: skip
-        kept[name] = {"asked": asked, "date": f"{datetime.now(UTC):%Y-%m-%d}", **_told(cohort)}
-        with replacing(path) as part:
-            part.write_text(json.dumps(kept, indent=1, default=_plain) + "\n", encoding="utf-8")
-    return {name: kept[name] for name in _asked(settings)}
+        told = lambda n=name, d=draw, m=network, a=asked: {"asked": a, **_told(_cohort(store, n, d, m, a))}  # noqa: E731
+        out[name] = store.found(NAME, name, asked, told)
+    return out
+
+
+def _cohort(
+    store: Store,
+    name: str,
+    draw: Callable[[Path, int, int], None],
+    network: sx.SegmentationModel,
+    asked: Row,
+) -> sx.Cohort:
+    """Run a cohort; what a run of the same code left unfinished is gone on with."""
+    folder = store.work / "cohorts"
+    images = folder / f"{name}_{asked['cases']}_{asked['seed']}"
+    table = images / "cases.csv"
+    if not table.is_file():
+        draw(images, asked["cases"], asked["seed"])
+    every = json.dumps([asked, digest(all_code())], sort_keys=True)
+    out = folder / f"results_{name}_{hashlib.sha256(every.encode()).hexdigest()[:8]}"
+    if store.fresh and out.is_dir():
+        shutil.rmtree(out)
+    return sx.run_cohort(
+        network, table, methods=[("misure", {"preset": "paper", "iterations": asked["iterations"]})],
+        keep="tables", out=out, seed=asked["seed"], device=DEVICE, threads=1,
+    )  # fmt: skip
 
 
 def _asked(settings: Settings) -> dict[str, tuple[Callable[[Path, int, int], None], str, int, int]]:
@@ -113,11 +98,6 @@ def _said(cohort: sx.Cohort, name: str) -> Row:
         "rows": list(found.rows),
         "charts": [asdict(chart) for chart in found.charts],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy's numbers as Python's, for JSON."""
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 # -- images --------------------------------------------------------------------------------------------

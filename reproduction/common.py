@@ -1,19 +1,15 @@
-"""What the experiments share: their settings, the cases they are run on, results that are kept, and mask tests."""
+"""What the experiments share: the cases they are run on, and mask tests."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from settings import Settings
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
@@ -21,19 +17,11 @@ from napari_segxai.analyses.sweep.controls import random_masks
 from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
 from napari_segxai.datasets.triangle import load_glyphs, triangle_sample
-from napari_segxai.io.names import file_name
 from napari_segxai.metrics.functional.chance import DRAWS, Chance, random_field
 from napari_segxai.metrics.functional.order import ranks
 from napari_segxai.metrics.functional.sufficiency import binarized
 
 Row = dict[str, Any]
-
-DATASETS = {
-    "triangle": "Triangle images, our small U-Net",
-    "photograph": "one photograph (astronaut), selfie network",
-    "tissue": "blocks of an average brain, 3D tissue U-Net",
-    "head": "one head MRI, 3D brain extraction network",
-}
 
 BASELINE = "background"
 """What hidden pixels become, for all methods and metrics alike: black, or air."""
@@ -50,103 +38,6 @@ PAPER: dict[str, dict[str, Any]] = {
 """Parameters of the papers, by method: what a method does by default may change, and the page does not."""
 
 DEVICE = "cpu"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How large the experiments are.
-
-    Attributes
-    ----------
-    datasets
-        Of `DATASETS`.
-    images, sweep_images
-        Triangle images of the tables, and of the sweeps, which need eleven runs of MiSuRe per image.
-    blocks, block
-        Blocks that are cut out of the brain, and their side in voxels (a multiple of 8).
-    masks, masks_tissue, masks_head
-        Masks of RISE: on 2D images, on blocks, on the head.
-    iterations
-        Steps of MiSuRe's pruning.
-    seed
-        Of the Triangle images and of RISE's masks.
-    draws
-        Random maps beside every number.
-    labels
-        Of the blocks, the first ones; all by default.
-    cohort_images, cohort_graded, cohort_blocks
-        Of the cohorts: Triangle images, such with failures of all degrees, and blocks of the brain.
-    cohort_iterations
-        Steps of pruning on the latter two.
-    network_images, network_masks, networks
-        Triangle images and masks of RISE for every network, and how many networks; all that are there by default.
-    sweep_datasets
-        Those whose cases are swept; of the blocks, the first one's white matter.
-    note
-        What else should be known of the run.
-    """
-
-    datasets: tuple[str, ...] = tuple(DATASETS)
-    images: int = 8
-    sweep_images: int = 8
-    blocks: int = 1
-    block: int = 24
-    masks: int = 2000
-    masks_tissue: int = 500
-    masks_head: int = 100
-    iterations: int = 100
-    seed: int = 1
-    draws: int = DRAWS
-    labels: int | None = None
-    network_images: int = 8
-    network_masks: int = 500
-    networks: int | None = None
-    cohort_images: int = 150
-    cohort_graded: int = 100
-    cohort_blocks: int = 12
-    cohort_iterations: int = 40
-    sweep_datasets: tuple[str, ...] = ("triangle", "photograph", "tissue")
-    note: str = ""
-
-    def full(self) -> Settings:
-        """As large as the papers, as far as the data go."""
-        return replace(
-            self, images=150, sweep_images=150, blocks=4, masks=2000, masks_tissue=2000, masks_head=2000
-        )
-
-    def quick(self) -> Settings:
-        """Small enough for a test; its numbers mean nothing."""
-        return replace(
-            self,
-            datasets=("triangle", "tissue"),
-            images=2,
-            sweep_images=1,
-            block=16,
-            masks=110,
-            masks_tissue=20,
-            iterations=2,
-            draws=2,
-            labels=1,
-            network_images=1,
-            network_masks=20,
-            networks=1,
-            cohort_images=2,
-            cohort_graded=0,
-            cohort_blocks=2,
-            cohort_iterations=1,
-            sweep_datasets=("triangle",),
-        )
-
-
-@cache
-def _code() -> str:
-    """Digest of the code that makes numbers: a result of other code is not used again."""
-    package = Path(sx.__file__).parent
-    rooms = [package / room for room in ("engine", "methods", "metrics")]
-    digest = hashlib.sha256()
-    for file in sorted(file for room in rooms for file in room.rglob("*.py")):
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +68,9 @@ class Case:
 
     @property
     def identity(self) -> Row:
-        """What a kept result has to agree in."""
+        """What a kept result has to agree in, beside the code that ran for it."""
         asked = {"sha256": self.image.sha256, "model": self.model.sha256, "label": self.label}
-        return {**asked, "baseline": BASELINE, "draws": self.draws, "code": _code()}
+        return {**asked, "baseline": BASELINE, "draws": self.draws}
 
     @property
     def mask_size(self) -> int:
@@ -255,98 +146,6 @@ def _head(settings: Settings) -> Iterable[Case]:
 def image_of(row: Row) -> str:
     """Return the image that a row is of: of a block of the brain every label is a case."""
     return " ".join(row["case"].split()[:2]) if row["dataset"] == "tissue" else row["case"]
-
-
-# -- results that are kept -----------------------------------------------------------------------------
-
-
-class Store:
-    """Rows of every experiment and case as JSON, used again as long as what made them is the same.
-
-    Parameters
-    ----------
-    folder
-        Gets one file per experiment, and the maps that figures are drawn of.
-    fresh
-        Whether nothing is used again.
-    old
-        Whether results of other code are used again as well; `other_code` counts them.
-    """
-
-    def __init__(
-        self, folder: Path, *, fresh: bool = False, old: bool = False, say: Callable[[str], None] = print
-    ):
-        self.folder, self.fresh, self.old, self.say = folder, fresh, old, say
-        self.other_code = 0
-        self.maps = folder / "maps"
-        self.maps.mkdir(parents=True, exist_ok=True)
-        self.drawable = {path.stem for path in self.maps.glob("*.npz")}  # file names of cases
-        self.done: set[tuple[str, str]] = set()
-        self.computed = 0
-        self.seconds = 0.0
-
-    def rows(
-        self,
-        experiment: str,
-        case: Case,
-        settings: Mapping[str, Any],
-        compute: Callable[[], list[Row]],
-        *,
-        shown: bool = False,
-    ) -> list[Row]:
-        """Return the rows of a case; computed unless they are kept, and the maps too if figures show the case."""
-        path = self.folder / f"{experiment}.json"
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        wanted = json.loads(json.dumps({**case.identity, **settings}))
-        old = kept.get(case.key)
-        usable = (
-            old is not None
-            and (
-                old["settings"] == wanted
-                or (self.old and {**old["settings"], "code": ""} == {**wanted, "code": ""})
-            )
-            and (not shown or self.old or file_name(case.key) in self.drawable)
-        )
-        if (experiment, case.key) not in self.done and (self.fresh or not usable):
-            self.say(f"{datetime.now(UTC):%H:%M:%S} {experiment}: {case.key}")
-            common = {"dataset": case.dataset, "case": case.key}
-            start = time.perf_counter()
-            rows = [{**common, **row} for row in compute()]
-            self.computed += 1
-            self.seconds += time.perf_counter() - start
-            kept[case.key] = {"settings": wanted, "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
-            text = json.dumps(kept, indent=1) + "\n"
-            _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
-        if (experiment, case.key) not in self.done:
-            self.other_code += kept[case.key]["settings"]["code"] != wanted["code"]
-        self.done.add((experiment, case.key))
-        return kept[case.key]["rows"]
-
-    def dates(self) -> list[str]:
-        """The days on which the rows that were used were computed, sorted."""
-        found = set()
-        for experiment, key in self.done:
-            kept = json.loads((self.folder / f"{experiment}.json").read_text(encoding="utf-8"))
-            found.add(kept[key]["date"])
-        return sorted(found)
-
-    def keep_maps(self, case: Case, **maps: np.ndarray) -> None:
-        """Keep maps for the figures, beside those of the case that are there."""
-        path = self.maps / f"{file_name(case.key)}.npz"
-        known = dict(np.load(path)) if path.exists() else {}
-        _replace(path, lambda part: np.savez_compressed(part, **{**known, **maps}))
-
-    def kept_maps(self, case: Case) -> dict[str, np.ndarray]:
-        """Return the maps of a case by name."""
-        path = self.maps / f"{file_name(case.key)}.npz"
-        return dict(np.load(path)) if path.exists() else {}
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that whoever ends the run half-way leaves the old one."""
-    part = path.with_name(f"part-{path.name}")
-    write(part)
-    part.replace(path)
 
 
 def firsts(found: Iterable[Case]) -> list[Case]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from common import Case, Row, Settings, Store, cases, dice_by_chance, masked
+from common import Case, Row, cases, dice_by_chance, masked
 from hasany_2026_table1 import as_row, misure_plan
+from kept import Store
+from settings import Settings
 
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.core.progress import finish

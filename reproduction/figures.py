@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from common import Case, Store, firsts
+from common import Case, firsts
 from hasany_2025_table1 import CAMS
 from hasany_2026_table1 import MSR
+from kept import Store
 from matplotlib.figure import Figure
 from rheude_2024_figures import METHODS
 

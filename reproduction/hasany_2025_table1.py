@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 
-from common import BASELINE, Case, Row, Settings, Store, cases, firsts, masked
+from common import BASELINE, Case, Row, cases, firsts, masked
+from kept import Store
+from settings import Settings
 
 from napari_segxai.core.arrays import unit
 from napari_segxai.metrics.functional.localization import energy_inside

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from common import Case, Row, Settings, Store, cases, dice_by_chance
+from common import Case, Row, cases, dice_by_chance
 from hasany_2026_table1 import as_row, misure_plan
+from kept import Store
+from settings import Settings
 
 from napari_segxai.analyses.explain.run import explanations_steps
 from napari_segxai.core.progress import finish

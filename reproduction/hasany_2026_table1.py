@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hasany_2025_table1
 import numpy as np
-from common import BASELINE, DEVICE, Case, Row, Settings, Store, cases, dice_by_chance, firsts
+from common import BASELINE, DEVICE, Case, Row, cases, dice_by_chance, firsts
+from kept import Store
 from paper import HASANY_2026_TRIANGLE
+from settings import Settings
 
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.run import explanation_steps

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import hasany_2026_table1
 import numpy as np
-from common import BASELINE, Case, Row, Settings, Store, masked
+from common import BASELINE, Case, Row, masked
+from designs import DESIGNS, ORDER, WEIGHTS
 from hasany_2025_table1 import CAM_THRESHOLDS, RISE_THRESHOLDS
-from train import DESIGNS, ORDER, WEIGHTS
+from kept import Store
+from settings import Settings
 
 import napari_segxai as sx
 from napari_segxai.datasets.resources import resource

@@ -17,18 +17,19 @@ import sections.hasany_2025
 import sections.hasany_2026
 import sections.networks
 import sections.rheude_2024
-import torch
 import trends.aabid_sicre
 import trends.cohorts
 import trends.hasany_2025
 import trends.hasany_2026
 import trends.networks
 import trends.rheude_2024
-from common import BASELINE, DATASETS, Row, Settings, Store, cases
+from common import BASELINE, Row, cases
 from figures import draw
 from intervals import FEW, SURE, settled
+from kept import Store
 from reasons import REASONS
 from sections.tables import plural, table
+from settings import DATASETS, Settings
 from summary import Verdict, mean, number
 from trends.rules import of_dataset
 
@@ -181,8 +182,8 @@ one head and one average brain are not a sample: what they show, they show of th
 | sweeps | {settings.sweep_images} Triangle images; of the blocks, the first one's white matter; data sets {", ".join(settings.sweep_datasets)} |
 | seed | {settings.seed} |
 | versions | {versions}, Python {platform.python_version()} |
-| machine | {os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} {plural("thread", torch.get_num_threads())}; times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
-| time | {store.computed} of {len(store.done)} results computed in {store.seconds / 60:.0f} minutes, the others kept from earlier runs{_of_other_code(store)} |
+| machine | {os.cpu_count()} CPU cores ({platform.machine()}); {settings.processes} {plural("process", settings.processes, "processes")} side by side, {settings.threads} {plural("thread", settings.threads)} in each; times are wall-clock and suffer from whatever else runs{f". {settings.note}" if settings.note else ""} |
+| time | {_time(store)} |
 | computed | {" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"} |
 
 Ratios are pixels of the mask per pixel of the prediction. The papers give the mean over images, which small objects
@@ -196,9 +197,14 @@ latter. {MARK} marks a mean Dice that is not above the mean of the 95th percenti
 """
 
 
-def _of_other_code(store: Store) -> str:
-    """Say how many results an earlier state of the code made."""
-    return f", {store.other_code} of them of an earlier state of the code" if store.other_code else ""
+def _time(store: Store) -> str:
+    """Say what all results took, how many were computed now, and how many an earlier state of the code made."""
+    seconds, unknown = store.cpu()
+    told = f"{len(store.used)} results took {seconds / 60:.0f} minutes of one processor core"
+    told += f" ({unknown} more are not counted)" if unknown else ""
+    told += f"; {len(store.computed)} of them were computed in this run, the others kept from earlier ones"
+    others = len(store.other_code)
+    return told + (f", {others} of them of an earlier state of the code that ran for them" if others else "")
 
 
 def _overview(verdicts: Mapping[str, Sequence[Verdict]]) -> str:

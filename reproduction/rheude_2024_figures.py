@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import DEVICE, PAPER, Case, Row, Settings, Store, cases, firsts, inside_by_chance
+from common import DEVICE, PAPER, Case, Row, cases, firsts, inside_by_chance
+from kept import Store
+from settings import Settings
 
 import napari_segxai as sx
 from napari_segxai.metrics.functional.layer_maps import shares

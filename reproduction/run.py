@@ -13,11 +13,15 @@ Results are kept in reproduction/results after every case, and used again where 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import aabid_sicre_table1
 import cohorts
@@ -28,18 +32,18 @@ import hasany_2026_table1
 import networks
 import rheude_2024_figures
 import torch
-from common import DATASETS, Row, Settings, Store
+from kept import Store
+from settings import DATASETS, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPERIMENTS: tuple[ModuleType, ...] = (
-    hasany_2026_table1,
-    hasany_2026_sweeps,
-    hasany_2025_table1,
-    rheude_2024_figures,
-    aabid_sicre_table1,
-    diagnostics,
-    networks,
+PARTS: tuple[tuple[ModuleType, ...], ...] = (
+    (cohorts,),
+    (hasany_2026_table1, hasany_2025_table1, rheude_2024_figures),
+    (networks,),
+    (hasany_2026_sweeps,),
+    (aabid_sicre_table1, diagnostics),
 )
+"""Experiments that write to the same files stand together; the others run side by side, those that take longest first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
@@ -51,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         name: getattr(asked, name)
         for name in (
             "note",
+            "processes",
+            "threads",
             "images",
             "sweep_images",
             "blocks",
@@ -67,24 +73,38 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     settings = replace(settings, sweep_images=min(settings.images, settings.sweep_images))
     out = asked.out or (ROOT / "build" / "reproduction" if asked.quick else None)
     store = Store(
-        out / "results" if out else ROOT / "reproduction" / "results", fresh=asked.fresh, old=asked.old
-    )
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    start = time.perf_counter()
-    rows: dict[str, list[Row]] = {one.NAME: one.run(settings, store) for one in EXPERIMENTS}
-    told = cohorts.run(
-        settings,
-        (out or ROOT / "build" / "reproduction") / "cohorts",
-        store.folder,
+        out / "results" if out else ROOT / "reproduction" / "results",
+        out or ROOT / "build" / "reproduction",
         fresh=asked.fresh,
-        say=store.say,
+        old=asked.old,
     )
+    start = time.perf_counter()
+    rows = _found(settings, store)
     store.say(f"{time.perf_counter() - start:.0f} s")
 
     from page import write_page
 
-    return write_page(out or ROOT / "docs", rows, settings, store, told)
+    return write_page(out or ROOT / "docs", rows, settings, store, rows.pop(cohorts.NAME))
+
+
+def _found(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return what every experiment finds, by its name; parts side by side in processes of their own."""
+    if settings.processes == 1:
+        parts = [_part(k, settings, store) for k in range(len(PARTS))]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(settings.processes, mp_context=context) as pool:
+            started = [pool.submit(_part, k, settings, store) for k in range(len(PARTS))]
+            parts = [one.result() for one in started]
+    for _, used in parts:
+        store.merge(used)
+    return {name: found for part, _ in parts for name, found in part.items()}
+
+
+def _part(which: int, settings: Settings, store: Store) -> tuple[dict[str, Any], Store]:
+    """Run the experiments of a part, and return what they find and the store that counts what was used."""
+    torch.set_num_threads(settings.threads)
+    return {one.NAME: one.run(settings, store) for one in PARTS[which]}, store
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,8 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="of these only")
     parser.add_argument("--sweep-datasets", nargs="+", choices=DATASETS, help="of these only, in the sweeps")
     parser.add_argument(
-        "--threads", type=int, help="of torch; 1 is faster where other programs use the cores too"
+        "--processes",
+        type=int,
+        default=min(os.cpu_count() or 1, len(PARTS)),
+        help="side by side; a core each",
     )
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in every process")
     parser.add_argument("--note", help="what else should be known of the run, for the page")
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument("--fresh", action="store_true", help="use no kept result")

@@ -15,7 +15,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,62 +31,12 @@ from napari_segxai.models.zoo.unet import UNet
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
 
+from designs import DESIGNS, ORDER, WEIGHTS  # noqa: E402
 from train_triangle import BROKEN, dice, draw, predict, round_half  # noqa: E402
 
 GLYPHS = ROOT / "sample_data" / "glyphs.npz"
-WEIGHTS = ROOT / "reproduction" / "weights"
 KEEP = 100
 """Steps between two states on the disk."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """A kind of network, and how it is trained.
-
-    Attributes
-    ----------
-    title
-        What it is, as a sentence's end.
-    arguments
-        Of `UNet`.
-    canvas
-        Sizes of `triangle_sample`.
-    batch, steps, rate
-        Images of a step, steps, and highest learning rate.
-    seeds
-        Of the weights and of the images.
-    """
-
-    title: str
-    arguments: dict[str, Any]
-    batch: int
-    steps: int
-    rate: float = 4e-3
-    canvas: dict[str, int] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (1, 2, 3)
-
-
-SMALL: dict[str, Any] = {"in_channels": 1, "out_channels": 2, "features": [8, 16, 32, 64, 64]}
-DESIGNS = {
-    "skips": Design("a small U-Net with skip connections", SMALL, 8, 1200, seeds=(2, 3)),
-    "no-skips": Design("a small U-Net without skip connections", {**SMALL, "skips": False}, 8, 1200),
-    "vgg": Design(
-        "a U-Net with an encoder like VGG-16's, an eighth as wide and less",
-        {
-            "in_channels": 1,
-            "out_channels": 2,
-            "features": [8, 16, 32, 48, 48, 48],
-            "convs": [2, 2, 3, 3, 3, 2],
-            "dropout": 0.1,
-        },
-        4,
-        800,
-        2e-3,
-        {"size": 224, "item": 28, "leg": 100, "tolerance": 8},
-    ),
-}
-ORDER = ("no-skips-1", "vgg-1", "skips-2", "no-skips-2", "skips-3", "no-skips-3", "vgg-2", "vgg-3")
-"""First one of each kind, so that a training that is ended early tells most."""
 
 
 def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
@@ -102,11 +51,13 @@ def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
     design, path = DESIGNS[kind], states / f"{name}.pt"
     torch.manual_seed(int(seed))
     network = UNet(**design.arguments).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
+    head = torch.nn.Conv2d(design.arguments["features"][-1], 2, 1)
+    trained = [*network.parameters(), *(head.parameters() if design.coarse else ())]
+    optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, design.rate, total_steps=design.steps, pct_start=0.2
     )
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts = {"network": network, "head": head, "optimizer": optimizer, "schedule": schedule}
     first, before = 1, 0.0
     if path.is_file():
         state = torch.load(path, weights_only=True)
@@ -117,12 +68,14 @@ def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
     for step in range(first, design.steps + 1):
         rng = np.random.default_rng([int(seed), step])
         torch.manual_seed(step)  # of dropout
-        images, truths = draw(glyphs, rng, design.batch, BROKEN, **design.canvas)
+        canvas = design.canvas | (design.first_canvas if step <= design.coarse else {})
+        images, truths = draw(glyphs, rng, design.batch, BROKEN, **canvas)
         gain = torch.from_numpy(rng.uniform(0.6, 1, (design.batch, 1, 1, 1))).float()
-        logits = network((images * gain).contiguous(memory_format=torch.channels_last))
-        object_ = logits.softmax(1)[:, 1]
-        overlap = (2 * (object_ * truths).sum() + 1) / (object_.sum() + truths.sum() + 1)
-        loss = F.cross_entropy(logits, truths) + 0.5 * (1 - overlap)
+        images = (images * gain).contiguous(memory_format=torch.channels_last)
+        if step <= design.coarse:
+            loss = coarse_loss(head(deepest(network, images)), truths)
+        else:
+            loss = whole_loss(network(images), truths)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -143,6 +96,26 @@ def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
             part_.replace(path)
     network.load_state_dict({key: round_half(value) for key, value in network.state_dict().items()})
     return network.eval(), before + time.process_time() - start
+
+
+def whole_loss(logits: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """Return the loss of a network's logits: cross entropy and half of what is missing of the Dice of the whole batch."""
+    object_ = logits.softmax(1)[:, 1]
+    overlap = (2 * (object_ * truths).sum() + 1) / (object_.sum() + truths.sum() + 1)
+    return F.cross_entropy(logits, truths) + 0.5 * (1 - overlap)
+
+
+def coarse_loss(logits: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy of logits of cells with the share of each that is object."""
+    share = F.adaptive_avg_pool2d(truths[:, None].float(), logits.shape[-2:])
+    return F.cross_entropy(logits, torch.cat([1 - share, share], 1))
+
+
+def deepest(network: UNet, images: torch.Tensor) -> torch.Tensor:
+    """Return what comes out of a network's bottleneck, without the decoder's work."""
+    for k in range(1, network.levels + 1):
+        images = F.max_pool2d(network.get_submodule(f"encoder{k}")(images), 2)
+    return network.bottleneck(images)
 
 
 def card(name: str, seconds: float, scores: torch.Tensor, glyphs: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import paper
-from common import DATASETS, Row, Settings
+from common import Row
+from settings import DATASETS, Settings
 from trends.rules import of_dataset
 
 from sections.tables import METHOD_HEAD, method_lines, picture, table, threshold_text

@@ -8,7 +8,8 @@ from pathlib import Path
 import hasany_2026_sweeps
 import hasany_2026_table1
 import paper
-from common import DATASETS, Row, Settings
+from common import Row
+from settings import DATASETS, Settings
 from summary import grouped, line, mean, number
 from trends.rules import of_dataset
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import networks
-from common import Row, Settings
+from common import Row
+from designs import DESIGNS
 from hasany_2026_table1 import MSR
 from intervals import FEW, mean_interval
 from paper import HASANY_2026_TRIANGLE
+from settings import Settings
 from summary import Verdict, grouped, line, mean, number
-from train import DESIGNS
 from trends.networks import SEEDS, Place, of_kinds
 
 from sections.tables import CHANCE, marked, reached, table, threshold_text

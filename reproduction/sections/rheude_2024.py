@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import paper
-from common import Row, Settings
+from common import Row
+from settings import Settings
 from summary import grouped, mean, number
 
 from sections.tables import CHANCE, picture, table

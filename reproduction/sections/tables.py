@@ -66,6 +66,6 @@ def threshold_text(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def plural(word: str, n: int) -> str:
-    """Return a word as it stands behind a number."""
-    return word if n == 1 else f"{word}s"
+def plural(word: str, n: int, many: str | None = None) -> str:
+    """Return a word as it stands behind a number; of many with an s, unless another word is given."""
+    return word if n == 1 else many or f"{word}s"

@@ -43,7 +43,7 @@ def written(scripts, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
         scripts["run"].main(
-            ["--quick", "--out", str(folder), "--threads", "1"]
+            ["--quick", "--out", str(folder), "--processes", "1"]
         )  # small networks: faster with one
     torch.set_num_threads(threads)
     assert (page.read_bytes() if page.exists() else None) == before
@@ -56,7 +56,7 @@ def kept(written):
 
     def read(name):
         found = json.loads((written / "results" / f"{name}.json").read_text())
-        return [row for case in found.values() for row in case["rows"]]
+        return [row for case in found["cases"].values() for row in case["found"]]
 
     return read
 
@@ -90,17 +90,17 @@ def test_every_section_has_the_papers_numbers_and_ours(written):
 
 def test_a_second_run_uses_what_is_kept_and_another_setting_does_not(scripts, written, tmp_path):
     said = []
-    common = scripts["common"]
-    settings = replace(common.Settings().quick(), datasets=("triangle",))
+    Store = scripts["kept"].Store
+    settings = replace(scripts["settings"].Settings().quick(), datasets=("triangle",))
     table = scripts["aabid_sicre_table1"]
-    table.run(settings, common.Store(written / "results", say=said.append))
+    table.run(settings, Store(written / "results", say=said.append))
     assert not said
     scripts["hasany_2026_table1"].run(
-        replace(settings, iterations=5, images=1), common.Store(written / "results", say=said.append)
+        replace(settings, iterations=5, images=1), Store(written / "results", say=said.append)
     )
     assert [line.split(" ", 1)[1] for line in said] == ["hasany_2026_table1: triangle 0"]
     said.clear()
-    table.run(settings, common.Store(written / "results", fresh=True, say=said.append))
+    table.run(settings, Store(written / "results", fresh=True, say=said.append))
     assert len(said) == settings.images
 
 

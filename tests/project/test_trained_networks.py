@@ -73,7 +73,7 @@ def test_an_encoder_can_have_as_many_convolutions_as_vgg_16():
 
 def test_a_stopped_training_ends_as_any_other(train, tmp_path, monkeypatch):
     design = replace(
-        train.DESIGNS["no-skips"], arguments={**train.SMALL, "features": [2, 2, 2], "skips": False}, batch=2, steps=3
+        train.DESIGNS["no-skips"], arguments={**train.DESIGNS["no-skips"].arguments, "features": [2, 2, 2], "skips": False}, batch=2, steps=3
     )  # fmt: skip
     monkeypatch.setitem(train.DESIGNS, "no-skips", design)
     monkeypatch.setattr(train, "KEEP", 1)

@@ -17,7 +17,7 @@ def scripts():
     sys.path.insert(0, str(ROOT / "reproduction"))
     yield {
         name: importlib.import_module(name)
-        for name in ("intervals", "summary", "trends.cohorts", "trends.networks", "common")
+        for name in ("intervals", "summary", "trends.cohorts", "trends.networks", "common", "kept")
     }
     sys.path[:] = path
     for name in set(sys.modules) - known:
@@ -108,14 +108,74 @@ def test_a_kind_of_network_needs_three_trainings_that_agree(scripts):
     assert kind(True, None, True) == (None, 2)
 
 
-def test_results_of_other_code_are_used_only_when_asked_for(scripts, tmp_path):
-    common = scripts["common"]
-    case = next(iter(common.cases(common.Settings(datasets=("triangle",), images=1))))
-    made = lambda value: lambda: [{"value": value}]
-    common.Store(tmp_path, say=str).rows("one", case, {}, made(1))
-    text = (tmp_path / "one.json").read_text()
-    (tmp_path / "one.json").write_text(text.replace(common._code(), "earlier"))
-    old = common.Store(tmp_path, old=True, say=str)
-    assert old.rows("one", case, {}, made(2), shown=True)[0]["value"] == 1
-    assert (old.other_code, old.computed) == (1, 0)
-    assert common.Store(tmp_path, say=str).rows("one", case, {}, made(2))[0]["value"] == 2
+@pytest.fixture
+def project(scripts, tmp_path, monkeypatch):
+    """Write a small project whose code makes numbers; call to change its files and get what a store finds now."""
+    kept = scripts["kept"]
+    folder = tmp_path / "reproduction"
+    folder.mkdir()
+    monkeypatch.setattr(kept, "ROOT", tmp_path)
+    monkeypatch.setattr(kept, "CODE", (f"{folder}/",))
+    monkeypatch.syspath_prepend(str(folder))
+    case = scripts["common"].Case("triangle", "case", Named(), Named(), "label", None, 1, False)
+    files = {
+        "made_up_sizes": "SIZE = 1\n",
+        "made_up_other": "def other():\n    return 5\n",
+        "made_up_thread": "def inside(out):\n    out.append(2)\n",
+        "made_up": "from threading import Thread\nfrom made_up_sizes import SIZE\nfrom made_up_other import other\n"
+        "from made_up_thread import inside\ndef compute():\n    out = []\n    one = Thread(target=inside, args=[out])\n"
+        "    one.start()\n    one.join()\n    return [{'value': SIZE + out[0]}]\n",
+    }
+
+    def found(**changed):
+        files.update(changed)
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text)
+        kept._read.cache_clear()
+        for name in files:
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        compute = importlib.import_module("made_up").compute
+        store = kept.Store(tmp_path / "results", say=str)
+        value = store.rows("one", case, {}, compute)[0]["value"]
+        return value, len(store.computed)
+
+    found.files, found.folder, found.case = files, tmp_path / "results", case
+    yield found
+    kept._read.cache_clear()
+    for name in files:
+        sys.modules.pop(name, None)
+
+
+class Named:
+    sha256 = "a digest"
+
+
+def test_a_result_is_kept_until_code_that_ran_for_it_changes(project):
+    files = dict(project.files)
+    assert project() == (3, 1)
+    assert project() == (3, 0)
+    assert project(made_up_other=files["made_up_other"].replace("5", "6")) == (
+        3,
+        0,
+    )  # imported, and never called
+    assert project(made_up='"""Words."""\n' + files["made_up"] + "# more words\n") == (3, 0)
+    assert project(made_up_sizes="SIZE = 7\n") == (9, 1)  # a constant of a file in which nothing runs
+    assert project(made_up_thread=files["made_up_thread"].replace("2", "3")) == (10, 1)
+    assert project(made_up=files["made_up"].replace("SIZE +", "SIZE -")) == (4, 1)
+
+
+def test_results_of_other_code_are_used_only_when_asked_for(scripts, project):
+    Store = scripts["kept"].Store
+    project()
+    path = project.folder / "one.json"
+    path.write_text(path.read_text().replace('"code": "', '"code": "earlier'))
+    old = Store(project.folder, old=True, say=str)
+    assert old.rows("one", project.case, {}, list, shown=True)[0]["value"] == 3
+    assert (len(old.other_code), len(old.computed)) == (1, 0)
+    new = Store(project.folder, say=str)
+    assert new.rows("one", project.case, {}, lambda: [{"value": 8}])[0]["value"] == 8
+    whole = Store(project.folder, say=str)
+    whole.merge(old)
+    whole.merge(new)
+    assert (len(whole.used), len(whole.other_code), len(whole.computed)) == (1, 1, 1)
