@@ -5,9 +5,10 @@ network layer over it, and the pieces of all cases are grouped by k-means (`clus
 concept is one patient.
 
 For each a direction is learnt from the pieces nearest to its center (3 per case at most, 40 in all) against as many other pieces of the same cases, and asked what it does to the labels, as for `cav`: that page says what the columns
-are. *Control*: shuffled concepts, as there.
+are. *Control*: the accuracy is held against shuffled concepts, as there; what a step does against directions by chance (each unit by
+its own spread) with steps of the same length, since groups lie further apart than any that are shuffled.
 
-A high accuracy is no finding here, because the groups were made from the same features: it says that a direction stands for the group. What counts is whether a label hangs on it (`used`), beside shuffled directions, and whether
+A high accuracy is no finding here, because the groups were made from the same features: it says that a direction stands for the group. What counts is whether a label hangs on it (`used`), beside directions by chance, and whether
 the pieces mean something to you: look at them. `on_label` is the share of the pieces' area on which the label is predicted, `share` their share of the image's area, `spread` the number of subjects that have some.
 
 The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (in pixels of the model grid). Maps of a few cases show which concept each place belongs to
@@ -23,7 +24,7 @@ Pieces of a coarse layer are hardly larger than its cells: then concepts are blu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ from napari_segxai.methods.concept.directions import (
     drawn_labels,
     take_away,
 )
-from napari_segxai.methods.concept.probes import FEWEST, Examples, accuracy_of, learn
+from napari_segxai.methods.concept.probes import FEWEST, Examples, Probe, accuracy_of, learn
 from napari_segxai.methods.concept.regions import CellWeights, place_of
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.methods.size import Extent
@@ -186,7 +187,7 @@ class _Work:
         """Group the pieces, and choose the groups that are in cases enough."""
         cluster = need("sklearn.cluster", "concepts", "ace")
         table = np.stack([one.vector for one in self.pieces]).astype(float)
-        spread = table.std(0)
+        self.spreads = spread = table.std(0)
         even = (table - table.mean(0)) / np.where(spread > 1e-9 * np.abs(table).max(), spread, np.inf)
         count = min(self.options.clusters, len(np.unique(even.round(9), axis=0)))
         kmeans = cluster.KMeans(count, n_init=3, random_state=self.cases.seed).fit(even)
@@ -212,28 +213,41 @@ class _Work:
 
     def learn(self, number: int) -> None:
         """Learn the direction of a group, from its pieces and others of the same cases."""
-        random = np.random.default_rng((self.cases.seed, number))
+        options, random = self.options, np.random.default_rng((self.cases.seed, number))
         shown = self._nearest(number)
         others: list[int] = []
         for case in dict.fromkeys(self.pieces[k].case for k in shown):
             rest = [k for k, one in enumerate(self.pieces) if one.case == case and self.members[k] != number]
             many = sum(self.pieces[k].case == case for k in shown)
             others += [int(k) for k in random.permutation(rest)[:many]]
-        chosen = [*shown, *others]
-        facts = [
-            np.array([getattr(self.pieces[k], name) for k in chosen], str) for name in ("case", "subject")
-        ]
-        shows = np.arange(len(chosen)) < len(shown)
-        examples = Examples(np.stack([self.pieces[k].vector for k in chosen]).astype(float), shows, *facts)
+        examples = self._examples([*shown, *others], [True] * len(shown) + [False] * len(others))
         if examples.both < FEWEST:
             return
-        options = self.options
         probe = learn(
             examples, shuffles=options.shuffles, strength=options.strength, seed=self.cases.seed, what="ace"
         )
-        places = Examples(np.stack([self.pieces[k].place for k in chosen]), shows, *facts)
-        self.place[number] = accuracy_of(places, strength=options.strength, what="ace")
+        places = np.stack([self.pieces[k].place for k in [*shown, *others]])
+        self.place[number] = accuracy_of(
+            replace(examples, vectors=places), strength=options.strength, what="ace"
+        )
+        # Groups lie far apart because they were made to, so that shuffled ones, which do not, are no control of what a step does.
+        wild = random.normal(size=probe.directions.shape) * self.spreads
+        directions = wild / np.maximum(np.linalg.norm(wild, axis=1, keepdims=True), 1e-12)
+        directions[0] = probe.directions[0]
+        away = examples.vectors[~examples.shows].mean(0)
+        probe = Probe(
+            probe.accuracies, directions, np.full_like(probe.lengths, probe.lengths[0]), directions @ away
+        )
         self.directions[number] = Direction(str(number), self.layer, probe)
+
+    def _examples(self, chosen: list[int], shows: list[bool]) -> Examples:
+        pieces = [self.pieces[k] for k in chosen]
+        ids, subjects = (
+            np.array([getattr(one, name) for one in pieces], str) for name in ("case", "subject")
+        )
+        return Examples(
+            np.stack([one.vector for one in pieces]).astype(float), np.array(shows), ids, subjects
+        )
 
     def first(self, many: int) -> set[str]:
         """Return some cases, which hold most of the groups."""
@@ -346,7 +360,7 @@ def _sentence(rows: list[dict[str, Any]], layer: str) -> str:
     if not used:
         return f"{len(names)} kinds of image parts are told apart at {layer}, and it is not shown that a label uses one."
     said = [
-        f"{row['label']} uses {row['concept']} (without it {_of(row['dice_lost'])} of the Dice is lost, without shuffled directions "
+        f"{row['label']} uses {row['concept']} (without it {_of(row['dice_lost'])} of the Dice is lost, without directions by chance "
         f"{_of(row['dice_lost_shuffled'])} at most; {_of(row['on_label'])} of it lies on {row['label']})"
         for row in used[:3]
     ]
@@ -371,11 +385,7 @@ def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
             if own:
                 series.append(Series(label, x, tuple(row[column] for row in own)))
             if own and column == "dice_lost":
-                series.append(
-                    Series(
-                        f"{label}, most of the shuffled", x, tuple(row["dice_lost_shuffled"] for row in own)
-                    )
-                )
+                series.append(Series(f"{label}, control", x, tuple(row["dice_lost_shuffled"] for row in own)))
         if series:
             out.append(Chart("bars", title, "concept", y, tuple(series)))
     return tuple(out)

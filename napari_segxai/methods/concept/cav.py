@@ -16,7 +16,7 @@ features say little by themselves: what tells a concept best is not what the con
 
 `tcav`, the score of the paper, is the share of the cases in which the derivative is above 0. It saturates: shuffled concepts have scores near 0 or 1 as well (`tcav_shuffled`, `tcav_shuffled_sd`), so that the mean
 derivative is what is ranked (`derivative_p`: the share of all concepts whose derivative is as large). `dice_lost_shuffled` is the most that any of 9 shuffled concepts takes away.
-A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled.
+A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled, and than .01.
 
 The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
 examples without it, 1 as in that of those with it.
@@ -48,6 +48,9 @@ from napari_segxai.methods.registry import Extent, surveyor
 
 LEVEL = 0.05
 """p below which a concept is told better than shuffled ones."""
+
+LEAST = 0.01
+"""Dice below which nothing is lost that is worth telling."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +200,10 @@ class _Work:
         return probe.p < LEVEL and probe.accuracy > self.place[concept]
 
     def fullest(self, many: int) -> set[str]:
-        """Return the cases that have most of the concepts."""
+        """Return the cases that have most of the concepts, of equal ones the first."""
         count: dict[str, int] = {}
         for name in self.about:
-            for case in {case for shows, case, _ in self.about[name] if shows}:
+            for case in dict.fromkeys(case for shows, case, _ in self.about[name] if shows):
                 count[case] = count.get(case, 0) + 1
         return set(sorted(count, key=lambda case: -count[case])[:many])
 
@@ -281,7 +284,7 @@ def judged(probe: Any, place: float, effects: Mapping[str, Any]) -> dict[str, An
     used = None
     if effects["cases"] is not None:
         p, lost = effects["derivative_p"], effects["dice_lost"]
-        more = lost is None or lost > effects["dice_lost_shuffled"]
+        more = lost is None or lost > max(effects["dice_lost_shuffled"], LEAST)
         used = readable and p is not None and p < LEVEL and more
     return {**told, "accuracy_place": place, "readable": readable, **effects, "used": used}
 

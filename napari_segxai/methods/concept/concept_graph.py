@@ -19,7 +19,7 @@ separates best (`ability`, a Dice, beside `ability_elsewhere`, that of the same 
 
 Cost: 1 forward pass for every case; and for `images` of them 1, 1 per layer, and 1 + `draws` per node.
 
-It is a heuristic: what is left when all else is filled is not what each part adds. Two nodes that need each other have no edge alone, and a network with its units filled is one that was not trained.
+It is a heuristic: what is left when all else is filled is not what each part adds. Two nodes that need each other have no edge alone, a node that holds most units of its layer (`count`) carries most of what follows, and a network with its units filled is one that was not trained.
 """
 
 from __future__ import annotations
@@ -233,7 +233,13 @@ class _Work:
             kept, bypass, control = (float(value) for value in np.mean(values, 0))
             strength = (kept - bypass) / (1 - bypass) if bypass < BYPASSED else None
             edge = None if strength is None else strength > self.options.threshold and kept > control
-            row = {"start": start, "end": end, "kept": kept, "bypass": bypass, "control": control}
+            row: dict[str, Any] = {
+                "start": start,
+                "end": end,
+                "kept": kept,
+                "bypass": bypass,
+                "control": control,
+            }
             row |= {"strength": strength, "edge": edge, "cases": len(values)}
             out.append({key: plain_value(value) for key, value in row.items()})
         return out

@@ -140,10 +140,11 @@ def _shuffled(examples: Examples, shuffles: int, seed: int) -> np.ndarray:
     return out
 
 
-def _fit(vectors: np.ndarray, shown: np.ndarray, strength: float, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return directions, (kinds, features) in units of the features themselves, and their lengths."""
+def _fit(vectors: np.ndarray, shown: np.ndarray, strength: float, what: str) -> np.ndarray:
+    """Return the weights of probes, (kinds, features), in units of the features themselves."""
     linear = need("sklearn.linear_model", "concepts", what)
-    center, spread = vectors.mean(0), vectors.std(0)
+    center: np.ndarray = vectors.mean(0)
+    spread: np.ndarray = vectors.std(0)
     scale = np.where(
         spread > 1e-9 * np.abs(vectors).max(initial=0), spread, np.inf
     )  # a constant feature tells nothing

@@ -15,17 +15,20 @@ ASKED = {"method": "ace", "layer": "body", "segments": "16", "clusters": 3, "rem
 
 
 class Bright(nn.Module):
-    """`body` holds brightness, and roughness; `head` draws what is bright, and does not look at the other."""
+    """`body` holds brightness, and seven kinds of roughness; `head` draws what is bright, and does not look at the others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.ReLU())
-        self.head = nn.Conv2d(3, 2, 1)
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.ReLU())
+        self.head = nn.Conv2d(8, 2, 1)
         with torch.no_grad():
             self.body[0].weight.zero_()
             self.body[0].weight[0] = 1 / 9
-            self.body[0].weight[1, 0, 1] = torch.tensor([-1.0, 2, -1])
-            self.body[0].weight[2] = -self.body[0].weight[1]
+            for unit in range(1, 8):
+                kernel = torch.zeros(3, 3)
+                kernel[:, unit % 3] = torch.tensor([1.0, 2, 1]) * (-1) ** unit
+                kernel[:, (unit + 1) % 3] = torch.tensor([-1.0, -2, -1]) * (-1) ** unit
+                self.body[0].weight[unit, 0] = kernel * (1 + unit / 8)
             self.head.weight.zero_()
             self.head.weight[1, 0] = 20
             self.head.bias.copy_(torch.tensor([0.0, -14.0]))

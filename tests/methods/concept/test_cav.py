@@ -135,7 +135,9 @@ def test_without_a_region_the_same_shapes_elsewhere_are_the_examples(model, fold
     assert (again.table, again.charts) == (got.table, got.charts)
     plan = sx.plan_survey(model, folders[0], concepts=folders[1] / "bright", **{**ASKED, "removals": 0})
     assert got.record["passes"] == plan.passes.as_dict() == {"forward": 26, "backward": 12}
-    assert {one.name for one in got.maps} == {"bright: direction of body"}
+    assert [(one.case, one.name) for one in got.maps] == [
+        (name, "bright: direction of body") for name in ("c0", "c1")
+    ]
 
 
 def test_the_derivative_of_a_linear_head_is_its_weight_along_the_direction(model, folders):
