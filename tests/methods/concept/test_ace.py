@@ -14,8 +14,8 @@ import napari_segxai as sx
 ASKED = {"method": "ace", "layer": "body", "segments": "16", "clusters": 3, "removals": 2, "examples": 1}
 
 
-class Bright(nn.Module):
-    """`body` holds brightness, and seven kinds of roughness; `head` draws what is bright, and does not look at the others."""
+class Rough(nn.Module):
+    """`body` holds brightness, and seven kinds of roughness; `head` draws what is rough, and does not look at brightness."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class Bright(nn.Module):
                 kernel = torch.zeros(3, 3)
                 kernel[:, unit % 3] = torch.tensor([1.0, 2, 1]) * (-1) ** unit
                 kernel[:, (unit + 1) % 3] = torch.tensor([-1.0, -2, -1]) * (-1) ** unit
-                self.body[0].weight[unit, 0] = kernel * (1 + unit / 8)
+                self.body[0].weight[unit, 0] = kernel * (1 + unit / 8) / 2
             self.head.weight.zero_()
-            self.head.weight[1, 0] = 20
-            self.head.bias.copy_(torch.tensor([0.0, -14.0]))
+            self.head.weight[1, 1:] = 20
+            self.head.bias.copy_(torch.tensor([0.0, -30.0]))
 
     def forward(self, x):
         return self.head(self.body(x))
@@ -39,7 +39,7 @@ class Bright(nn.Module):
 
 @pytest.fixture(scope="module")
 def model():
-    return sx.load_model(Bright(), card=card(intensity=[{"scale_shift": [1 / 255, 0.0]}]))
+    return sx.load_model(Rough(), card=card(intensity=[{"scale_shift": [1 / 255, 0.0]}]))
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,11 @@ def found(model, images):
 def test_the_kind_that_counts_is_a_concept_and_is_used(found):
     first = found.table[0]
     assert first["concept"] == "concept 1"
-    assert first["on_label"] > 0.8
-    assert first["share"] == pytest.approx(5 / 16, abs=0.1)
+    assert first["on_label"] > 0.6 > 0.2 > max(row["on_label"] for row in found.table[1:])
+    assert sum(row["share"] for row in found.table) == pytest.approx(1)
     assert first["spread"] == 8
     assert first["used"] is True
-    assert first["dice_lost"] > 0.8
+    assert first["dice_lost"] > 0.2 > first["dice_lost_shuffled"]
     assert {row["used"] for row in found.table[1:]} == {False}
     assert found.record["results"]["groups"] == 3
     assert "object uses concept 1" in found.sentence
@@ -81,13 +81,13 @@ def test_the_kind_that_counts_is_a_concept_and_is_used(found):
 def test_pieces_and_maps_show_where_it_is(found, model):
     pieces = [one for one in found.tables["pieces"] if one["concept"] == "concept 1"]
     assert len({one["case"] for one in pieces}) == 8
-    for one in pieces:
-        image = sx.read_image(found.record["cases"][int(one["case"][1:])]["images"][0])
-        assert image.array[round(one["axis_0"]), round(one["axis_1"])] > 200
+    far = [one["far"] for one in pieces]
+    assert far == sorted(far)
+    assert {0 <= one[axis] < 48 for one in pieces for axis in ("axis_0", "axis_1")} == {True}
     (shown,) = found.maps
     numbers, drawn = shown.array(), model.predict(shown.image()) == 1
     assert (numbers[drawn] == 1).mean() > 0.8
-    assert (numbers[~drawn] == 1).mean() < 0.2
+    assert (numbers[~drawn] == 1).mean() < 0.5
 
 
 def test_a_seed_repeats_and_another_number_of_groups_is_what_is_asked(found, model, images):
