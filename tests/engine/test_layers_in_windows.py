@@ -123,8 +123,8 @@ def test_a_reason_in_the_next_window_is_found(method):
 def test_only_windows_that_a_mask_touches_and_the_target_needs_are_run(image, region):
     whole = model_of(Batched(), size=[48, 32], overlap=0.5)
     found = sx.explain(whole, image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8)
-    counts = found.record.engine["windows"]
-    assert counts["run"] < counts["of"] / 2
+    run, of = (found.record.engine[f"windows_{name}"] for name in ("run", "in_all"))
+    assert run < of / 2
     # The same numbers as with every window run for every box.
     plain = sx.explain(
         model_of(_Whole(whole)), image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8
@@ -147,8 +147,8 @@ def test_windows_hidden_behind_one_value_share_a_pass(image, region):
     model = model_of(Batched(), size=[48, 32], overlap=0.5)
     nothing = {"baseline": "zero"}
     found = sx.explain(model, image, "thing", "occlusion", device="cpu", patch=48, stride=48, **nothing)
-    counts = found.record.engine["windows"]
-    assert counts["run"] < counts["of"] - 3  # windows that are zero alone are run once
+    run, of = (found.record.engine[f"windows_{name}"] for name in ("run", "in_all"))
+    assert run < of - 3  # windows that are zero alone are run once
 
 
 def test_one_window_that_sees_everything_gives_what_a_network_without_windows_gives(image):
@@ -206,3 +206,58 @@ def test_what_needs_one_pass_is_refused_before_the_work(image):
         sx.UserError, match="sees images through windows, and this looks at an image in one pass; use"
     ):
         sx.explain(model, image, "thing", "l-crp")
+
+
+@pytest.mark.parametrize("method", ["seg-grad-cam", "seg-hires-grad-cam", "grad-pam"])
+def test_information_flows_through_windows(method, image, tmp_path):
+    plain, windowed = model_of(Batched()), model_of(Batched(), size=[48, 32], overlap=0.5)
+    more = {"pixels": 3} if method == "grad-pam" else {}
+    small = image[:, :64]
+    found, wanted = (
+        sx.information_flow(m, small, ["thing"], layers=["enter", "down", "leave"], method=method, **more)
+        for m in (windowed, plain)
+    )
+    for layer in ("enter", "down", "leave"):
+        mine, theirs = found.tiles["thing", layer], wanted.tiles["thing", layer]
+        assert mine.map.shape == theirs.map.shape
+        assert np.isnan(mine.ability)
+        if method != "grad-pam":  # other pixels are asked about where the border changes the prediction
+            assert np.corrcoef(mine.map.ravel(), theirs.map.ravel())[0, 1] > 0.9
+    found.save(tmp_path / "flow")
+    assert (
+        sx.load_flow(tmp_path / "flow").tiles["thing", "down"].map.shape
+        == found.tiles["thing", "down"].map.shape
+    )
+
+
+def test_one_window_that_sees_everything_flows_as_without_windows(image):
+    plain, windowed = model_of(Batched()), model_of(Batched(), size=[48, 96])
+    flows = [
+        sx.information_flow(m, image, ["thing"], layers=["enter", "down"], causal=True, routes=True)
+        for m in (plain, windowed)
+    ]
+    for layer in ("enter", "down"):
+        one, other = (flow.tiles["thing", layer] for flow in flows)
+        np.testing.assert_allclose(other.map, one.map, atol=1e-4 * np.abs(one.map).max())
+        for number in ("energy_inside", "dice", "gradient_norm", "activation_norm", "lost", "relevance"):
+            assert getattr(other, number) == pytest.approx(getattr(one, number), rel=1e-3), number
+        assert (other.lost_skip is None) == (one.lost_skip is None)
+
+
+def test_a_causal_check_takes_a_layer_away_in_every_window(image):
+    network = Batched()
+    model = model_of(network, size=[48, 32], overlap=0.5)
+    flow = sx.information_flow(model, image, ["thing"], layers=["leave"], causal=True)
+    # Written out: the head sees the channel means of its own window, and the windows are averaged.
+    x, tiling = torch.from_numpy(image)[None, None], model.tiling(image.shape)
+    total = torch.zeros(2, *image.shape)
+    with torch.no_grad():
+        for corner in tiling.corners:
+            seen = x[(..., *tiling.place(corner))]
+            first = network.enter(seen)
+            left = network.leave(torch.cat([network.up(network.down(first)), first], 1))
+            out = network.head(left.mean((2, 3), keepdim=True).expand_as(left))[0]
+            total[(slice(None), *tiling.place(corner))] += out * tiling.importance
+    after, before = (total[1] > total[0]).numpy(), model.predict(image) > 0
+    dice = 2 * (after & before).sum() / max(1, after.sum() + before.sum())
+    assert flow.tiles["thing", "leave"].lost == pytest.approx(1 - dice, abs=1e-6)

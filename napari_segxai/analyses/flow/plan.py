@@ -208,7 +208,7 @@ def fillings(ablation: str) -> tuple[Filling, ...]:
 
 
 def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None) -> tuple[NetworkLayer, ...]:
-    model.require(("network layers", "one pass"))
+    model.require(("network layers",))
     if layers is None:
         found = model.outline
     elif layers == "all":

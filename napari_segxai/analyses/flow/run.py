@@ -17,6 +17,7 @@ from napari_segxai.analyses.flow.plan import METHODS, Ablation, FlowPlan, ablati
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.routes import follow_routes
 from napari_segxai.analyses.flow.tiles import Tile
+from napari_segxai.analyses.flow.windows import label_in_windows, whole_layer
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.prediction import where
@@ -59,14 +60,20 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
         first = next(iter(questions.values()))
         for question in questions.values():
             question.executor.passes = first.passes  # all count together
-        tape = LayerRecorder(first, [layer.name for layer in layers])
+        tape: LayerRecorder | None = None
+        if model.windows is None:
+            tape = LayerRecorder(first, [layer.name for layer in layers])
+            shown = tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True))
+        else:
+            shown = tuple(whole_layer(layer, first) for layer in layers)
         yield first.step("forward pass")
-        first.remember_logits(tape.logits)
+        logits = first.logits if tape is None else tape.logits
+        first.remember_logits(logits)
         flow = Flow(
             image=asked.image,
             method=asked.method.name,
             options=asked.options,
-            layers=tuple(_with_shape(layer, a) for layer, a in zip(layers, tape.activations, strict=True)),
+            layers=shown,
             labels=tuple(questions),
             tiles={},
             passes=first.passes,
@@ -83,11 +90,14 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
             question=first,
         )
         with torch.no_grad():
-            features = [Features.of(activation) for activation in tape.activations]
+            features = [Features.of(activation) for activation in tape.activations] if tape else []
         for position, (name, question) in enumerate(questions.items()):
-            question.remember_logits(tape.logits)
-            last = position + 1 == len(questions)
-            yield from _one_label(flow, tape, features, question, _truth(plan, question), last=last)
+            question.remember_logits(logits)
+            last, truth = position + 1 == len(questions), _truth(plan, question)
+            if tape is None:
+                yield from label_in_windows(flow, question, truth)
+            else:
+                yield from _one_label(flow, tape, features, question, truth, last=last)
             flow.drawn[name] = question.predicted.cpu().numpy()
             if flow.drawn[name].any() and question.is_missed:
                 flow.missed[name] = question.nothing_drawn
@@ -242,16 +252,19 @@ def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
     drawn = {
         label: torch.from_numpy(mask).to(question.device) for label, mask in flow.drawn.items() if mask.any()
     }
+    at_most = {
+        label: 1 - float(dice(torch.ones_like(before)[None], before)) for label, before in drawn.items()
+    }
     for filling in fillings(ablation):
         end = "_zero" if filling == "zero" else ""
-        found = yield from ablations(question, flow.layers, filling)
-        for label, before in drawn.items():
-            index = question.model.label_index(label)
-            at_most = 1 - float(dice(torch.ones_like(before)[None], before))
-            for name, outputs in found.items():
-                tile = flow.tiles[label, name]
-                tile.lost_at_most = at_most
+
+        def take(name: str, *outputs: Tensor | None, end: str = end) -> None:
+            for label, before in drawn.items():
+                index, tile = question.model.label_index(label), flow.tiles[label, name]
+                tile.lost_at_most = at_most[label]
                 for what, logits in zip(("lost", "lost_skip"), outputs, strict=True):
                     if logits is not None:
                         after = question.model.labeling.drawn(logits, index)
                         setattr(tile, f"{what}{end}", 1 - float(dice(after, before)))
+
+        yield from ablations(question, flow.layers, filling, take)

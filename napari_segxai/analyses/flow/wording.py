@@ -89,7 +89,7 @@ def describe(tile: Tile) -> list[str]:
         else "no evidence for the label",
         f"Dice at half the maximum {tile.dice:.2f}"
         + (f", with the truth {tile.dice_truth:.2f}" if tile.dice_truth is not None else "")
-        + f"; segmentation ability {tile.ability:.2f}",
+        + (f"; segmentation ability {tile.ability:.2f}" if np.isfinite(tile.ability) else ""),
     ]
     for how, end in (("mean", ""), ("zero", "_zero")):
         lost, skip = getattr(tile, f"lost{end}"), getattr(tile, f"lost_skip{end}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -117,21 +118,27 @@ class Executor:
             return self.run(tensor)
         return self.graphs(self.run, tensor)
 
-    def note_windows(self, looks: int, *, gradients: bool = False) -> None:
-        """Count looks at single windows, one by one, as the part of a pass that they are."""
+    def note_windows(self, looks: int, *, gradients: bool = False, forwards: int = 1) -> None:
+        """Count looks at single windows, one by one, as the part of a pass that they are.
+
+        Parameters
+        ----------
+        forwards
+            Forward passes of every look.
+        """
         assert self.network.windows is not None
         whole = len(self.network.tiling(self.grid).corners)
-        run = looks // self.network.windows.views
+        run = looks * forwards / self.network.windows.views
         self._count_windows(run, whole)
-        self.passes.backward += -(-run // whole) if gradients else 0
+        self.passes.backward += math.ceil(run / whole) if gradients else 0
 
-    def _count_windows(self, run: int, of: int) -> None:
+    def _count_windows(self, run: float, of: int) -> None:
         """Count forward passes of windows, and note how many of how many were run."""
         self._share += run / len(self.network.tiling(self.grid).corners)
         self.passes.forward += int(self._share)
         self._share -= int(self._share)
-        before = self.notes.get("windows", {"run": 0, "of": 0})
-        self.notes["windows"] = {"run": before["run"] + run, "of": before["of"] + of}
+        for name, more in (("windows_run", math.ceil(run)), ("windows_in_all", of)):
+            self.notes[name] = self.notes.get(name, 0) + more
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""

@@ -11,16 +11,17 @@ carried past the bottleneck.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.core.capabilities import ONE_PASS
-from napari_segxai.core.progress import Steps
+from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor, keep_outputs
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import View, in_window, views_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run, token_stride
@@ -32,24 +33,77 @@ from napari_segxai.models.introspection.modules import (
     replace_first_tensor,
 )
 from napari_segxai.models.introspection.trace import Call
+from napari_segxai.models.logits import as_logits
 
 Filling = Literal["mean", "zero"]
 """What a layer's output is filled with: its channel means, or zeros."""
 
 
 def ablations(
-    question: Question, layers: Sequence[NetworkLayer], filling: Filling = "mean"
-) -> Steps[dict[str, tuple[Tensor, Tensor | None]]]:
-    """Return the logits (1, labels, *grid) without each layer's output, and without its skip connection alone.
+    question: Question,
+    layers: Sequence[NetworkLayer],
+    filling: Filling,
+    take: Callable[[str, Tensor, Tensor | None], None],
+) -> Steps[None]:
+    """Run the network without each layer's output, and without its skip connection alone.
 
-    Returns
-    -------
-    dict
-        By name of the layer; the second entry is None where nothing deeper than the layer precedes the bottleneck.
-        One forward pass for all, then one or two per layer.
+    One forward pass for all, then one or two per layer; through windows, one more per layer.
+
+    Parameters
+    ----------
+    take
+        Called with the name of each layer and the logits (1, labels, *grid) of both; the second are None where nothing deeper than
+        the layer precedes the bottleneck.
     """
+    if question.model.windows is not None:
+        for layer in layers:
+            yield from _in_windows(question, layer, filling, take)
+        return
+    yield from _ablate(question, layers, filling, take, question.step)
+
+
+def _in_windows(
+    question: Question,
+    layer: NetworkLayer,
+    filling: Filling,
+    take: Callable[[str, Tensor, Tensor | None], None],
+) -> Steps[None]:
+    """Take one layer away in every window, and put together what is left."""
+    model, tiling = question.model, question.model.tiling(question.grid)
+    views = views_of(tiling, torch.ones(question.grid, dtype=torch.bool))
+    sums: dict[int, Tensor] = {}
+    forwards = 0
+
+    for number, view in enumerate(views, start=1):
+
+        def add(name: str, *outputs: Tensor | None, view: View = view) -> None:
+            for k, one in enumerate(outputs):
+                if one is not None:
+                    if k not in sums:
+                        sums[k] = one.new_zeros((*one.shape[:2], *tiling.padded))
+                    weighted = one.flip(view.axes) * tiling.importance.to(one)
+                    sums[k][(..., *tiling.place(view.corner))] += weighted
+
+        part = in_window(question, tiling, view)
+        steps = _ablate(part, [layer], filling, add, question.step)
+        yield from relay(
+            steps, lambda step, n=number: replace(step, note=f"{step.note}: window {n} of {len(views)}")
+        )
+        forwards = part.passes.forward
+    question.executor.note_windows(len(views), forwards=forwards)
+    total = tiling.total.to(question.device) * tiling.rule.views
+    found = {k: as_logits(model.card, (one / total)[(..., *tiling.inner)]) for k, one in sums.items()}
+    take(layer.name, found[0], found.get(1))
+
+
+def _ablate(
+    question: Question,
+    layers: Sequence[NetworkLayer],
+    filling: Filling,
+    take: Callable[[str, Tensor, Tensor | None], None],
+    step: Callable[[str], Step],
+) -> Steps[None]:
     model = question.model
-    model.require((ONE_PASS,))
     calls = model.example_calls
     deeper = {layer.name: _deeper(calls, layer.name, model.roles.bottlenecks) for layer in layers}
     names = {k: calls[k].name for found in deeper.values() for k in found}
@@ -58,17 +112,15 @@ def ablations(
         question.remember_logits(logits.clone())
     if missing := [name for k, name in names.items() if k not in kept]:
         raise not_run(model.name, missing[0])
-    yield question.step("forward pass")
-    out: dict[str, tuple[Tensor, Tensor | None]] = {}
+    yield step("forward pass")
     for layer in layers:
         whole = _filled(question, layer.name, calls, {}, filling)
-        yield question.step(f"without {layer.name}")
+        yield step(f"without {layer.name}")
         skip = None
         if deeper[layer.name]:
             skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, filling)
-            yield question.step(f"without the skip of {layer.name}")
-        out[layer.name] = whole, skip
-    return out
+            yield step(f"without the skip of {layer.name}")
+        take(layer.name, whole, skip)
 
 
 def _deeper(calls: Sequence[Call], name: str, bottlenecks: Sequence[str]) -> list[int]:

@@ -66,6 +66,14 @@ def describe_map(
     inside, truth
         (*cells): the share of every cell that the prediction, or the truth, covers; see `shares`.
     """
+    ability = block_dice(nearer_inside(features, inside.flatten()).view_as(map), inside)
+    return describe(map, norm, features.norm, ability, inside, truth)
+
+
+def describe(
+    map: Tensor, norm: Tensor, activation: Tensor, ability: Tensor, inside: Tensor, truth: Tensor | None
+) -> Tensor:
+    """`describe_map`, with what is told of the features: their mean absolute value, and their segmentation ability."""
     high, positive = map.amax(), map.clamp(min=0)
     drawn = (map >= high / 2) & (map > 0)
     total = positive.sum()
@@ -76,11 +84,11 @@ def describe_map(
             total,
             map.clamp(max=0).sum(),
             norm,
-            features.norm,
+            activation,
             (positive * inside).sum() / total,  # NaN without positive values
             block_dice(drawn, inside),
             block_dice(drawn, truth) if truth is not None else norm.new_zeros(()),
-            block_dice(nearer_inside(features, inside.flatten()).view_as(map), inside),
+            ability,
         ]
     )
 
