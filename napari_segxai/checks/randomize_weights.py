@@ -89,7 +89,7 @@ class RandomizedCopy:
         """Return the copy with an answer that is the same for every input: these logits (1, labels, *grid)."""
         other, run = copy.copy(self.model), self.model.logits
 
-        def answer(tensor: Tensor) -> Tensor:
+        def answer(tensor: Tensor, where: Tensor | None = None) -> Tensor:
             out = run(tensor)  # so that there are gradients, all of them zero
             same = logits.to(out)
             if same.shape[2:] != out.shape[2:]:
