@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Picture:
         Id of the case that it is cut from, which a click opens; "" for what is cut from none.
     at : tuple of int
         Index on the image grid of the case at which its middle lies; empty for what is cut from none.
+    of : mapping
+        Which rows of the tables of a survey it shows; see `shows`.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Picture:
     limits: tuple[float, float] = (0.0, 1.0)
     case: str = ""
     at: tuple[int, ...] = ()
+    of: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, np.float32)
@@ -98,6 +101,24 @@ class Gallery:
         own = {name: value for name, value in vars(self).items() if name != "pictures"}
         told = [{name: value for name, value in vars(p).items() if name != "values"} for p in self.pictures]
         return {**own, "pictures": told}
+
+
+def shows(of: Mapping[str, Any], case: str, row: Mapping[str, Any]) -> bool:
+    """Tell whether a picture, or a map, shows a row of a table.
+
+    Parameters
+    ----------
+    of
+        Values of columns: it shows the rows that have them, as far as their table has the columns. Without any it shows the rows of
+        its case, and all of a table that is not about cases.
+    case
+        Of the picture.
+    row
+        The row.
+    """
+    own = of or {"case": case}
+    said = own.keys() & row.keys()
+    return all(row[key] == own[key] for key in said) if said else not of
 
 
 def plane_of_grid(values: np.ndarray, at: Sequence[int] | None = None) -> np.ndarray:

@@ -133,8 +133,8 @@ class CaseMap:
     placement
         How the model grid lies on the image.
     of
-        Which rows of the tables it shows: those with these values in these columns, such as a concept and a unit. Without any,
-        every row of its case.
+        Which rows of the tables it shows: those with these values in these columns, such as a concept and a unit; see
+        `core.gallery.shows`.
     """
 
     case: str

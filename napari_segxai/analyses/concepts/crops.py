@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import ndimage
 
 from napari_segxai.analyses.concepts.result import SurveyMap
 from napari_segxai.core import orientation
+from napari_segxai.core.image import Image
 from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.figures.planes import gray, over
 
@@ -85,6 +87,15 @@ def crop_of(one: SurveyMap, *, whole: bool = False) -> Crop:
     part = (slice(None), slice(None)) if whole else strongest(strength)
     height, width = spacing
     return Crop(one.case, one.name, gray(ground)[part], map[part].copy(), scale, (height, width), place)
+
+
+def place_of(image: Image, at: Sequence[int]) -> tuple[int, int] | None:
+    """Return the slice of a volume in which an index on its grid lies, as an axis and an index that napari shows; None of a flat image."""
+    if len(at) != 3:
+        return None
+    order, flips = image.to_display
+    size = image.spatial_shape[order[0]]
+    return 0, size - 1 - at[order[0]] if flips[0] else at[order[0]]
 
 
 def _richest(strength: np.ndarray) -> tuple[int, int]:

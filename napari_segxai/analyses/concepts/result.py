@@ -13,7 +13,7 @@ from napari_segxai.analyses.explain.files import FIGURE, figure_of, write_on_gri
 from napari_segxai.core import orientation
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import known_name
-from napari_segxai.core.gallery import Gallery
+from napari_segxai.core.gallery import Gallery, shows
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.record import SCHEMA
@@ -61,10 +61,8 @@ class SurveyMap:
     of: Mapping[str, Any] = field(default_factory=dict)
 
     def shows(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether it shows a row of a table of its survey."""
-        own = {"case": self.case, **self.of}
-        said = own.keys() & row.keys()
-        return bool(said) and all(row[key] == own[key] for key in said)
+        """Tell whether it shows a row of a table of its survey; see `core.gallery.shows`."""
+        return shows(self.of, self.case, row)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,19 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_segxai.analyses.again import model_again
 from napari_segxai.analyses.concepts.again import plan_again
-from napari_segxai.analyses.concepts.crops import Crop, crop_of
+from napari_segxai.analyses.concepts.crops import crop_of, place_of
 from napari_segxai.analyses.concepts.load import load_survey
 from napari_segxai.analyses.concepts.plan import SurveyPlan
 from napari_segxai.analyses.concepts.result import Survey, SurveyMap
 from napari_segxai.analyses.concepts.run import survey_steps_of
+from napari_segxai.analyses.concepts.sources import cases_of
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Picture, shows
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.cases.case import CaseView
 from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.concepts.form import ConceptsForm
+from napari_segxai.gui.concepts.gallery import Tile
 from napari_segxai.gui.concepts.pieces import case_of, pieces_of
 from napari_segxai.gui.concepts.results import CHOOSE, ConceptsResults
 from napari_segxai.gui.flow.curves import theme_colors
@@ -43,8 +46,8 @@ if TYPE_CHECKING:
 NAME = "Concepts (napari-segxai)"
 """What napari calls the dock."""
 
-MOST_CROPS = 24
-"""Crops that are shown of a row."""
+MOST = 60
+"""Pictures that are shown at once."""
 
 
 class ConceptsDock(CasesDock):
@@ -223,41 +226,42 @@ class ConceptsDock(CasesDock):
     # -- crops, and cases in the viewer ---------------------------------------------------------------------
 
     def _on_row(self, row: Mapping[str, Any] | None) -> None:
-        """Show where a row is strongest: its crops are made in a thread of their own, since they read images."""
+        """Show where a row is strongest, without a row all pictures; crops are made in a thread of their own, since they read images."""
         self._cropped += 1
         survey, gallery = self.survey, self.results.gallery
-        if survey is None or row is None:
-            gallery.set_crops((), CHOOSE if survey is not None and survey.maps else "")
+        if survey is None:
+            gallery.set_tiles((), "")
             return
-        maps = [one for one in survey.maps if one.shows(row)]
-        if not maps:
-            kept = list(dict.fromkeys(one.name for one in survey.maps))
-            words = f"No map is kept of this row, but of: {'; '.join(kept)}." if kept else "No maps are kept."
-            gallery.set_crops((), words)
+        maps = [one for one in survey.maps if row is not None and one.shows(row)]
+        every = [picture for one in survey.galleries for picture in one.pictures]
+        pictures = [one for one in every if row is None or shows(one.of, one.case, row)]
+        if not maps and not pictures:
+            gallery.set_tiles((), _nothing(survey, row))
             return
-        whole = gallery.whole
+        whole, said = gallery.whole, "\n".join(one.caption for one in survey.galleries if pictures)
 
-        def make() -> Steps[tuple[list[Crop], list[str]]]:
+        def make() -> Steps[tuple[list[Tile], list[str]]]:
             yield from ()
-            return _crops(maps[:MOST_CROPS], whole=whole)
+            return _tiles(survey, pictures[:MOST], maps[: max(0, MOST - len(pictures))], whole=whole)
 
-        self.tasks.beside(make, partial(self._on_crops, self._cropped, len(maps)))
+        left = len(maps) + len(pictures) - MOST
+        more = [f"The first {MOST} of {MOST + left}."] if left > 0 else []
+        self.tasks.beside(make, partial(self._on_tiles, self._cropped, [said, *more]))
 
-    def _on_crops(self, number: int, count: int, outcome: Outcome) -> None:
+    def _on_tiles(self, number: int, said: list[str], outcome: Outcome) -> None:
         if number != self._cropped:
             return
-        crops, failed = outcome.result or ([], [])
+        tiles, failed = outcome.result or ([], [])
         if outcome.error is not None:
             failed = [str(outcome.error)]
-        more = [f"{MOST_CROPS} of {count}"] if count > MOST_CROPS else []
-        self.results.gallery.set_crops(crops, "\n".join([*failed, *more]))
+        self.results.gallery.set_tiles(tiles, "\n".join(filter(None, [*said, *failed])))
 
-    def show_case(self, case: str, crop: Crop | None = None) -> None:
-        """Show a case: its image and truth, and the map of a crop, become layers."""
+    def show_case(self, case: str, name: str = "", place: tuple[int, int] | None = None) -> None:
+        """Show a case: its image and truth, and one of its maps, become layers; `place` is the slice that is gone to."""
         survey = self.survey
         if survey is not None and case:
-            key = survey.record["source"], case, crop.name if crop is not None else ""
-            self.case.show(key, partial(pieces_of, survey, case, crop))
+            key = survey.record["source"], case, name, str(place)
+            self.case.show(key, partial(pieces_of, survey, case, name, place))
             self.results.chart.mark(case)
 
     def _on_active(self) -> None:
@@ -288,7 +292,7 @@ class ConceptsDock(CasesDock):
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
         results.pin.clicked.connect(self.case.pin)
-        results.gallery.opened.connect(lambda crop: self.show_case(crop.case, crop))
+        results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place))
         results.gallery.asked.connect(lambda: self._on_row(results.row))
         self.case.told.connect(self._on_told)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
@@ -318,12 +322,31 @@ class ConceptsDock(CasesDock):
         self.results.set_colors(*theme_colors(theme.background, theme.text))
 
 
-def _crops(maps: list[SurveyMap], *, whole: bool) -> tuple[list[Crop], list[str]]:
-    """Return crops of maps, and why there is none of some."""
-    crops, failed = [], []
+def _nothing(survey: Survey, row: Mapping[str, Any] | None) -> str:
+    """Say why there is no picture of a row."""
+    kept = list(dict.fromkeys(one.name for one in survey.maps))
+    if row is None:
+        return CHOOSE if kept else ""
+    return f"No map is kept of this row, but of: {'; '.join(kept)}." if kept else "No maps are kept."
+
+
+def _tiles(
+    survey: Survey, pictures: Sequence[Picture], maps: Sequence[SurveyMap], *, whole: bool
+) -> tuple[list[Tile], list[str]]:
+    """Return pictures and crops of maps, and why there is none of some."""
+    tiles, failed = [], []
+    cases = {case.id: case for case in cases_of(survey.record)}
+    for picture in pictures:
+        place = None
+        if picture.case and len(picture.at) == 3:
+            try:
+                place = place_of(cases[picture.case].read(), picture.at)
+            except UserError as error:
+                failed.append(str(error))
+        tiles.append(Tile.of_picture(picture, place))
     for one in maps:
         try:
-            crops.append(crop_of(one, whole=whole))
+            tiles.append(Tile.of_crop(crop_of(one, whole=whole)))
         except UserError as error:
             failed.append(str(error))
-    return crops, list(dict.fromkeys(failed))
+    return tiles, list(dict.fromkeys(failed))

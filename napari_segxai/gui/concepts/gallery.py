@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QImage, QPainter, QPen
 from qtpy.QtWidgets import (
@@ -18,6 +20,7 @@ from qtpy.QtWidgets import (
 from superqt import QFlowLayout
 
 from napari_segxai.analyses.concepts.crops import Crop
+from napari_segxai.core.gallery import Picture
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, combo, tip
 
@@ -28,8 +31,52 @@ LONGEST = 18
 """Characters of the name of a case below its crop."""
 
 
-class CropView(QWidget):
-    """One crop, and the case below it.
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One picture.
+
+    Attributes
+    ----------
+    pixels
+        As it is drawn: uint8 (rows, columns, 3).
+    plain
+        The same without the map that lies over it; None where there is no map.
+    caption, about
+        Below it, and what the mouse tells.
+    case, name
+        Which case a click opens, with which map; "" for none.
+    place
+        The slice of the case that a click goes to.
+    spacing
+        Height and width of a pixel.
+    """
+
+    pixels: np.ndarray
+    plain: np.ndarray | None
+    caption: str
+    about: str
+    case: str = ""
+    name: str = ""
+    place: tuple[int, int] | None = None
+    spacing: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def of_crop(cls, crop: Crop) -> Tile:
+        """Return a crop of a map."""
+        caption = crop.case if crop.place is None else f"{crop.case}, slice {crop.place[1]}"
+        about = f"{crop.name}\n{caption}"
+        pictures = crop.picture(), crop.picture(with_map=False)
+        return cls(*pictures, caption, about, crop.case, crop.name, crop.place, crop.spacing)
+
+    @classmethod
+    def of_picture(cls, picture: Picture, place: tuple[int, int] | None) -> Tile:
+        """Return a picture of a gallery."""
+        words = picture.text or picture.case
+        return cls(picture.pixels, None, words, f"{picture.row}\n{words}", picture.case, place=place)
+
+
+class TileView(QWidget):
+    """Draws one picture, with its name below.
 
     Attributes
     ----------
@@ -39,22 +86,21 @@ class CropView(QWidget):
 
     clicked = Signal()
 
-    def __init__(self, crop: Crop, *, with_map: bool):
+    def __init__(self, tile: Tile, *, with_map: bool):
         super().__init__()
-        self.crop, self.is_chosen = crop, False
-        pixels = crop.picture(with_map=with_map)
+        self.tile, self.is_chosen = tile, False
+        pixels = np.ascontiguousarray(tile.pixels if with_map or tile.plain is None else tile.plain)
         rows, columns = pixels.shape[:2]
         made = QImage(pixels.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888)
         self._picture = made.copy()  # which owns its pixels
-        height, width = rows * crop.spacing[0], columns * crop.spacing[1]
+        height, width = rows * tile.spacing[0], columns * tile.spacing[1]
         longer = max(height, width)
         self._size = QSize(max(1, round(SIDE * width / longer)), max(1, round(SIDE * height / longer)))
-        place = "" if crop.place is None else f", slice {crop.place[1]}"
-        self.caption = crop.case + place
-        self.setToolTip(tip(f"{crop.name}\n{self.caption}\nA click shows it in the viewer."))
-        self.setAccessibleName(f"{crop.name} of {self.caption}")
-        self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setToolTip(tip(tile.about + ("\nA click shows it in the viewer." if tile.case else "")))
+        self.setAccessibleName(tile.about.replace("\n", ", "))
+        if tile.case:
+            self.setCursor(Qt.CursorShape.PointingHandCursor)
+            self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setFixedSize(SIDE + 2 * EDGE, SIDE + 2 * EDGE + self.fontMetrics().height())
 
@@ -77,12 +123,13 @@ class CropView(QWidget):
             painter.drawRect(own.adjusted(-1, -1, 0, 0))
         painter.setPen(palette.text().color())
         below = QRect(0, box.bottom() + 1, self.width(), self.fontMetrics().height())
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, shortened(self.caption, LONGEST))
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, shortened(self.tile.caption, LONGEST))
         painter.end()
 
     def mouseReleaseEvent(self, event: Any) -> None:
         """Click."""
-        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.position().toPoint()):
+        left = event.button() == Qt.MouseButton.LeftButton
+        if self.tile.case and left and self.rect().contains(event.position().toPoint()):
             self.clicked.emit()
 
     def keyPressEvent(self, event: Any) -> None:
@@ -93,13 +140,13 @@ class CropView(QWidget):
             super().keyPressEvent(event)
 
 
-class Gallery(QWidget):
-    """The crops of a unit or concept.
+class CropGallery(QWidget):
+    """The pictures of a unit or concept.
 
     Attributes
     ----------
     opened
-        A crop was clicked.
+        A `Tile` was clicked.
     asked
         Crops are asked for in another way: parts of images, or whole ones.
     """
@@ -109,7 +156,7 @@ class Gallery(QWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self.views: list[CropView] = []
+        self.views: list[TileView] = []
         self.part_box = combo("The part in which the map is strongest, or the whole image or slice.")
         self.part_box.addItem("strongest part", False)
         self.part_box.addItem("whole image", True)
@@ -117,7 +164,7 @@ class Gallery(QWidget):
         self.map_box.addItem("with the map", True)
         self.map_box.addItem("image alone", False)
         self.words = Words(3)
-        self._crops: Sequence[Crop] = ()
+        self._tiles: Sequence[Tile] = ()
         inside = QWidget()
         self._flow = QFlowLayout(inside)
         self._flow.setContentsMargins(0, 0, 0, 0)
@@ -136,28 +183,30 @@ class Gallery(QWidget):
         column.addWidget(self.words)
         column.addWidget(scroll, 1)
         self.part_box.currentIndexChanged.connect(lambda _: self.asked.emit())
-        self.map_box.currentIndexChanged.connect(lambda _: self.set_crops(self._crops, self.words.text()))
+        self.map_box.currentIndexChanged.connect(lambda _: self.set_tiles(self._tiles, self.words.text()))
 
     @property
     def whole(self) -> bool:
         """Whether whole images are asked for."""
         return self.part_box.currentData()
 
-    def set_crops(self, crops: Sequence[Crop], words: str) -> None:
-        """Show other crops, and say what they are, or why there are none."""
-        chosen = [(view.crop.case, view.crop.name) for view in self.views if view.is_chosen]
+    def set_tiles(self, tiles: Sequence[Tile], words: str) -> None:
+        """Show other pictures, and say what they are, or why there are none."""
+        chosen = [(view.tile.case, view.tile.about) for view in self.views if view.is_chosen]
         while self._flow.count():
             self._flow.takeAt(0).widget().deleteLater()
-        self._crops = crops
-        self.views = [CropView(crop, with_map=self.map_box.currentData()) for crop in crops]
+        self._tiles = tiles
+        self.views = [TileView(tile, with_map=self.map_box.currentData()) for tile in tiles]
         for view in self.views:
-            view.choose((view.crop.case, view.crop.name) in chosen)
+            view.choose((view.tile.case, view.tile.about) in chosen)
             view.clicked.connect(lambda view=view: self._on_clicked(view))
             self._flow.addWidget(view)
+        for box in (self.part_box, self.map_box):
+            box.setVisible(any(tile.plain is not None for tile in tiles))
         self.words.setText(words)
         self.words.setVisible(bool(words))
 
-    def _on_clicked(self, view: CropView) -> None:
+    def _on_clicked(self, view: TileView) -> None:
         for other in self.views:
             other.choose(other is view)
-        self.opened.emit(view.crop)
+        self.opened.emit(view.tile)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from napari_segxai.analyses.concepts.crops import Crop
 from napari_segxai.analyses.concepts.result import Survey
 from napari_segxai.gui.viewer.opened import LayerData
 from napari_segxai.gui.viewer.opened_case import CASE, Piece, image_of, truth_of
@@ -15,27 +14,29 @@ SURVEY = "segxai_survey"
 """In the metadata of a layer of a survey: its record."""
 
 
-def pieces_of(survey: Survey, case: str, crop: Crop | None = None) -> list[Piece]:
+def pieces_of(survey: Survey, case: str, name: str = "", place: tuple[int, int] | None = None) -> list[Piece]:
     """Return what there is to be shown of a case.
 
     Parameters
     ----------
-    crop
-        Of the map that is shown with it, at the slice of the crop.
+    name
+        Of the map that is shown with it; "" for none.
+    place
+        The slice that is gone to: an axis and an index; by default the one that was looked at, where a 2D model was asked.
     """
     told = next(one for one in survey.record["cases"] if one["id"] == case)
     about = {CASE: case, SURVEY: dict(survey.record)}
-    seen = told["slice"] if crop is None else None
-    pieces = [Piece("image", partial(image_of, told, about), None if seen is None else (0, seen))]
+    seen = (0, told["slice"]) if place is None and told["slice"] is not None else place
+    pieces = [Piece("image", partial(image_of, told, about), seen)]
     if told["truth"] is not None:
         pieces.append(Piece("truth", partial(truth_of, told, about)))
-    if crop is not None:
-        pieces.append(Piece("map", partial(_map, survey, crop), crop.place))
+    if name:
+        pieces.append(Piece("map", partial(_map, survey, case, name), seen))
     return pieces
 
 
-def _map(survey: Survey, crop: Crop) -> Iterator[LayerData]:
-    yield survey.to_layers(crop.case, crop.name)[-1]
+def _map(survey: Survey, case: str, name: str) -> Iterator[LayerData]:
+    yield survey.to_layers(case, name)[-1]
 
 
 def case_of(metadata: Mapping[str, Any], survey: Survey | None) -> str:

@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QTabW
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.concepts.result import Survey
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import shows
 from napari_segxai.gui.cases.charts import ChartView
 from napari_segxai.gui.cases.table import FrameTable
-from napari_segxai.gui.concepts.gallery import Gallery
+from napari_segxai.gui.concepts.gallery import CropGallery
 from napari_segxai.gui.widgets.fields import Words, combo
 
 MAIN, CASES = "findings", "cases"
@@ -72,7 +73,7 @@ class ConceptsResults(QWidget):
         self.words = Words(3)
         self.words.setText("Choose a folder of cases and press Run, or open results.")
         self.table = FrameTable(bars=True)
-        self.gallery = Gallery()
+        self.gallery = CropGallery()
         self.chart = ChartView()
         self.chart_box = combo("Which chart.")
         self.tabs = QTabWidget()
@@ -167,7 +168,7 @@ class ConceptsResults(QWidget):
         self.chart_box.blockSignals(False)
         self.chart_box.setVisible(len(charts) > 1)
         if not same and survey is not None:
-            self.tabs.setCurrentIndex(0 if survey.maps or not charts else 1)
+            self.tabs.setCurrentIndex(0 if survey.maps or survey.galleries or not charts else 1)
         self._show()
         self._show_chart()
         self.chosen.emit(self.row)
@@ -177,8 +178,11 @@ class ConceptsResults(QWidget):
         frame, survey = self.frame, self.survey
         if frame is None or survey is None:
             return
-        shown = (k for k, row in enumerate(frame.rows) if any(one.shows(row) for one in survey.maps))
-        first = next(shown, None)
+        kept = [*survey.maps, *(picture for one in survey.galleries for picture in one.pictures)]
+        numbers = range(len(frame.rows))
+        first = next(
+            (k for k in numbers if any(shows(one.of, one.case, frame.rows[k]) for one in kept)), None
+        )
         if first is not None:
             self._go(first)
 

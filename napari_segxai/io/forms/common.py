@@ -8,7 +8,17 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from napari_segxai.io.forms.image import ImageForm
-from napari_segxai.io.forms.values import Count, Digest, Index, Limits, Names, PassesForm, Seconds, Share
+from napari_segxai.io.forms.values import (
+    Count,
+    Digest,
+    Index,
+    Limits,
+    Names,
+    PassesForm,
+    Plain,
+    Seconds,
+    Share,
+)
 
 
 class PredictedForm(TypedDict):  # noqa: D101
@@ -65,6 +75,7 @@ class PictureForm(TypedDict):  # noqa: D101
     limits: Limits
     case: str
     at: list[Count]
+    of: NotRequired[dict[str, Plain]]
 
 
 class GalleryForm(TypedDict):  # noqa: D101

@@ -314,7 +314,13 @@ class _Found:
         if shown:
             (maps,) = view.activations([self.layer.name])
             self.maps += [
-                CaseMap(view.id, f"unit {unit} of {self.layer.name}", maps[0, unit].cpu(), view.placement)
+                CaseMap(
+                    view.id,
+                    f"unit {unit} of {self.layer.name}",
+                    maps[0, unit].cpu(),
+                    view.placement,
+                    self._of(unit),
+                )
                 for unit in shown
             ]
         self.cut_out.update(pictures)
@@ -352,7 +358,11 @@ class _Found:
         there = [slice(part.start - s, part.stop - s) for part, s in zip(inner, starts, strict=True)]
         out[tuple(there)] = plane[tuple(inner)]
         limits = (low, high) if case else (float(out.min()), float(out.max()))
-        return Picture(f"unit {unit}", out, text, limits, case, index)
+        return Picture(f"unit {unit}", out, text, limits, case, index, self._of(unit))
+
+    def _of(self, unit: int) -> dict[str, Any]:
+        """Return which rows are of a unit."""
+        return {"layer": self.layer.name, "unit": unit}
 
     # -- the result ------------------------------------------------------------------------------------
 

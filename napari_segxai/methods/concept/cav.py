@@ -224,9 +224,9 @@ class _Work:
         found = dict(zip(names, view.activations(names), strict=True))
         for best in tops:
             seen = along(found[best.layer.name], best)
-            self.maps.append(
-                CaseMap(view.id, f"{best.concept}: direction of {best.layer.name}", seen, view.placement)
-            )
+            name = f"{best.concept}: direction of {best.layer.name}"
+            of = {"concept": best.concept, "layer": best.layer.name}
+            self.maps.append(CaseMap(view.id, name, seen, view.placement, of))
         self.kept.add(view.id)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -222,7 +222,13 @@ class _Work:
         kept = {one.case for one in self.maps}
         if len(kept) < self.options.examples and view.id not in kept:
             self.maps += [
-                CaseMap(view.id, node.name, _map_of(whole[node.layer.name], node).cpu(), view.placement)
+                CaseMap(
+                    view.id,
+                    node.name,
+                    _map_of(whole[node.layer.name], node).cpu(),
+                    view.placement,
+                    {"node": node.name},
+                )
                 for node in self.nodes
             ]
 

@@ -244,10 +244,15 @@ class _Talk:
         pictures = []
         for said, own in sorted(cases.items(), key=lambda one: -len(one[1]))[:SHOWN]:
             row = f"{said} (said of {len(own)})"
-            pictures.append(Picture(row, _plane(self.drawn[own[0]].view(grid)), "what is drawn"))
+            of = {"sentence": said}
+            pictures.append(Picture(row, _plane(self.drawn[own[0]].view(grid)), "what is drawn", of=of))
             pictures += [
                 Picture(
-                    row, _plane(self.truth[k].view(grid)), self.rows[k]["case"], case=self.rows[k]["case"]
+                    row,
+                    _plane(self.truth[k].view(grid)),
+                    self.rows[k]["case"],
+                    case=self.rows[k]["case"],
+                    of=of,
                 )
                 for k in own[:SHOWN]
             ]

@@ -314,7 +314,7 @@ class _Measured:
                     f"concept {k + 1}",
                     amounts[k].view(cells).cpu(),
                     view.placement,
-                    {"concept": k + 1},
+                    {"concept": k + 1, "case": view.id},
                 )
                 for k in range(many)
             ]

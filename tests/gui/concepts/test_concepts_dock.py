@@ -81,18 +81,18 @@ def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, 
     assert dock.results.row["unit"] == 1  # the first row that has crops
     gallery = dock.results.gallery
     wait(lambda: len(gallery.views) == 2)
-    crop = gallery.views[0].crop
-    assert max(crop.values.shape) < 2 * SQUARE  # the square, and not the image
-    assert crop.values.max() == pytest.approx(own.maps[0].array().max())
+    tile = gallery.views[0].tile
+    assert max(tile.pixels.shape) < 2 * SQUARE  # the square, and not the image
+    assert (tile.pixels != tile.plain).any()
     gallery.part_box.setCurrentIndex(1)
-    wait(lambda: len(gallery.views) == 2 and gallery.views[0].crop.values.shape == (32, 32))
+    wait(lambda: len(gallery.views) == 2 and gallery.views[0].tile.pixels.shape == (32, 32, 3))
     gallery.views[1].clicked.emit()
     wait(lambda: not dock.case.is_busy and len(viewer.layers) == 2)
-    case = gallery.views[1].crop.case
+    case = gallery.views[1].tile.case
     assert shown(viewer) == [case, f"square: unit 1 of body · {case}"]
     np.testing.assert_array_equal(viewer.layers[1].data, own.maps[1].array())
     gallery.views[0].clicked.emit()
-    wait(lambda: not dock.case.is_busy and gallery.views[0].crop.case in shown(viewer))
+    wait(lambda: not dock.case.is_busy and gallery.views[0].tile.case in shown(viewer))
     assert case not in shown(viewer)  # replaced
     script = dock.copy_as_python()
     assert QApplication.clipboard().text() == script
@@ -163,6 +163,26 @@ def test_rows_of_units_are_sorted_filtered_and_drawn_as_bars(dock, saved, wait):
     wait(lambda: model.rowCount() == 1)
     part.filter.setText("acu<0.1")
     wait(lambda: "is no column of numbers" in part.words.text())
+
+
+def test_pictures_of_a_method_stand_beside_its_rows(dock, folders, viewer, wait):
+    dock.take(str(folders[0]))
+    dock.fields.method_box.choose("activation-maximization")
+    dock.fields.form.set_values({"layer": "body", "units": "1, 2", "steps": 1})
+    wait(lambda: dock.run_bar.run.isEnabled() and "8 cases" in dock.run_bar.estimate.text())
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    [gallery], part = dock.survey.galleries, dock.results
+    own = [picture for picture in gallery.pictures if picture.of["unit"] == part.row["unit"]]
+    maps = [one for one in dock.survey.maps if one.shows(part.row)]
+    wait(lambda: len(part.gallery.views) == len(own) + len(maps) < len(gallery.pictures))
+    tiles = [view.tile for view in part.gallery.views]
+    for tile, picture in zip(tiles, own, strict=False):
+        np.testing.assert_array_equal(tile.pixels, picture.pixels)
+    made, patch = part.gallery.views[:2]
+    assert not made.tile.case  # it was made, and is of no case
+    patch.clicked.emit()
+    wait(lambda: not dock.case.is_busy and shown(viewer) == [patch.tile.case])
 
 
 def test_the_map_of_cases_is_linked_with_the_viewer(dock, folders, tmp_path, viewer, wait):
