@@ -63,7 +63,9 @@ class Strongest:
         return tuple(picture for kept in self._kept.values() for _, picture in kept)
 
 
-def crop(view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, text: str) -> Picture:
+def crop(
+    view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, text: str, reach: int = CELLS
+) -> Picture:
     """Return what the network gets of a case around a cell of a network layer.
 
     Parameters
@@ -72,6 +74,8 @@ def crop(view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, 
         The cell, and how many there are along every axis.
     row, text
         As of a `Picture`.
+    reach
+        Cells that it holds along an axis, at least.
     """
     place, grid = view.placement, view.placement.shape
     center = tuple(
@@ -82,7 +86,7 @@ def crop(view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], row: str, 
     low, high = np.percentile(whole, (1, 99))
     window = []
     for k, n, many, end in list(zip(center, grid, cells, place.resampled_shape, strict=True))[-2:]:
-        side = min(max(math.ceil(n / PART), CELLS * math.ceil(n / many)), end)
+        side = min(max(math.ceil(n / PART), reach * math.ceil(n / many)), end)
         start = min(max(k - side // 2, 0), end - side)
         window.append(slice(start, start + side))
     return Picture(

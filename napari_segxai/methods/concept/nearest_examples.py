@@ -25,6 +25,7 @@ That objects are alike to this measure does not say that the network treats them
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,14 +133,8 @@ def nearest_examples(cases: CasesQuestion, options: Options) -> Steps[SurveyFind
 def _crop(view: CaseView, part: np.ndarray, row: str, text: str) -> Picture:
     """Return the surroundings of an object, half as long again as it is."""
     low, high = (np.array([getattr(axis, end)() for axis in np.nonzero(part)]) for end in ("min", "max"))
-    # Of a volume the plane is that of the middle; in the plane a cell is half of the object, of which a crop holds three.
-    long = int((high - low + 1)[-2:].max())
-    cells = [n if k < part.ndim - 2 else max(1, round(2 * n / long)) for k, n in enumerate(part.shape)]
-    at = [
-        min(int((a + b + 1) / 2 * many / n), many - 1)
-        for a, b, many, n in zip(low, high, cells, part.shape, strict=True)
-    ]
-    return crop(view, tuple(at), tuple(cells), row, text)
+    middle = tuple(int(place) for place in (low + high + 1) // 2)
+    return crop(view, middle, part.shape, row, text, reach=math.ceil(1.5 * (high - low + 1)[-2:].max()))
 
 
 class _Objects:

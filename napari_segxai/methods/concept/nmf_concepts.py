@@ -58,8 +58,11 @@ if TYPE_CHECKING:
 
 NAME = "nmf-concepts"
 
-REBUILT, KEPT_MAPS, NEGATIVE, CROPS = 0.8, 2, 0.05, 8
-"""Dice below which concepts rebuild the prediction poorly; cases whose maps are kept; share below 0 that is worth telling; crops of a concept."""
+REBUILT, KEPT_MAPS, NEGATIVE = 0.8, 2, 0.05
+"""Dice below which concepts rebuild the prediction poorly; cases whose maps are kept; share below 0 that is worth telling."""
+
+CROPS, SEEN = 8, 7
+"""Crops of a concept; cells along an axis of a crop, since a cell sees far around itself."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
             if case == view.id:
                 at = tuple(int(one) for one in np.unravel_index(cell, shapes[case]))
                 text = f"{case}: {amount:.3g}"
-                measured.crops[k, case] = crop(view, at, shapes[case], f"concept {k + 1}", text)
+                measured.crops[k, case] = crop(view, at, shapes[case], f"concept {k + 1}", text, SEEN)
 
     only = {case for _, case, _, _ in best}
     yield from cases.each(cut, note="cutting crops", only=only, partial=measured.finding)
