@@ -54,7 +54,7 @@ class Strongest:
         if len(kept) == self.most and value <= kept[-1][0]:
             return
         at = tuple(int(k) for k in np.unravel_index(best, cells.shape))
-        kept.append((value, crop(view, at, tuple(cells.shape), row, f"{view.id}: {value:.3g}")))
+        kept.append((value, crop(view, at, tuple(cells.shape), row, f"{value:.3g} {view.id}")))
         kept.sort(key=lambda one: -one[0])  # stable: of equals the first
         del kept[self.most :]
 
