@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +32,14 @@ class Strongest:
         self.most = most
         self._kept: dict[str, list[tuple[float, Picture]]] = {}
 
-    def offer(self, row: str, view: CaseView, cells: Tensor, strength: float | None = None) -> None:
+    def offer(
+        self,
+        row: str,
+        view: CaseView,
+        cells: Tensor,
+        strength: float | None = None,
+        of: Mapping[str, Any] | None = None,
+    ) -> None:
         """Keep the crop around the highest cell of a case, if it is among the strongest.
 
         Parameters
@@ -42,6 +52,8 @@ class Strongest:
             (*cells), which divide the model grid evenly: how strong it is where. Where none is above 0, there is no crop.
         strength
             By what cases are ordered; the highest cell by default.
+        of
+            Which rows of a table it shows, as of a `Picture`.
         """
         inside = resize(view.inside.float()[None, None], tuple(cells.shape), linear=False)[0, 0] > 0.5
         found = torch.where(inside.to(cells.device), cells, -math.inf)
@@ -54,7 +66,8 @@ class Strongest:
         if len(kept) == self.most and value <= kept[-1][0]:
             return
         at = tuple(int(k) for k in np.unravel_index(best, cells.shape))
-        kept.append((value, crop(view, at, tuple(cells.shape), row, f"{value:.3g} {view.id}")))
+        picture = crop(view, at, tuple(cells.shape), row, f"{value:.3g} {view.id}")
+        kept.append((value, replace(picture, of=of or {})))
         kept.sort(key=lambda one: -one[0])  # stable: of equals the first
         del kept[self.most :]
 

@@ -11,7 +11,7 @@ its own spread) with steps of the same length, since groups lie further apart th
 A high accuracy is no finding here, because the groups were made from the same features: it says that a direction stands for the group. What counts is whether a label hangs on it (`used`), beside directions by chance, and whether
 the pieces mean something to you: look at them. `on_label` is the share of the pieces' area on which the label is predicted, `share` their share of the image's area, `spread` the number of subjects that have some.
 
-The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (in pixels of the model grid). Maps of a few cases show which concept each place belongs to
+The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (in pixels of the model grid). Crops show them. Maps of a few cases show which concept each place belongs to
 most often: 1 for the first of the table, and so on, 0 for none.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass, and 10 from the layer on per concept. Superpixels of large
@@ -34,12 +34,14 @@ from torch import Tensor
 from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
+from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.engine.crops import crop
 from napari_segxai.engine.masking.superpixels import superpixels
 from napari_segxai.methods.concept.cav import MEASURED, judged
-from napari_segxai.methods.concept.directions import (
+from napari_segxai.methods.concept.parts.directions import (
     CONTROLS,
     Direction,
     Effects,
@@ -47,13 +49,16 @@ from napari_segxai.methods.concept.directions import (
     drawn_labels,
     take_away,
 )
-from napari_segxai.methods.concept.probes import FEWEST, Examples, Probe, accuracy_of, learn
-from napari_segxai.methods.concept.regions import CellWeights, place_of
+from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, Probe, accuracy_of, learn
+from napari_segxai.methods.concept.parts.regions import CellWeights, place_of
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.methods.size import Extent
 
 NEAREST, PER_CASE = 40, 3
 """Pieces from which a direction is learnt, in all and per case."""
+
+CROPS = 8
+"""Pieces that are shown of a concept, each of another case."""
 
 LARGEST = 1000
 """Pieces of an image, at most."""
@@ -157,6 +162,7 @@ class _Work:
         self.place: dict[int, float] = {}
         self.effects = Effects()
         self.on_label: dict[tuple[str, str], list[float]] = {}
+        self.crops: dict[int, Picture] = {}  # by piece
         self._drawn: list[tuple[str, Any, Tensor]] = []
 
     def _cut(self, view: CaseView) -> list[np.ndarray]:
@@ -210,6 +216,13 @@ class _Work:
                 taken[case] = taken.get(case, 0) + 1
                 out.append(int(k))
         return out[:NEAREST]
+
+    def _shown(self, number: int) -> list[int]:
+        """Return the pieces that are shown of a group: the nearest of each case."""
+        first: dict[str, int] = {}
+        for k in self._nearest(number):
+            first.setdefault(self.pieces[k].case, k)
+        return list(first.values())[:CROPS]
 
     def learn(self, number: int) -> None:
         """Learn the direction of a group, from its pieces and others of the same cases."""
@@ -274,6 +287,12 @@ class _Work:
             drawn = question.predicted.cpu().numpy()
             on_label |= {(name, label): float(drawn[mask].mean()) for name, mask in union.items()}
         kept = [id for id, _, _ in self._drawn]
+        for k in self.directions:
+            for one in self._shown(k):
+                piece = self.pieces[one]
+                if piece.case == view.id:
+                    at, grid = tuple(int(n) for n in piece.center), tuple(view.inside.shape)
+                    self.crops[one] = crop(view, at, grid, str(k), f"{self.far[one]:.3g} {view.id}")
         if view.id in self.first(self.options.examples) and view.id not in kept:
             often = {k: np.sum(found[k], 0) for k in self.directions if k in found}
             self._drawn.append(
@@ -331,6 +350,14 @@ class _Work:
             for k, number in numbers.items():
                 values[groups == k] = number
             maps.append(CaseMap(case, f"concepts of {self.layer.name}", values, placement))
+        pictures = [
+            replace(self.crops[one], row=f"concept {number}", of={"concept": f"concept {number}"})
+            for k, number in numbers.items()
+            for one in self._shown(k)
+            if one in self.crops
+        ]
+        caption = "Of each concept the pieces nearest to its center, in their surroundings. The number is their distance from it."
+        shown = (Gallery("concepts", f"Kinds of image parts at {self.layer.name}", tuple(pictures), caption),)
         warnings = []
         if len(self.chosen) < len(self.cases.entries):
             warnings.append(
@@ -338,9 +365,15 @@ class _Work:
             )
         groups = int(self.members.max()) + 1 if len(self.members) else 0
         return SurveyFinding(
-            rows, _sentence(rows, self.layer.name), _charts(rows), tuple(maps), {"pieces": pieces},
-            {"groups": groups, "concepts": len(numbers), "pieces": len(self.pieces)}, tuple(warnings),
-        )  # fmt: skip
+            rows,
+            _sentence(rows, self.layer.name),
+            _charts(rows),
+            tuple(maps),
+            {"pieces": pieces},
+            {"groups": groups, "concepts": len(numbers), "pieces": len(self.pieces)},
+            tuple(warnings),
+            shown if pictures else (),
+        )
 
 
 def _most_often(often: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

@@ -19,7 +19,7 @@ derivative is what is ranked (`derivative_p`: the share of all concepts whose de
 A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled, and than .01.
 
 The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
-examples without it, 1 as in that of those with it.
+examples without it, 1 as in that of those with it; and crops of the cases that lie furthest along it, which have the concept or look as if.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
 at most are kept, so that memory does not grow beyond `most_cases`.
@@ -38,12 +38,21 @@ from torch import Tensor
 
 from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
-from napari_segxai.methods.concept.directions import COLUMNS, CONTROLS, Direction, Effects, derive, take_away
-from napari_segxai.methods.concept.probes import FEWEST, Examples, accuracy_of, learn
-from napari_segxai.methods.concept.regions import CellWeights, place_of, regions_of
+from napari_segxai.engine.crops import Strongest
+from napari_segxai.methods.concept.parts.directions import (
+    COLUMNS,
+    CONTROLS,
+    Direction,
+    Effects,
+    derive,
+    take_away,
+)
+from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, accuracy_of, learn
+from napari_segxai.methods.concept.parts.regions import CellWeights, place_of, regions_of
 from napari_segxai.methods.registry import Extent, surveyor
 
 LEVEL = 0.05
@@ -51,6 +60,9 @@ LEVEL = 0.05
 
 LEAST = 0.01
 """Dice below which nothing is lost that is worth telling."""
+
+CROPS = 8
+"""Cases that are shown of a direction."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     seen = min(extent.cases, options.most_cases)
     removals = min(options.removals, seen) * extent.layers
     each = Passes(1, 0, 2 + extent.concepts * (1 + CONTROLS))
-    return Passes(2, extent.labels) * seen + Passes(min(options.examples, seen)) + each * removals
+    return Passes(2, extent.labels) * seen + each * removals
 
 
 @surveyor(
@@ -134,6 +146,7 @@ class _Work:
         self.effects = Effects()
         self.maps: list[CaseMap] = []
         self.kept: set[str] = set()
+        self.crops = Strongest(CROPS)
 
     def _masks(self, view: CaseView) -> dict[str, Tensor]:
         within = self.options.within
@@ -216,17 +229,14 @@ class _Work:
         """Add the derivatives of a case, and keep maps of some."""
         masks = {name: mask & view.inside for name, mask in self._masks(view).items()}
         there = {name: mask for name, mask in masks.items() if bool(mask.any())}
-        derive(self.cases, view, list(self.directions.values()), there, self.effects)
-        if view.id not in self.fullest(self.options.examples) or view.id in self.kept:
-            return
-        tops = [best for name in self.concepts if (best := self.best(name)) is not None]
-        names = list(dict.fromkeys(best.layer.name for best in tops))
-        found = dict(zip(names, view.activations(names), strict=True))
-        for best in tops:
+        found = derive(self.cases, view, list(self.directions.values()), there, self.effects)
+        for best in [best for name in self.concepts if (best := self.best(name)) is not None]:
             seen = along(found[best.layer.name], best)
             name = f"{best.concept}: direction of {best.layer.name}"
             of = {"concept": best.concept, "layer": best.layer.name}
-            self.maps.append(CaseMap(view.id, name, seen, view.placement, of))
+            self.crops.offer(name, view, seen, of=of)
+            if view.id in self.fullest(self.options.examples) and view.id not in self.kept:
+                self.maps.append(CaseMap(view.id, name, seen, view.placement, of))
         self.kept.add(view.id)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -260,12 +270,18 @@ class _Work:
             warnings.append(
                 f"{len(self.chosen)} of {len(self.cases.entries)} cases were looked at, chosen by chance."
             )
+        caption = "Of each direction the cases in which a cell lies furthest along it, around that cell: 0 as without the concept, 1 as with it."
+        pictures = self.crops.pictures()
+        shown = (
+            (Gallery("directions", "Where directions are furthest", pictures, caption),) if pictures else ()
+        )
         return SurveyFinding(
             rows,
             sentence_of(rows, self.concepts),
             charts_of(rows),
             tuple(self.maps),
             warnings=tuple(warnings),
+            galleries=shown,
         )
 
 

@@ -15,7 +15,7 @@ coarse maps look alike. *Control*: as many other units of A's layer, chosen by c
 goes past a layer, strength is not defined and empty.
 
 The table has a row per pair of nodes of different layers, and per node and label: `start`, `end`, `kept`, `bypass`, `control`, `strength`, `edge`, and on how many `cases`. `nodes.csv` has the `units` of each, and how well its map alone separates the label that it
-separates best (`ability`, a Dice, beside `ability_elsewhere`, that of the same mask moved by half the image). Maps of a few cases are those of the nodes.
+separates best (`ability`, a Dice, beside `ability_elsewhere`, that of the same mask moved by half the image). Maps of a few cases are those of the nodes, and crops show where they rise highest.
 
 Cost: 1 forward pass for every case; and for `images` of them 1, 1 per layer, and 1 + `draws` per node.
 
@@ -34,13 +34,15 @@ from torch import Tensor
 from napari_segxai.core.chart import Chart, Series, matrix, plain_value
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.engine.crops import Strongest
 from napari_segxai.engine.primitives.kept_units import keep_units
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.concept.directions import drawn_labels
-from napari_segxai.methods.concept.unit_groups import Alike, groups_of, weight_distances
+from napari_segxai.methods.concept.parts.directions import drawn_labels
+from napari_segxai.methods.concept.parts.unit_groups import Alike, groups_of, weight_distances
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.methods.size import Extent
 from napari_segxai.metrics.functional.layer_maps import Features, shares, unit_abilities
@@ -58,6 +60,9 @@ LAYERS = 4
 """Network layers, where none are named."""
 
 BYPASSED = 0.99
+
+CROPS = 6
+"""Cases that are shown of a node."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ class _Work:
         self.measured: dict[Pair, list[tuple[float, float, float]]] = {}  # kept, bypass, control of each case
         self.abilities: dict[Pair, list[tuple[float, float]]] = {}  # by node and label
         self.maps: list[CaseMap] = []
+        self.crops = Strongest(CROPS)
 
     def count(self, view: CaseView) -> None:
         """Add one case to the correlations."""
@@ -209,6 +215,7 @@ class _Work:
         """Keep what the maps of the nodes separate, and the maps themselves of some cases."""
         for node in self.nodes:
             values = _map_of(whole[node.layer.name], node)
+            self.crops.offer(node.name, view, values - values.mean(), of={"node": node.name})
             features = Features.of(values[None, None])
             for label, question in labels:
                 moved = torch.roll(
@@ -286,10 +293,18 @@ class _Work:
             warnings.append(
                 f"what follows {', '.join(past)} is nearly the same without that layer, so that nothing can be said of some of its edges."
             )
+        pictures = self.crops.pictures()
+        caption = "Of each node the cases in which its map rises highest above its mean, around that cell."
         return SurveyFinding(
-            rows, _sentence(graph, rows), _charts(graph, self.nodes, self.cases.labels, rows), tuple(self.maps), {"nodes": about},
-            {"nodes": len(self.nodes), "edges": graph.number_of_edges()}, tuple(warnings),
-        )  # fmt: skip
+            rows,
+            _sentence(graph, rows),
+            _charts(graph, self.nodes, self.cases.labels, rows),
+            tuple(self.maps),
+            {"nodes": about},
+            {"nodes": len(self.nodes), "edges": graph.number_of_edges()},
+            tuple(warnings),
+            (Gallery("nodes", "What groups of units answer to", pictures, caption),) if pictures else (),
+        )
 
 
 def _layers(cases: CasesQuestion, options: Options) -> list[NetworkLayer]:

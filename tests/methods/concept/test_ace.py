@@ -81,6 +81,11 @@ def test_the_kind_that_counts_is_a_concept_and_is_used(found):
 def test_pieces_and_maps_show_where_it_is(found, model):
     pieces = [one for one in found.tables["pieces"] if one["concept"] == "concept 1"]
     assert len({one["case"] for one in pieces}) == 8
+    rows = found.galleries[0].rows()
+    assert list(rows) == ["concept 1", "concept 2", "concept 3"]
+    assert [picture.case for picture in rows["concept 1"]] == list(
+        dict.fromkeys(one["case"] for one in pieces)
+    )[:8]
     far = [one["far"] for one in pieces]
     assert far == sorted(far)
     assert {0 <= one[axis] < 48 for one in pieces for axis in ("axis_0", "axis_1")} == {True}

@@ -85,6 +85,7 @@ def test_a_graph_repeats_counts_its_passes_and_is_drawn(found, images):
     }
     assert {one.case for one in found.maps} <= {f"c{k}" for k in range(4)}
     assert len(found.maps) == 2 * 4
+    assert set(found.galleries[0].rows()) == {node["node"] for node in found.tables["nodes"]}
 
 
 def test_what_goes_past_a_layer_has_no_edge(images):

@@ -17,8 +17,8 @@ from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.primitives.layer_replay import Replay, intervene
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.concept.probes import Probe, share_as_high
-from napari_segxai.methods.concept.regions import CellWeights
+from napari_segxai.methods.concept.parts.probes import Probe, share_as_high
+from napari_segxai.methods.concept.parts.regions import CellWeights
 from napari_segxai.models.introspection.layers import NetworkLayer
 
 ROUNDING = 1e-6
@@ -83,21 +83,27 @@ def derive(
     directions: Sequence[Direction],
     regions: Mapping[str, Tensor | np.ndarray],
     effects: Effects,
-) -> None:
+) -> dict[str, Tensor]:
     """Add the derivatives of a case: of the mean logit of every label over its pixels, along each direction where its concept is.
 
     Parameters
     ----------
     regions
         Where each concept is: boolean (*model grid) by name, only of those that are there.
+
+    Returns
+    -------
+    dict of Tensor
+        What each layer made of the case: (1, channels, *cells) by its name.
     """
+    layers = list(dict.fromkeys(one.layer.name for one in directions))
+    tape = LayerRecorder(view.question, layers)
+    seen = dict(zip(layers, tape.activations, strict=True))
     asked = [one for one in directions if one.concept in regions]
     if not asked:
-        return
+        return seen
     concepts = list(dict.fromkeys(one.concept for one in asked))
     weights = CellWeights([torch.as_tensor(regions[name]) for name in concepts], cases.device)
-    layers = list(dict.fromkeys(one.layer.name for one in asked))
-    tape = LayerRecorder(view.question, layers)
     labels = drawn_labels(cases, view)
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for k, (label, question) in enumerate(labels):
@@ -118,6 +124,7 @@ def derive(
     for key, value in found.items():
         count, summed = effects.derivatives.get(key, (0, np.zeros_like(value)))
         effects.derivatives[key] = count + 1, summed + value
+    return seen
 
 
 def take_away(
