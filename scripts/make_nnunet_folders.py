@@ -26,6 +26,9 @@ import numpy as np
 
 CASES = 6
 
+STRETCHED = (1.3, 1.1, 0.9)
+"""By which the pixels of the case that is predicted differ from those of the others, so that all its axes are resampled."""
+
 DATA: dict[str, dict[str, Any]] = {
     "ct": {
         "number": 901,
@@ -79,7 +82,9 @@ def sphere(shape: Sequence[int], spacing: Sequence[float], at: Sequence[float], 
     return sum((axis - place) ** 2 for axis, place in zip(grid, at, strict=True)) < radius**2
 
 
-def make_case(about: dict[str, Any], seed: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def make_case(
+    about: dict[str, Any], seed: int, *, stretched: bool
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return the channels, the labels and the spacing of one case, along the file's axes."""
     random = np.random.default_rng(seed)
     shape = tuple(int(n + random.integers(-2, 3)) for n in about["shape"])
@@ -125,7 +130,7 @@ def write_raw(folder: Path, about: dict[str, Any]) -> list[Path]:
 
     test: list[Path] = []
     for k in range(CASES + 1):
-        channels, labels, spacing = make_case(about, 1000 * about["number"] + k)
+        channels, labels, spacing = make_case(about, 1000 * about["number"] + k, stretched=k == CASES)
         part = "Tr" if k < CASES else "Ts"
         files = [
             save(image, spacing, folder / f"images{part}" / f"case_{k}_{c:04d}.nii.gz")
@@ -182,7 +187,7 @@ def train(about: dict[str, Any], preprocessed: Path, fold: int | str) -> Path:
     dataset = json.loads((preprocessed / "dataset.json").read_text())
     torch.manual_seed(0)
     trainer = nnUNetTrainer(plans, about["configuration"], fold, dataset, torch.device("cpu"))
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 4, 25, 1
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 6, 40, 1
     trainer.run_training()
     return Path(trainer.output_folder_base)
 

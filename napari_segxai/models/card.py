@@ -94,6 +94,9 @@ class ModelCard(BaseModel):
         Labels that may overlap in the order in which they are painted into one label image, where one is wanted: later
         ones cover earlier ones, and a true label image is read as one in which they lie within them. nnU-Net's
         ``regions_class_order``.
+    regions
+        Labels that may overlap: the values of a label image that make up each of them, e.g. ``{whole: [1, 2], core: [2]}``,
+        by which a true label image is read. nnU-Net's ``labels`` of regions.
     values
         Whether the network returns logits, or probabilities already.
     output
@@ -125,6 +128,7 @@ class ModelCard(BaseModel):
     background_output: bool | None = None
     threshold: float | dict[str, float] | tuple[float, ...] = 0.5
     paint_order: tuple[str, ...] | None = None
+    regions: dict[str, tuple[Annotated[int, Field(ge=0, le=MOST_LABELS)], ...]] | None = None
     values: Literal["logits", "probabilities"] = "logits"
     output: str | Annotated[int, Field(ge=-1000, le=1000)] | None = None
     tokens: dict[str, Annotated[int, Field(ge=1, le=LARGEST)]] = Field(default_factory=dict)
@@ -255,13 +259,16 @@ class ModelCard(BaseModel):
                     f"threshold has {len(given)} numbers for {len(drawn)} label(s) but the background: "
                     f"{', '.join(drawn)}"
                 )
-        if self.paint_order is not None:
+        for name in ("paint_order", "regions"):
+            given = getattr(self, name)
+            if given is None:
+                continue
             if not self.overlapping:
                 raise ValueError(
-                    "paint_order is for labels that may overlap: activation sigmoid, and two labels but the background"
+                    f"{name} is for labels that may overlap: activation sigmoid, and two labels but the background"
                 )
-            if sorted(self.paint_order) != sorted(drawn):
-                raise ValueError(f"paint_order names each of these labels once: {', '.join(drawn)}")
+            if sorted(given) != sorted(drawn):
+                raise ValueError(f"{name} names each of these labels once: {', '.join(drawn)}")
         return self
 
     @property

@@ -166,8 +166,10 @@ def _mask(name: str, truth: OneTruth, image: Image) -> tuple[np.ndarray, list[st
 
 
 def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
-    """Return the masks of labels that were painted into one label image: each holds those painted after it."""
-    order = model.card.painting
+    """Return the masks of labels that were painted into one label image: by the card's regions, or each holds those painted after it."""
+    order, regions = model.card.painting, model.card.regions
+    if regions is not None and values.dtype.kind != "b":
+        return _by_regions(values, regions, model)
     if order is None or values.dtype.kind == "b":
         raise UserError(
             f"the labels of {model.name} may overlap, which one label image cannot say: give the truth as a mask for each "
@@ -179,6 +181,23 @@ def _unpainted(values: np.ndarray, model: SegmentationModel) -> tuple[np.ndarray
         out[label - 1] = np.isin(values, order[position:])
     names = [model.labels[label] for label in order]
     return out, [f"the truth is one label image, in which each label holds the next: {', '.join(names)}."]
+
+
+def _by_regions(
+    values: np.ndarray, regions: Mapping[str, Sequence[int]], model: SegmentationModel
+) -> tuple[np.ndarray, list[str]]:
+    known = {0, *(value for each in regions.values() for value in each)}
+    unknown = sorted(set(np.unique(values).tolist()) - known)
+    if unknown:
+        raise UserError(
+            f"the truth holds the value {unknown[0]:g}, which is in none of the regions of {model.name}; known are "
+            f"{', '.join(map(str, sorted(known)))}."
+        )
+    out = model.labeling.blank(len(model.labels), values.shape)
+    for mask, name in zip(out, model.labels[1:], strict=True):
+        mask[...] = np.isin(values, regions[name])
+    told = "; ".join(f"{name} {', '.join(map(str, regions[name]))}" for name in model.labels[1:])
+    return out, [f"the truth is one label image, of whose values each label holds some: {told}."]
 
 
 WHITE = 255

@@ -223,3 +223,18 @@ def test_what_was_done_to_the_truth_is_kept_with_the_comparison():
     assert flow.curve("object", "dice_truth") == same.curve("object", "dice_truth")
     assert max(flow.curve("object", "dice_truth")) > 0
     assert found.warnings[0] not in same.warnings
+
+
+def test_a_label_image_is_read_by_the_regions_of_the_card():
+    """Regions need not lie in each other, so that an order of painting cannot tell them."""
+    fields = card(2, labels=["background", "tumour", "wet", "dry"], activation="sigmoid")
+    regions = {"tumour": [1, 2, 4], "wet": [2], "dry": [1, 4]}
+    model = sx.load_model(LinearHead(2, labels=3), card={**fields, "regions": regions})
+    values = np.array([[0, 1, 2, 4]], np.uint8)
+    found, notes = truth_labels(values, sx.Image(np.zeros((1, 4))), model)
+    np.testing.assert_array_equal(found[:, 0], [[0, 1, 1, 1], [0, 0, 1, 0], [0, 1, 0, 1]])
+    assert any("tumour 1, 2, 4; wet 2; dry 1, 4" in note for note in notes)
+    with pytest.raises(sx.UserError, match="the value 3, which is in none of the regions"):
+        truth_labels(np.array([[0, 1, 2, 3]], np.uint8), sx.Image(np.zeros((1, 4))), model)
+    with pytest.raises(sx.UserError, match="regions names each of these labels once"):
+        sx.load_model(LinearHead(2, labels=3), card={**fields, "regions": {"tumour": [1]}})

@@ -119,7 +119,14 @@ def _before_grid(
     tensor, steps = intensity.fit(card.intensity, torch.from_numpy(array)[None], card.channels)
     if flat:
         tensor = tensor[:, :, 0]
+    if card.spatial_dims == 2:
+        steps = tuple(_without_depth(step) for step in steps)
     return Stepped(_resampled(card, tensor, shape, apart), steps, constant, notes)
+
+
+def _without_depth(step: intensity.Step) -> intensity.Step:
+    """Return a step of volumes for values of 2D inputs."""
+    return lambda x: step(x[:, :, None])[:, :, 0]
 
 
 def _resampled(card: ModelCard, tensor: Tensor, shape: tuple[int, ...], apart: int | None) -> Tensor:

@@ -167,6 +167,10 @@ def test_a_2d_model_gets_slices_of_a_volume_that_is_treated_as_one():
     whole = spline(own, (5, 4, 9), order=3, mode="edge", anti_aliasing=False).astype(np.float32)
     for index in range(2, 7):
         np.testing.assert_array_equal(model.prepare(image, index).tensor[0, 0], whole[index - 2])
+    one = model.prepare(image, 3)
+    np.testing.assert_allclose(
+        one.network_value(50.0), [[[[(50 - bordered()[INNER].mean()) / bordered()[INNER].std()]]]], 1e-5
+    )
     outside = model.prepare(image, 0)
     assert not outside.placement.inside().any()
     assert any("nothing is predicted there" in note for note in outside.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from napari_segxai.core.errors import UserError
@@ -58,22 +57,13 @@ def card_of(results: Results, dataset: Dataset, plans: Plans, checkpoint: Checkp
         "intensity_on": "image" if dims == 3 else "volume",
         "description": f"nnU-Net: {checkpoint.trainer or 'trainer not named'}, {plans.name} of {plans.path.parent.name}.",
     }
-    if "windows" not in ModelCard.model_fields:
-        fields |= {"grid": {**fields["grid"], "multiple": _multiple(plans)}}
-        del fields["windows"]
     if all(step.get("standardize") == "nonzero" for step in fields["intensity"]) and fields["intensity"]:
         fields["background_value"] = 0
     if dataset.regions:
         fields["activation"] = "sigmoid"
         if len(dataset.regions) > 1:
-            fields["paint_order"] = dataset.labels[1:]
+            fields |= {"paint_order": dataset.labels[1:], "regions": dataset.regions}
     return make_card(fields, str(plans.path))
-
-
-def _multiple(plans: Plans) -> int:
-    _, arguments = plans.network
-    steps = [[each] if isinstance(each, int) else each for each in arguments["strides"]]
-    return max(math.prod(step[k % len(step)] for step in steps) for k in range(3))
 
 
 def _orientation(plans: Plans) -> str:
