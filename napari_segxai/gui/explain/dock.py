@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QFileDialog
 
 from napari_segxai.analyses.explain.again import plan_again
@@ -18,7 +19,9 @@ from napari_segxai.checks.run import check_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.dock import Dock, Request
+from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
+from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer.legend import legend
@@ -57,6 +60,7 @@ class ExplainDock(Dock):
         self.explanation: Explanation | None = None
         self._to_show: list[Any] = []
         self._live = Live(self.viewer)
+        self.figures = FiguresWindow(self)
         self.set_up(ExplainForm(self.viewer, self._check_costs))
         self._connect()
         self.refresh()
@@ -116,6 +120,7 @@ class ExplainDock(Dock):
         if found:
             self._live.clear()
             self.explanation, self.request = explanation, request
+            self.figures.set_explanation(explanation)
             self.fields.checks_box.tell([])
             self.run_bar.show_legend(legend(explanation))
             self._show(explanation)
@@ -143,6 +148,7 @@ class ExplainDock(Dock):
             return
         if not is_shown(self.viewer, self.explanation):
             self.explanation = self.request = None
+            self.figures.set_explanation(None)
             self.opened.let_go()
             self.fields.checks_box.tell([])
             self.run_bar.set_forgotten("The layers of the result were removed.")
@@ -170,6 +176,20 @@ class ExplainDock(Dock):
     def _check_costs(self) -> dict[str, str]:
         """Return what each check of the last result would cost, and what all of them would cost."""
         return {} if self.explanation is None else check_costs(self.explanation, self.request.plan)
+
+    @of_what_is_meant
+    def show_figures(self) -> None:
+        """Show the charts, pictures and tables of the last result in a window of their own."""
+        if self.explanation is None:
+            return
+        if not self.figures.set_explanation(self.explanation):
+            method = self.explanation.record.method
+            self.run_bar.show_status(
+                f"{method} has no charts, pictures or tables; all it found are the layers."
+            )
+            return
+        self.figures.show()
+        self.figures.raise_()
 
     def _script(self) -> Callable[[ScriptFiles], str]:
         return partial(script.python_of, self.explanation, self.request.plan)
@@ -213,6 +233,7 @@ class ExplainDock(Dock):
     def _hold(self, request: Request, explanation: Explanation) -> None:
         self._set_form(explanation.record.as_dict())
         self.explanation, self.request = explanation, request
+        self.figures.set_explanation(explanation)
         self.fields.checks_box.tell(explanation.record.trust)
         self.run_bar.show_legend(legend(explanation))
 
@@ -245,6 +266,11 @@ class ExplainDock(Dock):
         if self.explanation is not None:
             self.fields.slicer.show_there(self.explanation, self.tasks.beside, folder)
 
+    def _on_theme(self) -> None:
+        super()._on_theme()
+        theme = get_theme(self.viewer.theme)
+        self.figures.set_colors(*theme_colors(theme.background, theme.text))
+
     # -- keeping the form true ----------------------------------------------------------------------------
 
     def _set_model(self, card: ModelCard | None, model: SegmentationModel | None) -> None:
@@ -274,6 +300,7 @@ class ExplainDock(Dock):
         for box in (fields.label_box, fields.slice_box):
             box.currentIndexChanged.connect(lambda _: self._update())
         self.run_bar.save_clicked.connect(lambda: self.save())
+        fields.figures.clicked.connect(lambda: self.show_figures())
         fields.slicer.export.triggered.connect(lambda: self.export_to_slicer())
         fields.slicer.open.triggered.connect(lambda: self.open_in_slicer())
         fields.checks_box.chosen.connect(self.check)

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
+    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -53,6 +54,9 @@ class ExplainForm(DockForm):
         self.slicer = SlicerButton(self.run_bar, "the last result")
         self.run_bar.add_button(self.checks_box.button)
         self.run_bar.add_button(self.slicer)
+        self.figures = QPushButton("Figures…")
+        self.figures.setToolTip("Show the charts, pictures and tables of the last result.")
+        self.run_bar.add_button(self.figures)
         self.inputs = self._inputs()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)

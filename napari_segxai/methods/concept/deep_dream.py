@@ -44,8 +44,8 @@ from napari_segxai.metrics.functional.region_features import (
 )
 
 FEATURES = (*INTENSITY, *SHAPE)
-MORE = 1.25
-"""How many times the change along the random path a feature has to change for it to be named."""
+MORE, AGAINST = 1.25, 0.5
+"""How many times the change along the random path a feature has to change for it to be named; and, if it changes the other way."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +235,18 @@ def _words(dream: dict[str, Any], random: dict[str, Any] | None, question: Quest
     for name in FEATURES:
         own, other = _change(dream, name), _change(random, name) or 0.0
         scale = max(abs(value) for value in dream[name] if not math.isnan(value)) if own is not None else 0.0
-        if own is None or abs(own) <= max(1e-3 * scale, MORE * abs(other)):
+        if own is None or abs(own) <= 1e-3 * scale:
+            continue
+        if abs(own) <= MORE * abs(other) and not (own * other < 0 and abs(own) > AGAINST * abs(other)):
             continue
         (rises if own > 0 else falls).append(name)
     moved = (("rise", rises), ("fall", falls))
     said = [f"{', '.join(names)} {verb}{'s' * (len(names) == 1)}" for verb, names in moved if names]
     if not said:
-        return f"Nothing that was measured changes more on the way up to {label} than along a random path."
-    return f"On the way up to {label}: {'; '.join(said)}, more than along a random path of equal length."
+        return (
+            f"Nothing that was measured changes otherwise on the way up to {label} than along a random path."
+        )
+    return f"On the way up to {label}: {'; '.join(said)}; a random path of equal length does less of it, or the opposite."
 
 
 def _charts(curves: dict[str, Any], question: Question, channel: int) -> tuple[Chart, ...]:

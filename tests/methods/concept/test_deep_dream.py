@@ -33,7 +33,7 @@ def test_a_network_of_the_mean_raises_the_mean_and_leaves_the_texture():
     for name in TEXTURE:
         assert results[name] == pytest.approx(0, abs=1e-5), name
     assert results["answer"] == (
-        "On the way up to object: mean rises, more than along a random path of equal length."
+        "On the way up to object: mean rises; a random path of equal length does less of it, or the opposite."
     )
     assert abs(results["mean random"]) < 0.3 * results["mean"]
     np.testing.assert_allclose(found.map, 6 * 0.02 * span, rtol=1e-4)
