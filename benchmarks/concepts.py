@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 COUNTS = (10, 40, 160)
-METHODS = ("plain passes", "network-dissection", "segmentation-ability", "bottleneck-map")
+METHODS = ("plain passes", "network-dissection", "segmentation-ability", "bottleneck-map", "nmf-concepts")
 
 
 def measure(method: str, count: int) -> dict[str, float]:
