@@ -10,6 +10,24 @@ WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A course of training.
+
+    Attributes
+    ----------
+    batch, steps, rate
+        Images of a step, steps, and highest learning rate.
+    canvas
+        Sizes of `triangle_sample`.
+    """
+
+    batch: int
+    steps: int
+    rate: float = 4e-3
+    canvas: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Design:
     """A kind of network, and how it is trained.
 
@@ -19,34 +37,27 @@ class Design:
         What it is, as a sentence's end.
     arguments
         Of `UNet`.
-    canvas
-        Sizes of `triangle_sample`.
-    batch, steps, rate
-        Images of a step, steps, and highest learning rate.
+    stage
+        How it is trained.
+    start
+        How its encoder and bottleneck are trained alone before, to tell which share of every cell of the bottleneck is object: a deep
+        network learns how items lie to each other much sooner so, and without the decoder's work.
     seeds
         Of the weights and of the images.
-    coarse
-        Of the steps, the first ones that train encoder and bottleneck alone, to tell which share of every cell of the bottleneck is
-        object: a deep network learns how items lie to each other much sooner so.
-    first_canvas
-        Sizes of those steps, where they are others.
     """
 
     title: str
     arguments: dict[str, Any]
-    batch: int
-    steps: int
-    rate: float = 4e-3
-    canvas: dict[str, int] = field(default_factory=dict)
+    stage: Stage
+    start: Stage | None = None
     seeds: tuple[int, ...] = (1, 2, 3)
-    coarse: int = 0
-    first_canvas: dict[str, int] = field(default_factory=dict)
 
 
 SMALL: dict[str, Any] = {"in_channels": 1, "out_channels": 2, "features": [8, 16, 32, 64, 64]}
+LARGE = {"item": 28, "leg": 100, "tolerance": 8}
 DESIGNS = {
-    "skips": Design("a small U-Net with skip connections", SMALL, 8, 1200, seeds=(2, 3)),
-    "no-skips": Design("a small U-Net without skip connections", {**SMALL, "skips": False}, 8, 1200),
+    "skips": Design("a small U-Net with skip connections", SMALL, Stage(8, 1200), seeds=(2, 3)),
+    "no-skips": Design("a small U-Net without skip connections", {**SMALL, "skips": False}, Stage(8, 1200)),
     "vgg": Design(
         "a U-Net with an encoder like VGG-16's, an eighth as wide and less",
         {
@@ -56,10 +67,8 @@ DESIGNS = {
             "convs": [2, 2, 3, 3, 3, 2],
             "dropout": 0.1,
         },
-        4,
-        800,
-        2e-3,
-        {"size": 224, "item": 28, "leg": 100, "tolerance": 8},
+        Stage(8, 300, 3e-3, {"size": 224, **LARGE}),
+        Stage(8, 800, 3e-3, {"size": 160, **LARGE}),
     ),
 }
 ORDER = ("no-skips-1", "vgg-1", "skips-2", "no-skips-2", "skips-3", "no-skips-3", "vgg-2", "vgg-3")

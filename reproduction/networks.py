@@ -86,7 +86,7 @@ def _cases(one: Trained, settings: Settings) -> Iterator[Case]:
     glyphs = load_glyphs(resource("sample_data") / "glyphs.npz", "held-out")
     for k in range(settings.network_images):
         array, truth = triangle_sample(
-            glyphs, np.random.default_rng([settings.seed, k]), **DESIGNS[one.kind].canvas
+            glyphs, np.random.default_rng([settings.seed, k]), **DESIGNS[one.kind].stage.canvas
         )
         image = sx.Image(array, name=f"Triangle {k}")
         yield Case(one.name, f"{one.name} image {k}", one.model, image, "triangle", truth.astype(int),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from napari_segxai.models.zoo.unet import UNet
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
 
-from designs import DESIGNS, ORDER, WEIGHTS  # noqa: E402
+from designs import DESIGNS, ORDER, WEIGHTS, Stage  # noqa: E402
 from train_triangle import BROKEN, dice, draw, predict, round_half  # noqa: E402
 
 GLYPHS = ROOT / "sample_data" / "glyphs.npz"
@@ -39,8 +39,12 @@ KEEP = 100
 """Steps between two states on the disk."""
 
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(images, truths) -> how wrong a network is."""
+
+
 def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
-    """Train a network of `ORDER`, from its state where there is one.
+    """Train a network of `ORDER`, from its states where there are some.
 
     Returns
     -------
@@ -48,16 +52,39 @@ def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
         In evaluation mode, its weights rounded to half precision; seconds of processor time that it took.
     """
     kind, seed = name.rsplit("-", 1)
-    design, path = DESIGNS[kind], states / f"{name}.pt"
+    design, seconds = DESIGNS[kind], 0.0
     torch.manual_seed(int(seed))
     network = UNet(**design.arguments).to(memory_format=torch.channels_last)
-    head = torch.nn.Conv2d(design.arguments["features"][-1], 2, 1)
-    trained = [*network.parameters(), *(head.parameters() if design.coarse else ())]
-    optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
+    if design.start is not None:
+        head = torch.nn.Conv2d(design.arguments["features"][-1], 2, 1)
+        both = torch.nn.ModuleList([network, head])
+        coarse: Loss = lambda images, truths: coarse_loss(head(deepest(network, images)), truths)  # noqa: E731
+        seconds += train_stage(
+            both, coarse, design.start, glyphs, (int(seed), 0), states / f"{name}-start.pt"
+        )
+    whole: Loss = lambda images, truths: whole_loss(network(images), truths)  # noqa: E731
+    seconds += train_stage(network, whole, design.stage, glyphs, (int(seed),), states / f"{name}.pt")
+    network.load_state_dict({key: round_half(value) for key, value in network.state_dict().items()})
+    return network.eval(), seconds
+
+
+def train_stage(
+    module: torch.nn.Module, loss: Loss, stage: Stage, glyphs: np.ndarray, seed: tuple[int, ...], path: Path
+) -> float:
+    """Train a module, from its state where there is one; return the seconds of processor time.
+
+    Parameters
+    ----------
+    seed
+        Of the images; every step has a generator of its own.
+    path
+        Of the state, which is kept every `KEEP` steps.
+    """
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, design.rate, total_steps=design.steps, pct_start=0.2
+        optimizer, stage.rate, total_steps=stage.steps, pct_start=0.2
     )
-    parts = {"network": network, "head": head, "optimizer": optimizer, "schedule": schedule}
+    parts = {"network": module, "optimizer": optimizer, "schedule": schedule}
     first, before = 1, 0.0
     if path.is_file():
         state = torch.load(path, weights_only=True)
@@ -65,37 +92,32 @@ def train(name: str, glyphs: np.ndarray, states: Path) -> tuple[UNet, float]:
             part.load_state_dict(state[key])
         first, before = state["step"] + 1, state["seconds"]
     start, total = time.process_time(), 0.0
-    for step in range(first, design.steps + 1):
-        rng = np.random.default_rng([int(seed), step])
+    for step in range(first, stage.steps + 1):
+        rng = np.random.default_rng([*seed, step])
         torch.manual_seed(step)  # of dropout
-        canvas = design.canvas | (design.first_canvas if step <= design.coarse else {})
-        images, truths = draw(glyphs, rng, design.batch, BROKEN, **canvas)
-        gain = torch.from_numpy(rng.uniform(0.6, 1, (design.batch, 1, 1, 1))).float()
-        images = (images * gain).contiguous(memory_format=torch.channels_last)
-        if step <= design.coarse:
-            loss = coarse_loss(head(deepest(network, images)), truths)
-        else:
-            loss = whole_loss(network(images), truths)
+        images, truths = draw(glyphs, rng, stage.batch, BROKEN, **stage.canvas)
+        gain = torch.from_numpy(rng.uniform(0.6, 1, (stage.batch, 1, 1, 1))).float()
+        wrong = loss((images * gain).contiguous(memory_format=torch.channels_last), truths)
         optimizer.zero_grad()
-        loss.backward()
+        wrong.backward()
         optimizer.step()
         schedule.step()
-        total += loss.item()
-        if step % KEEP == 0 or step == design.steps:
+        total += wrong.item()
+        if step % KEEP == 0 or step == stage.steps:
             seconds = before + time.process_time() - start
             print(
-                f"{name} step {step}: loss {total / KEEP:.4f}, {seconds:.0f} s of processor time", flush=True
+                f"{path.stem} step {step}: loss {total / KEEP:.4f}, {seconds:.0f} s of processor time",
+                flush=True,
             )
             total = 0.0
-            states.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             part_ = path.with_suffix(".part")
             torch.save(
                 {key: part.state_dict() for key, part in parts.items()} | {"step": step, "seconds": seconds},
                 part_,
             )
             part_.replace(path)
-    network.load_state_dict({key: round_half(value) for key, value in network.state_dict().items()})
-    return network.eval(), before + time.process_time() - start
+    return before + time.process_time() - start
 
 
 def whole_loss(logits: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
@@ -122,7 +144,13 @@ def card(name: str, seconds: float, scores: torch.Tensor, glyphs: int) -> dict[s
     """Return the model card of a network of `ORDER`."""
     kind, seed = name.rsplit("-", 1)
     design = DESIGNS[kind]
-    side, item = design.canvas.get("size", 112), design.canvas.get("item", 14)
+    stage, start = design.stage, design.start
+    side, item = stage.canvas.get("size", 112), stage.canvas.get("item", 14)
+    told = (
+        f"{start.steps * start.batch} of {start.canvas['size']}x{start.canvas['size']} for the encoder alone"
+        if start
+        else ""
+    )
     return {
         "name": f"Triangle {name}",
         "description": f"Finds three pieces of clothing at the corners of a right-angled triangle: {design.title}. "
@@ -135,7 +163,7 @@ def card(name: str, seconds: float, scores: torch.Tensor, glyphs: int) -> dict[s
         "activation": "softmax",
         "architecture": "napari_segxai.models.zoo.unet:UNet",
         "arguments": design.arguments,
-        "trained_on": f"{design.steps * design.batch} images of {side}x{side} pixels, generated on the fly "
+        "trained_on": f"{stage.steps * stage.batch} images of {side}x{side} pixels{told and f' (and before, {told})'}, generated on the fly "
         f"(napari_segxai.datasets.triangle) from {glyphs} items of Fashion-MNIST's training part at {item}x{item} pixels; "
         f"{BROKEN:.0%} of the images hold an incomplete triangle and no object. Seed {seed}. The brightness was scaled by a "
         f"random 0.6 to 1 per image. {seconds / 60:.0f} minutes of one processor core.",
@@ -153,7 +181,7 @@ def build(name: str, states: Path, out: Path) -> Path:
     """Train and measure a network of `ORDER`, and write its model folder."""
     glyphs = load_glyphs(GLYPHS)
     network, seconds = train(name, glyphs, states)
-    canvas = DESIGNS[name.rsplit("-", 1)[0]].canvas
+    canvas = DESIGNS[name.rsplit("-", 1)[0]].stage.canvas
     images, truths = draw(load_glyphs(GLYPHS, "held-out"), np.random.default_rng(2024), 100, **canvas)
     with torch.no_grad():
         scores = dice(predict(network, images), truths)

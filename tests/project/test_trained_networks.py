@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,9 +73,9 @@ def test_an_encoder_can_have_as_many_convolutions_as_vgg_16():
 
 
 def test_a_stopped_training_ends_as_any_other(train, tmp_path, monkeypatch):
-    design = replace(
-        train.DESIGNS["no-skips"], arguments={**train.DESIGNS["no-skips"].arguments, "features": [2, 2, 2], "skips": False}, batch=2, steps=3
-    )  # fmt: skip
+    design, Stage = train.DESIGNS["no-skips"], train.Stage
+    small = {**design.arguments, "features": [2, 2, 2]}
+    design = replace(design, arguments=small, start=Stage(2, 2, canvas={"size": 80}), stage=Stage(2, 2))
     monkeypatch.setitem(train.DESIGNS, "no-skips", design)
     monkeypatch.setattr(train, "KEEP", 1)
     glyphs = load_glyphs(train.GLYPHS)
@@ -82,15 +83,36 @@ def test_a_stopped_training_ends_as_any_other(train, tmp_path, monkeypatch):
     draw, drawn = train.draw, []
 
     def stopped(*args, **canvas):
-        drawn.append(1)
-        if len(drawn) == 3:
+        drawn.append(canvas.get("size"))
+        if len(drawn) in (2, 5):  # in each of the two stages
             raise KeyboardInterrupt
         return draw(*args, **canvas)
 
     monkeypatch.setattr(train, "draw", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train.train("no-skips-1", glyphs, tmp_path / "parts")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train.train("no-skips-1", glyphs, tmp_path / "parts")
     again, _ = train.train("no-skips-1", glyphs, tmp_path / "parts")
-    assert len(drawn) == 4  # the third step alone was done again
+    assert drawn == [80, 80, 80, None, None, None]  # the steps that were stopped alone were done again
     for one, other in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_an_encoder_alone_learns_which_share_of_a_cell_is_object(train):
+    network = UNet(1, 2, (4, 4, 4)).eval()
+    images = torch.rand(2, 1, 16, 16)
+    seen = {}
+    network.bottleneck.register_forward_hook(lambda module, inputs, output: seen.update(whole=output))
+    with torch.no_grad():
+        network(images)
+        whole = seen["whole"]
+        assert torch.equal(train.deepest(network, images), whole)
+    truths = torch.zeros(1, 16, 16, dtype=torch.long)
+    truths[0, :4, :2] = 1  # half of the first cell
+    right = torch.full((1, 2, 4, 4), -20.0)
+    right[:, 0] = 20.0
+    right[0, :, 0, 0] = 0.0
+    wrong = right.clone()
+    wrong[0, 1, 0, 0] = 5.0
+    assert train.coarse_loss(right, truths).item() == pytest.approx(np.log(2) / 16, rel=1e-4)
+    assert train.coarse_loss(wrong, truths) > train.coarse_loss(right, truths)
