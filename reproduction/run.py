@@ -1,13 +1,13 @@
 """Run the papers' experiments on the data that come with this project, and write docs/reproduction.md.
 
-    make reproduce                                 # under half an hour on two cores
+    make reproduce                                 # about half an hour on two cores that do nothing else
     make reproduce ARGS="--images 40"              # more Triangle images
     make reproduce ARGS=--full                     # as large as the papers: many hours
     make reproduce ARGS=--quick                    # seconds; the page goes to build/, its numbers mean nothing
 
-Results are kept in reproduction/results after every case, and used again where all that made them is the same;
---fresh computes everything again, and
---old uses those of an earlier state of the code too.
+Results are kept in reproduction/results after every case, and used again where all that made them is the same: image, network,
+settings, and every file of our code in which something ran. --fresh computes everything again, and --old uses those of an
+earlier state of that code too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import networks
 from common import Row
@@ -15,6 +15,15 @@ from summary import Verdict, grouped, line, mean, number
 from trends.networks import SEEDS, Place, of_kinds
 
 from sections.tables import CHANCE, marked, reached, table, threshold_text
+
+DEPENDS = {
+    "kind": f"Told alike by {SEEDS} trainings of a kind, and of no kind otherwise",
+    "network": "Told of fewer trainings, and of none otherwise",
+    "kinds": "It depends on the kind of network or on Seg-Grad-CAM's layer",
+    "networks": "It depends on the network or on the layer, with fewer trainings",
+    "training": "It depends on the training: two of one kind are told otherwise",
+}
+"""Of what a verdict hangs on, the words before the claims."""
 
 CELL = {True: "yes", False: "no", None: "?"}
 
@@ -145,9 +154,12 @@ def _verdicts(found: dict[Place, list[Verdict]]) -> list[str]:
 
 
 def depends(found: dict[Place, list[Verdict]]) -> str:
-    """Say in a sentence which verdicts of table 1 hang on network or layer."""
+    """Say in sentences which verdicts of table 1 hang on the kind of network, on the layer, or on the training."""
+    if len({name for name, _ in found}) < 2:
+        return ""
     claims = {one.key: one.claim for some in found.values() for one in some}
-    alike, differ = [], []
+    kinds = of_kinds(found)
+    by: dict[str, list[str]] = {words: [] for words in DEPENDS.values()}
     for key, claim in claims.items():
         seen = {
             place: one.holds
@@ -155,24 +167,40 @@ def depends(found: dict[Place, list[Verdict]]) -> str:
             for one in some
             if one.key == key and one.holds is not None
         }
-        if len(set(seen.values())) > 1:
-            yes, no = (
-                _listed({place for place, v in seen.items() if v is wanted}) for wanted in (True, False)
-            )
-            differ.append(f"*{claim}* (yes: {yes}; no: {no})")
-        elif len({name for name, _ in seen}) > 1:
-            alike.append(f"*{claim}* ({'yes' if next(iter(seen.values())) else 'no'})")
+        agreed = {place: some[key][0] for place, some in kinds.items() if some[key][0] is not None}
+        of_kind: dict[Place, set[bool]] = {}
+        for (name, layer), holds in seen.items():
+            of_kind.setdefault((_kind(name), layer), set()).add(holds)
+        split = {place for place, values in of_kind.items() if len(values) > 1}
+        if split:
+            by[DEPENDS["training"]].append(f"*{claim}* ({_listed(split)})")
+        for told, which in ((agreed, ("kind", "kinds")), (seen, ("network", "networks"))):
+            if told and not (split and told is seen):
+                others = {place: v for place, v in seen.items() if {v} != set(told.values())}
+                but = f"; but {_yes_and_no(others)}" if others and len(set(told.values())) == 1 else ""
+                by[DEPENDS[which[len(set(told.values())) > 1]]].append(
+                    f"*{claim}* ({_yes_and_no(told)}{but})"
+                )
+                break
     count = len({name for name, _ in found})
-    return (
-        f"On {count} networks for the Triangle images, wherever it can be told: alike {'; '.join(alike) or 'nothing'}. "
-        f"It depends on network or layer: {'; '.join(differ) or 'nothing that could be told'}."
-        if count > 1
-        else ""
-    )
+    parts = [f"{words}: {'; '.join(some)}." for words, some in by.items() if some]
+    return f"On {count} networks for the Triangle images. {' '.join(parts)}"
+
+
+def _yes_and_no(told: Mapping[Place, bool | None]) -> str:
+    parts = {
+        word: {place for place, v in told.items() if v is wanted}
+        for word, wanted in (("yes", True), ("no", False))
+    }
+    return "; ".join(f"{word}: {_listed(places)}" for word, places in parts.items() if places)
+
+
+def _kind(name: str) -> str:
+    return name.rsplit("-", 1)[0]
 
 
 def _listed(places: set[Place]) -> str:
-    """Name networks, and the layer where the other one does not belong to them."""
+    """Name networks or kinds, and the layer where the other one does not belong to them."""
     names = sorted({name for name, _ in places})
     return ", ".join(
         name if all((name, layer) in places for layer in networks.LAYERS) else f"{name} at the {layer}"

@@ -17,7 +17,15 @@ def scripts():
     sys.path.insert(0, str(ROOT / "reproduction"))
     yield {
         name: importlib.import_module(name)
-        for name in ("intervals", "summary", "trends.cohorts", "trends.networks", "common", "kept")
+        for name in (
+            "intervals",
+            "summary",
+            "trends.cohorts",
+            "trends.networks",
+            "sections.networks",
+            "common",
+            "kept",
+        )
     }
     sys.path[:] = path
     for name in set(sys.modules) - known:
@@ -106,6 +114,35 @@ def test_a_kind_of_network_needs_three_trainings_that_agree(scripts):
     assert kind(True, True) == (None, 2)
     assert kind(True, False, True) == (None, 3)
     assert kind(True, None, True) == (None, 2)
+
+
+def test_what_a_verdict_hangs_on_is_the_kind_the_layer_or_the_training(scripts):
+    Verdict, depends = scripts["summary"].Verdict, scripts["sections.networks"].depends
+    layers = ("bottleneck", "before pooling")
+
+    def said(*told):
+        """(kind, layer or None for both, what its trainings say)."""
+        found = {}
+        for kind, layer, holds in told:
+            for k, one in enumerate(holds):
+                for at in (layer,) if layer else layers:
+                    found[f"{kind}-{k}", at] = [Verdict("key", "it is so", "rule", "triangle", one, "")]
+        return depends(found).partition(". ")[2]
+
+    yes, no = [True] * 3, [False] * 3
+    assert said(("a", None, yes), ("b", None, [True, None])).startswith("Told alike by 3 trainings of a kind")
+    assert "(yes: a)" in said(("a", None, yes), ("b", None, [None]))
+    assert "(yes: a; but no: b-0)" in said(("a", None, yes), ("b", None, [False, None]))
+    assert said(("a", None, yes), ("b", None, no)).startswith("It depends on the kind of network")
+    both = said(("a", layers[0], yes), ("a", layers[1], no))
+    assert "(yes: a at the bottleneck; no: a before pooling)" in both
+    assert said(("a", None, [True]), ("b", None, [True])).startswith("Told of fewer trainings")
+    assert "(yes: a-0; no: b-0)" in said(("a", None, [True]), ("b", None, [False]))
+    assert said(("a", None, [True, False, True])) == (
+        "It depends on the training: two of one kind are told otherwise: *it is so* (a)."
+    )
+    assert not said(("a", None, [None, None]))
+    assert not depends({("a-0", layers[0]): [Verdict("key", "it is so", "rule", "triangle", True, "")]})
 
 
 @pytest.fixture
