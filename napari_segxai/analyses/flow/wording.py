@@ -25,8 +25,8 @@ QUANTITIES = {
     "lost_skip": "Dice lost, mean ablation of the skip",
     "lost_zero": "Dice lost, zero ablation",
     "lost_skip_zero": "Dice lost, zero ablation of the skip",
-    "relevance": "route: share of the score, as relevance",
-    "relevance_skip": "route: share of the score across the skip",
+    "relevance": "route: share of the score",
+    "relevance_skip": "route across the skip",
 }
 """What can be drawn over depth: attribute of a tile -> words."""
 
@@ -64,8 +64,9 @@ def captions(tile: Tile) -> list[str]:
         if zero is not None and (mean is None or name in tile.disagreements):
             lines.append(f"{word} {zero:.2f} (zero)")
     if tile.relevance is not None:
-        across = "" if tile.relevance_skip is None else f", skip {tile.relevance_skip:.0%}"
-        lines.append(f"route {tile.relevance:.0%}{across}")
+        lines.append(f"route {tile.relevance:.0%}")
+    if tile.relevance_skip is not None:
+        lines.append(f"by skip {tile.relevance_skip:.0%}")
     return lines
 
 

@@ -26,7 +26,7 @@ gives others. Where `dice_rebuilt` is low, the concepts leave out what the predi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +139,8 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
             if case == view.id:
                 at = tuple(int(one) for one in np.unravel_index(cell, shapes[case]))
                 text = f"{case}: {amount:.3g}"
-                measured.crops[k, case] = crop(view, at, shapes[case], f"concept {k + 1}", text, SEEN)
+                found = crop(view, at, shapes[case], f"concept {k + 1}", text, SEEN)
+                measured.crops[k, case] = replace(found, of={"concept": k + 1})
 
     only = {case for _, case, _, _ in best}
     yield from cases.each(cut, note="cutting crops", only=only, partial=measured.finding)

@@ -28,12 +28,14 @@ class Options:
     tau: float = option(0.9, gt=0, le=1, help="Dice above which a region is sufficient")
     alternatives: int | None = option(
         None,
+        usual=1,
         ge=0,
         le=9,
         help="further regions to look for, which do without the pixels of earlier ones; by default 1, with the search paper 0",
     )
     repeats: int | None = option(
         None,
+        usual=0,
         ge=0,
         le=99,
         help="repeats on the image with noise of a millionth of its range, to tell what is chance; by default 1 with the search "
