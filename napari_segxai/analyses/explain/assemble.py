@@ -85,10 +85,12 @@ class Assembler:
         for name, extra in finding.maps.items():
             layer_map(extra, place, self.maps.setdefault(name, np.zeros_like(self.map)))
         for name, frames in finding.series.items():
-            shape = (len(frames), *self.map.shape)
-            filled = self.series.setdefault(name, np.zeros(shape, np.float32))
-            for frame, values in zip(filled, frames, strict=True):
+            before = self.series.get(name, np.zeros((0, *self.map.shape), np.float32))
+            filled = np.zeros((max(len(frames), len(before)), *self.map.shape), np.float32)
+            filled[: len(before)] = before  # of other slices; a run that was stopped has fewer steps
+            for frame, values in zip(filled, frames, strict=False):
                 layer_map(values, place, frame)
+            self.series[name] = filled
         for name, mask in finding.masks.items():
             filled = self.masks.setdefault(name, np.zeros(self.map.shape, bool))
             place.to_image(place.from_grid(mask, linear=False) > 0.5, filled)

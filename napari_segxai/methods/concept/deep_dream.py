@@ -183,7 +183,7 @@ class _Path:
         if self.random:
             curves["random"] = {name: [row[name] for row in self.random] for name in self.random[0]}
         numbers, warnings = _numbers(curves, question), []
-        if self.dream and numbers.get("score", 0.0) <= 0:
+        if (rise := numbers.get("score")) is not None and rise <= 0:
             warnings.append(
                 "the score did not rise along the path; take smaller steps, or let values go beyond the range."
             )

@@ -79,6 +79,28 @@ def test_the_object_appears_where_it_was_not_drawn(ndim):
     assert any("size" in chart.y for chart in found.charts)
 
 
+def test_what_there_is_of_a_path_can_be_shown_at_every_step_of_every_slice():
+    volume = sx.Image(np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.float32))
+    model = sx.load_model(Function(lambda x: x.mean((1, 2))), card=card())
+    job = sx.explain_steps(
+        model, volume, sx.Target("object", region="image"), "deep-dream", steps=2, frames=2
+    )
+    lengths, found = [], None
+
+    def watched():
+        nonlocal found
+        found = yield from job
+
+    for step in watched():
+        if step.partial is not None:
+            lengths.append(len(step.partial().series.get("dream", ())))
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 3
+    assert found.series["dream"].shape == (3, 2, 8, 8)
+    assert found.series["dream"].any((2, 3)).all()
+    assert set(found.curves) == {f"slice {k}: {name}" for k in range(2) for name in ("dream", "random")}
+
+
 def test_a_channel_that_is_not_there_is_refused_before_the_work():
     model = sx.load_model(LinearHead(), card=card())
     with pytest.raises(sx.UserError, match="channel is 1, and the image has 1"):
