@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.core.errors import UserError
+
 
 def display_of(map: np.ndarray, unit: str) -> dict[str, Any]:
     """Return what a record says of how a map is meant to be shown."""
@@ -22,6 +24,22 @@ def display_of(map: np.ndarray, unit: str) -> dict[str, Any]:
         "range": [low, high],
         "contrast_limits": limits,
     }
+
+
+def shows_change(method: str) -> bool:
+    """Tell whether the map of a method is what it changed, and no evidence for or against a label.
+
+    Parameters
+    ----------
+    method
+        Its name; of one that is not known here, nothing is known.
+    """
+    from napari_segxai.methods.registry import find_method
+
+    try:
+        return getattr(find_method(method).options, "maps_change", False)
+    except UserError:
+        return False
 
 
 def evidence_in_words(shares: Mapping[str, float], *, overlapping: bool = False) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_segxai.analyses.explain.display import evidence_in_words
+from napari_segxai.analyses.explain.display import evidence_in_words, shows_change
 from napari_segxai.analyses.explain.files import (
     RESERVED,
     figure_of,
@@ -151,8 +151,9 @@ class Explanation:
         return {} if found is None else {label: row["share"] for label, row in found.items()}
 
     def evidence(self) -> str:
-        """Say on which labels the evidence for the label lies; "" for a map without positive values."""
-        return evidence_in_words(self.mass_per_label(), overlapping=self.overlapping)
+        """Say on which labels the evidence for the label lies; "" for a map without positive values, or of a change."""
+        shares = {} if shows_change(self.record.method) else self.mass_per_label()
+        return evidence_in_words(shares, overlapping=self.overlapping)
 
     def figure(self, number: int = 0) -> Figure:
         """Draw a chart or a gallery of the method.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_segxai.analyses.explain.display import shows_change
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, stage_colors
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
             words = f"{boxes[0]} stage 1 to {boxes[-1]} stage {count}"
         parts.append(_unbroken(words))
     if explanation.record.display["signed"]:
-        parts.append(f"{_box('■', '#4da6ff')} against, {_box('■', '#ffbf33')} for the label")
+        low, high = (
+            ("less", "more than before")
+            if shows_change(explanation.record.method)
+            else ("against", "for the label")
+        )
+        parts.append(f"{_box('■', '#4da6ff')} {low}, {_box('■', '#ffbf33')} {high}")
     return " &nbsp; ".join(parts)
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ MORE, AGAINST = 1.25, 0.5
 @dataclass(frozen=True)
 class Options:
     """Parameters of deep-dream."""
+
+    maps_change: ClassVar[bool] = True
 
     steps: int = option(64, ge=1, le=1000, help="steps along the path")
     step: float = option(

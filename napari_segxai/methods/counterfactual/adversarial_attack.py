@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ KEPT = 0.9
 @dataclass(frozen=True)
 class Options:
     """Parameters of adversarial-attack."""
+
+    maps_change: ClassVar[bool] = True
 
     attack: Literal["explanation", "segmentation"] = option(
         "explanation", help="move the map and keep the prediction, or make the object vanish"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ LEFT = 0.5
 @dataclass(frozen=True)
 class Options:
     """Parameters of object-edit."""
+
+    maps_change: ClassVar[bool] = True
 
     steps: int = option(8, ge=2, le=50, help="strengths of every edit that are tried in each direction")
     bound: float = option(

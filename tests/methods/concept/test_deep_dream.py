@@ -11,6 +11,7 @@ from helpers.networks import LinearHead, card, conv
 from helpers.questions import Function
 
 import napari_segxai as sx
+from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.metrics.functional.region_features import intensity_features, sphericity
 
 TEXTURE = ("deviation", "gradient", "entropy", "contrast")
@@ -76,6 +77,8 @@ def test_the_object_appears_where_it_was_not_drawn(ndim):
     assert found.map[~region].any() == False  # noqa: E712  (the score of M hangs on M alone)
     assert found.series["dream"].max() <= 1  # within the range of the image
     assert found.charts[0].kind == "bars"
+    assert found.evidence() == ""  # a change is none
+    assert "for the label" not in legend(found)
     assert any("size" in chart.y for chart in found.charts)
 
 
