@@ -11,7 +11,7 @@ its own spread) with steps of the same length, since groups lie further apart th
 A high accuracy is no finding here, because the groups were made from the same features: it says that a direction stands for the group. What counts is whether a label hangs on it (`used`), beside directions by chance, and whether
 the pieces mean something to you: look at them. `on_label` is the share of the pieces' area on which the label is predicted, `share` their share of the image's area, `spread` the number of subjects that have some.
 
-The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (in pixels of the model grid). Crops show them. Maps of a few cases show which concept each place belongs to
+The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (index on the image grid) and their size (in pixels of the model grid). Crops show them. Maps of a few cases show which concept each place belongs to
 most often: 1 for the first of the table, and so on, 0 for none.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass, and 10 from the layer on per concept. Superpixels of large
@@ -141,7 +141,9 @@ class Piece:
     subject: str
     vector: np.ndarray
     place: np.ndarray
-    center: tuple[float, ...]
+    center: tuple[int, ...]
+    at: tuple[int, ...]
+    """Its center on the image grid."""
     size: int
     of: float
     """Its share of the image."""
@@ -183,10 +185,11 @@ class _Work:
         vectors = [CellWeights([mask], self.cases.device).means(found)[0] for mask in masks]
         area = int(view.inside.sum()) * len(self.options.counts)
         for mask, vector in zip(masks, vectors, strict=True):
-            center = tuple(float(axis.mean()) for axis in np.nonzero(mask))
+            center = tuple(int(axis.mean()) for axis in np.nonzero(mask))
+            at = view.placement.image_index([k + 0.5 for k in center])
             size = int(mask.sum())
             self.pieces.append(
-                Piece(view.id, view.subject, vector, place_of(mask), center, size, size / area)
+                Piece(view.id, view.subject, vector, place_of(mask), center, at, size, size / area)
             )
 
     def group(self) -> None:
@@ -291,7 +294,7 @@ class _Work:
             for one in self._shown(k):
                 piece = self.pieces[one]
                 if piece.case == view.id:
-                    at, grid = tuple(int(n) for n in piece.center), tuple(view.inside.shape)
+                    at, grid = piece.center, tuple(view.inside.shape)
                     self.crops[one] = crop(view, at, grid, str(k), f"{self.far[one]:.3g} {view.id}")
         if view.id in self.first(self.options.examples) and view.id not in kept:
             often = {k: np.sum(found[k], 0) for k in self.directions if k in found}
@@ -334,7 +337,7 @@ class _Work:
         for k, number in numbers.items():
             for one in self._nearest(k):
                 piece = self.pieces[one]
-                place = {f"axis_{n}": value for n, value in enumerate(piece.center)}
+                place = {f"axis_{n}": value for n, value in enumerate(piece.at)}
                 pieces.append(
                     {
                         "concept": f"concept {number}",

@@ -24,7 +24,7 @@ examples without it, 1 as in that of those with it; and crops of the cases that 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
 at most are kept, so that memory does not grow beyond `most_cases`.
 
-A probe finds what is there, not what is used, and a concept that nobody asked about may lie in the same direction: dark and large, say. Where masks are of few cases, or all of one kind, it learns those.
+The derivative says what more of a concept would do where it is already: it can be below 0 where there is enough of it. A probe finds what is there, not what is used, and a concept that nobody asked about may lie in the same direction: dark and large, say. Where masks are of few cases, or all of one kind, it learns those.
 """
 
 from __future__ import annotations
@@ -339,13 +339,13 @@ def sentence_of(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> s
                 f": without it {top['label']} loses {top['dice_lost']:.2f} of its Dice at {top['layer']}, without shuffled directions "
                 f"{top['dice_lost_shuffled']:.2f} at most"
             )  # fmt: skip
-            words += f", and {', '.join(labels)} uses it{lost}"
+            words += f", and is used for {', '.join(labels)}{lost}"
         else:
             words += ", and it is not shown that a label uses it"
         said.append(words)
     if none:
         said.append(
-            f"{', '.join(none)} is told at no network layer better than shuffled concepts and than by place and size"
+            f"{', '.join(none)} {'is' if len(none) == 1 else 'are'} told at no network layer better than shuffled concepts and than by place and size"
         )
     return f"{'; '.join(said)}." if said else "No concept has examples enough, so that nothing can be said."
 

@@ -11,7 +11,7 @@ What a node A carries is tried out on `images` cases: only its units are left in
     strength(A -> B) = (kept - bypass) / (1 - bypass)
 
 AMI is the normalized mutual information of the values of two maps, in 16 steps over the range of B's map, less what maps of shuffled cells have in common by chance (adjusted mutual information): without that correction
-coarse maps look alike. *Control*: as many other units of A's layer, chosen by chance, left instead (`control`: the most that any of `draws` keeps). An edge is drawn where the strength is above `threshold` and more is kept than in the control. Where all
+coarse maps look alike. *Control*: as many other units of A's layer, chosen by chance, left instead (`control`: the most that any of `draws` keeps). An edge is drawn where the strength is above `threshold` and more is kept than in the control. Where nearly all (.95)
 goes past a layer, strength is not defined and empty.
 
 The table has a row per pair of nodes of different layers, and per node and label: `start`, `end`, `kept`, `bypass`, `control`, `strength`, `edge`, and on how many `cases`. `nodes.csv` has the `units` of each, and how well its map alone separates the label that it
@@ -59,7 +59,8 @@ FLAT = 0.01
 LAYERS = 4
 """Network layers, where none are named."""
 
-BYPASSED = 0.99
+BYPASSED = 0.95
+"""Beyond it a strength would be a quotient of remainders."""
 
 CROPS = 6
 """Cases that are shown of a node."""

@@ -99,7 +99,7 @@ def test_what_is_planted_is_told_and_what_counts_is_used(rows, found):
     assert bright["dice_lost"] > 0.9 > bright["dice_lost_shuffled"]
     assert striped["used"] is False  # it is told, and the label does not hang on it
     assert "bright is told best at body" in found.sentence
-    assert "object uses it" in found.sentence
+    assert "and is used for object: without it object loses 1.00 of its Dice at body" in found.sentence
 
 
 def test_what_says_nothing_is_not_told(rows, found):
@@ -216,3 +216,15 @@ def test_fewer_cases_than_it_needs_and_wrong_words_are_said(model, folders, tmp_
         sx.survey(model, tmp_path, concepts="predicted", **ASKED)
     with pytest.raises(sx.UserError, match="there is no concept 'sqare'; did you mean 'square'"):
         sx.survey(model, folders[0], concepts=folders[1], within="sqare", **ASKED)
+
+
+def test_every_label_can_be_a_concept_for_the_one_that_is_asked_about(folders):
+    class Three(TwoConcepts):
+        def forward(self, x):
+            logits = super().forward(x)
+            return torch.cat([logits, 30 * (x - 0.5)], 1)
+
+    labels = ["background", "object", "light"]
+    model = sx.load_model(Three(), card=card(labels=labels, intensity=[{"scale_shift": [1 / 255, 0.0]}]))
+    got = sx.survey(model, folders[0], concepts="predicted", label="light", **{**ASKED, "removals": 0})
+    assert {(row["concept"], row["label"]) for row in got.table} == {("object", "light"), ("light", "light")}

@@ -82,3 +82,35 @@ def test_emergent_language(model, folder):
         "axis 2",
     }
     assert found.galleries[0].pictures[0].values.shape == (12, 12)
+
+
+def test_directions(model, folder):
+    found = sx.survey(model, folder, "cav", concepts="predicted", layers="body", removals=1, shuffles=20)
+    (row,) = found.table
+    assert (row["accuracy"], row["used"]) == (1, True)
+    assert row["dice_lost"] == pytest.approx(1)
+    shown = found.maps[0]
+    drawn = model.predict(shown.image()) == 1
+    assert (
+        shown.array()[drawn].mean() > 0.6
+    )  # 1 as with the concept, less at its edge, where cells are enlarged
+    assert shown.array()[~drawn].mean() == pytest.approx(0, abs=0.2)
+
+
+def test_automatic_concepts(model, folder):
+    found = sx.survey(
+        model, folder, "ace", layer="body", segments="60", clusters=2, removals=1, shuffles=20, most_cases=6
+    )
+    assert (
+        max(row["on_label"] for row in found.table) > 0.4 > 0.1 > min(row["on_label"] for row in found.table)
+    )
+    assert "6 of 9 cases were looked at, chosen by chance" in " ".join(found.warnings)
+    assert {0 <= one["axis_2"] < 10 for one in found.tables["pieces"]} == {True}
+
+
+def test_a_graph_of_one_layer_ends_at_the_label(model, folder):
+    found = sx.survey(model, folder, "concept-graph", layers="body", nodes=2, images=1, draws=1)
+    units = {node["node"]: node["units"] for node in found.tables["nodes"]}
+    edges = [row["start"] for row in found.table if row["edge"]]
+    assert [units[node] for node in edges] == ["0 1"]
+    assert {row["end"] for row in found.table} == {"object"}
