@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from napari_segxai.models.probabilities import may_be_probabilities
 
 OTHER_SIDES = {2: (96, 128, 112, 160, 224, 256, 384, 512), 3: (48, 64, 96, 128)}
 """Sizes per axis that networks of 2D and 3D were made for, where they cannot run on the usual example."""
+
+MANY = 1 << 17
+"""Cells of a window above which the network is tried on a smaller input first."""
 
 RANDOM = 1e-4
 """Difference of two passes on the same input, as a share of the largest output, that rounding does not explain."""
@@ -131,23 +134,43 @@ def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
     tensor, before, returned
         The input after the network had it, the input, and what the network returned.
     """
-    grid = model.card.grid
-    is_given = grid.size is not None or "multiple" in grid.model_fields_set
-    first: Exception | None = None
-    for side in (None, *(() if is_given else OTHER_SIDES[model.card.spatial_dims])):
+    failed: Exception | None = None
+    for side, tensor in _examples(model):
         model.example_side = side
-        tensor = model.example().to(model.device)
+        tensor = tensor.to(model.device)
         before = tensor.clone()
         try:
             start = time.perf_counter()
             returned = model.run(tensor)
         except Exception as error:  # a network can raise anything
-            first = first or error
+            failed = error if failed is None or model.windows is not None else failed
             continue
         model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
         return tensor, before, returned
     model.example_side = None
-    raise first
+    assert failed is not None
+    raise failed
+
+
+def _examples(model: Network) -> Iterator[tuple[int | None, Tensor]]:
+    """Yield the inputs on which the network is tried until it runs, with the side of another example than the card's."""
+    grid, windows = model.card.grid, model.windows
+    if windows is not None:
+        # A window of usual size costs seconds per pass: a smaller input tells as much, where the network takes it.
+        if windows.cells > MANY:
+            yield None, model.example()[(..., *(slice(_part(n)) for n in windows.size))]
+        yield None, model.example()
+        return
+    is_given = grid.size is not None or "multiple" in grid.model_fields_set
+    for side in (None, *(() if is_given else OTHER_SIDES[model.card.spatial_dims])):
+        model.example_side = side
+        yield side, model.example()
+
+
+def _part(size: int) -> int:
+    """Return a smaller size that can be halved as often, less what leaves a single cell: 64 for 128 and 160, 32 for 112."""
+    power = size & -size
+    return 2 * power if 2 * power < size else max(1, size // 2)
 
 
 def _called_otherwise(module: nn.Module, tensor: Tensor, error: BaseException) -> str:

@@ -116,3 +116,26 @@ def test_a_network_that_changes_its_input_in_place_leaves_the_image_alone():
     np.testing.assert_array_equal(image.array, kept)
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_network_of_large_windows_is_tried_on_a_smaller_input_where_it_takes_one():
+    """A pass through a window of 128 x 128 x 128 takes an nnU-Net many seconds, and loading makes ten."""
+
+    class Halving(nn.Module):
+        def __init__(self, least: int):
+            super().__init__()
+            self.conv, self.least, self.seen = nn.Conv3d(1, 2, 1), least, []
+
+        def forward(self, x):
+            self.seen.append(tuple(x.shape[2:]))
+            if min(x.shape[2:]) < self.least:
+                raise RuntimeError("too small")
+            return self.conv(x)
+
+    for least, expected in [(1, (8, 64, 64)), (10, (28, 128, 160))]:
+        network = Halving(least)
+        model = sx.load_model(network, card=card(3, windows={"size": [28, 128, 160]}))
+        assert set(network.seen) - {(8, 64, 64)} == {expected} - {(8, 64, 64)}
+        assert model.example_grid == (28, 128, 160)
+    with pytest.raises(sx.UserError, match=r"cannot run on an input of shape.*too small"):
+        sx.load_model(Halving(30), card=card(3, windows={"size": [28, 128, 160]}))
