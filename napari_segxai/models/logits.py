@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from napari_segxai.models.card import ModelCard
+if TYPE_CHECKING:
+    from napari_segxai.models.card import ModelCard
 
 
 def as_logits(card: ModelCard, out: Tensor) -> Tensor:

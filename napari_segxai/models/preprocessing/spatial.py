@@ -243,7 +243,8 @@ def place(
     whole = shape
     if box is not None:
         shape = tuple(stop - start for start, stop in box)
-    resampled, apart = shape, (None, None)
+    resampled = shape
+    apart: tuple[int | None, int | None] = (None, None)
     if grid.size is not None:
         resampled = grid.size
     elif grid.spacing is not None:
@@ -255,7 +256,8 @@ def place(
         if grid.coarse_axis != "together":
             ways = coarse_axis(here, there), coarse_axis(there, here)
             dropped = len(here) - len(shape)
-            apart = tuple(None if way is None or way < dropped else way - dropped for way in ways)
+            to, back = (None if way is None or way < dropped else way - dropped for way in ways)
+            apart = to, back
     multiples = multiples or (grid.multiple,) * len(resampled)
     padded = tuple(-(-n // m) * m for n, m in zip(resampled, multiples, strict=True))
     numbers_asked = math.prod(padded) * len(card.channels)
