@@ -88,14 +88,11 @@ def make_case(
     """Return the channels, the labels and the spacing of one case, along the file's axes."""
     random = np.random.default_rng(seed)
     shape = tuple(int(n + random.integers(-2, 3)) for n in about["shape"])
-    spacing = (
-        np.round(np.array(about["spacing"]) * random.uniform(0.95, 1.05, 3), 3)
-        .astype(np.float32)
-        .astype(float)
-    )
+    around = STRETCHED if stretched else random.uniform(0.95, 1.05, 3)
+    spacing = np.round(np.array(about["spacing"]) * around, 3).astype(np.float32).astype(float)
     size = np.array(shape) * spacing
     organ = sphere(shape, spacing, size * random.uniform(0.42, 0.58, 3), 0.32 * size.min())
-    lesion = sphere(shape, spacing, size * random.uniform(0.45, 0.55, 3), 0.16 * size.min()) & organ
+    lesion = sphere(shape, spacing, size * random.uniform(0.45, 0.55, 3), 0.24 * size.min()) & organ
     labels = organ.astype(np.uint8)
     if len(about["labels"]) > 2:
         labels[lesion] = 2
@@ -187,7 +184,8 @@ def train(about: dict[str, Any], preprocessed: Path, fold: int | str) -> Path:
     dataset = json.loads((preprocessed / "dataset.json").read_text())
     torch.manual_seed(0)
     trainer = nnUNetTrainer(plans, about["configuration"], fold, dataset, torch.device("cpu"))
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 6, 40, 1
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 6, 50, 1
+    trainer.initial_lr = 0.03
     trainer.run_training()
     return Path(trainer.output_folder_base)
 
