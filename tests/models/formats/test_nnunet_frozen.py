@@ -14,7 +14,7 @@ import napari_segxai as sx
 
 DATA = Path(__file__).parents[2] / "data" / "nnunet"
 
-FOLDERS = ("Dataset901_Ct", "Dataset902_Regions", "Dataset903_Slices")
+FOLDERS = ("Dataset903_Slices",)
 
 
 @cache
@@ -62,7 +62,7 @@ def test_half_precision_in_which_nnunet_adds_up_changes_few_voxels():
         frozen = case(name).frozen
         changed[name] = int((frozen["labels"] != frozen["labels_float32"]).sum())
         assert np.abs(frozen["logits"].astype(np.float32) - frozen["logits_float32"]).max() < 2
-    assert changed == {"Dataset901_Ct": 0, "Dataset902_Regions": 0, "Dataset903_Slices": 0}
+    assert changed == {"Dataset903_Slices": 0}
 
 
 def test_a_folder_of_two_folds_is_the_mean_of_both():
@@ -72,13 +72,3 @@ def test_a_folder_of_two_folds_is_the_mean_of_both():
     with torch.inference_mode():
         each = [sx.load_model(root / fold).logits(x) for fold in ("fold_0", "fold_1")]
         np.testing.assert_allclose(one.model.logits(x), (each[0] + each[1]) / 2, atol=1e-5)
-
-
-def test_what_is_explained_is_what_is_predicted():
-    one = case("Dataset901_Ct")
-    target = sx.Target("organ")
-    found = sx.explain(one.model, one.image, target, "seg-hires-grad-cam", layer="bottleneck")
-    np.testing.assert_array_equal(found.prediction, one.model.predict(one.image))
-    assert found.map.shape == one.image.spatial_shape
-    inside = found.map[found.prediction == 1].mean()
-    assert np.isfinite(inside)
