@@ -96,7 +96,7 @@ class RandomizedCopy:
                 same = resize(same, tuple(out.shape[2:]), linear=True)
             return 0 * out.nan_to_num(0, 0, 0) + same
 
-        other.logits = answer
+        other.logits, other.windows = answer, None  # whose windows are run by `run`
         return other
 
     def stays(self, question: Question) -> tuple[bool, list[str]]:

@@ -100,8 +100,7 @@ class Tiles:
         weights = torch.zeros_like(out)
         importance = tiling.importance.to(out)
         for view, tile in zip(self.views, map.chunk(len(self.views)), strict=True):
-            upright = tile[None, None].flip(view.axes)
-            one = resize(upright, tiling.rule.size, linear=True)[0, 0]
+            one = enlarged(tile, tiling, view)
             place = tiling.place(view.corner)
             if adds:
                 out[place] += one
@@ -111,6 +110,11 @@ class Tiles:
         if not adds:
             out /= weights.where(weights > 0, 1)
         return out[tiling.inner]
+
+
+def enlarged(tile: Tensor, tiling: Tiling, view: View) -> Tensor:
+    """Bring a map of one look, (*cells), upright and to the size of the window."""
+    return resize(tile[None, None].flip(view.axes), tiling.rule.size, linear=True)[0, 0]
 
 
 def views_of(tiling: Tiling, where: Tensor) -> tuple[View, ...]:

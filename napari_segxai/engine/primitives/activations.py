@@ -13,10 +13,21 @@ from torch import Tensor, nn
 from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.intermediates import intermediates
+from napari_segxai.engine.primitives.cancellation import CANCELS, noise_of_products, product_noise
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.gradient_watch import beginning
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import Tiles, check_memory, in_window, slopes_in, slopes_of, views_of
+from napari_segxai.engine.tiles import (
+    Tiles,
+    check_memory,
+    enlarged,
+    in_window,
+    slopes_in,
+    slopes_of,
+    views_of,
+)
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of, split_call
 from napari_segxai.models.introspection.layers import not_run, token_stride
@@ -68,6 +79,61 @@ def record(
     yield question.step("backward pass")
     whole = Tiles()
     return [Recorded(a, g, whole) for a, g in zip(tape.activations, gradients, strict=True)]
+
+
+def products(
+    question: Question, name: str, weigh: Callable[[Tensor], Tensor], channels: int = 0, *, warn: bool = True
+) -> Steps[tuple[Tensor, dict[str, Tensor]]]:
+    """Return the sum over the channels of a network layer of weights times activation, place by place.
+
+    These are contributions to the score. Through windows they are added up one by one, so that a layer at full resolution takes no
+    more memory than a window and a map.
+
+    Parameters
+    ----------
+    weigh
+        Gradient (n, channels, *layer grid) -> weights of the same shape, every image by itself.
+    channels
+        For how many channels what is multiplied is returned as well; then all windows are kept.
+    warn
+        Whether sums that are rounding errors leave a warning.
+
+    Returns
+    -------
+    Tensor
+        (*layer grid), or (*grid) through windows.
+    dict
+        See `intermediates`.
+    """
+    model = question.model
+    if model.windows is None or channels or model.windows.size == question.grid:
+        [(activation, gradient, tiles)] = yield from record(question, [name])
+        weights = tiles.rejoin(weigh(tiles.split(gradient)))
+        map = (weights * activation).sum(1)[0]
+        question.warnings += product_noise(name, map, weights, activation) if warn else []
+        parts = intermediates(activation, weights, map, channels)
+        placed = {key: tiles.place(part, adds=True) for key, part in parts.items()}
+        return tiles.place(map, adds=True), placed
+    tiling, slope, tiles = slopes_of(question, question.score)
+    yield question.step("forward pass")
+    out = torch.zeros(tiling.padded, device=question.device)
+    largest, size = 0.0, 0.0
+    for number, view in enumerate(tiles.views, start=1):
+        tape = LayerRecorder(in_window(question, tiling, view), [name])
+        [gradient] = tape.gradients((tape.logits * slopes_in(tiling, view, slope)).sum())
+        each = weigh(gradient) * tape.activations[0]
+        map = each.sum(1)[0]
+        out[tiling.place(view.corner)] += enlarged(map, tiling, view)
+        largest = max(largest, float(map.abs().max()))
+        size += float(each.abs().sum(1).mean()) / len(tiles.views)
+        del tape, gradient, each
+        yield question.step(
+            f"window {number} of {len(tiles.views)}", lambda: Finding(out[tiling.inner].clone())
+        )
+    question.executor.note_windows(len(tiles.views), gradients=True)
+    if warn and largest < CANCELS * size:
+        question.warnings.append(noise_of_products(name))
+    return out[tiling.inner], {}
 
 
 def _record_windows(

@@ -47,11 +47,15 @@ def product_noise(layer: str, map: Tensor, weights: Tensor, activation: Tensor) 
     """
     if not cancels(map, (weights * activation).abs().sum(1)):
         return []
-    said = (
+    return [noise_of_products(layer)]
+
+
+def noise_of_products(layer: str) -> str:
+    """Return what is said where activation times gradient is noise."""
+    return (
         f"activation and gradient of {layer} cancel in every cell, as they do before a normalisation over channels (a layer "
         "normalisation): the map is numerical noise; choose the network layer after the normalisation, or use seg-grad-cam."
     )
-    return [said]
 
 
 def first_names(names: Sequence[str]) -> str:

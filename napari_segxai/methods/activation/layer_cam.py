@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.activations import products
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
@@ -43,8 +43,8 @@ class Options:
 )
 def layer_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and positive gradient."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    return Finding(tiles.place(cam(activation, gradient), adds=True))
+    map, _ = yield from products(question, options.layer, lambda gradient: gradient.clamp(min=0), warn=False)
+    return Finding(map)
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

@@ -17,9 +17,7 @@ from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
-from napari_segxai.engine.intermediates import intermediates
-from napari_segxai.engine.primitives.activations import record
-from napari_segxai.engine.primitives.cancellation import product_noise
+from napari_segxai.engine.primitives.activations import products
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
@@ -46,12 +44,10 @@ class Options:
 )
 def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and gradient."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    map = cam(activation, gradient)
-    question.warnings += product_noise(options.layer, map, gradient, activation)
-    parts = intermediates(activation, gradient, map, options.intermediates)
-    placed = {name: tiles.place(part, adds=True) for name, part in parts.items()}
-    return Finding(tiles.place(map, adds=True), maps=placed)
+    map, parts = yield from products(
+        question, options.layer, lambda gradient: gradient, options.intermediates
+    )
+    return Finding(map, maps=parts)
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

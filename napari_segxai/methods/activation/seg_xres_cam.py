@@ -19,9 +19,7 @@ from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
-from napari_segxai.engine.intermediates import intermediates
-from napari_segxai.engine.primitives.activations import record
-from napari_segxai.engine.primitives.cancellation import product_noise
+from napari_segxai.engine.primitives.activations import products
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
@@ -52,13 +50,12 @@ class Options:
 )
 def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every position by the gradient pooled around it."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    weights = tiles.rejoin(pool_windows(tiles.split(gradient), options.window, options.pooling))
-    map = (weights * activation).sum(1)[0]
-    question.warnings += product_noise(options.layer, map, weights, activation)
-    parts = intermediates(activation, weights, map, options.intermediates)
-    placed = {name: tiles.place(part, adds=True) for name, part in parts.items()}
-    return Finding(tiles.place(map, adds=True), maps=placed)
+
+    def pooled(gradient: Tensor) -> Tensor:
+        return pool_windows(gradient, options.window, options.pooling)
+
+    map, parts = yield from products(question, options.layer, pooled, options.intermediates)
+    return Finding(map, maps=parts)
 
 
 def cam(activation: Tensor, gradient: Tensor, window: int = 2, pooling: str = "mean") -> Tensor:

@@ -1,0 +1,162 @@
+"""A whole CT volume through the sliding window of a small nnU-Net-like network: time and memory, on this machine.
+
+Every measurement runs in a process of its own. Memory is the most that the process held, less what it held before the image was
+there, in float32 copies of the volume. Writes benchmarks/results/volumes.md.
+
+    python benchmarks/volumes.py [--shape 300 512 512] [--window 96 96 96] [--only prediction]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import napari_segxai as sx
+
+RESULTS = Path(__file__).parent / "results" / "volumes.md"
+
+WHAT = {
+    "prediction": "the whole volume",
+    "hires": "Seg-HiRes-Grad-CAM of one organ at the bottleneck",
+    "hires-last": "Seg-HiRes-Grad-CAM of one organ at the last network layer",
+    "occlusion": "occlusion of one organ, boxes of 32 cells",
+}
+
+ORGAN = 0.05
+"""Share of the volume's windows' extent that the organ takes along with its surroundings; it fills 5 % of the volume."""
+
+
+class NNUNetLike(nn.Module):
+    """Three levels, instance normalisation and leaky ReLU; an organ is what is brighter than the rest, whatever the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+
+        def block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+            return nn.Sequential(
+                nn.Conv3d(inputs, outputs, 3, stride, 1),
+                nn.InstanceNorm3d(outputs, affine=True),
+                nn.LeakyReLU(0.01),
+            )
+
+        self.enter, self.down, self.bottleneck = block(1, 8), block(8, 16, 2), block(16, 32, 2)
+        self.up1, self.decode1 = nn.ConvTranspose3d(32, 16, 2, 2), block(32, 16)
+        self.up0, self.decode0 = nn.ConvTranspose3d(16, 8, 2, 2), block(16, 8)
+        self.head = nn.Conv3d(8, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.enter(x)
+        second = self.down(first)
+        deep = self.decode1(torch.cat([self.up1(self.bottleneck(second)), second], 1))
+        out = 0.1 * self.head(self.decode0(torch.cat([self.up0(deep), first], 1)))
+        return torch.cat([out[:, :1], out[:, 1:2] + 20 * (x - 0.5), out[:, 2:] - 5], 1)
+
+
+def volume(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an int16 volume with one bright ellipsoid that fills 5 % of it."""
+    rng = np.random.default_rng(0)
+    out = rng.integers(-50, 50, shape, dtype=np.int16)
+    axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in shape]
+    radius = (ORGAN * 8 * 3 / (4 * np.pi)) ** (1 / 3)
+    square = axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2
+    out[square < radius**2] += 800
+    return out
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[str, float]:
+    """Run one thing and return its seconds, its memory and how many windows it ran."""
+    model = sx.SegmentationModel(
+        NNUNetLike(),
+        {
+            "name": "nnU-Net-like",
+            "labels": ["background", "organ", "other"],
+            "spatial_dims": 3,
+            "intensity": [{"divide": 1000.0}],
+            "windows": {"size": list(window)},
+        },
+    )
+    model.predict(np.zeros(window, np.int16))  # what is set up once
+    image = sx.Image(volume(shape), name="volume")
+    before, start = peak(), time.perf_counter()
+    run = in_all = 0
+    if what == "prediction":
+        model.predict(image)
+    else:
+        method = "occlusion" if what == "occlusion" else "seg-hires-grad-cam"
+        more = (
+            {"patch": 32, "stride": 32}
+            if what == "occlusion"
+            else {"layer": "last" if "last" in what else "bottleneck"}
+        )
+        found = sx.explain(model, image, "organ", method, device="cpu", **more)
+        run, in_all = (found.record.engine[f"windows_{name}"] for name in ("run", "in_all"))
+    return {
+        "seconds": time.perf_counter() - start,
+        "volumes": (peak() - before) / (4 * image.array.size),
+        "run": run,
+        "in_all": in_all,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=(300, 512, 512))
+    parser.add_argument("--window", type=int, nargs=3, default=(96, 96, 96))
+    parser.add_argument("--only", choices=WHAT)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.alone:
+        print(json.dumps(measure(asked.only, tuple(asked.shape), tuple(asked.window))))
+        return
+    sizes = [" ".join(map(str, values)) for values in (asked.shape, asked.window)]
+    rows = []
+    for what in [asked.only] if asked.only else WHAT:
+        command = [sys.executable, __file__, "--alone", "--only", what]
+        command += ["--shape", *map(str, asked.shape), "--window", *map(str, asked.window)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        windows = f"{found['run']} of {found['in_all']}" if found["in_all"] else ""
+        rows.append(f"| {WHAT[what]} | {found['seconds']:.0f} | {found['volumes']:.1f} | {windows} |")
+        print(rows[-1], flush=True)
+    if asked.only:
+        return
+    said = (
+        f"int16 volume of {sizes[0]}, windows of {sizes[1]} at half their size, three labels; torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond what was held before, in "
+        "float32 copies of the volume; the labels' logits are three of them."
+    )
+    RESULTS.write_text(
+        "\n".join(
+            [
+                "# A whole volume through a sliding window",
+                "",
+                said,
+                "",
+                "| what | time, s | memory, volumes | windows run |",
+                "| --- | ---: | ---: | ---: |",
+                *rows,
+                "",
+            ]
+        ),
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
