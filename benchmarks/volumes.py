@@ -91,27 +91,33 @@ def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[
             "windows": {"size": list(window)},
         },
     )
-    model.predict(np.zeros(window, np.int16))  # what is set up once
+    run(
+        model, what, sx.Image(volume(window), name="one window")
+    )  # what is set up once, and the window itself
     image = sx.Image(volume(shape), name="volume")
     before, start = peak(), time.perf_counter()
-    run = in_all = 0
-    if what == "prediction":
-        model.predict(image)
-    else:
-        method = "occlusion" if what == "occlusion" else "seg-hires-grad-cam"
-        more = (
-            {"patch": 32, "stride": 32}
-            if what == "occlusion"
-            else {"layer": "last" if "last" in what else "bottleneck"}
-        )
-        found = sx.explain(model, image, "organ", method, device="cpu", **more)
-        run, in_all = (found.record.engine[f"windows_{name}"] for name in ("run", "in_all"))
+    found = run(model, what, image)
+    engine = {} if found is None else found.record.engine
     return {
         "seconds": time.perf_counter() - start,
         "volumes": (peak() - before) / (4 * image.array.size),
-        "run": run,
-        "in_all": in_all,
+        "run": engine.get("windows_run", 0),
+        "in_all": engine.get("windows_in_all", 0),
     }
+
+
+def run(model: sx.SegmentationModel, what: str, image: sx.Image) -> sx.Explanation | None:
+    """Predict or explain an image."""
+    if what == "prediction":
+        model.predict(image)
+        return None
+    method = "occlusion" if what == "occlusion" else "seg-hires-grad-cam"
+    more = (
+        {"patch": 32, "stride": 32}
+        if what == "occlusion"
+        else {"layer": "last" if "last" in what else "bottleneck"}
+    )
+    return sx.explain(model, image, "organ", method, device="cpu", **more)
 
 
 def main() -> None:

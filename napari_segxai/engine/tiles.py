@@ -129,7 +129,40 @@ def in_window(question: Question, tiling: Tiling, view: View) -> Question:
     return question.on_part(seen)
 
 
-def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Tiling, Tensor, Tiles]:
+@dataclass(frozen=True)
+class Slopes:
+    """The gradient of a score for the mean over windows, where it is not 0.
+
+    Attributes
+    ----------
+    tiling
+        All windows.
+    values
+        (1, outputs, *box): a part of the padded grid that holds all of it.
+    low
+        The lowest corner of that part.
+    """
+
+    tiling: Tiling
+    values: Tensor
+    low: Corner
+
+    def at(self, view: View) -> Tensor:
+        """Return the gradient for what is averaged of one look: (1, outputs, *size)."""
+        out = self.values.new_zeros((*self.values.shape[:2], *self.tiling.rule.size))
+        here, there = [], []
+        box = zip(self.low, self.values.shape[2:], view.corner, self.tiling.rule.size, strict=True)
+        for low, length, corner, size in box:
+            first, last = max(low, corner), min(low + length, corner + size)
+            if first >= last:
+                return out
+            here.append(slice(first - corner, last - corner))
+            there.append(slice(first - low, last - low))
+        out[(..., *here)] = self.values[(..., *there)]
+        return (out * shares(self.tiling, view.corner, out)).flip(view.axes) / self.tiling.rule.views
+
+
+def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Slopes, Tiles]:
     """Find on which windows a score depends.
 
     Parameters
@@ -139,31 +172,25 @@ def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Ti
 
     Returns
     -------
-    tiling
-        All windows.
-    slope
-        The gradient for the mean over windows: (1, outputs, *padded grid).
-    tiles
+    Slopes
+        Its gradient.
+    Tiles
         The looks at those windows on which it depends.
     """
     model, tiling = question.model, question.model.tiling(question.grid)
     output = question.logits
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = as_returned(model.card, output[:, -model.outputs :]).clone().requires_grad_(True)
+        start = as_returned(model.card, output[:, -model.outputs :])
+        leaf = (start.clone() if start.is_inference() else start.detach()).requires_grad_(True)
         (slope,) = torch.autograd.grad(score(as_logits(model.card, leaf)).sum(), [leaf])
-    return tiling, tiling.pad_zeros(slope), Tiles(tiling, views_of(tiling, slope.any(1)[0]))
-
-
-def slopes_in(tiling: Tiling, view: View, slope: Tensor) -> Tensor:
-    """Return the gradient of a score for what is averaged of one look.
-
-    Parameters
-    ----------
-    slope
-        That for the mean over windows: (1, outputs, *padded grid).
-    """
-    part = slope[(..., *tiling.place(view.corner))]
-    return (part * shares(tiling, view.corner, part)).flip(view.axes) / tiling.rule.views
+    counts = slope.any(1)[0]
+    low, box = [], []
+    for axis in range(counts.ndim):
+        along = counts.any(tuple(k for k in range(counts.ndim) if k != axis)).nonzero()[:, 0].tolist() or [0]
+        low.append(along[0] + tiling.before[axis])
+        box.append(slice(along[0], along[-1] + 1))
+    values = slope[(..., *box)].clone()  # an organ is a small part of a volume
+    return Slopes(tiling, values, tuple(low)), Tiles(tiling, views_of(tiling, counts))
 
 
 def check_memory(views: int, numbers: int) -> None:

@@ -282,7 +282,8 @@ class Network:
         key = id(self.module), state(self.module), fingerprint(self.module)
         found = self._kept.get(key, tensor)
         if found is None:
-            found = run(tensor)
+            with torch.inference_mode(False), torch.no_grad():  # a leaf for gradients can be made of it
+                found = run(tensor)
             self._kept.put(key, tensor, found)
         return found
 

@@ -20,7 +20,7 @@ from napari_segxai.engine.primitives.relevance import RelevanceRecorder, Relevan
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.ledger import Balance, summed
 from napari_segxai.engine.relevance.weighted import Rules
-from napari_segxai.engine.tiles import in_window, slopes_in, slopes_of
+from napari_segxai.engine.tiles import in_window, slopes_of
 
 
 def follow_routes(flow: Flow, questions: Mapping[str, Question]) -> Steps[None]:
@@ -73,11 +73,12 @@ def _shares(found: Relevances) -> _Routes:
 
 def _in_windows(question: Question, names: Sequence[str]) -> Steps[_Routes]:
     """Add up the relevances of all windows on which the score depends."""
-    tiling, slope, tiles = slopes_of(question, question.score)
+    slopes, tiles = slopes_of(question, question.score)
+    tiling = slopes.tiling
     layers, skips, balances = dict.fromkeys(names, 0.0), Counter[str](), []
     for number, view in enumerate(tiles.views, start=1):
         tape = RelevanceRecorder(in_window(question, tiling, view), Rules("composite"), names, routes=True)
-        begin = slopes_in(tiling, view, slope)
+        begin = slopes.at(view)
         one = _shares(tape.propagate(lambda out, begin=begin: (out * begin).sum(), keep=False))
         for name, amount in one.layers.items():
             layers[name] += amount

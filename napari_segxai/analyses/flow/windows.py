@@ -23,7 +23,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import in_window, slopes_in, slopes_of
+from napari_segxai.engine.tiles import in_window, slopes_of
 from napari_segxai.methods.activation import grad_pam
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.metrics.functional.layer_maps import NUMBERS, describe, shares
@@ -104,7 +104,8 @@ class _Found:
         """Add the maps of one score."""
         flow, question = self.flow, self.question
         names, combine = [layer.name for layer in flow.layers], METHODS[flow.method]
-        tiling, slope, tiles = slopes_of(question, score)
+        slopes, tiles = slopes_of(question, score)
+        tiling = slopes.tiling
         looks: list[list[Tensor]] = [[] for _ in names]
         sums: list[Tensor | float] = [0.0 for _ in names]
         for number, view in enumerate(tiles.views, start=1):
@@ -122,7 +123,7 @@ class _Found:
                     options = flow.options if one is None else replace(flow.options, aggregate=one)
                     looks[k].append(combine(activation, gradient, options))
 
-            tape.each_gradient((tape.logits * slopes_in(tiling, view, slope)).sum(), take)
+            tape.each_gradient((tape.logits * slopes.at(view)).sum(), take)
             yield question.step(f"{note}: window {number} of {len(tiles.views)}")
         question.executor.note_windows(len(tiles.views), gradients=True)
         if flow.method == POOLED:

@@ -24,7 +24,6 @@ from napari_segxai.engine.tiles import (
     check_memory,
     enlarged,
     in_window,
-    slopes_in,
     slopes_of,
     views_of,
 )
@@ -114,13 +113,14 @@ def products(
         parts = intermediates(activation, weights, map, channels)
         placed = {key: tiles.place(part, adds=True) for key, part in parts.items()}
         return tiles.place(map, adds=True), placed
-    tiling, slope, tiles = slopes_of(question, question.score)
+    slopes, tiles = slopes_of(question, question.score)
+    tiling = slopes.tiling
     yield question.step("forward pass")
     out = torch.zeros(tiling.padded, device=question.device)
     largest, size = 0.0, 0.0
     for number, view in enumerate(tiles.views, start=1):
         tape = LayerRecorder(in_window(question, tiling, view), [name])
-        [gradient] = tape.gradients((tape.logits * slopes_in(tiling, view, slope)).sum())
+        [gradient] = tape.gradients((tape.logits * slopes.at(view)).sum())
         each = weigh(gradient) * tape.activations[0]
         map = each.sum(1)[0]
         out[tiling.place(view.corner)] += enlarged(map, tiling, view)
@@ -139,14 +139,15 @@ def products(
 def _record_windows(
     question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor]
 ) -> Steps[list[Recorded]]:
-    tiling, slope, tiles = slopes_of(question, score)
+    slopes, tiles = slopes_of(question, score)
+    tiling = slopes.tiling
     yield question.step("forward pass")
     kept: list[tuple[list[Tensor], list[Tensor]]] = []
     for number, view in enumerate(tiles.views, start=1):
         part = in_window(question, tiling, view)
         tape = LayerRecorder(part, names)
         check_memory(2 * len(tiles.views), sum(one[0].numel() for one in tape.activations))
-        found = tape.gradients((tape.logits * slopes_in(tiling, view, slope)).sum())
+        found = tape.gradients((tape.logits * slopes.at(view)).sum())
         kept.append((tape.activations, found))
         yield question.step(f"window {number} of {len(tiles.views)}")
     question.executor.note_windows(len(tiles.views), gradients=True)

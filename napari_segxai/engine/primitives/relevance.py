@@ -23,7 +23,7 @@ from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.ledger import Balance, Ledger, summed
 from napari_segxai.engine.relevance.mode import Relevance
 from napari_segxai.engine.relevance.weighted import Rules
-from napari_segxai.engine.tiles import in_window, slopes_in, slopes_of
+from napari_segxai.engine.tiles import in_window, slopes_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
@@ -285,11 +285,12 @@ def relevance_of_input(question: Question, rules: Rules) -> Steps[tuple[Tensor, 
     if question.model.windows is None:
         _, found = yield from relevance(question, rules)
         return found.input, found.balance
-    tiling, slope, tiles = slopes_of(question, question.score)
+    slopes, tiles = slopes_of(question, question.score)
+    tiling = slopes.tiling
     yield question.step("forward pass")
     total, balances = torch.zeros_like(tiling.pad(question.input)), []
     for number, view in enumerate(tiles.views, start=1):
-        begin = slopes_in(tiling, view, slope)
+        begin = slopes.at(view)
         tape = RelevanceRecorder(in_window(question, tiling, view), rules)
         found = tape.propagate(lambda out, begin=begin: (out * begin).sum(), keep=False)
         total[(..., *tiling.place(view.corner))] += found.input.flip(view.axes)

@@ -94,6 +94,8 @@ class Tiling:
 
     def pad_zeros(self, tensor: Tensor) -> Tensor:
         """Put (N, any, *grid) into the middle of a padded grid of zeros."""
+        if self.padded == self.grid:
+            return tensor
         out = tensor.new_zeros((*tensor.shape[:2], *self.padded))
         out[(..., *self.inner)] = tensor
         return out
