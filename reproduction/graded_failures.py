@@ -116,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table,
         methods=[f"misure:iterations={asked.iterations}", "seg-grad-cam"],
         metrics=METRICS,
+        channels={"how": ["relevance"]},
         keep="tables",
         out=asked.out / f"results_{asked.images}_{asked.iterations}_{asked.seed}",
         progress=True,
