@@ -283,8 +283,13 @@ class _Talk:
             self.cases.labels[0],
             f"Dice {told:.2f}, of other cases' sentences {shuffled:.2f}, of the mean object {mean:.2f}",
         )
-        if numbers["sentences"] == 1 or told <= max(mean, numbers["dice_shuffled_highest"]):
+        if numbers["sentences"] == 1 or told <= mean:
             return f"Nothing is told of {label} that helps to draw it in cases on which nothing was learnt ({beside})."
+        if told <= numbers["dice_shuffled_highest"]:
+            return (
+                f"Whether anything is told of {label} cannot be distinguished from chance in the {numbers['tried_on']} cases on which nothing "
+                f"was learnt ({beside})."
+            )
         whole = [row for row in rows if row["place"] == WHOLE and row["beyond_control"]]
         facts = ", ".join(
             f"{row['about']} ({row['beyond']:.2f} of {row['possible']:.2f} bits)"

@@ -421,8 +421,11 @@ def _sentence(rows: Sequence[dict[str, Any]], label: str, layer: str) -> str:
         f"{first['dice_lost']:.2f}, without as much in mixed channels {first['control_lost']:.2f}), of which {first['on_label']:.0%} lies in the "
         f"{first['label_share']:.0%} of the cells that {label} touches"
     )
-    none = [row for row in known if row["beyond_control"]]
-    return f"{out}; no concept loses more than as much in mixed channels does." if not none else f"{out}."
+    if first["beyond_control"]:
+        return f"{out}."
+    others = ", ".join(f"concept {row['concept']}" for row in known if row["beyond_control"])
+    rest = f"; more than that is lost without {others}" if others else "; none loses more"
+    return f"{out}; alone it loses no more than as much in mixed channels does{rest}."
 
 
 def _charts(rows: Sequence[dict[str, Any]], label: str, layer: str) -> tuple[Chart, ...]:
