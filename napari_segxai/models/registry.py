@@ -89,6 +89,8 @@ def load_model(
                 model.trusted = trust
                 return model
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
+        if candidates[-1].suffix.lower() == ".zip":
+            raise UserError(f"{source}: is an archive; unpack it, and give the folder of the model in it.")
         raise UserError(
             f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results or a TorchScript file."
         )

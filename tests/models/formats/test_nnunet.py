@@ -132,6 +132,46 @@ def test_regions_may_overlap(tmp_path):
     ).shape == (3, 8, 16, 16)
 
 
+def test_pictures_have_no_millimetres(tmp_path):
+    """nnU-Net reads them with a reader of their own, and plans of 2D networks say how."""
+    two = {key: value[1:] for key, value in CONFIGURATION.items() if key in ("patch_size", "spacing")}
+    arguments = {
+        **CONFIGURATION["architecture"]["arch_kwargs"],
+        "conv_op": "torch.nn.Conv2d",
+        "norm_op": "torch.nn.InstanceNorm2d",
+        "kernel_sizes": [3, 3],
+        "strides": [1, 2],
+    }
+    flat = {
+        **two,
+        "normalization_schemes": ["RGBTo01Normalization", "RescaleTo01Normalization", "ZScoreNormalization"],
+        "use_mask_for_norm": [False, False, True],
+        "architecture": {**CONFIGURATION["architecture"], "arch_kwargs": arguments},
+    }
+    told = plans(flat, image_reader_writer="NaturalImage2DIO")
+    dataset = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": "0", "organ": "1"}}
+    classes = {"conv_op": nn.Conv2d, "norm_op": nn.InstanceNorm2d, "kernel_sizes": 3, "strides": [1, 2]}
+    module = network(inputs=3, outputs=2, **classes)
+    model = sx.load_model(
+        write_results(
+            tmp_path, told=told, dataset=dataset, module=module, inference_allowed_mirroring_axes=(0, 1)
+        )
+    )
+    values = np.random.default_rng(0).integers(1, 255, (20, 24, 3)).astype(np.uint8)
+    values[:3] = values[10, 11] = 0
+    prepared = model.prepare(sx.Image(values, channel_axis=2))
+    seen, own = prepared.tensor[0].numpy(), values[3:].astype(np.float32)
+    assert seen.shape == (3, 17, 24)
+    np.testing.assert_array_equal(seen[0], own[..., 0] / np.float32(255))
+    green = own[..., 1] - own[..., 1].min()
+    np.testing.assert_array_equal(seen[1], green / green.max())
+    inside = own.any(-1)  # a picture is one slice of a volume, in which no hole is closed
+    blue = own[..., 2][inside]
+    np.testing.assert_array_equal(seen[2][inside], (blue - blue.mean()) / blue.std())
+    assert not seen[2][~inside].any()
+    assert not model.predict(sx.Image(values, channel_axis=2))[:3].any()
+
+
 def test_a_residual_network_and_one_with_batch_normalisation(tmp_path):
     residual = plans()
     own = residual["configurations"]["3d_fullres"]["architecture"]
@@ -271,6 +311,12 @@ def test_another_network_of_nnunet_names_its_package(folder, tmp_path):
     changed("plans", architecture={**CONFIGURATION["architecture"], "network_class_name": name})(root)
     text = refusal(root)
     assert "ResidualUNet" in text
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    path = tmp_path / "model.zip"
+    path.write_bytes(b"PK")
+    assert "is an archive; unpack it" in refusal(path)
 
 
 def test_an_image_of_another_number_of_channels_or_without_millimetres_is_told(folder):

@@ -61,7 +61,7 @@ def read_dataset(path: Path) -> Dataset:
     labels = facts.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise UserError(f"{path}: names no `labels`; nnU-Net 2 gives a value to each, from background: 0 on.")
-    if labels.get(BACKGROUND) != 0 or isinstance(labels.get(BACKGROUND), bool):
+    if BACKGROUND not in labels or _values(path, BACKGROUND, labels[BACKGROUND]) != (0,):
         old = ' (it is written in the way of nnU-Net 1, {"0": "background"})' if "0" in labels else ""
         raise UserError(f"{path}: `labels` has no {BACKGROUND!r} with the value 0{old}; nnU-Net 2 has one.")
     values = {name: _values(path, name, value) for name, value in labels.items() if name != IGNORE}
@@ -102,7 +102,11 @@ def _channels(path: Path, told: Any) -> tuple[str, ...]:
 
 
 def _values(path: Path, name: str, value: Any) -> tuple[int, ...]:
-    each = value if isinstance(value, list) else [value]
+    """Return the values of a label, which nnU-Net also takes as text."""
+    each = [
+        int(one) if isinstance(one, str) and one.isdecimal() else one
+        for one in (value if isinstance(value, list) else [value])
+    ]
     if not each or not all(
         isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**15 for one in each
     ):
