@@ -12,6 +12,7 @@ from napari_segxai.gui.explain.dock import ExplainDock
 from napari_segxai.gui.manifest.reader import get_reader
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.models.store import ModelStore
+from napari_segxai.gui.script.write import model_lines
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +49,9 @@ def test_load_model_takes_results_of_nnunet(viewer, open_panel, wait, tmp_path, 
     panel.model_box._browse_folder()
     entry = panel.model_box.entry
     wait(lambda: entry.model is not None)
-    assert panel.model_box.combo.currentText() == "Dataset007_Spheres 3d_fullres (folds 0, 1)"
+    assert panel.model_box.combo.currentText() == "Spheres 3d_fullres (folds 0, 1)"
     assert "mean of those of 2 networks" in panel.model_box.note.text()
+    assert model_lines(entry.model) == [f"model = sx.load_model({str(root)!r})"]
     before = entry.stamp()
     (root / "fold_1" / "checkpoint_final.pth").unlink()
     assert entry.stamp() != before

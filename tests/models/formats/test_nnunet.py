@@ -39,7 +39,7 @@ def test_the_network_is_the_one_that_was_trained(folder):
         assert torch.equal(model.module(x), own(x))
     assert model.labels == ("background", "organ", "lesion")
     assert model.card.channels == ("CT",)
-    assert model.name == "Dataset007_Spheres 3d_fullres (fold 0)"
+    assert model.name == "Spheres 3d_fullres (fold 0)"
     assert not model.module.training
     assert not any(weight.requires_grad for weight in model.module.parameters())
     assert model.card == read_card(folder)
@@ -367,5 +367,5 @@ def test_the_command_line_takes_the_folder(folder, tmp_path):
     done = CliRunner().invoke(app, [*words, "--region", "image", "--out", str(out)])
     assert done.exit_code == 0, done.output
     record = json.loads((out / "record.json").read_text())
-    assert record["model"]["name"] == "Dataset007_Spheres 3d_fullres (fold 0)"
+    assert record["model"]["name"] == "Spheres 3d_fullres (fold 0)"
     assert any("in the order in which they are stored (kji)" in note for note in record["warnings"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from napari_segxai.core.errors import UserError
@@ -27,6 +28,9 @@ FUNCTIONS = {
 }
 """What resamples, and how it does without a word on the order."""
 
+NUMBER = re.compile(r"^Dataset\d+_(?=.)")
+"""What stands before the name of a data set."""
+
 ORDERS = {0: "nearest", 1: "linear", 3: "cubic"}
 
 
@@ -46,7 +50,7 @@ def card_of(results: Results, dataset: Dataset, plans: Plans, checkpoint: Checkp
     folds = ", ".join(results.folds)
     dims = len(plans.patch)
     fields: dict[str, Any] = {
-        "name": f"{plans.dataset} {plans.name} (fold{'s' if len(results.folds) > 1 else ''} {folds})",
+        "name": f"{NUMBER.sub('', plans.dataset)} {plans.name} (fold{'s' if len(results.folds) > 1 else ''} {folds})",
         "labels": dataset.labels,
         "spatial_dims": dims,
         "channels": dataset.channels,
@@ -55,7 +59,7 @@ def card_of(results: Results, dataset: Dataset, plans: Plans, checkpoint: Checkp
         "windows": {"size": plans.patch, "mirror": checkpoint.mirror},
         "intensity": _intensity(plans, dataset),
         "intensity_on": "image" if dims == 3 else "volume",
-        "description": f"nnU-Net: {checkpoint.trainer or 'trainer not named'}, {plans.name} of {plans.path.parent.name}.",
+        "description": f"nnU-Net: {checkpoint.trainer or 'trainer not named'}, {plans.name} of {plans.dataset}.",
     }
     if all(step.get("standardize") == "nonzero" for step in fields["intensity"]) and fields["intensity"]:
         fields["background_value"] = 0
