@@ -31,7 +31,7 @@ class Series:
     text : tuple of str
         As many words about the points, one line each; empty without.
     cases : tuple of str
-        As many ids of cases, which a click opens; empty where a point is no case.
+        As many ids of cases, which a click opens, or numbers of steps on a path, to which it goes; empty where a point is neither.
     values : tuple of tuple of float or None
         The rows of a matrix; else empty.
     kind : {"points", "lines", "bars"}, optional

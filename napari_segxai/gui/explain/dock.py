@@ -190,6 +190,36 @@ class ExplainDock(Dock):
             return
         self.figures.show()
         self.figures.raise_()
+        self._mark_step()
+
+    def _path(self) -> tuple[int, list[float]] | None:
+        """Return the axis of the viewer along which the images of the last result's path lie, and their steps; None without."""
+        found = self.explanation
+        if found is None or not found.series:
+            return None
+        of_path = (
+            layer
+            for layer in self.viewer.layers
+            if layer.metadata.get("segxai_role") in found.series
+            and is_of(layer.metadata["segxai"], found.record)
+        )
+        layer = next(of_path, None)
+        steps = next((c["step"] for name, c in found.curves.items() if name.endswith("frames")), None)
+        return None if layer is None or not steps else (self.viewer.dims.ndim - layer.ndim, steps)
+
+    def _go_to_step(self, step: int) -> None:
+        """Show the image of the path that is nearest to a step."""
+        if (path := self._path()) is not None:
+            axis, steps = path
+            nearest = min(range(len(steps)), key=lambda k: abs(steps[k] - step))
+            self.viewer.dims.set_current_step(axis, nearest)
+
+    def _mark_step(self) -> None:
+        """Mark the step whose image is shown in the chart."""
+        if self.figures.isVisible() and (path := self._path()) is not None:
+            axis, steps = path
+            shown = self.viewer.dims.current_step[axis]
+            self.figures.chart.mark(f"{steps[min(shown, len(steps) - 1)]:.0f}")
 
     def _script(self) -> Callable[[ScriptFiles], str]:
         return partial(script.python_of, self.explanation, self.request.plan)
@@ -300,6 +330,8 @@ class ExplainDock(Dock):
         for box in (fields.label_box, fields.slice_box):
             box.currentIndexChanged.connect(lambda _: self._update())
         self.run_bar.save_clicked.connect(lambda: self.save())
+        self.figures.went.connect(self._go_to_step)
+        self.follow((self.viewer.dims.events.current_step, lambda _: self._mark_step()))
         fields.figures.clicked.connect(lambda: self.show_figures())
         fields.slicer.export.triggered.connect(lambda: self.export_to_slicer())
         fields.slicer.open.triggered.connect(lambda: self.open_in_slicer())

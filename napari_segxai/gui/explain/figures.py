@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
@@ -28,11 +28,18 @@ Rows = Sequence[Mapping[str, Any]]
 class FiguresWindow(QWidget):
     """Shows one figure or table of an explanation at a time.
 
+    Attributes
+    ----------
+    went
+        A step on a path was clicked in a chart: its number.
+
     Parameters
     ----------
     dock
         Beside which it lies, and with which it goes.
     """
+
+    went = Signal(int)
 
     def __init__(self, dock: QWidget):
         super().__init__(dock, Qt.WindowType.Tool)
@@ -49,6 +56,7 @@ class FiguresWindow(QWidget):
         self.copy = QPushButton("Copy as CSV")
         self.copy.setToolTip("Put the table on the clipboard.")
         self.copy.clicked.connect(lambda: self.table.copy())
+        self.chart.clicked.connect(lambda step: step.isdecimal() and self.went.emit(int(step)))
         self.shown = QStackedWidget()
         for part in (self.chart, self.pictures, self.table):
             self.shown.addWidget(part)

@@ -7,7 +7,7 @@ size and sphericity of what the network draws as the label. A feature that rises
 *not* drawn (a piece of background) to see what would make it one: size then says when the object appears.
 
 Beside it goes a *random path* of equal length: the same steps, of which the sign is drawn once for every pixel. What it does to a feature as well, a change of this size does, not the network; roughness rises on nearly every path.
-The results hold of every feature what changed along both paths (`FEATURE`, `FEATURE random`), and the answer in words; the curves `dream` and `random` have a row per step. The path is kept as `dream`, a layer with a slider over
+The results hold of every feature what changed along both paths (`FEATURE`, `FEATURE random`), and the answer in words; the curves `dream` and `random` have a row per step, and `frames` says of which steps images are kept. The path is kept as `dream`, a layer with a slider over
 its steps; the map is what was added to the image, summed over its channels.
 
 Couteaux, Nempont, Pizaine, Bloch, MICCAI workshop 2019, whose list of features is not public in full: ours are those above. Cost: a forward and a backward pass for every step,
@@ -44,6 +44,8 @@ from napari_segxai.metrics.functional.region_features import (
 )
 
 FEATURES = (*INTENSITY, *SHAPE)
+FRAMES = "frames"
+"""The curve that says which steps of the path the images of it are of."""
 MORE, AGAINST = 1.25, 0.5
 """How many times the change along the random path a feature has to change for it to be named; and, if it changes the other way."""
 
@@ -184,6 +186,8 @@ class _Path:
         curves: dict[str, Mapping[str, Sequence[float]]] = {"dream": columns} if columns else {}
         if self.random:
             curves["random"] = {name: [row[name] for row in self.random] for name in self.random[0]}
+        if self.frames:
+            curves[FRAMES] = {"step": [float(k) for k in sorted(self.frames)]}
         numbers, warnings = _numbers(curves, question), []
         if (rise := numbers.get("score")) is not None and rise <= 0:
             warnings.append(
@@ -271,7 +275,8 @@ def _charts(curves: dict[str, Any], question: Question, channel: int) -> tuple[C
     caption = f"Change of every feature of the region from the first step to the last, in units of the greater one of both paths (channel {name})."
     out = [Chart("bars", f"What changes on the way up to {label}", "feature", "change", tuple(bars), caption)]
     for feature in ("score", *FEATURES):
-        lines = [Series("up the score", tuple(dream["step"]), tuple(dream[feature]))]
+        steps = tuple(f"{step:.0f}" for step in dream["step"])
+        lines = [Series("up the score", tuple(dream["step"]), tuple(dream[feature]), cases=steps)]
         if random is not None:
             lines.append(Series("random path", tuple(random["step"]), tuple(random[feature]), kind="lines"))
         y = f"{feature} ({unit})" if feature == "size" else feature

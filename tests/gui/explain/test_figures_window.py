@@ -46,6 +46,12 @@ def test_figures_of_a_dream_and_a_layer_with_a_slider(panel, viewer, wait):
     assert "table: random" in names
     assert window.shown.currentWidget() is window.chart
     assert window.chart.chart is panel.explanation.charts[0]
+    window.box.setCurrentText("score, on the way up to object")
+    viewer.dims.set_current_step(0, 2)  # the slider goes along the curve
+    [(step, score)] = window.chart.marked
+    assert (step, score) == (2, pytest.approx(panel.explanation.curves["dream"]["score"][2]))
+    window.chart.clicked.emit("3")  # and a click on the curve moves the slider
+    assert viewer.dims.current_step[0] == 3
     window.box.setCurrentText("table: dream")
     assert window.shown.currentWidget() is window.table
     assert window.table.model().rowCount() == 5

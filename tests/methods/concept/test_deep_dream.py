@@ -39,7 +39,8 @@ def test_a_network_of_the_mean_raises_the_mean_and_leaves_the_texture():
     assert abs(results["mean random"]) < 0.3 * results["mean"]
     np.testing.assert_allclose(found.map, 6 * 0.02 * span, rtol=1e-4)
     np.testing.assert_allclose(found.series["dream"][-1] - image.array, found.map, atol=1e-6)
-    assert len(found.series["dream"]) == 4  # the image itself, and three of the path
+    assert found.curves["frames"]["step"] == [0, 2, 4, 6]  # the image itself, and three of the path
+    assert len(found.series["dream"]) == 4
     assert found.curves["dream"]["score"] == sorted(found.curves["dream"]["score"])
     lengths = {name: np.abs(np.diff(found.curves[name]["step"])).sum() for name in ("dream", "random")}
     assert lengths == {"dream": 6, "random": 6}
@@ -101,7 +102,8 @@ def test_what_there_is_of_a_path_can_be_shown_at_every_step_of_every_slice():
     assert lengths[-1] == 3
     assert found.series["dream"].shape == (3, 2, 8, 8)
     assert found.series["dream"].any((2, 3)).all()
-    assert set(found.curves) == {f"slice {k}: {name}" for k in range(2) for name in ("dream", "random")}
+    names = ("dream", "random", "frames")
+    assert set(found.curves) == {f"slice {k}: {name}" for k in range(2) for name in names}
 
 
 def test_a_channel_that_is_not_there_is_refused_before_the_work():
