@@ -14,7 +14,7 @@ shuffled among the objects (`shuffled_distance`, the highest of 20). Likeness: t
 (`same_by_size`, beside `same_by_chance`), and whether the nearest of an object are as good as it (`quality_correlation`: rank correlation of the Dice of a case with the mean Dice of
 those of its nearest, beside `quality_by_size` for the nearest by size alone; from 10 cases with a truth on).
 
-The table has a row per object: `case`, `subject`, `object` (1 is the largest of its case), `role` (such as "prototype 1", or empty), `size`, `elongation`, `truth_dice` of its case,
+The table has a row per object, those that were chosen first: `case`, `subject`, `object` (1 is the largest of its case), `role` (such as "prototype 1", or empty), `size`, `elongation`, `truth_dice` of its case,
 `nearest` and `nearest_distance`, `farthest` and `farthest_distance`, `prototype` (the nearest prototype), `prototype_distance`, and `mostly_by`, the block that has the greatest part in
 that distance. `neighbours.csv` has the `k` nearest and farthest of the object that is asked about (`of`), with the part of every block in d^2.
 

@@ -62,7 +62,7 @@ def test_concepts_by_factors(model, folder):
 
 def test_examples(model, folder):
     found = sx.survey(model, folder, "nearest-examples", layers="body", prototypes=2, criticisms=1)
-    rod = found.table[0]
+    rod = next(row for row in found.table if row["case"] == "v0")
     drawn = model.predict(next(one for one in found.maps if one.case == "v0").image()) == 1
     assert rod["role"] == "criticism 1"
     assert rod["size"] == pytest.approx(2 * drawn.sum())  # mm3

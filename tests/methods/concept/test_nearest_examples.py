@@ -154,7 +154,10 @@ def test_objects_of_one_case_are_told_apart(model, tmp_path):
         array[2:8, 2:8] = array[20:26, 20:26] = 200 + k
         Picture.fromarray(array).save(tmp_path / f"c{k}.png")
     got = sx.survey(model, tmp_path, **ASKED)
-    assert [(row["case"], row["object"]) for row in got.table][:2] == [("c0", 1), ("c0", 2)]
+    assert sorted((row["case"], row["object"]) for row in got.table) == [
+        (f"c{k}", n) for k in range(5) for n in (1, 2)
+    ]
+    assert [row["role"] for row in got.table] == ["prototype 1", "prototype 2", "criticism 1", *7 * [""]]
     assert all(row["nearest"].split(" #")[0] != row["case"] for row in got.table)
     assert all(" #" in row["nearest"] for row in got.table)
     assert {row["truth_dice"] for row in got.table} == {None}

@@ -133,11 +133,12 @@ class Compared:
         return best, float(self.distances[k, best]), mostly if best != k else ""
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row per object."""
+        """Return a row per object, those that were chosen first."""
         roles = {k: f"prototype {n + 1}" for n, k in enumerate(self.standing)}
         roles |= {k: f"criticism {n + 1}" for n, k in enumerate(self.odd)}
         out = []
-        for k, row in enumerate(self.rows):
+        for k in [*roles, *(k for k in range(len(self.rows)) if k not in roles)]:
+            row = self.rows[k]
             near, (best, far, mostly) = self.others(k), self.prototype_of(k)
             ends = {"nearest": near[:1], "farthest": near[-1:]}
             told: dict[str, Any] = {name: row[name] for name in ("case", "subject", "object")}
