@@ -13,7 +13,7 @@ from napari_segxai.analyses.concepts.sources import entry_of
 from napari_segxai.analyses.explain.on_image import layer_map
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.chart import plain_value
-from napari_segxai.core.progress import Step, Steps, relay
+from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, SurveyFinding
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.methods.registry import options_as_dict
@@ -27,21 +27,7 @@ def survey_steps_of(plan: SurveyPlan) -> Steps[Survey]:
     on_cases = plan.method.on_cases
     assert on_cases is not None
     with plan.model.in_use(plan.device), guarded(plan.device):
-        entries = [entry_of(case, plan.model, plan.concepts) for case in plan.cases]
-        cases = CasesQuestion(
-            plan.model,
-            entries,
-            plan.labels,
-            device=plan.device,
-            seed=plan.seed,
-            planned=plan.passes,
-            method=plan.method.name,
-            fewest=on_cases.fewest,
-            source=plan.cases.source.name,
-            concepts=None
-            if plan.concepts is None or plan.concepts.kind != "predicted"
-            else plan.concepts.names,
-        )
+        cases = question_of(plan, plan.passes)
         cases.warnings += _said_before(plan)
 
         def so_far(make: Any) -> Survey:
@@ -52,6 +38,29 @@ def survey_steps_of(plan: SurveyPlan) -> Steps[Survey]:
 
         found = yield from relay(on_cases.run(cases, plan.options), reported)
     return _survey(plan, cases, found, time.perf_counter() - start, is_partial=False)
+
+
+def question_of(plan: SurveyPlan, passes: Passes) -> CasesQuestion:
+    """Return the question of a plan, of which so many passes are expected; the model is in use meanwhile."""
+    assert plan.method.on_cases is not None
+    return CasesQuestion(
+        plan.model,
+        [entry_of(case, plan.model, plan.concepts) for case in plan.cases],
+        plan.labels,
+        device=plan.device,
+        seed=plan.seed,
+        planned=passes,
+        method=plan.method.name,
+        fewest=plan.method.on_cases.fewest,
+        source=plan.cases.source.name,
+        concepts=None if plan.concepts is None or plan.concepts.kind != "predicted" else plan.concepts.names,
+    )
+
+
+def map_of(one: CaseMap, plan: SurveyPlan) -> SurveyMap:
+    """Return a map of a case as a survey keeps it."""
+    read = next(case.read for case in plan.cases if case.id == one.case)
+    return SurveyMap(one.case, one.name, partial(_on_image, one), read, dict(one.of))
 
 
 def _said_before(plan: SurveyPlan) -> list[str]:
@@ -78,7 +87,6 @@ def _said_before(plan: SurveyPlan) -> list[str]:
 def _survey(
     plan: SurveyPlan, cases: CasesQuestion, found: SurveyFinding, seconds: float, *, is_partial: bool
 ) -> Survey:
-    images = {case.id: case.read for case in plan.cases}
     warnings = [*cases.warnings, *found.warnings]
     if cases.failed:
         warnings.append(f"{len(cases.failed)} of {len(cases.entries)} cases failed and do not count.")
@@ -118,10 +126,7 @@ def _survey(
         record,
         [dict(row) for row in found.rows],
         found.charts,
-        tuple(
-            SurveyMap(one.case, one.name, partial(_on_image, one), images[one.case], dict(one.of))
-            for one in found.maps
-        ),
+        tuple(map_of(one, plan) for one in found.maps),
         {name: [dict(row) for row in rows] for name, rows in found.tables.items()},
         found.galleries,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from napari_segxai.analyses.concepts.plan import SurveyPlan
 from napari_segxai.analyses.concepts.result import Survey, SurveyMap
 from napari_segxai.analyses.concepts.run import survey_steps_of
 from napari_segxai.analyses.concepts.sources import cases_of
+from napari_segxai.analyses.concepts.units import unit_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import Picture, shows
 from napari_segxai.core.progress import Passes, Steps
@@ -72,6 +74,9 @@ class ConceptsDock(CasesDock):
         """Which was asked what is shown; None where that was opened and its model not chosen since."""
         self._waiting: tuple[Entry, Callable[[], None]] | None = None
         self._cropped = 0
+        self._row: Mapping[str, Any] | None = None
+        self.is_cropping = False
+        """Whether crops of the current row are on their way."""
         self._connect()
         self._on_theme()
         self._on_method()
@@ -197,6 +202,25 @@ class ConceptsDock(CasesDock):
             (_, then), self._waiting = self._waiting, None
             QTimer.singleShot(0, then)
 
+    def look(self) -> None:
+        """Look for the cases in which the unit of the current row is strongest; their maps join those of the survey."""
+        survey, unit = self.survey, unit_of(self.results.row)
+        if survey is None or unit is None or self.run_bar.is_running or not self._has_model(self.look):
+            return
+        model = self._model
+
+        def make() -> Steps[tuple[SurveyMap, ...]]:
+            return unit_steps(plan_again(survey, model), *unit)
+
+        self._start(make, partial(self._on_looked, survey))
+
+    def _on_looked(self, survey: Survey, outcome: Outcome) -> None:
+        if outcome.result and self.survey is survey:
+            self.results.set_survey(replace(survey, maps=(*survey.maps, *outcome.result)))
+        cancelled = "Cancelled; the cases until then are shown." if outcome.result else "Cancelled."
+        if self._ended_well(outcome, cancelled=cancelled):
+            self.run_bar.set_ended(f"Looked at all cases in {duration(outcome.seconds)}")
+
     # -- opening --------------------------------------------------------------------------------------------
 
     def _load(self, folder: str) -> Survey:
@@ -228,6 +252,7 @@ class ConceptsDock(CasesDock):
     def _on_row(self, row: Mapping[str, Any] | None) -> None:
         """Show where a row is strongest, without a row all pictures; crops are made in a thread of their own, since they read images."""
         self._cropped += 1
+        self.is_cropping = False
         survey, gallery = self.survey, self.results.gallery
         if survey is None:
             gallery.set_tiles((), "")
@@ -236,7 +261,9 @@ class ConceptsDock(CasesDock):
         every = [picture for one in survey.galleries for picture in one.pictures]
         pictures = [one for one in every if row is None or shows(one.of, one.case, row)]
         if not maps and not pictures:
-            gallery.set_tiles((), _nothing(survey, row))
+            unit = unit_of(row)
+            look = "" if unit is None else f"Look for unit {unit[1]} of {unit[0]} in all cases"
+            gallery.set_tiles((), _nothing(survey, row), look)
             return
         whole, said = gallery.whole, "\n".join(one.caption for one in survey.galleries if pictures)
 
@@ -244,6 +271,9 @@ class ConceptsDock(CasesDock):
             yield from ()
             return _tiles(survey, pictures[:MOST], maps[: max(0, MOST - len(pictures))], whole=whole)
 
+        if row != self._row:
+            gallery.set_tiles((), "reading the images…")  # and nothing of another row
+        self._row, self.is_cropping = row, True
         left = len(maps) + len(pictures) - MOST
         more = [f"The first {MOST} of {MOST + left}."] if left > 0 else []
         self.tasks.beside(make, partial(self._on_tiles, self._cropped, [said, *more]))
@@ -251,6 +281,7 @@ class ConceptsDock(CasesDock):
     def _on_tiles(self, number: int, said: list[str], outcome: Outcome) -> None:
         if number != self._cropped:
             return
+        self.is_cropping = False
         tiles, failed = outcome.result or ([], [])
         if outcome.error is not None:
             failed = [str(outcome.error)]
@@ -293,6 +324,7 @@ class ConceptsDock(CasesDock):
         results.opening.connect(lambda: self.open())
         results.pin.clicked.connect(self.case.pin)
         results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place))
+        results.gallery.looked.connect(self.look)
         results.gallery.asked.connect(lambda: self._on_row(results.row))
         self.case.told.connect(self._on_told)
         self.follow((self.viewer.layers.selection.events.active, lambda _: self._on_active()))
@@ -320,6 +352,12 @@ class ConceptsDock(CasesDock):
         super()._on_theme()
         theme = get_theme(self.viewer.theme)
         self.results.set_colors(*theme_colors(theme.background, theme.text))
+
+
+def unit_of(row: Mapping[str, Any] | None) -> tuple[str, int] | None:
+    """Return the network layer and the number of the unit that a row is of; None where it is of none."""
+    layer, unit = (None, None) if row is None else (row.get("layer"), row.get("unit"))
+    return (layer, unit) if isinstance(layer, str) and isinstance(unit, int) else None
 
 
 def _nothing(survey: Survey, row: Mapping[str, Any] | None) -> str:

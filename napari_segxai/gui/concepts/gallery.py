@@ -12,6 +12,7 @@ from qtpy.QtGui import QImage, QPainter, QPen
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
+    QPushButton,
     QScrollArea,
     QSizePolicy,
     QVBoxLayout,
@@ -149,10 +150,13 @@ class CropGallery(QWidget):
         A `Tile` was clicked.
     asked
         Crops are asked for in another way: parts of images, or whole ones.
+    looked
+        It is to be looked for what there is no picture of.
     """
 
     opened = Signal(object)
     asked = Signal()
+    looked = Signal()
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
@@ -163,6 +167,11 @@ class CropGallery(QWidget):
         self.map_box = combo("Whether the map lies over the image.")
         self.map_box.addItem("with the map", True)
         self.map_box.addItem("image alone", False)
+        self.look = QPushButton()
+        self.look.setToolTip(
+            "Show the network all cases once more, and keep those in which this unit is strongest."
+        )
+        self.look.hide()
         self.words = Words(3)
         self._tiles: Sequence[Tile] = ()
         inside = QWidget()
@@ -181,7 +190,9 @@ class CropGallery(QWidget):
         column.setSpacing(2)
         column.addLayout(top)
         column.addWidget(self.words)
+        column.addWidget(self.look)
         column.addWidget(scroll, 1)
+        self.look.clicked.connect(self.looked)
         self.part_box.currentIndexChanged.connect(lambda _: self.asked.emit())
         self.map_box.currentIndexChanged.connect(lambda _: self.set_tiles(self._tiles, self.words.text()))
 
@@ -190,8 +201,10 @@ class CropGallery(QWidget):
         """Whether whole images are asked for."""
         return self.part_box.currentData()
 
-    def set_tiles(self, tiles: Sequence[Tile], words: str) -> None:
-        """Show other pictures, and say what they are, or why there are none."""
+    def set_tiles(self, tiles: Sequence[Tile], words: str, look: str = "") -> None:
+        """Show other pictures, and say what they are, or why there are none; `look` offers to look for some."""
+        self.look.setText(look)
+        self.look.setVisible(bool(look))
         chosen = [(view.tile.case, view.tile.about) for view in self.views if view.is_chosen]
         while self._flow.count():
             self._flow.takeAt(0).widget().deleteLater()

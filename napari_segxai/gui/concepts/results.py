@@ -121,7 +121,6 @@ class ConceptsResults(QWidget):
 
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._on_rows())
-        self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
         self.filter.textChanged.connect(lambda _: self._pause.start())
         self._pause.timeout.connect(self._show)
         self.copy.clicked.connect(self.table.copy)
@@ -235,9 +234,12 @@ class ConceptsResults(QWidget):
         frame = self.frame
         if frame is None or row is None:
             return None
-        own = {key: value for key, value in row.items() if isinstance(value, str)}
-        numbers = range(len(frame.rows))
-        return next((k for k in numbers if own.items() <= frame.rows[k].items()), None)
+        for kinds in ((str, int), (str,)):  # a number may be that of a unit, or have grown with the cases
+            own = {key: value for key, value in row.items() if isinstance(value, kinds)}
+            for k, other in enumerate(frame.rows):
+                if own.items() <= other.items():
+                    return k
+        return None
 
     def _select(self) -> None:
         rows = np.arange(0) if self.current is None else np.array([self.current])
@@ -249,7 +251,7 @@ class ConceptsResults(QWidget):
         self.chosen.emit(self.row)
 
     def _on_rows(self) -> None:
-        self.current = None
+        self.current, self._by_user = None, True
         self._show()
         self.chosen.emit(None)
 

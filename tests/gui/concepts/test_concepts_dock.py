@@ -159,6 +159,15 @@ def test_rows_of_units_are_sorted_filtered_and_drawn_as_bars(dock, saved, wait):
     part.table.step(1)
     assert "No map is kept of this row, but of: square: unit 1 of body." in part.gallery.words.text()
     assert not part.gallery.views
+    unit = part.row["unit"]
+    assert part.gallery.look.text() == f"Look for unit {unit} of body in all cases"
+    part.gallery.look.click()
+    wait(lambda: not dock.run_bar.is_running and len(part.gallery.views) == 8)
+    assert part.row["unit"] == unit
+    own = [one for one in dock.survey.maps if one.of == {"layer": "body", "unit": unit}]
+    tops = [float(one.array().max()) for one in own]
+    assert tops == sorted(tops, reverse=True)
+    assert {one.case for one in own} == {f"c{k}" for k in range(8)}
     part.filter.setText("auc<0.1")
     wait(lambda: model.rowCount() == 1)
     part.filter.setText("acu<0.1")
@@ -175,8 +184,9 @@ def test_pictures_of_a_method_stand_beside_its_rows(dock, folders, viewer, wait)
     [gallery], part = dock.survey.galleries, dock.results
     own = [picture for picture in gallery.pictures if picture.of["unit"] == part.row["unit"]]
     maps = [one for one in dock.survey.maps if one.shows(part.row)]
-    wait(lambda: len(part.gallery.views) == len(own) + len(maps) < len(gallery.pictures))
+    wait(lambda: not dock.is_cropping)
     tiles = [view.tile for view in part.gallery.views]
+    assert len(tiles) == len(own) + len(maps) < len(gallery.pictures)
     for tile, picture in zip(tiles, own, strict=False):
         np.testing.assert_array_equal(tile.pixels, picture.pixels)
     made, patch = part.gallery.views[:2]
