@@ -11,6 +11,7 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.methods.counterfactual.edits import Bounds, Edits
+from napari_segxai.methods.counterfactual.latent_edits import LatentEdits
 
 SIDE = 20
 OBJECT = np.zeros((SIDE, SIDE), bool)
@@ -131,6 +132,61 @@ def test_what_stays_drawn_is_said():
         "the object stays drawn, whatever is tried (at least 100% of it)" in one
         for one in found.record.warnings
     )
+
+
+def stripes() -> sx.Image:
+    """Columns of one brightness each, and the object among them."""
+    array = np.tile(np.random.default_rng(0).uniform(-1, 1, SIDE).astype(np.float32)[:, None], (1, SIDE))
+    array[OBJECT] = 0.7
+    return sx.Image(array)
+
+
+def test_the_look_of_an_object_is_edited_in_the_latent_space():
+    found = sx.explain(
+        threshold(0.34), stripes(), TARGET, "object-edit", preset="latent", iterations=30, components=3
+    )
+    results = found.record.results
+    assert results["status"] == "reached"
+    assert results["drawn_after"] < 0.5
+    assert results["answer"].startswith("object is no longer drawn with component ")
+    assert not found.map[~found.masks["edited_object"]].any()
+    edited = found.maps["edited_image"]
+    np.testing.assert_allclose(edited - stripes().array, found.map, atol=1e-6)
+    assert stripes().array.min() <= edited.min() <= edited.max() <= stripes().array.max()
+    alone = [row["strength"] for row in found.tables["alone"] if row["strength"] is not None]
+    assert results["strength"] <= min(map(abs, alone), default=np.inf) + 1e-6
+    planned = ExplanationPlan.make(
+        threshold(0.34), stripes(), TARGET, "object-edit", preset="latent", iterations=30, components=3
+    ).passes
+    assert planned.forward >= found.record.passes["forward"]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_latent_space_is_what_varies_between_crops(ndim):
+    shape = (14,) * ndim
+    image = torch.zeros(1, 1, *shape)
+    image[..., ::2] = 1.0  # one stripe in two: crops differ by where they begin alone
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[(slice(4, 8),) * ndim] = True
+    edits = LatentEdits(image, mask, 8, 2.0, 0)
+    assert edits.names == ("component 1",)
+    same, _ = edits(torch.zeros(1, 1))
+    assert torch.equal(same, image)
+    one, _ = edits(torch.tensor([[0.2]]))
+    other, _ = edits(torch.tensor([[-0.2]]))
+    change = [(found - image)[0, 0][mask].view((4,) * ndim) for found in (one, other)]
+    lit = next(part for part in change if part[..., 0].sum() < 0)  # even columns give what odd ones get
+    assert (lit[..., ::2] < 0).all()
+    assert (lit[..., 1::2] > 0).all()
+    torch.testing.assert_close(lit[..., 1::2], -lit[..., ::2])
+    assert edits.amounts(torch.tensor([0.5])) == {"component 1": 1.0}
+
+
+def test_an_image_that_is_the_same_everywhere_has_no_latent_space():
+    even = sx.Image(np.full((SIDE, SIDE), 0.7, np.float32))
+    target = sx.Target("object", region=OBJECT)
+    with pytest.raises(sx.UserError, match="there is no latent space; choose space=numbers"):
+        sx.explain(threshold(0.34), even, target, "object-edit", space="latent")
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -54,6 +54,8 @@ class Edits:
         Of the edits, in the order of their strengths.
     """
 
+    what = "brightness, contrast, size or place"
+
     def __init__(self, image: Tensor, behind: Tensor, mask: Tensor, bounds: Bounds):
         self.image, self.behind, self.bounds = image, behind, bounds
         self.mask = mask.to(image.dtype)[None, None]
@@ -63,7 +65,7 @@ class Edits:
         self.span = (image.amax(dims, keepdim=True) - image.amin(dims, keepdim=True)).clamp(min=1e-12)
         self.mean = image[:, :, mask].mean(2)[(..., *(None,) * mask.ndim)]
         self.center = mask.nonzero().float().mean(0)
-        pixels = float(mask.sum())
+        self.pixels = pixels = float(mask.sum())
         # Of a disk, or a ball, of this size.
         self.diameter = (
             2 * math.sqrt(pixels / math.pi) if mask.ndim == 2 else 2 * (0.75 * pixels / math.pi) ** (1 / 3)
@@ -81,6 +83,18 @@ class Edits:
             name: one * bounds.shift * self.diameter
             for name, one in zip(self.names[3:], value[3:], strict=True)
         }
+
+    def expected_pixels(self, strengths: Tensor) -> Tensor:
+        """Return how many pixels the object has then, on a grid without an end: (n,)."""
+        return self.pixels * self.bounds.size ** (strengths[:, 2] * (self.mask.ndim - 2))
+
+    def say(self, name: str, amount: float) -> str:
+        """Say how much of an edit there is."""
+        if name == "brightness":
+            return f"brightness {amount:+.2f} of the range"
+        if name in NUMBERS:
+            return f"{name} x {amount:.2f}"
+        return f"{name} by {amount:+.1f} cells"
 
     @cached_property
     def _cells(self) -> Tensor:

@@ -9,11 +9,13 @@ The strength of an edit is its share of what is allowed (`brightness`, `contrast
 (less than `bound` of its pixels, where it lies then, are drawn as the label) the least strength is found by halving. With `together` all strengths are searched at once by gradient descent, which prices their sum; of what was found, edits that are not needed are
 taken back, and the rest made as weak as it can be. The answer is what has the least sum of strengths.
 
-The table `alone` has a row per edit and direction: the least `strength` and what it stands for (`amount`), empty where the object is drawn all the way; the chart shows the share that is drawn over the strength. The results have the least change
+With `space=latent` (preset `latent`) the look of the object is edited instead: by principal components of crops of the image itself, as large as the object, which are the latent space of a linear autoencoder. Strength 1 is `most` deviations of a component over these
+crops; what is decoded is added to the object's pixels.
+
+The table `alone` has a row per edit and direction: the least `strength` and what it stands for (`amount`), empty where the object is drawn all the way, and the share that is drawn at full strength (`drawn_at_end`); the chart shows the share that is drawn over the strength. The results have the least change
 (`brightness`, `contrast`, ...) and its `strength`. The map is what was added to the image, summed over its channels.
 
-This is *not OCTET* (Zemni et al., CVPR 2023), which edits objects in the latent space of a generator that is trained for the images: it is training-free, knows five or six numbers of an object, and its edits are no more realistic than these
-numbers. Cost: about (2 steps + 10) forward passes for every edit, and iterations forward and backward.
+This is *not OCTET* (Zemni et al., CVPR 2023), which edits objects in the latent space of a generator that is trained for the images: it is training-free, knows five or six numbers of an object, or what varies between crops of one image, and its edits are no more realistic than that. Cost: about (2 steps + 10) forward passes for every edit, and iterations forward and backward.
 
 When not to believe it: what is filled in behind the object and the edge around it are seen by the network as well; try another `baseline`. An object that stays drawn may go by an edit that is not among these. An object that is moved onto another one may go because of
 that. It says what is enough, not that the network looks at this.
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +40,7 @@ from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.counterfactual.edits import NUMBERS, Bounds, Edits
+from napari_segxai.methods.counterfactual.latent_edits import LatentEdits
 from napari_segxai.methods.registry import Size, explainer
 
 HALVINGS = 5
@@ -58,12 +61,24 @@ class Options:
     bound: float = option(
         0.5, gt=0, le=1, help="share of the object's pixels that are drawn, below which it counts as gone"
     )
+    space: Literal["numbers", "latent"] = option(
+        "numbers",
+        help="edit the object by a few numbers, or its look, in the latent space of a small autoencoder",
+    )
     brightness: float = option(1.0, gt=0, le=10, unit="of the range", help="what is added at most")
     contrast: float = option(4.0, gt=1, le=100, help="factor by which contrast is changed at most")
     size: float = option(
         2.0, gt=1, le=10, help="factor by which the object is made larger or smaller at most"
     )
     shift: float = option(1.0, gt=0, le=10, unit="diameters", help="how far the object is moved at most")
+    components: int = option(8, ge=1, le=64, help="of the latent space")
+    most: float = option(
+        3.0,
+        gt=0,
+        le=100,
+        unit="deviations",
+        help="how far a component of the latent space is changed at most",
+    )
     together: bool = option(True, help="whether all edits are searched at once as well, by gradient descent")
     iterations: int = option(60, ge=1, help="steps of that search", advanced=True)
     baseline: Baseline = option("inpaint", help=HELP, advanced=True)
@@ -75,7 +90,7 @@ class Options:
 
 
 def _passes(options: Options, size: Size) -> Passes:
-    edits = len(NUMBERS) + len(size.grid)
+    edits = options.components if options.space == "latent" else len(NUMBERS) + len(size.grid)
     descent = options.iterations if options.together else 0
     halvings = HALVINGS * 2 * edits + (2 * HALVINGS + edits if options.together else 0)
     return Passes(1 + 2 * edits * options.steps + halvings + descent + 1, descent)
@@ -92,6 +107,7 @@ def _passes(options: Options, size: Size) -> Passes:
     options=Options,
     passes=_passes,
     needs_drawn=True,
+    presets={"latent": {"space": "latent"}},
 )
 def object_edit(question: Question, options: Options) -> Steps[Finding]:
     """Try every edit alone, then all together, and keep the least that is enough."""
@@ -109,10 +125,16 @@ class _Search:
     def __init__(self, question: Question, options: Options):
         self.question, self.options = question, options
         self.object = question.drawn_object()
-        behind = question.hide(options.baseline)((~self.object).to(question.input.dtype)[None, None])
-        bounds = Bounds(options.brightness, options.contrast, options.size, options.shift)
-        self.edits = Edits(question.input, behind, self.object, bounds)
-        self.count, self.pixels = len(self.edits.names), float(self.object.sum())
+        self.edits: Edits | LatentEdits
+        if options.space == "latent":
+            self.edits = LatentEdits(
+                question.input, self.object, options.components, options.most, question.seed
+            )
+        else:
+            behind = question.hide(options.baseline)((~self.object).to(question.input.dtype)[None, None])
+            bounds = Bounds(options.brightness, options.contrast, options.size, options.shift)
+            self.edits = Edits(question.input, behind, self.object, bounds)
+        self.count = len(self.edits.names)
         self.nothing = torch.zeros(1, self.count, device=question.device)
         self.before = float(self.share(question.logits, self.edits.mask, self.nothing)[0])
         self.tried: dict[int, dict[float, float]] = {k: {0.0: self.before} for k in range(self.count)}
@@ -125,7 +147,7 @@ class _Search:
         inside = masks[:, 0] > 0.5
         counts = inside.flatten(1).sum(1)
         drawn = (self.question.drawn(logits) & inside).flatten(1).sum(1)
-        expected = self.pixels * self.edits.bounds.size ** (strengths[:, 2] * (masks.ndim - 2))
+        expected = self.edits.expected_pixels(strengths)
         return torch.where(counts >= LEFT * expected, drawn / counts.clamp(min=1), torch.nan)
 
     def judge(self, strengths: Tensor, note: str) -> Steps[list[float]]:
@@ -308,7 +330,7 @@ class _Search:
                         "direction": direction,
                         "strength": least,
                         "amount": None if least is None else self.edits.amounts(self._one(edit, least))[name],
-                        "drawn_at_most": None if end is None else self.tried[edit][end],
+                        "drawn_at_end": None if end is None else self.tried[edit][end],
                     }
                 )
         return out
@@ -316,10 +338,10 @@ class _Search:
     def _words(self, strengths: Tensor) -> str:
         label = self.question.model.labels[self.question.label]
         if not self.enough:
-            return f"No edit of brightness, contrast, size or place was found after which {label} is no longer drawn."
+            return f"No edit of {self.edits.what} was found after which {label} is no longer drawn."
         amounts = self.edits.amounts(strengths)
         said = [
-            _say(name, amounts[name])
+            self.edits.say(name, amounts[name])
             for name, one in zip(self.edits.names, strengths.tolist(), strict=True)
             if one
         ]
@@ -354,11 +376,3 @@ RATE, PRICE = 0.03, 0.05
 
 def _sum(strengths: Tensor) -> float:
     return float(strengths.abs().sum())
-
-
-def _say(name: str, amount: float) -> str:
-    if name == "brightness":
-        return f"brightness {amount:+.2f} of the range"
-    if name in NUMBERS:
-        return f"{name} x {amount:.2f}"
-    return f"{name} by {amount:+.1f} cells"
