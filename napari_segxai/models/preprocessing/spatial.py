@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, number
 from napari_segxai.models.preprocessing.box import nonzero_box, turned_box
-from napari_segxai.models.preprocessing.resample import coarse_axis, resize, resize_apart
+from napari_segxai.models.preprocessing.resample import SAME, coarse_axis, resize, resize_apart
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -303,8 +303,21 @@ def spacings(
             f"{card.name} needs {image.name} at a spacing of {wanted} mm, but the image does not say "
             "its pixel size in mm; give it an affine, or spacing with units='mm'."
         )
-    here = tuple(millimetres[k] for k in turn[0])
+    here = tuple(_as_stored(millimetres[k], image) for k in turn[0])
     return here, (*here[: len(here) - len(wanted)], *wanted)
+
+
+def _as_stored(length: float, image: Image) -> float:
+    """Return the length of a pixel as its file has it: one that comes from an oblique affine has other last digits.
+
+    On which side of a threshold it lies, or to which size it is rounded, is what counts; training read it from the file.
+    """
+    fields = image.header.get("header")
+    try:
+        stored = [float(each) for each in fields["pixdim"][1:4]]  # type: ignore[index]
+    except (TypeError, ValueError, KeyError):
+        return length
+    return next((each for each in stored if abs(each - length) < SAME * length), length)
 
 
 def plane_of_card(card: ModelCard, image: Image) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -123,6 +124,25 @@ def test_which_axis_is_coarse():
     assert coarse_axis((1, 1, 1), (1, 1, 3)) is None
     assert coarse_axis((5, 5, 1), (1, 1, 5)) is None  # two as coarse, and the first decides
     assert coarse_axis((5, 5 * (1 + 1e-7), 1), (1, 1, 1)) is None  # the same but for rounding
+
+
+def test_an_oblique_affine_does_not_move_lengths_over_a_threshold(tmp_path):
+    """The columns of this affine are 1.25, 1 and 3 mm long, and a little more than 3 for want of digits."""
+    affine = np.diag([1.25, 1, 3, 1.0])
+    angle = np.deg2rad(7)
+    affine[:2, :2] = [[np.cos(angle) * 1.25, -np.sin(angle)], [np.sin(angle) * 1.25, np.cos(angle)]]
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    path = tmp_path / "case.nii.gz"
+    stored = nib.Nifti1Image(np.ones((5, 6, 7), np.int16), turn @ affine)
+    stored.header.set_zooms((1.25, 1, 3))
+    nib.save(stored, path)
+    image = sx.read_image(path)
+    fields = card(3, orientation="kji", grid={"spacing": [1, 1, 1], "coarse_axis": "nearest"})
+    assert image.spacing != (1.25, 1, 3)
+    assert place(make_card(fields), image).apart == (None, None)
+    data, meta = layer_from_image(image)
+    assert place(make_card(fields), image_from_layer(data, meta)).apart == (None, None)
 
 
 @pytest.mark.parametrize("letters", ["kji", "ikj", "jik"])
