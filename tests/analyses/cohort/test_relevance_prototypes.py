@@ -114,22 +114,30 @@ def test_a_vector_is_what_each_channel_carries_of_all():
     assert vectors_of([{**row, "relevance": None} for row in rows], ["c0"]) == []
 
 
-def test_shares_and_routes_join_the_tables(tmp_path):
-    model = sx.load_model(BrightOrDark(), card=card(grid={"size": [16, 16]}))
-    data = tmp_path / "data"
-    data.mkdir()
+@pytest.fixture
+def data(tmp_path):
+    """Images of a bright and a dark spot, whose shares of the score are known; the last one is empty."""
+    out = tmp_path / "data"
+    out.mkdir()
     for name, (bright, dark) in {"a": (1, 1), "b": (3, 9), "c": (0, 0)}.items():
         array = np.zeros((16, 16), np.float32)
         array[3, 12], array[12, 3] = bright, -dark
-        tifffile.imwrite(data / f"{name}.tif", array)
+        tifffile.imwrite(out / f"{name}.tif", array)
+    return out
+
+
+SHARES = {"a": (2 / 3, 1 / 3), "b": (6 / 15, 9 / 15)}
+
+
+def test_shares_and_routes_join_the_tables(data, tmp_path):
+    model = sx.load_model(BrightOrDark(), card=card(grid={"size": [16, 16]}))
     asked = {"how": ["ability", "relevance"], "layer": "look"}
     found = sx.run_cohort(
         model, data, methods=[], out=tmp_path / "out", channels=asked, flow={"routes": True}, keep="tables"
     )
     assert not found.failed
     of = {(row["case"], row["how"], row["channel"]): row for row in found.channels}
-    shares = {"a": (2 / 3, 1 / 3), "b": (6 / 15, 9 / 15)}
-    for case, (bright, dark) in shares.items():
+    for case, (bright, dark) in SHARES.items():
         assert of[case, "relevance", "0"]["relevance"] == pytest.approx(bright)
         assert of[case, "relevance", "1"]["relevance"] == pytest.approx(dark)
     assert of["a", "relevance", "0"]["layer"] == "look"
@@ -143,3 +151,17 @@ def test_shares_and_routes_join_the_tables(tmp_path):
     wrong = {"how": ["relevance"], "layer": "nowhere"}
     with pytest.raises(sx.UserError, match="nowhere"):
         sx.run_cohort_steps(model, data, methods=[], out=tmp_path / "no", channels=wrong)
+
+
+def test_shares_add_up_over_windows(data, tmp_path):
+    model = sx.SegmentationModel(BrightOrDark(), card(windows={"size": [8, 8], "overlap": 0.5}))
+    asked = {"how": ["relevance"], "layer": "look"}
+    found = sx.run_cohort(
+        model, data, methods=[], out=tmp_path / "out", channels=asked, flow={"routes": True}, keep="tables"
+    )
+    assert not found.failed
+    of = {(row["case"], row["channel"]): row["relevance"] for row in found.channels}
+    for case, shares in SHARES.items():
+        assert [of[case, "0"], of[case, "1"]] == pytest.approx(shares)
+    carried = [row["relevance"] for row in found.flow if row["case"] == "a"]
+    assert carried == pytest.approx([1] * len(carried))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from napari_segxai.core.progress import Steps
-from napari_segxai.engine.primitives.relevance import RelevanceRecorder
+from napari_segxai.engine.primitives.relevance_sums import RelevanceSums
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rules
 from napari_segxai.methods.activation.l_crp import candidates
@@ -46,17 +44,17 @@ def relevance_rows(questions: Mapping[str, Question], layer: str) -> Steps[dict[
         By label a row per channel: `relevance`, its share of the score; without it where the label is not drawn.
     """
     first = next(iter(questions.values()))
-    tape = RelevanceRecorder(first, Rules("composite"), [layer])
+    sums = RelevanceSums(first, Rules("composite"), [layer])
     yield first.step(f"forward pass that carries relevance, {layer}")
+    many = first.model.find_layer(layer).shape[0]
     out = {}
     for label, question in questions.items():
-        question.remember_logits(tape.logits)
-        shares: list[float | None] = [None] * tape.activation(layer).shape[1]
+        shares: list[float | None] = [None] * many
         said = [f"{question.nothing_drawn}, so no channel carries its score."] if question.is_missed else []
         if not said:
-            found = tape.propagate(lambda logits, asked=question: asked.score(logits).sum())
-            sums = found.layers[layer].flatten(2).sum(2, dtype=torch.float64)[0].tolist()
-            shares = [found.balance.share(one) for one in sums] if found.balance.start else shares
+            found = yield from sums.of(question)
+            if found.balance.start:
+                shares = [found.balance.share(one) for one in found.channels[layer].tolist()]
             said = found.balance.warnings()
             yield first.step(f"relevance of {label}")
         about = {"how": "relevance", "layer": layer, "warnings": " | ".join(said)}
