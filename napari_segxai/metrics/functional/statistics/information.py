@@ -22,10 +22,7 @@ def mutual_information(one: Sequence[Any] | np.ndarray, other: Sequence[Any] | n
     one, other
         Of the same length, at least 1; equal entries are one name.
     """
-    (first, a), (second, b) = (np.unique(np.asarray(x), return_inverse=True) for x in (one, other))
-    table = np.zeros((len(first), len(second)))
-    np.add.at(table, (a.ravel(), b.ravel()), 1)
-    return max(0.0, entropy(table.sum(0)) + entropy(table.sum(1)) - entropy(table.ravel()))
+    return _shared(_codes(one), _codes(other))
 
 
 def shuffled_information(
@@ -35,4 +32,15 @@ def shuffled_information(
     draws: int,
 ) -> np.ndarray:
     """Return the mutual information when one list is shuffled, (draws,): with few entries it is above 0 by chance."""
-    return np.array([mutual_information(random.permutation(np.asarray(one)), other) for _ in range(draws)])
+    first, second = _codes(one), _codes(other)
+    return np.array([_shared(random.permutation(first), second) for _ in range(draws)])
+
+
+def _codes(names: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Return a number from 0 on for every name."""
+    return np.unique(np.asarray(names), return_inverse=True)[1].ravel()
+
+
+def _shared(first: np.ndarray, second: np.ndarray) -> float:
+    both = np.bincount(first * (second.max() + 1) + second)
+    return max(0.0, entropy(np.bincount(first)) + entropy(np.bincount(second)) - entropy(both))
