@@ -121,16 +121,14 @@ class Edits:
         """
         n, ndim = len(strengths), self.mask.ndim - 2
         wide = (slice(None), None, *(None,) * ndim)
-        factor = torch.pow(torch.as_tensor(self.bounds.contrast), strengths[:, 1])[wide]
+        factor = (self.bounds.contrast ** strengths[:, 1])[wide]
         added = (strengths[:, 0] * self.bounds.brightness)[wide] * self.span
         shown = self.mean + (self.image - self.mean) * factor + added
         mask = self.mask.expand(n, *self.mask.shape[1:])
         if not bool((strengths[:, 2:] != 0).any()) and not strengths.requires_grad:
             return mask * shown + (1 - mask) * self.behind, mask
         shape = torch.tensor(self.image.shape[2:], device=shown.device, dtype=shown.dtype)
-        size = torch.pow(torch.as_tensor(self.bounds.size), strengths[:, 2])[
-            (slice(None), *(None,) * (ndim + 1))
-        ]
+        size = (self.bounds.size ** strengths[:, 2])[(slice(None), *(None,) * (ndim + 1))]
         moved = (strengths[:, 3:] * self.bounds.shift * self.diameter)[(slice(None), *(None,) * ndim)]
         source = self.center + (self._cells[None] - self.center - moved) / size
         at = (2 * source / (shape - 1).clamp(min=1) - 1).flip(-1)
