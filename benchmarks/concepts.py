@@ -20,7 +20,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 COUNTS = (10, 40, 160)
-METHODS = ("plain passes", "network-dissection", "segmentation-ability", "bottleneck-map", "nmf-concepts")
+METHODS = (
+    "plain passes",
+    "network-dissection",
+    "cav",
+    "segmentation-ability",
+    "bottleneck-map",
+    "nmf-concepts",
+)
 
 
 def measure(method: str, count: int) -> dict[str, float]:
@@ -39,7 +46,7 @@ def measure(method: str, count: int) -> dict[str, float]:
             for case in cases:
                 model.predict(case.read())
         else:
-            asked = concepts if method == "network-dissection" else None
+            asked = concepts if method in ("network-dissection", "cav") else None
             sx.survey(model, cases, method, concepts=asked)
         seconds = time.process_time() - start
     return {"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

@@ -11,7 +11,8 @@ its own spread) with steps of the same length, since groups lie further apart th
 A high accuracy is no finding here, because the groups were made from the same features: it says that a direction stands for the group. What counts is whether a label hangs on it (`used`), beside directions by chance, and whether
 the pieces mean something to you: look at them. `on_label` is the share of the pieces' area on which the label is predicted, `share` their share of the image's area, `spread` the number of subjects that have some.
 
-The table has a row per concept and label, the concepts with most lost Dice first; `pieces.csv` has the pieces that are nearest to each center, with their place (index on the image grid) and their size (in pixels of the model grid). Crops show them. Maps of a few cases show which concept each place belongs to
+The table has a row per `concept`, `layer` and `label`, the concepts with most lost Dice first: the number of `pieces`, `spread`, `share`, `on_label`, and `accuracy`, `accuracy_shuffled`, `accuracy_p`, `accuracy_place`, `readable`, `cases`, `tcav`, `tcav_shuffled`,
+`tcav_shuffled_sd`, `derivative`, `derivative_p`, `dice_lost`, `dice_lost_shuffled`, `used` as of `cav`. `pieces.csv` has the pieces that are nearest to each center: `concept`, `case`, `axis_0` and so on (index of its middle on the image grid), `size` (pixels of the model grid), and `far` (distance from the center). Crops show them. Maps of a few cases show which concept each place belongs to
 most often: 1 for the first of the table, and so on, 0 for none.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass, and 10 from the layer on per concept. Superpixels of large
@@ -322,11 +323,11 @@ class _Work:
             share = sum(self.pieces[one].of for one in own) / len({one.case for one in self.pieces})
             for label, effects in found[k].items():
                 on = self.on_label.get((str(k), label))
-                row = {
-                    "concept": f"concept {number}", "layer": self.layer.name, "label": label, "pieces": len(own), "spread": self.spread(k),
-                    "share": share, "on_label": None if on is None else float(np.mean(on)),
-                    **dict.fromkeys(MEASURED), **judged(self.directions[k].probe, self.place[k], effects),
-                }  # fmt: skip
+                about = {"concept": f"concept {number}", "layer": self.layer.name, "label": label}
+                counts = {"on_label": None if on is None else float(np.mean(on)), "share": share}
+                counts |= {"spread": self.spread(k), "pieces": len(own)}
+                told = judged(self.directions[k].probe, self.place[k], effects)
+                row = {**about, **counts, **dict.fromkeys(MEASURED), **told}
                 out.append({key: plain_value(value) for key, value in row.items()})
         return out, numbers
 

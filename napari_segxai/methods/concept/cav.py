@@ -18,7 +18,8 @@ features say little by themselves: what tells a concept best is not what the con
 derivative is what is ranked (`derivative_p`: the share of all concepts whose derivative is as large). `dice_lost_shuffled` is the most that any of 9 shuffled concepts takes away.
 A label *uses* a concept (`used`) where it is readable, its derivative_p is below .05, and more is lost without it than without any of the shuffled, and than .01.
 
-The table has a row per concept, network layer and label, with `examples` and `others`, how many there are of each kind. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
+The table has a row per `concept`, network `layer` and `label`: `readable`, `used`; `accuracy`, `accuracy_shuffled` (the mean), `accuracy_place`, `accuracy_p`; `dice_lost`, `dice_lost_shuffled`; `derivative`, `derivative_p`,
+`tcav`, `tcav_shuffled`, `tcav_shuffled_sd`; `cases` in which the label is drawn and the concept is there; how many `examples` and `others` there are, and the `stage` of the layer. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
 examples without it, 1 as in that of those with it; and crops of the cases that lie furthest along it, which have the concept or look as if.
 
 Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
@@ -54,6 +55,7 @@ from napari_segxai.methods.concept.parts.directions import (
 from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, accuracy_of, learn
 from napari_segxai.methods.concept.parts.regions import CellWeights, place_of, regions_of
 from napari_segxai.methods.registry import Extent, surveyor
+from napari_segxai.metrics.functional.layer_maps import shares
 
 LEVEL = 0.05
 """p below which a concept is told better than shuffled ones."""
@@ -234,10 +236,16 @@ class _Work:
             seen = along(found[best.layer.name], best)
             name = f"{best.concept}: direction of {best.layer.name}"
             of = {"concept": best.concept, "layer": best.layer.name}
-            self.crops.offer(name, view, seen, of=of)
+            self.crops.offer(name, view, self._counted(view, seen), of=of)
             if view.id in self.fullest(self.options.examples) and view.id not in self.kept:
                 self.maps.append(CaseMap(view.id, name, seen, view.placement, of))
         self.kept.add(view.id)
+
+    def _counted(self, view: CaseView, seen: Tensor) -> Tensor:
+        """Return where a direction is seen among what can be an example."""
+        if not self.options.within:
+            return seen
+        return seen * (shares(view.concepts[self.options.within], seen.shape) > 0.5).cpu()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table."""
@@ -246,14 +254,12 @@ class _Work:
             shows = [one[0] for one in self.about.get(concept, [])]
             for layer in self.layers:
                 one = self.directions.get((concept, layer.name))
-                about = {"concept": concept, "layer": layer.name, "stage": layer.stage}
-                counts = {"examples": sum(shows), "others": len(shows) - sum(shows)}
                 for label in self.cases.labels:
-                    row = {**about, "label": label, **counts, **dict.fromkeys(MEASURED)}
+                    row = {"concept": concept, "layer": layer.name, "label": label, **dict.fromkeys(MEASURED)}
                     if one is not None:
-                        row |= judged(
-                            one.probe, self.place[concept], self.effects.of(concept, layer.name, label)
-                        )
+                        effects = self.effects.of(concept, layer.name, label)
+                        row |= judged(one.probe, self.place[concept], effects)
+                    row |= {"examples": sum(shows), "others": len(shows) - sum(shows), "stage": layer.stage}
                     out.append({key: plain_value(value) for key, value in row.items()})
         return out
 
@@ -272,6 +278,10 @@ class _Work:
             )
         caption = "Of each direction the cases in which a cell lies furthest along it, around that cell: 0 as without the concept, 1 as with it."
         pictures = self.crops.pictures()
+        told = {
+            name: len({(row["concept"], row["layer"]) for row in rows if row[name]})
+            for name in ("readable", "used")
+        }
         shown = (
             (Gallery("directions", "Where directions are furthest", pictures, caption),) if pictures else ()
         )
@@ -280,12 +290,13 @@ class _Work:
             sentence_of(rows, self.concepts),
             charts_of(rows),
             tuple(self.maps),
+            numbers={"directions": len(self.directions), **told},
             warnings=tuple(warnings),
             galleries=shown,
         )
 
 
-MEASURED = ("accuracy", "accuracy_shuffled", "accuracy_p", "accuracy_place", "readable", *COLUMNS, "used")
+MEASURED = ("readable", "used", "accuracy", "accuracy_shuffled", "accuracy_place", "accuracy_p", *COLUMNS)
 """Columns of numbers, in their order."""
 
 

@@ -14,7 +14,7 @@ AMI is the normalized mutual information of the values of two maps, in 16 steps 
 coarse maps look alike. *Control*: as many other units of A's layer, chosen by chance, left instead (`control`: the most that any of `draws` keeps). An edge is drawn where the strength is above `threshold` and more is kept than in the control. Where nearly all (.95)
 goes past a layer, strength is not defined and empty.
 
-The table has a row per pair of nodes of different layers, and per node and label: `start`, `end`, `kept`, `bypass`, `control`, `strength`, `edge`, and on how many `cases`. `nodes.csv` has the `units` of each, and how well its map alone separates the label that it
+The table has a row per pair of nodes of different layers, and per node and label: `start`, `end`, `kept`, `bypass`, `control`, `strength`, `edge`, and on how many `cases`. `nodes.csv` has of each `node` its `layer` and `stage`, the `count` of its `units`, and how well its map alone separates the `label` that it
 separates best (`ability`, a Dice, beside `ability_elsewhere`, that of the same mask moved by half the image). Maps of a few cases are those of the nodes, and crops show where they rise highest.
 
 Cost: 1 forward pass for every case; and for `images` of them 1, 1 per layer, and 1 + `draws` per node.

@@ -73,7 +73,7 @@ class Effects:
 
 
 COLUMNS = (
-    "cases", "tcav", "tcav_shuffled", "tcav_shuffled_sd", "derivative", "derivative_p", "dice_lost", "dice_lost_shuffled",
+    "dice_lost", "dice_lost_shuffled", "derivative", "derivative_p", "tcav", "tcav_shuffled", "tcav_shuffled_sd", "cases",
 )  # fmt: skip
 
 
