@@ -234,15 +234,15 @@ class _Found:
 
         Raises
         ------
-        UserError
+        Exception
             What the work raises: it is the layer's, not the case's.
         """
-        failures: list[UserError] = []
+        failures: list[Exception] = []
 
         def visit(view: CaseView) -> Steps[None]:
             try:
                 yield from work(self._search(view))
-            except UserError as reason:
+            except Exception as reason:
                 failures.append(reason)
 
         first = {self.cases.usable[0].id}
