@@ -10,14 +10,14 @@ concept does alone and together with others, so that indices may add up to more 
 Beside it stands what is lost of the Dice when a concept alone is taken away (A - u_k w_k, all else stays), and the *control*: as much is taken
 in channels by chance (w_k with its channels mixed, `controls` times; the highest). A concept is *beyond control* if more is lost than there. `agreement` says whether the
 concept is in other data too: the cosine with the most similar concept of a factorisation of one half of the subjects alone, the lower of both halves.
-`on_label` is the share of the concept that lies in cells which the label, as predicted, touches; `label_share`, the share of such cells, is what chance gives.
+`on_label` is the share of the concept that lies in cells which the label, as predicted, touches; `label_share`, the share of such cells, is what chance gives. What a concept would count for by its size alone, its `share` of the activations says.
 
 The table has a row per concept, the most important first: `concept` (numbered by its `share` of the activations), `importance` with its 95 % interval over subjects (`low`, `high`), `n` cases of so many
 `subjects`, `dice_lost`, `control_lost`, `beyond_control`, `on_label`, `label_share`, `agreement`. `importance.csv` has a row per case and concept. `directions.csv` has w, a row per
 concept and channel. The results have `layer`, `explained` (share of the squared activations that U W holds) and `dice_rebuilt`, the Dice with
 the prediction when the network goes on from U W with all concepts.
 
-Cost: 1 forward pass for every case; in `examples` cases 3, and designs x (factors + 2) + 1 + factors x (1 + controls) from the layer on. Memory does not depend on the number of cases.
+Cost: 1 forward pass for every case; in `examples` cases 1 more, and 3 + designs x (factors + 2) + factors x (1 + controls) from the layer on. Memory does not depend on the number of cases.
 
 Taking a concept away is not monotone: one alone can lose more than all together. Concepts change with their number; where `agreement` is low, another folder
 gives others. Where `dice_rebuilt` is low, the concepts leave out what the prediction needs.
