@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import json
 import sys
 import threading
@@ -20,6 +21,8 @@ import numpy as np
 from common import Case, Row
 
 from napari_segxai.io.names import file_name
+from napari_segxai.methods.registry import all_methods
+from napari_segxai.metrics.registry import all_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = tuple(str(ROOT / folder) + "/" for folder in ("napari_segxai", "reproduction"))
@@ -28,10 +31,18 @@ CODE = tuple(str(ROOT / folder) + "/" for folder in ("napari_segxai", "reproduct
 
 @contextmanager
 def watched(files: set[str]) -> Iterator[None]:
-    """Add to a set the files of our code of which a function runs, in this thread or in one that is started meanwhile."""
+    """Add to a set the files of our code of which a function runs, in this thread or in one that is started meanwhile.
+
+    What is imported does not count as run: all methods and metrics are, to be found by name.
+    """
 
     def called(frame: Any, event: str, argument: Any) -> None:
-        seen.add(frame.f_code.co_filename)
+        if (
+            frame.f_code.co_flags & inspect.CO_OPTIMIZED
+        ):  # a function, and not what a module or class does when it is read
+            seen.add(frame.f_code.co_filename)
+
+    all_methods(), all_metrics()  # nor what they call when they are first read
 
     seen: set[str] = set()
     before, of_threads = sys.gettrace(), threading.gettrace()

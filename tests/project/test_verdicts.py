@@ -158,9 +158,10 @@ def project(scripts, tmp_path, monkeypatch):
     files = {
         "made_up_sizes": "SIZE = 1\n",
         "made_up_other": "def other():\n    return 5\n",
+        "made_up_late": "class Late:\n    words = 1\n\ndef never():\n    return 1\n",
         "made_up_thread": "def inside(out):\n    out.append(2)\n",
         "made_up": "from threading import Thread\nfrom made_up_sizes import SIZE\nfrom made_up_other import other\n"
-        "from made_up_thread import inside\ndef compute():\n    out = []\n    one = Thread(target=inside, args=[out])\n"
+        "from made_up_thread import inside\ndef compute():\n    import made_up_late\n    out = []\n    one = Thread(target=inside, args=[out])\n"
         "    one.start()\n    one.join()\n    return [{'value': SIZE + out[0]}]\n",
     }
 
@@ -196,6 +197,7 @@ def test_a_result_is_kept_until_code_that_ran_for_it_changes(project):
         3,
         0,
     )  # imported, and never called
+    assert project(made_up_late="LATE = 2\n") == (3, 0)  # imported while it ran
     assert project(made_up='"""Words."""\n' + files["made_up"] + "# more words\n") == (3, 0)
     assert project(made_up_sizes="SIZE = 7\n") == (9, 1)  # a constant of a file in which nothing runs
     assert project(made_up_thread=files["made_up_thread"].replace("2", "3")) == (10, 1)
