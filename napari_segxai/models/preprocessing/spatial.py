@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -312,9 +312,9 @@ def _as_stored(length: float, image: Image) -> float:
 
     On which side of a threshold it lies, or to which size it is rounded, is what counts; training read it from the file.
     """
-    fields = image.header.get("header")
+    fields: Any = image.header.get("header")
     try:
-        stored = [float(each) for each in fields["pixdim"][1:4]]  # type: ignore[index]
+        stored = [float(each) for each in fields["pixdim"][1:4]]
     except (TypeError, ValueError, KeyError):
         return length
     return next((each for each in stored if abs(each - length) < SAME * length), length)
