@@ -215,12 +215,14 @@ class ModelCard(BaseModel):
             raise ValueError(
                 f"windows size needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
             )
-        asked = "size" if self.grid.size is not None else "multiple"
+        asked = "grid size" if self.grid.size is not None else "grid multiple"
         least = self.grid.size or (2 * self.grid.multiple,) * self.spatial_dims  # the network is tried on
+        if self.windows is not None:
+            asked, least = "windows size", self.windows.size
         numbers = math.prod(least) * len(self.channels)
         if numbers > LARGEST:
             raise ValueError(
-                f"grid {asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
+                f"{asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
             )
         if self.intensity_on == "volume" and self.spatial_dims == 3:
             raise ValueError("intensity_on: volume is for 2D models; a 3D model has `image` for that")

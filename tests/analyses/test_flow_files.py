@@ -324,6 +324,23 @@ def test_nothing_is_loaded_to_open_a_flow(linear, monkeypatch):
     assert opened.explanation("object", opened.layers[0].name).map.shape == (32, 32)
 
 
+def test_a_flow_of_a_crop_lies_where_it_lay(tmp_path):
+    image = np.zeros((20, 24), np.float32)
+    image[3:17, 6:22] = 1 + np.random.default_rng(0).random((14, 16))
+    model = sx.load_model(LinearHead(), card=card(grid={"crop": "nonzero"}))
+    flow = sx.information_flow(model, sx.Image(image), labels=["object"])
+    flow.save(tmp_path / "flow")
+    found = sx.load_flow(tmp_path / "flow")
+    assert found.placement == flow.placement
+    assert found.placement.box == ((3, 17), (6, 22))
+    path = tmp_path / "flow" / "record.json"
+    facts = json.loads(path.read_text())
+    facts["placement"]["box"][1] = [6, 25]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(sx.UserError, match=r"placement.box: lies outside the image"):
+        sx.load_flow(tmp_path / "flow")
+
+
 def test_what_is_no_saved_flow_is_said(linear, tmp_path):
     shutil.copytree(linear.folder, tmp_path / "flow")
     linear.flow.explanation("object", linear.flow.layers[0].name).save(tmp_path / "explanation")

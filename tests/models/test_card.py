@@ -151,6 +151,7 @@ def test_a_missing_key_is_named(key):
             "intensity normalize mean",
             "2 numbers for 1 channel",
         ),
+        ({"windows": {"size": [2**14, 2**15]}}, "windows size", "numbers"),
         ({"background_value": float("nan")}, "background_value", "finite"),
         ({"activation": "relu"}, "activation", "'softmax' or 'sigmoid'"),
         ({"values": "scores"}, "values", "'logits' or 'probabilities'"),

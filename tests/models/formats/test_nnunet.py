@@ -280,6 +280,7 @@ def first_version(root: Path) -> None:
             "for the 2 channel(s) of dataset.json (CT, PET)",
         ),
         (changed("plans", spacing=[1.0, 1.0]), "needs 3 positive numbers, one per axis of patch_size"),
+        (changed("plans", patch_size=[2**13, 2**13, 2**13]), "windows size makes inputs of"),
         (
             changed("plans", patch_size=None),
             "lacks `patch_size`; these plans are of a version of nnU-Net that is not known",
