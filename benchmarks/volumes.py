@@ -111,13 +111,10 @@ def run(model: sx.SegmentationModel, what: str, image: sx.Image) -> sx.Explanati
     if what == "prediction":
         model.predict(image)
         return None
-    method = "occlusion" if what == "occlusion" else "seg-hires-grad-cam"
-    more = (
-        {"patch": 32, "stride": 32}
-        if what == "occlusion"
-        else {"layer": "last" if "last" in what else "bottleneck"}
-    )
-    return sx.explain(model, image, "organ", method, device="cpu", **more)
+    if what == "occlusion":
+        return sx.explain(model, image, "organ", what, device="cpu", patch=32, stride=32)
+    layer = "last" if what.endswith("last") else "bottleneck"
+    return sx.explain(model, image, "organ", "seg-hires-grad-cam", device="cpu", layer=layer)
 
 
 def main() -> None:

@@ -26,6 +26,8 @@ from .analyses.explain.api import explain_all as explain_all
 from .analyses.explain.api import explain_all_steps as explain_all_steps
 from .analyses.explain.api import explain_steps as explain_steps
 from .analyses.explain.api import list_methods as list_methods
+from .analyses.explain.error_components import ErrorComponent as ErrorComponent
+from .analyses.explain.error_components import error_components as error_components
 from .analyses.explain.load import load_explanation as load_explanation
 from .analyses.explain.result import Explanation as Explanation
 from .analyses.flow.api import causal_check as causal_check

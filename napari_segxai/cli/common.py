@@ -82,6 +82,30 @@ Region = Annotated[
     str | None, typer.Option("--region", help="Mask file, 'image', or a pixel such as 12,40,33.")
 ]
 Score = Annotated[str, typer.Option("--score", help="logit, probability or log_probability.")]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="LABEL",
+        help="Why this label rather than another: the score is the difference of both.",
+    ),
+]
+Boundary = Annotated[
+    str | None,
+    typer.Option(
+        "--boundary",
+        metavar="LOW,HIGH",
+        help="A band along the border instead of the region, in mm, negative inside, such as -2,2.",
+    ),
+]
+Error = Annotated[
+    str | None,
+    typer.Option(
+        "--error",
+        metavar="KIND[:N]",
+        help="false-positive or false-negative, and which component, from 1, the largest first; needs --truth.",
+    ),
+]
 Reduction = Annotated[str, typer.Option("--reduction", help="mean or sum over the region.")]
 Truth = Annotated[
     list[str] | None,
@@ -264,6 +288,39 @@ def read_region_option(text: str | None, image: Any) -> Any:
     from napari_segxai.io.regions import read_region
 
     return read_region(text, image)
+
+
+def read_target(
+    label: str,
+    image: Any,
+    *,
+    region: str | None = None,
+    truth: Any = None,
+    against: str | None = None,
+    boundary: str | None = None,
+    error: str | None = None,
+    **more: Any,
+) -> Any:
+    """Make a target of a command's options; `truth` counts for an error alone."""
+    from napari_segxai import Target
+
+    band = None
+    if boundary is not None:
+        parts = boundary.split(",")
+        try:
+            band = tuple(float(part) for part in parts)
+        except ValueError:
+            raise UserError(
+                f"--boundary is two distances with a comma, such as -2,2, not {boundary!r}."
+            ) from None
+    kind, _, number = (error or "").partition(":")
+    if number and not re.fullmatch(r"[0-9]{1,6}", number):
+        raise UserError(
+            f"--error is a kind, or a kind and the number of a component, such as false-positive:3, not {error!r}."
+        )
+    asked = {} if error is None else {"error": kind, "component": int(number or 1), "truth": truth}
+    chosen = read_region_option(region, image)
+    return Target(label, region=chosen, against=against, boundary=band, **asked, **more)
 
 
 def read_truth_option(texts: list[str] | None) -> Image | dict[str, Image] | None:

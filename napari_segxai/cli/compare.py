@@ -9,11 +9,14 @@ from typing import Annotated
 import typer
 
 from napari_segxai.cli.common import (
+    Against,
     AsJson,
     Axes,
     Axis,
+    Boundary,
     Card,
     Device,
+    Error,
     Frame,
     Images,
     Label,
@@ -34,7 +37,7 @@ from napari_segxai.cli.common import (
     load,
     read_frame,
     read_parameters,
-    read_region_option,
+    read_target,
     read_truth_option,
     save,
 )
@@ -63,6 +66,9 @@ def compare(
     metrics: Metrics = None,
     option: Option = None,
     region: Region = None,
+    against: Against = None,
+    boundary: Boundary = None,
+    error: Error = None,
     controls: Annotated[int, typer.Option(help="Random orders for insertion and deletion.")] = 1,
     slice: Slice = None,
     axis: Axis = None,
@@ -77,7 +83,6 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Explain one prediction by several methods and measure every map."""
-    from napari_segxai import Target
     from napari_segxai import compare as run
     from napari_segxai.analyses.compare.result import ALWAYS_WRITTEN
     from napari_segxai.core.record import as_json as to_json
@@ -88,7 +93,15 @@ def compare(
     network = load(model, card, trust)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
-    target = Target(label, region=read_region_option(region, volume))
+    target = read_target(
+        label,
+        volume,
+        region=region,
+        against=against,
+        boundary=boundary,
+        truth=read_truth_option(truth),
+        error=error,
+    )
     parameters = read_parameters(option, "-o", of=[run])
     found, stopped = as_far_as_it_came(
         lambda: run(

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_segxai.cli.common import (
+    Against,
     AsJson,
     Axes,
     Axis,
+    Boundary,
     Card,
     Device,
+    Error,
     Frame,
     Images,
     Level,
@@ -26,6 +29,7 @@ from napari_segxai.cli.common import (
     Seed,
     Slice,
     Trust,
+    Truth,
     as_far_as_it_came,
     each_once,
     end_as_stopped,
@@ -33,7 +37,8 @@ from napari_segxai.cli.common import (
     load,
     read_frame,
     read_parameters,
-    read_region_option,
+    read_target,
+    read_truth_option,
     save,
 )
 from napari_segxai.core.errors import UserError, plain
@@ -66,6 +71,10 @@ def explain(
     region: Region = None,
     score: Score = "logit",
     reduction: Reduction = "mean",
+    against: Against = None,
+    boundary: Boundary = None,
+    error: Error = None,
+    truth: Truth = None,
     slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
@@ -93,8 +102,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain why a network drew a label, and write maps, masks and the record."""
-    from napari_segxai import Target, explain_all
     from napari_segxai import explain as one
+    from napari_segxai import explain_all
     from napari_segxai.analyses.explain.files import always_written
     from napari_segxai.checks import run as checking
     from napari_segxai.io.names import file_names
@@ -110,8 +119,23 @@ def explain(
         check_folder(folder, overwrite=overwrite, names=always_written(network.card))
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(folders[0], overwrite=overwrite, size=least_size(volume, len(folders)))
-    chosen = read_region_option(region, volume)
-    targets = [Target(name, region=chosen, score=score, reduction=reduction) for name in label]
+    true = read_truth_option(truth)
+    if true is not None and error is None:
+        raise UserError("--truth is for --error here; `napari-segxai compare` measures maps against a truth.")
+    targets = [
+        read_target(
+            name,
+            volume,
+            region=region,
+            truth=true,
+            against=against,
+            boundary=boundary,
+            error=error,
+            score=score,
+            reduction=reduction,
+        )
+        for name in label
+    ]
     bar = True if sys.stderr.isatty() else None
     parameters = read_parameters(param, of=[one, explain_all])
     if references is not None:

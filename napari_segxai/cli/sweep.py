@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from napari_segxai.cli.common import (
+    Against,
     Axes,
     Axis,
+    Boundary,
     Card,
     Device,
     Frame,
@@ -33,7 +35,7 @@ from napari_segxai.cli.common import (
     load,
     read_frame,
     read_parameters,
-    read_region_option,
+    read_target,
     read_truth_option,
     save,
 )
@@ -58,6 +60,8 @@ def sweep(
     metrics: Metrics = None,
     option: Option = None,
     region: Region = None,
+    against: Against = None,
+    boundary: Boundary = None,
     slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
@@ -70,7 +74,6 @@ def sweep(
     overwrite: Overwrite = False,
 ) -> None:
     """Explain and measure with every combination of the values of one or two parameters."""
-    from napari_segxai import Target
     from napari_segxai import compare as comparing
     from napari_segxai import sweep as run
     from napari_segxai.analyses.sweep.result import ALWAYS_WRITTEN, least_size
@@ -82,7 +85,7 @@ def sweep(
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     count = math.prod(map(len, values.values()))
     check_folder(out, overwrite=overwrite, size=least_size(count, volume))
-    target = Target(label, region=read_region_option(region, volume))
+    target = read_target(label, volume, region=region, against=against, boundary=boundary)
     parameters = read_parameters(option, "-o", of=[run, comparing])
     found, stopped = as_far_as_it_came(
         lambda: run(

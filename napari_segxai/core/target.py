@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_segxai.core.arguments import check_fields
+from napari_segxai.core.arguments import check_fields, whole_number
 from napari_segxai.core.arrays import as_array
 from napari_segxai.core.errors import UserError
 
 Score = Literal["logit", "probability", "log_probability"]
+Error = Literal["false-positive", "false-negative"]
 Reduction = Literal["mean", "sum"]
+
+MOST_COMPONENTS = 10**6
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,17 @@ class Target:
         What is read at every pixel: the label's logit, its probability or the logarithm of that.
     reduction : {"mean", "sum"}
         Whether the score is averaged or summed over M. The mean keeps objects of different size comparable.
+    against : str or int, optional
+        Another label, for a contrast: the score is that of `label` less that of this one, why `label` rather than it.
+    boundary : (low, high), optional
+        Instead of the region only a band along its border: from `low` to `high` in the image's units (mm where it knows them),
+        counted from the border, negative inside; ``(-2, 2)`` is 2 mm to both sides.
+    error : {"false-positive", "false-negative"}, optional
+        The region is a connected component of what is predicted and not true, or true and not predicted; needs `truth`.
+    component : int
+        Which of these components, from 1, the largest first.
+    truth : Image, str, Path, ndarray or mapping of these to labels, optional
+        Where the label truly is, as `compare` takes it.
 
     Raises
     ------
@@ -87,15 +102,37 @@ class Target:
     region: Region = None
     score: Score = "logit"
     reduction: Reduction = "mean"
+    against: str | int | None = None
+    boundary: tuple[float, float] | None = None
+    error: Error | None = None
+    component: int = 1
+    truth: Any = None
 
     def __post_init__(self) -> None:
-        check_fields(self, "region")
+        check_fields(self, "region", "boundary", "truth", "component")
         for name, known in (("score", get_args(Score)), ("reduction", get_args(Reduction))):
             if getattr(self, name) not in known:
                 raise UserError(
                     f"target: {name} {getattr(self, name)!r} is unknown; choose {' or '.join(known)}."
                 )
         object.__setattr__(self, "region", _read_region(self.region))
+        object.__setattr__(self, "boundary", _read_boundary(self.boundary))
+        object.__setattr__(self, "component", whole_number(self.component, "component", 1, MOST_COMPONENTS))
+        if self.error is not None and self.error not in get_args(Error):
+            raise UserError(
+                f"target: error {self.error!r} is unknown; choose {' or '.join(get_args(Error))}."
+            )
+        if self.error is None and (self.truth is not None or self.component != 1):
+            raise UserError(
+                "target: truth and component are for an error; give error='false-positive' or 'false-negative'."
+            )
+        if self.truth is not None and self.region is not None:
+            raise UserError("target: an error is a region of its own; leave region out.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the error of which it speaks has still to be found: by `resolved`, which needs the network."""
+        return self.error is not None and self.region is None
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any], region: np.ndarray | None = None) -> Target:
@@ -122,10 +159,11 @@ class Target:
             kinds |= {"point": Point(at), "component": Component(at)}
         elif shape["kind"] == "box":
             kinds["box"] = Box(tuple(shape["low"]), tuple(shape["high"]))
-        return cls(told["label"], kinds[shape["kind"]], told["score"], told["reduction"])
+        more = {name: told[name] for name in ("against", "boundary", "error", "component") if name in told}
+        return cls(told["label"], kinds[shape["kind"]], told["score"], told["reduction"], **more)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return label, region, score and reduction as plain values, for the record.
+        """Return label, region, score and reduction as plain values, for the record; and what else was asked, where it was.
 
         The region is a mapping with the key kind: "predicted", "image", "point" or "component" (with at), "box" (with
         low and high), or "drawn" (with pixels, their number, and the sha256 of the mask, which is a file of its own).
@@ -135,6 +173,9 @@ class Target:
             "region": self._region_as_dict(),
             "score": self.score,
             "reduction": self.reduction,
+            **({} if self.against is None else {"against": self.against}),
+            **({} if self.boundary is None else {"boundary": list(self.boundary)}),
+            **({} if self.error is None else {"error": self.error, "component": self.component}),
         }
 
     def _region_as_dict(self) -> dict[str, Any]:
@@ -162,6 +203,21 @@ def region_words(region: Mapping[str, Any]) -> str:
         words = {"point": "pixel", "component": "connected component at"}
         return f"{words[kind]} {tuple(region['at'])}"
     return {"predicted": "predicted pixels", "image": "whole image"}[kind]
+
+
+def _read_boundary(band: Any) -> tuple[float, float] | None:
+    if band is None:
+        return None
+    try:
+        low, high = (float(value) for value in band)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UserError(
+            f"target: boundary {band!r} is no band; give two distances from the border, the lower one first and negative "
+            "inside, such as (-2, 2)."
+        )
+    return low, high
 
 
 def _plain(index: Any) -> Any:

@@ -92,6 +92,7 @@ class Question:
         self.planned = planned
         self.batcher = batcher
         self.label = model.label_index(target.label)
+        self.against = None if target.against is None else model.label_index(target.against)
         self.input = fast_layout(prepared.tensor.to(device))
         with refusing_sizes(model, self.input):
             check_values(model, self.input)
@@ -196,7 +197,10 @@ class Question:
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""
-        return read_scores(self.model, logits, self.label, self.target.score)
+        own = read_scores(self.model, logits, self.label, self.target.score)
+        if self.against is None:
+            return own
+        return own - read_scores(self.model, logits, self.against, self.target.score)
 
     def score(self, logits: Tensor) -> Tensor:
         """Return the target's scalar per sample: (N, labels, *grid) -> (N,)."""
@@ -229,10 +233,7 @@ class Question:
     @property
     def cell_size(self) -> tuple[float, ...]:
         """Lengths of one cell of the model grid along its axes, in the image's units."""
-        place = self.prepared.placement
-        spacing = [self.image.spacing[k] for k in place.turn[0]][-len(self.grid) :]
-        shapes = zip(spacing, place.seen_shape, place.resampled_shape, strict=True)
-        return tuple(length * before / after for length, before, after in shapes)
+        return self.prepared.placement.cell_size(self.image)
 
     @property
     def cell_volume(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,40 @@ def pixels_of(target: Target, image: Image, placement: Placement, predicted: Ten
     UserError
         If the region does not lie on the image grid.
     """
+    found = _region(target, image, placement, predicted)
+    if target.boundary is None:
+        return found
+    return band(found, target.boundary, placement.cell_size(image)) & placement.inside().to(found.device)
+
+
+def band(region: Tensor, boundary: tuple[float, float], cell_size: Sequence[float]) -> Tensor:
+    """Return a band along the border of a region: boolean (*grid), empty for an empty region.
+
+    Parameters
+    ----------
+    region
+        Boolean (*grid).
+    boundary
+        From which to which distance from the border, negative inside. A cell at the border is half a cell away from it.
+    cell_size
+        Lengths of a cell along the axes, in the unit of the distances.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    inside = region.cpu().numpy()
+    if not inside.any():
+        return region
+    half = min(cell_size) / 2
+    outward = distance_transform_edt(~inside, sampling=cell_size) - half
+    if inside.all():  # it has no border
+        return torch.zeros_like(region)
+    inward = distance_transform_edt(inside, sampling=cell_size) - half
+    distance = np.where(inside, -inward, outward)
+    low, high = boundary
+    return torch.from_numpy((distance >= low) & (distance <= high)).to(region.device)
+
+
+def _region(target: Target, image: Image, placement: Placement, predicted: Tensor) -> Tensor:
     region = target.region
     if region is None:
         return predicted

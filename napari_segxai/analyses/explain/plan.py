@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.concepts.sources import check_first, entry_of
+from napari_segxai.analyses.explain.error_components import with_error_found
 from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
@@ -105,7 +106,12 @@ class ExplanationPlan:
         found = find_method(method, "image")
         options = found.make_options(params)
         model.label_index(target.label)
+        if target.against is not None and model.label_index(target.against) == model.label_index(
+            target.label
+        ):
+            raise UserError(f"{target.label!r} is asked about against itself; name another label.")
         model.require(found.needs_of(options))
+        _check_score(found, options, target)
         if "network layers" in found.needs:
             for layer in found.layers_of(options).values():
                 model.find_layer(layer)
@@ -114,6 +120,7 @@ class ExplanationPlan:
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         if precision not in get_args(Setting):
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
+        target = with_error_found(target, model, image, slice=slice, device=device)
         if image.time_axis is not None:
             image.channels_first()  # raises, saying how to choose a time point
         references, looks = _references(found.folder_of(options), model)
@@ -152,6 +159,8 @@ class ExplanationPlan:
         """What a value of the map is, in a few words."""
         score = self.target.score.replace("_", "-")
         of = f"summed {score}" if self.target.reduction == "sum" else score
+        if self.target.against is not None:
+            of += f" less that of {self.model.labels[self.model.label_index(self.target.against)]}"
         return self.method.unit_of(self.options).replace("{score}", of)
 
     @property
@@ -170,6 +179,15 @@ class ExplanationPlan:
         grid = self.model.grid_for(self.image, self.slices[0])
         layers, channels = lambda: self.model.example_layers, len(self.model.card.channels)
         return Size(grid, layers, channels, len(self.references), self.looks)
+
+
+def _check_score(method: Method, options: Any, target: Target) -> None:
+    """Refuse a contrast for a method that does not read the score of the target."""
+    if target.against is not None and "{score}" not in method.unit_of(options):
+        raise UserError(
+            f"{method.name} asks what keeps {target.label!r} drawn and does not read its score, so that `against` changes nothing; "
+            "use a method that reads the score, such as seg-hires-grad-cam, integrated-gradients or occlusion."
+        )
 
 
 def _references(folder: str, model: SegmentationModel) -> tuple[tuple[CaseEntry, ...], int]:

@@ -198,7 +198,12 @@ class _Question:
         self.target = {"label": repr(plan.model.labels[plan.model.label_index(plan.target.label)])}
         if (region := self._region(plan.target.region)) is not None:
             self.target["region"] = region
-        for name, default in (("score", "logit"), ("reduction", "mean")):
+        for name, default in (
+            ("score", "logit"),
+            ("reduction", "mean"),
+            ("against", None),
+            ("boundary", None),
+        ):
             if (value := getattr(plan.target, name)) != default:
                 self.target[name] = repr(value)
         if with_target:

@@ -46,6 +46,10 @@ class QuestionForm(TypedDict):  # noqa: D101
     region: Annotated[PredictedForm | PointForm | BoxForm | DrawnForm, Field(discriminator="kind")]
     score: Literal["logit", "probability", "log_probability"]
     reduction: Literal["mean", "sum"]
+    against: NotRequired[str | Count]
+    boundary: NotRequired[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    error: NotRequired[Literal["false-positive", "false-negative"]]
+    component: NotRequired[Annotated[int, Field(ge=1)]]
 
 
 class TargetForm(QuestionForm):  # noqa: D101

@@ -106,6 +106,12 @@ class Placement:
         out[(slice(None), slice(None), *(slice(n) for n in self.resampled_shape))] = tensor
         return out
 
+    def cell_size(self, image: Image) -> tuple[float, ...]:
+        """Return the lengths of one cell of the model grid along its axes, in the image's units."""
+        spacing = [image.spacing[k] for k in self.turn[0]][-len(self.shape) :]
+        shapes = zip(spacing, self.seen_shape, self.resampled_shape, strict=True)
+        return tuple(length * before / after for length, before, after in shapes)
+
     def inside(self) -> Tensor:
         """Return where the image lies on the model grid: boolean, False in the padding."""
         out = torch.zeros(self.shape, dtype=torch.bool)

@@ -1,0 +1,187 @@
+"""What a network drew and should not have drawn, and what it missed: connected components, the largest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_segxai.analyses.inputs import as_image
+from napari_segxai.core.arguments import checked
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
+from napari_segxai.core.prediction import where
+from napari_segxai.core.target import Error, Target
+from napari_segxai.models.ground_truth import truth_of
+from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.registry import load_model
+from napari_segxai.models.segmentation import SegmentationModel
+
+
+@dataclass(frozen=True)
+class ErrorComponent:
+    """One connected component of an error (full connectivity).
+
+    Attributes
+    ----------
+    error : {"false-positive", "false-negative"}
+        Predicted and not true, or true and not predicted.
+    number : int
+        From 1, the largest first.
+    pixels : int
+        How many pixels it has.
+    size : float
+        Its area or volume, in the image's units.
+    center : tuple of int, one per spatial axis
+        Index of the pixel in it that is nearest to its center of mass.
+    mask : ndarray of bool of shape (*image grid)
+        Where it is.
+    """
+
+    error: Error
+    number: int
+    pixels: int
+    size: float
+    center: tuple[int, ...]
+    mask: np.ndarray
+
+
+@checked("image", "truth", "model")
+def error_components(
+    model: SegmentationModel | nn.Module | str | Path,
+    image: Image | np.ndarray,
+    label: str | int,
+    truth: Any,
+    *,
+    error: Error | None = None,
+    slice: int | None = None,
+    axis: int | None = None,
+    device: str | torch.device = "auto",
+) -> list[ErrorComponent]:
+    """List what a network drew and should not have drawn, and what it missed, to choose what to ask about.
+
+    Parameters
+    ----------
+    model : SegmentationModel, torch.nn.Module, str or Path
+        As for `explain`.
+    image : Image or ndarray of shape (*spatial axes)
+        What the network sees.
+    label : str or int
+        The label by name (or position).
+    truth : Image, str, Path, ndarray or mapping of these to labels
+        Where the label truly is, as for `compare`.
+    error : {"false-positive", "false-negative"}, optional
+        Which kind; both by default, those that are drawn first.
+    slice, axis : int, optional
+        For 2D models on volumes, as for `explain`.
+    device : str or torch.device
+        Where to predict.
+
+    Returns
+    -------
+    list of ErrorComponent
+        Of each kind the largest first. ``sx.Target(label, error=one.error, component=one.number, truth=truth)`` asks about one.
+
+    Raises
+    ------
+    UserError
+        If image, label or truth do not suit the model.
+    """
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    if error is not None and error not in get_args(Error):
+        raise UserError(f"error {error!r} is unknown; choose {' or '.join(get_args(Error))}.")
+    image = as_image(image, model, axis)
+    kinds = get_args(Error) if error is None else (error,)
+    return [
+        one
+        for kind in kinds
+        for one in find_errors(model, image, label, _read(truth), kind, slice=slice, device=device)
+    ]
+
+
+def find_errors(
+    model: SegmentationModel,
+    image: Image,
+    label: str | int,
+    truth: Any,
+    error: Error,
+    *,
+    slice: int | None = None,
+    device: str | torch.device = "auto",
+) -> list[ErrorComponent]:
+    """Predict an image and return the components of one kind of error, the largest first."""
+    from skimage.measure import label as components
+    from skimage.measure import regionprops
+
+    position = model.label_index(label)
+    true, _ = truth_of(truth, image, model, position)
+    drawn = where(model.predict(image, slice=slice, device=device), position, overlapping=model.overlapping)
+    wrong = drawn & ~true if error == "false-positive" else true & ~drawn
+    if slice is not None:
+        seen = np.zeros(image.spatial_shape, bool)
+        place(model.card, image, slice, model.multiples).turned(seen)[...] = True
+        wrong &= seen
+    parts = components(wrong)
+    found = sorted(regionprops(parts), key=lambda one: (-one.num_pixels, tuple(one.coords[0])))
+    cell = float(np.prod(image.spacing))
+    out = []
+    for number, one in enumerate(found, start=1):
+        middle = one.coords.mean(0)
+        nearest = one.coords[np.square(one.coords - middle).sum(1).argmin()]
+        mask = parts == one.label
+        pixels = int(one.num_pixels)
+        out.append(ErrorComponent(error, number, pixels, pixels * cell, tuple(map(int, nearest)), mask))
+    return out
+
+
+def with_error_found(
+    target: Target,
+    model: SegmentationModel,
+    image: Image,
+    *,
+    slice: int | None = None,
+    device: str | torch.device = "auto",
+) -> Target:
+    """Return a target whose error is a region: the component of which it speaks; any other target as it is.
+
+    Raises
+    ------
+    UserError
+        If it has no truth, or there is no such component, saying how many there are.
+    """
+    if not target.is_open:
+        return target
+    assert target.error is not None
+    name = model.labels[model.label_index(target.label)]
+    if target.truth is None:
+        raise UserError(
+            f"a {target.error} of {name!r} is asked about, and no truth is given; give truth as well."
+        )
+    found = find_errors(
+        model, image, target.label, _read(target.truth), target.error, slice=slice, device=device
+    )
+    if target.component > len(found):
+        words = (
+            f"has {len(found)} {target.error} component(s) of {name!r}"
+            if found
+            else f"has no {target.error} of {name!r}"
+        )
+        raise UserError(f"{image.name} {words}, so that there is no component {target.component}.")
+    return replace(target, region=found[target.component - 1].mask, truth=None)
+
+
+def _read(truth: Any) -> Any:
+    """Read a truth that is given as a file."""
+    from napari_segxai.io import read_image
+
+    if isinstance(truth, str | Path):
+        return read_image(truth)
+    if isinstance(truth, Mapping):
+        return {name: _read(one) for name, one in truth.items()}
+    return truth

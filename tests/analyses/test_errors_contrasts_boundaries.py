@@ -1,0 +1,197 @@
+"""Why this false positive, why was that one missed, why A and not B, and what moves the border."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import napari_segxai as sx
+from napari_segxai.cli.app import app
+from napari_segxai.datasets.resources import resource
+
+
+class Levels(nn.Module):
+    """Logits of three labels, linear in two channels of the image: (N, 1, *grid) -> (N, 3, *grid)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        blurred = nn.functional.avg_pool2d(x, 3, 1, 1)
+        return torch.cat([0.5 - blurred, 2 * blurred - 0.9, 3 * x - 2.5], 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> sx.SegmentationModel:
+    return sx.SegmentationModel(
+        Levels(), {"name": "levels", "labels": ["background", "A", "B"], "spatial_dims": 2}
+    )
+
+
+@pytest.fixture(scope="module")
+def image() -> sx.Image:
+    array = np.zeros((40, 48), np.float32)
+    array[4:12, 4:12] = 0.7  # true, drawn
+    array[20:26, 30:36] = 0.7  # drawn, not true
+    array[32:36, 4:8] = 0.7  # drawn, not true, smaller
+    array[6:12, 34:40] = 0.3  # true, not drawn
+    return sx.Image(array, spacing=(2.0, 2.0), units="mm", name="four")
+
+
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    true = np.zeros((40, 48), np.uint8)
+    true[4:12, 4:12] = 1
+    true[6:12, 34:40] = 1
+    return true
+
+
+def test_errors_are_listed_the_largest_first(model, image, truth):
+    found = sx.error_components(model, image, "A", truth)
+    kinds = [(one.error, one.number) for one in found]
+    assert ("false-positive", 1) in kinds
+    assert ("false-negative", 1) in kinds
+    first, second = (one for one in found if one.error == "false-positive" and one.pixels > 2)
+    assert first.pixels > second.pixels
+    assert first.mask[22, 32]
+    assert second.mask[33, 5]
+    assert first.size == first.pixels * 4
+    assert first.mask[first.center]
+    assert {one.error for one in sx.error_components(model, image, "A", truth, error="false-negative")} == {
+        "false-negative"
+    }
+
+
+def test_a_false_positive_is_explained_as_the_region_that_it_is(model, image, truth):
+    target = sx.Target("A", error="false-positive", component=1, truth=truth)
+    found = sx.explain(model, image, target, "vanilla-gradient", device="cpu")
+    wanted = next(
+        one for one in sx.error_components(model, image, "A", truth) if one.error == "false-positive"
+    )
+    same = sx.explain(model, image, sx.Target("A", region=wanted.mask), "vanilla-gradient", device="cpu")
+    np.testing.assert_array_equal(found.map, same.map)
+    assert found.record.target["error"] == "false-positive"
+    assert found.record.target["component"] == 1
+    assert found.map[20:26, 30:36].any()
+    assert not found.map[4:12, 4:12].any()
+
+
+def test_an_error_survives_saving(model, image, truth, tmp_path):
+    target = sx.Target("A", error="false-negative", truth=truth, boundary=(-4, 4), against="B")
+    found = sx.explain(model, image, target, "vanilla-gradient", device="cpu")
+    found.save(tmp_path / "out")
+    again = sx.load_explanation(tmp_path / "out")
+    assert again.target.error == "false-negative"
+    assert again.target.boundary == (-4, 4)
+    assert again.target.against == "B"
+    np.testing.assert_array_equal(again.target.region, found.target.region)
+    np.testing.assert_array_equal(
+        sx.explain(model, image, again.target, "vanilla-gradient", device="cpu").map, found.map
+    )
+
+
+def test_a_contrast_is_the_difference_of_two_maps(model, image):
+    region = np.zeros(image.shape, bool)
+    region[5:9, 5:9] = True
+    a, b, both = (
+        sx.explain(model, image, target, "input-x-gradient", device="cpu").map
+        for target in (
+            sx.Target("A", region=region),
+            sx.Target("B", region=region),
+            sx.Target("A", region=region, against="B"),
+        )
+    )
+    np.testing.assert_allclose(both, a - b, atol=1e-6)
+    found = sx.explain(
+        model, image, sx.Target("A", region=region, against="B"), "occlusion", device="cpu", patch=2
+    )
+    assert "less that of B" in found.record.display["unit"]
+
+
+def test_a_boundary_is_a_band_in_millimetres(model, image):
+    region = np.zeros(image.shape, bool)
+    region[10:30, 10:30] = True
+    maps = {
+        band: sx.explain(
+            model, image, sx.Target("B", region=region, boundary=band), "vanilla-gradient", device="cpu"
+        ).map
+        > 0
+        for band in ((-2, 0), (0, 2), (-2, 2))
+    }
+    # B looks at its own pixel alone: the map is the band. A cell of 2 mm at the border is 1 mm away from it, at a corner 1.8.
+    inner, outer = region.copy(), np.zeros_like(region)
+    inner[11:29, 11:29] = False
+    outer[9:31, 9:31] = True
+    outer &= ~region
+    np.testing.assert_array_equal(maps[-2, 0], inner)
+    np.testing.assert_array_equal(maps[0, 2], outer)
+    np.testing.assert_array_equal(maps[-2, 2], inner | outer)
+
+
+REFUSED = {
+    "give truth as well": {"error": "false-positive"},
+    "has no false-negative|so that there is no component 9": {
+        "error": "false-negative",
+        "component": 9,
+        "truth": "truth",
+    },
+    "error 'miss' is unknown": {"error": "miss"},
+    "is no band": {"boundary": (2, -2)},
+    "truth and component are for an error": {"component": 2},
+    "against itself": {"against": "A"},
+    "has no label 'C'": {"against": "C"},
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_cannot_be_asked_is_one_sentence(said, model, image, truth):
+    asked = {key: truth if value == "truth" else value for key, value in REFUSED[said].items()}
+    with pytest.raises(sx.UserError, match=said):
+        sx.explain(model, image, sx.Target("A", **asked), "vanilla-gradient", device="cpu")
+
+
+def test_a_contrast_is_refused_by_what_reads_no_score(model, image):
+    with pytest.raises(sx.UserError, match="misure asks what keeps 'A' drawn and does not read its score"):
+        sx.explain(model, image, sx.Target("A", against="B"), "misure", device="cpu")
+
+
+def test_the_command_asks_the_same(tmp_path):
+    sample = resource("sample_data/images/triangle_1.png")
+    image, truth = sx.read_image(sample), tmp_path / "truth.tif"
+    tifffile.imwrite(
+        truth, np.zeros((image.shape[0], image.shape[1]), np.uint8)
+    )  # nothing is true: all that is drawn is false
+    out = tmp_path / "out"
+    arguments = [
+        "explain",
+        str(sample),
+        "--model",
+        "triangle",
+        "--label",
+        "triangle",
+        "--method",
+        "vanilla-gradient",
+    ]
+    arguments += [
+        "--error",
+        "false-positive:1",
+        "--truth",
+        str(truth),
+        "--against",
+        "background",
+        "--boundary=-3,3",
+        "--out",
+        str(out),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    told = json.loads((out / "record.json").read_text())["target"]
+    assert (told["error"], told["component"], told["against"], told["boundary"]) == (
+        "false-positive",
+        1,
+        "background",
+        [-3, 3],
+    )
