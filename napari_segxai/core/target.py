@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_segxai.core.arguments import check_fields, whole_number
+from napari_segxai.core.arguments import check_fields, quoted, whole_number
 from napari_segxai.core.arrays import as_array
 from napari_segxai.core.errors import UserError
 
@@ -214,7 +214,7 @@ def _read_boundary(band: Any) -> tuple[float, float] | None:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(
-            f"target: boundary {band!r} is no band; give two distances from the border, the lower one first and negative "
+            f"target: boundary {quoted(band)} is no band; give two distances from the border, the lower one first and negative "
             "inside, such as (-2, 2)."
         )
     return low, high

@@ -54,6 +54,12 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         },
         "check": {"explanation": found, "model": model, "checks": ["other-seed"]},
         "compare": {**question, "methods": ["vanilla-gradient"], "controls": 0, **measured},
+        "error_components": {
+            "model": model,
+            "image": image,
+            "label": "object",
+            "truth": image.array > 0.5,
+        },
         "evaluate": {
             "model": model,
             "maps": {"a": image.array},
@@ -135,6 +141,7 @@ def test_what_is_of_another_kind_is_said_by_every_public_function(asked, tmp_pat
         "Survey",
         "Sweep",
         "SegmentationModel",
+        "ErrorComponent",
     }
     known |= {"Interrupted", "OutOfMemory", "UserError", "__version__"}
     assert {name for name in sx.__all__ if not name.startswith("list_")} == known

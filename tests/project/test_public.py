@@ -7,9 +7,9 @@ import typer.main
 import napari_segxai as sx
 
 NAMES = """
-Box Comparison Component Explanation Flow Image Interrupted OutOfMemory Point SegmentationModel Sweep Target UserError
+Box Comparison Component ErrorComponent Explanation Flow Image Interrupted OutOfMemory Point SegmentationModel Sweep Target UserError
 allow_package causal_check causal_check_steps channel_importance channel_importance_steps check check_steps compare
-compare_steps evaluate export_to_slicer explain explain_all explain_all_steps explain_steps image_of_layer information_flow
+compare_steps error_components evaluate export_to_slicer explain explain_all explain_all_steps explain_steps image_of_layer information_flow
 information_flow_steps join_channels list_checks list_methods list_metrics list_models load_comparison load_explanation
 load_flow load_model load_sweep read_image read_region
 Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_cohort run_cohort_steps Survey load_survey plan_survey survey survey_steps write_report register_model residual_picture save_picture sweep __version__
@@ -17,12 +17,12 @@ Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_coho
 
 COMMANDS = {
     "compare": """
-        --axes --axis --card --controls --device --frame --json --label --level --methods --metrics
+        --against --boundary --error --axes --axis --card --controls --device --frame --json --label --level --methods --metrics
         --model --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o
         image
     """,
     "sweep": """
-        --axes --axis --card --device --frame --grid --label --level --method --metrics --model
+        --against --boundary --axes --axis --card --device --frame --grid --label --level --method --metrics --model
         --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o image
     """,
     "cohort plan": "--channels --json --layout --truth source",
@@ -50,7 +50,7 @@ COMMANDS = {
     "layers": "--card --image --json --trust model",
     "export": "--case --out --overwrite --truth result",
     "explain": """
-        --axes --axis --card --check --device --frame --json --label --level --method --model --out
+        --against --boundary --error --truth --axes --axis --card --check --device --frame --json --label --level --method --model --out
         --overwrite --param --precision --reduction --references --region --score --seed --slice --trust -p image
     """,
     "flow": """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,6 +13,7 @@ from torch import nn
 from napari_segxai.analyses.compare.asked import Asked
 from napari_segxai.analyses.compare.matching import check_map
 from napari_segxai.analyses.compare.measuring import MeasuringWithControls, with_defaults
+from napari_segxai.analyses.explain.error_components import with_error_found
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.inputs import as_image
@@ -134,6 +135,7 @@ class ComparisonPlan:
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
         image = as_image(image, model, asked["axis"])
+        target = _found(target, model, image, asked)
         for name, map in given.items():
             check_map(name, map, model, image, target, asked["slice"])
         where = {word: asked[word] for word in ("seed", "device", "slice")}
@@ -203,6 +205,17 @@ class ComparisonPlan:
     def passes(self) -> Passes:
         """The passes that are expected."""
         return sum((plan.passes for plan in self.explanations.values()), self.measuring)
+
+
+def _found(
+    target: Target | str | int, model: SegmentationModel, image: Image, asked: Mapping[str, Any]
+) -> Target | str | int:
+    """Return a target whose error, if it speaks of one, is found: once for all methods, by the truth of the comparison."""
+    if not isinstance(target, Target) or not target.is_open:
+        return target
+    if target.truth is None:
+        target = replace(target, truth=asked["truth"])
+    return with_error_found(target, model, image, slice=asked["slice"], device=asked["device"])
 
 
 def read_method(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
