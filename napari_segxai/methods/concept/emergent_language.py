@@ -114,7 +114,7 @@ class _Talk:
         facts["brightness"] = float(view.question.input[0][:, drawn].mean())
         facts |= {f"axis {k}": value for k, value in enumerate(shape.center)}
         self.seen.append(features)
-        self.masks.append((shares(drawn, (SIDES[self.axes],) * self.axes) >= 0.5).flatten().cpu().numpy())
+        self.masks.append(coarse(drawn, (SIDES[self.axes],) * self.axes).flatten().cpu().numpy())
         self.rows.append({"case": view.id, "subject": view.subject, **facts})
 
     def nothing(self) -> SurveyFinding:
@@ -303,6 +303,15 @@ SHOWN = 8
 """Sentences that are shown, and objects of each."""
 
 FACTS, FEW = ("size", "elongation", "brightness", "axis 0", "axis 1"), 20
+
+
+def coarse(mask: Tensor, cells: tuple[int, ...]) -> Tensor:
+    """Return a mask that is not empty on a coarse grid: boolean (*cells).
+
+    A cell belongs to it of which it covers half, or, of what is smaller than a cell, half as much as of the cell of which it covers most.
+    """
+    covered = shares(mask, cells)
+    return covered >= 0.5 * covered.max()
 
 
 def _halved(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from helpers.concepts import planted_network
 from PIL import Image as Picture
 
 import napari_segxai as sx
+from napari_segxai.methods.concept.emergent_language import coarse
 from napari_segxai.metrics.functional.statistics.information import (
     entropy,
     mutual_information,
@@ -118,6 +119,16 @@ def test_too_few_cases_have_words_and_no_numbers(model, folder, tmp_path):
         sx.UserError, match=r"emergent-language needs 8 cases of different subjects, and .* holds 7"
     ):
         sx.survey(model, tmp_path, **ASKED)
+
+
+def test_what_is_smaller_than_a_cell_is_still_something():
+    mask = torch.zeros(300, 200, dtype=torch.bool)
+    mask[150:152, 80:82] = True
+    found = coarse(mask, (28, 28))
+    assert 1 <= found.sum() <= 4
+    assert found[14, 11]
+    mask[:, :100] = True
+    assert coarse(mask, (28, 28)).float().mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_information_of_what_is_known():
