@@ -173,7 +173,7 @@ def draw_cohort(name: str) -> None:
         results = panel.results
         results.tabs.setCurrentWidget(results.plot)
         results.plot.choose("size_px", "truth_dice")
-        results.plot.clicked.emit(("case_04", "triangle", "misure"))
+        results.plot.clicked.emit(results.frame.row_of["case_04", "triangle", "misure"])
         wait(lambda: not panel.case.is_busy)
         end = time.monotonic() + 1  # let the last layer be drawn
         wait(lambda: time.monotonic() > end)
@@ -181,6 +181,43 @@ def draw_cohort(name: str) -> None:
         viewer.screenshot(path, canvas_only=False, flash=False)
         PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
         print(path, results.note.text())
+        viewer.close()
+
+
+def draw_concepts(name: str) -> None:
+    """The Concepts dock: which unit of which layer tells items of the triangle from others, and one of them over its image."""
+    import tempfile
+
+    import PIL.Image
+    from concepts_figure import write_cases
+
+    with tempfile.TemporaryDirectory() as place:
+        images, masks = write_cases(Path(place), 24)
+        viewer = napari.Viewer(show=False)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Concepts")
+        viewer.window.show()
+        viewer.window.resize(*SIZE)
+        names = [entry.card.name for entry in panel.model_box.entries]
+        panel.model_box.combo.setCurrentIndex(names.index("Triangle"))
+        panel.take(str(images))
+        panel.fields.concepts.set_asked(str(masks))
+        panel.fields.form.set_values({"within": "item", "examples": 6})
+        wait(lambda: "cases ·" in panel.run_bar.estimate.text())
+        panel.run()
+        wait(lambda: not panel.run_bar.is_running)
+        results = panel.results
+        rows = results.frame.rows
+        kept = [k for k, row in enumerate(rows) if any(one.shows(row) for one in panel.survey.maps)]
+        results.choose(next(k for k in kept if rows[k]["concept"] == "object"))
+        wait(lambda: not panel.is_cropping)
+        results.gallery.views[0].clicked.emit()
+        wait(lambda: not panel.case.is_busy and len(viewer.layers) > 1)
+        end = time.monotonic() + 1  # let the last layer be drawn
+        wait(lambda: time.monotonic() > end)
+        path = IMAGES / f"{name}.png"
+        viewer.screenshot(path, canvas_only=False, flash=False)
+        PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+        print(path, results.words.text())
         viewer.close()
 
 
@@ -205,5 +242,6 @@ if __name__ == "__main__":
     draw_compare("compare")
     draw_sweep("sweep")
     draw_cohort("cohort")
+    draw_concepts("concepts")
     for name, picture in PICTURES.items():
         take(name, *picture)

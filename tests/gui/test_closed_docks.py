@@ -15,7 +15,7 @@ from napari_segxai.gui import worker
 DOCKS = ("Explain", "Information flow", "Compare and evaluate", "Sweep parameters")
 
 
-@pytest.mark.parametrize("name", DOCKS)
+@pytest.mark.parametrize("name", [*DOCKS, "Cohort", "Concepts"])
 def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
     viewer.add_image(planted_image().array, name="planted")
     events = (

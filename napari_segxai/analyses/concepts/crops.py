@@ -17,6 +17,9 @@ from napari_segxai.figures.planes import gray, over
 SHARE, ROOM = 0.25, 1.5
 """Least side of a crop, as a share of the shorter side of its plane; how much larger than the strongest part it is."""
 
+OPACITY = 0.6
+"""Of a map over its image, where it is highest: what lies below stays visible."""
+
 
 @dataclass(frozen=True, eq=False)
 class Crop:
@@ -50,7 +53,7 @@ class Crop:
         """Return it as bytes (rows, columns, 3), with the map over it or without."""
         values = self.values if with_map else np.full_like(self.values, np.nan)
         colors = (SIGNED if self.scale[0] < 0 else UNSIGNED)["colors"]
-        return over(self.image, values, self.scale, colors)
+        return over(self.image, values, self.scale, colors * (1, 1, 1, OPACITY))
 
 
 def crop_of(one: SurveyMap, *, whole: bool = False) -> Crop:

@@ -21,7 +21,7 @@ from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.widgets.fields import Words, tip
 
-NEAR, LONGEST, ALONE = 9, 22, 60
+NEAR, LONGEST, ALONE = 9, 26, 60
 """Pixels around a point; characters of a name in the legend, and of one that is alone there."""
 
 BAR = 0.8

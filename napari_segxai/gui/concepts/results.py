@@ -183,7 +183,7 @@ class ConceptsResults(QWidget):
             (k for k in numbers if any(shows(one.of, one.case, frame.rows[k]) for one in kept)), None
         )
         if first is not None:
-            self._go(first)
+            self.choose(first)
 
     def set_colors(self, background: str, text: str) -> None:
         """Follow the theme."""
@@ -245,7 +245,8 @@ class ConceptsResults(QWidget):
         rows = np.arange(0) if self.current is None else np.array([self.current])
         self.table.select(rows, self.current)
 
-    def _go(self, row: int) -> None:
+    def choose(self, row: int) -> None:
+        """Go to a row, by its number in the table."""
         self.current = row
         self._select()
         self.chosen.emit(self.row)

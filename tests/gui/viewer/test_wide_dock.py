@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_segxai.gui.viewer.dock_layout import HEIGHT
 
-DOCKS = ["Information flow", "Compare and evaluate", "Sweep parameters"]
+DOCKS = ["Information flow", "Compare and evaluate", "Sweep parameters", "Concepts"]
 
 
 def test_a_wide_dock_keeps_to_the_screen(viewer, wait):
