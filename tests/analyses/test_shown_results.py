@@ -9,6 +9,8 @@ import pytest
 import torch
 from helpers.concepts import planted_folder, planted_network
 from helpers.networks import LinearHead, card
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
 import napari_segxai as sx
@@ -18,6 +20,7 @@ from napari_segxai.core.progress import Passes
 from napari_segxai.engine.cases import SurveyFinding
 from napari_segxai.engine.finding import Finding
 from napari_segxai.figures.gallery import draw_gallery
+from napari_segxai.gui.viewer.displayed import displayed_image
 from napari_segxai.methods import registry
 
 
@@ -99,6 +102,25 @@ def test_what_is_shown_comes_back_from_its_folder(image, method, tmp_path):
         steps, whole = Layer.create(values, about, kind), Layer.create(*one.to_layers()[0])
         assert steps.axis_labels[0] == "step"
         np.testing.assert_allclose(steps.extent.world[:, 1:], whole.extent.world)  # it lies on the image
+
+
+def test_a_path_of_one_time_point_lies_where_the_film_lies(method):
+    film = np.stack([RANDOM.normal(size=(8, 9)).astype(np.float32)] * 3)
+    viewer = ViewerModel()
+    placed = {"scale": (3, 0.5, 2), "axis_labels": ("t", "y", "x"), "units": ("s", "um", "um")}
+    layer = viewer.add_layer(ImageLayer(film, name="film", rotate=20, **placed))
+    viewer.dims.set_point(0, 3.0)
+    image = displayed_image(layer, viewer, 1).image
+    found = sx.explain(
+        sx.load_model(LinearHead(), card=card()), image, sx.Target("object", region="image"), method
+    )
+    *others, (values, about, kind) = found.to_layers()
+    map = next(Layer.create(*one) for one in others if one[1]["metadata"]["segxai_role"] == "saliency")
+    steps = Layer.create(values, about, kind)
+    assert values.shape == (3, *map.data.shape)
+    np.testing.assert_allclose(steps.extent.world[:, 1:], map.extent.world)
+    at = steps.data_to_world((2, *(n - 1 for n in map.data.shape)))
+    np.testing.assert_allclose(at[1:], map.data_to_world([n - 1 for n in map.data.shape]))
 
 
 def test_a_survey_keeps_its_gallery(method, tmp_path):

@@ -9,7 +9,9 @@ from helpers.networks import PatchSwitch, card, patch_of, planted_image
 from qtpy.QtWidgets import QApplication, QLabel
 
 import napari_segxai as sx
+from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.gallery import Gallery, Picture
+from napari_segxai.gui.cases.charts import ChartView
 from napari_segxai.gui.explain.figures import FiguresWindow, figures_of
 
 
@@ -81,3 +83,13 @@ def test_a_gallery_is_laid_out(panel, wait):
     assert len(drawn) == 3
     assert (drawn[1].pixmap().width(), drawn[1].pixmap().height()) == (112, 56)
     assert window.caption.text() == "In one scale."
+
+
+def test_places_between_names_are_drawn_where_they_lie(qtbot):
+    view = ChartView()
+    qtbot.addWidget(view)
+    leaves = Series("", ("cat", "dog", "car"), (0.0, 0.0, 0.0), kind="points")
+    joined = Series("decisions", (0.5, 0.0, 1.0), (1.0, 1.0, 1.0))
+    view.show_chart(Chart("lines", "Tree", "label", "height", (leaves, joined)))
+    drawn = [np.asarray(item.getData()[0], float).tolist() for item in view.plot.listDataItems()]
+    assert [0.5, 0.0, 1.0] in drawn
