@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -338,6 +339,21 @@ def test_nothing_of_a_checkpoint_is_unpickled(folder, tmp_path):
     save_checkpoint(root / "fold_0" / "checkpoint_final.pth", network(), extra=Evil())
     assert "which are never unpickled" in refusal(root)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_numpy_1_opens(folder, tmp_path):
+    root = tmp_path / folder.name
+    shutil.copytree(folder, root)
+    path = root / "fold_0" / "checkpoint_final.pth"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    [name] = [name for name in parts if name.endswith("data.pkl")]
+    assert b"numpy._core." in parts[name]
+    parts[name] = parts[name].replace(b"numpy._core.", b"numpy.core.")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    assert sx.load_model(root).sha256 == sx.load_model(folder).sha256
 
 
 def test_layers_have_the_names_that_nnunet_gives_them(folder):
