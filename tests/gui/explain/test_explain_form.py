@@ -8,7 +8,7 @@ import torch
 from helpers.docks import choose, use_model
 from helpers.networks import Located, PatchSwitch, card, patch_of, planted_image
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_segxai as sx
 from napari_segxai.gui.explain.dock import ExplainDock
@@ -145,3 +145,22 @@ def test_a_slice_that_is_not_shown_is_not_explained(viewer, open_panel, wait):
     assert not panel.run_bar.run.isEnabled()
     viewer.dims.set_current_step(0, 2)
     wait(lambda: panel.run_bar.run.isEnabled())
+
+
+def test_a_folder_of_images_is_chosen_beside_its_row(viewer, open_panel, wait, monkeypatch):
+    viewer.add_image(planted_image().array, name="planted")
+    panel = open_panel()
+    network = sx.load_model(
+        PatchSwitch(patch_of(2)), card=card(name="patch with folder", grid={"size": [32, 32]})
+    )
+    use_model(panel, network)
+    wait(lambda: panel.run_bar.run.isEnabled())
+    choose(panel, "l-crp")
+    line = panel.fields.form._fields["references"].widget
+    assert panel.fields.form.changed_values() == {}
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/images/of/others")
+    [action] = line.actions()
+    action.trigger()
+    assert panel.fields.form.changed_values() == {"references": "/images/of/others"}
+    with pytest.raises(sx.UserError, match="/images/of/others: is not there"):
+        panel.plan()
