@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 from helpers.concepts import planted_network
@@ -205,3 +206,15 @@ def test_shapes_of_what_is_known():
     assert found.center == pytest.approx((0.2, 0.5))
     assert shape_of(large, (6.0, 1.0)).elongation == pytest.approx(1)
     assert shape_of(small[:, :], (1.0, 1.0)).elongation == pytest.approx(1)
+
+
+def test_the_slice_of_a_volume_is_looked_for_once(model, tmp_path):
+    """However often a case is looked at: of 5 slices each, and 2 passes, no more than was announced."""
+    for k in range(5):
+        array = np.full((16, 16, 5), 20.0, np.float32)
+        array[4:9, 4:9, k] = 200 + k
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"v{k}.nii.gz")
+    got = sx.survey(model, tmp_path, **ASKED)
+    planned = sx.plan_survey(model, tmp_path, **ASKED).passes
+    assert got.record["passes"] == planned.as_dict() == {"forward": 5 * 5 + 2 * 5, "backward": 0}
+    assert sorted(case["slice"] for case in got.record["cases"]) == [0, 1, 2, 3, 4]
