@@ -140,9 +140,11 @@ class ChartView(QWidget):
                     pg.BarGraphItem(x=x[known], height=y[known], width=wide * 0.95, brush=color, pen=None)
                 )
             elif kind == "lines":
-                order = np.argsort(x[known], kind="stable")
-                pen = pg.mkPen(color, width=2)
-                self.plot.addItem(pg.PlotDataItem(x[known][order], y[known][order], pen=pen))
+                pen = pg.mkPen(
+                    color, width=2
+                )  # in their order, with a gap where nothing is known, as on paper
+                gaps = [np.where(known, values, np.nan) for values in (x, y)]
+                self.plot.addItem(pg.PlotDataItem(*gaps, pen=pen, connect="finite"))
             else:
                 self.plot.addItem(Points(x[known], y[known], size=7, brush=color, pen=None))
             if one.low and one.high:
