@@ -74,10 +74,11 @@ class ChartView(QWidget):
         self.chart, self._points = chart, []
         self.plot.clear()
         self.plot.setVisible(chart is not None)
-        said = [] if chart is None else [one for one in chart.series if one.name and chart.kind != "matrix"]
+        drawn = [] if chart is None or chart.kind == "matrix" else list(enumerate(chart.series))
+        said = [(k, one) for k, one in drawn if one.name]  # in the colours in which they are drawn
         words = [
             f'<span style="color:{COLORS[k % len(COLORS)]}">●</span> {escape(shortened(one.name, LONGEST if len(said) > 1 else ALONE), quote=False)}'
-            for k, one in enumerate(said)
+            for k, one in said
         ]
         self.legend.setText("&nbsp; ".join(words))
         self.legend.setVisible(bool(words))

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QLabel
 import napari_segxai as sx
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.gallery import Gallery, Picture
-from napari_segxai.gui.cases.charts import ChartView
+from napari_segxai.gui.cases.charts import COLORS, ChartView
 from napari_segxai.gui.explain.figures import FiguresWindow, figures_of
 
 
@@ -93,3 +93,6 @@ def test_places_between_names_are_drawn_where_they_lie(qtbot):
     view.show_chart(Chart("lines", "Tree", "label", "height", (leaves, joined)))
     drawn = [np.asarray(item.getData()[0], float).tolist() for item in view.plot.listDataItems()]
     assert [0.5, 0.0, 1.0] in drawn
+    words = view.legend.text()
+    assert words.count("●") == 1
+    assert COLORS[1] in words  # the first one has no name, and its colour belongs to nobody
