@@ -285,7 +285,7 @@ class _Work:
         """Add the derivatives of a case, and where its groups lie."""
         found = self._where(view)
         union = {str(k): np.any(found[k], 0) for k in self.directions if k in found}
-        derive(self.cases, view, list(self.directions.values()), union, self.effects)
+        derive(self.cases, view, list(self.directions.values()), lambda: union, self.effects)
         on_label: dict[tuple[str, str], float] = {}
         for label, question in drawn_labels(self.cases, view):
             drawn = question.predicted.cpu().numpy()
@@ -362,7 +362,7 @@ class _Work:
         ]
         caption = "Of each concept the pieces nearest to its center, in their surroundings. The number is their distance from it."
         shown = (Gallery("concepts", f"Kinds of image parts at {self.layer.name}", tuple(pictures), caption),)
-        warnings = []
+        warnings = self.effects.undrawn(self.cases.labels)
         if len(self.chosen) < len(self.cases.entries):
             warnings.append(
                 f"{len(self.chosen)} of {len(self.cases.entries)} cases were looked at, chosen by chance."
@@ -394,15 +394,18 @@ def _sentence(rows: list[dict[str, Any]], layer: str) -> str:
         return f"No kind of image part is found at {layer} in cases of {FEWEST} different subjects."
     names = list(dict.fromkeys(row["concept"] for row in rows))
     used = [row for row in rows if row["used"]]
+    told = f"{len(names)} kinds of image parts are told apart at {layer}"
+    if len(names) == 1:
+        told = f"one kind of image parts is found at {layer} in cases of {FEWEST} different subjects or more"
     if not used:
-        return f"{len(names)} kinds of image parts are told apart at {layer}, and it is not shown that a label uses one."
+        return f"{told[0].upper()}{told[1:]}, and it is not shown that a label uses one."
     said = [
         f"{row['label']} uses {row['concept']} (without it {_of(row['dice_lost'])} of the Dice is lost, without directions by chance "
         f"{_of(row['dice_lost_shuffled'])} at most; {_of(row['on_label'])} of it lies on {row['label']})"
         for row in used[:3]
     ]
     more = f"; {len(used) - 3} further uses are in the table" if len(used) > 3 else ""
-    return f"{len(names)} kinds of image parts are told apart at {layer}: {', '.join(said)}{more}."
+    return f"{told[0].upper()}{told[1:]}: {', '.join(said)}{more}."
 
 
 def _of(value: float | None) -> str:

@@ -158,13 +158,13 @@ class _Work:
 
     def visit(self, view: CaseView) -> None:
         """Take the examples of one case."""
+        activations = view.activations([layer.name for layer in self.layers])
         masks, options = self._masks(view), self.options
         random = np.random.default_rng([self.cases.seed, *view.id.encode()])
         within = view.concepts[options.within] if options.within else None
         found = {
             name: regions_of(mask, view.inside, random, options.parts, within) for name, mask in masks.items()
         }
-        activations = view.activations([layer.name for layer in self.layers])
         for layer, one in zip(self.layers, activations, strict=True):
             if not bool(one.isfinite().all()):
                 raise UserError(f"network layer {layer.name} returns values that are not finite.")
@@ -229,8 +229,11 @@ class _Work:
 
     def derive(self, view: CaseView) -> None:
         """Add the derivatives of a case, and keep maps of some."""
-        masks = {name: mask & view.inside for name, mask in self._masks(view).items()}
-        there = {name: mask for name, mask in masks.items() if bool(mask.any())}
+
+        def there() -> dict[str, Tensor]:
+            masks = {name: mask & view.inside for name, mask in self._masks(view).items()}
+            return {name: mask for name, mask in masks.items() if bool(mask.any())}
+
         found = derive(self.cases, view, list(self.directions.values()), there, self.effects)
         for best in [best for name in self.concepts if (best := self.best(name)) is not None]:
             seen = along(found[best.layer.name], best)
@@ -272,6 +275,7 @@ class _Work:
             for name in self.concepts
             if (count := self.enough(name)) < FEWEST
         ]
+        warnings += self.effects.undrawn(self.cases.labels)
         if len(self.chosen) < len(self.cases.entries):
             warnings.append(
                 f"{len(self.chosen)} of {len(self.cases.entries)} cases were looked at, chosen by chance."

@@ -41,7 +41,7 @@ from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyF
 from napari_segxai.engine.crops import Strongest
 from napari_segxai.engine.primitives.kept_units import keep_units
 from napari_segxai.engine.scores import dice
-from napari_segxai.methods.concept.parts.directions import drawn_labels
+from napari_segxai.methods.concept.parts.directions import drawn_labels, said_of_undrawn
 from napari_segxai.methods.concept.parts.unit_groups import Alike, groups_of, weight_distances
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.methods.size import Extent
@@ -142,6 +142,7 @@ class _Work:
         self.abilities: dict[Pair, list[tuple[float, float]]] = {}  # by node and label
         self.maps: list[CaseMap] = []
         self.crops = Strongest(CROPS)
+        self.drawn: set[str] = set()
 
     def count(self, view: CaseView) -> None:
         """Add one case to the correlations."""
@@ -169,6 +170,7 @@ class _Work:
         names = [layer.name for layer in self.layers]
         whole = dict(zip(names, view.activations(names), strict=True))
         labels = drawn_labels(self.cases, view)
+        self.drawn |= {label for label, _ in labels}
         inside = view.inside
         random = np.random.default_rng([self.cases.seed, *view.id.encode()])
         cells = {name: _cells_of(inside, whole[name].shape[2:], random) for name in names}
@@ -282,7 +284,7 @@ class _Work:
                 | {"label": best, "ability": own[0], "ability_elsewhere": own[1]}
             )
         graph = _graph(self.nodes, self.cases.labels, rows)
-        warnings = []
+        warnings = said_of_undrawn(self.cases.labels, self.drawn)
         lost = [layer.name for layer in self.layers if all(node.layer is not layer for node in self.nodes)]
         if lost and self.nodes:
             warnings.append(

@@ -116,3 +116,19 @@ def test_a_seed_repeats_and_another_number_of_groups_is_what_is_asked(found, mod
 def test_what_is_asked_wrongly_is_said(change, words, model, images):
     with pytest.raises(sx.UserError, match=words):
         sx.plan_survey(model, images, **{**ASKED, **change})
+
+
+def test_a_label_that_is_drawn_nowhere_has_words_and_no_number(images):
+    network = Rough()
+    with torch.no_grad():
+        network.head.bias[1] = -1e4
+    model = sx.load_model(network, card=card(intensity=[{"scale_shift": [1 / 255, 0.0]}]))
+    got = sx.survey(model, images, **{**ASKED, "shuffles": 20})
+    assert "object is drawn in no case that was looked at, so that nothing can be said of it" in " ".join(
+        got.warnings
+    )
+    assert len(got.table) == 3
+    for row in got.table:
+        assert {
+            row[name] for name in ("tcav", "derivative", "derivative_p", "dice_lost", "used", "on_label")
+        } == {None}

@@ -228,3 +228,7 @@ def test_every_label_can_be_a_concept_for_the_one_that_is_asked_about(folders):
     model = sx.load_model(Three(), card=card(labels=labels, intensity=[{"scale_shift": [1 / 255, 0.0]}]))
     got = sx.survey(model, folders[0], concepts="predicted", label="light", **{**ASKED, "removals": 0})
     assert {(row["concept"], row["label"]) for row in got.table} == {("object", "light"), ("light", "light")}
+    assert got.record["passes"] == {
+        "forward": 24,
+        "backward": 12,
+    }  # what is predicted takes no pass of its own

@@ -115,3 +115,14 @@ def test_agreement_is_that_of_the_maps_and_none_of_flat_or_shuffled_ones():
     assert (
         agreement(values[:20], rng.permutation(values[:20])) < 0.3
     )  # few cells look alike without the correction
+
+
+def test_a_label_that_is_drawn_nowhere_has_words_and_no_number(images):
+    network = Chain()
+    with torch.no_grad():
+        network.head.bias[1] = -1e4
+    got = sx.survey(loaded(network), images, **ASKED)
+    assert "object is drawn in no case that was looked at, so that nothing can be said of it" in " ".join(
+        got.warnings
+    )
+    assert "object" not in {row["end"] for row in got.table}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +47,17 @@ class Effects:
         By concept, layer and label: cases, and per direction how often the derivative was above 0 and what it came to, (2, directions).
     lost
         By concept, layer and label: cases, and per direction the Dice lost.
+    drawn
+        Labels that were drawn in a case; None before one was looked at.
     """
 
     derivatives: dict[tuple[str, str, str], tuple[int, np.ndarray]] = field(default_factory=dict)
     lost: dict[tuple[str, str, str], tuple[int, np.ndarray]] = field(default_factory=dict)
+    drawn: set[str] | None = None
+
+    def undrawn(self, labels: Sequence[str]) -> list[str]:
+        """Say of which labels nothing can be said."""
+        return [] if self.drawn is None else said_of_undrawn(labels, self.drawn)
 
     def of(self, concept: str, layer: str, label: str) -> dict[str, Any]:
         """Return the columns of a table; None where nothing is known."""
@@ -81,15 +88,16 @@ def derive(
     cases: CasesQuestion,
     view: CaseView,
     directions: Sequence[Direction],
-    regions: Mapping[str, Tensor | np.ndarray],
+    regions_of: Callable[[], Mapping[str, Tensor | np.ndarray]],
     effects: Effects,
 ) -> dict[str, Tensor]:
     """Add the derivatives of a case: of the mean logit of every label over its pixels, along each direction where its concept is.
 
     Parameters
     ----------
-    regions
-        Where each concept is: boolean (*model grid) by name, only of those that are there.
+    regions_of
+        Returns where each concept is: boolean (*model grid) by name, only of those that are there. It is called when the network has run, so that
+        what is predicted needs no pass of its own.
 
     Returns
     -------
@@ -99,12 +107,14 @@ def derive(
     layers = list(dict.fromkeys(one.layer.name for one in directions))
     tape = LayerRecorder(view.question, layers)
     seen = dict(zip(layers, tape.activations, strict=True))
+    labels = drawn_labels(cases, view)
+    effects.drawn = {*(effects.drawn or ()), *(label for label, _ in labels)}
+    regions = regions_of()
     asked = [one for one in directions if one.concept in regions]
     if not asked:
         return seen
     concepts = list(dict.fromkeys(one.concept for one in asked))
     weights = CellWeights([torch.as_tensor(regions[name]) for name in concepts], cases.device)
-    labels = drawn_labels(cases, view)
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for k, (label, question) in enumerate(labels):
 
@@ -202,3 +212,12 @@ def drawn_labels(cases: CasesQuestion, view: CaseView) -> list[tuple[str, Questi
             continue
         out.append((label, question))
     return out
+
+
+def said_of_undrawn(labels: Sequence[str], drawn: Collection[str]) -> list[str]:
+    """Say which labels were drawn in no case that was looked at."""
+    return [
+        f"{label} is drawn in no case that was looked at, so that nothing can be said of it."
+        for label in labels
+        if label not in drawn
+    ]
