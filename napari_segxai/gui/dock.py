@@ -135,6 +135,8 @@ class Dock(RunDock):
             region=region,
             score=fields.score_box.currentText(),  # type: ignore[arg-type]
             reduction=fields.reduction_box.currentText(),  # type: ignore[arg-type]
+            against=fields.against,
+            boundary=fields.boundary,
         )
 
     # -- what a dock overrides ----------------------------------------------------------------------------
@@ -287,8 +289,9 @@ class Dock(RunDock):
         self.image_box.moved.connect(self._on_moved)
         self.model_box.changed.connect(self._on_model)
         fields.region_box.changed.connect(self._update)
-        for box in (fields.device_box, target.score_box, target.reduction_box):
+        for box in (fields.device_box, target.score_box, target.reduction_box, target.against_box):
             box.currentIndexChanged.connect(lambda _: self._update())
+        target.boundary_box.textChanged.connect(lambda _: self._update())
 
     def _on_image(self) -> None:
         self.fields.offer_regions(self.layer)
@@ -304,6 +307,7 @@ class Dock(RunDock):
         card, fields = self.card, self.fields
         if fields.label_box is not None:
             offer_labels(fields.label_box, card.labels if card is not None else ())
+        fields.target_fields.offer_against(card.labels if card is not None else ())
         if fields.truth_box is not None:
             fields.truth_box.set_model(card)
         if self.layer is not None:

@@ -19,6 +19,7 @@ from napari_segxai.checks.run import check_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.dock import Dock, Request
+from napari_segxai.gui.explain.errors import ErrorsWindow
 from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
 from napari_segxai.gui.flow.curves import theme_colors
@@ -62,6 +63,7 @@ class ExplainDock(Dock):
         self._live = Live(self.viewer)
         self.figures = FiguresWindow(self)
         self.set_up(ExplainForm(self.viewer, self._check_costs))
+        self.errors = ErrorsWindow(self, self.viewer, self.tasks, lambda: self.plan(with_region=False))
         self._connect()
         self.refresh()
         self._on_method()
@@ -249,8 +251,7 @@ class ExplainDock(Dock):
         self.fields.label_box.setCurrentText(record["target"]["label"])
         self.fields.method_box.choose(record["method"])
         self.fields.form.set_values(record["parameters"])
-        self.fields.target_fields.score_box.setCurrentText(record["target"]["score"])
-        self.fields.target_fields.reduction_box.setCurrentText(record["target"]["reduction"])
+        self.fields.target_fields.set_asked(record["target"])
         self.fields.target_fields.seed_box.setValue(record["seed"])
 
     def _load(self, folder: str) -> tuple[Explanation, Image, Mapping[str, Any]]:
@@ -336,7 +337,16 @@ class ExplainDock(Dock):
         fields.slicer.export.triggered.connect(lambda: self.export_to_slicer())
         fields.slicer.open.triggered.connect(lambda: self.open_in_slicer())
         fields.checks_box.chosen.connect(self.check)
+        fields.errors.clicked.connect(lambda: self.show_errors())
+        self.errors.chosen.connect(fields.region_box.choose)
         self.follow((self.viewer.layers.events.removed, lambda _: self._on_removed()))
+
+    def show_errors(self) -> None:
+        """Open the list of errors of the chosen label."""
+        self.errors.set_source(self.layer)
+        self.errors.truth_box.set_model(self.card)
+        self.errors.show()
+        self.errors.raise_()
 
     def _on_active(self) -> None:
         """Show the verdicts of the selected result, or of the last result while the selected layer is of none."""

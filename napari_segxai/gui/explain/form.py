@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QPushButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -57,6 +58,11 @@ class ExplainForm(DockForm):
         self.figures = QPushButton("Figures…")
         self.figures.setToolTip("Show the charts, pictures and tables of the last result.")
         self.run_bar.add_button(self.figures)
+        self.errors = QToolButton()
+        self.errors.setText("Errors…")
+        self.errors.setToolTip(
+            "List what is drawn and not true, and what was missed, to ask about one of them; needs a truth."
+        )
         self.inputs = self._inputs()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -78,7 +84,10 @@ class ExplainForm(DockForm):
         inputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         inputs.addRow("Image", self.image_box)
         inputs.addRow("", self.image_box.details)
-        inputs.addRow("Region", self.region_box)
+        region_row = QHBoxLayout()
+        region_row.addWidget(self.region_box, 1)
+        region_row.addWidget(self.errors)
+        inputs.addRow("Region", region_row)
         inputs.addRow("Model", self.model_box)
         inputs.addRow("Label", self.label_box)
         inputs.addRow("Slices", self.slice_box)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QScrollArea,
     QSizePolicy,
     QWidget,
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QLargeIntSpinBox
 
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
+from napari_segxai.core.errors import UserError
 from napari_segxai.models.inference.device import devices
 
 
@@ -181,8 +183,11 @@ def mark_absent(box: QComboBox, present: Collection[str]) -> None:
         box.setCurrentIndex(drawn[0])
 
 
+NOTHING = "nothing"
+
+
 class TargetFields(QWidget):
-    """The score that is read of the prediction, its reduction over the region, and the seed."""
+    """The score that is read of the prediction, its reduction over the region, what it is held against, and the seed."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
@@ -190,6 +195,14 @@ class TargetFields(QWidget):
         self.score_box.addItems(["logit", "probability", "log_probability"])
         self.reduction_box = combo("How it is reduced over the region; the mean keeps objects comparable.")
         self.reduction_box.addItems(["mean", "sum"])
+        self.against_box = combo("Why the label rather than this one: the score is the difference of both.")
+        self.against_box.addItem(NOTHING)
+        self.boundary_box = QLineEdit()
+        self.boundary_box.setPlaceholderText("whole region; or -2, 2")
+        self.boundary_box.setToolTip(
+            "What moves the border: only a band along the border of the region is asked about, from and to which distance in the "
+            "image's unit (mm where it is known), negative inside."
+        )
         self.seed_box = QLargeIntSpinBox()  # Qt's own ends at half of the seeds
         self.seed_box.setRange(0, HIGHEST_SEED)
         self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
@@ -197,4 +210,52 @@ class TargetFields(QWidget):
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("score", self.score_box)
         rows.addRow("reduction", self.reduction_box)
+        rows.addRow("against", self.against_box)
+        rows.addRow("border band", self.boundary_box)
         rows.addRow("seed", self.seed_box)
+        self.rows = rows
+
+    def offer_against(self, labels: Sequence[str]) -> None:
+        """Offer labels for a contrast; the chosen one stays if it is among them."""
+        offered = [NOTHING, *labels]
+        if [self.against_box.itemText(k) for k in range(self.against_box.count())] == offered:
+            return
+        before = self.against_box.currentText()
+        self.against_box.blockSignals(True)
+        self.against_box.clear()
+        self.against_box.addItems(offered)
+        self.against_box.setCurrentIndex(max(0, self.against_box.findText(before)))
+        self.against_box.blockSignals(False)
+
+    @property
+    def against(self) -> str | None:
+        """The label of a contrast; None for none."""
+        return self.against_box.currentText() if self.against_box.currentIndex() > 0 else None
+
+    @property
+    def boundary(self) -> tuple[float, float] | None:
+        """The band along the border; None for the whole region.
+
+        Raises
+        ------
+        UserError
+            If it is not two numbers.
+        """
+        text = self.boundary_box.text().strip()
+        if not text:
+            return None
+        try:
+            low, high = (float(part) for part in text.replace(";", ",").split(","))
+        except ValueError:
+            raise UserError(f"the border band is two distances, such as -2, 2, not {text!r}.") from None
+        return low, high
+
+    def set_asked(self, target: Mapping[str, Any]) -> None:
+        """Set what a record says of its target."""
+        self.score_box.setCurrentText(target["score"])
+        self.reduction_box.setCurrentText(target["reduction"])
+        self.against_box.setCurrentIndex(
+            max(0, self.against_box.findText(str(target.get("against", NOTHING))))
+        )
+        band = target.get("boundary")
+        self.boundary_box.setText("" if band is None else f"{band[0]:g}, {band[1]:g}")

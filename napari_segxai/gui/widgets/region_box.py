@@ -115,6 +115,15 @@ class RegionBox(QWidget):
         if isinstance(choice, ref) and choice() is event.source:
             self._pause.start()
 
+    def choose(self, layer: Layer) -> None:
+        """Choose a Labels or Shapes layer, in which the region is drawn."""
+        self.set_source(self._layer())
+        places = [k for k, one in enumerate(self._choices) if isinstance(one, ref) and one() is layer]
+        if places and self.combo.currentIndex() != places[0]:
+            self.combo.setCurrentIndex(places[0])
+        else:
+            self.changed.emit()
+
     def chosen(self, image: image_room.Image) -> Region:
         """Return the region on the grid of `image`.
 

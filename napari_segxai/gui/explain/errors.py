@@ -1,0 +1,187 @@
+"""Errors of the prediction, to choose what to ask about: a list beside the dock; a click shows one and makes it the region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from weakref import ref
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFormLayout,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_segxai.analyses.explain.error_components import ErrorComponent, error_components
+from napari_segxai.core import orientation
+from napari_segxai.core.errors import UserError, plain
+from napari_segxai.core.progress import Step, Steps
+from napari_segxai.gui.viewer.lifetime import Tasks
+from napari_segxai.gui.widgets.fields import plain_label
+from napari_segxai.gui.widgets.truth_box import NONE, TruthBox
+from napari_segxai.gui.worker import Outcome
+from napari_segxai.io.layer_data import layer_metadata, layer_transform
+from napari_segxai.io.placing import on_axes_of_layer
+
+if TYPE_CHECKING:
+    from napari.layers import Image as ImageLayer
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+
+    from napari_segxai.analyses.explain.plan import ExplanationPlan
+    from napari_segxai.core.image import Image
+
+SIZE = (430, 360)
+"""Of the window, in pixels."""
+
+COLORS = {"false-positive": "#ff4fa0", "false-negative": "#ffd23f"}
+
+
+class ErrorsWindow(QWidget):
+    """Lists what is drawn and not true, and true and not drawn, the largest first.
+
+    Attributes
+    ----------
+    chosen
+        A component was clicked: the Labels layer that holds it.
+
+    Parameters
+    ----------
+    dock
+        Beside which it lies, and with which it goes.
+    viewer, tasks
+        Where layers go, and where predicting runs.
+    plan
+        Returns what the dock asks now; raises a UserError where it cannot ask.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, dock: QWidget, viewer: Viewer, tasks: Tasks, plan: Callable[[], ExplanationPlan]):
+        super().__init__(dock, Qt.WindowType.Tool)
+        self.setWindowTitle("Errors")
+        self.viewer, self.tasks, self.plan = viewer, tasks, plan
+        self.found: list[ErrorComponent] = []
+        self._image: Image | None = None
+        self._layer: ref[Labels] | None = None
+        self.truth_box = TruthBox(viewer)
+        self.truth_box.setAccessibleName("Truth")
+        self.list_button = QPushButton("List errors")
+        self.list_button.setToolTip("Predict the image, and compare the label with the truth.")
+        self.said = plain_label()
+        self.said.setWordWrap(True)
+        self.table = QTableWidget(0, 4)
+        self.table.setAccessibleName("Errors")
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.setToolTip(
+            "Click one: it is shown in the viewer and becomes the region that is asked about."
+        )
+        top = QFormLayout()
+        top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        top.addRow("Truth", self.truth_box)
+        layout = QVBoxLayout(self)
+        layout.addLayout(top)
+        layout.addWidget(self.list_button)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.said)
+        self.resize(*SIZE)
+        self.list_button.clicked.connect(lambda: self.list_errors())
+        self.table.itemSelectionChanged.connect(self._on_selected)
+
+    def set_source(self, layer: ImageLayer | None) -> None:
+        """Offer the truths for another image."""
+        self.truth_box.set_source(layer)
+
+    def list_errors(self) -> None:
+        """Predict in the worker thread, and list the errors of the label that the dock has chosen."""
+        try:
+            plan = self.plan()
+            if not self.truth_box.is_chosen:
+                raise UserError(
+                    f"choose the truth, a Labels layer with the true labels; it is {NONE!r} now, so that nothing is an error."
+                )
+            truth = self.truth_box.chosen(plan.image)
+        except UserError as error:
+            self.said.setText(str(error))
+            return
+        plan.image.keep()
+        self._image = plan.image
+        label = plan.model.labels[plan.model.label_index(plan.target.label)]
+
+        def make() -> Steps[list[ErrorComponent]]:
+            yield Step(0, 1, "prediction")
+            return error_components(
+                plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
+            )
+
+        self.list_button.setEnabled(False)
+        self.said.setText("predicting …")
+        self.tasks.in_background(make, lambda outcome: self._listed(outcome, label, plan.image))
+
+    def _listed(self, outcome: Outcome, label: str, image: Image) -> None:
+        self.list_button.setEnabled(True)
+        if outcome.error is not None:
+            self.said.setText(plain(outcome.error))
+            return
+        self.found = outcome.result or []
+        unit = f"{'area' if len(image.spatial_shape) == 2 else 'volume'} ({image.units}{'²' if len(image.spatial_shape) == 2 else '³'})"
+        self.table.blockSignals(True)
+        self.table.setHorizontalHeaderLabels(["error", "number", unit, "pixels"])
+        self.table.setRowCount(len(self.found))
+        for row, one in enumerate(self.found):
+            for column, text in enumerate((one.error, str(one.number), f"{one.size:.4g}", str(one.pixels))):
+                self.table.setItem(row, column, QTableWidgetItem(text))
+        self.table.clearSelection()
+        self.table.blockSignals(False)
+        counts = [f"{sum(one.error == kind for one in self.found)} {kind}" for kind in COLORS]
+        self.said.setText(f"{label}: {', '.join(counts)} component(s). Click one to ask about it.")
+
+    def _on_selected(self) -> None:
+        rows = {index.row() for index in self.table.selectedIndexes()}
+        if len(rows) == 1 and self._image is not None:
+            self.show_error(self.found[rows.pop()])
+
+    def show_error(self, one: ErrorComponent) -> None:
+        """Show one component in the viewer, centered, and make it the region."""
+        assert self._image is not None
+        image = self._image
+        mask = np.ascontiguousarray(orientation.apply(one.mask.astype(np.uint8), image.to_display))
+        shown, placed = on_axes_of_layer(mask, image.layer)
+        kwargs = {**layer_transform(image), **placed}
+        name = f"{one.error} {one.number} · {image.name}"
+        layer = self._layer() if self._layer is not None else None
+        if layer is None or layer not in self.viewer.layers or layer.data.shape != shown.shape:
+            layer = self.viewer.add_labels(
+                np.array(shown),
+                name=name,
+                metadata={**layer_metadata(image), "segxai_role": "error"},
+                opacity=0.7,
+                **kwargs,
+            )
+            self._layer = ref(layer)
+        else:
+            layer.data, layer.name = np.array(shown), name
+        from napari.utils.colormaps import DirectLabelColormap
+
+        layer.colormap = DirectLabelColormap(color_dict={1: COLORS[one.error], None: "transparent"})
+        inside = np.argwhere(np.asarray(layer.data))
+        middle = inside[np.square(inside - inside.mean(0)).sum(1).argmin()]
+        world = layer.data_to_world(middle)
+        for axis, at in enumerate(world, start=self.viewer.dims.ndim - len(world)):
+            self.viewer.dims.set_point(axis, at)
+        self.viewer.camera.center = tuple(
+            world[k - (self.viewer.dims.ndim - len(world))] for k in self.viewer.dims.displayed
+        )
+        self.chosen.emit(layer)

@@ -1,0 +1,65 @@
+"""Errors of the prediction in the window, contrasts and borders."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from helpers.docks import use_model
+from torch import Tensor, nn
+
+import napari_segxai as sx
+
+
+class Levels(nn.Module):
+    """A label where the image is bright, another where it is brighter: (N, 1, *grid) -> (N, 3, *grid)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([0.5 - x, 2 * x - 0.9, 3 * x - 2.5], 1)
+
+
+def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel, wait):
+    array = np.zeros((40, 48), np.float32)
+    array[4:12, 4:12] = array[20:26, 30:36] = array[33:36, 4:8] = 0.7
+    truth = np.zeros((40, 48), np.uint8)
+    truth[4:12, 4:12] = truth[6:10, 34:40] = 1
+    viewer.add_image(array, name="four")
+    viewer.add_labels(truth, name="true")
+    panel = open_panel()
+    model = sx.SegmentationModel(
+        Levels(), {"name": "levels", "labels": ["background", "A", "B"], "spatial_dims": 2}
+    )
+    use_model(panel, model)
+    panel.fields.method_box.choose("vanilla-gradient")
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.fields.errors.click()
+    errors = panel.errors
+    assert errors.isVisible()
+    errors.list_button.click()
+    assert "choose the truth" in errors.said.text()
+    errors.truth_box.setCurrentText("true")
+    errors.list_button.click()
+    wait(lambda: errors.table.rowCount() == 3)
+    assert [errors.table.item(k, 0).text() for k in range(3)] == [
+        "false-positive",
+        "false-positive",
+        "false-negative",
+    ]
+    assert [errors.table.item(k, 3).text() for k in range(3)] == ["36", "12", "24"]
+    errors.table.selectRow(1)
+    wait(lambda: panel.fields.region_box.combo.currentText().startswith("false-positive 2"))
+    layer = viewer.layers[panel.fields.region_box.combo.currentText()]
+    assert layer.data[34, 5] == 1
+    assert layer.data.sum() == 12
+    panel.fields.target_fields.against_box.setCurrentText("B")
+    panel.fields.target_fields.boundary_box.setText("-1, 1")
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.run_bar.run.click()
+    wait(lambda: panel.explanation is not None)
+    target = panel.explanation.target
+    assert (target.against, target.boundary) == ("B", (-1, 1))
+    assert target.region.sum() == 12
+    errors.table.selectRow(2)
+    wait(lambda: panel.fields.region_box.combo.currentText().startswith("false-negative 1"))
+    panel.fields.target_fields.boundary_box.setText("two")
+    wait(lambda: "two distances" in panel.run_bar.estimate.text())
+    assert not panel.run_bar.run.isEnabled()
