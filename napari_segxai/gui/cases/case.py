@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.viewer import layers
 from napari_segxai.gui.viewer.opened import LayerData
-from napari_segxai.gui.viewer.opened_case import Piece, richest_plane
+from napari_segxai.gui.viewer.opened_case import OUTLINED, Piece, richest_plane
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -195,6 +195,8 @@ class CaseView(QObject):
             from napari.layers import Layer as AnyLayer
 
             layer = AnyLayer.create(*data)
+            if data[1]["metadata"].get(OUTLINED):
+                layer.contour = 1  # no argument of Labels
             # Images and truths of a case lie below its maps, which may have come first.
             own = [
                 k

@@ -291,8 +291,10 @@ class ConceptsDock(CasesDock):
         """Show a case: its image and truth, and one of its maps, become layers; `place` is the slice that is gone to."""
         survey = self.survey
         if survey is not None and case:
-            key = survey.record["source"], case, name, str(place)
-            self.case.show(key, partial(pieces_of, survey, case, name, place))
+            concept = (self.results.row or {}).get("concept") if name else None
+            concept = concept if isinstance(concept, str) else ""
+            key = survey.record["source"], case, name, str(place), concept
+            self.case.show(key, partial(pieces_of, survey, case, name, place, concept))
             self.results.chart.mark(case)
 
     def _on_active(self) -> None:

@@ -6,15 +6,30 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from napari_segxai.analyses.concepts.result import Survey
+from napari_segxai.analyses.concepts.sources import cases_of
+from napari_segxai.core import orientation
 from napari_segxai.gui.viewer.opened import LayerData
-from napari_segxai.gui.viewer.opened_case import CASE, Piece, image_of, truth_of
+from napari_segxai.gui.viewer.opened_case import CASE, OUTLINED, Piece, image_of, truth_of
+from napari_segxai.io.cases.masks import find_masks
+from napari_segxai.io.layer_data import layer_metadata, layer_transform
+
+OUTLINE: dict[int | None, str] = {None: "transparent", 0: "transparent", 1: "#4cc9f0"}
+"""Colours of the mask of a concept."""
 
 SURVEY = "segxai_survey"
 """In the metadata of a layer of a survey: its record."""
 
 
-def pieces_of(survey: Survey, case: str, name: str = "", place: tuple[int, int] | None = None) -> list[Piece]:
+KINDS = ("truth", "predicted")
+"""Concepts that are no drawn masks."""
+
+
+def pieces_of(
+    survey: Survey, case: str, name: str = "", place: tuple[int, int] | None = None, concept: str = ""
+) -> list[Piece]:
     """Return what there is to be shown of a case.
 
     Parameters
@@ -23,6 +38,8 @@ def pieces_of(survey: Survey, case: str, name: str = "", place: tuple[int, int] 
         Of the map that is shown with it; "" for none.
     place
         The slice that is gone to: an axis and an index; by default the one that was looked at, where a 2D model was asked.
+    concept
+        Of which the drawn mask is shown, where there is one; "" for none.
     """
     told = next(one for one in survey.record["cases"] if one["id"] == case)
     about = {CASE: case, SURVEY: dict(survey.record)}
@@ -32,11 +49,25 @@ def pieces_of(survey: Survey, case: str, name: str = "", place: tuple[int, int] 
         pieces.append(Piece("truth", partial(truth_of, told, about)))
     if name:
         pieces.append(Piece("map", partial(_map, survey, case, name), seen))
+    if concept and survey.record["concepts"] not in (None, *KINDS):
+        pieces.append(Piece("concept", partial(_concept, survey, case, concept, about)))
     return pieces
 
 
 def _map(survey: Survey, case: str, name: str) -> Iterator[LayerData]:
     yield survey.to_layers(case, name)[-1]
+
+
+def _concept(survey: Survey, case: str, concept: str, about: Mapping[str, Any]) -> Iterator[LayerData]:
+    """Yield the mask of a concept as an outline; nothing where the case has none."""
+    cases = cases_of(survey.record)
+    image = next(one for one in cases if one.id == case).read().frame(0)
+    mask = find_masks(survey.record["concepts"], cases).read(case, image).get(concept)
+    if mask is not None:
+        shown = np.ascontiguousarray(orientation.apply(mask.astype(np.uint8), image.to_display))
+        meta = {**layer_metadata(image), **about, OUTLINED: True}
+        kwargs = {"name": f"{concept} · {case}", "metadata": meta, "colormap": OUTLINE, "opacity": 1.0}
+        yield shown, {**layer_transform(image), **kwargs}, "labels"
 
 
 def case_of(metadata: Mapping[str, Any], survey: Survey | None) -> str:

@@ -22,6 +22,9 @@ from napari_segxai.io.layer_data import layers_from_image
 CASE = "segxai_case"
 """In the metadata of a layer of a case: the folder of its cohort, its id, and the label and map where it is of one."""
 
+OUTLINED = "segxai_outlined"
+"""In the metadata of a layer of labels of which the outline is shown."""
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -87,10 +87,12 @@ def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, 
     gallery.part_box.setCurrentIndex(1)
     wait(lambda: len(gallery.views) == 2 and gallery.views[0].tile.pixels.shape == (32, 32, 3))
     gallery.views[1].clicked.emit()
-    wait(lambda: not dock.case.is_busy and len(viewer.layers) == 2)
+    wait(lambda: not dock.case.is_busy and len(viewer.layers) == 3)
     case = gallery.views[1].tile.case
-    assert shown(viewer) == [case, f"square: unit 1 of body · {case}"]
+    assert shown(viewer) == [case, f"square: unit 1 of body · {case}", f"square · {case}"]
     np.testing.assert_array_equal(viewer.layers[1].data, own.maps[1].array())
+    assert viewer.layers[2].contour == 1  # the drawn mask, as an outline
+    assert viewer.layers[2].data.sum() == SQUARE**2
     gallery.views[0].clicked.emit()
     wait(lambda: not dock.case.is_busy and gallery.views[0].tile.case in shown(viewer))
     assert case not in shown(viewer)  # replaced
