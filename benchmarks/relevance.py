@@ -73,7 +73,7 @@ def main() -> None:
     asked = [one for one in cases() if not one[0].startswith("ResNet")]
     asked.append(("brain tissue", sx.load_model("brain-tissue"), tissue, "white matter"))
     lines = [
-        f"Device: {versions(torch.device('cpu'))}",
+        versions(torch.device("cpu")),
         "",
         "| network | rule | forward and backward, s | relevance, s | ratio | on the input | on biases | gap |",
         "|---|---|---|---|---|---|---|---|",

@@ -59,3 +59,13 @@ def test_commands(tmp_path):
         wrong = run(*asked, *args)
         assert wrong.exit_code == 2, args
         assert words in wrong.stderr.replace("\n", " ")
+
+
+def test_importance_names_ways_and_the_layer_of_relevances():
+    from napari_segxai.cli.cohort import _importance
+
+    assert [_importance(text) for text in (None, "all")] == [False, True]
+    assert _importance("mean, ability") == {"how": ["mean", "ability"]}
+    assert _importance("relevance") == {"how": ["relevance"]}
+    asked = {"how": ["ability", "relevance"], "layer": "decoder2.convs"}
+    assert _importance("ability,relevance:layer=decoder2.convs") == asked

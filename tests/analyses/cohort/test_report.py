@@ -261,12 +261,17 @@ def test_cases_that_are_called_by_numbers_leave_the_numbers_of_sentences_alone(t
         values = (planted_image().array * 255).astype(np.uint8)
         Picture.fromarray(np.roll(values, number, 1)).save(tmp_path / "data" / f"{number}.png")
     (tmp_path / "data" / "1203.png").write_bytes(b"")
-    asked = {"flow": {"causal": True}, "out": tmp_path / "out"}
+    asked = {
+        "flow": {"causal": True},
+        "channels": {"how": ["relevance"], "layer": "mix"},
+        "out": tmp_path / "out",
+    }
     found = sx.run_cohort(model, tmp_path / "data", ["object"], ["rise:masks=4"], **asked)
     said = repr(content.content_of(found, anonymous=True))
     assert "4 objects of 4 subjects" in said
     assert "rise:masks=4 " in said
     assert "--causal" in said  # and does it again as it was done
+    assert "--importance relevance:layer=mix" in said
     assert "causal: yes; layers: mix, head" in said
     assert "'case 6: " in said
     assert not re.search(r"\b1203\b", said)
