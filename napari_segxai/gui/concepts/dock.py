@@ -132,6 +132,8 @@ class ConceptsDock(CasesDock):
         found = survey is not None
         if found:
             self._on_partial(plans, survey)
+            if self.results.row is None:
+                self.results.choose_first()
         failed = " What was found until then is shown." if found else ""
         shown = "what was found until then is shown" if found else "there was nothing to show yet"
         if self._ended_well(outcome, failed=failed, cancelled=f"Cancelled; {shown}.", result=found):
@@ -145,8 +147,6 @@ class ConceptsDock(CasesDock):
                 else ""
             )
             self.run_bar.set_ended(f"Done in {duration(survey.record['seconds'])}{said}")
-            if self.results.row is None:
-                self.results.choose_first()
 
     # -- after a run ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.concepts.result import Survey
@@ -70,7 +79,10 @@ class ConceptsResults(QWidget):
         self.pin.setToolTip("Let the layers of this crop stay when the next one is opened.")
         self.open = QPushButton("Open results…")
         self.open.setToolTip("Open a folder that a survey was saved in.")
-        self.words = Words(3)
+        self.words = Words(4)
+        self.words.setSizePolicy(
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored
+        )  # the room is the table's
         self.words.setText("Choose a folder of cases and press Run, or open results.")
         self.table = FrameTable(bars=True)
         self.gallery = CropGallery()

@@ -202,6 +202,9 @@ def test_the_map_of_cases_is_linked_with_the_viewer(dock, folders, tmp_path, vie
     for k in range(8):
         shutil.copy(folders[1] / f"c{k}.png", tmp_path / "cases" / f"c{k}_label.png")
     dock.take(str(tmp_path / "cases"))
+    chooser = dock.fields.method_box.chooser
+    chooser.offer("network-dissection", {})
+    assert "Over 10 cases: 12 forward." in chooser.about.text()
     dock.fields.method_box.choose("bottleneck-map")
     assert not dock.fields.concepts.isEnabled()
     wait(lambda: "8 cases" in dock.run_bar.estimate.text())
