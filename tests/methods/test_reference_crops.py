@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
 from helpers.networks import card
 from helpers.relevance import BrightOrDark
+from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
@@ -94,6 +96,44 @@ def test_what_is_drawn_nowhere_gives_words(model, folder):
     assert (
         "object is drawn in none of the reference images, so that there are no crops."
         in found.record.warnings
+    )
+
+
+def test_a_channel_that_carries_nothing_elsewhere_gives_words(model, folder):
+    for name in FOLDER:
+        tifffile.imwrite(folder / f"{name}.tif", spots(1, 0))
+    found = ask(model, folder)
+    assert list(found.galleries[0].rows()) == ["channel 0"]
+    assert any(one.startswith("channel 1 of look carries nothing") for one in found.record.warnings)
+
+
+class InVolumes(BrightOrDark):
+    """The same in 3D."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("look", "head"):
+            flat = getattr(self, name)
+            deep = nn.Conv3d(flat.in_channels, flat.out_channels, 1, bias=False)
+            deep.weight = nn.Parameter(flat.weight.detach()[..., None].clone())
+            setattr(self, name, deep)
+
+
+def test_crops_of_volumes_are_planes_and_know_their_place(tmp_path):
+    for k, (bright, dark) in enumerate([(1, 1), (3, 9), (2, 1)]):
+        array = np.zeros((12, 14, 10), np.float32)
+        array[3, 10, 2 + k], array[8, 4, 7] = bright, -dark
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 2, 1.0])), tmp_path / f"v{k}.nii.gz")
+    model = sx.load_model(InVolumes(), card=card(spatial_dims=3, orientation="RAS"))
+    target = sx.Target("object", region="image", reduction="sum")
+    image = sx.read_image(tmp_path / "v0.nii.gz")
+    asked = {"layer": "look", "rule": "z-plus", "references": tmp_path}
+    found = sx.explain(model, image, target, "l-crp", **asked)
+    crops = found.galleries[1].rows()["channel 0"]
+    assert [(one.case, one.at) for one in crops] == [(f"v{k}", (3, 10, 2 + k)) for k in (1, 2, 0)]
+    assert all(
+        one.values.ndim == 2 and one.values.max() == bright
+        for one, bright in zip(crops, (3, 2, 1), strict=True)
     )
 
 

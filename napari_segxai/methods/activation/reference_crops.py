@@ -68,6 +68,13 @@ class References:
             asked.warnings.append(
                 f"{label} is drawn in none of the reference images, so that there are no crops."
             )
+            return
+        rows = {picture.row for picture in self.relevant.pictures()}
+        if without := [str(channel) for channel in self.signs if _row(channel) not in rows]:
+            asked.warnings.append(
+                f"channel {', '.join(without)} of {self.layer} carries nothing of the score in the reference images (of volumes for a 2D "
+                "model, in the slices that were looked at), so that there are no crops by relevance."
+            )
 
     def _visit(self, view: CaseView) -> None:
         tape = RelevanceRecorder(view.question, self.rules, [self.layer])
@@ -78,28 +85,26 @@ class References:
         for channel, sign in self.signs.items():
             share = found.balance.share(sign * float(carried[channel].sum(dtype=torch.float64)))
             if share > 0:
-                self.relevant.offer(f"channel {channel}", view, sign * carried[channel], share)
-            self.active.offer(f"channel {channel}", view, active[channel])
+                self.relevant.offer(_row(channel), view, sign * carried[channel], share)
+            self.active.offer(_row(channel), view, active[channel])
         self.drawn += 1
 
     def galleries(self) -> tuple[Gallery, ...]:
-        """Return the crops by relevance, and those by activation beside them."""
-        if not self.drawn:
-            return ()
-        return (
+        """Return the crops by relevance, and those by activation beside them, as far as there are any."""
+        layer = self.layer
+        made = (
             Gallery(
-                "relevance",
-                f"Where channels of {self.layer} matter most",
-                self.relevant.pictures(),
-                RELEVANCE,
+                "relevance", f"Where channels of {layer} matter most", self.relevant.pictures(), RELEVANCE
             ),
             Gallery(
-                "activation",
-                f"Where channels of {self.layer} are most active",
-                self.active.pictures(),
-                ACTIVATION,
+                "activation", f"Where channels of {layer} are most active", self.active.pictures(), ACTIVATION
             ),
         )
+        return tuple(one for one in made if one.pictures)
+
+
+def _row(channel: int) -> str:
+    return f"channel {channel}"
 
 
 def _anywhere(question: Question) -> Target:
