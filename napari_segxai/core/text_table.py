@@ -38,6 +38,13 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def some_of(words: Sequence[str], between: str = ", ", most: int = 5) -> str:
+    """Return words, or parts of a sentence, one after the other; of more than `most` the first, and how many others there are."""
+    if len(words) <= most:
+        return between.join(words)
+    return f"{between.join(words[: most - 1])} and {len(words) - most + 1} more"
+
+
 def short(name: str, length: int = 16) -> str:
     """Return a name of so many characters at most: of a long one the end, which tells more."""
     return name if len(name) <= length else "…" + name[-length + 1 :]

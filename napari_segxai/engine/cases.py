@@ -61,6 +61,7 @@ class CaseView:
         self.id, self.subject = entry.id, entry.subject
         self._prepared = cases.model.prepare(held.image, slice)
         self._questions: dict[str, Question] = {}
+        self._refused: list[str] = []
         self.question = self.question_of(cases.labels[0])
 
     def question_of(self, label: str) -> Question:
@@ -79,8 +80,9 @@ class CaseView:
 
     @property
     def said(self) -> list[str]:
-        """What was noted when the image was prepared and the network was looked into."""
-        return [*self._prepared.notes, *(one for own in self._questions.values() for one in own.warnings)]
+        """What was noted when the image was prepared, the network was looked into and the truth was read."""
+        own = [one for question in self._questions.values() for one in question.warnings]
+        return [*self._prepared.notes, *own, *self._refused]
 
     @property
     def placement(self) -> Placement:
@@ -100,7 +102,7 @@ class CaseView:
         return {name: self.question.from_image(mask) for name, mask in self.held.concepts.items()}
 
     def truth(self, label: str) -> Tensor | None:
-        """Return where a label truly is: boolean (*grid); None without a truth."""
+        """Return where a label truly is: boolean (*grid); None without a truth that can be used."""
         values = self._truth
         if values is None:
             return None
@@ -111,7 +113,11 @@ class CaseView:
 
     @cached_property
     def _truth(self) -> np.ndarray | None:
-        return self.held.truth()
+        try:
+            return self.held.truth()
+        except UserError as reason:  # a method that asks for it can do without
+            self._refused.append(f"a truth cannot be used, and counts as none: {reason}")
+            return None
 
     def activations(self, names: Sequence[str]) -> list[Tensor]:
         """Return what network layers make of the case: (1, channels, *cells) each, from one forward pass."""

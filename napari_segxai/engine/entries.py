@@ -23,7 +23,7 @@ class Held:
     concepts
         Boolean masks on the image grid by the name of the concept; None where the labels as predicted are the concepts.
     truth
-        Returns the truth, in the form of a prediction, on the image grid; None where there is none that can be used.
+        Returns the truth, in the form of a prediction, on the image grid; None where there is none. A `UserError` says why it cannot be used.
     """
 
     image: Image

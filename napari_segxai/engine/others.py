@@ -11,6 +11,7 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.record import digest_of
 from napari_segxai.engine.question import Question
+from napari_segxai.models.preprocessing.resample import resize
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -29,6 +30,22 @@ Named = TypeVar("Named", bound=_Named)
 def by_chance(cases: Iterable[Named], seed: int) -> list[Named]:
     """Return cases in an order by chance that changes little where a case is added."""
     return sorted(cases, key=lambda case: digest_of([seed, case.id]))
+
+
+def on_grid_of(mask: Tensor, like: Tensor) -> Tensor:
+    """Return the mask of another case on the grid of this one, which may have another shape.
+
+    Parameters
+    ----------
+    mask
+        Boolean (*grid of the other case).
+    like
+        (*grid): on this, on its device.
+    """
+    mask = mask.to(like.device)
+    if mask.shape == like.shape:
+        return mask
+    return resize(mask.float()[None, None], tuple(like.shape), linear=False)[0, 0] > 0.5
 
 
 def others_of(case: Named, order: Sequence[Named], many: int) -> list[Named]:

@@ -215,3 +215,21 @@ def test_edits_in_closed_form(ndim):
     told = edits.amounts(strengths[0])
     assert told[edits.names[-1]] == pytest.approx(3)
     assert told["size"] == 1
+
+
+def test_what_is_left_of_the_object_is_said():
+    """The columns of the object go one after the other as it gets darker."""
+
+    class Columns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x):
+            columns = torch.arange(x.shape[3], device=x.device).view(1, 1, 1, -1)
+            logit = self.factor * (x - 0.3 - 0.01 * columns)
+            return torch.cat([torch.zeros_like(logit), logit], 1)
+
+    results = edit(sx.load_model(Columns(), card=card()), together=False).record.results
+    assert 0 < results["drawn_after"] < 0.5
+    assert f"no longer drawn (but for {results['drawn_after']:.0%} of it) with" in results["answer"]

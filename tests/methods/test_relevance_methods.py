@@ -122,3 +122,29 @@ def test_a_network_that_rests_on_its_bias_is_warned_of():
     found = ask(model, sx.Image(np.ones((8, 8), np.float32)), "lrp", rule="z-plus")
     assert found.record.results["share_of_biases"] == pytest.approx(0.9)
     assert any("90% of the relevance rests on biases" in one for one in found.record.warnings)
+
+
+class Past(nn.Module):
+    """Nearly all of the logit goes past the one network layer that has channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(1, 2, 1, bias=False)
+        self.head = nn.Conv2d(2, 2, 1, bias=False)
+        with torch.no_grad():
+            self.look.weight.fill_(1.0)
+            self.head.weight.copy_(torch.tensor([0.0, 0.001])[:, None, None, None].expand(2, 2, 1, 1))
+
+    def forward(self, x):
+        return self.head(self.look(x).relu()) + torch.cat([torch.zeros_like(x), x], 1)
+
+
+def test_who_has_left_the_layer_out_is_not_told_to_leave_it_out():
+    model = sx.load_model(Past(), card=card())
+    image = sx.Image(np.full((12, 12), 0.5, np.float32))
+    chosen = " ".join(sx.explain(model, image, "object", "l-crp", layer="look").record.warnings)
+    assert "explain little of the score" in chosen
+    assert "leave the layer out" in chosen
+    default = " ".join(sx.explain(model, image, "object", "l-crp").record.warnings)
+    assert "explain little of the score" in default
+    assert "leave the layer out" not in default

@@ -13,6 +13,7 @@ from napari_segxai.analyses.concepts.sources import entry_of
 from napari_segxai.analyses.explain.on_image import layer_map
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.chart import plain_value
+from napari_segxai.core.errors import ended
 from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, SurveyFinding
 from napari_segxai.engine.execution.modes import in_usual_modes
@@ -89,7 +90,11 @@ def _survey(
 ) -> Survey:
     warnings = [*cases.warnings, *found.warnings]
     if cases.failed:
-        warnings.append(f"{len(cases.failed)} of {len(cases.entries)} cases failed and do not count.")
+        case, reason = next(iter(cases.failed.items()))
+        said = reason if reason.startswith(f"{case}:") else f"{case}: {reason}"
+        warnings.append(
+            f"{len(cases.failed)} of {len(cases.entries)} cases failed and do not count; {ended(said)}"
+        )
     record = {
         "method": plan.method.name,
         "parameters": options_as_dict(plan.options),

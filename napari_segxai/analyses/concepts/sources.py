@@ -104,7 +104,7 @@ def _held(case: Case, model: SegmentationModel, concepts: Concepts | None) -> He
         }
     elif concepts is not None and concepts.masks is not None:
         masks = concepts.masks.read(case.id, image)
-    return Held(image, masks, partial(_usable_truth, case, image, model))
+    return Held(image, masks, partial(_truth, case, image, model, model.labels[1:]))
 
 
 def _truth(case: Case, image: Image, model: SegmentationModel, labels: Sequence[str]) -> np.ndarray | None:
@@ -112,14 +112,6 @@ def _truth(case: Case, image: Image, model: SegmentationModel, labels: Sequence[
         return None
     positions = [model.label_index(name) for name in labels]
     return truth_labels(read_image(case.truth), image, model, positions)[0]
-
-
-def _usable_truth(case: Case, image: Image, model: SegmentationModel) -> np.ndarray | None:
-    """Return the truth for what can do without one."""
-    try:
-        return _truth(case, image, model, model.labels[1:])
-    except UserError:
-        return None
 
 
 def check_first(

@@ -9,6 +9,7 @@ import numpy as np
 from napari_segxai.analyses.flow.advice import LARGE
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.flow.tiles import LOSSES, Remark, Tile
+from napari_segxai.core.text_table import some_of
 from napari_segxai.models.introspection.layers import NetworkLayer
 
 QUANTITIES = {
@@ -32,9 +33,6 @@ QUANTITIES = {
 
 SHARES = ("energy_inside", "dice", "dice_truth", "ability", *LOSSES)
 """Those that lie between 0 and 1."""
-
-MANY = 5
-"""So many names are listed; of more, the first and how many others."""
 
 
 def available(flow: Flow, quantity: str) -> bool:
@@ -158,13 +156,6 @@ def concerned(flow: Flow, tiles: Sequence[Tile]) -> str:
         by_layers.setdefault(names, []).append(label)
     parts = []
     for names, labels in by_layers.items():
-        where = listed(names) if len(names) < len(flow.layers) or len(names) == 1 else "all network layers"
+        where = some_of(names) if len(names) < len(flow.layers) or len(names) == 1 else "all network layers"
         parts.append(where if len(labels) == len(flow.labels) else f"{', '.join(labels)}: {where}")
     return "; ".join(parts)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names with commas between, of many only the first."""
-    if len(names) <= MANY:
-        return ", ".join(names)
-    return f"{', '.join(names[: MANY - 1])} and {len(names) - MANY + 1} more"

@@ -13,6 +13,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.orientation import is_same_grid
 from napari_segxai.core.paths import user_path
+from napari_segxai.core.text_table import some_of
 from napari_segxai.io import ending, read_image
 from napari_segxai.io.cases.case import TRUTH_WORDS, Case, folders, image_files, stem, without_word
 from napari_segxai.io.json_files import read_json
@@ -60,7 +61,7 @@ class ConceptMasks:
         Raises
         ------
         UserError
-            If a file cannot be read, or lies on another grid.
+            If a file cannot be read, lies on another grid, or holds several values where it is the mask of one concept.
         """
         if not self.files.get(case):
             raise UserError(f"{case}: {self.folder} holds no mask for it; draw one, or leave the case out.")
@@ -68,10 +69,18 @@ class ConceptMasks:
         out = {name: np.zeros(shape, bool) for name in self.names}
         for name, path in self.files[case]:
             values = on_grid_of(read_image(path), image, path)
+            found = np.unique(values[values != 0])
             if name:
+                if (
+                    len(found) > 1
+                ):  # labels, objects by number, or a soft edge: it does not say what the concept is
+                    said = some_of([f"{value:g}" for value in found.tolist()])
+                    raise UserError(
+                        f"{path}: holds the values {said} beside 0; the mask of {name} has 0 outside and one value inside."
+                    )
                 out[name] = out[name] | (values != 0)
                 continue
-            for value in np.unique(values[values != 0]):
+            for value in found:
                 called = self.values.get(int(value), f"label {int(value)}")
                 out[called] = out.get(called, np.zeros(shape, bool)) | (values == value)
         return out

@@ -130,9 +130,13 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
     }
     warnings = total.warnings()
     if abs(total.share(shares[name])) < LITTLE:
+        advice = (
+            "leave the layer out to take the one with the greatest share"
+            if options.layer
+            else "no network layer before the last stage has more, since the score goes past them or rests on biases"
+        )
         warnings.append(
-            f"only {total.share(shares[name]):.2%} of the relevance passes through {name}: its channels explain little of the score; "
-            "leave the layer out to take the one with the greatest share."
+            f"only {total.share(shares[name]):.2%} of the relevance passes through {name}: its channels explain little of the score; {advice}."
         )
     return Finding(
         through.input.sum(1)[0],

@@ -42,6 +42,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.crops import Strongest
 from napari_segxai.methods.concept.parts.directions import (
@@ -360,9 +361,13 @@ def sentence_of(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> s
         said.append(words)
     if none:
         said.append(
-            f"{', '.join(none)} {'is' if len(none) == 1 else 'are'} told at no network layer better than shuffled concepts and than by place and size"
+            f"{some_of(none)} {'is' if len(none) == 1 else 'are'} told at no network layer better than shuffled concepts and than by place and size"
         )
-    return f"{'; '.join(said)}." if said else "No concept has examples enough, so that nothing can be said."
+    return (
+        f"{some_of(said, between='; ')}."
+        if said
+        else "No concept has examples enough, so that nothing can be said."
+    )
 
 
 def charts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:

@@ -34,6 +34,7 @@ from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.question import Question
@@ -215,7 +216,7 @@ def _sentence(rows: list[dict[str, Any]]) -> str:
         said.append(
             f"{label} loses {first['dice_drop']:.2f}{where} of its Dice without {first['channel']}{next_one}"
         )
-    return f"{'; '.join(said)}."
+    return f"{some_of(said, between='; ')}."
 
 
 def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:

@@ -39,12 +39,13 @@ from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.engine.others import on_grid_of
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.metrics.functional.histograms import Cells, Histograms
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.preprocessing.resample import resize
 
 CHOSEN, JUDGED = 0, 1
 """The two halves."""
@@ -181,7 +182,7 @@ class _Counted:
             return _shuffled_parts(area, others, random)
         if number >= len(self._earlier):
             return None
-        return {name: _onto(mask, area) for name, mask in self._earlier[number].items()}
+        return {name: on_grid_of(mask, area) for name, mask in self._earlier[number].items()}
 
     def _judge(self, group: int, of: int, layer: int) -> dict[str, Any] | None:
         """Choose a unit of a layer for a group of cells, and judge it; None where a half lacks the concept."""
@@ -239,7 +240,9 @@ class _Counted:
                     out.append({**about, "units": units, **dict.fromkeys(names)})
                     continue
                 against = {name: max((one[name] for one in told), default=None) for name in ("iou", "auc")}
-                more = bool(told) and all(found[name] > against[name] for name in ("iou", "auc"))
+                more = None
+                if told:  # masks of one place in all cases say nothing, and are no worse than a unit that tells nothing
+                    more = found["auc"] > 0.5 and all(found[name] > against[name] for name in against)
                 row = {
                     **about,
                     "units": units,
@@ -293,13 +296,15 @@ class _Counted:
             for concept, best in chosen.items()
         }
         absent = [concept for concept in self.concepts if concept not in chosen]
-        warnings = [
-            f"{name} is not in both halves of the cases, or fills them, so that nothing can be said of it."
-            for name in absent
-        ]
+        warnings = []
+        if absent:
+            are, fill, it = ("is", "fills", "it") if len(absent) == 1 else ("are", "fill", "them")
+            warnings.append(
+                f"{some_of(absent)} {are} not in both halves of the cases, or {fill} them, so that nothing can be said of {it}."
+            )
         if min(self.counts) < FEW:
             warnings.append(
-                f"units were chosen on {self.counts[CHOSEN]} cases and judged on {self.counts[JUDGED]}, which are few."
+                f"there are few cases: units were chosen on {self.counts[CHOSEN]} and judged on {self.counts[JUDGED]} of them."
             )
         return SurveyFinding(
             rows,
@@ -314,14 +319,6 @@ class _Counted:
 
 FEW = 10
 """Cases of a half below which a number is not to be relied on."""
-
-
-def _onto(mask: Tensor, area: Tensor) -> Tensor:
-    """Return the mask of another case on the grid of this one."""
-    mask = mask.to(area.device)
-    if mask.shape == area.shape:
-        return mask
-    return resize(mask.float()[None, None], tuple(area.shape), linear=False)[0, 0] > 0.5
 
 
 def _shuffled_parts(
@@ -346,14 +343,19 @@ def _sentence(tops: dict[str, dict[str, Any]]) -> str:
     said = [
         f"{concept} by unit {row['unit']} of {row['layer']} (IoU {row['iou']:.2f} of at most {row['ceiling']:.2f}, AUC {row['auc']:.2f}; "
         f"masks that say nothing {_of(row['control_iou'])} and {_of(row['control_auc'])})"
-        for concept, row in tops.items()
+        for concept, row in sorted(tops.items(), key=lambda one: -(one[1]["iou"] or 0))
         if row["beyond_control"]
     ]
-    none = [concept for concept, row in tops.items() if not row["beyond_control"]]
-    rest = f"no single unit shows {', '.join(none)} better than masks that say nothing" if none else ""
+    alone = [concept for concept, row in tops.items() if row["control_iou"] is None]
+    none = [concept for concept, row in tops.items() if not row["beyond_control"] and concept not in alone]
+    rest = [f"no single unit shows {some_of(none)} better than masks that say nothing"] if none else []
+    if alone:
+        rest.append(
+            f"there are no masks that say nothing beside those of {some_of(alone)}, so that no unit can be said to show it"
+        )
     if not said:
-        return f"{rest[0].upper()}{rest[1:]}."
-    return f"{'; '.join([f'Shown best: {said[0]}', *said[1:], *([rest] if rest else [])])}."
+        return f"{'; '.join([f'{rest[0][0].upper()}{rest[0][1:]}', *rest[1:]])}."
+    return "; ".join([f"Shown best: {some_of(said, between='; ')}", *rest]) + "."
 
 
 def _of(value: float | None) -> str:

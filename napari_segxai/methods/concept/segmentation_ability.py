@@ -28,8 +28,10 @@ from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.correlation import rank_correlation
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding, chosen_layers
 from napari_segxai.engine.finding import Finding
+from napari_segxai.engine.others import on_grid_of
 from napari_segxai.engine.primitives.activations import activations
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
@@ -125,7 +127,9 @@ class _Abilities:
                 "truth_dice": None if truth is None else float(dice(own[None], truth)[0]),
             }
             other = self._last.get(label)
-            other = other.to(own.device) if other is not None and other.shape == own.shape else None
+            other = None if other is None else on_grid_of(other, own) & view.inside
+            if other is not None and not bool(other.any()):
+                other = None  # where it lay is not on this image
             for layer, activation, one in zip(self.layers, found, features, strict=True):
                 cells = tuple(activation.shape[2:])
                 inside = shares(own, cells).flatten()
@@ -138,9 +142,7 @@ class _Abilities:
                 rows.append({**about, "what": LAYER, "name": layer.name, **numbers})
                 units[label, layer.name] = unit_abilities(one, inside).cpu()
             own_abilities, true_abilities = channel_abilities(question, own, truth)
-            control = (
-                None if other is None or not bool(other.any()) else channel_abilities(question, other)[0]
-            )
+            control = None if other is None else channel_abilities(question, other)[0]
             for k, name in enumerate(self.cases.model.card.channels):
                 numbers = {"ability": float(own_abilities[k])}
                 if true_abilities is not None:
@@ -260,6 +262,6 @@ def _sentence(rows: list[dict[str, Any]]) -> str:
         where = f" (of {top['low']:.2f} to {top['high']:.2f})" if top["low"] is not None else ""
         beside = "" if top["control"] is None else f", beside {top['control']:.2f} for objects of other cases"
         said.append(
-            f"{label} is separated best by {top['name']}, with an ability of {top['ability']:.2f}{where}{beside}"
+            f"{label} is separated best by {top['what']} {top['name']}, with an ability of {top['ability']:.2f}{where}{beside}"
         )
-    return f"{'; '.join(said)}."
+    return f"{some_of(said, between='; ')}."

@@ -345,7 +345,9 @@ class _Search:
             for name, one in zip(self.edits.names, strengths.tolist(), strict=True)
             if one
         ]
-        return f"{label} is no longer drawn with {' and '.join(said)}."
+        left = self.after.get("share")
+        rest = f" (but for {left:.0%} of it)" if left else ""  # `bound` says how much may be left
+        return f"{label} is no longer drawn{rest} with {' and '.join(said)}."
 
     def _chart(self) -> Chart:
         label = self.question.model.labels[self.question.label]

@@ -159,3 +159,18 @@ def test_ability_of_one_image_is_that_of_the_flow(model, folder):
     assert dice == pytest.approx(found.record.results[f"ability {best}"], abs=1e-6)
     with pytest.raises(sx.UserError, match="no network layer 'bdoy'; did you mean 'body'"):
         sx.explain(model, image, "object", "segmentation-ability", layers="bdoy")
+
+
+def test_the_object_of_another_case_is_the_control_on_images_of_other_sizes_too(model, tmp_path):
+    rng = np.random.default_rng(0)
+    for k, (rows, columns) in enumerate(((20, 24), (24, 18), (18, 20))):
+        array = rng.uniform(0, 0.4, (3, rows, columns)).astype(np.float32)
+        y, x = ((1, 1), (12, 8), (1, 1))[k]
+        array[0, y : y + 8, x : x + 8] = 0.9
+        sx.io.write_volume(tmp_path / f"c{k}.nii.gz", array, sx.Image(array, channel_axis=0))
+    found = sx.survey(model, tmp_path, "segmentation-ability", layers="body")
+    row = next(row for row in found.table if row["name"] == "body")
+    assert row["ability"] > 0.95
+    assert row["control"] < 0.6
+    assert "network layer body" in found.sentence or "channel one" in found.sentence
+    assert "for objects of other cases" in found.sentence

@@ -383,3 +383,66 @@ def test_masks_that_do_not_say_what_they_mean_are_refused(name, words, folders, 
     Picture.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "masks" / name)
     with pytest.raises(sx.UserError, match=words):
         sx.plan_survey(model, folders[0], concepts=tmp_path / "masks", **ASKED)
+
+
+def test_a_mask_of_one_concept_with_several_values_is_refused(folders, model, tmp_path):
+    """Labels, objects by number or a soft edge: taken for one region, a halo would count as the concept."""
+    shutil.copytree(folders[1], tmp_path / "m" / "square")
+    path = tmp_path / "m" / "square" / "c0.png"
+    soft = np.asarray(Picture.open(path)) * 255
+    soft[0, :3] = 7
+    Picture.fromarray(soft).save(path)
+    with pytest.raises(
+        sx.UserError, match="holds the values 7, 255 beside 0; the mask of square has 0 outside"
+    ):
+        sx.plan_survey(model, folders[0], concepts=tmp_path / "m", **ASKED)
+
+
+def test_without_masks_that_say_nothing_no_unit_is_said_to_fail_beside_them(model, tmp_path):
+    """Of two cases one judges: no other case's masks are there to compare with, which is said as it is."""
+    images, masks = planted_folder(tmp_path, cases=2)
+    found = sx.survey(model, images, concepts=masks, **ASKED)
+    (row,) = found.table
+    assert (row["unit"], row["control_iou"], row["beyond_control"]) == (1, None, None)
+    assert "no masks that say nothing" in found.sentence
+    assert "better than" not in found.sentence
+    assert "chosen on 1 and judged on 1" in " ".join(found.warnings)
+
+
+def test_a_place_that_is_the_same_in_all_cases_is_no_finding(folders, model, tmp_path):
+    """Masks of one row: those of other cases are the same, and no unit is better than chance or than they are."""
+    rows = np.zeros((32, 32), np.uint8)
+    for k in range(8):
+        for row in (5, 12):
+            (tmp_path / "m" / f"row {row}").mkdir(parents=True, exist_ok=True)
+            Picture.fromarray(np.where(np.arange(32)[:, None] == row, 1, rows)).save(
+                tmp_path / "m" / f"row {row}" / f"c{k}.png"
+            )
+    found = sx.survey(model, folders[0], concepts=tmp_path / "m", **ASKED)
+    assert all(not row["beyond_control"] for row in found.table)
+    for row in found.table:
+        if row["beyond_control"]:
+            assert row["auc"] > 0.5
+
+
+def test_many_concepts_are_told_in_a_sentence_that_can_be_read(folders, model, tmp_path):
+    (tmp_path / "stripes").mkdir()
+    for k in range(8):
+        stripes = np.arange(32, dtype=np.uint8)[:, None].repeat(32, 1)
+        Picture.fromarray(stripes).save(tmp_path / "stripes" / f"c{k}.png")
+    found = sx.survey(model, folders[0], concepts=tmp_path / "stripes", **ASKED)
+    assert len(found.table) == 31
+    assert "more" in found.sentence
+    assert len(found.sentence) < 800
+
+
+def test_why_cases_failed_and_why_truths_cannot_be_used_is_told(folders, model, tmp_path):
+    shutil.copytree(folders[0], tmp_path / "images")
+    shutil.copytree(folders[1], tmp_path / "labels")
+    (tmp_path / "images" / "c3.png").write_bytes(b"no picture")
+    Picture.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "labels" / "c5.png")
+    found = sx.survey(model, tmp_path, "segmentation-ability", layers="body")
+    said = " ".join(found.warnings)
+    assert "1 of 8 cases failed and do not count; c3: " in said
+    assert "a truth cannot be used, and counts as none: " in said
+    assert found.table[0]["n"] == 7
