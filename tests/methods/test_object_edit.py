@@ -232,4 +232,5 @@ def test_what_is_left_of_the_object_is_said():
 
     results = edit(sx.load_model(Columns(), card=card()), together=False).record.results
     assert 0 < results["drawn_after"] < 0.5
-    assert f"no longer drawn (but for {results['drawn_after']:.0%} of it) with" in results["answer"]
+    assert results["answer"].startswith("object is no longer drawn with ")
+    assert results["answer"].endswith(f"; {results['drawn_after']:.0%} of it is left.")

@@ -346,8 +346,8 @@ class _Search:
             if one
         ]
         left = self.after.get("share")
-        rest = f" (but for {left:.0%} of it)" if left else ""  # `bound` says how much may be left
-        return f"{label} is no longer drawn{rest} with {' and '.join(said)}."
+        rest = f"; {left:.0%} of it is left" if left else ""  # `bound` says how much may be left
+        return f"{label} is no longer drawn with {' and '.join(said)}{rest}."
 
     def _chart(self) -> Chart:
         label = self.question.model.labels[self.question.label]
