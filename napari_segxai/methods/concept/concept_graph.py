@@ -62,6 +62,9 @@ LAYERS = 4
 BYPASSED = 0.95
 """Beyond it a strength would be a quotient of remainders."""
 
+MOVED, GOLDEN = 0.5, 0.382
+"""How far groups are moved in the figure."""
+
 CROPS = 6
 """Cases that are shown of a node."""
 
@@ -407,20 +410,27 @@ def _charts(
     """Draw the layers from left to right, their groups above each other, and the edges between them; and all strengths as a matrix."""
     if not rows:
         return ()
+    layers = list(dict.fromkeys([*(node.layer.name for node in nodes), "label"]))
+    shift = {
+        name: MOVED * (GOLDEN * k % 1) for k, name in enumerate(layers)
+    }  # or lines would lie on each other
     at: dict[str, tuple[str, float]] = {}
-    for node in nodes:
-        number = 1 + sum(place[0] == node.layer.name for place in at.values())
-        at[node.name] = (node.layer.name, float(number))
-    groups = Series("group of units", *_columns(list(at.values())), text=tuple(at))
-    ends = [Series(label, ("label",), (float(k + 1),), text=(label,)) for k, label in enumerate(labels)]
-    at |= {label: ("label", float(k + 1)) for k, label in enumerate(labels)}
+    for name, layer in [
+        *((node.name, node.layer.name) for node in nodes),
+        *((label, "label") for label in labels),
+    ]:
+        number = 1 + sum(place[0] == layer for place in at.values())
+        at[name] = (layer, number + shift[layer])
+    own = [node.name for node in nodes]
+    groups = Series("group of units", *_columns([at[name] for name in own]), text=tuple(own))
+    ends = [Series(label, *_columns([at[label]]), text=(label,)) for label in labels]
     edges = [Series("", *_columns([at[start], at[end]]), kind="lines") for start, end in graph.edges]
     caption = "A line says that the group in which it begins, left alone in its layer, keeps what it ends at."
     drawn = Chart(
         "points",
         "Which units carry which",
         "network layer",
-        "number of the group",
+        "group (moved a little)",
         (groups, *ends, *edges),
         caption,
     )
