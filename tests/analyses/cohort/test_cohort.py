@@ -98,6 +98,12 @@ def test_what_is_found_of_every_case(folder, model, tmp_path):
             truth = np.asarray(Picture.open(folder / f"c{k}_label.png")) > 0
             assert row["truth_px"] == truth.sum()
             assert row["truth_dice"] == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+            wrong = sx.error_components(model, image, "object", truth)
+            for kind in ("false-positive", "false-negative"):
+                sizes = [one.pixels for one in wrong if one.error == kind]
+                name = f"truth_{kind.replace('-', '_')}"
+                assert row[f"{name}s"] == len(sizes)
+                assert row[f"{name}_largest_px"] == max(sizes, default=0)
         else:
             assert "truth_dice" not in row
     for row in found.maps:

@@ -140,8 +140,18 @@ def object_rows(
                 if real.any() or mask.any()
                 else None
             )
+            for kind, wrong in (("positive", mask & ~real), ("negative", real & ~mask)):
+                row |= _components(f"truth_false_{kind}", wrong)
         rows.append(row)
     return rows, notes
+
+
+def _components(name: str, wrong: np.ndarray) -> dict[str, int]:
+    """Count the connected components of an error, as `error_components` lists them, and tell the size of the largest."""
+    from skimage.measure import label
+
+    sizes = np.bincount(label(wrong).ravel())[1:]
+    return {f"{name}s": len(sizes), f"{name}_largest_px": int(sizes.max(initial=0))}
 
 
 def _touches_border(mask: np.ndarray) -> bool:

@@ -72,6 +72,10 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("touches_border", "Touches the border", meaning="whether the object reaches the border of the image"),
         Column("truth_px", "True size", "pixels", meaning="size of the true object; empty without a truth"),
         Column("truth_dice", "Dice with the truth", "", "higher", "Dice of prediction and truth, in [0, 1]; empty where both are empty, or there is no truth"),
+        Column("truth_false_positives", "False positives", "components", "lower", "connected components that are predicted and not true; empty without a truth"),
+        Column("truth_false_positive_largest_px", "Largest false positive", "pixels", "lower", "the size of the largest; 0 where there is none"),
+        Column("truth_false_negatives", "False negatives", "components", "lower", "connected components that are true and not predicted; empty without a truth"),
+        Column("truth_false_negative_largest_px", "Largest false negative", "pixels", "lower", "the size of the largest; 0 where there is none"),
         *_ENDS,
     ),
     "maps": (
