@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPushButton,
-    QSizePolicy,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -79,10 +78,7 @@ class ConceptsResults(QWidget):
         self.pin.setToolTip("Let the layers of this crop stay when the next one is opened.")
         self.open = QPushButton("Open results…")
         self.open.setToolTip("Open a folder that a survey was saved in.")
-        self.words = Words(4)
-        self.words.setSizePolicy(
-            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored
-        )  # the room is the table's
+        self.words = Words(4, grows=False)  # the room is that of the table
         self.words.setText("Choose a folder of cases and press Run, or open results.")
         self.table = FrameTable(bars=True)
         self.gallery = CropGallery()

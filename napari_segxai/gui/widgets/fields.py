@@ -77,11 +77,13 @@ class Words(QScrollArea):
     ----------
     lines
         How many lines it takes before it scrolls; it takes more only if nothing else needs the room.
+    grows
+        Whether it takes more at all.
     """
 
-    def __init__(self, lines: int, parent: QWidget | None = None):
+    def __init__(self, lines: int, parent: QWidget | None = None, *, grows: bool = True):
         super().__init__(parent)
-        self.lines = lines
+        self.lines, self.grows = lines, grows
         self._needed = 0
         self.label = plain_label()
         self.label.setWordWrap(True)
@@ -125,7 +127,7 @@ class Words(QScrollArea):
         always, never = Qt.ScrollBarPolicy.ScrollBarAsNeeded, Qt.ScrollBarPolicy.ScrollBarAlwaysOff
         self.setVerticalScrollBarPolicy(always if needed > max(most, self.height()) else never)
         self.setMinimumHeight(min(needed, most))
-        self.setMaximumHeight(needed)
+        self.setMaximumHeight(needed if self.grows else min(needed, most))
         self.updateGeometry()
 
 

@@ -77,7 +77,10 @@ def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, 
     wait(lambda: not dock.run_bar.is_running)
     own = sx.survey(made(), folders[0], "network-dissection", concepts=folders[1], **ASKED)
     assert dock.survey.table == own.table
-    assert dock.results.words.text().startswith(own.sentence)
+    words = dock.results.words
+    assert words.text().startswith(own.sentence)
+    assert 0 < words.height() < 6 * words.fontMetrics().lineSpacing()  # seen, and the table has the room
+    assert dock.results.table.height() > words.height()
     assert dock.results.row["unit"] == 1  # the first row that has crops
     gallery = dock.results.gallery
     wait(lambda: len(gallery.views) == 2)
