@@ -6,7 +6,7 @@ import time
 
 from napari.components import ViewerModel
 
-from napari_segxai.core.progress import Step
+from napari_segxai.core.progress import Step, part_done
 from napari_segxai.gui import worker
 from napari_segxai.gui.viewer.lifetime import Tasks
 
@@ -29,3 +29,25 @@ def test_a_dock_that_is_closed_during_its_checks_adds_no_layer(qtbot, wait):
     assert tasks.is_closed()
     assert len(viewer.layers) == 0
     assert told == waiting == []
+
+
+def test_a_pass_in_many_parts_is_told_and_cancelled_in_its_midst(qtbot, wait):
+    """A whole volume through a sliding window is one pass: nobody waits for its end."""
+    tasks, notes, told, parts = Tasks(ViewerModel()), [], [], []
+
+    def predict():
+        yield Step(0, 2, "forward pass", partial=lambda: "so far")
+        for number in range(1, 10_000):
+            parts.append(number)
+            part_done(number, 10_000)
+            time.sleep(0.01)
+        yield Step(1, 2, "never")
+
+    tasks.run(predict, lambda step: notes.append(step.note), told.append)
+    wait(lambda: any("forward pass: window" in note and "of 10000" in note for note in notes))
+    tasks.cancel()
+    wait(lambda: told != [])
+    assert told[0].cancelled
+    assert told[0].result == "so far"
+    assert told[0].error is None
+    assert len(parts) < 9_000
