@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
-from napari_segxai.engine.region import pixels_of
+from napari_segxai.engine.region import no_band, pixels_of
 from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.background import contradicted
 from napari_segxai.models.inference.fused import fast_layout
@@ -151,6 +152,8 @@ class Question:
     @property
     def nothing_drawn(self) -> str:
         """The beginning of the sentence that says that the label is not drawn in M."""
+        if self.has_empty_band:
+            return no_band(self.target, self.image)
         if self.is_elsewhere:
             return "no pixel of the region lies in this slice"
         where = " in the region" if self.target.region is not None and bool(self.predicted.any()) else ""
@@ -160,7 +163,15 @@ class Question:
     def is_elsewhere(self) -> bool:
         """Whether a region was chosen that does not reach the slice that is explained; M is known then."""
         chosen = self.target.region is not None and not isinstance(self.target.region, Component)
-        return chosen and self.count is not None and int(self.count) == 0
+        return chosen and self.count is not None and int(self.count) == 0 and not self.has_empty_band
+
+    @property
+    def has_empty_band(self) -> bool:
+        """Whether no pixel lies in the band along the border of a region that has pixels; M is known then."""
+        if self.target.boundary is None or self.count is None or int(self.count):
+            return False
+        whole = replace(self.target, boundary=None)
+        return bool(pixels_of(whole, self.image, self.prepared.placement, self.predicted).any())
 
     @property
     def is_missed(self) -> bool:

@@ -63,6 +63,16 @@ def band(region: Tensor, boundary: tuple[float, float], cell_size: Sequence[floa
     return torch.from_numpy((distance >= low) & (distance <= high)).to(region.device)
 
 
+def no_band(target: Target, image: Image) -> str:
+    """Say that no pixel lies in the band of a target: the beginning of a sentence."""
+    assert target.boundary is not None
+    low, high = target.boundary
+    return (
+        f"no pixel of {image.name} lies {low:g} to {high:g} {image.units} from a border of the region (negative is inside; what fills "
+        "the image has no border)"
+    )
+
+
 def _region(target: Target, image: Image, placement: Placement, predicted: Tensor) -> Tensor:
     region = target.region
     if region is None:

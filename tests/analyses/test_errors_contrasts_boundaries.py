@@ -195,3 +195,24 @@ def test_the_command_asks_the_same(tmp_path):
         "background",
         [-3, 3],
     )
+
+
+def test_a_band_without_pixels_is_said_to_be_one(model, image):
+    # Not that the label is drawn nowhere, nor that the region lies in another slice.
+    for asked in ({"boundary": (400, 500)}, {"boundary": (-2, 2), "region": "image"}):
+        found = sx.explain(
+            model, image, sx.Target("A", **{"boundary": None, **asked}), "vanilla-gradient", device="cpu"
+        )
+        assert not found.map.any()
+        low, high = asked["boundary"]
+        assert any(
+            f"no pixel of four lies {low} to {high} mm from a border" in w for w in found.record.warnings
+        )
+        assert not any("predicts no pixel" in w or "slice" in w for w in found.record.warnings)
+
+
+def test_the_importance_of_channels_says_of_what_and_refuses_a_contrast(model, image):
+    with pytest.raises(sx.UserError, match="`against` changes nothing"):
+        sx.channel_importance(model, image, sx.Target("A", against="B"), device="cpu")
+    found = sx.channel_importance(model, image, sx.Target("A", boundary=(-2, 2)), "mean", device="cpu")
+    assert found.asked["target"] == {"label": "A", "region": {"kind": "predicted"}, "boundary": [-2.0, 2.0]}

@@ -57,6 +57,11 @@ class ChannelsPlan:
         UserError
             For anything that was asked wrongly.
         """
+        if isinstance(target, Target) and target.against is not None:
+            raise UserError(
+                "the importance of channels is what Dice and the probability of one label lose, so that `against` changes nothing; leave "
+                "it out."
+            )
         # Any method would do: the plan checks model, image, target, seed, device and slice.
         plan = ExplanationPlan.make(
             model, image, target, "vanilla-gradient", seed=seed, device=device, slice=slice, axis=axis

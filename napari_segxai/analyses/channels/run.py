@@ -34,6 +34,7 @@ def channels_steps(plan: ChannelsPlan) -> Steps[ChannelImportance]:
                 f"{reason.what}, so no channel can matter to it{ask_of_misses(question)}."
             ) from None
     warnings = [*question.warnings]
+    told = {**asked.target.as_dict(), "label": label}
     if len(rows) == 1:
         warnings.append(
             f"{model.name} has one channel, so there is no other to compare with; the number says what the prediction "
@@ -41,7 +42,7 @@ def channels_steps(plan: ChannelsPlan) -> Steps[ChannelImportance]:
         )
     seconds = time.perf_counter() - start
     facts = {
-        "target": {"label": label, "region": asked.target.as_dict()["region"]},
+        "target": {name: value for name, value in told.items() if name not in ("score", "reduction")},
         "model": facts_of_model(model),
         "image": image_as_dict(asked.image),
         "device": str(asked.device),

@@ -217,7 +217,7 @@ def answer(plan: ExplanationPlan, question: Question) -> Steps[Finding]:
 
 def ask_of_misses(question: Question) -> str:
     """Say which methods answer where the label is not drawn: the end of a sentence, or "" where none would."""
-    if question.is_elsewhere:
+    if question.is_elsewhere or question.has_empty_band:
         return ""
     *others, last = for_misses(question.model.capabilities)
     # Without a region, or with one that is found in the prediction, nobody has said where the label should be.
