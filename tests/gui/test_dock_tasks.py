@@ -33,7 +33,8 @@ def test_a_dock_that_is_closed_during_its_checks_adds_no_layer(qtbot, wait):
 
 def test_a_pass_in_many_parts_is_told_and_cancelled_in_its_midst(qtbot, wait):
     """A whole volume through a sliding window is one pass: nobody waits for its end."""
-    tasks, notes, told, parts = Tasks(ViewerModel()), [], [], []
+    viewer, notes, told, parts = ViewerModel(), [], [], []
+    tasks = Tasks(viewer)
 
     def predict():
         yield Step(0, 2, "forward pass", partial=lambda: "so far")
