@@ -30,7 +30,21 @@ def _into_ones(x):
     return kept
 
 
+class _Tokens(nn.Module):
+    """A linear layer of tokens, whose output is a view, overwritten as residual blocks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x):
+        tokens = self.linear(x.flatten(2).transpose(1, 2))
+        tokens += 0.1
+        return tokens.relu_().transpose(1, 2).unflatten(2, x.shape[2:])
+
+
 MIDDLES = {
+    "tokens in place": _Tokens(),
     "relu": F.relu,
     "relu in place": lambda x: x.relu_(),
     "clamp": lambda x: x.clamp(min=0),

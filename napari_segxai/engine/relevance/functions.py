@@ -34,12 +34,17 @@ def part(x: Tensor, parts: int) -> Tensor:
     return _Part.apply(x, parts)
 
 
+def overwritable(value: Tensor) -> Tensor:
+    """Return what a network may go on to overwrite: a copy of a view, such as a linear layer makes of tokens."""
+    return value.clone() if value._is_view() else value
+
+
 class _SameRelevance(torch.autograd.Function):
     """Another value, the same relevance."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: list[Tensor]) -> Tensor:
-        return value[0]
+        return overwritable(value[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
@@ -53,7 +58,7 @@ class _ToRelevance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return x.view_as(x)
+        return x.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
@@ -74,7 +79,7 @@ class _Chord(torch.autograd.Function):
         books: Callable[[], Ledger],
     ) -> Tensor:
         ctx.slope, ctx.rest, ctx.books = slope, rest, books
-        return value[0]
+        return overwritable(value[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from napari_segxai.engine.relevance.functions import Books
+from napari_segxai.engine.relevance.functions import Books, overwritable
 from napari_segxai.engine.relevance.ledger import Account
 
 Rule = Literal["epsilon", "z-plus", "alpha-beta", "composite"]
@@ -147,7 +147,7 @@ class _Parts(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.kept, ctx.rules = _Kept(value[0], layer, books), rules
-        return value[0]
+        return overwritable(value[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
@@ -244,7 +244,7 @@ class _Flat(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.kept, ctx.inside = _Kept(value[0], layer, books), inside
-        return value[0]
+        return overwritable(value[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
