@@ -200,8 +200,12 @@ latter. {MARK} marks a mean Dice that is not above the mean of the 95th percenti
 def _time(store: Store) -> str:
     """Say what all results took, how many were computed now, and how many an earlier state of the code made."""
     seconds, unknown = store.cpu()
-    told = f"{len(store.used)} results took {seconds / 60:.0f} minutes of one processor core"
-    told += f" ({unknown} more are not counted)" if unknown else ""
+    which = (
+        f"{len(store.used) - unknown} of {len(store.used)} results, of which it is known,"
+        if unknown
+        else f"{len(store.used)} results"
+    )
+    told = f"{which} took {seconds / 60:.0f} minutes of one processor core"
     told += f"; {len(store.computed)} of them were computed in this run, the others kept from earlier ones"
     others = len(store.other_code)
     return told + (f", {others} of them of an earlier state of the code that ran for them" if others else "")
