@@ -35,7 +35,7 @@ def part(x: Tensor, parts: int) -> Tensor:
 
 
 def overwritable(value: Tensor) -> Tensor:
-    """Return what a network may go on to overwrite: a copy of a view, such as a linear layer makes of tokens."""
+    """Return what a network may go on to overwrite: a copy of a view, such as an instance normalisation returns."""
     return value.clone() if value._is_view() else value
 
 
