@@ -35,7 +35,7 @@ from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.kept import KeptPrediction
 from napari_segxai.models.windows.stitch import Part, cut, stitch
-from napari_segxai.models.windows.tiling import Tiling
+from napari_segxai.models.windows.tiling import Tiling, tiling_of
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
@@ -292,8 +292,9 @@ class Network:
         assert self.windows is not None
         key = tuple(grid)
         if key not in self._tilings:
+            found = tiling_of(self.windows, key, self.name)  # raises
             self._tilings.clear()
-            self._tilings[key] = Tiling(self.windows, key)
+            self._tilings[key] = found
         return self._tilings[key]
 
     def seen(self, tensor: Tensor) -> Tensor:

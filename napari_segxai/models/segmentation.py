@@ -159,8 +159,10 @@ class SegmentationModel(Network):
         UserError
             If the image does not suit the model.
         """
-        place(self.card, image, slice, self.multiples, read=False)
+        placement = place(self.card, image, slice, self.multiples, read=False)
         self._check_channels(image)
+        if self.windows is not None:
+            self.tiling(placement.shape)  # raises
         chosen = image.layer.get("chosen", False)
         colors = not chosen and image.affine is None and image.dtype == np.uint8 and image.shape[-1] in (3, 4)
         if colors and self.card.spatial_dims == 2 and image.spatial_dims == 3 and image.channel_axis is None:

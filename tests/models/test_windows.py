@@ -179,3 +179,23 @@ def test_a_network_whose_window_holds_the_image_is_explained_as_without_windows(
     for method in ("vanilla-gradient", "integrated-gradients", "rise", "occlusion"):
         maps = [sx.explain(m, image, "one", method, device="cpu").map for m in (plain, windowed)]
         np.testing.assert_allclose(maps[1], maps[0], rtol=1e-3, atol=1e-5 * np.abs(maps[0]).max())
+
+
+def test_windows_that_cannot_be_are_refused_before_anything_runs():
+    image = np.random.default_rng(0).random((26, 4)).astype(np.float32)
+    for windows, said in (
+        (
+            {"size": [16, 16], "padding": "reflect"},
+            "too small for that in a window of 16 x 16; write `padding: replicate`",
+        ),
+        ({"size": [4, 4], "overlap": 0.99999999}, "windows, more than 1000000; write a smaller `overlap`"),
+    ):
+        model = model_of(Small(2), windows, 2)
+        with pytest.raises(sx.UserError, match=said):
+            model.predict(image)
+        with pytest.raises(sx.UserError, match=said):
+            sx.explain(model, image, "one", "vanilla-gradient", device="cpu")
+        assert not model._tilings
+    # As small as can be mirrored; and as many as there are cells, by MONAI's rule.
+    assert model_of(Small(2), {"size": [10, 10], "padding": "reflect"}, 2).predict(image).shape == image.shape
+    assert starts(Windows(size=(8,), rule="monai", overlap=0.99), 20, 8) == list(range(13))

@@ -16,12 +16,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_segxai.core.errors import UserError
 from napari_segxai.models.windows.rule import Windows
 
 Corner = tuple[int, ...]
 
 SIGMA = 1 / 8
 """Standard deviation of the Gaussian weights, as a share of the window's size, of both rules."""
+
+MOST_WINDOWS = 10**6
+"""Of one grid: more are a slip of the card, and their list alone would fill the memory."""
+
+
+def tiling_of(rule: Windows, grid: tuple[int, ...], name: str) -> Tiling:
+    """Return the windows of a grid.
+
+    Parameters
+    ----------
+    name
+        Of the network, for what is said.
+
+    Raises
+    ------
+    UserError
+        If there are too many windows, or the grid is too small to be mirrored around itself.
+    """
+    found = Tiling(rule, grid)
+    shape = " x ".join(map(str, grid))
+    count = math.prod(
+        count_of(rule, whole, size) for whole, size in zip(found.padded, rule.size, strict=True)
+    )
+    if count > MOST_WINDOWS:
+        raise UserError(
+            f"{name} would see a grid of {shape} through {count} windows, more than {MOST_WINDOWS}; write a smaller `overlap` (it is "
+            f"{rule.overlap:g}) or a larger `size` under `windows` in the card."
+        )
+    after = (whole - n - low for whole, n, low in zip(found.padded, grid, found.before, strict=True))
+    if rule.padding == "reflect" and any(most >= n for most, n in zip(after, grid, strict=True)):
+        raise UserError(
+            f"{name} mirrors what is smaller than a window around itself, and a grid of {shape} is too small for that in a window of "
+            f"{' x '.join(map(str, rule.size))}; write `padding: replicate` or `constant` under `windows` in the card."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,14 +152,23 @@ class Tiling:
 
 def starts(rule: Windows, whole: int, size: int) -> list[int]:
     """Return where the windows begin along one axis of `whole` cells, for windows of `size`."""
+    count = count_of(rule, whole, size)
     if rule.rule == "nnunet":
-        # As nnU-Net writes it, rounding of floats included.
-        count = math.ceil((whole - size) / (size * (1 - rule.overlap))) + 1
         step = (whole - size) / (count - 1) if count > 1 else 0.0
         return [int(np.round(step * k)) for k in range(count)]
-    step = max(1, int(size * (1 - rule.overlap))) if whole > size else size
-    count = next(k for k in range(math.ceil(whole / step)) if k * step + size >= whole) + 1
-    return [min(k * step, whole - size) for k in range(count)]
+    return [min(k * _step(rule, size), whole - size) for k in range(count)]
+
+
+def count_of(rule: Windows, whole: int, size: int) -> int:
+    """Return how many windows of `size` lie along one axis of `whole` cells."""
+    if rule.rule == "nnunet":
+        # As nnU-Net writes it, rounding of floats included.
+        return math.ceil((whole - size) / (size * (1 - rule.overlap))) + 1
+    return math.ceil((whole - size) / _step(rule, size)) + 1
+
+
+def _step(rule: Windows, size: int) -> int:
+    return max(1, int(size * (1 - rule.overlap)))
 
 
 def importance(rule: Windows) -> Tensor:
