@@ -67,8 +67,8 @@ DESIGNS = {
             "convs": [2, 2, 3, 3, 3, 2],
             "dropout": 0.1,
         },
-        Stage(8, 300, 3e-3, {"size": 224, **LARGE}),
-        Stage(8, 800, 3e-3, {"size": 160, **LARGE}),
+        Stage(8, 800, 3e-3, {"size": 224, **LARGE}),
+        Stage(8, 1200, 3e-3, {"size": 160, **LARGE}),
     ),
 }
 ORDER = ("no-skips-1", "vgg-1", "skips-2", "no-skips-2", "skips-3", "no-skips-3", "vgg-2", "vgg-3")
