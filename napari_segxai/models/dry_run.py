@@ -51,7 +51,7 @@ def dry_run(model: Network) -> None:
             raise
         except Exception as error:  # a network can raise anything, an AssertionError above all
             raise _cannot_run(model, error) from error
-    model.writes_input = not torch.equal(tensor, before)
+    model.writes_input = tensor._version > 0
     _check_outputs(model, before, returned, out)
     model.outputs = out.shape[1]
     model.with_note(background_of(model, out.shape[1]))
@@ -137,8 +137,9 @@ def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
     failed: Exception | None = None
     for side, tensor in _examples(model):
         model.example_side = side
-        tensor = tensor.to(model.device)
-        before = tensor.clone()
+        before = tensor.to(model.device)
+        with torch.inference_mode(False):
+            tensor = before.clone()  # one that counts how often it is written into, also with what was there
         try:
             start = time.perf_counter()
             returned = model.run(tensor)

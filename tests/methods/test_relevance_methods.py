@@ -148,3 +148,40 @@ def test_who_has_left_the_layer_out_is_not_told_to_leave_it_out():
     default = " ".join(sx.explain(model, image, "object", "l-crp").record.warnings)
     assert "explain little of the score" in default
     assert "leave the layer out" not in default
+
+
+class FirstOverwrites(nn.Module):
+    """Changes its input before the first layer, in place or not."""
+
+    def __init__(self, what: str):
+        super().__init__()
+        torch.manual_seed(1)
+        self.a, self.b, self.what = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 3, 1), what
+
+    def forward(self, x):
+        if self.what == "mul_":
+            x.mul_(2)
+        elif self.what == "mul":
+            x = x * 2
+        elif self.what == "sub_":
+            x -= x.mean((2, 3), keepdim=True)
+        elif self.what == "sub":
+            x = x - x.mean((2, 3), keepdim=True)
+        elif self.what == "relu_":
+            x = nn.functional.relu(x, inplace=True)
+        else:
+            x = nn.functional.relu(x)
+        return self.b(torch.relu(self.a(x)))
+
+
+@pytest.mark.parametrize("what", ["mul", "sub", "relu"])
+def test_a_network_that_overwrites_its_input_is_explained_as_one_that_does_not(what):
+    card = {"name": "first", "labels": ["background", "A", "B"], "spatial_dims": 2}
+    image = np.random.default_rng(0).random((12, 12)).astype(np.float32)
+    target = sx.Target("A", region=((4, 4), (8, 8)))
+    plain, over = (
+        sx.explain(sx.SegmentationModel(FirstOverwrites(name), card), image, target, "lrp", device="cpu").map
+        for name in (what, f"{what}_")
+    )
+    assert plain.any()
+    np.testing.assert_array_equal(over, plain)

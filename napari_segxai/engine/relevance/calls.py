@@ -30,6 +30,20 @@ class Call:
         """Call it."""
         return self.func(*self.args, **self.kwargs)
 
+    def elsewhere(self, copy: Tensor) -> Call:
+        """Return a call that makes of a copy of its first argument, in a new tensor, what this one writes over that."""
+        plain, first = getattr(Tensor, self.name, None), self.args[0]
+        made = self.with_inputs(lambda one: copy if one is first else one)
+        if plain is None or overwrites(plain):
+
+            def plain(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+                new = x.clone()
+                self.func(new, *args, **kwargs)
+                return new
+
+        kwargs = {name: value for name, value in made.kwargs.items() if name != "inplace"}
+        return replace(made, func=plain, kwargs=kwargs)
+
     def with_inputs(self, change: Callable[[Tensor], Tensor]) -> Call:
         """Return the call with every tensor that depends on the input changed."""
         swap = lambda one: change(one) if on_path(one) else one  # noqa: E731

@@ -57,7 +57,7 @@ class _ToRelevance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+        ctx.save_for_backward(x.clone())  # a network may overwrite its input
         return x.clone()
 
     @staticmethod

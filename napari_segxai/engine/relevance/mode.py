@@ -156,6 +156,8 @@ class Relevance(TorchFunctionMode):
             done = self._on_raw(call, facts)
             if done is not None:
                 return done[0]
+            if call.in_place and self.fact(call.args[0]).inside is not None:
+                return self._overwrite_raw(call)
             call = call.with_inputs(lambda x: to_relevance(x) if self.fact(x).inside is not None else x)
         name = call.name
         if name in KERNELS:
@@ -184,6 +186,15 @@ class Relevance(TorchFunctionMode):
         if name in known.NATURAL:
             return call.run()
         return self._unknown(call)
+
+    def _overwrite_raw(self, call: Call) -> Any:
+        """Put what a call makes of a tensor, behind which R is carried, in its place."""
+        x, old = call.args[0], call.args[0].clone()
+        self.know(old, inside=self.fact(x).inside)
+        made = call.elsewhere(old)
+        new = self._run(made, [self.fact(one) for one in made.inputs])
+        self.know(x, inside=self.fact(new).inside)
+        return x.copy_(new)
 
     def _follow(self, call: Call, facts: Sequence[Fact], out: Any) -> None:
         """Note what is known of a result."""

@@ -49,7 +49,7 @@ def tiling_of(rule: Windows, grid: tuple[int, ...], name: str) -> Tiling:
     if count > MOST_WINDOWS:
         raise UserError(
             f"{name} would see a grid of {shape} through {count} windows, more than {MOST_WINDOWS}; write a smaller `overlap` (it is "
-            f"{rule.overlap:g}) or a larger `size` under `windows` in the card."
+            f"{rule.overlap}) or a larger `size` under `windows` in the card."
         )
     after = (whole - n - low for whole, n, low in zip(found.padded, grid, found.before, strict=True))
     if rule.padding == "reflect" and any(most >= n for most, n in zip(after, grid, strict=True)):
