@@ -165,7 +165,7 @@ class Network:
         if ONE_PASS in needs and self.windows is not None:
             raise UserError(
                 f"{self.name} sees images through windows, and this looks at an image in one pass; use misure or "
-                "seg-hires-grad-cam, or crop the image to one window and leave `windows` out of the card."
+                "seg-hires-grad-cam (of a folder channel-importance), or crop images to one window and leave `windows` out of the card."
             )
 
     def _lack(self, need: str) -> str:

@@ -216,3 +216,9 @@ def test_the_importance_of_channels_says_of_what_and_refuses_a_contrast(model, i
         sx.channel_importance(model, image, sx.Target("A", against="B"), device="cpu")
     found = sx.channel_importance(model, image, sx.Target("A", boundary=(-2, 2)), "mean", device="cpu")
     assert found.asked["target"] == {"label": "A", "region": {"kind": "predicted"}, "boundary": [-2.0, 2.0]}
+
+
+@pytest.mark.parametrize("truth", [None, 3, {"A": None}])
+def test_what_is_no_truth_is_named(truth, model, image):
+    with pytest.raises(sx.UserError, match=r"truth is (None|3); it has to be an array, an Image, a file"):
+        sx.error_components(model, image, "A", truth)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.inputs import as_image
-from napari_segxai.core.arguments import checked
+from napari_segxai.core.arguments import checked, quoted
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
@@ -184,4 +184,8 @@ def _read(truth: Any) -> Any:
         return read_image(truth)
     if isinstance(truth, Mapping):
         return {name: _read(one) for name, one in truth.items()}
+    if not isinstance(truth, Image) and not np.ndim(truth):  # None, a number
+        raise UserError(
+            f"truth is {quoted(truth)}; it has to be an array, an Image, a file, or a mapping from labels to these."
+        )
     return truth

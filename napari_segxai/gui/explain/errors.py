@@ -117,6 +117,8 @@ class ErrorsWindow(QWidget):
             self.said.setText(str(error))
             return
         plan.image.keep()
+        self.found = []  # those listed before lie on what may be another image
+        self.table.setRowCount(0)
         self._image = plan.image
         label = plan.model.labels[plan.model.label_index(plan.target.label)]
 

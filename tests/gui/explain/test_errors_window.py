@@ -63,3 +63,9 @@ def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel
     panel.fields.target_fields.boundary_box.setText("two")
     wait(lambda: "two distances" in panel.run_bar.estimate.text())
     assert not panel.run_bar.run.isEnabled()
+    panel.fields.target_fields.boundary_box.setText("")
+    errors.list_button.click()
+    assert (
+        errors.table.rowCount() == 0
+    )  # while another list is made no click takes a component of the one before
+    wait(lambda: errors.table.rowCount() == 3)
