@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.networks import card
-from torch import nn
+from torch import Tensor, nn
 
 import napari_segxai as sx
 
@@ -64,3 +64,46 @@ def test_without_routes_there_is_no_share(flow):
     assert {row["relevance"] for row in plain.rows} == {None}
     with pytest.raises(sx.UserError, match="routes"):
         sx.information_flow(flow.model, flow.image, routes="yes")
+
+
+class AttentionGate(nn.Module):
+    """A U-Net of one level whose skip connection goes through an attention gate, as in Attention U-Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.enter = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU())
+        self.up = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, 2), nn.ReLU())
+        self.gate = Gate()
+        self.head = nn.Conv2d(8, 2, 1, bias=False)
+        nn.init.uniform_(self.head.weight, 0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.enter(x)
+        deep = self.up(self.down(kept))
+        return self.head(torch.cat([self.gate(kept, deep), deep], 1))
+
+
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_one = nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())
+
+    def forward(self, kept: Tensor, deep: Tensor) -> Tensor:
+        return kept * self.to_one(torch.relu(kept + deep))
+
+
+def test_relevance_goes_through_the_gate_of_a_skip_connection():
+    """All of it goes to what is gated; what a routes pass has marked is the same tensor wherever a call names it."""
+    model = sx.SegmentationModel(
+        AttentionGate(), {"name": "gated", "labels": ["background", "thing"], "spatial_dims": 2}
+    )
+    image = np.random.default_rng(0).random((16, 16)).astype(np.float32)
+    target = {"region": np.ones(image.shape, bool)}
+    flow = sx.information_flow(
+        model, image, ["thing"], layers=["enter", "gate", "up", "head"], routes=True, **target
+    )
+    share = {layer: flow.tiles["thing", layer].relevance for layer in ("enter", "gate", "up", "head")}
+    assert share["gate"] > 0.05
+    assert share["gate"] + share["up"] == pytest.approx(1, abs=1e-4)  # the head has no bias

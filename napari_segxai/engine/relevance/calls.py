@@ -46,10 +46,18 @@ class Call:
 
     def with_inputs(self, change: Callable[[Tensor], Tensor]) -> Call:
         """Return the call with every tensor that depends on the input changed."""
-        swap = lambda one: change(one) if on_path(one) else one  # noqa: E731
+        made: dict[int, Tensor] = {}  # `args` and `inputs` hold the same tensors afterwards, too
+
+        def swap(one: Any) -> Any:
+            if not on_path(one):
+                return one
+            if id(one) not in made:
+                made[id(one)] = change(one)
+            return made[id(one)]
+
         args = tuple(mapped(one, swap) for one in self.args)
         kwargs = {key: mapped(one, swap) for key, one in self.kwargs.items()}
-        return replace(self, args=args, kwargs=kwargs, inputs=[change(one) for one in self.inputs])
+        return replace(self, args=args, kwargs=kwargs, inputs=[swap(one) for one in self.inputs])
 
 
 def on_path(one: Any) -> bool:
