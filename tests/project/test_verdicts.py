@@ -154,6 +154,8 @@ def project(scripts, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "ROOT", tmp_path)
     monkeypatch.setattr(kept, "CODE", (f"{folder}/",))
     monkeypatch.syspath_prepend(str(folder))
+    # Bytecode is told from its source by second and size alone, and the files below change within a second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     case = scripts["common"].Case("triangle", "case", Named(), Named(), "label", None, 1, False)
     files = {
         "made_up_sizes": "SIZE = 1\n",

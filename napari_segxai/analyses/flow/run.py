@@ -255,16 +255,19 @@ def _ablate(flow: Flow, ablation: Ablation) -> Steps[None]:
     at_most = {
         label: 1 - float(dice(torch.ones_like(before)[None], before)) for label, before in drawn.items()
     }
+    found: list[tuple[Tile, str, float]] = []  # written down at the end: half a check is none
     for filling in fillings(ablation):
         end = "_zero" if filling == "zero" else ""
 
         def take(name: str, *outputs: Tensor | None, end: str = end) -> None:
             for label, before in drawn.items():
                 index, tile = question.model.label_index(label), flow.tiles[label, name]
-                tile.lost_at_most = at_most[label]
+                found.append((tile, "lost_at_most", at_most[label]))
                 for what, logits in zip(("lost", "lost_skip"), outputs, strict=True):
                     if logits is not None:
                         after = question.model.labeling.drawn(logits, index)
-                        setattr(tile, f"{what}{end}", 1 - float(dice(after, before)))
+                        found.append((tile, f"{what}{end}", 1 - float(dice(after, before))))
 
         yield from ablations(question, flow.layers, filling, take)
+    for tile, what, value in found:
+        setattr(tile, what, value)

@@ -69,7 +69,7 @@ class Options:
     title="Emergent language",
     question="learnt",
     summary="what can be said of the object in a few symbols, from what a network layer knows of it",
-    unit="bits",
+    unit="mutual information in bits",
     source="after Santamaria-Pang et al. 2020, arXiv 2007.09448",
     options=Options,
     passes=lambda options, extent: Passes(extent.cases),

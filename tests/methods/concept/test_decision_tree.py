@@ -145,6 +145,7 @@ def test_a_network_without_such_a_layer_is_answered(image):
 
 
 def test_two_labels_are_one_decision_and_few_are_said():
+    torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 1))
     one = sx.load_model(network, card=card(activation="sigmoid"))
     image = sx.Image(np.random.default_rng(0).normal(size=(12, 12)).astype(np.float32))
