@@ -33,7 +33,7 @@ WHAT = {
 }
 
 ORGAN = 0.05
-"""Share of the volume's windows' extent that the organ takes along with its surroundings; it fills 5 % of the volume."""
+"""Share of the volume that the organ fills."""
 
 
 class NNUNetLike(nn.Module):
