@@ -73,7 +73,10 @@ Model = Annotated[
         "--model", help="Built-in name, model folder, folder of nnU-Net's results or TorchScript file."
     ),
 ]
-Card = Annotated[Path | None, typer.Option("--card", help="Model card (YAML), for a TorchScript file.")]
+Card = Annotated[
+    Path | None,
+    typer.Option("--card", help="Model card (YAML): what the model's own files do not say, or should not."),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
 ]

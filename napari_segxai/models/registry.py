@@ -12,8 +12,9 @@ from torch import nn
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
-from napari_segxai.models.card import ModelCard, as_card, read_card
-from napari_segxai.models.formats.registry import all_formats
+from napari_segxai.models.card import ModelCard, make_card, read_card
+from napari_segxai.models.formats.registry import Format, all_formats
+from napari_segxai.models.partial_card import PartialCard, given_card
 from napari_segxai.models.segmentation import SegmentationModel
 
 _registered: dict[str, SegmentationModel] = {}
@@ -37,7 +38,8 @@ def load_model(
         torch.nn.Module.
     card : ModelCard, mapping, str or Path, optional
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
-        TorchScript file without a card beside it; otherwise it takes the place of the stored one.
+        TorchScript file without a card beside it. Where the model's own files say what its card is, a mapping or a YAML
+        file gives some keys in place of theirs or beside them, and a `ModelCard` takes the place of all.
     trust : bool
         Allow a module to run that is not known to hold networks; see `allow_package`.
 
@@ -53,14 +55,17 @@ def load_model(
     UntrustedCode
         If the model would run such a module and `trust` is False; the sentence names the module and its file.
     """
-    card = None if card is None else as_card(card)
+    given = None if card is None else given_card(card)
+    where = str(card) if isinstance(card, str | Path) else "model card"
     if isinstance(source, str) and source in _registered:
         source = _registered[source]
     if isinstance(source, SegmentationModel):
-        if card is None:
+        if given is None:
             return source
+        if not isinstance(given, ModelCard):
+            given = PartialCard.of(source.card, where).completed(given)
         other = SegmentationModel(
-            source.module, card, source=source.source, path=source.path, capabilities=source.capabilities
+            source.module, given, source=source.source, path=source.path, capabilities=source.capabilities
         )
         other.trusted = source.trusted
         return other
@@ -84,8 +89,9 @@ def load_model(
     for format_ in all_formats():
         for candidate in candidates:
             if format_.handles(candidate):
+                whole = _whole(given, format_, candidate, where)
                 with torch.inference_mode(False):  # of which weights would keep that they have no gradients
-                    model = format_.load(candidate, card=card, trust=trust)
+                    model = format_.load(candidate, card=whole, trust=trust)
                 model.trusted = trust
                 return model
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
@@ -101,17 +107,35 @@ def load_model(
     raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
 
 
+def _whole(
+    given: ModelCard | dict[str, Any] | None, format_: Format, source: Any, where: str
+) -> ModelCard | None:
+    """Return a whole card from what was given and what a model's files say; None where nothing was given."""
+    if given is None or isinstance(given, ModelCard):
+        return given
+    stored = None if format_.card is None else format_.card(source)
+    if stored is None:
+        return make_card(given, where)
+    partial = PartialCard.of(stored, where) if isinstance(stored, ModelCard) else stored
+    return partial.completed(given)
+
+
 def stored_card(path: Path) -> ModelCard:
     """Return the card of a model that is stored at a path, without building its network where its format can tell.
 
     Raises
     ------
+    CardIncomplete
+        If its files do not say all.
     UserError
         As `load_model`.
     """
     for format_ in all_formats():
         if format_.card is not None and format_.handles(path):
-            return format_.card(path)
+            stored = format_.card(path)
+            if stored is None:
+                break
+            return stored if isinstance(stored, ModelCard) else stored.completed()
     return load_model(path).card
 
 

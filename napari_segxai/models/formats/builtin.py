@@ -22,7 +22,12 @@ def handles(source: object) -> bool:
     return isinstance(source, str) and source in names()
 
 
-@model_format("builtin", handles=handles)
+def card_of(source: str) -> ModelCard:
+    """Return the card of a built-in model."""
+    return folder.card_in(names()[source])
+
+
+@model_format("builtin", handles=handles, card=card_of)
 def load(source: str, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Load a built-in model."""
     model = folder.load(names()[source], card=card, trust=trust)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.registry import Registry
 from napari_segxai.models.card import ModelCard
+from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
 Load = Callable[..., SegmentationModel]
+Card = Callable[[Any], ModelCard | PartialCard | None]
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Format:
     handles : callable
         (source) -> bool, whether a source is stored in this way: a name, a `Path`, or an object of Python.
     load : callable
-        (source, *, card, trust) -> `SegmentationModel`.
+        (source, *, card, trust) -> `SegmentationModel`. `card` is a whole `ModelCard`, or None: then the stored one.
     card : callable, optional
-        (path) -> `ModelCard`: the card of what is stored there, without building its network. None where a card is
-        always given beside it.
+        (source) -> `ModelCard`, or `PartialCard` where the files do not say all: the card of what is stored there, without
+        building its network. None, or a function that returns None, where a card is always given beside it.
     general : bool
         Whether it takes what others may know better, such as any folder; it is asked after them.
     """
@@ -36,7 +37,7 @@ class Format:
     name: str
     handles: Callable[[Any], bool]
     load: Load
-    card: Callable[[Path], ModelCard] | None = None
+    card: Card | None = None
     general: bool = False
 
 
@@ -49,7 +50,7 @@ def model_format(
     name: str,
     *,
     handles: Callable[[Any], bool],
-    card: Callable[[Path], ModelCard] | None = None,
+    card: Card | None = None,
     general: bool = False,
 ) -> Callable[[Load], Load]:
     """Register the decorated function, which loads a model, as the format `name`; see `Format`."""

@@ -46,20 +46,16 @@ def handles(source: object) -> bool:
     return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
 
 
-def card_beside(source: Path) -> ModelCard:
-    """Return the card beside a file.
+def card_beside(source: Path) -> ModelCard | None:
+    """Return the card beside a file; None where there is none.
 
     Raises
     ------
     UserError
-        If there is none, or it is not valid.
+        If it is not valid.
     """
     beside = source.with_suffix(".yaml")
-    if not beside.is_file():
-        raise UserError(
-            f"{source}: a TorchScript model needs a card; write {beside.name} beside it or pass card=."
-        )
-    return read_card(beside)
+    return read_card(beside) if beside.is_file() else None
 
 
 @model_format("torchscript", handles=handles, card=card_beside)
@@ -72,6 +68,10 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
         If there is no card, or the file is not TorchScript.
     """
     card = card or card_beside(source)
+    if card is None:
+        raise UserError(
+            f"{source}: a TorchScript model needs a card; write {source.with_suffix('.yaml').name} beside it or pass card=."
+        )
     kind = kind_of(source)
     if kind == "torch":
         read_weights(source, wanted="TorchScript")  # which says what else torch.save may have written

@@ -1,0 +1,93 @@
+"""A model card that a model's own files tell in part: what they say, and what only the user can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.core.paths import user_path
+from napari_segxai.models.card import ModelCard, make_card
+from napari_segxai.models.loading.yaml_file import read_mapping
+
+
+@dataclass(frozen=True)
+class PartialCard:
+    """What the files of a model say of its card, and what they do not.
+
+    Attributes
+    ----------
+    where
+        The file or folder, for messages.
+    known
+        Keys of a card with their values, as the files say them.
+    asked
+        Keys that a card of this model needs and that the files do not say, each with what is to be told, as the object of a
+        sentence: ``{"labels": "the names of its 4 outputs, in their order"}``.
+    suggested
+        Likely values of keys that are asked. A form shows them; nothing else uses them.
+    """
+
+    where: str
+    known: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+    suggested: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, card: ModelCard, where: str) -> PartialCard:
+        """Return what a whole card says."""
+        return cls(where, card.model_dump(exclude_unset=True))
+
+    def completed(self, given: Mapping[str, Any] | None = None) -> ModelCard:
+        """Return the card: what the files say, with the keys that are given in place of theirs or beside them.
+
+        Raises
+        ------
+        CardIncomplete
+            If keys are still asked.
+        UserError
+            If a key is unknown, or its value is not valid.
+        """
+        fields = {**self.known, **(given or {})}
+        missing = {key: what for key, what in self.asked.items() if key not in fields}
+        if missing:
+            raise CardIncomplete(self, missing)
+        return make_card(fields, self.where)
+
+
+class CardIncomplete(UserError):
+    """A model's files do not say all that a card needs.
+
+    Attributes
+    ----------
+    partial
+        What they say.
+    missing
+        The keys that are still asked, with what is to be told.
+    """
+
+    def __init__(self, partial: PartialCard, missing: Mapping[str, str]):
+        self.partial, self.missing = partial, dict(missing)
+        asked = "; ".join(f"{key}: {what}" for key, what in missing.items())
+        super().__init__(
+            f"{partial.where}: its files do not say all about the model; give a card (card=..., --card FILE) with {asked}."
+        )
+
+
+def given_card(card: object) -> ModelCard | dict[str, Any]:
+    """Return a whole `ModelCard` as it is, and the keys of a mapping or of a YAML file, which need not be all of a card's.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or the file cannot be read.
+    """
+    if isinstance(card, ModelCard):
+        return card
+    if isinstance(card, Mapping):
+        return dict(card)
+    if isinstance(card, str | Path):
+        return read_mapping(user_path(card), "model card")
+    raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")
