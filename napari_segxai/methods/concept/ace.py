@@ -46,8 +46,8 @@ from napari_segxai.methods.concept.parts.directions import (
     CONTROLS,
     Direction,
     Effects,
-    derive,
     drawn_labels,
+    pulls,
     take_away,
 )
 from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, Probe, accuracy_of, learn
@@ -285,7 +285,9 @@ class _Work:
         """Add the derivatives of a case, and where its groups lie."""
         found = self._where(view)
         union = {str(k): np.any(found[k], 0) for k in self.directions if k in found}
-        derive(self.cases, view, list(self.directions.values()), lambda: union, self.effects)
+        _, pulled, drawn = pulls(self.cases, view, [self.layer.name], lambda: union)
+        self.effects.drawn = {*(self.effects.drawn or ()), *drawn}
+        self.effects.derive(list(self.directions.values()), pulled)
         on_label: dict[tuple[str, str], float] = {}
         for label, question in drawn_labels(self.cases, view):
             drawn = question.predicted.cpu().numpy()

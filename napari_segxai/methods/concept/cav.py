@@ -20,10 +20,10 @@ A label *uses* a concept (`used`) where it is readable, its derivative_p is belo
 
 The table has a row per `concept`, network `layer` and `label`: `readable`, `used`; `accuracy`, `accuracy_shuffled` (the mean), `accuracy_place`, `accuracy_p`; `dice_lost`, `dice_lost_shuffled`; `derivative`, `derivative_p`,
 `tcav`, `tcav_shuffled`, `tcav_shuffled_sd`; `cases` in which the label is drawn and the concept is there; how many `examples` and `others` there are, and the `stage` of the layer. Maps of a few cases, at the layer where the concept is told best: where it is seen, 0 as in the mean of the
-examples without it, 1 as in that of those with it; and crops of the cases that lie furthest along it, which have the concept or look as if.
+examples without it, 1 as in that of those with it; and crops of the cases with the examples that lie furthest along it, which have the concept or look as if.
 
-Cost: 2 forward passes and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Vectors of 16 regions per case
-at most are kept, so that memory does not grow beyond `most_cases`.
+Cost: one pass over the folder, 1 forward pass and 1 backward pass per label for every case, at most `most_cases`, chosen by chance; 1 forward pass for those that are shown; and for `removals` of them 1 forward pass per layer, and 10 from the layer on for every readable concept. Of a case
+16 vectors per concept and layer are kept, at most, and 2 per label, so that memory does not grow beyond `most_cases`.
 
 The derivative says what more of a concept would do where it is already: it can be below 0 where there is enough of it. A probe finds what is there, not what is used, and a concept that nobody asked about may lie in the same direction: dark and large, say. Where masks are of few cases, or all of one kind, it learns those.
 """
@@ -50,7 +50,8 @@ from napari_segxai.methods.concept.parts.directions import (
     CONTROLS,
     Direction,
     Effects,
-    derive,
+    Pull,
+    pulls,
     take_away,
 )
 from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, accuracy_of, learn
@@ -93,9 +94,10 @@ class Options:
 
 def _passes(options: Options, extent: Extent) -> Passes:
     seen = min(extent.cases, options.most_cases)
+    shown = min(options.examples + CROPS * extent.concepts, seen)
     removals = min(options.removals, seen) * extent.layers
     each = Passes(1, 0, 2 + extent.concepts * (1 + CONTROLS))
-    return Passes(2, extent.labels) * seen + each * removals
+    return Passes(1, extent.labels) * seen + Passes(shown) + each * removals
 
 
 @surveyor(
@@ -123,9 +125,10 @@ def cav(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
         for concept in work.concepts:
             work.learn(concept, layer.name)
             yield cases.step(f"learning {concept} at {layer.name}", work.finding)
+    work.derive()
+    if shown := work.shown():
+        yield from cases.each(work.look, note="keeping maps and crops", only=shown, partial=work.finding)
     readable = [one for one in work.directions.values() if work.readable(one.concept, one.layer.name)]
-    if work.directions:
-        yield from cases.each(work.derive, note="derivatives", only=work.chosen, partial=work.finding)
     if readable and options.removals:
         some = work.fullest(options.removals)
         visit = lambda view: take_away(cases, view, readable, work.effects)  # noqa: E731
@@ -144,11 +147,11 @@ class _Work:
         self.vectors: dict[tuple[str, str], list[np.ndarray]] = {}  # by concept and layer, one entry per case
         self.places: dict[str, list[np.ndarray]] = {}
         self.about: dict[str, list[tuple[bool, str, str]]] = {}  # of every example: shows, case, subject
+        self.pulled: list[dict[Pull, np.ndarray]] = []  # of every case
         self.directions: dict[tuple[str, str], Direction] = {}
         self.place: dict[str, float] = {}
         self.effects = Effects()
         self.maps: list[CaseMap] = []
-        self.kept: set[str] = set()
         self.crops = Strongest(CROPS)
 
     def _masks(self, view: CaseView) -> dict[str, Tensor]:
@@ -158,9 +161,16 @@ class _Work:
         return {name: mask for name, mask in view.concepts.items() if name != within}
 
     def visit(self, view: CaseView) -> None:
-        """Take the examples of one case."""
-        activations = view.activations([layer.name for layer in self.layers])
-        masks, options = self._masks(view), self.options
+        """Take the examples of one case, and what would change its labels."""
+        masks: dict[str, Tensor] = {}
+
+        def there() -> dict[str, Tensor]:
+            masks.update(self._masks(view))
+            inside = {name: mask & view.inside for name, mask in masks.items()}
+            return {name: mask for name, mask in inside.items() if bool(mask.any())}
+
+        seen, pulled, drawn = pulls(self.cases, view, [layer.name for layer in self.layers], there)
+        activations, options = list(seen.values()), self.options
         random = np.random.default_rng([self.cases.seed, *view.id.encode()])
         within = view.concepts[options.within] if options.within else None
         found = {
@@ -174,6 +184,8 @@ class _Work:
             if regions:
                 weights = CellWeights([region.mask for region in regions], self.cases.device)
                 told[name] = [weights.means(one) for one in activations]
+        self.pulled.append(pulled)
+        self.effects.drawn = {*(self.effects.drawn or ()), *drawn}
         self.concepts += [name for name in masks if name not in self.concepts]
         for name, vectors in told.items():
             for layer, own in zip(self.layers, vectors, strict=True):
@@ -228,22 +240,39 @@ class _Work:
         own = [self.directions[key] for key in self.directions if key[0] == concept]
         return max(own, key=lambda one: (one.probe.accuracy, one.layer.order), default=None)
 
-    def derive(self, view: CaseView) -> None:
-        """Add the derivatives of a case, and keep maps of some."""
+    def derive(self) -> None:
+        """Tell the derivatives along the directions, now that these are known."""
+        for pulled in self.pulled:
+            self.effects.derive(list(self.directions.values()), pulled)
+        self.pulled.clear()
 
-        def there() -> dict[str, Tensor]:
-            masks = {name: mask & view.inside for name, mask in self._masks(view).items()}
-            return {name: mask for name, mask in masks.items() if bool(mask.any())}
+    @property
+    def shown_directions(self) -> list[Direction]:
+        """Of each concept the direction that tells it best."""
+        return [best for name in self.concepts if (best := self.best(name)) is not None]
 
-        found = derive(self.cases, view, list(self.directions.values()), there, self.effects)
-        for best in [best for name in self.concepts if (best := self.best(name)) is not None]:
+    def shown(self) -> set[str]:
+        """Return the cases of which maps and crops are kept: of each direction those with the examples that lie furthest along it."""
+        directions = self.shown_directions
+        out = self.fullest(self.options.examples) if directions else set()
+        for one in directions:
+            values = np.concatenate(self.vectors[one.concept, one.layer.name]) @ one.probe.directions[0]
+            ids = [self.about[one.concept][k][1] for k in np.argsort(-values, kind="stable")]
+            out |= set(list(dict.fromkeys(ids))[:CROPS])
+        return out
+
+    def look(self, view: CaseView) -> None:
+        """Keep maps and crops of a case."""
+        directions = self.shown_directions
+        layers = list(dict.fromkeys(one.layer.name for one in directions))
+        found = dict(zip(layers, view.activations(layers), strict=True))
+        for best in directions:
             seen = along(found[best.layer.name], best)
             name = f"{best.concept}: direction of {best.layer.name}"
             of = {"concept": best.concept, "layer": best.layer.name}
             self.crops.offer(name, view, self._counted(view, seen), of=of)
-            if view.id in self.fullest(self.options.examples) and view.id not in self.kept:
+            if view.id in self.fullest(self.options.examples):
                 self.maps.append(CaseMap(view.id, name, seen, view.placement, of))
-        self.kept.add(view.id)
 
     def _counted(self, view: CaseView, seen: Tensor) -> Tensor:
         """Return where a direction is seen among what can be an example."""
@@ -281,7 +310,7 @@ class _Work:
             warnings.append(
                 f"{len(self.chosen)} of {len(self.cases.entries)} cases were looked at, chosen by chance."
             )
-        caption = "Of each direction the cases in which a cell lies furthest along it, around that cell: 0 as without the concept, 1 as with it."
+        caption = "Of each direction the cases with the examples furthest along it, around the cell that is: 0 as without the concept, 1 as with it."
         pictures = self.crops.pictures()
         told = {
             name: len({(row["concept"], row["layer"]) for row in rows if row[name]})

@@ -13,7 +13,7 @@ Whether the sentence says anything at all is seen on the half of the subjects on
 prediction, beside `dice_shuffled`, from sentences of other cases (in the mean; `dice_shuffled_highest` is exceeded in 5 % of them), and `dice_mean`, of the mean object, without any sentence. `sentences.csv` has the sentence of every case, `symbols.csv` what the objects have
 in common of which a symbol is said.
 
-Cost: 1 forward pass for every case, and the learning, which runs the network no more. It keeps a few numbers per case.
+Cost: 1 forward pass for every case, and the learning, which runs the network no more. It keeps a few numbers per case; of more than 1000 cases some that are drawn by chance, so that memory does not grow further.
 
 After Santamaria-Pang et al., whose network learns its language together with the segmentation; here it is learnt afterwards, from a network that is finished. Other seeds give other
 languages: a symbol means something in its own language alone. Where the sender says one sentence for all cases, nothing is told.
@@ -35,6 +35,7 @@ from napari_segxai.core.gallery import Gallery, Picture, plane_of_grid
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.methods.concept.parts.sample import Sample
 from napari_segxai.methods.concept.parts.speakers import COMPONENTS, learning, teach
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
@@ -47,6 +48,9 @@ from napari_segxai.metrics.functional.statistics.information import (
 
 SIDES, POOLED = {2: 28, 3: 12}, {2: 4, 3: 2}
 """Cells per axis of what the receiver draws, and of what the sender sees, by the dimensions of the network."""
+
+MOST = 1000
+"""Cases that are talked about."""
 
 SHUFFLES, TOLD_EVERY, LETTERS = 200, 20, "abcdefghijklmnopqrstuvwxyz"
 
@@ -82,6 +86,7 @@ def emergent_language(cases: CasesQuestion, options: Options) -> Steps[SurveyFin
     """Let two small networks talk about the objects, and see what their symbols tell."""
     talk = _Talk(cases, options)
     yield from cases.each(talk.visit, note="looking at objects")
+    talk.take()
     if len({row["subject"] for row in talk.rows}) < cases.fewest:
         return talk.nothing()
     yield from talk.learn()
@@ -95,9 +100,8 @@ class _Talk:
         self.cases, self.options = cases, options
         cases.layers(options.layer)  # refuses what does not lie as the image does
         self.axes = cases.model.card.spatial_dims
+        self.kept: Sample[tuple[dict[str, Any], np.ndarray, np.ndarray]] = Sample(cases.seed, MOST)
         self.rows: list[dict[str, Any]] = []
-        self.seen: list[np.ndarray] = []
-        self.masks: list[np.ndarray] = []
 
     def visit(self, view: CaseView) -> None:
         """Keep features, mask and facts of one case."""
@@ -113,9 +117,18 @@ class _Talk:
         facts = {"size": shape.size, "elongation": shape.elongation}
         facts["brightness"] = float(view.question.input[0][:, drawn].mean())
         facts |= {f"axis {k}": value for k, value in enumerate(shape.center)}
-        self.seen.append(features)
-        self.masks.append(coarse(drawn, (SIDES[self.axes],) * self.axes).flatten().cpu().numpy())
-        self.rows.append({"case": view.id, "subject": view.subject, **facts})
+        mask = coarse(drawn, (SIDES[self.axes],) * self.axes).flatten().cpu().numpy()
+        self.kept.add(view.id, ({"case": view.id, "subject": view.subject, **facts}, features, mask))
+
+    def take(self) -> None:
+        """Talk about what was kept."""
+        kept = self.kept.items()
+        self.rows = [row for row, _, _ in kept]
+        self.seen, self.masks = ([one[n] for one in kept] for n in (1, 2))
+        if self.kept.seen > len(kept):
+            self.cases.warnings.append(
+                f"of {self.kept.seen} cases in which the label is drawn {len(kept)} were talked about, chosen by chance."
+            )
 
     def nothing(self) -> SurveyFinding:
         """Say that there is too little to talk about."""

@@ -18,7 +18,7 @@ The table has a row per object, those that were chosen first: `case`, `subject`,
 `nearest` and `nearest_distance`, `farthest` and `farthest_distance`, `prototype` (the nearest prototype), `prototype_distance`, and `mostly_by`, the block that has the greatest part in
 that distance. `neighbours.csv` has the `k` nearest and farthest of the object that is asked about (`of`), with the part of every block in d^2.
 
-Cost: 1 forward pass for every case, and one more for those that are shown. It keeps a vector per object.
+Cost: 1 forward pass for every case, and one more for those that are shown. It keeps a vector per object; of more than 2000 objects some that are drawn by chance, so that memory does not grow further.
 
 That objects are alike to this measure does not say that the network treats them alike; the weights decide what counts. A criticism may be a fault of the image, of the prediction, or a rare case.
 """
@@ -26,6 +26,7 @@ That objects are alike to this measure does not say that the network treats them
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyF
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.concept.parts.compared_objects import Compared
+from napari_segxai.methods.concept.parts.sample import Sample
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
 from napari_segxai.metrics.functional.shapes import parts_of, shape_of
@@ -101,7 +103,7 @@ def nearest_examples(cases: CasesQuestion, options: Options) -> Steps[SurveyFind
         raise UserError(f"nearest-examples: there is no case {options.of!r}; {nearest(options.of, known)}")
     found = _Objects(cases, options)
     yield from cases.each(found.visit, note="describing objects", partial=found.finding)
-    chosen = found.compared() if len(found.rows) > 1 else None
+    chosen = found.compared()
     if chosen is None:
         return found.finding()
     maps: list[CaseMap] = []
@@ -110,7 +112,7 @@ def nearest_examples(cases: CasesQuestion, options: Options) -> Steps[SurveyFind
     def look(view: CaseView) -> None:
         own = parts_of(found.drawn(view), options.least, options.parts)
         for role, k in chosen.shown:
-            row = found.rows[k]
+            row = chosen.rows[k]
             if row["case"] == view.id:
                 mask = torch.from_numpy(own[row["object"] - 1])
                 maps.append(
@@ -120,7 +122,7 @@ def nearest_examples(cases: CasesQuestion, options: Options) -> Steps[SurveyFind
                     view, own[row["object"] - 1], role.rstrip(" 0123456789"), chosen.words(role, k)
                 )
 
-    only = {found.rows[k]["case"] for _, k in chosen.shown}
+    only = {chosen.rows[k]["case"] for _, k in chosen.shown}
     yield from cases.each(look, note="showing objects", only=only, partial=lambda: found.finding(chosen))
     order = {role: n for n, (role, _) in enumerate(chosen.shown)}
     maps.sort(key=lambda one: order[one.name])
@@ -143,8 +145,7 @@ class _Objects:
     def __init__(self, cases: CasesQuestion, options: Options):
         self.cases, self.options = cases, options
         self.layers = [layer.name for layer in cases.layers(options.layers)]
-        self.rows: list[dict[str, Any]] = []
-        self.blocks: dict[str, list[np.ndarray]] = {name: [] for name in BLOCKS}
+        self.objects: Sample[tuple[dict[str, Any], dict[str, np.ndarray]]] = Sample(cases.seed, MOST)
         self.warnings: list[str] = []
 
     def drawn(self, view: CaseView) -> np.ndarray:
@@ -156,64 +157,55 @@ class _Objects:
         found = view.activations(self.layers)
         truth, question = view.truth(self.cases.labels[0]), view.question
         own = None if truth is None else float(dice(question.predicted[None], truth)[0])
-        rows, vectors = [], []
+        objects = []
         for number, part in enumerate(parts_of(self.drawn(view), self.options.least, self.options.parts), 1):
             mask = torch.from_numpy(part).to(question.input.device)
             means = [_mean(one, mask) for one in found]
             pixels = question.input[0][:, mask]
             shape = shape_of(part, question.cell_size)
-            vectors.append(
-                {
-                    "features": torch.cat(means).double().cpu().numpy(),
-                    "size": np.log([shape.size]),
-                    "shape": np.log([shape.elongation]),
-                    "intensity": torch.cat([pixels.mean(1), pixels.std(1, unbiased=False)])
-                    .double()
-                    .cpu()
-                    .numpy(),
-                }
-            )
-            rows.append(
-                {
-                    "case": view.id,
-                    "subject": view.subject,
-                    "object": number,
-                    "size": shape.size,
-                    "elongation": shape.elongation,
-                    "truth_dice": own,
-                }
-            )
-        if not all(np.isfinite(values).all() for one in vectors for values in one.values()):
+            intensity = torch.cat([pixels.mean(1), pixels.std(1, unbiased=False)])
+            vectors = {
+                "features": torch.cat(means).double().cpu().numpy(),
+                "size": np.log([shape.size]),
+                "shape": np.log([shape.elongation]),
+                "intensity": intensity.double().cpu().numpy(),
+            }
+            row: dict[str, Any] = {"case": view.id, "subject": view.subject, "object": number}
+            row |= {"size": shape.size, "elongation": shape.elongation, "truth_dice": own}
+            objects.append((row, vectors))
+        if not all(np.isfinite(values).all() for _, one in objects for values in one.values()):
             raise UserError("a network layer, or the image in an object, holds values that are not finite.")
-        self.rows += rows
-        for name in BLOCKS:
-            self.blocks[name] += [one[name] for one in vectors]
+        for row, vectors in objects:
+            name = f"{view.id} #{row['object']}"
+            self.objects.add(name, (row, vectors), stays=view.id == self.options.of)
 
-    def distances(self) -> dict[str, np.ndarray]:
+    def distances(self, vectors: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the part of every block in the squared distances (n, n) of the objects."""
         out = {}
         for name in BLOCKS:
-            table = np.stack(self.blocks[name])
+            table = np.stack([one[name] for one in vectors])
             spread = table.std(0)
             even = (table - table.mean(0)) / np.where(spread > 1e-9 * np.abs(table).max(), spread, np.inf)
             out[name] = getattr(self.options, name) * cdist(even, even, "sqeuclidean") / even.shape[1]
         return out
 
-    def compared(self) -> Compared:
-        """Compare the objects; of very many some that are drawn by chance."""
+    def compared(self) -> Compared | None:
+        """Compare the objects; None where there are fewer than two."""
+        if len(self.objects) < 2:
+            return None
         options, asked = self.options, self.options.of
-        if len(self.rows) > MOST:
-            kept = np.sort(np.random.default_rng(self.cases.seed).permutation(len(self.rows))[:MOST])
-            self.warnings.append(f"of {len(self.rows)} objects {MOST} were compared, drawn by chance.")
-            self.rows = [self.rows[k] for k in kept]
-            self.blocks = {name: [values[k] for k in kept] for name, values in self.blocks.items()}
-        if asked and not any(row["case"] == asked for row in self.rows):
+        rows, vectors = zip(*self.objects.items(), strict=True)
+        if self.objects.seen > len(rows):
+            self.warnings.append(
+                f"of {self.objects.seen} objects {len(rows)} were compared, drawn by chance."
+            )
+        if asked and not any(row["case"] == asked for row in rows):
             self.warnings.append(
                 f"{asked} has no object that was compared; the first prototype is asked about instead."
             )
         return Compared.of(
-            self.rows,
-            self.distances(),
+            list(rows),
+            self.distances(vectors),
             seed=self.cases.seed,
             k=options.k,
             standing=options.prototypes,
@@ -230,10 +222,10 @@ class _Objects:
         """Put together what there is."""
         label = self.cases.labels[0]
         if chosen is None:
-            few = "none" if not self.rows else "one alone"
+            few = "one alone" if len(self.objects) else "none"
             said = f"Of {label} {few} is drawn in these cases, so that there is nothing to compare."
             return SurveyFinding(
-                [], said if len(self.rows) < 2 else "Objects were described, and not yet compared."
+                [], said if len(self.objects) < 2 else "Objects were described, and not yet compared."
             )
         return SurveyFinding(
             chosen.table(),

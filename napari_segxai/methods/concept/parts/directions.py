@@ -59,6 +59,18 @@ class Effects:
         """Say of which labels nothing can be said."""
         return [] if self.drawn is None else said_of_undrawn(labels, self.drawn)
 
+    def derive(self, directions: Sequence[Direction], pulled: Mapping[Pull, np.ndarray]) -> None:
+        """Add the derivatives of a case along directions, from what `pulls` told of it."""
+        steps = {(one.concept, one.layer.name): one.probe.steps for one in directions}
+        for key, (signed, whole) in pulled.items():
+            if key[:2] not in steps:
+                continue
+            rise = steps[key[:2]] @ signed
+            rise = np.where(np.abs(rise) > ROUNDING * (np.abs(steps[key[:2]]) @ whole), rise, 0.0)
+            value = np.stack([rise > 0, rise])
+            count, summed = self.derivatives.get(key, (0, np.zeros_like(value)))
+            self.derivatives[key] = count + 1, summed + value
+
     def of(self, concept: str, layer: str, label: str) -> dict[str, Any]:
         """Return the columns of a table; None where nothing is known."""
         out: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -84,14 +96,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def derive(
+Pull = tuple[str, str, str]
+"""Of a concept, at a network layer, for a label."""
+
+
+def pulls(
     cases: CasesQuestion,
     view: CaseView,
-    directions: Sequence[Direction],
+    layers: Sequence[str],
     regions_of: Callable[[], Mapping[str, Tensor | np.ndarray]],
-    effects: Effects,
-) -> dict[str, Tensor]:
-    """Add the derivatives of a case: of the mean logit of every label over its pixels, along each direction where its concept is.
+) -> tuple[dict[str, Tensor], dict[Pull, np.ndarray], set[str]]:
+    """Return what every label's score would gain from a change of network layers where a concept is, whatever the direction of the change.
+
+    The derivative along a direction is linear in it, so that it can be told later, when the direction is known.
 
     Parameters
     ----------
@@ -103,38 +120,29 @@ def derive(
     -------
     dict of Tensor
         What each layer made of the case: (1, channels, *cells) by its name.
+    dict of ndarray
+        The gradient of the mean logit of a label over its pixels, summed over the cells of a concept, and the same without signs: (2, channels).
+    set of str
+        The labels that are drawn.
     """
-    layers = list(dict.fromkeys(one.layer.name for one in directions))
     tape = LayerRecorder(view.question, layers)
     seen = dict(zip(layers, tape.activations, strict=True))
     labels = drawn_labels(cases, view)
-    effects.drawn = {*(effects.drawn or ()), *(label for label, _ in labels)}
     regions = regions_of()
-    asked = [one for one in directions if one.concept in regions]
-    if not asked:
-        return seen
-    concepts = list(dict.fromkeys(one.concept for one in asked))
-    weights = CellWeights([torch.as_tensor(regions[name]) for name in concepts], cases.device)
-    found: dict[tuple[str, str, str], np.ndarray] = {}
+    out: dict[Pull, np.ndarray] = {}
+    if not regions:
+        return seen, out, {label for label, _ in labels}
+    weights = CellWeights([torch.as_tensor(mask) for mask in regions.values()], cases.device)
     for k, (label, question) in enumerate(labels):
 
         def take(at: int, gradient: Tensor, label: str = label) -> None:
-            flat = gradient[0].flatten(1).double()
-            for one in asked:
-                if one.layer.name != layers[at]:
-                    continue
-                weight = weights.on(gradient.shape[2:])[concepts.index(one.concept)].double()
-                steps = one.probe.steps
-                rise = steps @ (flat @ weight).cpu().numpy()
-                whole = np.abs(steps) @ (flat.abs() @ weight).cpu().numpy()
-                rise = np.where(np.abs(rise) > ROUNDING * whole, rise, 0.0)
-                found[one.concept, one.layer.name, label] = np.stack([rise > 0, rise])
+            flat, weight = gradient[0].flatten(1).double(), weights.on(gradient.shape[2:]).double().T
+            summed = torch.stack([flat @ weight, flat.abs() @ weight]).cpu().numpy()
+            for n, name in enumerate(regions):
+                out[name, layers[at], label] = summed[:, :, n].astype(np.float32)
 
         tape.each_gradient(question.score(tape.logits), take, keep=k + 1 < len(labels))
-    for key, value in found.items():
-        count, summed = effects.derivatives.get(key, (0, np.zeros_like(value)))
-        effects.derivatives[key] = count + 1, summed + value
-    return seen
+    return seen, out, {label for label, _ in labels}
 
 
 def take_away(
