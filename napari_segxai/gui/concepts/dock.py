@@ -34,6 +34,7 @@ from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import choose_model
 from napari_segxai.gui.script.write import python_of_survey
 from napari_segxai.gui.viewer.dock_layout import prefer_below
+from napari_segxai.gui.viewer.kept import kept_results
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, estimate_on, learn_speed_on
 from napari_segxai.gui.widgets.saving import may_write
@@ -80,6 +81,7 @@ class ConceptsDock(CasesDock):
         self._connect()
         self._on_theme()
         self._on_method()
+        self._show_again(self.kind)
 
     @property
     def survey(self) -> Survey | None:
@@ -125,7 +127,25 @@ class ConceptsDock(CasesDock):
 
     def _on_partial(self, plans: list[SurveyPlan], survey: Survey) -> None:
         self._model = plans[0].model
+        self._show(survey)
+
+    def _show(self, survey: Survey) -> None:
+        """Show a survey; the viewer keeps it, for when the dock is closed and opened again."""
+        kept_results(self.viewer).put(self.kind, survey)
         self.results.set_survey(survey)
+
+    def _show_again(self, kind: str) -> None:
+        """Show what a dock that was closed has found."""
+        kept = kept_results(self.viewer).get(self.kind)
+        if kind != self.kind or kept is None or self.run_bar.is_running:
+            return
+        self._model, self._waiting = None, None
+        self.results.set_survey(kept)
+        self.results.choose_first()
+        so_far = (
+            "What was found until the dock was closed" if kept.record["partial"] else "What was found before"
+        )
+        self.run_bar.set_ended(f"{so_far} is shown again; Save keeps it.")
 
     def _on_done(self, plans: list[SurveyPlan], outcome: Outcome) -> None:
         survey: Survey | None = outcome.result
@@ -216,7 +236,7 @@ class ConceptsDock(CasesDock):
 
     def _on_looked(self, survey: Survey, outcome: Outcome) -> None:
         if outcome.result and self.survey is survey:
-            self.results.set_survey(replace(survey, maps=(*survey.maps, *outcome.result)))
+            self._show(replace(survey, maps=(*survey.maps, *outcome.result)))
         cancelled = "Cancelled; the cases until then are shown." if outcome.result else "Cancelled."
         if self._ended_well(outcome, cancelled=cancelled):
             self.run_bar.set_ended(f"Looked at all cases in {duration(outcome.seconds)}")
@@ -228,7 +248,7 @@ class ConceptsDock(CasesDock):
 
     def _opened(self, found: Survey, folder: str) -> None:
         self._model, self._waiting = None, None
-        self.results.set_survey(found)
+        self._show(found)
         self.results.choose_first()
         self.sides.fold()
         if self.run_bar.is_running:
@@ -324,6 +344,7 @@ class ConceptsDock(CasesDock):
         results.chosen.connect(self._on_row)
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
+        kept_results(self.viewer).arrived.connect(self._show_again)
         results.pin.clicked.connect(self.case.pin)
         results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place))
         results.gallery.looked.connect(self.look)

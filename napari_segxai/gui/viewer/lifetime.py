@@ -12,10 +12,12 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_segxai.analyses.compare.result import Comparison
+from napari_segxai.analyses.concepts.result import Survey
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.viewer import layers, runs
+from napari_segxai.gui.viewer.kept import kept_results
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -163,10 +165,12 @@ class Tasks:
 
 
 def _keep(viewer: ref[Any], outcome: worker.Outcome) -> None:
-    """Add what a task found until its dock was closed, if the viewer is still there."""
+    """Add, or keep, what a task found until its dock was closed, if the viewer is still there."""
     alive, found = viewer(), outcome.result
     if alive is None or not layers.is_open(alive):
         return
+    if isinstance(found, Survey):  # which is no layer: the next dock shows it
+        kept_results(alive).leave("survey", found)
     explanations = [found] if isinstance(found, Explanation) else []
     if isinstance(found, Comparison):
         explanations = list(found.explanations.values())

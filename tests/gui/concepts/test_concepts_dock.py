@@ -14,6 +14,7 @@ from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
+from napari_segxai.gui import worker
 
 ASKED = {"layers": "body", "controls": 3}
 
@@ -125,6 +126,48 @@ def test_cancelling_keeps_what_there_is(dock, folders, wait):
     assert dock.survey.record["partial"]
     assert dock.results.words.text().startswith("So far: ")
     assert dock.results.table.table.rowCount() == len(dock.survey.table) == 1
+
+
+def reopened(viewer, dock, wait):
+    """Close a dock as its cross does, and open it again."""
+    gone = []
+    dock.destroyed.connect(lambda *_: gone.append(True))
+    viewer.window.remove_dock_widget(dock)
+    wait(lambda: bool(gone))
+    return viewer.window.add_plugin_dock_widget("napari-segxai", "Concepts")[1]
+
+
+def test_a_dock_that_is_closed_and_opened_again_shows_what_it_had(dock, folders, viewer, tmp_path, wait):
+    ask(dock, folders, wait)
+    dock.run_bar.run.click()
+    wait(lambda: not dock.run_bar.is_running)
+    own = dock.survey
+    again = reopened(viewer, dock, wait)
+    assert again.survey is own
+    assert again.run_bar.status.text() == "What was found before is shown again; Save keeps it."
+    wait(lambda: len(again.results.gallery.views) == 2)
+    assert again.run_bar.save.isEnabled()
+    again.save(tmp_path / "saved")
+    wait(lambda: "Wrote" in again.run_bar.status.text())
+    assert sx.load_survey(tmp_path / "saved").table == own.table
+    wait(lambda: again.copy_as_python() != "")  # of the same network, which is in the list
+
+
+def test_a_dock_that_is_closed_during_a_run_leaves_what_was_found(dock, folders, viewer, wait):
+    ask(dock, folders, wait)
+    dock.network.delay = 0.15
+    dock.run_bar.run.click()
+    wait(lambda: any(f"case {k} of 8" in dock.run_bar.status.text() for k in (4, 5, 6)))
+    again = reopened(viewer, dock, wait)  # before the pass has ended
+    wait(lambda: again.survey is not None and again.survey.record["partial"])
+    wait(lambda: worker._running is None)
+    assert (
+        again.run_bar.status.text()
+        == "What was found until the dock was closed is shown again; Save keeps it."
+    )
+    assert again.results.words.text().startswith("So far: ")
+    assert len(again.survey.table) == 1
+    assert again.run_bar.save.isEnabled()
 
 
 def test_a_saved_survey_opens_with_its_form_and_is_asked_again(viewer, saved, folders, wait):

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_segxai.gui import worker
 from napari_segxai.gui.run_dock import RunDock
-from napari_segxai.gui.viewer import caption, dock_layout, opened
+from napari_segxai.gui.viewer import caption, dock_layout, kept, opened
 
 ONCE = {caption._tell, opened._dress}
 """What the package connects to a viewer once, for as long as that lives."""
@@ -170,6 +170,7 @@ class SharedWindow:
                     setattr(models[path], name, value)
         if viewer in caption._said:
             caption._said[viewer] = ""
+        kept._kept.pop(viewer, None)
         if self.window.size() != self.size:
             self.window.resize(self.size)
         if self.window.saveState() != self.laid_out:
