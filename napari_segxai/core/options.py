@@ -195,9 +195,19 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", Folde
 _NAMES = {LayerName: "network layer", FolderName: "folder"}
 
 
+TYPES = (bool, int, float, str, LayerName, FolderName)
+"""What a parameter can be, beside a `Literal` of names, and None beside each of them."""
+
+
 @cache
 def parameters(options: type[Any]) -> tuple[Parameter, ...]:
-    """Describe the fields of an options dataclass."""
+    """Describe the fields of an options dataclass.
+
+    Raises
+    ------
+    TypeError
+        For a field that `option` does not declare, or of a type that no form could ask for.
+    """
     hints = typing.get_type_hints(options)
     out = []
     for field in dataclasses.fields(options):
@@ -206,12 +216,20 @@ def parameters(options: type[Any]) -> tuple[Parameter, ...]:
             inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
             optional = len(inner) < len(typing.get_args(hint))
             choices = next((typing.get_args(arg) for arg in inner if typing.get_origin(arg) is Literal), ())
-            (hint,) = [arg for arg in inner if typing.get_origin(arg) is not Literal] or [str]
+            plain = [arg for arg in inner if typing.get_origin(arg) is not Literal] or [str]
+            hint = plain[0] if len(plain) == 1 else hint
         elif typing.get_origin(hint) is Literal:
             choices, hint = typing.get_args(hint), str
         default = field.default
-        if default is MISSING:
-            raise TypeError(f"{options.__name__}.{field.name} needs a default.")
+        if default is MISSING or not field.metadata:
+            raise TypeError(
+                f"{options.__name__}.{field.name} has to be declared by option(default, help=...)."
+            )
+        if hint not in TYPES:
+            known = ", ".join(one.__name__ for one in TYPES)
+            raise TypeError(
+                f"{options.__name__}.{field.name} is a {hint}; it has to be one of {known}, or a Literal."
+            )
         out.append(
             Parameter(
                 name=field.name,

@@ -59,6 +59,8 @@ class Registry(Generic[T]):
         ------
         UserError
             If the name is taken, with the place of the one that has it.
+        NameError, TypeError
+            If its parameters cannot be described: every list of things would stop at it.
         """
         place = f"{by.__module__}.{getattr(by, '__qualname__', type(by).__qualname__)}"
         if not self._is_own(place):  # whose names are taken, whether they were asked for or not
@@ -68,6 +70,7 @@ class Registry(Generic[T]):
             raise UserError(
                 f"the name {name!r} is taken by the {self.kind} {known}; choose another for {place}."
             )
+        getattr(thing, "parameters", None)
         self._things[name] = thing, place
 
     def all(self) -> tuple[T, ...]:

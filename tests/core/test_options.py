@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Literal
 
 import numpy as np
@@ -76,8 +76,15 @@ def test_a_field_without_a_default_is_a_programming_error():
     class Lacking:
         count: int
 
-    with pytest.raises(TypeError, match=r"Lacking\.count needs a default"):
+    with pytest.raises(TypeError, match=r"Lacking\.count has to be declared by option\(default"):
         parameters(Lacking)
+
+
+@pytest.mark.parametrize("hint", [list, int | str, Literal["a"] | int | str])
+def test_a_field_that_no_form_could_ask_for_is_a_programming_error(hint):
+    strange = make_dataclass("Strange", [("count", hint, option(1, help="how many"))])
+    with pytest.raises(TypeError, match=r"Strange\.count is a .*; it has to be one of bool, int"):
+        parameters(strange)
 
 
 @pytest.mark.parametrize("method", all_methods(), ids=lambda m: m.name)

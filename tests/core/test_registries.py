@@ -280,6 +280,19 @@ def test_a_name_that_is_taken_is_refused(kind, take):
     assert "misure" in [method["name"] for method in sx.list_methods()]
 
 
+@dataclass(frozen=True)
+class Misspelt:
+    """A parameter of a type that is not imported."""
+
+    width: NoSuchType = option(1, help="how wide")  # noqa: F821
+
+
+def test_what_has_parameters_that_cannot_be_described_is_not_taken_in():
+    with pytest.raises(NameError, match="NoSuchType"):
+        checks.check("odd", title="", question="", source="", cost="", options=Misspelt, passes=len)(len)
+    assert "odd" not in [check["name"] for check in sx.list_checks()]
+
+
 def test_a_name_is_taken_before_anybody_has_asked_for_it():
     code = """
 from napari_segxai.methods.registry import explainer
