@@ -64,6 +64,7 @@ from .models.loading.untrusted_code import allow_package as allow_package
 from .models.registry import list_models as list_models
 from .models.registry import load_model as load_model
 from .models.registry import register_model as register_model
+from .models.saving import save_model as save_model
 from .models.segmentation import SegmentationModel as SegmentationModel
 
 __version__: str

@@ -20,6 +20,7 @@ from napari_segxai.cli.explain import explain
 from napari_segxai.cli.export import export
 from napari_segxai.cli.flow import flow
 from napari_segxai.cli.listings import checks, layers, methods, metrics, models
+from napari_segxai.cli.saving import save_model
 from napari_segxai.cli.sweep import sweep
 from napari_segxai.core.errors import UserError, plain
 
@@ -89,6 +90,7 @@ for command in (
     methods,
     models,
     layers,
+    save_model,
     explain,
     flow,
     export,

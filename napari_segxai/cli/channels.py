@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from napari_segxai.cli.common import (
+    Architecture,
+    Arguments,
     AsJson,
     Axes,
     Axis,
@@ -59,6 +61,8 @@ def channels(
     seed: Seed = 0,
     device: Device = "auto",
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -71,7 +75,7 @@ def channels(
 
     if out is not None:
         check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN, size=4096)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     found = channel_importance(
         network,

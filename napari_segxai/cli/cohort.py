@@ -13,6 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from napari_segxai.cli.common import (
+    Architecture,
+    Arguments,
     AsJson,
     Card,
     Device,
@@ -184,6 +186,8 @@ def run(
         ),
     ] = None,
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
 ) -> None:
     """Explain and measure every case; run again, it goes on where it was stopped."""
@@ -195,7 +199,7 @@ def run(
         raise UserError(f"--shard {shard!r} is not a part; write for example --shard 3/10.")
     found = find(source, layout, truth, channels)
     tell_left_out(found)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     before, stopped = _maps_of(look(out).record), False
     try:
         result = run_cohort(

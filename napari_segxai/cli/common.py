@@ -70,12 +70,30 @@ Axis = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        "--model", help="Built-in name, model folder, folder of nnU-Net's results or TorchScript file."
+        "--model",
+        help="Built-in name, model folder, folder of nnU-Net's results, file of weights (with --architecture) or TorchScript file.",
     ),
 ]
 Card = Annotated[
     Path | None,
     typer.Option("--card", help="Model card (YAML): what the model's own files do not say, or should not."),
+]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        metavar="MODULE:CLASS",
+        help="Of a file of weights: the class of the network, such as monai.networks.nets:UNet, or my_net.py:Net in a file of "
+        "yours (with --trust).",
+    ),
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arguments",
+        metavar="NAME=VALUE",
+        help="Argument of that class, such as channels=[16,32,64]; repeatable. What the weights tell may be left out.",
+    ),
 ]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow a model to run a module that is not known to hold networks.")
@@ -180,11 +198,25 @@ def _paths(images: Sequence[str]) -> list[str]:
     return out
 
 
-def load(model: str, card: Path | None, trust: bool) -> SegmentationModel:
+def load(
+    model: str,
+    card: Path | None,
+    trust: bool,
+    architecture: str | None = None,
+    arguments: Sequence[str] | None = None,
+) -> SegmentationModel:
     """Load a model."""
     from napari_segxai.models.registry import load_model
 
-    return load_model(model, card=card, trust=trust)
+    values = None if arguments is None else read_values(arguments, "--arguments")
+    return load_model(model, card=card, architecture=architecture, arguments=values, trust=trust)
+
+
+def read_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
+    """Read NAME=VALUE pairs, each value as YAML: a number, a word, a list in brackets."""
+    from napari_segxai.models.loading.yaml_file import read_value
+
+    return {name: read_value(text, f"{flag} {name}") for name, text in read_parameters(texts, flag).items()}
 
 
 def read_parameters(

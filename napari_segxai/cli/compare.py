@@ -10,6 +10,8 @@ import typer
 
 from napari_segxai.cli.common import (
     Against,
+    Architecture,
+    Arguments,
     AsJson,
     Axes,
     Axis,
@@ -78,6 +80,8 @@ def compare(
     seed: Seed = 0,
     device: Device = "auto",
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -90,7 +94,7 @@ def compare(
 
     chosen = [name for name in methods.split(",") if name.strip()]
     check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     check_folder(out, overwrite=overwrite, size=least_size(volume, len(chosen)))
     target = read_target(

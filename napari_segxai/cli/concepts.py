@@ -10,6 +10,8 @@ import typer
 
 from napari_segxai.cli.cohort import Channels, Layout, Source, Truths, find, tell_left_out
 from napari_segxai.cli.common import (
+    Architecture,
+    Arguments,
     AsJson,
     Card,
     Device,
@@ -62,6 +64,8 @@ def concepts(
     seed: Seed = 0,
     device: Device = "auto",
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -76,7 +80,7 @@ def concepts(
     check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN, size=LEAST_SIZE)
     found = find(source, layout, truth, channels)
     tell_left_out(found)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     result, stopped = as_far_as_it_came(
         lambda: survey(
             network,

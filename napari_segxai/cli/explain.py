@@ -11,6 +11,8 @@ import typer
 
 from napari_segxai.cli.common import (
     Against,
+    Architecture,
+    Arguments,
     AsJson,
     Axes,
     Axis,
@@ -97,6 +99,8 @@ def explain(
         ),
     ] = None,
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -110,7 +114,7 @@ def explain(
     from napari_segxai.io.saving import check_folder, least_size
 
     wanted = read_checks(check)  # raises for unknown names before the work
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     asked = [network.labels[network.label_index(name)] for name in label]
     files = file_names(network.labels)
     each_once(asked, "--label")

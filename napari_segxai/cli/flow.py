@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from napari_segxai.cli.common import (
+    Architecture,
+    Arguments,
     AsJson,
     Axes,
     Axis,
@@ -88,6 +90,8 @@ def flow(
     seed: Seed = 0,
     device: Device = "auto",
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -104,7 +108,7 @@ def flow(
     each_once(label or [], "--label")
     each_once(tiles or [], "--tile")
     check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     plan = FlowPlan.make(
         network,

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from napari_segxai.cli.common import (
+    Architecture,
+    Arguments,
     AsJson,
     Card,
     Trust,
@@ -67,13 +69,15 @@ def layers(
         ),
     ] = None,
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """List the network layers of a model in order of execution."""
     from dataclasses import asdict
 
-    loaded = load(model, card, trust)
+    loaded = load(model, card, trust, architecture, arguments)
     given = None if image is None else read_frame([image], None, channels=len(loaded.card.channels))
     found = loaded.network_layers(given)
     if as_json:

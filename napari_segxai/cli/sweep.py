@@ -10,6 +10,8 @@ import typer
 
 from napari_segxai.cli.common import (
     Against,
+    Architecture,
+    Arguments,
     Axes,
     Axis,
     Boundary,
@@ -70,6 +72,8 @@ def sweep(
     seed: Seed = 0,
     device: Device = "auto",
     card: Card = None,
+    architecture: Architecture = None,
+    arguments: Arguments = None,
     trust: Trust = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -80,7 +84,7 @@ def sweep(
     from napari_segxai.io.saving import check_folder
 
     check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
-    network = load(model, card, trust)
+    network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
     values = {name: text.split(",") for name, text in read_parameters(grid, "--grid").items()}
     count = math.prod(map(len, values.values()))

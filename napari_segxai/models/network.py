@@ -85,6 +85,7 @@ class Network:
         self.windows = self.card.windows  # through which it sees images; None where it sees them whole
         self.one_window = False  # whether its logits are what is averaged; see `in_one_window`
         self.residence = Residence(module)
+        self.architecture: str | None = None  # "file.py:Class" of code that lies elsewhere
         self.trusted = False  # whether it was loaded with a yes to code that is not known to hold networks
         self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
         self.fitting_batches: dict[

@@ -13,7 +13,9 @@ from napari_segxai.core.arguments import checked
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, make_card, read_card
+from napari_segxai.models.formats import checkpoint
 from napari_segxai.models.formats.registry import Format, all_formats
+from napari_segxai.models.loading.own_code import is_own, own_place
 from napari_segxai.models.partial_card import PartialCard, given_card
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -21,11 +23,13 @@ _registered: dict[str, SegmentationModel] = {}
 _listeners: list[Callable[[], None]] = []
 
 
-@checked("source", "card")
+@checked("source", "card", "architecture")
 def load_model(
     source: str | Path | nn.Module | SegmentationModel,
     *,
     card: ModelCard | Mapping[str, Any] | str | Path | None = None,
+    architecture: str | nn.Module | Callable[..., nn.Module] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> SegmentationModel:
     """Load a segmentation model.
@@ -34,12 +38,19 @@ def load_model(
     ----------
     source : str, Path, torch.nn.Module or SegmentationModel
         The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a folder of
-        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a TorchScript file, or a
-        torch.nn.Module.
+        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a file of weights with
+        `architecture`, a TorchScript file, or a torch.nn.Module.
     card : ModelCard, mapping, str or Path, optional
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
         TorchScript file without a card beside it. Where the model's own files say what its card is, a mapping or a YAML
         file gives some keys in place of theirs or beside them, and a `ModelCard` takes the place of all.
+    architecture : str, torch.nn.Module or callable, optional
+        For a file of weights (.pth, .ckpt, .safetensors): the class of the network, "package.module:Class" of an
+        installed package or "my_net.py:Class" in a file of yours, which runs only with `trust`; in a script also the class
+        itself, a function that makes the network, or the network, which is copied.
+    arguments : mapping, optional
+        Of the class or function. Those that the shapes of the weights tell (numbers of input channels, outputs and spatial
+        axes), or that training left beside the weights, are read from there where they are not given; the model's notes name them.
     trust : bool
         Allow a module to run that is not known to hold networks; see `allow_package`.
 
@@ -52,11 +63,15 @@ def load_model(
     ------
     UserError
         If there is no such model, or it does not fit its card; the sentence names the file and the reason.
+    CardIncomplete
+        A UserError, if the model's files do not say all that a card needs; the sentence names the keys.
     UntrustedCode
         If the model would run such a module and `trust` is False; the sentence names the module and its file.
     """
     given = None if card is None else given_card(card)
     where = str(card) if isinstance(card, str | Path) else "model card"
+    if architecture is not None or arguments is not None:
+        return _with_architecture(source, given, architecture, arguments, trust)
     if isinstance(source, str) and source in _registered:
         source = _registered[source]
     if isinstance(source, SegmentationModel):
@@ -67,7 +82,7 @@ def load_model(
         other = SegmentationModel(
             source.module, given, source=source.source, path=source.path, capabilities=source.capabilities
         )
-        other.trusted = source.trusted
+        other.trusted, other.architecture = source.trusted, source.architecture
         return other
     if isinstance(source, Mapping):
         raise UserError(
@@ -98,13 +113,61 @@ def load_model(
         if candidates[-1].suffix.lower() == ".zip":
             raise UserError(f"{source}: is an archive; unpack it, and give the folder of the model in it.")
         raise UserError(
-            f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results or a TorchScript file."
+            f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results, a file of weights or a "
+            "TorchScript file."
         )
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
         raise UserError(
             f"{source}: there is no such file or folder; built-in models are {', '.join(model_names())}."
         )
     raise UserError(f"there is no model {str(source)!r}; {nearest(str(source), model_names())}")
+
+
+def _with_architecture(
+    source: Any,
+    given: ModelCard | dict[str, Any] | None,
+    architecture: Any,
+    arguments: Mapping[str, Any] | None,
+    trust: bool,
+) -> SegmentationModel:
+    """Load a model whose network is told beside its files."""
+    path = user_path(source) if isinstance(source, str | Path) else None
+    if path is None or source in _registered:
+        raise UserError(
+            "architecture and arguments are for a file of weights; a network that is given is one already."
+        )
+    if isinstance(architecture, str | None):
+        own = None
+        fields: dict[str, Any] = {} if arguments is None else {"arguments": dict(arguments)}
+        if architecture is not None:
+            own = own_place(architecture) if is_own(architecture) else None
+            fields["architecture"] = architecture if own is None else own[1]
+        if isinstance(given, ModelCard):
+            given = make_card({**given.model_dump(exclude_unset=True), **fields})
+        else:
+            given = {**(given or {}), **fields}
+        if own is None:
+            return load_model(source, card=given, trust=trust)
+    if not checkpoint.handles(path):
+        raise UserError(
+            f"{path}: is no file of weights, for which architecture is; give one that torch.save or safetensors wrote."
+            if path.exists()
+            else f"{path}: there is no such file."
+        )
+    with torch.inference_mode(False):
+        if not isinstance(architecture, str):
+            model = checkpoint.load_into(path, architecture, arguments or {}, card=given or {})
+            model.trusted = (
+                trust or model.architecture is not None
+            )  # who hands over a class has said yes to it
+            return model
+        whole = given if isinstance(given, ModelCard) else checkpoint.card_of(path).completed(given)
+        model = checkpoint.load(path, card=whole, trust=trust, code=own_place(architecture)[0])
+    model.trusted = trust
+    model.architecture = (
+        f"{user_path(architecture.rpartition(':')[0]).absolute()}:{architecture.rpartition(':')[2]}"
+    )
+    return model
 
 
 def _whole(

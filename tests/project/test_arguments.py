@@ -96,6 +96,7 @@ def asked(tmp_path_factory) -> dict[str, dict[str, Any]]:
         "register_model": {"model": model},
         "residual_picture": {"proposal": image.array > 0.5, "truth": image.array > 0.5},
         "save_picture": {"cases": [compared], "path": folder / "a.png"},
+        "save_model": {"model": sx.load_model("triangle"), "folder": folder / "saved"},
         "sweep": {**question, "method": "rise", "grid": {"masks": [2, 3]}, **measured},
         "Box": {"low": (1, 2), "high": (3, 4)},
         "Case": {"id": "a", "images": (folder / "a.png",)},

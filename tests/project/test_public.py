@@ -11,23 +11,23 @@ Box Comparison Component ErrorComponent Explanation Flow Image Interrupted OutOf
 allow_package causal_check causal_check_steps channel_importance channel_importance_steps check check_steps compare
 compare_steps error_components evaluate export_to_slicer explain explain_all explain_all_steps explain_steps image_of_layer information_flow
 information_flow_steps join_channels list_checks list_methods list_metrics list_models load_comparison load_explanation
-load_flow load_model load_sweep read_image read_region
+load_flow load_model load_sweep read_image read_region save_model
 Case Cases Cohort StudyResult find_cases list_studies read_cohort study run_cohort run_cohort_steps Survey load_survey plan_survey survey survey_steps write_report register_model residual_picture save_picture sweep __version__
 """
 
 COMMANDS = {
     "compare": """
-        --against --boundary --error --axes --axis --card --controls --device --frame --json --label --level --methods --metrics
+        --against --boundary --error --axes --axis --architecture --arguments --card --controls --device --frame --json --label --level --methods --metrics
         --model --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o
         image
     """,
     "sweep": """
-        --against --boundary --axes --axis --card --device --frame --grid --label --level --method --metrics --model
+        --against --boundary --axes --axis --architecture --arguments --card --device --frame --grid --label --level --method --metrics --model
         --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o image
     """,
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
-        --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
+        --architecture --arguments --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
         --parquet --routes --seed --shard --slurm --threads --trust --truth --where --workers source
     """,
     "cohort collect": "--parquet folder",
@@ -36,25 +36,26 @@ COMMANDS = {
     "cohort studies": "--json",
     "metrics": "--json",
     "channels": """
-        --axes --axis --card --device --frame --how --json --label --level --model --out --overwrite
+        --axes --axis --architecture --arguments --card --device --frame --how --json --label --level --model --out --overwrite
         --region --repeats --seed --slice --trust image
     """,
     "checks": "--json",
     "concepts": """
-        --card --channels --concepts --device --json --label --layout --method --model --out --overwrite --param --seed
+        --architecture --arguments --card --channels --concepts --device --json --label --layout --method --model --out --overwrite --param --seed
         --trust --truth -p source
     """,
     "demo": "--headless --out",
     "methods": "--json",
     "models": "--json",
-    "layers": "--card --image --json --trust model",
+    "layers": "--architecture --arguments --card --image --json --trust model",
+    "save-model": "--architecture --arguments --card --out --overwrite --trust model",
     "export": "--case --out --overwrite --truth result",
     "explain": """
-        --against --boundary --error --truth --axes --axis --card --check --device --frame --json --label --level --method --model --out
+        --against --boundary --error --truth --axes --axis --architecture --arguments --card --check --device --frame --json --label --level --method --model --out
         --overwrite --param --precision --reduction --references --region --score --seed --slice --trust -p image
     """,
     "flow": """
-        --ablation --axes --axis --card --causal --device --frame --json --label --layers --level
+        --ablation --axes --axis --architecture --arguments --card --causal --device --frame --json --label --layers --level
         --method --model --out --overwrite --param --reduction --region --routes --score --seed --slice --tile --trust
         --truth -p image
     """,

@@ -18,6 +18,7 @@ from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.models.card import read_card
 from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.architecture import check_trust
+from napari_segxai.models.loading.own_code import own_place
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.registry import stored_card
@@ -264,10 +265,13 @@ def model_lines(model: SegmentationModel) -> list[str]:
         except UserError:
             stored = None  # it was loaded with a card of its own, or the file has gone
         lines = _loading(str(model.path), model, stored)
-        if model.card.architecture is None or not model.path.is_dir():
+        if model.card.architecture is None:
             return lines
+        code = None if model.architecture is None else own_place(model.architecture)[0]
         try:
-            check_trust(model.card.architecture, model.path / folder.CARD)
+            check_trust(
+                model.card.architecture, model.path / folder.CARD if model.path.is_dir() else model.path, code
+            )
         except UntrustedCode as code:
             trusting = lines[-1].removesuffix(")") + ", trust=True)"
             return [
@@ -293,11 +297,12 @@ def model_lines(model: SegmentationModel) -> list[str]:
 def _loading(source: str, model: SegmentationModel, stored: Any) -> list[str]:
     if stored == model.card:
         return [f"model = sx.load_model({source!r})"]
-    return [*_card_lines(model), f"model = sx.load_model({source!r}, card=card)"]
+    own = "" if model.architecture is None else f", architecture={model.architecture!r}"
+    return [*_card_lines(model), f"model = sx.load_model({source!r}, card=card{own})"]
 
 
 def _card_lines(model: SegmentationModel) -> list[str]:
-    fields = model.card.model_dump(exclude_defaults=True)
+    fields = model.card.model_dump(exclude_unset=True)  # some are asked even where they are the default
     return f"card = {pprint.pformat(fields, sort_dicts=False, width=100)}".splitlines()
 
 

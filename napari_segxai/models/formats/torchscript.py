@@ -15,18 +15,15 @@ from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import kind_of
-from napari_segxai.models.loading.weights import Ignored, read_weights
+from napari_segxai.models.loading.weights import Ignored
 from napari_segxai.models.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
-FOLDER = "make a model folder with a card that names the architecture"
-
 NO_NETWORKS = {
     "empty": "the file is empty; save the network again",
-    "safetensors": f"holds weights alone; {FOLDER}",
-    "torch": f"holds weights alone, no TorchScript network; {FOLDER}",
-    "torch.export": f"is a program of torch.export, no TorchScript network; save its state_dict() and {FOLDER}",
+    "torch.export": "is a program of torch.export, no TorchScript network; save its state_dict(), and load that with "
+    "architecture=... (--architecture)",
 }
 """Files that are not TorchScript, and what would be right."""
 
@@ -42,8 +39,13 @@ COMPUTES = ("aten", "prim", "torchvision", "quantized", "profiler", "mkldnn", "m
 
 
 def handles(source: object) -> bool:
-    """Tell whether `source` is a file with a suffix of TorchScript."""
-    return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
+    """Tell whether `source` is a file with a suffix of TorchScript, and not one of weights."""
+    if not isinstance(source, Path) or not source.is_file() or source.suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        return kind_of(source) not in ("torch", "safetensors")
+    except UserError:
+        return True  # which is said when it is loaded
 
 
 def card_beside(source: Path) -> ModelCard | None:
@@ -73,8 +75,6 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
             f"{source}: a TorchScript model needs a card; write {source.with_suffix('.yaml').name} beside it or pass card=."
         )
     kind = kind_of(source)
-    if kind == "torch":
-        read_weights(source, wanted="TorchScript")  # which says what else torch.save may have written
     if kind in NO_NETWORKS:
         raise UserError(f"{source}: {NO_NETWORKS[kind]}.")
     try:
@@ -87,7 +87,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
         raise
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"{source}: cannot be read as TorchScript ({reason_of(error)}); for weights alone {FOLDER}."
+            f"{source}: cannot be read as TorchScript ({reason_of(error)}); weights alone are loaded with architecture=...."
         ) from None
     return SegmentationModel(module, card, source=f"TorchScript file {source.name}", path=source.absolute())
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from napari_segxai.core.errors import UserError, number, reason_of
 from napari_segxai.core.memory import machine_memory
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.loading.offline import Offline, Sealed, offline, sealed
+from napari_segxai.models.loading.own_code import import_own, own_modules
 from napari_segxai.models.loading.untrusted_code import UntrustedCode, file_of, is_private, needs_yes, spec_of
 
 FETCHES = re.compile(r"pretrain|download|(^|_)hub(_|$)|(^|_)weights(_|$)|checkpoint|ckpt|(^|_)urls?(_|$)")
@@ -42,7 +42,7 @@ TENSOR = 20_000
 """Numbers that a tensor counts for beyond its own, as making it takes time."""
 
 
-def check_trust(place: str, card: Path) -> None:
+def check_trust(place: str, card: Path, code: Path | None = None) -> None:
     """Raise `UntrustedCode` if importing the architecture needs the user's yes.
 
     Parameters
@@ -51,6 +51,8 @@ def check_trust(place: str, card: Path) -> None:
         "package.module:Class".
     card
         The file of the model card.
+    code
+        The folder in which its module is looked for first; that of the card by default.
 
     Raises
     ------
@@ -62,8 +64,8 @@ def check_trust(place: str, card: Path) -> None:
     module, where = place.partition(":")[0], f"{card}: architecture {place!r}"
     if is_private(place):
         raise UserError(f"{where} is private: no part of it may begin with an underscore.")
-    if (local := _beside(module, card)) is not None:
-        raise UntrustedCode(where, module, local, beside=True)
+    if (local := file_beside(module, code or card.parent)) is not None:
+        raise UntrustedCode(where, module, local, beside=True, own=code is not None)
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         raise UserError(f"{where} is part of Python, which has no networks.")
@@ -73,8 +75,67 @@ def check_trust(place: str, card: Path) -> None:
         raise UntrustedCode(where, module, file_of(module))
 
 
+@contextmanager
+def opened(
+    place: str, card: Path, *, trust: bool, code: Path | None = None
+) -> Generator[tuple[type[nn.Module], bool]]:
+    """Import the class that a card names, without the internet; while open, what lies beside its file can be imported.
+
+    Parameters
+    ----------
+    place
+        "package.module:Class".
+    card
+        The file of the model card.
+    trust
+        Whether the user said yes to a module that is not known to hold networks.
+    code
+        The folder in which its module is looked for first; that of the card by default.
+
+    Yields
+    ------
+    tuple
+        The class, and whether the user had to say yes to it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported, or is not a network.
+    UntrustedCode
+        If the module needs a yes and `trust` is False.
+    """
+    try:
+        check_trust(place, card, code)
+    except UntrustedCode:
+        if not trust:
+            raise
+        own_code = True
+    else:
+        own_code = False
+    where = f"{card}: architecture {place!r}"
+    name, _, qualname = place.partition(":")
+    folder = code or card.parent
+    local = file_beside(name, folder)
+    with offline(), nullcontext() if local is None else own_modules(local, folder, name):
+        try:
+            module = importlib.import_module(name) if local is None else import_own(local, name, folder)
+            found = _walk(module, qualname)
+        except (Exception, SystemExit) as error:  # an ImportError, or whatever the code raises
+            raise UserError(f"{where}: {reason_of(error)}.") from error
+        # Only a network may be built: a card must not be able to call any other function of a package.
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise UserError(f"{where} is not a torch.nn.Module class.")
+        yield found, own_code
+
+
 def build(
-    place: str, arguments: Mapping[str, Any], card: Path, *, trust: bool, numbers: int
+    place: str,
+    arguments: Mapping[str, Any],
+    card: Path,
+    *,
+    trust: bool,
+    numbers: int,
+    code: Path | None = None,
 ) -> tuple[nn.Module, str]:
     """Import the class that a card names and make a network of it, without the internet.
 
@@ -90,6 +151,8 @@ def build(
         Whether the user said yes to a module that is not known to hold networks.
     numbers
         In the file of its weights, about: a network far larger than that is not built.
+    code
+        The folder in which its module is looked for first; that of the card by default.
 
     Returns
     -------
@@ -105,59 +168,39 @@ def build(
     UntrustedCode
         If the module needs a yes and `trust` is False.
     """
+    with opened(place, card, trust=trust, code=code) as (found, own_code):
+        return made(found, place, arguments, card, numbers=numbers, own_code=own_code)
+
+
+def made(
+    found: type[nn.Module],
+    place: str,
+    arguments: Mapping[str, Any],
+    card: Path,
+    *,
+    numbers: int,
+    own_code: bool,
+) -> tuple[nn.Module, str]:
+    """Make a network of a class that `opened` has imported, and still holds open; see `build`."""
+    emptied = {} if own_code else _harmless_defaults(found)
+    if not own_code:
+        _check_arguments(arguments, card)
     try:
-        check_trust(place, card)
-    except UntrustedCode:
-        if not trust:
-            raise
-        own_code = True
-    else:
-        own_code = False
-    where = f"{card}: architecture {place!r}"
-    with offline():
-        try:
-            module = _import(place.partition(":")[0], card)
-            found = _walk(module, place.partition(":")[2])
-        except (Exception, SystemExit) as error:  # an ImportError, or whatever the code raises
-            raise UserError(f"{where}: {reason_of(error)}.") from error
-        # Only a network may be built: a card must not be able to call any other function of a package.
-        if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise UserError(f"{where} is not a torch.nn.Module class.")
-        emptied = {} if own_code else _harmless_defaults(found)
-        if not own_code:
-            _check_arguments(arguments, card)
-        try:
-            with (
-                _Bounded(min(TIMES * numbers + SPARE, _affordable())),
-                nullcontext() if own_code else sealed(),
-            ):
-                network = found(**{**emptied, **arguments})
-        except UserError as error:
-            raise UserError(f"{card}: {error}") from None
-        except (Offline, Sealed) as error:
-            raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
-        except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
-            raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
+        with _Bounded(min(TIMES * numbers + SPARE, _affordable())), nullcontext() if own_code else sealed():
+            network = found(**{**emptied, **arguments})
+    except UserError as error:
+        raise UserError(f"{card}: {error}") from None
+    except (Offline, Sealed) as error:
+        raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
+    except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
+        raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
     names = ", ".join(name for name in emptied if name not in arguments)
     return network, f"{names} left empty, as the weights come from the file beside the card." if names else ""
 
 
-def _import(name: str, card: Path) -> Any:
-    local = _beside(name, card)
-    if local is None:
-        return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(f"napari_segxai_model_{card.parent.name}", local)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{local} is not a module")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def _beside(module: str, card: Path) -> Path | None:
-    """Return the file in the model folder that holds the architecture, if there is one."""
-    place = card.parent / module.replace(".", "/")
+def file_beside(module: str, folder: Path) -> Path | None:
+    """Return the file in a folder that holds the architecture, if there is one."""
+    place = folder / module.replace(".", "/")
     return next(
         (path for path in (place.with_name(f"{place.name}.py"), place / "__init__.py") if path.is_file()),
         None,
@@ -177,7 +220,7 @@ def _walk(module: Any, qualname: str) -> Any:
 def _check_arguments(arguments: Mapping[str, Any], card: Path) -> None:
     """Refuse arguments that would fetch or read weights, or that no network has."""
     for name, value in _items(arguments):
-        if _would_fetch(name, value):
+        if would_fetch(name, value):
             raise UserError(
                 f"{card}: the argument {name} is {value!r}, with which the network would fetch or read other weights; "
                 f"write `{name}: {'false' if value is True else 'null'}`: its weights come from the file beside the card."
@@ -200,11 +243,12 @@ def _harmless_defaults(network: type[nn.Module]) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return {
-        p.name: False if p.default is True else None for p in parameters if _would_fetch(p.name, p.default)
+        p.name: False if p.default is True else None for p in parameters if would_fetch(p.name, p.default)
     }
 
 
-def _would_fetch(name: str, value: Any) -> bool:
+def would_fetch(name: str, value: Any) -> bool:
+    """Tell whether a constructor would fetch or read weights with this argument."""
     text, name = isinstance(value, str) and value != "", name.lower()
     if FETCHES.search(name):
         return text or (value is True and not SWITCHES.search(name))

@@ -56,11 +56,12 @@ class UntrustedCode(UserError):
         The module that would be imported.
     """
 
-    def __init__(self, where: str, module: str, path: Path, *, beside: bool = False):
+    def __init__(self, where: str, module: str, path: Path, *, beside: bool = False, own: bool = False):
         self.module, self.path = module, path
         why = "which is not known to hold networks"
         if beside:
-            why = "which came with the card: allowing a package allows what is installed, not a file of that name"
+            came = "is a file of its own" if own else "came with the card"
+            why = f"which {came}: allowing a package allows what is installed, not a file of that name"
         super().__init__(
             f"{where} would run the module {module!r} ({path}), {why}; if you trust it, load the model with trust=True "
             "(--trust on the command line)."

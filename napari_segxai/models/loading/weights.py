@@ -125,7 +125,7 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
     if foreign:
         raise UserError(
             f"{path}: cannot be read as {wanted} (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
-            "the network's state_dict() alone, best as a safetensors file, in a model folder whose card names the architecture."
+            "the network's state_dict() alone, best as a safetensors file, and tell its architecture beside it."
         )
     if kind == "unknown" and path.suffix != ".safetensors":
         reason = "damaged, or written by neither safetensors nor torch.save"
@@ -157,7 +157,7 @@ def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[di
     UserError
         If none fits, with the keys that were found.
     """
-    found = dict(_state_dicts(saved))
+    found = dict(state_dicts(saved))
     if not found and saved == own == {}:
         return {}, ""
     if not found:
@@ -187,8 +187,31 @@ def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[di
     return fitting[place], said if different else ""
 
 
-def load_weights(module: nn.Module, path: Path) -> str:
+def nearest_state(saved: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those weights of a file that have the most names of a network, under these names, whether they fit it or not.
+
+    Parameters
+    ----------
+    saved
+        What `read_weights` returned.
+    own
+        The network's ``state_dict()``.
+    """
+    named = [state for at, found in state_dicts(saved) for _, state in _renamings(at, found, own) if found]
+    return max(named, key=lambda state: len(state.keys() & own.keys()), default={})
+
+
+def load_weights(module: nn.Module, path: Path, saved: Any = None) -> str:
     """Load weights from a file into a network; return what should be said of it.
+
+    Parameters
+    ----------
+    module
+        The network.
+    path
+        The file.
+    saved
+        What `read_weights` returned, where it was read already.
 
     Raises
     ------
@@ -198,7 +221,7 @@ def load_weights(module: nn.Module, path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")
     own = module.state_dict()
-    state, said = fitting_state(read_weights(path), own, path)
+    state, said = fitting_state(read_weights(path) if saved is None else saved, own, path)
     # Only counters of batches, which play no part in evaluation, may be missing here.
     try:
         module.load_state_dict(state, strict=False)
@@ -211,7 +234,7 @@ def _is_inert(name: str) -> bool:
     return any(name == one or name.startswith(one + ".") for one in INERT)
 
 
-def _state_dicts(
+def state_dicts(
     saved: Any, place: str = "", depth: int = 0, seen: set[int] | None = None
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Find the tensors of every mapping by name, with where they lie: keys joined by dots.
@@ -228,7 +251,7 @@ def _state_dicts(
     if tensors and all(isinstance(key, str) for key in tensors):
         yield place, tensors
     for key, value in saved.items():
-        yield from _state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1, seen)
+        yield from state_dicts(value, f"{place}.{key}" if place else str(key), depth + 1, seen)
 
 
 def _renamings(

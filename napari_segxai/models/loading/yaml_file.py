@@ -89,3 +89,27 @@ def read_mapping(path: Path, what: str) -> dict[Any, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"{path}: a {what} is a mapping of keys to values.")
     return fields
+
+
+def read_value(text: str, where: str) -> Any:
+    """Read a value that a user typed: a number, a word, a list or a mapping in the words of YAML.
+
+    Parameters
+    ----------
+    where
+        What it is for, for messages.
+
+    Raises
+    ------
+    UserError
+        If it is not YAML, or too long.
+    """
+    if len(text) > LARGEST:
+        raise UserError(f"{where}: is too long.")
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{where}: {text[:60]!r} is no value ({reason}); write a number, a word, true, null or a list such as [16, 32]."
+        ) from None

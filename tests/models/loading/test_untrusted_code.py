@@ -69,7 +69,7 @@ def test_a_pickle_with_code_is_never_executed(tmp_path, write):
     fields = yaml.safe_load((folder / "model.yaml").read_text())
     with pytest.raises(sx.UserError, match=r"best\.safetensors: cannot be read as weights"):
         sx.load_model(folder, card={**fields, "weights": "best.safetensors"}, trust=True)
-    with pytest.raises(sx.UserError, match=r"net\.pt: cannot be read as TorchScript"):
+    with pytest.raises(sx.UserError, match=r"net\.pt: cannot be read as weights"):
         sx.load_model(script, card=card(), trust=True)
     assert not marker.exists()
 

@@ -223,9 +223,21 @@ def exported(network, path):
 COMPLEX = point(torch.complex64)
 PICKLED = ["'torch.nn.modules.conv.Conv2d'", "never unpickled"]
 WHOLE = {
-    "complex": (lambda p: torch.save(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
-    "complex, old": (lambda p: old(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
-    "complex, safe": (lambda p: save_file(COMPLEX.state_dict(), p), ["complex numbers"], ["weights alone"]),
+    "complex": (
+        lambda p: torch.save(COMPLEX.state_dict(), p),
+        ["complex numbers"],
+        ["architecture: the class"],
+    ),
+    "complex, old": (
+        lambda p: old(COMPLEX.state_dict(), p),
+        ["complex numbers"],
+        ["architecture: the class"],
+    ),
+    "complex, safe": (
+        lambda p: save_file(COMPLEX.state_dict(), p),
+        ["complex numbers"],
+        ["architecture: the class"],
+    ),
     "complex, scripted": (lambda p: scripted(COMPLEX, p), ["TorchScript"], ["complex64"]),
     "whole": (lambda p: torch.save(point(), p), PICKLED, PICKLED),
     "whole, old": (lambda p: old(point(), p), PICKLED, PICKLED),
@@ -235,24 +247,24 @@ WHOLE = {
     "plain": (
         lambda p: torch.save(point().state_dict(), p),
         None,
-        ["weights alone", "names the architecture"],
+        ["architecture: the class of the network", "--architecture"],
     ),
-    "plain, old": (lambda p: old(point().state_dict(), p), None, ["weights alone"]),
-    "plain, safe": (lambda p: save_file(point().state_dict(), p), None, ["weights alone"]),
+    "plain, old": (lambda p: old(point().state_dict(), p), None, ["architecture: the class"]),
+    "plain, safe": (lambda p: save_file(point().state_dict(), p), None, ["architecture: the class"]),
     "quantised": (
         lambda p: torch.save(changed(lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)), p),
         ["quantised", "'weight'", "dequantize"],
-        ["weights alone"],
+        ["architecture: the class"],
     ),
     "sparse": (
         lambda p: torch.save(changed(torch.Tensor.to_sparse), p),
         ["sparse", "to_dense"],
-        ["weights alone"],
+        ["architecture: the class"],
     ),
     "without numbers": (
         lambda p: torch.save(changed(lambda w: w.to("meta")), p),
         ["no numbers"],
-        ["weights alone"],
+        ["architecture: the class"],
     ),
     "noise": (lambda p: p.write_bytes(b"hello\x1b[31m world"), ["damaged"], ["TorchScript"]),
     "empty": (lambda p: p.write_bytes(b""), ["empty"], ["empty"]),
@@ -278,7 +290,9 @@ def test_each_file_is_taken_for_what_it_is(tmp_path, what, suffix):
         ("Torch", "torch", "empty")
     ):
         in_folder = ["its suffix is", "rename it", ".safetensors" if safe else ".pt"]
-    if suffix == ".safetensors":
+    if "rename it" in (in_folder or ()):
+        alone = in_folder
+    elif suffix == ".safetensors" and not safe:
         alone = ["is not a model"]
     plain_card = card(channels=["grey"])
     (tmp_path / "w.yaml").write_text(yaml.safe_dump(plain_card))

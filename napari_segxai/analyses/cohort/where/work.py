@@ -41,6 +41,7 @@ def order_of(plan: CohortPlan) -> dict[str, Any]:
         "is_name": bool(built_in),
         # What is set makes the same card: some keys may not even be given together.
         "card": model.card.model_dump(mode="json", exclude_unset=True),
+        "architecture": model.architecture,
         "trust": model.trusted,
         "allowed": allowed_packages(),
         "name": model.name,
@@ -149,7 +150,9 @@ def _model(order: Mapping[str, Any]) -> SegmentationModel:
         for package in order["allowed"]:
             allow_package(package)
         source: str | Path = order["model"] if order["is_name"] else Path(order["model"])
-        model = load_model(source, card=order["card"], trust=order["trust"])
+        model = load_model(
+            source, card=order["card"], architecture=order["architecture"], trust=order["trust"]
+        )
         if model.sha256 != order["sha256"]:
             raise UserError(
                 f"{order['model']} holds other weights of {order['name']} than the process that asks; save the model there, or run "
