@@ -9,3 +9,6 @@ CAPABILITIES = (NETWORK_LAYERS, GRADIENTS)
 
 ONE_PASS = "one pass"
 """What a method needs that looks at an image in one pass: of a network that sees it through windows, it cannot be had."""
+
+SECOND = "second derivatives"
+"""What a method needs that differentiates a gradient: through windows it would take the graphs of all of them at once."""

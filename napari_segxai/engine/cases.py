@@ -25,7 +25,7 @@ from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Target
 from napari_segxai.engine.entries import CaseEntry, Held
 from napari_segxai.engine.others import by_chance, inputs_of, others_of
-from napari_segxai.engine.primitives.activations import LayerRecorder
+from napari_segxai.engine.primitives.whole_activations import whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
@@ -119,9 +119,19 @@ class CaseView:
             self._refused.append(f"a truth cannot be used, and counts as none: {reason}")
             return None
 
+    @cached_property
+    def at_once(self) -> Question:
+        """The question about what the network sees at once: the image, or its middle window."""
+        whole = self.question
+        if whole.model.windows is None:
+            return whole
+        part = whole.on_part(whole.model.seen(whole.input))
+        part.executor.passes = self.cases.passes
+        return part
+
     def activations(self, names: Sequence[str]) -> list[Tensor]:
-        """Return what network layers make of the case: (1, channels, *cells) each, from one forward pass."""
-        return LayerRecorder(self.question, names, graph=False).activations
+        """Return what network layers make of the case: (1, channels, *cells) each, from one forward pass; see `whole_activations`."""
+        return whole_activations(self.question, names)
 
 
 @dataclass(frozen=True, eq=False)

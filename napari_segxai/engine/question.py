@@ -121,6 +121,11 @@ class Question:
         assert self._logits is not None
         return self._logits
 
+    @property
+    def has_logits(self) -> bool:
+        """Whether `logits` are known, and cost no pass any more."""
+        return self._logits is not None
+
     def remember_logits(self, logits: Tensor) -> None:
         """Take logits that a primitive computed on the way, so that no second pass is needed."""
         if self._logits is None:

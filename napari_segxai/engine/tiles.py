@@ -112,6 +112,80 @@ class Tiles:
         return out[tiling.inner]
 
 
+def overlap(
+    low: Corner, shape: Sequence[int], corner: Corner, size: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Return where a box and a window meet, as slices of the box and of the window; None where they do not."""
+    there, here = [], []
+    for start, length, begin, cells in zip(low, shape, corner, size, strict=True):
+        first, last = max(start, begin), min(start + length, begin + cells)
+        if first >= last:
+            return None
+        there.append(slice(first - start, last - start))
+        here.append(slice(first - begin, last - begin))
+    return tuple(there), tuple(here)
+
+
+class Stitched:
+    """What the network returns of windows, averaged as its card says while one window after another is looked at.
+
+    Parameters
+    ----------
+    question
+        About the whole image.
+    many
+        For how many changed copies of the image.
+    where
+        Boolean (*grid): only a box that holds it is kept, all by default; logits are 0 elsewhere.
+    """
+
+    def __init__(self, question: Question, many: int = 1, where: Tensor | None = None):
+        self.model, self.tiling = question.model, question.model.tiling(question.grid)
+        self.low, shape = box_of(self.tiling, where)
+        self._sums = torch.zeros((many, self.model.outputs, *shape), device=question.device)
+        self._importance = self.tiling.importance.to(question.device)
+
+    @staticmethod
+    def bytes_of_one(question: Question, where: Tensor | None) -> int:
+        """Return what one copy takes."""
+        _, shape = box_of(question.model.tiling(question.grid), where)
+        return 4 * question.model.outputs * math.prod(shape)
+
+    def add(self, view: View, returned: Tensor, first: int = 0) -> None:
+        """Add what the network returned at one look: (n, outputs, *size), of copies from `first` on."""
+        shape, size = self._sums.shape[2:], self.tiling.rule.size
+        met = overlap(self.low, shape, view.corner, size)
+        if met is not None:
+            there, here = met
+            weighted = returned.flip(view.axes)[(..., *here)] * self._importance[here]
+            self._sums[(slice(first, first + len(returned)), slice(None), *there)] += weighted
+
+    def logits(self, number: int = 0) -> Tensor:
+        """Return the logits of one copy, when all windows were added: (1, labels, *grid)."""
+        tiling, shape = self.tiling, self._sums.shape[2:]
+        place = tuple(slice(low, low + n) for low, n in zip(self.low, shape, strict=True))
+        total = tiling.total[place].to(self._sums) * tiling.rule.views
+        found = self._sums[number : number + 1] / total
+        if tuple(shape) != tiling.padded:
+            whole = found.new_zeros((*found.shape[:2], *tiling.padded))
+            whole[(..., *place)] = found
+            found = whole
+        return as_logits(self.model.card, found[(..., *tiling.inner)])
+
+
+def box_of(tiling: Tiling, where: Tensor | None) -> tuple[Corner, tuple[int, ...]]:
+    """Return the lowest corner and the shape, on the padded grid, of a box that holds all of `where`; of all by default."""
+    if where is None:
+        return (0,) * len(tiling.grid), tiling.padded
+    low, shape = [], []
+    for axis, before in enumerate(tiling.before):
+        others = tuple(k for k in range(where.ndim) if k != axis)
+        along = where.any(others).nonzero()[:, 0].tolist() or [0]
+        low.append(along[0] + before)
+        shape.append(along[-1] + 1 - along[0])
+    return tuple(low), tuple(shape)
+
+
 def enlarged(tile: Tensor, tiling: Tiling, view: View) -> Tensor:
     """Bring a map of one look, (*cells), upright and to the size of the window."""
     return resize(tile[None, None].flip(view.axes), tiling.rule.size, linear=True)[0, 0]
@@ -150,14 +224,10 @@ class Slopes:
     def at(self, view: View) -> Tensor:
         """Return the gradient for what is averaged of one look: (1, outputs, *size)."""
         out = self.values.new_zeros((*self.values.shape[:2], *self.tiling.rule.size))
-        here, there = [], []
-        box = zip(self.low, self.values.shape[2:], view.corner, self.tiling.rule.size, strict=True)
-        for low, length, corner, size in box:
-            first, last = max(low, corner), min(low + length, corner + size)
-            if first >= last:
-                return out
-            here.append(slice(first - corner, last - corner))
-            there.append(slice(first - low, last - low))
+        met = overlap(self.low, self.values.shape[2:], view.corner, self.tiling.rule.size)
+        if met is None:
+            return out
+        there, here = met
         out[(..., *here)] = self.values[(..., *there)]
         return (out * shares(self.tiling, view.corner, out)).flip(view.axes) / self.tiling.rule.views
 
@@ -184,31 +254,31 @@ def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Sl
         leaf = (start.clone() if start.is_inference() else start.detach()).requires_grad_(True)
         (slope,) = torch.autograd.grad(score(as_logits(model.card, leaf)).sum(), [leaf])
     counts = slope.any(1)[0]
-    low, box = [], []
-    for axis in range(counts.ndim):
-        along = counts.any(tuple(k for k in range(counts.ndim) if k != axis)).nonzero()[:, 0].tolist() or [0]
-        low.append(along[0] + tiling.before[axis])
-        box.append(slice(along[0], along[-1] + 1))
+    low, shape = box_of(tiling, counts)
+    starts = [start - before for start, before in zip(low, tiling.before, strict=True)]
+    box = [slice(start, start + n) for start, n in zip(starts, shape, strict=True)]
     values = slope[(..., *box)].clone()  # an organ is a small part of a volume
-    return Slopes(tiling, values, tuple(low)), Tiles(tiling, views_of(tiling, counts))
+    return Slopes(tiling, values, low), Tiles(tiling, views_of(tiling, counts))
 
 
-def check_memory(views: int, numbers: int) -> None:
-    """Refuse to keep the values of network layers of more windows than fit into memory.
+def check_memory(numbers: int, of: str, instead: str = "a smaller region") -> None:
+    """Refuse to keep more values of network layers than fit into memory.
 
     Parameters
     ----------
     numbers
-        Values of all layers in one window.
+        How many values.
+    of, instead
+        Of what, and what would be right beside a deeper network layer, in words.
 
     Raises
     ------
     UserError
         Saying how much memory it would take.
     """
-    wanted = 4 * views * numbers
+    wanted = 4 * numbers
     if wanted > MOST_BYTES:
         raise UserError(
-            f"the values of these network layers in the {views} windows that M lies in take {wanted / 1e9:.1f} GB, more than "
-            f"{MOST_BYTES / 1e9:.0f} GB; choose a deeper network layer, or a smaller region."
+            f"the values of these network layers {of} take {wanted / 1e9:.1f} GB, more than "
+            f"{MOST_BYTES / 1e9:.0f} GB; choose a deeper network layer, or {instead}."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from napari_segxai.core.capabilities import CAPABILITIES, ONE_PASS
+from napari_segxai.core.capabilities import CAPABILITIES, ONE_PASS, SECOND
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import FolderName, LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
@@ -239,7 +239,7 @@ class Method:
         }
 
 
-NEEDS = (*CAPABILITIES, ONE_PASS, "training")
+NEEDS = (*CAPABILITIES, ONE_PASS, SECOND, "training")
 """What a method can say that it needs."""
 
 TAKEN = frozenset(

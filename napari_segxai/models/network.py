@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, ONE_PASS
+from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, ONE_PASS, SECOND
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.batches import fitting_batch
@@ -163,6 +163,11 @@ class Network:
         for need in CAPABILITIES:
             if need in needs and need not in self.capabilities:
                 raise UserError(f"{self.name} {self._lack(need)}, or load it as an nn.Module.")
+        if SECOND in needs and self.windows is not None:
+            raise UserError(
+                f"{self.name} sees images through windows, whose gradient has no gradient of its own, which moving an explanation takes; "
+                "use attack=segmentation, or crop images to one window and leave `windows` out of the card."
+            )
         if ONE_PASS in needs and self.windows is not None:
             raise UserError(
                 f"{self.name} sees images through windows, and this looks at an image in one pass; use misure or "

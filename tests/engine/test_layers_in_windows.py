@@ -69,6 +69,10 @@ LIKE_ONE_PASS = {  # method -> least correlation with one pass, inside the windo
     "lrp": 0.999,
     "vanilla-gradient": 0.999,
     "grad-pam": 0.99,
+    "seg-ablation-cam": 0.95,
+    "kernel-weighted": 0.95,
+    "decision-tree": 0.99,
+    "l-crp": 0.99,
 }
 
 
@@ -154,9 +158,13 @@ def test_windows_hidden_behind_one_value_share_a_pass(image, region):
 def test_one_window_that_sees_everything_gives_what_a_network_without_windows_gives(image):
     plain, windowed = model_of(Batched()), model_of(Batched(), size=[48, 96])
     for method in all_methods("image"):
-        if method.name in SLOW or "one pass" in method.needs:
+        if method.name in SLOW:
             continue
-        pair = [sx.explain(m, image, "thing", method.name, device="cpu", seed=0) for m in (plain, windowed)]
+        more = {"attack": "segmentation"} if method.name == "adversarial-attack" else {}
+        pair = [
+            sx.explain(m, image, "thing", method.name, device="cpu", seed=0, **more)
+            for m in (plain, windowed)
+        ]
         scale = np.abs(pair[0].map).max()
         np.testing.assert_allclose(pair[1].map, pair[0].map, atol=1e-3 * scale, err_msg=method.name)
 
@@ -200,12 +208,12 @@ def test_a_prediction_is_made_once_for_all_who_ask(image, monkeypatch):
     assert sum(runs) > before  # weights have changed
 
 
-def test_what_needs_one_pass_is_refused_before_the_work(image):
+def test_what_differentiates_a_gradient_is_refused_before_the_work(image):
     model = model_of(Batched(), size=[48, 32])
-    with pytest.raises(
-        sx.UserError, match="sees images through windows, and this looks at an image in one pass; use"
-    ):
-        sx.explain(model, image, "thing", "l-crp")
+    with pytest.raises(sx.UserError, match="whose gradient has no gradient of its own.*attack=segmentation"):
+        sx.explain(model, image, "thing", "adversarial-attack")
+    with pytest.raises(sx.UserError, match="this looks at an image in one pass"):  # a method from elsewhere
+        model.require(("one pass",))
 
 
 @pytest.mark.parametrize("method", ["seg-grad-cam", "seg-hires-grad-cam", "grad-pam"])

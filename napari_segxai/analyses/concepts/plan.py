@@ -13,7 +13,6 @@ from torch import nn
 from napari_segxai.analyses.concepts.sources import Concepts, check_first, read_concepts
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.arguments import whole_number
-from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
 from napari_segxai.core.progress import Passes
@@ -89,7 +88,7 @@ class SurveyPlan:
         if not isinstance(model, SegmentationModel):
             model = load_model(model)
         needs = found.needs_of(options)
-        model.require((*needs, ONE_PASS) if "network layers" in needs else needs)  # layers of whole images
+        model.require(needs)
         for package in asked.packages:
             need(package, "concepts", method)
         for layer in found.layers_of(options).values():

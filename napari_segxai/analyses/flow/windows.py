@@ -24,6 +24,7 @@ from napari_segxai.engine.finding import EmptyRegion
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import in_window, slopes_of
+from napari_segxai.engine.whole_layers import whole_cells
 from napari_segxai.methods.activation import grad_pam
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.metrics.functional.layer_maps import NUMBERS, describe, shares
@@ -35,12 +36,8 @@ POOLED = "seg-grad-cam"
 
 def whole_layer(layer: NetworkLayer, question: Question) -> NetworkLayer:
     """Return a layer with the shape that it would have on the whole grid."""
-    windows = question.model.windows
-    assert windows is not None
-    sizes = zip(question.grid, layer.shape[1:], windows.size, strict=True)
-    return replace(
-        layer, shape=(layer.shape[0], *(max(1, round(n * cells / size)) for n, cells, size in sizes))
-    )
+    cells = whole_cells(question.model.tiling(question.grid), tuple(layer.shape[1:]))
+    return replace(layer, shape=(layer.shape[0], *cells))
 
 
 def label_in_windows(flow: Flow, question: Question, truth: Tensor | None) -> Steps[None]:

@@ -65,6 +65,8 @@ class Executor:
         self._windows: WindowCache | None = None
         self._where: Tensor | None = None
         self._share = 0.0  # of a pass that was run in windows and is not counted yet
+        self._run = 0.0  # windows
+        self._suffix_share = 0.0  # the same of passes from a network layer on
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -118,27 +120,35 @@ class Executor:
             return self.run(tensor)
         return self.graphs(self.run, tensor)
 
-    def note_windows(self, looks: int, *, gradients: bool = False, forwards: int = 1) -> None:
+    def note_windows(
+        self, looks: int, *, gradients: bool = False, forwards: int = 1, suffix: int = 0, more: bool = False
+    ) -> None:
         """Count looks at single windows, one by one, as the part of a pass that they are.
 
         Parameters
         ----------
-        forwards
-            Forward passes of every look.
+        forwards, suffix
+            Passes of every look: whole ones, and those from a network layer on.
+        more
+            Whether these are further windows of a pass of which others were counted before.
         """
         assert self.network.windows is not None
         whole = len(self.network.tiling(self.grid).corners)
-        run = looks * forwards / self.network.windows.views
-        self._count_windows(run, whole)
-        self.passes.backward += math.ceil(run / whole) if gradients else 0
+        run = looks / self.network.windows.views
+        self._count_windows(run * forwards, 0 if more else whole)
+        self._suffix_share += run * suffix / whole
+        self.passes.suffix += int(self._suffix_share)
+        self._suffix_share -= int(self._suffix_share)
+        self.passes.backward += math.ceil(run * forwards / whole) if gradients else 0
 
     def _count_windows(self, run: float, of: int) -> None:
         """Count forward passes of windows, and note how many of how many were run."""
         self._share += run / len(self.network.tiling(self.grid).corners)
         self.passes.forward += int(self._share)
         self._share -= int(self._share)
-        for name, more in (("windows_run", math.ceil(run)), ("windows_in_all", of)):
-            self.notes[name] = self.notes.get(name, 0) + more
+        self._run += run
+        self.notes["windows_run"] = math.ceil(self._run)
+        self.notes["windows_in_all"] = self.notes.get("windows_in_all", 0) + of
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""

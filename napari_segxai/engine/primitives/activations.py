@@ -81,7 +81,13 @@ def record(
 
 
 def products(
-    question: Question, name: str, weigh: Callable[[Tensor], Tensor], channels: int = 0, *, warn: bool = True
+    question: Question,
+    name: str,
+    weigh: Callable[[Tensor], Tensor],
+    channels: int = 0,
+    *,
+    warn: bool = True,
+    score: Callable[[Tensor], Tensor] | None = None,
 ) -> Steps[tuple[Tensor, dict[str, Tensor]]]:
     """Return the sum over the channels of a network layer of weights times activation, place by place.
 
@@ -96,6 +102,8 @@ def products(
         For how many channels what is multiplied is returned as well; then all windows are kept.
     warn
         Whether sums that are rounding errors leave a warning.
+    score
+        As of `record`.
 
     Returns
     -------
@@ -106,14 +114,14 @@ def products(
     """
     model = question.model
     if model.windows is None or channels or model.windows.size == question.grid:
-        [(activation, gradient, tiles)] = yield from record(question, [name])
+        [(activation, gradient, tiles)] = yield from record(question, [name], score)
         weights = tiles.rejoin(weigh(tiles.split(gradient)))
         map = (weights * activation).sum(1)[0]
         question.warnings += product_noise(name, map, weights, activation) if warn else []
         parts = intermediates(activation, weights, map, channels)
         placed = {key: tiles.place(part, adds=True) for key, part in parts.items()}
         return tiles.place(map, adds=True), placed
-    slopes, tiles = slopes_of(question, question.score)
+    slopes, tiles = slopes_of(question, score or question.score)
     tiling = slopes.tiling
     yield question.step("forward pass")
     out = torch.zeros(tiling.padded, device=question.device)
@@ -146,7 +154,7 @@ def _record_windows(
     for number, view in enumerate(tiles.views, start=1):
         part = in_window(question, tiling, view)
         tape = LayerRecorder(part, names)
-        check_memory(2 * len(tiles.views), sum(one[0].numel() for one in tape.activations))
+        _check_windows(2 * len(tiles.views), len(tiles.views), tape.activations)
         found = tape.gradients((tape.logits * slopes.at(view)).sum())
         kept.append((tape.activations, found))
         yield question.step(f"window {number} of {len(tiles.views)}")
@@ -155,6 +163,10 @@ def _record_windows(
         Recorded(tiles.join([a[k] for a, _ in kept]), tiles.join([g[k] for _, g in kept]), tiles)
         for k in range(len(names))
     ]
+
+
+def _check_windows(times: int, windows: int, values: Sequence[Tensor]) -> None:
+    check_memory(times * sum(one[0].numel() for one in values), f"in the {windows} windows that M lies in")
 
 
 class LayerRecorder:
@@ -354,7 +366,7 @@ def each_window(
     kept: list[list[Tensor]] = []
     for number, view in enumerate(tiles.views, start=1):
         kept.append(run(in_window(question, tiling, view)))
-        check_memory(len(tiles.views), sum(one[0].numel() for one in kept[0]))
+        _check_windows(len(tiles.views), len(tiles.views), kept[0])
         yield question.step(f"window {number} of {len(tiles.views)}")
     question.executor.note_windows(len(tiles.views))
     return [tiles.join(values) for values in zip(*kept, strict=True)], tiles

@@ -8,6 +8,7 @@ for at once, so that little more than what follows the layer is computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,9 +16,7 @@ from torch import Tensor, nn
 
 from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
-from napari_segxai.core.progress import Steps
-from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.perturb import stream
+from napari_segxai.engine.primitives.activations import layer_inputs
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of
@@ -40,17 +39,21 @@ class Replay:
         Its model and input. The one full pass counts there, and gives its logits.
     name
         The network layer.
+    inputs
+        Whether to keep what enters the layer.
 
     Attributes
     ----------
     activation
         What the layer returned: (1, channels, *layer grid).
+    entered
+        The first tensor that enters it, if that is kept.
     exact
         Whether only what follows is computed. Where replaying does not give the same logits, which a network can
         cause that counts its calls or changes what it is given, full passes are run instead.
     """
 
-    def __init__(self, question: Question, name: str):
+    def __init__(self, question: Question, name: str, *, inputs: bool = False):
         self.question = question
         model = question.model
         model.require((ONE_PASS,))
@@ -67,7 +70,9 @@ class Replay:
         with torch.inference_mode(False), torch.no_grad(), guarded(question.device):
             # Copies, where the network goes on to write into what it got.
             self._copied = {k for k in self._names if calls[k].overwritten}
-            logits, self._kept = keep_outputs(question, self._names, self._copied)
+            with layer_inputs(model, name) if inputs else nullcontext([None]) as entered:
+                logits, self._kept = keep_outputs(question, self._names, self._copied)
+            self.entered = entered[0]
             question.remember_logits(logits)
             strides = model.card.tokens
             found = self._value
@@ -84,9 +89,8 @@ class Replay:
             self._answered = []
             self._names = {own: calls[own].name}
             self._numbers = happening(calls, {own})
-            question.warnings.append(
-                f"{model.name} cannot be split at {name}; every change runs the whole network, which takes longer."
-            )
+            said = f"{model.name} cannot be split at {name}; every change runs the whole network, which takes longer."
+            question.warnings += [said] * (said not in question.warnings)
 
     @property
     def _value(self) -> Tensor:
@@ -139,42 +143,10 @@ class Replay:
             return False
         if replayed.shape[1:] != logits.shape[1:]:
             return False
-        replayed, logits = (as_returned(self.question.model.card, one) for one in (replayed, logits))
+        if not self.question.model.one_window:  # else that is what the network returns
+            replayed, logits = (as_returned(self.question.model.card, one) for one in (replayed, logits))
         close = TOLERANCE * logits.abs().max().clamp(min=1e-12)
         return bool((replayed - logits).abs().max() <= close)
-
-
-def intervene(
-    replay: Replay,
-    count: int,
-    change: Callable[[int, int], Tensor],
-    consume: Callable[[int, Tensor], None],
-    *,
-    note: str,
-    partial: Callable[[], Finding] | None = None,
-) -> Steps[None]:
-    """Recompute the logits for `count` changed outputs of a network layer, in batches.
-
-    Parameters
-    ----------
-    change
-        (start, n) -> outputs (n, channels, *layer grid).
-    consume
-        (start, logits (n, labels, *grid)).
-
-    Raises
-    ------
-    OutOfMemory
-        If not even one fits.
-    """
-    yield from stream(
-        replay.question,
-        count,
-        lambda start, n: replay.logits(change(start, n)),
-        consume,
-        note=note,
-        partial=partial,
-    )
 
 
 class Stubs:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor, keep_outputs
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import View, in_window, views_of
+from napari_segxai.engine.tiles import Stitched, View, in_window, views_of
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run, token_stride
@@ -33,7 +33,6 @@ from napari_segxai.models.introspection.modules import (
     replace_first_tensor,
 )
 from napari_segxai.models.introspection.trace import Call
-from napari_segxai.models.logits import as_logits
 
 Filling = Literal["mean", "zero"]
 """What a layer's output is filled with: its channel means, or zeros."""
@@ -69,9 +68,9 @@ def _in_windows(
     take: Callable[[str, Tensor, Tensor | None], None],
 ) -> Steps[None]:
     """Take one layer away in every window, and put together what is left."""
-    model, tiling = question.model, question.model.tiling(question.grid)
+    tiling = question.model.tiling(question.grid)
     views = views_of(tiling, torch.ones(question.grid, dtype=torch.bool))
-    sums: dict[int, Tensor] = {}
+    sums: dict[int, Stitched] = {}
     forwards = 0
 
     for number, view in enumerate(views, start=1):
@@ -80,9 +79,8 @@ def _in_windows(
             for k, one in enumerate(outputs):
                 if one is not None:
                     if k not in sums:
-                        sums[k] = one.new_zeros((*one.shape[:2], *tiling.padded))
-                    weighted = one.flip(view.axes) * tiling.importance.to(one)
-                    sums[k][(..., *tiling.place(view.corner))] += weighted
+                        sums[k] = Stitched(question)
+                    sums[k].add(view, one)
 
         part = in_window(question, tiling, view)
         steps = _ablate(part, [layer], filling, add, question.step)
@@ -91,9 +89,7 @@ def _in_windows(
         )
         forwards = part.passes.forward
     question.executor.note_windows(len(views), forwards=forwards)
-    total = tiling.total.to(question.device) * tiling.rule.views
-    found = {k: as_logits(model.card, (one / total)[(..., *tiling.inner)]) for k, one in sums.items()}
-    take(layer.name, found[0], found.get(1))
+    take(layer.name, sums[0].logits(), sums[1].logits() if 1 in sums else None)
 
 
 def _ablate(

@@ -6,7 +6,7 @@
 with P = probability of the label over M; P_dep with kernel k replaced by a random one, P_ind with all kernels but k
 replaced. Mullan and Sonka, Journal of Medical Imaging 2022 and 2023. The random kernels are Glorot uniform with the
 right fans (published code takes them from the wrong axes, which makes the kernels several times too small). Kernels
-are not edited: the layer's output for the random kernels is computed once and channels are exchanged. Needs a
+are not edited: the layer's output for the random kernels is computed once (through windows: in each) and channels are exchanged. Needs a
 convolution; "decoder" merges all convolutions after the bottleneck by their mean. Cost per layer: 1 forward, 2
 (channels) passes from the layer on.
 """
@@ -24,8 +24,8 @@ from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import decoder_convolutions, merge_maps
-from napari_segxai.engine.primitives.activations import layer_inputs
-from napari_segxai.engine.primitives.layer_replay import Replay, intervene
+from napari_segxai.engine.primitives.interventions import Change, Interventions
+from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import Size, explainer
@@ -69,7 +69,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "kernel-weighted",
     title="Kernel-weighted contribution",
     question="layer",
-    needs=("network layers", "one pass"),
+    needs=("network layers",),
     summary="which kernels of a convolution the label depends on, and which bring it about alone",
     unit="weighted activation",
     source="Mullan and Sonka, JMI 2022, 2023",
@@ -87,28 +87,32 @@ def kernel_weighted(question: Question, options: Options) -> Steps[Finding]:
 
 
 def _one_layer(question: Question, name: str) -> Steps[Tensor]:
-    with layer_inputs(question.model, name) as entered:
-        replay = Replay(question, name)
+    layer = Interventions(question, name, inputs=True)
     pixels = question.weights
-    yield question.step(f"forward pass for {name}")
-    activation = replay.activation
-    module = find_module(question.model.module, module_of(name))
-    with torch.no_grad(), _RandomKernels(question.seed):
-        instead = module(as_weights(entered[0], module))
+    activation, tiles = yield from layer.activation()
     probability = question.model.probability(question.logits, question.label)[0] * pixels
     count = activation.shape[1]
     lost = torch.zeros(count, device=question.device)
     alone = torch.zeros(count, device=question.device)
 
-    def change(start: int, n: int) -> Tensor:
-        """First the changes that take one kernel away, then those that leave one alone."""
-        out = []
-        for k in range(start, start + n):
-            own, other = (activation, instead) if k < count else (instead, activation)
-            changed = own.clone()
-            changed[:, k % count] = other[:, k % count]
-            out.append(changed)
-        return torch.cat(out)
+    def exchanged(replay: Replay) -> Change:
+        own, entered = replay.activation, replay.entered
+        assert entered is not None  # it was asked for
+        module = find_module(question.model.module, module_of(name))
+        with _RandomKernels(question.seed):
+            instead = module(as_weights(entered, module))
+
+        def change(start: int, n: int) -> Tensor:
+            """First the changes that take one kernel away, then those that leave one alone."""
+            out = []
+            for k in range(start, start + n):
+                kept, other = (own, instead) if k < count else (instead, own)
+                changed = kept.clone()
+                changed[:, k % count] = other[:, k % count]
+                out.append(changed)
+            return torch.cat(out)
+
+        return change
 
     def consume(start: int, logits: Tensor) -> None:
         new = question.model.probability(logits, question.label) * pixels
@@ -119,11 +123,12 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
             else:
                 alone[k - count] = value
 
-    yield from intervene(replay, 2 * count, change, consume, note=f"kernel of {name}")
+    where = question.pixels
+    yield from layer.run(2 * count, exchanged, consume, note=f"kernel of {name}", where=where)
     weights = lost * alone / probability.sum().clamp(min=EPSILON)
     span = weights.max() - weights.min()
     unit = (weights - weights.min()) / span if span > 0 else torch.zeros_like(weights)
-    return weighted_sum(activation.clamp(min=0), unit)
+    return tiles.place(weighted_sum(activation.clamp(min=0), unit), adds=False)
 
 
 class _RandomKernels(DispatchMode):

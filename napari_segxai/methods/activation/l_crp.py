@@ -16,6 +16,8 @@ without deciding anything. The label is asked about as in the image itself, wher
 Cost: 1 forward, 1 backward, and 1 + `channels` backward passes from the layer on, each dearer than a plain one; 1 forward and 1 backward for every image of
 the folder, which is passed over once.
 
+Through windows, relevances of all windows add up, and activations of overlapping ones are averaged; the windows are gone through twice.
+
 Without a `layer`, the one with the greatest share of the relevance before the last stage of the network is taken. In a U-Net that
 is rarely the bottleneck, which often carries less than a thousandth: relevance takes the skip connections. So the conditional
 maps of a layer add up to what passes through that layer (`share_of_layer`), not to the whole map of lrp.
@@ -30,14 +32,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import FolderName, LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.relevance import RelevanceRecorder
+from napari_segxai.engine.primitives.relevance_sums import RelevanceSums
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rule, Rules
 from napari_segxai.methods.activation.reference_crops import References
@@ -71,7 +72,7 @@ class Options:
     "l-crp",
     title="Concept relevance propagation",
     question="layer",
-    needs=("network layers", "gradients", "one pass"),
+    needs=("network layers", "gradients"),
     summary="which channels of a network layer carry the score, and where in the image each of them looks",
     unit="part of the {score}",
     source="Achtibat et al. 2023; Dreyer et al. 2023",
@@ -85,26 +86,21 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
     """Find the strongest channels of a layer, and carry relevance back through each of them alone."""
     model, rules = question.model, Rules(options.rule, options.epsilon)
     names = [model.find_layer(options.layer).name] if options.layer else candidates(model)
-    tape = RelevanceRecorder(question, rules, names)
+    sums = RelevanceSums(question, rules, names)
     yield question.step("forward pass")
-    whole = tape.propagate()
+    whole = yield from sums.of(question)
     yield question.step("relevance of the layers")
-    shares = {name: float(found.sum(dtype=torch.float64)) for name, found in whole.layers.items()}
+    shares = {name: float(found.sum()) for name, found in whole.channels.items()}
     name = max(names, key=lambda one: abs(shares[one]))
-    strengths = whole.layers[name].flatten(2).sum(2)[0]
+    strengths = whole.channels[name].float()
     order = strengths.abs().argsort(descending=True, stable=True).tolist()
     top = [k for k in order[: options.channels] if float(strengths[k])]
-    through = tape.through(name, range(len(strengths)))
-    yield question.step(f"through {name}")
     inside = question.pixels if question.is_missed else question.drawn_object()
-    maps: dict[str, Tensor] = {}
-    outside: dict[int, float] = {}
-    for k in top:
-        one = tape.through(name, [k]).input.sum(1)[0]
-        maps[f"channel_{k}"] = one
-        outside[k] = share_outside(one, inside)
-        yield question.step(f"channel {k} of {name}")
-    del tape  # and its graph
+    every = range(len(strengths))
+    through, *each = yield from sums.through(question, name, [every, *([k] for k in top)])
+    maps = {f"channel_{k}": one.sum(1)[0] for k, one in zip(top, each, strict=True)}
+    outside = {k: share_outside(maps[f"channel_{k}"], inside) for k in top}
+    del sums  # and its graph
     signs = {k: 1 if float(strengths[k]) > 0 else -1 for k in top}
     crops = References(question, rules, name, signs)
     if question.references and top:
@@ -139,7 +135,7 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
             f"only {total.share(shares[name]):.2%} of the relevance passes through {name}: its channels explain little of the score; {advice}."
         )
     return Finding(
-        through.input.sum(1)[0],
+        through.sum(1)[0],
         maps=maps,
         numbers=numbers,
         curves={"channels": table, "strongest": strongest},

@@ -12,7 +12,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.core.target import Target
 from napari_segxai.engine.cases import CasesQuestion, CaseView
 from napari_segxai.engine.crops import Strongest
-from napari_segxai.engine.primitives.relevance import RelevanceRecorder
+from napari_segxai.engine.primitives.relevance_sums import RelevanceOfLayer
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rules
 
@@ -77,16 +77,17 @@ class References:
             )
 
     def _visit(self, view: CaseView) -> None:
-        tape = RelevanceRecorder(view.question, self.rules, [self.layer])
+        layer = RelevanceOfLayer(view.question, self.rules, self.layer, list(self.signs))
         if view.question.is_missed:
             return
-        found = tape.propagate(keep=False)
-        carried, active = found.layers[self.layer][0], tape.activation(self.layer)[0]
-        for channel, sign in self.signs.items():
-            share = found.balance.share(sign * float(carried[channel].sum(dtype=torch.float64)))
+        found = layer.propagate()
+        for (channel, sign), carried, active in zip(
+            self.signs.items(), found.relevance, found.activation, strict=True
+        ):
+            share = found.balance.share(sign * float(carried.sum(dtype=torch.float64)))
             if share > 0:
-                self.relevant.offer(_row(channel), view, sign * carried[channel], share)
-            self.active.offer(_row(channel), view, active[channel])
+                self.relevant.offer(_row(channel), view, sign * carried, share)
+            self.active.offer(_row(channel), view, active)
         self.drawn += 1
 
     def galleries(self) -> tuple[Gallery, ...]:

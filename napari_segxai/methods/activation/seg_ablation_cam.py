@@ -6,7 +6,8 @@ Desai and Ramaswamy, WACV 2020 (Ramaswamy and Desai); for segmentation with y = 
 gradient: what a channel is worth is tried out. Published code replaces a channel by a huge negative number where it
 can be negative, which throws a segmentation network far off; here it becomes 0 or its own mean. The score's absolute
 value is divided by, so that a negative logit does not turn the map round. Only what follows the layer is computed
-again for every channel. Cost: 1 forward, (channels) passes from the layer on.
+again for every channel. Through windows a channel is taken away in all of them, and the score is that of the logits of all windows together.
+Cost: 1 forward, (channels) passes from the layer on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.layer_replay import Replay, intervene
+from napari_segxai.engine.primitives.interventions import Change, Interventions
+from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
@@ -46,7 +48,7 @@ class Options:
     "seg-ablation-cam",
     title="Seg-Ablation-CAM",
     question="layer",
-    needs=("network layers", "one pass"),
+    needs=("network layers",),
     summary="which feature channels the label would miss if they were gone",
     unit="activation × share of the {score} lost",
     source="Ramaswamy and Desai, WACV 2020",
@@ -56,31 +58,34 @@ class Options:
 )
 def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
     """Take away one channel after the other."""
-    replay = Replay(question, options.layer)
-    question.pixels  # noqa: B018 - an empty region is told before the work
-    yield question.step("forward pass")
-    activation = replay.activation
+    layer = Interventions(question, options.layer)
+    pixels = question.pixels  # an empty region is told before the work
+    activation, tiles = yield from layer.activation()
     channels = activation.shape[1]
-    fill = activation.flatten(2).mean(2)[0] if options.replacement == "mean" else torch.zeros(channels)
+    fill = tiles.mean(activation)[0] if options.replacement == "mean" else torch.zeros(channels)
     fill = fill.to(activation)
     score = question.score(question.logits)
     lost = torch.zeros(channels, device=question.device)
 
-    def change(start: int, n: int) -> Tensor:
-        batch = activation.repeat(n, *(1,) * (activation.ndim - 1))
-        each = torch.arange(n)
-        batch[each, start + each] = fill[start : start + n].view(n, *(1,) * (activation.ndim - 2))
-        return batch
+    def without(replay: Replay) -> Change:
+        def change(start: int, n: int) -> Tensor:
+            batch = replay.activation.repeat(n, *(1,) * (activation.ndim - 1))
+            each = torch.arange(n)
+            batch[each, start + each] = fill[start : start + n].view(n, *(1,) * (activation.ndim - 2))
+            return batch
+
+        return change
 
     def consume(start: int, logits: Tensor) -> None:
         lost[start : start + len(logits)] = score - question.score(logits)
 
     def finding() -> Finding:
         shares = lost / score.abs().clamp(min=EPSILON)
+        map = weighted_sum(activation, torch.where(shares.abs() > ROUNDING, shares, 0))
         return Finding(
-            weighted_sum(activation, torch.where(shares.abs() > ROUNDING, shares, 0)),
-            numbers={"channels": channels, "replayed_from_the_layer": replay.exact},
+            tiles.place(map, adds=False),
+            numbers={"channels": channels, "replayed_from_the_layer": layer.exact},
         )
 
-    yield from intervene(replay, channels, change, consume, note="channel", partial=finding)
+    yield from layer.run(channels, without, consume, note="channel", partial=finding, where=pixels)
     return finding()

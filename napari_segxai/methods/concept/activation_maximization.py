@@ -256,7 +256,7 @@ class _Found:
         low, high = (one.float().to(device)[wide] for one in self.ends)
         contrast = torch.tensor([self.contrast.get(unit, 1.0) for unit in self.units], device=device)
         return Search(
-            view.question,
+            view.at_once,
             self.layer.name,
             self.units,
             mean,
@@ -293,7 +293,7 @@ class _Found:
 
     def _grid(self, view: CaseView) -> tuple[int, ...]:
         """Return the grid of the images: that of the case, less where the network takes it."""
-        grid = view.question.grid
+        grid = view.at_once.grid
         multiples = self.cases.model.multiples or (1,) * len(grid)
         smaller = tuple(min(n, -(-self.options.side // m) * m) for n, m in zip(grid, multiples, strict=True))
         return smaller if smaller != grid and self.cases.model.runs_on(smaller) else grid

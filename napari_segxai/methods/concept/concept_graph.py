@@ -188,7 +188,7 @@ class _Work:
 
             def look(units: np.ndarray, layer=layer, later=later, watch=watch) -> dict[str, float]:
                 kept = torch.from_numpy(units).to(self.cases.device)
-                logits, maps = keep_units(view.question, layer.name, kept, watch)
+                logits, maps = keep_units(view.question, layer.name, kept, watch, whole[layer.name])
                 by_layer = dict(zip(watch, maps, strict=True))
                 out = {}
                 for node in later:

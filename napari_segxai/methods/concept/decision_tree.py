@@ -7,7 +7,7 @@ the labels. The logit of a node's side is the mean of the logits of its leaves, 
 
 is Grad-PAM (Grad-CAM without pooling) of a decision. Every decision on the path to the label has its map, `node_1` at the root; the main map is their sum. Choose a point as the region for the path of one pixel.
 The table `nodes` has a row per decision: the labels on the side of the label (`toward`) and on the other (`against`), the `height` of the merger, whether it is on the path, and the mean `probability` over M of going toward the label.
-The table `labels` tells how well the tree agrees with the network: `dice` of what both draw. `agreement` is the share of pixels on which they draw the same. Cost: 1 forward, a backward pass for every decision that has a map.
+The table `labels` tells how well the tree agrees with the network: `dice` of what both draw. `agreement` is the share of pixels on which they draw the same. Cost: 1 forward, a backward pass for every decision that has a map (through windows also a forward pass). Contributions of windows add up.
 
 SegNBDT, Ho, Wan et al., arXiv 2006.06868, after Wan et al., ICLR 2021. There the network is trained further for its tree; here it stays as it is, and the tree is a reading of it.
 
@@ -29,7 +29,7 @@ from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import LayerRecorder
+from napari_segxai.engine.primitives.activations import LayerRecorder, products
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.concept.label_tree import (
@@ -67,23 +67,34 @@ class Options:
     cites=("wan2020",),
     options=Options,
     passes=lambda options, size: Passes(1, options.decisions),
-    needs=("network layers", "gradients", "one pass"),
+    needs=("network layers", "gradients"),
 )
 def decision_tree(question: Question, options: Options) -> Steps[Finding]:
     """Make the tree, follow the path to the label, and differentiate its decisions."""
     tree = _Tree(question, options)
+    weights = question.weights
+    maps: dict[str, Tensor] = {}
+    nodes = tree.path[: options.decisions]
+
+    def toward(logits: Tensor, node: Node) -> Tensor:
+        return (decision(tree.leaf_logits(logits), node, tree.leaf)[0] * weights).sum() / weights.sum()
+
+    if question.model.windows is not None:
+        for number, node in enumerate(nodes, 1):
+            score = lambda logits, node=node: toward(logits, node)  # noqa: E731
+            map, _ = yield from products(
+                question, options.layer, lambda gradient: gradient, warn=False, score=score
+            )
+            maps[f"node_{number}"] = map
+            yield question.step(f"decision {number} of {len(tree.path)}")
+        return tree.finding(tree.leaf_logits(question.logits), maps)
     tape = LayerRecorder(question, [options.layer])
     yield question.step("forward pass")
-    weights = question.weights
-    logits = tree.leaf_logits(tape.logits)
-    maps: dict[str, Tensor] = {}
-    for number, node in enumerate(tree.path[: options.decisions], 1):
-        toward = (decision(logits, node, tree.leaf)[0] * weights).sum() / weights.sum()
-        last = number == min(len(tree.path), options.decisions)
-        (gradient,) = tape.gradients(toward, keep=not last)
+    for number, node in enumerate(nodes, 1):
+        (gradient,) = tape.gradients(toward(tape.logits, node), keep=number < len(nodes))
         maps[f"node_{number}"] = (gradient * tape.activations[0]).sum(1)[0]
         yield question.step(f"decision {number} of {len(tree.path)}")
-    return tree.finding(logits.detach(), maps)
+    return tree.finding(tree.leaf_logits(tape.logits).detach(), maps)
 
 
 class _Tree:

@@ -41,7 +41,8 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding, chosen_layers
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.others import by_chance
-from napari_segxai.engine.primitives.layer_replay import Replay, intervene
+from napari_segxai.engine.primitives.interventions import Change, Interventions
+from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.engine.scores import dice
@@ -254,11 +255,9 @@ class _Measured:
     def visit(self, view: CaseView) -> Steps[None]:
         """Ask about one case."""
         question, options = view.question, self.options
-        replay = Replay(question, self.layer.name)
+        layer = Interventions(question, self.layer.name)
         _ = question.weights
-        shown = replay.activation
-        amounts = self.concepts.amounts(shown)
-        directions = torch.from_numpy(self.concepts.directions).to(shown)
+        directions = torch.from_numpy(self.concepts.directions).to(question.device)
         many = len(directions)
         design = SobolDesign(many, options.designs, self.cases.seed, question.device)
         points = design.count
@@ -267,19 +266,25 @@ class _Measured:
         rebuilt = torch.zeros(1, dtype=torch.float64)
         mixed = self._mixed(directions)
 
-        def change(start: int, n: int) -> Tensor:
-            """The points of the design; all concepts; each taken away, and as much in mixed channels."""
-            out = []
-            for number in range(start, start + n):
-                if number < points:
-                    out.append((directions.T * design.rows(number, 1)[0]) @ amounts)
-                elif number == points:
-                    out.append(directions.T @ amounts)
-                else:
-                    concept, draw = divmod(number - points - 1, 1 + options.controls)
-                    taken = directions[concept] if draw == 0 else mixed[concept, draw - 1]
-                    out.append(shown[0].flatten(1) - taken[:, None] * amounts[concept])
-            return torch.stack(out).view(n, *shown.shape[1:])
+        def changes(replay: Replay) -> Change:
+            shown = replay.activation
+            amounts = self.concepts.amounts(shown)
+
+            def change(start: int, n: int) -> Tensor:
+                """The points of the design; all concepts; each taken away, and as much in mixed channels."""
+                out = []
+                for number in range(start, start + n):
+                    if number < points:
+                        out.append((directions.T * design.rows(number, 1)[0]) @ amounts)
+                    elif number == points:
+                        out.append(directions.T @ amounts)
+                    else:
+                        concept, draw = divmod(number - points - 1, 1 + options.controls)
+                        taken = directions[concept] if draw == 0 else mixed[concept, draw - 1]
+                        out.append(shown[0].flatten(1) - taken[:, None] * amounts[concept])
+                return torch.stack(out).view(n, *shown.shape[1:])
+
+            return change
 
         def consume(start: int, logits: Tensor) -> None:
             own = _dice(question, logits)
@@ -293,7 +298,7 @@ class _Measured:
                 else:
                     losses[number - points - 1] = 1 - own[k]
 
-        yield from intervene(replay, points + 1 + len(losses), change, consume, note="concepts")
+        yield from layer.run(points + 1 + len(losses), changes, consume, note="concepts")
         if not scores.isfinite().all():
             raise UserError(f"what follows {self.layer.name} returns values that are not finite.")
         indices = total_indices(scores.view(options.designs, design.each))[0]
@@ -311,7 +316,8 @@ class _Measured:
         ]
         self.rebuilt.append(float(rebuilt[0]))
         if len(self.rebuilt) <= KEPT_MAPS:
-            cells = shown.shape[2:]
+            shown = layer.whole()
+            amounts, cells = self.concepts.amounts(shown), shown.shape[2:]
             self.maps += [
                 CaseMap(
                     view.id,

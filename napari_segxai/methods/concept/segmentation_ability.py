@@ -12,7 +12,7 @@ label is drawn counts once: the mean `ability` with its 95 % interval over subje
 with the truth; the best `unit` and the mean `unit_ability` of that unit alone; and the `control`: the mean ability for the object of the case before, in whose place nothing has to be. `rank_correlation` says
 whether a greater ability goes with a greater Dice of the prediction with the truth, and `size_correlation` whether size alone does so (Spearman; empty below three truths). `units.csv` has a row per label, layer and unit.
 
-Cost: 1 forward pass for every case, 2 for a single image. A unit that is best of hundreds is so by chance as well; `network-dissection` chooses on other cases than it judges on.
+Through windows, what overlapping ones say of a cell is averaged. Cost: 1 forward pass for every case, 2 for a single image. A unit that is best of hundreds is so by chance as well; `network-dissection` chooses on other cases than it judges on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding, chosen_layers
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.others import on_grid_of
-from napari_segxai.engine.primitives.activations import activations
+from napari_segxai.engine.primitives.whole_activations import whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import OnCases, explainer
@@ -75,7 +75,7 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
     source="ProtoSeg, Sheng et al. 2022; He et al., Medical Image Analysis 2023",
     options=Options,
     passes=lambda options, size: Passes(2),
-    needs=("network layers", "one pass"),
+    needs=("network layers",),
     needs_drawn=True,
     cites=("he2023",),
     on_cases=OnCases(over_cases, lambda options, extent: Passes(extent.cases)),
@@ -83,7 +83,9 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
 def segmentation_ability(question: Question, options: Options) -> Steps[Finding]:
     """Measure the distance of every cell to the two means."""
     layers = chosen_layers(question.model, options.layers, question.warnings)
-    found, _ = yield from activations(question, [layer.name for layer in layers])
+    yield question.step("network layers")
+    found = whole_activations(question, [layer.name for layer in layers])
+    yield question.step("forward pass")
     drawn = question.drawn_object()
     maps, numbers = {}, {}
     for layer, activation in zip(layers, found, strict=True):

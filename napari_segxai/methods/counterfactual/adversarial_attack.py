@@ -19,7 +19,7 @@ It looks for no cause: it asks how far an explanation can be moved. The map show
 Trust a success: the changed image is there to be looked at. A failure proves nothing: more steps, another gamma or
 beta may do better, and a deep network layer can hardly be moved. The paper does not give its own loss weights;
 the terms here are relative, so that gamma means the same for every network. Changes are made to what enters the
-network, after resampling and intensity steps. Inside TorchScript ReLUs stay as they are.
+network, after resampling and intensity steps. Through windows, only *segmentation* can be attacked: the gradient of a map would need the graphs of all windows at once. Inside TorchScript ReLUs stay as they are.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from napari_segxai.core.capabilities import SECOND
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.activation import seg_grad_cam
 from napari_segxai.methods.counterfactual.change import adam, budget, range_of, signs
 from napari_segxai.methods.counterfactual.watched_map import CAM, Kind, WatchedMap, gradient_of
 from napari_segxai.methods.registry import Size, explainer
@@ -74,6 +76,11 @@ class Options:
     beta: float = option(30.0, gt=0, advanced=True, help="softplus(beta) stands for a ReLU during the attack")
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs beside gradients."""
+        return (SECOND,) if self.attack == "explanation" else ()
+
+    @property
     def looks_inside(self) -> bool:
         """Whether the map is one of a network layer."""
         return self.explanation == CAM
@@ -87,7 +94,7 @@ def _passes(options: Options, size: Size) -> Passes:
     "adversarial-attack",
     title="Adversarial attack",
     question="trust",
-    needs=("gradients", "one pass"),
+    needs=("gradients",),
     summary="how far a gradient map, or the segmentation, moves under a change that can hardly be seen",
     unit="change of the map",
     source="Gipiškis et al., IEEE Systems Journal 2023; Dombrowski et al., NeurIPS 2019; Goodfellow et al., ICLR 2015",
@@ -103,12 +110,12 @@ def _passes(options: Options, size: Size) -> Passes:
 def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     """Change the image within the budget, and measure what moved."""
     x = question.input
-    before = _watched(question, options).of(x, question.remember_logits)
+    before = yield from _map(question, options)
     yield question.step("map before")
     pixels, moving = question.pixels, options.attack == "explanation"
     low, high = budget(x, options.epsilon)
     target = _pattern(question, before, options.pattern) if moving else None
-    map_of = _watched(question, options, graph=True)
+    map_of = WatchedMap(question, options.explanation, options.layer, graph=True)
     soft = SmoothReLU(options.beta)
     scale = question.logits.var(unbiased=False).clamp(min=1e-12)
     reference: list[Tensor] = []
@@ -150,7 +157,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         yield question.step(f"step {k + 1} of {options.steps}", so_far)
 
     changed = question.about(x)
-    after = _watched(question, options).of(x, changed.remember_logits)
+    after = yield from _map(changed, options)
     finding = _compare(question, changed, before, after, target)
     names = ("loss", "distance_to_pattern", "change_of_logits") if moving else ("loss", "share_predicted")
     rows = torch.stack([torch.stack(list(row)) for row in columns]).tolist()
@@ -169,8 +176,14 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     return finding
 
 
-def _watched(question: Question, options: Options, *, graph: bool = False) -> WatchedMap:
-    return WatchedMap(question, options.explanation, options.layer, graph=graph)
+def _map(question: Question, options: Options) -> Steps[Tensor]:
+    """Return the map of the input as it is."""
+    if question.model.windows is not None and options.looks_inside:
+        found = yield from seg_grad_cam.seg_grad_cam(question, seg_grad_cam.Options(options.layer))
+        return found.map
+    return WatchedMap(question, options.explanation, options.layer).of(
+        question.input, question.remember_logits
+    )
 
 
 def _what_stays(question: Question, soft: SmoothReLU, *, moved: bool) -> list[str]:

@@ -13,8 +13,9 @@ from torch import Tensor
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView
 from napari_segxai.engine.finding import NotDrawn
-from napari_segxai.engine.primitives.activations import LayerRecorder
-from napari_segxai.engine.primitives.layer_replay import Replay, intervene
+from napari_segxai.engine.primitives.interventions import Change, Interventions
+from napari_segxai.engine.primitives.layer_replay import Replay
+from napari_segxai.engine.primitives.whole_activations import WholeLayers
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.concept.parts.probes import Probe, share_as_high
@@ -125,7 +126,7 @@ def pulls(
     set of str
         The labels that are drawn.
     """
-    tape = LayerRecorder(view.question, layers)
+    tape = WholeLayers(view.question, layers)
     seen = dict(zip(layers, tape.activations, strict=True))
     labels = drawn_labels(cases, view)
     regions = regions_of()
@@ -141,7 +142,7 @@ def pulls(
             for n, name in enumerate(regions):
                 out[name, layers[at], label] = summed[:, :, n].astype(np.float32)
 
-        tape.each_gradient(question.score(tape.logits), take, keep=k + 1 < len(labels))
+        tape.each_gradient(question, take, keep=k + 1 < len(labels))
     return seen, out, {label for label, _ in labels}
 
 
@@ -151,8 +152,8 @@ def take_away(
     """Add the Dice that the labels of a case lose without each direction, and without some shuffled ones."""
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for name in dict.fromkeys(one.layer.name for one in directions):
-        replay = Replay(view.question, name)
-        labels = drawn_labels(cases, view)  # by what the replay has run
+        layer = Interventions(view.question, name)
+        labels = drawn_labels(cases, view)  # by what the network has returned
         if not labels:
             return
         own = [one for one in directions if one.layer.name == name]
@@ -162,18 +163,19 @@ def take_away(
         lengths = np.concatenate([one.probe.lengths[:n] for one, n in zip(own, many, strict=True)])
         kept = {label: np.zeros(len(vectors)) for label, _ in labels}
 
-        def change(
-            start: int, n: int, replay=replay, vectors=vectors, others=others, lengths=lengths
-        ) -> Tensor:
-            part = slice(start, start + n)
-            return without(replay.activation, vectors[part], others[part], lengths[part])
+        def changes(replay: Replay, vectors=vectors, others=others, lengths=lengths) -> Change:
+            def change(start: int, count: int) -> Tensor:
+                part = slice(start, start + count)
+                return without(replay.activation, vectors[part], others[part], lengths[part])
+
+            return change
 
         def consume(start: int, logits: Tensor, kept=kept, labels=labels) -> None:
             for label, question in labels:
                 found = dice(question.drawn(logits), question.predicted, view.inside)
                 kept[label][start : start + len(logits)] = found.cpu().numpy()
 
-        yield from intervene(replay, len(vectors), change, consume, note=f"direction of {name}")
+        yield from layer.run(len(vectors), changes, consume, note=f"direction of {name}")
         ends = np.cumsum(many)
         for one, n, end in zip(own, many, ends, strict=True):
             for label, _ in labels:
