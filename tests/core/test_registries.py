@@ -386,7 +386,7 @@ def test_a_need_that_nobody_knows_is_refused():
 
     with pytest.raises(
         ValueError,
-        match="typo needs 'gradient', which is none of network layers, gradients, one pass, training",
+        match="typo needs 'gradient', which is none of network layers, gradients, one pass, second derivatives, training",
     ):
         explainer(
             "typo", title="Typo", question="evidence", needs=("gradient",), summary="nothing", unit="nothing at all",

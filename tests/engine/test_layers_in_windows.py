@@ -210,7 +210,7 @@ def test_a_prediction_is_made_once_for_all_who_ask(image, monkeypatch):
 
 def test_what_differentiates_a_gradient_is_refused_before_the_work(image):
     model = model_of(Batched(), size=[48, 32])
-    with pytest.raises(sx.UserError, match="whose gradient has no gradient of its own.*attack=segmentation"):
+    with pytest.raises(sx.UserError, match=r"whose gradient has no gradient of its own.*attack=segmentation"):
         sx.explain(model, image, "thing", "adversarial-attack")
     with pytest.raises(sx.UserError, match="this looks at an image in one pass"):  # a method from elsewhere
         model.require(("one pass",))

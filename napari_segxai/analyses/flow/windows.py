@@ -2,8 +2,8 @@
 
 Each window on which the label depends is recorded by itself. Contributions to the score add up where windows overlap; channels are
 weighted by their gradients in all windows. A map is put together on the model grid and then brought to the resolution that the
-layer would have there. How well the features of a layer separate the object (segmentation ability) has no meaning across
-windows, in each of which they are normalized by themselves, and is not told.
+layer would have there. How well the features of a layer separate the object (segmentation ability) is not told: it would take the
+activations of all layers of the whole image at once.
 """
 
 from __future__ import annotations

@@ -318,16 +318,9 @@ class _Measured:
         if len(self.rebuilt) <= KEPT_MAPS:
             shown = layer.whole()
             amounts, cells = self.concepts.amounts(shown), shown.shape[2:]
-            self.maps += [
-                CaseMap(
-                    view.id,
-                    f"concept {k + 1}",
-                    amounts[k].view(cells).cpu(),
-                    view.placement,
-                    {"concept": k + 1, "case": view.id},
-                )
-                for k in range(many)
-            ]
+            for k in range(many):
+                of, values = {"concept": k + 1, "case": view.id}, amounts[k].view(cells).cpu()
+                self.maps.append(CaseMap(view.id, f"concept {k + 1}", values, view.placement, of))
 
     def _mixed(self, directions: Tensor) -> Tensor:
         """Return every direction with its channels mixed: (concepts, controls, channels)."""
