@@ -12,3 +12,9 @@ ONE_PASS = "one pass"
 
 SECOND = "second derivatives"
 """What a method needs that differentiates a gradient: through windows it would take the graphs of all of them at once."""
+
+NOT_THROUGH_WINDOWS = {
+    ONE_PASS: "and this looks at an image in one pass; use misure or seg-hires-grad-cam",
+    SECOND: "whose gradient has no gradient of its own, which moving an explanation takes; use attack=segmentation",
+}
+"""What cannot be had of a network that sees images through windows: why not, and what can."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, ONE_PASS, SECOND
+from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, NOT_THROUGH_WINDOWS
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.batches import fitting_batch
@@ -163,16 +163,10 @@ class Network:
         for need in CAPABILITIES:
             if need in needs and need not in self.capabilities:
                 raise UserError(f"{self.name} {self._lack(need)}, or load it as an nn.Module.")
-        if SECOND in needs and self.windows is not None:
-            raise UserError(
-                f"{self.name} sees images through windows, whose gradient has no gradient of its own, which moving an explanation takes; "
-                "use attack=segmentation, or crop images to one window and leave `windows` out of the card."
-            )
-        if ONE_PASS in needs and self.windows is not None:
-            raise UserError(
-                f"{self.name} sees images through windows, and this looks at an image in one pass; use misure or "
-                "seg-hires-grad-cam (of a folder channel-importance), or crop images to one window and leave `windows` out of the card."
-            )
+        for need, why in NOT_THROUGH_WINDOWS.items() if self.windows is not None else ():
+            if need in needs:
+                crop = "crop images to one window and leave `windows` out of the card"
+                raise UserError(f"{self.name} sees images through windows, {why}, or {crop}.")
 
     def _lack(self, need: str) -> str:
         reason = f"gives no {need}"
