@@ -38,8 +38,9 @@ def load_model(
     ----------
     source : str, Path, torch.nn.Module or SegmentationModel
         The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a folder of
-        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a file of weights with
-        `architecture`, a TorchScript file, or a torch.nn.Module.
+        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a model of bioimage.io (its
+        folder, its description or one of its files of weights), a file of weights with `architecture`, a TorchScript file, or
+        a torch.nn.Module.
     card : ModelCard, mapping, str or Path, optional
         The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
         TorchScript file without a card beside it. Where the model's own files say what its card is, a mapping or a YAML

@@ -198,21 +198,31 @@ def test_a_missing_file_and_a_folder(tmp_path):
         read_card(tmp_path)
 
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 40))
+
+
+def test_an_alias_stands_for_what_was_written(tmp_path):
+    path = tmp_path / "model.yaml"
+    path.write_text("name: &n twice\nlabels: [a, b]\nspatial_dims: 2\nchannels: &c [x, y]\ncredit: *n\n")
+    assert read_card(path).credit == "twice"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[" * 100_000, "nested more than 16 deep"),
         ("{a: " * 5_000, "nested more than 16 deep"),
         ("- " * 5_000 + "x", "nested more than 16 deep"),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "aliases are not used here"),
-        ("&a [*a]", "aliases are not used here"),
+        (BOMB, "it holds more than 100000 values, with its aliases written out"),
+        ("&a [*a]", "an alias stands for what it lies in"),
+        ("a: &a [1, {b: *a}]", "an alias stands for what it lies in"),
         ("name: x\n" + "# " * 200_000, "at most 256 KB"),
         ("multiple: " + "1" * 5_000, "not a YAML file"),
         ("a: !!python/object/apply:os.system [ls]", "not a YAML file"),
         ("a: \x00", "not a YAML file"),
         ("? [a, b]\n: x", "not a YAML file"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_card_that_would_take_for_ever_is_refused(tmp_path, text, words):
     path = tmp_path / "model.yaml"

@@ -11,11 +11,14 @@ CARD = "model.yaml"
 
 
 def is_model(path: str | Path) -> bool:
-    """Tell whether a folder holds a model: with a card, or of nnU-Net's results. Nothing heavy is imported for that."""
+    """Tell whether a folder holds a model: with a card, of nnU-Net's results or of bioimage.io. Nothing heavy is imported for that."""
+    from napari_segxai.models.formats.bioimageio.description import found_in
     from napari_segxai.models.formats.nnunet.results import is_results
 
     folder = Path(path)
-    return folder.is_dir() and ((folder / CARD).is_file() or is_results(folder))
+    return folder.is_dir() and (
+        (folder / CARD).is_file() or is_results(folder) or found_in(folder) is not None
+    )
 
 
 def open_model(path: str | Path) -> bool:

@@ -122,8 +122,15 @@ def opened(
             found = _walk(module, qualname)
         except (Exception, SystemExit) as error:  # an ImportError, or whatever the code raises
             raise UserError(f"{where}: {reason_of(error)}.") from error
-        # Only a network may be built: a card must not be able to call any other function of a package.
-        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        # Only a network may be built: a card must not be able to call any other function of a package. A file beside it, to whose code
+        # the user said yes, may have a function of its own that makes the network.
+        makes = (
+            local is not None
+            and own_code
+            and inspect.isfunction(found)
+            and found.__module__ == module.__name__
+        )
+        if not makes and not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise UserError(f"{where} is not a torch.nn.Module class.")
         yield found, own_code
 
@@ -194,6 +201,8 @@ def made(
         raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
     except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
         raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{card}: {place} returned a {type(network).__name__}, not a torch.nn.Module.")
     names = ", ".join(name for name in emptied if name not in arguments)
     return network, f"{names} left empty, as the weights come from the file beside the card." if names else ""
 
@@ -208,12 +217,12 @@ def file_beside(module: str, folder: Path) -> Path | None:
 
 
 def _walk(module: Any, qualname: str) -> Any:
-    """Return the class; on the way to it lie classes alone."""
+    """Return the class, or a function of a module; on the way to a class lie classes alone."""
     found = module
     for part in qualname.split("."):
         found = getattr(found, part, None)
         if not isinstance(found, type):
-            return None
+            return found if part == qualname and inspect.isfunction(found) else None
     return found
 
 

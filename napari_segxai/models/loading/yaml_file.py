@@ -19,23 +19,39 @@ DEEPEST = 16
 """Lists and mappings in each other."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses what a model card has no use for.
+MOST = 100_000
+"""Values that a file holds once its aliases are written out."""
 
-    Aliases, which can stand for billions of items, deep nesting, and keys that are given twice, of which one would be forgotten.
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what a description has no use for.
+
+    Aliases that stand for billions of items or for themselves, deep nesting, and keys that are given twice, of which one would be
+    forgotten.
     """
 
-    depth = 0
+    def __init__(self, stream: Any):
+        super().__init__(stream)
+        self.depth = 0
+        self.sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        mark = self.peek_event().start_mark
-        if self.check_event(yaml.AliasEvent):
-            raise ComposerError(None, None, "aliases are not used here; write it out", mark)
+        event = self.peek_event()
+        mark = event.start_mark
+        known = self.anchors.get(event.anchor) if self.check_event(yaml.AliasEvent) else None
+        if known is not None and known.end_mark is None:  # it is being read
+            raise ComposerError(None, None, "an alias stands for what it lies in", mark)
         if self.depth >= DEEPEST:
             raise ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if id(node) not in self.sizes:
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(part)] for part in _parts(node))
+        if self.sizes[id(node)] > MOST:
+            raise ComposerError(
+                None, None, f"it holds more than {MOST} values, with its aliases written out", mark
+            )
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -48,6 +64,13 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _parts(node: Any) -> list[Any]:
+    """Return the nodes in a list or mapping."""
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def read_mapping(path: Path, what: str) -> dict[Any, Any]:

@@ -40,7 +40,8 @@ def fit(
             assert inside is not None
             function: Step = Within(tensor, own, inside)
         else:
-            function = _on(own, _FIT[step.kind](getattr(step, step.kind), tensor[:, own]))
+            how = {key: getattr(step, key) for key in ("jointly", "eps") if getattr(step, key) is not None}
+            function = _on(own, _FIT[step.kind](getattr(step, step.kind), tensor[:, own], **how))
         tensor = function(tensor)
         fitted.append(function)
     return tensor, tuple(fitted)
@@ -146,12 +147,27 @@ def _zscore(_: bool, tensor: Tensor) -> Step:
     return lambda x: (x - mean) / std
 
 
-def _standardize(_: str, tensor: Tensor) -> Step:
+def _standardize(_: str, tensor: Tensor, *, jointly: bool = False, eps: float = 0.0) -> Step:
     shape = (1, -1) + (1,) * (tensor.ndim - 2)
-    arrays = [channel.numpy() for channel in tensor[0]]
+    arrays = [channel.numpy() for channel in _measured(tensor, jointly)]
     mean = torch.tensor([float(each.mean()) for each in arrays]).view(shape)
-    std = torch.tensor([max(float(each.std()), LEAST) for each in arrays]).view(shape)
+    std = torch.tensor([float(each.std()) + eps for each in arrays]).clamp(min=LEAST).view(shape)
     return lambda x: (x - mean) / std
+
+
+def _measured(tensor: Tensor, jointly: bool) -> Tensor:
+    """Return what is measured by itself: each channel, or all of them as one."""
+    return tensor if jointly else tensor[0]
+
+
+def _percentile_range(
+    percentiles: tuple[float, float], tensor: Tensor, *, jointly: bool = False, eps: float = 0.0
+) -> Step:
+    shape = (1, -1) + (1,) * (tensor.ndim - 2)
+    found = [quantiles(each, [p / 100 for p in percentiles]) for each in _measured(tensor, jointly)]
+    low, high = (torch.stack(list(ends)).view(shape) for ends in zip(*found, strict=True))
+    span = (high - low + eps).clamp(min=LEAST)
+    return lambda x: (x - low) / span
 
 
 def _unit_range(_: bool, tensor: Tensor) -> Step:
@@ -190,6 +206,7 @@ _FIT: dict[str, Callable[..., Step]] = {
     "zscore": _zscore,
     "standardize": _standardize,
     "unit_range": _unit_range,
+    "percentile_range": _percentile_range,
     "divide": _divide,
     "normalize": _normalize,
     "scale_shift": _scale_shift,

@@ -52,7 +52,8 @@ class Grid(BaseModel):
 
 
 class Intensity(BaseModel):
-    """One intensity step: exactly one key, and perhaps `channels`. Steps run in their order, on what the card's `intensity_on` says.
+    """One intensity step: exactly one key, and perhaps `channels`, `jointly` and `eps`. Steps run in their order, on what the card's
+    `intensity_on` says.
 
     Attributes
     ----------
@@ -71,6 +72,8 @@ class Intensity(BaseModel):
         of that; what lies outside stays 0 then.
     unit_range
         Map each channel's own minimum and maximum to 0 and 1.
+    percentile_range
+        Map these two percentiles of each channel to 0 and 1, without clipping.
     divide
         Divide by a number.
     normalize
@@ -79,6 +82,10 @@ class Intensity(BaseModel):
         Multiply by the first number and add the second.
     channels
         Names of the channels that the step is for; all by default. It measures these alone.
+    jointly
+        Of ``standardize: image`` and `percentile_range`: measured over all channels together, not over each.
+    eps
+        Of the same: what is added to the standard deviation, or to the distance of the percentiles, before it divides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,10 +97,13 @@ class Intensity(BaseModel):
     zscore: Literal[True] | None = None
     standardize: Literal["image", "nonzero"] | None = None
     unit_range: Literal[True] | None = None
+    percentile_range: tuple[float, float] | None = None
     divide: float | None = None
     normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
     scale_shift: tuple[float, float] | None = None
     channels: tuple[str, ...] | None = Field(None, min_length=1)
+    jointly: Literal[True] | None = None
+    eps: float | None = Field(None, gt=0, le=1)
 
     @property
     def kind(self) -> str:
@@ -102,19 +112,22 @@ class Intensity(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Intensity:
-        given = self.model_fields_set - {"channels"}
+        given = self.model_fields_set - {"channels", "jointly", "eps"}
         if len(given) != 1 or getattr(self, self.kind) is None:
             raise ValueError("an intensity step has exactly one key, and channels where it is not for all")
-        for name in ("clip", "clip_percentiles", "rescale", "window"):
+        if (self.jointly or self.eps) and self.standardize != "image" and self.percentile_range is None:
+            raise ValueError("jointly and eps are for `standardize: image` and percentile_range")
+        for name in ("clip", "clip_percentiles", "rescale", "window", "percentile_range"):
             pair = getattr(self, name)
             if pair is not None and not pair[0] < pair[1]:
                 raise ValueError(f"{name} needs the lower value first")
         for name in ("rescale", "window", "scale_shift"):
             if not all(map(math.isfinite, getattr(self, name) or ())):
                 raise ValueError(f"{name} needs finite numbers")
-        percentiles = self.clip_percentiles
-        if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
-            raise ValueError("clip_percentiles lie between 0 and 100")
+        for name in ("clip_percentiles", "percentile_range"):
+            percentiles = getattr(self, name)
+            if percentiles is not None and not (percentiles[0] >= 0 and percentiles[1] <= 100):
+                raise ValueError(f"{name} lie between 0 and 100")
         if self.divide is not None and not 0 < abs(self.divide) < math.inf:
             raise ValueError("divide needs a finite number other than 0")
         if self.normalize is not None:

@@ -29,6 +29,13 @@ BY_HAND = {
     "zscore": (True, zscore),
     "standardize": ("image", lambda x: (x - x.mean((2, 3), keepdims=True)) / x.std((2, 3), keepdims=True)),
     "unit_range": (True, lambda x: (x - x.min((2, 3), keepdims=True)) / np.ptp(x, (2, 3), keepdims=True)),
+    "percentile_range": (
+        (1, 98),
+        lambda x: (
+            (x - np.percentile(x, 1, (2, 3), keepdims=True))
+            / (np.percentile(x, 98, (2, 3), keepdims=True) - np.percentile(x, 1, (2, 3), keepdims=True))
+        ),
+    ),
     "divide": (255, lambda x: x / 255),
     "normalize": (
         {"mean": (10, 20), "std": (3, 4)},
@@ -39,7 +46,7 @@ BY_HAND = {
 
 
 def test_every_step_is_tested():
-    assert set(BY_HAND) == set(Intensity.model_fields) - {"channels"}
+    assert set(BY_HAND) == set(Intensity.model_fields) - {"channels", "jointly", "eps"}
 
 
 @pytest.mark.parametrize("kind", BY_HAND)
@@ -49,6 +56,17 @@ def test_a_step_equals_numpy(kind):
     out, _ = fit([Intensity(**{kind: numbers})], torch.from_numpy(x.copy()))
     assert out.dtype == torch.float32
     np.testing.assert_allclose(out.numpy(), by_hand(x.astype(float)), rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_measured_jointly_and_eps():
+    x = values()
+    out, _ = fit([Intensity(standardize="image", jointly=True, eps=0.5)], torch.from_numpy(x.copy()))
+    np.testing.assert_allclose(out.numpy(), (x - x.mean()) / (x.std() + 0.5), rtol=1e-5, atol=1e-5)
+    out, _ = fit([Intensity(percentile_range=(5, 90), jointly=True, eps=0.5)], torch.from_numpy(x.copy()))
+    low, high = np.percentile(x, [5, 90])
+    np.testing.assert_allclose(out.numpy(), (x - low) / (high - low + 0.5), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="jointly and eps are for"):
+        Intensity(zscore=True, jointly=True)
 
 
 def test_one_number_of_normalise_serves_all_channels():

@@ -1,0 +1,1 @@
+"""Models of bioimage.io: a folder with a description (rdf.yaml, bioimageio.yaml), read as data."""
