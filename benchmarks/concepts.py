@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ def measure(method: str, count: int) -> dict[str, float]:
 TINY = (50, 500)
 """Cases of the folders of tiny images."""
 
-FEW = {
+FEW: dict[str, dict[str, Any]] = {
     "ace": {"segments": "8", "clusters": 4, "shuffles": 20, "removals": 1},
     "activation-maximization": {"count": 2, "patches": 4, "steps": 4, "side": 32},
     "cav": {"shuffles": 20, "removals": 1},

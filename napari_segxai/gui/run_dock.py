@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
@@ -175,6 +176,15 @@ class RunDock(QWidget):
         elif outcome.cancelled:
             self.run_bar.set_ended(cancelled, result=result)
         return outcome.error is None and not outcome.cancelled
+
+    def in_background(self, make: Callable[[], Steps[Any]], done: Callable[[Outcome], None]) -> None:
+        """Run a task without progress, and say where it has to wait for another one."""
+        if self.tasks.in_background(make, done) and not self.run_bar.is_running:
+            self.run_bar.show_status(WAITING)
+
+    def write(self, make: Callable[[], Steps[list[Path]]]) -> None:
+        """Write files in the worker thread, and say which were written."""
+        self.in_background(make, self.run_bar.show_written)
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication
 
 from napari_segxai.analyses.cohort.api import run_cohort_steps
 from napari_segxai.analyses.cohort.load import read_cohort
@@ -31,6 +31,7 @@ from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.opened_case import CASE, pieces_of
 from napari_segxai.gui.widgets.run_bar import duration, learn_speed
+from napari_segxai.gui.widgets.saving import choose_file
 from napari_segxai.gui.widgets.slicer import SlicerButton
 from napari_segxai.io.held import look
 
@@ -189,17 +190,16 @@ class CohortDock(CasesDock):
         cohort = self.cohort
         if cohort is None:
             return
-        kinds = "HTML (*.html);;PDF (*.pdf)"
-        path = path or QFileDialog.getSaveFileName(self, "Write the report", "report.html", kinds)[0]
-        if not path:
+        file = choose_file(self, path, "Write the report", "report.html", "HTML (*.html);;PDF (*.pdf)")
+        if file is None:
             return
 
         def make() -> Steps[list[Path]]:
             yield from ()
-            return write_report(cohort, path, anonymous=anonymous)
+            return write_report(cohort, file, anonymous=anonymous)
 
         if not self.run_bar.is_running:
-            self.run_bar.show_status("writing the report…")
+            self.run_bar.show_status("Writing the report…")
         self.tasks.beside(make, self._on_report)
 
     def _on_report(self, outcome: Outcome) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
-from superqt import QLargeIntSpinBox
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.plan import Keep
-from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.progress import Steps
-from napari_segxai.gui.cases.source import PathLine, SourceBox
+from napari_segxai.gui.cases.form import CasesForm
+from napari_segxai.gui.cases.source import PathLine
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import beside as in_a_row
-from napari_segxai.gui.widgets.fields import combo, device_box, section
+from napari_segxai.gui.widgets.fields import combo, section
 from napari_segxai.gui.widgets.label_list import LabelList
 from napari_segxai.gui.widgets.method_list import MethodList
 from napari_segxai.gui.widgets.metric_list import MetricList
-from napari_segxai.gui.widgets.model_box import ModelBox
-from napari_segxai.gui.widgets.run_bar import RunBar
 
 if TYPE_CHECKING:
     from napari_segxai.gui.worker import Outcome
@@ -33,19 +30,11 @@ KEEP = {"all": "all maps", "tables": "tables alone"}
 MOST_WORKERS = 999
 
 
-class CohortForm(QWidget):
-    """The form of a cohort: its fields scroll, and the run bar stays in place below them.
-
-    Parameters
-    ----------
-    beside
-        Runs a task that asks no network: `Tasks.beside`.
-    """
+class CohortForm(CasesForm):
+    """The form of a cohort: its fields scroll, and the run bar stays in place below them."""
 
     def __init__(self, beside: Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]):
-        super().__init__()
-        self.source = SourceBox(beside)
-        self.model_box = ModelBox()
+        super().__init__(beside)
         self.labels = LabelList()
         self.methods = MethodList()
         self.methods.tick(METHODS)
@@ -90,18 +79,6 @@ class CohortForm(QWidget):
         self.workers.setSuffix(" workers")
         self.workers.setToolTip("How many cases are done at a time, in a process or job each.")
         self.workers.setEnabled(False)
-        self.seed_box = QLargeIntSpinBox()
-        self.seed_box.setRange(0, HIGHEST_SEED)
-        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
-        more = QWidget()
-        rows_of_more = QFormLayout(more)
-        rows_of_more.setContentsMargins(0, 0, 0, 0)
-        rows_of_more.addRow(self.flow)
-        rows_of_more.addRow(self.channels)
-        rows_of_more.addRow("seed", self.seed_box)
-        self.more = section("More", more)
-        self.device_box, self.no_gpu = device_box()
-        self.run_bar = RunBar()
         bar = self.run_bar
         bar.run.setToolTip("Explain and measure every case; what is there already is not done again.")
         bar.copy.setToolTip("Put a script on the clipboard that makes this cohort.")
@@ -115,7 +92,7 @@ class CohortForm(QWidget):
             "Keep": self.keep_box,
             "Where": in_a_row(self.where_box, self.workers),
         }
-        parts = (self.method_section, self.metric_section, self.more)
+        parts = (self.method_section, self.metric_section, self.more(self.flow, self.channels))
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     @property

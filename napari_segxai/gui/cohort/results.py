@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QPushButton,
     QTabWidget,
@@ -19,8 +18,8 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.tables.frame import Frame, frames
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.gui.cases.filter import FilterLine
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.cohort.plot import CohortPlot
 from napari_segxai.gui.cohort.studies import CONTRAST, THESE, StudyTab
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from napari_segxai.gui.worker import Outcome
 
 ROWS = {"maps": "maps", "objects": "objects", "flow": "information flow", "channels": "channels"}
-
-PAUSE = 250
-"""Milliseconds after the last letter of the filter."""
 
 
 class CohortResults(QWidget):
@@ -72,13 +68,7 @@ class CohortResults(QWidget):
         self._words = ""
         self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
         self.rows_box.setMinimumWidth(100)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("filter: words, truth_dice<0.9")
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setToolTip(
-            "Rows that hold all these words in their names, and fulfil all conditions: the name of a column, <, <=, =, >= or >, and a "
-            "number, without spaces. The plot follows."
-        )
+        self.filter = FilterLine("truth_dice<0.9")
         self.copy = QPushButton("Copy as CSV")
         self.copy.setToolTip("Put the rows that are shown on the clipboard, in their order.")
         self.open = QPushButton("Open results…")
@@ -107,9 +97,6 @@ class CohortResults(QWidget):
         self.tabs = QTabWidget()
         for name, part in (("Table", self.table), ("Plot", self.plot), ("Study", self.studies)):
             self.tabs.addTab(part, name)
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(PAUSE)
         self._by_user = (
             False  # whether the user has chosen the rows: until then those of the maps, once there are some
         )
@@ -143,8 +130,7 @@ class CohortResults(QWidget):
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._show())
         self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
-        self.filter.textChanged.connect(lambda _: self._pause.start())
-        self._pause.timeout.connect(self._show)
+        self.filter.wanted.connect(self._show)
         self.copy.clicked.connect(self.table.copy)
         self.open.clicked.connect(self.opening)
         self.averages.clicked.connect(lambda: self._ask("averages", THESE))
@@ -206,13 +192,8 @@ class CohortResults(QWidget):
         self.studies.chart.set_colors(background, text)
 
     def _show(self) -> None:
-        frame, left, problem = self.frame, None, ""
-        if frame is not None and self.filter.text().strip():
-            try:
-                left = frame.matching(self.filter.text())
-            except UserError as error:
-                problem = str(error)
-        self.filter.setStyleSheet("color: #ff6b6b;" if problem else "")
+        frame = self.frame
+        left, problem = self.filter.left(frame)
         self._follow(frame)
         self.table.set_frame(frame, left)
         self.plot.set_frame(frame, left)

@@ -78,9 +78,7 @@ class CompareDock(Dock):
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self.results = CompareResults(self.viewer, self.tasks.in_background)
         self.set_up(CompareForm(self.viewer, self._check_costs), self.results, width=290)
-        self.export = CompareExport(
-            self.results, self.run_bar, self.cases, self.tasks.in_background, self.ready
-        )
+        self.export = CompareExport(self.results, self.run_bar, self.cases, self.write, self.ready)
         self.run_bar.save.setMenu(self.export)
         self._connect()
         self.refresh()

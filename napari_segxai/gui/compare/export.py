@@ -7,18 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QMenu
+from qtpy.QtWidgets import QMenu
 
 from napari_segxai.analyses.compare.result import Comparison, save_picture
 from napari_segxai.analyses.compare.tables import curve_points
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.figures.compare import Drawn
-from napari_segxai.gui import worker
 from napari_segxai.gui.compare.results import CompareResults
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_file, choose_folder
 from napari_segxai.io.tables import write_csv
 
 
@@ -62,8 +61,8 @@ class CompareExport(QMenu):
         Says what was written.
     cases
         What the picture shows of every comparison of this session, also of the current one; each is a row of the picture.
-    in_background
-        Starts a task, and calls back with its outcome.
+    write
+        Starts a task that writes files; see `RunDock.write`.
     ready
         Tells whether the result is there that is meant; see `OpenedResult.ready`.
     """
@@ -73,12 +72,12 @@ class CompareExport(QMenu):
         results: CompareResults,
         run_bar: RunBar,
         cases: Mapping[Any, Drawn],
-        in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+        write: Callable[[Callable[[], Steps[list[Path]]]], None],
         ready: Callable[[Callable[[], Any]], bool],
     ):
         super().__init__(run_bar)
         self.results, self.run_bar, self.cases = results, run_bar, cases
-        self.in_background, self.ready = in_background, ready
+        self.write, self.ready = write, ready
         self.addAction("Copy the table", self.copy)
         self.addAction("Table as CSV…", lambda: self.table())
         self.addAction("Curves as CSV…", lambda: self.curves())
@@ -116,16 +115,16 @@ class CompareExport(QMenu):
         """Write the table; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "comparison.csv", "CSV (*.csv)")
         if file is not None:
-            make = partial(table_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
-            self.in_background(make, self._on_written)
+            make = partial(table_steps, self.results.comparison, file)
+            self.write(make)
 
     @of_what_is_meant
     def curves(self, path: str | Path | None = None) -> None:
         """Write the points of all curves; the user is asked for the file if none is given."""
         file = self._file(path, "Save the curves", "curves.csv", "CSV (*.csv)")
         if file is not None:
-            make = partial(curve_steps, self.results.comparison, file.with_suffix(file.suffix or ".csv"))
-            self.in_background(make, self._on_written)
+            make = partial(curve_steps, self.results.comparison, file)
+            self.write(make)
 
     @of_what_is_meant
     def picture(self, path: str | Path | None = None, *, ending: str = ".png") -> None:
@@ -134,28 +133,18 @@ class CompareExport(QMenu):
         file = self._file(path, "Save the picture", f"comparison{ending}", kind)
         if file is not None:
             chosen = list(self.cases.values()) if self.all_cases.isChecked() else [self.results.comparison]
-            make = partial(picture_steps, chosen, file.with_suffix(file.suffix or ending))
-            self.in_background(make, self._on_written)
+            make = partial(picture_steps, chosen, file)
+            self.write(make)
 
     @of_what_is_meant
     def folder(self, folder: str | Path | None = None) -> None:
         """Write the table, the curves, the picture and every explanation; the user is asked for the folder if none is given."""
         if self.results.comparison is None:
             return
-        folder = folder or QFileDialog.getExistingDirectory(self, "Save the comparison in a folder")
-        if not folder:
-            return
-        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
-        if overwrite is None:
-            return
-        make = partial(folder_steps, self.results.comparison, Path(folder), overwrite=overwrite)
-        self.in_background(make, self._on_written)
+        where = choose_folder(self, self.run_bar, folder, "Save the comparison in a folder")
+        if where is not None:
+            make = partial(folder_steps, self.results.comparison, where[0], overwrite=where[1])
+            self.write(make)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:
-        if self.results.comparison is None:
-            return None
-        path = path or QFileDialog.getSaveFileName(self, title, name, kind)[0]
-        return Path(path) if path else None
-
-    def _on_written(self, outcome: worker.Outcome) -> None:
-        self.run_bar.show_written(outcome)
+        return None if self.results.comparison is None else choose_file(self, path, title, name, kind)

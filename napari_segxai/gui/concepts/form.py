@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFormLayout, QWidget
-from superqt import QLargeIntSpinBox
-
-from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.progress import Steps
-from napari_segxai.gui.cases.source import SourceBox
+from napari_segxai.gui.cases.form import CasesForm
 from napari_segxai.gui.concepts.concepts_box import ConceptsBox
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import beside as in_a_row
-from napari_segxai.gui.widgets.fields import combo, device_box, plain_label, section
+from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
 from napari_segxai.gui.widgets.method_parameters import MethodParameters
-from napari_segxai.gui.widgets.model_box import ModelBox
-from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.methods.registry import all_methods
 
 if TYPE_CHECKING:
@@ -33,19 +27,11 @@ ALL = ""
 """What stands for all labels."""
 
 
-class ConceptsForm(QWidget):
-    """The form of a survey: its fields scroll, and the run bar stays in place below them.
-
-    Parameters
-    ----------
-    beside
-        Runs a task that asks no network: `Tasks.beside`.
-    """
+class ConceptsForm(CasesForm):
+    """The form of a survey: its fields scroll, and the run bar stays in place below them."""
 
     def __init__(self, beside: Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]):
-        super().__init__()
-        self.source = SourceBox(beside)
-        self.model_box = ModelBox()
+        super().__init__(beside)
         self.methods = all_methods("dataset")
         self.method_box = MethodBox(self.methods, "What the network is asked.", scope="dataset")
         self.method_box.choose(FIRST)
@@ -57,16 +43,6 @@ class ConceptsForm(QWidget):
         self.label_box = combo("Which label is asked about.")
         self.method_parameters = MethodParameters()
         self.form = self.method_parameters.form
-        self.seed_box = QLargeIntSpinBox()
-        self.seed_box.setRange(0, HIGHEST_SEED)
-        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
-        more = QWidget()
-        rows_of_more = QFormLayout(more)
-        rows_of_more.setContentsMargins(0, 0, 0, 0)
-        rows_of_more.addRow("seed", self.seed_box)
-        self.more = section("More", more)
-        self.device_box, self.no_gpu = device_box()
-        self.run_bar = RunBar()
         bar = self.run_bar
         bar.run.setToolTip("Ask the network about all cases.")
         bar.copy.setToolTip("Put a script on the clipboard that makes the shown result again.")
@@ -80,7 +56,7 @@ class ConceptsForm(QWidget):
             "Concepts": self.concepts,
             "Label": self.label_box,
         }
-        parts = (self.method_parameters.part, self.more)
+        parts = (self.method_parameters.part, self.more())
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), bar)
 
     def asked(self) -> dict[str, Any]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QSplitter,
     QTabWidget,
@@ -19,9 +18,9 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.concepts.result import Survey
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import shows
 from napari_segxai.gui.cases.charts import ChartView
+from napari_segxai.gui.cases.filter import FilterLine
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.concepts.gallery import CropGallery
 from napari_segxai.gui.widgets.fields import Words, combo
@@ -30,9 +29,6 @@ MAIN, CASES = "findings", "cases"
 """The tables that every survey has."""
 
 CHOOSE = "Choose a row to see where it is strongest."
-
-PAUSE = 250
-"""Milliseconds after the last letter of the filter."""
 
 
 class ConceptsResults(QWidget):
@@ -65,13 +61,7 @@ class ConceptsResults(QWidget):
         )
         self.rows_box = combo("Which table.")
         self.rows_box.setMinimumWidth(110)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("filter: words, auc>0.9")
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setToolTip(
-            "Rows that hold all these words, and fulfil all conditions: the name of a column, <, <=, =, >= or >, and a number, without "
-            "spaces."
-        )
+        self.filter = FilterLine("auc>0.9")
         self.copy = QPushButton("Copy as CSV")
         self.copy.setToolTip("Put the rows that are shown on the clipboard, in their order.")
         self.pin = QPushButton("Pin")
@@ -85,9 +75,6 @@ class ConceptsResults(QWidget):
         self.chart = ChartView()
         self.chart_box = combo("Which chart.")
         self.tabs = QTabWidget()
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(PAUSE)
         self._lay_out()
         self._connect()
         self._say()
@@ -129,8 +116,7 @@ class ConceptsResults(QWidget):
 
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._on_rows())
-        self.filter.textChanged.connect(lambda _: self._pause.start())
-        self._pause.timeout.connect(self._show)
+        self.filter.wanted.connect(self._show)
         self.copy.clicked.connect(self.table.copy)
         self.open.clicked.connect(self.opening)
         self.table.stepped.connect(self._on_stepped)
@@ -209,13 +195,8 @@ class ConceptsResults(QWidget):
             self._select()
 
     def _show(self) -> None:
-        frame, left, problem = self.frame, None, ""
-        if frame is not None and self.filter.text().strip():
-            try:
-                left = frame.matching(self.filter.text())
-            except UserError as error:
-                problem = str(error)
-        self.filter.setStyleSheet("color: #ff6b6b;" if problem else "")
+        frame = self.frame
+        left, problem = self.filter.left(frame)
         self.table.set_frame(frame, left)
         self._select()
         self._say(problem)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QFileDialog
 
 from napari_segxai.analyses.explain.again import plan_again
 from napari_segxai.analyses.explain.load import load_explanation
@@ -16,8 +15,7 @@ from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.checks.run import check_steps
-from napari_segxai.core.errors import UserError
-from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.explain.errors import ErrorsWindow
 from napari_segxai.gui.explain.figures import FiguresWindow
@@ -31,7 +29,7 @@ from napari_segxai.gui.viewer.show_results import Live, is_shown, show
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, summary
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_folder
 from napari_segxai.methods.registry import Method
 
 if TYPE_CHECKING:
@@ -273,17 +271,10 @@ class ExplainDock(Dock):
         """Write the last result to a folder; the user is asked for the folder if none is given."""
         if self.explanation is None:
             return
-        chosen = folder or QFileDialog.getExistingDirectory(self, "Save the explanation in a folder")
-        if not chosen:
-            return
-        overwrite = may_write(self, self.run_bar, {Path(chosen): ""})
-        if overwrite is None:
-            return
-        try:
-            written = self.explanation.save(chosen, overwrite=overwrite)
-            self.run_bar.show_status(f"Wrote {len(written)} files to {chosen}.")
-        except UserError as error:
-            self.run_bar.show_status(str(error), error=True)
+        where = choose_folder(self, self.run_bar, folder, "Save the explanation in a folder")
+        if where is not None:
+            make = partial(_written, self.explanation, where[0], overwrite=where[1])
+            self.write(make)
 
     @of_what_is_meant
     def export_to_slicer(self, folder: str | Path | None = None) -> None:
@@ -359,3 +350,9 @@ class ExplainDock(Dock):
             self.fields.checks_box.tell(held.get("trust", []), of=active.name)
         else:
             self.fields.checks_box.tell(last.trust if last is not None else [])
+
+
+def _written(explanation: Explanation, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
+    """Write an explanation to a folder."""
+    yield Step(0, 1, "writing")
+    return explanation.save(folder, overwrite=overwrite)

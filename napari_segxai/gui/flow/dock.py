@@ -22,7 +22,6 @@ from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.flow.export import ExportMenu
 from napari_segxai.gui.flow.form import FlowForm
 from napari_segxai.gui.flow.results import FlowResults
-from napari_segxai.gui.run_dock import WAITING
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer import layers
 from napari_segxai.gui.viewer.dock_layout import prefer_below
@@ -67,7 +66,7 @@ class FlowDock(Dock):
         self._making = 0
         self.results = FlowResults()
         self.set_up(FlowForm(self.viewer), self.results, width=290)
-        self.export = ExportMenu(self.results, self.run_bar, self._in_background, self.ready)
+        self.export = ExportMenu(self.results, self.run_bar, self.write, self.ready)
         self.run_bar.save.setMenu(self.export)
         self._connect()
         self._on_method()
@@ -213,15 +212,11 @@ class FlowDock(Dock):
                 self.run_bar.set_failed(outcome, result=True)
 
         self._making += 1
-        self._in_background(make, done)
+        self.in_background(make, done)
 
     def _all_shown(self) -> bool:
         """Whether every tile that was clicked has become a layer."""
         return not self._making and not self._to_show
-
-    def _in_background(self, make: Callable[[], Steps[Any]], done: Callable[[Outcome], None]) -> None:
-        if self.tasks.in_background(make, done) and not self.run_bar.is_running:
-            self.run_bar.show_status(WAITING)
 
     def _script(self) -> Callable[[ScriptFiles], str]:
         return partial(script.python_of_flow, self.flow)

@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QMenu
+from qtpy.QtWidgets import QMenu
 
 from napari_segxai.analyses.flow.result import Flow, save_figure, tile_folder
 from napari_segxai.core.progress import Step, Steps
-from napari_segxai.gui import worker
 from napari_segxai.gui.flow.results import FlowResults
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_file, choose_folder
 from napari_segxai.io.tables import write_csv
 
 
@@ -61,8 +60,8 @@ class ExportMenu(QMenu):
         Shows the flow, and knows which tiles are marked.
     run_bar
         Says what was written.
-    in_background
-        Starts a task, and calls back with its outcome.
+    write
+        Starts a task that writes files; see `RunDock.write`.
     ready
         Tells whether the result is there that is meant; see `OpenedResult.ready`.
     """
@@ -71,12 +70,12 @@ class ExportMenu(QMenu):
         self,
         results: FlowResults,
         run_bar: RunBar,
-        in_background: Callable[[Callable[[], Steps[Any]], Callable[[worker.Outcome], None]], None],
+        write: Callable[[Callable[[], Steps[list[Path]]]], None],
         ready: Callable[[Callable[[], Any]], bool],
     ):
         super().__init__(run_bar)
         self.results, self.run_bar = results, run_bar
-        self.in_background, self.ready = in_background, ready
+        self.write, self.ready = write, ready
         self.addAction("Figure as PNG…", lambda: self.figure(ending=".png"))
         self.addAction("Figure as SVG…", lambda: self.figure(ending=".svg"))
         self.addAction("Table as CSV…", lambda: self.table())
@@ -96,19 +95,19 @@ class ExportMenu(QMenu):
             make = partial(
                 figure_steps,
                 self.results.flow,
-                file.with_suffix(file.suffix or ending),
+                file,
                 common=self.results.common,
                 position=position if axis == 0 else None,
             )
-            self.in_background(make, self._on_written)
+            self.write(make)
 
     @of_what_is_meant
     def table(self, path: str | Path | None = None) -> None:
         """Write the table as CSV; the user is asked for the file if none is given."""
         file = self._file(path, "Save the table", "flow.csv", "Table (*.csv)")
         if file is not None:
-            make = partial(table_steps, self.results.flow, file.with_suffix(file.suffix or ".csv"))
-            self.in_background(make, self._on_written)
+            make = partial(table_steps, self.results.flow, file)
+            self.write(make)
 
     @of_what_is_meant
     def tiles(self, folder: str | Path | None = None) -> None:
@@ -117,37 +116,26 @@ class ExportMenu(QMenu):
         if not keys:
             self.run_bar.show_status("Mark tiles first: click one, or Ctrl-click several.", error=True)
             return
-        folder = folder or QFileDialog.getExistingDirectory(self, "Save the marked tiles in a folder")
-        if not folder:
-            return
         flow = self.results.flow
-        own = {tile_folder(flow, Path(folder), *key): f"{key[0]} at {key[1]}" for key in keys}
-        overwrite = may_write(self, self.run_bar, own)
-        if overwrite is None:
-            return
-        make = partial(tile_steps, flow, keys, Path(folder), overwrite=overwrite)
-        self.in_background(make, self._on_written)
+
+        def own(folder: Path) -> dict[Path, str]:
+            return {tile_folder(flow, folder, *key): f"{key[0]} at {key[1]}" for key in keys}
+
+        where = choose_folder(self, self.run_bar, folder, "Save the marked tiles in a folder", own)
+        if where is not None:
+            make = partial(tile_steps, flow, keys, where[0], overwrite=where[1])
+            self.write(make)
 
     @of_what_is_meant
     def folder(self, folder: str | Path | None = None) -> None:
         """Write the flow with its marked tiles, to be opened again; the user is asked for the folder if none is given."""
         if self.results.flow is None:
             return
-        folder = folder or QFileDialog.getExistingDirectory(self, "Save the information flow in a folder")
-        if not folder:
-            return
-        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
-        if overwrite is None:
-            return
-        keys = tuple(self.results.grid.selected)
-        make = partial(folder_steps, self.results.flow, keys, Path(folder), overwrite=overwrite)
-        self.in_background(make, self._on_written)
+        where = choose_folder(self, self.run_bar, folder, "Save the information flow in a folder")
+        if where is not None:
+            keys = tuple(self.results.grid.selected)
+            make = partial(folder_steps, self.results.flow, keys, where[0], overwrite=where[1])
+            self.write(make)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:
-        if self.results.flow is None:
-            return None
-        path = path or QFileDialog.getSaveFileName(self, title, name, kind)[0]
-        return Path(path) if path else None
-
-    def _on_written(self, outcome: worker.Outcome) -> None:
-        self.run_bar.show_written(outcome)
+        return None if self.results.flow is None else choose_file(self, path, title, name, kind)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QFileDialog
 
 from napari_segxai.analyses.compare.again import model_facts
 from napari_segxai.analyses.sweep.again import plan_again
@@ -32,7 +31,7 @@ from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
 from napari_segxai.gui.widgets.run_bar import duration
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_folder
 from napari_segxai.methods.registry import options_as_dict
 
 if TYPE_CHECKING:
@@ -164,14 +163,10 @@ class SweepDock(Dock):
         """Write the table and the heat maps; the user is asked for the folder if none is given."""
         if self.sweep is None:
             return
-        folder = folder or QFileDialog.getExistingDirectory(self, "Save the sweep in a folder")
-        if not folder:
-            return
-        overwrite = may_write(self, self.run_bar, {Path(folder): ""})
-        if overwrite is None:
-            return
-        make = partial(folder_steps, self.sweep, Path(folder), overwrite=overwrite)
-        self.tasks.in_background(make, self.run_bar.show_written)
+        where = choose_folder(self, self.run_bar, folder, "Save the sweep in a folder")
+        if where is not None:
+            make = partial(folder_steps, self.sweep, where[0], overwrite=where[1])
+            self.write(make)
 
     # -- what was opened --------------------------------------------------------------------------------
 

@@ -60,6 +60,14 @@ def tip(text: str) -> str:
     )
 
 
+def seed_box() -> QLargeIntSpinBox:
+    """Return a field for the seed."""
+    box = QLargeIntSpinBox()  # Qt's own ends at half of the seeds
+    box.setRange(0, HIGHEST_SEED)
+    box.setToolTip("Seed of everything random: the same seed gives the same result.")
+    return box
+
+
 def beside(*parts: QWidget) -> QWidget:
     """Return widgets in a row; the first one takes the room that is left."""
     row = QWidget()
@@ -205,9 +213,7 @@ class TargetFields(QWidget):
             "What moves the border: only a band along the border of the region is asked about, from and to which distance in the "
             "image's unit (mm where it is known), negative inside."
         )
-        self.seed_box = QLargeIntSpinBox()  # Qt's own ends at half of the seeds
-        self.seed_box.setRange(0, HIGHEST_SEED)
-        self.seed_box.setToolTip("Seed of everything random: the same seed gives the same result.")
+        self.seed_box = seed_box()
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("score", self.score_box)

@@ -1,17 +1,64 @@
-"""Asks before results in a folder are replaced."""
+"""Asks where files are written, and before results in a folder are replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.io.held import look
 from napari_segxai.io.saving import check_folder
+
+
+def choose_file(parent: QWidget, path: str | Path | None, title: str, name: str, kinds: str) -> Path | None:
+    """Return the file to write; the user is asked for it if none is given.
+
+    Parameters
+    ----------
+    path
+        Where the user was not asked; a name without an ending gets that of `name`.
+    name
+        What is proposed.
+    kinds
+        The files that are offered, as Qt writes it.
+
+    Returns
+    -------
+    Path or None
+        None if the user has cancelled.
+    """
+    path = path or QFileDialog.getSaveFileName(parent, title, name, kinds)[0]
+    return Path(path).with_suffix(Path(path).suffix or Path(name).suffix) if path else None
+
+
+def choose_folder(
+    parent: QWidget,
+    run_bar: RunBar,
+    folder: str | Path | None,
+    title: str,
+    inside: Callable[[Path], Mapping[Path, str]] = lambda folder: {folder: ""},
+) -> tuple[Path, bool] | None:
+    """Return the folder to write to, and whether results that are there are replaced; the user is asked for what is not given.
+
+    Parameters
+    ----------
+    parent, run_bar
+        See `may_write`.
+    inside
+        The folders that are written in the chosen one, with what each holds, in words; see `may_write`.
+
+    Returns
+    -------
+    tuple of Path and bool, or None
+        None if nothing is to be written.
+    """
+    chosen = folder or QFileDialog.getExistingDirectory(parent, title)
+    overwrite = may_write(parent, run_bar, inside(Path(chosen))) if chosen else None
+    return None if overwrite is None else (Path(chosen), overwrite)
 
 
 def may_write(parent: QWidget, run_bar: RunBar, folders: Mapping[Path, str]) -> bool | None:

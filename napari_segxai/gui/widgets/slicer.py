@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
-from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.explain.result import Explanation
@@ -16,7 +16,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.export.api import export_to_slicer
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_folder
 from napari_segxai.gui.worker import Outcome
 from napari_segxai.io.slicer.server import KINDS, NOT_THERE, is_running, load_files
 
@@ -100,12 +100,16 @@ class SlicerButton(QPushButton):
         note
             Said after what was written.
         """
-        chosen = folder or QFileDialog.getExistingDirectory(self, "Export for 3D Slicer to a folder")
-        if not chosen:
+        where = choose_folder(
+            self,
+            self.run_bar,
+            folder,
+            "Export for 3D Slicer to a folder",
+            lambda folder: {folder / name: "" for name in parts},
+        )
+        if where is None:
             return
-        overwrite = may_write(self, self.run_bar, {Path(chosen) / name: "" for name in parts})
-        if overwrite is None:
-            return
+        chosen, overwrite = where
 
         def done(outcome: Outcome) -> None:
             if not self._told(outcome):
@@ -115,7 +119,7 @@ class SlicerButton(QPushButton):
             if then is not None:
                 then(outcome.result)
 
-        start(partial(_written, result, Path(chosen), parts, overwrite=overwrite), done)
+        start(partial(_written, result, chosen, parts, overwrite=overwrite), done)
 
     def show_there(
         self,

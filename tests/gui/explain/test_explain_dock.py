@@ -39,7 +39,7 @@ def test_two_clicks_to_the_first_explanation(viewer, open_panel, wait, run_panel
 
 
 def test_results_lie_above_their_source_in_order_are_saved_and_not_overwritten(
-    viewer, triangle_panel, run_panel, tmp_path
+    viewer, triangle_panel, run_panel, wait, tmp_path
 ):
     viewer.add_points([[3, 3]], name="mine")
     run_panel(triangle_panel, "misure", iterations=4)
@@ -58,6 +58,7 @@ def test_results_lie_above_their_source_in_order_are_saved_and_not_overwritten(
     assert found[1].startswith("prediction · ")
     assert found[2:] == expected[2:]
     triangle_panel.save(tmp_path / "out")
+    wait(lambda: "Wrote" in triangle_panel.run_bar.status.text())
     assert (tmp_path / "out" / "record.json").exists()
     assert (tmp_path / "out" / "minimally_sufficient_region.nii.gz").exists()
     before = [(layer, layer.data.copy()) for layer in viewer.layers if hasattr(layer.data, "copy")]
@@ -120,6 +121,7 @@ def test_the_same_numbers_in_3d_whatever_the_storage_order(viewer, open_panel, w
     wait(lambda: panel.run_bar.run.isEnabled())
     run_panel(panel, "seg-hires-grad-cam", layer="decoder2")
     panel.save(tmp_path / "widget")
+    wait(lambda: "Wrote" in panel.run_bar.status.text())
     image = sx.read_image(resource("sample_data/images/t1_head.nii.gz"))
     ex = sx.explain(sx.load_model("brain-extraction"), image, "brain", "seg-hires-grad-cam", layer="decoder2")
     ex.save(tmp_path / "python")
