@@ -17,8 +17,8 @@ from napari_segxai.core.chart import Chart, Place, Series
 from napari_segxai.gui.cases.name_axis import NameAxis
 from napari_segxai.gui.cases.points import Points
 from napari_segxai.gui.compare.table import number
-from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
+from napari_segxai.gui.viewer.theme import COLORS
 from napari_segxai.gui.widgets.fields import Words, tip
 
 NEAR, LONGEST, ALONE = 9, 26, 60

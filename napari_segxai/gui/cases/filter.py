@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from napari_segxai.analyses.cohort.tables.frame import Frame
 from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.theme import mark_error
 
 PAUSE = 250
 """Milliseconds after the last letter."""
@@ -51,5 +52,5 @@ class FilterLine(QLineEdit):
                 left = frame.matching(self.text())
             except UserError as error:
                 problem = str(error)
-        self.setStyleSheet("color: #ff6b6b;" if problem else "")
+        mark_error(self, bool(problem))
         return left, problem

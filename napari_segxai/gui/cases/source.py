@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Steps
+from napari_segxai.gui.viewer.theme import mark_error
 from napari_segxai.gui.widgets.fields import Words, combo, section
 from napari_segxai.io.cases.case import Cases
 from napari_segxai.io.cases.find import Layout, find_cases
@@ -238,7 +239,7 @@ class SourceBox(QWidget):
     def _set(self, found: Cases | None, problem: str, words: str) -> None:
         self.found, self.problem = found, problem
         self.words.setText(words)
-        self.words.setStyleSheet("color: #ff6b6b;" if problem else "")
+        mark_error(self.words, bool(problem))
         self.list.clear()
         if found is not None:
             lines = [f"left out: {one.name} {one.reason}" for one in found.left_out]

@@ -29,11 +29,12 @@ from qtpy.QtWidgets import (
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, word_of
 from napari_segxai.analyses.compare.result import ARROWS
+from napari_segxai.gui.viewer.theme import ERROR
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
 from napari_segxai.io.tables import as_csv
 
-FAILED = QColor("#ff6b6b")
+FAILED = QColor(ERROR)
 
 BAR, BELOW = QColor(76, 201, 240, 70), QColor(255, 107, 107, 70)
 """Of a number above 0, and of one below."""

@@ -25,11 +25,11 @@ from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.cohort.estimate import words_of
 from napari_segxai.gui.cohort.form import CohortForm
 from napari_segxai.gui.cohort.results import CohortResults
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import choose_model
 from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.opened_case import CASE, pieces_of
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.run_bar import duration, learn_speed
 from napari_segxai.gui.widgets.saving import choose_file
 from napari_segxai.gui.widgets.slicer import SlicerButton

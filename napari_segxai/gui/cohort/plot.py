@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import Frame, inside, nearest_place, places
 from napari_segxai.gui.cases.points import Points
-from napari_segxai.gui.flow.curves import COLORS
 from napari_segxai.gui.viewer.runs import shortened
+from napari_segxai.gui.viewer.theme import COLORS, color_plot
 from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip
 
 SYMBOLS = ("o", "t", "s", "d", "star", "x", "p", "h")
@@ -203,11 +203,8 @@ class CohortPlot(QWidget):
 
     def set_colors(self, background: str, text: str) -> None:
         """Follow the theme."""
-        self.plot.setBackground(background)
+        color_plot(self.plot, background, text)
         self._text = text
-        for name in ("left", "bottom"):
-            self.plot.getAxis(name).setPen(text)
-            self.plot.getAxis(name).setTextPen(text)
         self._chosen.setPen(pg.mkPen(text, width=1))
         self._label()
 

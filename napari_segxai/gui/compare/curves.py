@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.gui.flow.curves import COLORS
+from napari_segxai.gui.viewer.theme import COLORS, color_plot
 from napari_segxai.gui.widgets.fields import combo
 
 CONTROL = "#8c8c8c"
@@ -137,11 +137,8 @@ class CompareCurves(QWidget):
 
     def set_colors(self, background: str, text: str) -> None:
         """Follow the theme."""
-        self.plot.setBackground(background)
+        color_plot(self.plot, background, text)
         self._text = text
-        for name in ("left", "bottom"):
-            self.plot.getAxis(name).setPen(text)
-            self.plot.getAxis(name).setTextPen(text)
         self._label()
 
     def _draw(self) -> None:

@@ -27,7 +27,6 @@ from napari_segxai.gui.compare.form import CompareForm
 from napari_segxai.gui.compare.metric_inspector import Case
 from napari_segxai.gui.compare.results import CompareResults
 from napari_segxai.gui.dock import Dock, Request
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer import layers, runs
 from napari_segxai.gui.viewer.dock_layout import prefer_below
@@ -35,6 +34,7 @@ from napari_segxai.gui.viewer.grid_mode import GridView
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.widgets.method_list import map_values
 from napari_segxai.gui.widgets.run_bar import duration

@@ -30,11 +30,11 @@ from napari_segxai.gui.concepts.form import ConceptsForm
 from napari_segxai.gui.concepts.gallery import Tile
 from napari_segxai.gui.concepts.pieces import case_of, pieces_of
 from napari_segxai.gui.concepts.results import CHOOSE, ConceptsResults
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import choose_model
 from napari_segxai.gui.script.write import python_of_survey
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.kept import kept_results
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, estimate_on, learn_speed_on
 from napari_segxai.gui.widgets.saving import may_write

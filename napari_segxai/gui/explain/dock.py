@@ -20,12 +20,12 @@ from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.explain.errors import ErrorsWindow
 from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import FOLDERS
 from napari_segxai.gui.viewer.show_results import Live, is_shown, show
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, summary

@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetricsF
+from qtpy.QtGui import QFont, QFontMetricsF
 from qtpy.QtWidgets import QApplication, QComboBox, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.flow import wording
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.core.text_table import short
 from napari_segxai.gui.viewer.runs import shortened
+from napari_segxai.gui.viewer.theme import COLORS, color_plot
 from napari_segxai.gui.widgets.fields import Words, tip
-
-COLORS = ("#f28e2b", "#4e9be0", "#59b95b", "#e15759", "#b07aa1", "#1fb5ad", "#c7a500", "#ff7fb0")
-"""Of the labels, readable on dark and on light ground."""
 
 NAMES_SHOWN = 24
 """More layer names than this are thinned out along the axis."""
@@ -89,10 +87,7 @@ class Curves(QWidget):
 
     def set_colors(self, background: str, text: str) -> None:
         """Follow the theme."""
-        self.plot.setBackground(background)
-        for name in ("left", "bottom"):
-            self.plot.getAxis(name).setPen(text)
-            self.plot.getAxis(name).setTextPen(text)
+        color_plot(self.plot, background, text)
 
     def _draw(self) -> None:
         self.plot.clear()
@@ -204,8 +199,3 @@ def _small() -> QFont:
     font = QFont(QApplication.font())
     font.setPointSizeF(max(6.0, font.pointSizeF() - 2))
     return font
-
-
-def theme_colors(background: Any, text: Any) -> tuple[str, str]:
-    """Return two colours of a napari theme as Qt knows them."""
-    return QColor(background.as_hex()).name(), QColor(text.as_hex()).name()

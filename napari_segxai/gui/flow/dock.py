@@ -18,7 +18,6 @@ from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.gui.dock import Dock, Request
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.flow.export import ExportMenu
 from napari_segxai.gui.flow.form import FlowForm
 from napari_segxai.gui.flow.results import FlowResults
@@ -28,6 +27,7 @@ from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.run_bar import duration
 from napari_segxai.methods.registry import options_as_dict
 

@@ -20,7 +20,6 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.compare.export import folder_steps
 from napari_segxai.gui.dock import Dock, Request
-from napari_segxai.gui.flow.curves import theme_colors
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
 from napari_segxai.gui.sweep.form import SweepForm
@@ -30,6 +29,7 @@ from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
+from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.run_bar import duration
 from napari_segxai.gui.widgets.saving import choose_folder
 from napari_segxai.methods.registry import options_as_dict

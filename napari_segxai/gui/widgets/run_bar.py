@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QBoxLayout, QGridLayout, QProgressBar, QPushButton, Q
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step
+from napari_segxai.gui.viewer.theme import mark_error
 from napari_segxai.gui.widgets.fields import Words
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class RunBar(QWidget):
 
     def show_status(self, text: str, *, error: bool = False) -> None:
         """Show a line below the progress bar."""
-        self.status.setStyleSheet("color: #ff6b6b;" if error else "")
+        mark_error(self.status, error)
         self.status.setText(text)
         self.status.setVisible(bool(text))
         self._settle()
