@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
 
-WAITING = "waiting for another explanation to end"
+WAITING = "Waiting until what another dock runs has ended…"
 
 
 class RunDock(QWidget):

@@ -44,15 +44,9 @@ def alive(refs) -> int:
 
 
 @pytest.fixture
-def panel(viewer, open_panel, wait):
-    viewer.add_image(planted_image().array, name="planted")
-    panel = open_panel()
-    network = Slow(patch_of(2))
-    network.delay = 0
-    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
-    wait(lambda: panel.run_bar.run.isEnabled())
-    panel.network = network
-    return panel
+def panel(slow_panel):
+    slow_panel.network.delay = 0
+    return slow_panel
 
 
 def test_many_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wait, made):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.docks import Slow, use_model
-from helpers.networks import card, patch_of, planted_image
+from helpers.docks import use_model
+from helpers.networks import card
 from napari._app_model import get_app_model
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
@@ -25,19 +25,14 @@ def command(viewer):
 
 
 @pytest.fixture
-def slow_panel(viewer, open_panel, wait):
-    viewer.add_image(planted_image().array, name="planted")
-    panel = open_panel()
-    network = Slow(patch_of(2))
-    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
-    wait(lambda: panel.run_bar.run.isEnabled())
-    panel.fields.method_box.choose("rise")
-    return panel
+def rise_panel(slow_panel):
+    slow_panel.fields.method_box.choose("rise")
+    return slow_panel
 
 
 @pytest.mark.parametrize("where", ["the dock", "the canvas"])
-def test_escape_cancels_a_run(slow_panel, viewer, wait, qtbot, where):
-    panel = slow_panel
+def test_escape_cancels_a_run(rise_panel, viewer, wait, qtbot, where):
+    panel = rise_panel
     panel.fields.form.set_values({"masks": 3000})
     window = viewer.window._qt_window
     window.activateWindow()
@@ -59,8 +54,8 @@ def test_escape_cancels_a_run(slow_panel, viewer, wait, qtbot, where):
     assert not panel.run_bar._escape.isEnabled()  # the key is napari's again
 
 
-def test_the_commands_do_what_the_buttons_do(slow_panel, viewer, wait, command):
-    panel = slow_panel
+def test_the_commands_do_what_the_buttons_do(rise_panel, viewer, wait, command):
+    panel = rise_panel
     panel.fields.form.set_values({"masks": 3000})
     command("run")
     assert panel.run_bar.is_running

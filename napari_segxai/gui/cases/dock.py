@@ -147,7 +147,7 @@ class CasesDock(RunDock):
             yield from ()
             return self._load(str(folder))
 
-        self.run_bar.show_status(f"opening {folder}")
+        self.run_bar.show_status(f"Opening {folder}…")
         self.tasks.beside(make, partial(self._on_opened, self._count, str(folder)))
 
     def _on_opened(self, count: int, folder: str, outcome: Outcome) -> None:

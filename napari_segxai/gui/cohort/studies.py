@@ -161,7 +161,7 @@ class StudyTab(QWidget):
             return study(cohort if cases is None else only(cohort, set(cases)), name, **parameters)
 
         self._count += 1
-        self.said.setText("asking…")
+        self.said.setText("Asking…")
         self._beside(make, partial(self._on_answer, self._count))
 
     def _on_answer(self, count: int, outcome: Outcome) -> None:

@@ -194,7 +194,7 @@ class ConceptsDock(CasesDock):
             yield from ()
             return survey.save(chosen, overwrite=overwrite)
 
-        self.run_bar.show_status(f"writing to {chosen}…")
+        self.run_bar.show_status(f"Writing to {chosen}…")
         self.tasks.beside(make, self.run_bar.show_written)
 
     def _has_model(self, then: Callable[[], Any]) -> bool:
@@ -292,7 +292,7 @@ class ConceptsDock(CasesDock):
             return _tiles(survey, pictures[:MOST], maps[: max(0, MOST - len(pictures))], whole=whole)
 
         if row != self._row:
-            gallery.set_tiles((), "reading the images…")  # and nothing of another row
+            gallery.set_tiles((), "Reading the images…")  # and nothing of another row
         self._row, self.is_cropping = row, True
         left = len(maps) + len(pictures) - MOST
         more = [f"The first {MOST} of {MOST + left}."] if left > 0 else []

@@ -110,7 +110,7 @@ class ErrorsWindow(QWidget):
             plan = self.plan()
             if not self.truth_box.is_chosen:
                 raise UserError(
-                    f"choose the truth, a Labels layer with the true labels; it is {NONE!r} now, so that nothing is an error."
+                    f"Choose the truth, a Labels layer with the true labels; it is {NONE!r} now, so that nothing is an error."
                 )
             truth = self.truth_box.chosen(plan.image)
         except UserError as error:
@@ -129,7 +129,7 @@ class ErrorsWindow(QWidget):
             )
 
         self.list_button.setEnabled(False)
-        self.said.setText("predicting …")
+        self.said.setText("Predicting…")
         self.tasks.in_background(make, lambda outcome: self._listed(outcome, label, plan.image))
 
     def _listed(self, outcome: Outcome, label: str, image: Image) -> None:
@@ -148,7 +148,8 @@ class ErrorsWindow(QWidget):
         self.table.clearSelection()
         self.table.blockSignals(False)
         counts = [f"{sum(one.error == kind for one in self.found)} {kind}" for kind in COLORS]
-        self.said.setText(f"{label}: {', '.join(counts)} component(s). Click one to ask about it.")
+        ask = " Click one to ask about it." if self.found else ""
+        self.said.setText(f"Errors of {label}: {', '.join(counts)}.{ask}")
 
     def _on_selected(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}

@@ -267,7 +267,7 @@ def test_every_study_is_shown_or_says_why_not(dock, results, wait, name):
     part.tabs.setCurrentWidget(part.studies)
     assert part.studies.box.currentData() == "averages"  # which always has something to say
     part.studies.show_study(name)
-    wait(lambda: part.studies.said.text() not in ("", "asking…"))
+    wait(lambda: part.studies.said.text() not in ("", "Asking…"))
     own = answer(results, name)
     if isinstance(own, str):
         assert part.studies.said.text() == own

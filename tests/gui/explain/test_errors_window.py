@@ -35,7 +35,7 @@ def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel
     errors = panel.errors
     assert errors.isVisible()
     errors.list_button.click()
-    assert "choose the truth" in errors.said.text()
+    assert "Choose the truth" in errors.said.text()
     errors.truth_box.setCurrentText("true")
     errors.list_button.click()
     wait(lambda: errors.table.rowCount() == 3)

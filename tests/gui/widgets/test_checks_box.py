@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.docks import Slow, choose, use_model, use_network
-from helpers.networks import PatchSwitch, card, patch_of, planted_image
+from helpers.docks import choose, use_network
+from helpers.networks import PatchSwitch, patch_of, planted_image
 
-import napari_segxai as sx
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.gui.explain.dock import ExplainDock
 
@@ -86,13 +85,9 @@ def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
     assert box.lines == []
 
 
-def test_cancelling_keeps_what_was_checked_and_the_network_as_it_was(viewer, open_panel, wait, run_panel):
-    viewer.add_image(planted_image().array, name="planted")
-    panel = open_panel()
-    network = Slow(patch_of(2))
+def test_cancelling_keeps_what_was_checked_and_the_network_as_it_was(slow_panel, wait, run_panel):
+    panel, network = slow_panel, slow_panel.network
     network.delay = 0
-    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
-    wait(lambda: panel.run_bar.run.isEnabled())
     run_panel(panel, "input-x-gradient")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.delay = 0.03
@@ -111,12 +106,8 @@ def test_cancelling_keeps_what_was_checked_and_the_network_as_it_was(viewer, ope
     assert panel.run_bar.run.isEnabled()
 
 
-def test_a_stopped_explanation_says_why_it_cannot_be_checked(viewer, open_panel, wait):
-    viewer.add_image(planted_image().array, name="planted")
-    panel = open_panel()
-    network = Slow(patch_of(2))
-    use_model(panel, sx.load_model(network, card=card(name=f"slow {id(network)}", grid={"size": [32, 32]})))
-    wait(lambda: panel.run_bar.run.isEnabled())
+def test_a_stopped_explanation_says_why_it_cannot_be_checked(slow_panel, wait):
+    panel = slow_panel
     choose(panel, "rise", masks=4000)
     panel.run_bar.run.click()
     wait(lambda: panel.run_bar.progress.value() > 5)

@@ -10,17 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.cohorts import made_empty as made
 
 import napari_segxai as sx
-
-
-def made(root: Path, *names: str) -> Path:
-    """Empty files: finding cases reads names alone."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
 
 
 def said(cases: sx.Cases) -> list[tuple]:

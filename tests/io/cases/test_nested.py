@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from helpers.cohorts import made_empty as made
 
 import napari_segxai as sx
-
-
-def made(root: Path, *names: str) -> Path:
-    """Empty files: finding cases reads names alone."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
 
 
 def told(found: sx.Cases) -> list[tuple]:

@@ -6,18 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from helpers.cohorts import made_empty as made
 
 import napari_segxai as sx
 from napari_segxai.io.tables import as_cell, write_csv
-
-
-def made(root: Path, *names: str) -> Path:
-    """Empty files: finding cases reads names alone."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
 
 
 def found_in(root: Path, **asked) -> dict[str, tuple]:
