@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
-    QHBoxLayout,
     QPushButton,
     QScrollArea,
     QToolButton,
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.widgets.checks_box import ChecksBox
-from napari_segxai.gui.widgets.fields import combo, plain_label
+from napari_segxai.gui.widgets.fields import beside, combo, plain_label
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
 from napari_segxai.gui.widgets.method_parameters import MethodParameters
@@ -77,22 +76,16 @@ class ExplainForm(DockForm):
         return self.slice_box.currentData()
 
     def _inputs(self) -> QFormLayout:
-        method_row = QHBoxLayout()
-        method_row.addWidget(self.method_box, 1)
-        method_row.addWidget(self.help)
         inputs = QFormLayout()
         inputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         inputs.addRow("Image", self.image_box)
         inputs.addRow("", self.image_box.details)
-        region_row = QHBoxLayout()
-        region_row.addWidget(self.region_box, 1)
-        region_row.addWidget(self.errors)
-        inputs.addRow("Region", region_row)
         inputs.addRow("Model", self.model_box)
-        inputs.addRow("Label", self.label_box)
+        inputs.addRow("Label", beside(self.label_box, self.errors))
+        inputs.addRow("Region", self.region_box)
         inputs.addRow("Slices", self.slice_box)
         inputs.setRowVisible(self.slice_box, False)
-        inputs.addRow("Method", method_row)
+        inputs.addRow("Method", beside(self.method_box, self.help))
         return inputs
 
     def _scrolled(self) -> QScrollArea:
