@@ -50,7 +50,7 @@ class Options:
     units: str | None = option(None, help="numbers of units, with commas; those that vary most by default")
     count: int = option(8, ge=1, le=64, unit="units", help="how many, where none are named")
     patches: int = option(8, ge=0, le=32, help="real patches beside each image")
-    steps: int = option(256, ge=1, le=5000, help="steps of the search")
+    steps: int = option(256, ge=0, le=5000, help="steps of the search; 0 for patches alone")
     side: int = option(128, ge=8, le=1024, unit="cells", help="longest side of the image that is made")
     jitter: int | None = option(
         None,
@@ -84,7 +84,8 @@ class Options:
 def _passes(options: Options, extent: Extent) -> Passes:
     units = len(options.named()) or options.count
     climbing = units * (options.steps + 1)
-    return Passes(extent.cases + climbing + units * (RANDOM + 1) + min(MAPS, units), climbing)
+    noise = units * (RANDOM + 1) if options.steps else 0
+    return Passes(extent.cases + climbing + noise + min(MAPS, units), climbing)
 
 
 @surveyor(
@@ -108,7 +109,8 @@ def activation_maximization(cases: CasesQuestion, options: Options) -> Steps[Sur
     yield from found.host("what units see", found.reach)
     keep = {place.case for unit in units for place in found.places_of(unit)}
     yield from cases.each(found.cut, note="cutting patches", only=keep, partial=found.finding)
-    yield from found.host("making images", found.make)
+    if options.steps:
+        yield from found.host("making images", found.make)
     return found.finding()
 
 
@@ -375,11 +377,11 @@ class _Found:
         rows = []
         for unit in units:
             best = self.top[unit][0]
-            made, random, _ = self.made.get(unit, (None, None, None))
+            answer, random, _ = self.made.get(unit, (None, None, None))
             row = {
                 "layer": self.layer.name,
                 "unit": unit,
-                "made": made,
+                "made": answer,
                 "best": best.value,
                 "case": best.case,
             }
@@ -399,12 +401,8 @@ class _Found:
         )
         still = [unit for unit in units if float(deviation[unit]) == 0]
         warnings = [f"unit {unit} answers the same everywhere, so that nothing excites it." for unit in still]
-        weak = [
-            row["unit"]
-            for row in rows
-            if row["made"] is not None and row["made"] <= max(row["best"], row["random"])
-        ]
-        weak = [unit for unit in weak if unit not in still]
+        made = [row for row in rows if row["made"] is not None and row["unit"] not in still]
+        weak = [row["unit"] for row in made if row["made"] <= max(row["best"], row["random"])]
         if weak:
             warnings.append(
                 f"for {_named(weak)} nothing was made that excites more than what is in the folder or noise does; take more steps, or look at the patches."
@@ -414,9 +412,8 @@ class _Found:
             _sentence(rows, self.layer.name),
             _charts(rows, self.layer.name) if self.made else (),
             tuple(self.maps),
-            numbers={"units": len(self.top), "sides": " x ".join(map(str, self.sides))}
-            if self.made
-            else {"units": len(self.top)},
+            numbers={"units": len(self.top)}
+            | ({"sides": " x ".join(map(str, self.sides))} if self.made else {}),
             warnings=tuple(warnings),
             galleries=(gallery,) if pictures else (),
         )
@@ -436,7 +433,8 @@ def _named(units: Sequence[int]) -> str:
 def _sentence(rows: list[dict[str, Any]], layer: str) -> str:
     made = [row for row in rows if row["made"] is not None]
     if not made:
-        return f"What excites units of {layer} most in the folder; no image was made."
+        best = "; ".join(f"unit {row['unit']} {row['best']:.3g} in {row['case']}" for row in rows[:3])
+        return f"Highest in the folder, of units of {layer}: {best}."
     far = [row["unit"] for row in made if row["made"] > max(row["best"], row["random"])]
     if not far:
         return f"No image excites a unit of {layer} more than the folder's own patches and noise do."

@@ -120,6 +120,18 @@ def test_the_same_seed_makes_the_same_images(model, folder, found, tmp_path):
     assert sx.load_survey(tmp_path / "out").galleries[0].as_json() == found.galleries[0].as_json()
 
 
+def test_without_steps_the_cases_in_which_a_unit_is_strongest_are_told_alone(model, folder, found):
+    asked = {**ASKED, "units": "0", "steps": 0}
+    got = sx.survey(model, folder, "activation-maximization", **asked)
+    assert [one.case for one in got.galleries[0].pictures] == ["c2", "c1", "c0"]
+    assert (got.table[0]["made"], got.table[0]["best"]) == (None, found.table[0]["best"])
+    assert [(one.case, one.name) for one in got.maps] == [("c2", "unit 0 of body")]
+    assert got.sentence.startswith("Highest in the folder, of units of body: unit 0 ")
+    planned = sx.plan_survey(model, folder, "activation-maximization", **asked).passes
+    assert planned.backward == got.record["passes"]["backward"] == 1
+    assert planned.forward >= got.record["passes"]["forward"]
+
+
 def test_a_unit_that_never_answers_has_nothing_to_show(model, folder):
     found = sx.survey(model, folder, "activation-maximization", layer="body", units="2", steps=2, side=24)
     assert any("unit 2 answers the same everywhere" in one for one in found.warnings)
