@@ -298,9 +298,9 @@ class CohortDock(CasesDock):
         fields, results = self.fields, self.results
         for part in (fields.source, fields.labels, fields.methods, fields.metrics, fields.out):
             part.changed.connect(self._update)
-        for box in (fields.keep_box, fields.device_box):
+        for box in (fields.keep_box, fields.device_box, fields.layer_box):
             box.currentIndexChanged.connect(lambda _: self._update())
-        for tick in (fields.flow, fields.channels):
+        for tick in (fields.flow, fields.causal, fields.routes, fields.channels, fields.relevance):
             tick.toggled.connect(lambda _: self._update())
         fields.more_metrics.textChanged.connect(lambda _: self._update())
         fields.seed_box.valueChanged.connect(lambda _: self._update())
@@ -324,6 +324,8 @@ class CohortDock(CasesDock):
         if card is not None:
             self.fields.labels.set_labels(card.labels)
             self.fields.methods.set_model(card, model)
+        if model is not None:
+            self.fields.set_layers(self.network_layers())
         if self.isVisible():
             self.model_box.ensure_loaded()
         self._update()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
-from napari_segxai.analyses.cohort.plan import Keep
+from napari_segxai.analyses.cohort.plan import USUAL_WAYS, Keep
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cases.form import CasesForm
 from napari_segxai.gui.cases.source import PathLine
@@ -56,7 +56,20 @@ class CohortForm(CasesForm):
         self.flow.setToolTip("Its rows become a table of their own: where in the network each label emerges.")
         self.channels = QCheckBox("importance of the channels")
         self.channels.setToolTip("What each channel is worth, in a table of its own.")
-        self.beyond: dict[str, Any] = {}
+        self.causal = QCheckBox("what is lost without each layer")
+        self.causal.setToolTip("The causal check of the information flow: it takes many more passes.")
+        self.routes = QCheckBox("routes of relevance")
+        self.routes.setToolTip(
+            "Which share of the score comes through each layer, and across its skip connection."
+        )
+        self.relevance = QCheckBox("relevance of the channels at")
+        self.relevance.setToolTip(
+            "Which share of the score comes through each channel of one network layer: what the study out-of-the-ordinary makes "
+            "prototypes of."
+        )
+        self.layer_box = combo("The network layer; auto is the last main block before the last stage.")
+        self.set_layers(())
+        self.beyond: dict[str, dict[str, Any]] = {}
         """What an opened cohort asked of flow and channels, which the form cannot show."""
         self.out = PathLine(
             "folder of the results", "Where the results go. A run that was stopped there goes on."
@@ -79,6 +92,12 @@ class CohortForm(CasesForm):
         self.workers.setSuffix(" workers")
         self.workers.setToolTip("How many cases are done at a time, in a process or job each.")
         self.workers.setEnabled(False)
+        inner = [self.causal, self.routes]
+        for tick in inner:
+            tick.setEnabled(False)
+            self.flow.toggled.connect(tick.setEnabled)
+        self.relevance.toggled.connect(self.layer_box.setEnabled)
+        ticks = (self.flow, *map(_set_in, inner), self.channels, in_a_row(self.relevance, self.layer_box))
         bar = self.run_bar
         bar.run.setToolTip("Explain and measure every case; what is there already is not done again.")
         bar.copy.setToolTip("Put a script on the clipboard that makes this cohort.")
@@ -92,7 +111,7 @@ class CohortForm(CasesForm):
             "Keep": self.keep_box,
             "Where": in_a_row(self.where_box, self.workers),
         }
-        parts = (self.method_section, self.metric_section, self.more(self.flow, self.channels))
+        parts = (self.method_section, self.metric_section, self.more(*ticks))
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     @property
@@ -113,10 +132,39 @@ class CohortForm(CasesForm):
             "seed": self.seed_box.value(),
             "device": self.device_box.currentData(),
         }
-        for name, tick in (("flow", self.flow), ("channels", self.channels)):
-            if tick.isChecked():
-                given[name] = self.beyond.get(name, True)
+        if self.flow.isChecked():
+            ticks = {"causal": self.causal, "routes": self.routes}
+            kept = {name: value for name, value in self.beyond.get("flow", {}).items() if name not in ticks}
+            given["flow"] = {
+                **kept,
+                **{name: True for name, tick in ticks.items() if tick.isChecked()},
+            } or True
+        if self.channels.isChecked() or self.relevance.isChecked():
+            given["channels"] = self._channels()
         return given
+
+    def _channels(self) -> bool | dict[str, Any]:
+        """Return what is asked of the channels: the ways of an opened cohort, or all that are usual, and relevance where it is ticked."""
+        kept = dict(self.beyond.get("channels", {}))
+        usual = [way for way in kept.pop("how", USUAL_WAYS) if way != "relevance"] or list(USUAL_WAYS)
+        kept.pop("layer", None)
+        if not self.relevance.isChecked():
+            return {**kept, "how": usual} if "channels" in self.beyond else True
+        layer = self.layer_box.currentData()
+        how = [*(usual if self.channels.isChecked() else ()), "relevance"]
+        return {**kept, "how": how, **({"layer": layer} if layer else {})}
+
+    def set_layers(self, names: Sequence[str]) -> None:
+        """Offer the network layers of the chosen model; what was chosen stays."""
+        chosen = self.layer_box.currentData()
+        self.layer_box.blockSignals(True)
+        self.layer_box.clear()
+        self.layer_box.addItem("auto", "")
+        for name in names:
+            self.layer_box.addItem(name, name)
+        self.layer_box.setCurrentIndex(max(0, self.layer_box.findData(chosen)))
+        self.layer_box.blockSignals(False)
+        self.layer_box.setEnabled(self.relevance.isChecked())
 
     def set_asked(self, record: Mapping[str, Any]) -> None:
         """Ask what the record of a cohort says."""
@@ -127,8 +175,17 @@ class CohortForm(CasesForm):
         self.keep_box.setCurrentIndex(self.keep_box.findData(record["keep"]))
         self.seed_box.setValue(record["seed"])
         self.beyond = {name: record[name] for name in ("flow", "channels") if record.get(name) is not None}
+        flow, channels = (self.beyond.get(name, {}) for name in ("flow", "channels"))
         self.flow.setChecked("flow" in self.beyond)
-        self.channels.setChecked("channels" in self.beyond)
+        self.causal.setChecked(bool(flow.get("causal")))
+        self.routes.setChecked(bool(flow.get("routes")))
+        ways = channels.get("how", USUAL_WAYS) if "channels" in self.beyond else ()
+        self.channels.setChecked(any(way != "relevance" for way in ways))
+        self.relevance.setChecked("relevance" in ways)
+        if (layer := channels.get("layer")) is not None:
+            if self.layer_box.findData(layer) < 0:  # its model is not loaded yet
+                self.layer_box.addItem(layer, layer)
+            self.layer_box.setCurrentIndex(self.layer_box.findData(layer))
 
     def place(self) -> dict[str, Any]:
         """Return where it is to run, as `run_cohort` takes it; nothing for this process."""
@@ -140,3 +197,12 @@ class CohortForm(CasesForm):
         path = QFileDialog.getExistingDirectory(self, "Folder of the results")
         if path:
             self.out.set_text(path)
+
+
+def _set_in(part: QWidget) -> QWidget:
+    """Return a part that stands further in, since it belongs to the one above."""
+    out = QWidget()
+    row = QHBoxLayout(out)
+    row.setContentsMargins(18, 0, 0, 0)
+    row.addWidget(part)
+    return out

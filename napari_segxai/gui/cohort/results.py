@@ -112,8 +112,12 @@ class CohortResults(QWidget):
             self.top.addWidget(button)
         below = QHBoxLayout()
         below.addWidget(self.note, 1)
-        below.addWidget(self.averages)
-        below.addWidget(self.rest)
+        for button in (self.averages, self.rest):
+            # They keep their room, else the plot would be laid out, and its axes drawn, anew with every selection.
+            policy = button.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            button.setSizePolicy(policy)
+            below.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -222,7 +226,8 @@ class CohortResults(QWidget):
         cases = self.cases
         for button in (self.averages, self.rest):
             button.setVisible(bool(cases))
-        self.averages.setText(f"Averages of these {len(cases)}" if cases else "")
+        if cases:
+            self.averages.setText(f"Averages of these {len(cases)}")
         self.copy.setEnabled(frame is not None)
         for button in self._buttons:
             button.setEnabled(cohort is not None)

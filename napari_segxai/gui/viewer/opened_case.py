@@ -184,5 +184,11 @@ def richest_plane(found: Sequence[LayerData]) -> int | None:
     """Return the plane, along the first axis of the layer, that has most of a map; None without a map of a volume."""
     for array, kwargs, _ in found:
         if kwargs["metadata"].get("segxai_role") == "saliency" and array.ndim == 3:
-            return int(np.argmax(np.abs(np.nan_to_num(array)).sum((1, 2))))
+            return int(np.argmax([_amount(plane) for plane in array]))
     return None
+
+
+def _amount(plane: np.ndarray) -> float:
+    """Return how much of a map a plane has: plane by plane, since whole volumes would be copied several times."""
+    found = float(np.abs(plane).sum())
+    return found if np.isfinite(found) else float(np.abs(np.nan_to_num(plane)).sum())
