@@ -17,7 +17,6 @@ from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
 from napari_segxai.gui import worker
-from napari_segxai.gui.viewer.opened_case import richest_plane
 
 CASES = 4
 METHODS = [("vanilla-gradient", {}), ("misure", {"iterations": 3, "kernel": 3})]
@@ -214,38 +213,6 @@ def test_one_selection_for_table_plot_and_viewer(dock, results, viewer, wait):
     assert dock.case.shown[1] == other  # marked, and not opened again
 
 
-def test_the_form_asks_for_routes_and_relevance_and_shows_what_was_asked(dock, data, wait):
-    fields = dock.fields
-    assert not fields.routes.isEnabled()
-    fields.flow.setChecked(True)
-    assert fields.asked()["flow"] is True
-    fields.routes.setChecked(True)
-    fields.causal.setChecked(True)
-    assert fields.asked()["flow"] == {"routes": True, "causal": True}
-    assert "channels" not in fields.asked()
-    fields.relevance.setChecked(True)
-    assert fields.asked()["channels"] == {"how": ["relevance"]}
-    names = [fields.layer_box.itemText(k) for k in range(fields.layer_box.count())]
-    assert names == ["auto", *dock.network_layers()]
-    fields.layer_box.setCurrentIndex(1)
-    fields.channels.setChecked(True)
-    usual = ["permutation", "mean", "between", "shapley", "ability"]
-    asked = fields.asked()["channels"]
-    assert sorted(asked["how"]) == sorted([*usual, "relevance"])
-    assert asked["layer"] == names[1]
-    record = {"labels": ["object"], "methods": {}, "metrics": [], "keep": "all", "seed": 0}
-    fields.set_asked(
-        {**record, "flow": {"layers": ["body"], "routes": True}, "channels": {"how": ["mean"], "repeats": 2}}
-    )
-    assert fields.asked()["flow"] == {"layers": ["body"], "routes": True}
-    assert fields.asked()["channels"] == {"how": ["mean"], "repeats": 2}
-    assert not fields.relevance.isChecked()
-    fields.set_asked({**record, "channels": {"how": ["relevance"], "layer": "body", "repeats": 1}})
-    assert not fields.flow.isChecked()
-    assert not fields.channels.isChecked()
-    assert fields.asked()["channels"] == {"how": ["relevance"], "layer": "body", "repeats": 1}
-
-
 def test_a_selection_leaves_the_plot_its_room(dock, results, wait):
     """Else its axes would be drawn anew with every selection, which took as long as the points."""
     opened(dock, results, wait)
@@ -257,18 +224,6 @@ def test_a_selection_leaves_the_plot_its_room(dock, results, wait):
     QApplication.processEvents()
     assert part.averages.isVisible()
     assert part.plot.height() == before
-
-
-def test_the_richest_plane_is_that_with_most_of_the_map_either_way():
-    kwargs = {"metadata": {"segxai_role": "saliency"}}
-    map = np.zeros((4, 5, 5), np.float32)
-    map[1, 2] = 1
-    map[2, :2] = -1
-    assert richest_plane([(map, kwargs, "image")]) == 2
-    map[3] = np.nan
-    map[3, 0, 0] = 50
-    assert richest_plane([(map, kwargs, "image")]) == 3
-    assert richest_plane([(map[0], kwargs, "image")]) is None
 
 
 def test_a_lasso_averages_and_the_rest(dock, results, wait):
