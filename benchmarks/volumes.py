@@ -1,7 +1,7 @@
 """A whole CT volume through the sliding window of a small nnU-Net-like network: time and memory, on this machine.
 
-Every measurement runs in a process of its own. Memory is the most that the process held, less what it held before the image was
-there, in float32 copies of the volume. Writes benchmarks/results/volumes.md.
+Every measurement runs in a process of its own. Memory is the most that the process held, the image among it, less what it held
+when the network had run on one window, in float32 copies of the volume (Linux alone tells it). Writes benchmarks/results/volumes.md.
 
     python benchmarks/volumes.py [--shape 300 512 512] [--window 96 96 96] [--only prediction]
 """
@@ -9,9 +9,9 @@ there, in float32 copies of the volume. Writes benchmarks/results/volumes.md.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -74,9 +74,15 @@ def volume(shape: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def peak() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def held(what: str) -> int:
+    """Return what this process holds now ("VmRSS") or held at most since it was forgotten ("VmHWM"), in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def forget_peak() -> None:
+    """Let "VmHWM" begin again."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[str, float]:
@@ -94,13 +100,16 @@ def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[
     run(
         model, what, sx.Image(volume(window), name="one window")
     )  # what is set up once, and the window itself
+    gc.collect()
+    before = held("VmRSS")
     image = sx.Image(volume(shape), name="volume")
-    before, start = peak(), time.perf_counter()
+    forget_peak()
+    start = time.perf_counter()
     found = run(model, what, image)
     engine = {} if found is None else found.record.engine
     return {
         "seconds": time.perf_counter() - start,
-        "volumes": (peak() - before) / (4 * image.array.size),
+        "volumes": (held("VmHWM") - before) / (4 * image.array.size),
         "run": engine.get("windows_run", 0),
         "in_all": engine.get("windows_in_all", 0),
     }
@@ -141,8 +150,8 @@ def main() -> None:
         return
     said = (
         f"int16 volume of {sizes[0]}, windows of {sizes[1]} at half their size, three labels; torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond what was held before, in "
-        "float32 copies of the volume; the labels' logits are three of them."
+        f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond the network and one window, in "
+        "float32 copies of the volume; the labels' logits are three of them, the image half of one."
     )
     RESULTS.write_text(
         "\n".join(

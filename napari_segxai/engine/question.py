@@ -26,11 +26,14 @@ from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
 from napari_segxai.engine.region import no_band, pixels_of
-from napari_segxai.engine.scores import read_scores, reduce_scores
+from napari_segxai.engine.scores import is_linear, read_scores, reduce_scores, reduced_slope
 from napari_segxai.models.background import contradicted
 from napari_segxai.models.inference.fused import fast_layout
+from napari_segxai.models.logits import as_weights
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.unfit_sizes import refusing_sizes
+from napari_segxai.models.windows.stitch import Weights
+from napari_segxai.models.windows.tiling import box_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.preprocessing.prepared import Prepared
     from napari_segxai.models.segmentation import SegmentationModel
+
+
+DERIVED = "predicted", "pixels", "weights", "slope", "_section"
+"""What follows from the input and the target, and is found at first use."""
 
 
 class Question:
@@ -116,8 +123,14 @@ class Question:
         """Logits of the unperturbed input: (1, labels, *grid); one forward pass at first use."""
         if self._logits is None:
             with torch.inference_mode():
-                logits = self.model.logits_kept(self.input, self.look)
-                self.remember_logits(logits.clone() if self.model.windows is None else logits)
+                if self.model.windows is None:
+                    self.remember_logits(self.look(self.input).clone())
+                elif self.input is not self.executor.input:  # `about` another input: that of the image stays kept
+                    self.remember_logits(self.look(self.input))
+                else:
+                    self.remember_logits(self.model.logits_kept(self.input, self.look))
+                    assert self._logits is not None
+                    self.executor.remember_unchanged(self._logits)
         assert self._logits is not None
         return self._logits
 
@@ -223,6 +236,54 @@ class Question:
         weights = self.weights  # which counts them
         return reduce_scores(self.scores(logits), weights, self.target.reduction, self.count)
 
+    @cached_property
+    def slope(self) -> Weights | None:
+        """What the score weighs of the output, where it is linear in that, and so known before a pass; None where it is not.
+
+        Of a network that sees images through windows: of what is averaged over them.
+        """
+        labels = {self.label: 1.0} if self.against is None else {self.label: 1.0, self.against: -1.0}
+        if not is_linear(self.target.score):
+            return None
+        weights = torch.zeros(self.model.outputs)
+        for label, sign in labels.items():
+            one = as_weights(self.model.card, label, self.model.outputs)
+            if one is None:
+                return None
+            weights += sign * torch.tensor(one)
+        seen = self.section(self.pixels)
+        values = reduced_slope(seen.weights, self.target.reduction, self.count)
+        shape = (-1, *(1,) * values.ndim)
+        low = tuple(part.start for part in box_of(self.pixels))
+        return Weights(weights.to(values).view(shape) * values, low)
+
+    def section(self, where: Tensor | None) -> Question:
+        """Return this question about the smallest box that holds `where`, for scores of what is read there alone; nothing is run with it.
+
+        Through windows, passes return no more than that box while an `Executor.reading` is open: without windows, and for all of the
+        image, it is this question itself.
+
+        Parameters
+        ----------
+        where
+            Boolean (*grid), M among it; None for everywhere.
+        """
+        if where is None or self.model.windows is None:
+            return self
+        known = self.__dict__.get("_section")
+        if known is not None and known[0] is where:
+            return known[1]
+        box = box_of(where)
+        pixels, predicted, logits = self.pixels, self.predicted, self.logits
+        other = copy.copy(self)
+        for name in DERIVED:
+            other.__dict__.pop(name, None)
+        other.input = self.input[(..., *box)]
+        other.pixels, other.predicted = pixels[box], predicted[box]
+        other._logits = logits[(..., *box)]
+        self._section = where, other
+        return other
+
     def baseline(self, kind: Baseline) -> Tensor:
         """Return what hidden pixels become: (1, channels, 1, ...) or of the input's shape; "inpaint" hides M."""
         pixels = self.pixels if kind == "inpaint" else None
@@ -267,7 +328,7 @@ class Question:
             (1, channels, *grid), on the question's device.
         """
         other = copy.copy(self)
-        for name in ("predicted", "pixels", "weights"):
+        for name in DERIVED:
             other.__dict__.pop(name, None)
         other.pixels = self.pixels
         other.input = fast_layout(tensor)
@@ -285,7 +346,7 @@ class Question:
             (1, channels, *size of a window), on the question's device.
         """
         other = copy.copy(self)
-        for name in ("predicted", "pixels", "weights"):
+        for name in DERIVED:
             other.__dict__.pop(name, None)
         other.model = self.model.in_one_window
         other.input = fast_layout(seen)

@@ -21,6 +21,7 @@ def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tenso
 
     "probability" and "dice" lie in [0, 1]. The Dice leaves out other objects of the label, which are not asked about.
     """
+    question = _seen(question, kind, logits)
     if kind == "dice":
         within = ~(question.predicted & ~question.pixels)
         return dice(question.drawn(logits), question.pixels, within)
@@ -37,10 +38,17 @@ def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
 
     Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
     """
+    question = _seen(question, kind, logits)
     if kind == "dice":
         return sample_score(question, kind, question.logits) - sample_score(question, kind, logits)
     change = _values(question, kind, question.logits) - _values(question, kind, logits)
     return _reduced(question, kind, change)
+
+
+def _seen(question: Question, kind: SampleScore, logits: Tensor) -> Question:
+    """Return the question about the part of the image that the logits are of: all of it, or what is read."""
+    whole = tuple(logits.shape[2:]) == question.grid
+    return question if whole else question.section(read_where(question, kind))
 
 
 def _values(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:

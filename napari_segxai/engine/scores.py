@@ -24,6 +24,18 @@ def read_scores(model: Network, logits: Tensor, label: int, score: Score) -> Ten
     return model.probability(logits, label)
 
 
+def is_linear(score: Score) -> bool:
+    """Tell whether a score is a weighted sum of logits: then its gradient is known before a pass."""
+    return score == "logit"
+
+
+def reduced_slope(pixels: Tensor, reduction: Reduction, count: Tensor | None = None) -> Tensor:
+    """Return the gradient of `reduce_scores` by the value at every pixel: (*grid)."""
+    if reduction == "sum":
+        return pixels
+    return pixels / (pixels.sum().clamp(min=1) if count is None else count)
+
+
 def reduce_scores(
     values: Tensor, pixels: Tensor, reduction: Reduction, count: Tensor | None = None
 ) -> Tensor:

@@ -19,8 +19,8 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.engine.question import Question
 from napari_segxai.models.logits import as_logits, as_returned
 from napari_segxai.models.preprocessing.resample import resize
-from napari_segxai.models.windows.stitch import shares
-from napari_segxai.models.windows.tiling import Corner, Tiling, mirrorings
+from napari_segxai.models.windows.stitch import Weights, add, divided
+from napari_segxai.models.windows.tiling import Box, Corner, Tiling, box_of, mirrorings
 
 MOST_BYTES = 8 * 10**9
 """What the activations and gradients of all windows may take: a rule, so that a result does not hang on what else runs."""
@@ -112,20 +112,6 @@ class Tiles:
         return out[tiling.inner]
 
 
-def overlap(
-    low: Corner, shape: Sequence[int], corner: Corner, size: Sequence[int]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Return where a box and a window meet, as slices of the box and of the window; None where they do not."""
-    there, here = [], []
-    for start, length, begin, cells in zip(low, shape, corner, size, strict=True):
-        first, last = max(start, begin), min(start + length, begin + cells)
-        if first >= last:
-            return None
-        there.append(slice(first - start, last - start))
-        here.append(slice(first - begin, last - begin))
-    return tuple(there), tuple(here)
-
-
 class Stitched:
     """What the network returns of windows, averaged as its card says while one window after another is looked at.
 
@@ -141,49 +127,36 @@ class Stitched:
 
     def __init__(self, question: Question, many: int = 1, where: Tensor | None = None):
         self.model, self.tiling = question.model, question.model.tiling(question.grid)
-        self.low, shape = box_of(self.tiling, where)
+        self.box = _box(self.tiling, where)
+        shape = tuple(part.stop - part.start for part in self.box)
         self._sums = torch.zeros((many, self.model.outputs, *shape), device=question.device)
         self._importance = self.tiling.importance.to(question.device)
 
     @staticmethod
     def bytes_of_one(question: Question, where: Tensor | None) -> int:
         """Return what one copy takes."""
-        _, shape = box_of(question.model.tiling(question.grid), where)
-        return 4 * question.model.outputs * math.prod(shape)
+        box = _box(question.model.tiling(question.grid), where)
+        return 4 * question.model.outputs * math.prod(part.stop - part.start for part in box)
 
     def add(self, view: View, returned: Tensor, first: int = 0) -> None:
         """Add what the network returned at one look: (n, outputs, *size), of copies from `first` on."""
-        shape, size = self._sums.shape[2:], self.tiling.rule.size
-        met = overlap(self.low, shape, view.corner, size)
-        if met is not None:
-            there, here = met
-            weighted = returned.flip(view.axes)[(..., *here)] * self._importance[here]
-            self._sums[(slice(first, first + len(returned)), slice(None), *there)] += weighted
+        for out, one in zip(self._sums[first:], returned.flip(view.axes), strict=False):
+            add(out, self.box, one, self.tiling, view.corner, self._importance)
 
     def logits(self, number: int = 0) -> Tensor:
         """Return the logits of one copy, when all windows were added: (1, labels, *grid)."""
-        tiling, shape = self.tiling, self._sums.shape[2:]
-        place = tuple(slice(low, low + n) for low, n in zip(self.low, shape, strict=True))
-        total = tiling.total[place].to(self._sums) * tiling.rule.views
-        found = self._sums[number : number + 1] / total
-        if tuple(shape) != tiling.padded:
+        tiling = self.tiling
+        found = divided(self._sums[number : number + 1] / tiling.rule.views, self.box, tiling)
+        if self.box != tiling.everywhere:
             whole = found.new_zeros((*found.shape[:2], *tiling.padded))
-            whole[(..., *place)] = found
+            whole[(..., *self.box)] = found
             found = whole
         return as_logits(self.model.card, found[(..., *tiling.inner)])
 
 
-def box_of(tiling: Tiling, where: Tensor | None) -> tuple[Corner, tuple[int, ...]]:
-    """Return the lowest corner and the shape, on the padded grid, of a box that holds all of `where`; of all by default."""
-    if where is None:
-        return (0,) * len(tiling.grid), tiling.padded
-    low, shape = [], []
-    for axis, before in enumerate(tiling.before):
-        others = tuple(k for k in range(where.ndim) if k != axis)
-        along = where.any(others).nonzero()[:, 0].tolist() or [0]
-        low.append(along[0] + before)
-        shape.append(along[-1] + 1 - along[0])
-    return tuple(low), tuple(shape)
+def _box(tiling: Tiling, where: Tensor | None) -> Box:
+    """Return a box of the padded grid that holds all of `where`; all by default."""
+    return tiling.everywhere if where is None else tiling.on_padded(box_of(where))
 
 
 def enlarged(tile: Tensor, tiling: Tiling, view: View) -> Tensor:
@@ -211,34 +184,27 @@ class Slopes:
     ----------
     tiling
         All windows.
-    values
-        (1, outputs, *box): a part of the padded grid that holds all of it.
-    low
-        The lowest corner of that part.
+    weights
+        The gradient: of the outputs, on a part of the grid.
     """
 
     tiling: Tiling
-    values: Tensor
-    low: Corner
+    weights: Weights
 
     def at(self, view: View) -> Tensor:
         """Return the gradient for what is averaged of one look: (1, outputs, *size)."""
-        out = self.values.new_zeros((*self.values.shape[:2], *self.tiling.rule.size))
-        met = overlap(self.low, self.values.shape[2:], view.corner, self.tiling.rule.size)
-        if met is None:
-            return out
-        there, here = met
-        out[(..., *here)] = self.values[(..., *there)]
-        return (out * shares(self.tiling, view.corner, out)).flip(view.axes) / self.tiling.rule.views
+        return self.weights.at(self.tiling, view.corner)[None].flip(view.axes) / self.tiling.rule.views
 
 
-def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Slopes, Tiles]:
+def slopes_of(
+    question: Question, score: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Slopes, Tiles]:
     """Find on which windows a score depends.
 
     Parameters
     ----------
     score
-        Logits (1, labels, *grid) -> what is differentiated; a sum is taken.
+        Logits (1, labels, *grid) -> what is differentiated; a sum is taken. The target's score by default, of which only M is looked at.
 
     Returns
     -------
@@ -247,18 +213,30 @@ def slopes_of(question: Question, score: Callable[[Tensor], Tensor]) -> tuple[Sl
     Tiles
         The looks at those windows on which it depends.
     """
-    model, tiling = question.model, question.model.tiling(question.grid)
+    tiling = question.model.tiling(question.grid)
+    weights = question.slope if score is None else None
+    if weights is None:
+        weights = _slope(question, score)
+    touched = [corner for corner in tiling.corners if weights.touches(tiling, corner)]
+    views = tuple(View(corner, axes) for corner in touched for axes in mirrorings(tiling.rule))
+    return Slopes(tiling, weights), Tiles(tiling, views)
+
+
+def _slope(question: Question, score: Callable[[Tensor], Tensor] | None) -> Weights:
+    """Differentiate a score by the mean over windows."""
+    model, first = question.model, (0,) * len(question.grid)
+    if score is None:
+        first = tuple(part.start for part in box_of(question.pixels))
+        question = question.section(question.pixels)
+        score = question.score
     output = question.logits
     with torch.inference_mode(False), torch.enable_grad():
         start = as_returned(model.card, output[:, -model.outputs :])
         leaf = (start.clone() if start.is_inference() else start.detach()).requires_grad_(True)
         (slope,) = torch.autograd.grad(score(as_logits(model.card, leaf)).sum(), [leaf])
-    counts = slope.any(1)[0]
-    low, shape = box_of(tiling, counts)
-    starts = [start - before for start, before in zip(low, tiling.before, strict=True)]
-    box = [slice(start, start + n) for start, n in zip(starts, shape, strict=True)]
-    values = slope[(..., *box)].clone()  # an organ is a small part of a volume
-    return Slopes(tiling, values, low), Tiles(tiling, views_of(tiling, counts))
+    box = box_of(slope.any(1)[0])
+    low = tuple(start + part.start for start, part in zip(first, box, strict=True))
+    return Weights(slope[(0, slice(None), *box)].clone(), low)  # an organ is a small part of a volume
 
 
 def check_memory(numbers: int, of: str, instead: str = "a smaller region") -> None:

@@ -106,7 +106,7 @@ class Labeling:
         for index in range(1, len(logits)):
             values = self._above(logits, index, placement)
             labels[values > best] = index
-            best = np.maximum(best, values)
+            best = np.maximum(values, best, out=values)  # in place: it is a volume
         return placement.to_image(labels, out)
 
     def drawn_on_grid(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:

@@ -38,6 +38,22 @@ def as_returned(card: ModelCard, logits: Tensor) -> Tensor:
     return logits.sigmoid() if card.activation == "sigmoid" else logits.exp()
 
 
+def as_weights(card: ModelCard, label: int, outputs: int) -> list[float] | None:
+    """Return the logit of a label as a weighted sum of what the network returns: its weights; None where it is no such sum."""
+    if returns_probabilities(card):
+        return None
+    out = [0.0] * outputs
+    if outputs == len(card.labels) or card.activation != "sigmoid":
+        out[label] = 1.0
+    elif label:
+        out[label - 1] = 1.0
+    elif outputs == 1:
+        out[0] = -1.0
+    else:  # the background: minus the largest of the others
+        return None
+    return out
+
+
 def returns_probabilities(card: ModelCard) -> bool:
     """Whether the logits are made from probabilities: those of the network, or those that windows average."""
     averages = card.windows is not None and card.windows.average == "probabilities"

@@ -35,7 +35,7 @@ from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.kept import KeptPrediction
 from napari_segxai.models.windows.stitch import Part, cut, stitch
-from napari_segxai.models.windows.tiling import Tiling, tiling_of
+from napari_segxai.models.windows.tiling import Reading, Tiling, tiling_of
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
@@ -237,7 +237,7 @@ class Network:
             return False
         return out.ndim == tensor.ndim and all(map(covers, grid, out.shape[2:]))
 
-    def logits(self, tensor: Tensor, where: Tensor | None = None) -> Tensor:
+    def logits(self, tensor: Tensor, reading: Reading | None = None) -> Tensor:
         """Return one logit per label: (N, channels, *grid) -> (N, labels, *grid), differentiable.
 
         One sigmoid output s becomes (-s, s); a sigmoid network without a background output gets
@@ -246,9 +246,8 @@ class Network:
 
         Parameters
         ----------
-        where
-            Boolean (*grid): where the logits are wanted, everywhere by default. Windows that hold no such place are not run, and
-            elsewhere there is anything.
+        reading
+            Through windows: the part of the grid that is wanted, and then returned; other windows are not run.
         """
         if self.one_window:
             return self.returned(tensor)
@@ -257,10 +256,8 @@ class Network:
                 as_logits(self.card, self.network_output(tensor)), tuple(tensor.shape[2:]), linear=True
             )
         tiling = self.tiling(tensor.shape[2:])
-        corners = None if where is None else tiling.touching(where)
-        return as_logits(
-            self.card, stitch(self.returned, tensor, tiling, corners, batch=self._batch_of_windows)
-        )
+        out = stitch(self.returned, tensor, tiling, reading, batch=self.batch_of_windows)
+        return as_logits(self.card, out)
 
     def returned(self, tensor: Tensor) -> Tensor:
         """Return what is averaged where windows overlap: (N, channels, *size) -> (N, outputs, *size)."""
@@ -310,7 +307,8 @@ class Network:
             return math.prod(grid)
         return len(self.tiling(grid).corners) * self.windows.cells * self.windows.views
 
-    def _batch_of_windows(self, gradients: bool) -> int:
+    def batch_of_windows(self, gradients: bool) -> int:
+        """Return how many windows are run at once; see `fitting_batch`."""
         assert self.windows is not None
         return fitting_batch(self, self.device, self.windows.size, gradients=gradients)
 

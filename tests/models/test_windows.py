@@ -49,7 +49,7 @@ def whole(network: nn.Module, x: Tensor, tiling: Tiling, after=lambda y: y) -> T
         one = torch.zeros(*x.shape[:1], mean.shape[1], *tiling.padded, dtype=x.dtype)
         one[(..., *tiling.place(corner))] = mean * tiling.importance.to(x.dtype)
         out = out + one
-    return (out / tiling.total.to(x.dtype))[(..., *tiling.inner)]
+    return (out / tiling.total(tiling.everywhere).to(x.dtype))[(..., *tiling.inner)]
 
 
 def soft_dice(logits: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ def note_against(method: Method, map: np.ndarray) -> list[str]:
     """Say that a map of activation x gradient speaks against its label, where it does: what is below 0 speaks against it."""
     if method.question != "layer" or "gradients" not in method.needs:
         return []
-    values = map.astype(np.float64)
-    said = against(values.clip(min=0).sum(), values.clip(max=0).sum())
+    positive, negative = (map.sum(where=sign, dtype=np.float64) for sign in (map > 0, map < 0))
+    said = against(positive, negative)
     return [f"{said}; try another network layer."] if said else []
 
 

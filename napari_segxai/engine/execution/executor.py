@@ -16,6 +16,8 @@ from napari_segxai.engine.execution.graphs import Graphs
 from napari_segxai.engine.execution.window_cache import WindowCache
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.unfit_sizes import refusing_sizes
+from napari_segxai.models.windows.stitch import Weights, linear_score
+from napari_segxai.models.windows.tiling import Reading
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
@@ -63,7 +65,8 @@ class Executor:
         self.notes: dict[str, Any] = {"precision": "float32"}
         self.graphs = Graphs(network.module)
         self._windows: WindowCache | None = None
-        self._where: Tensor | None = None
+        self._reading: Reading | None = None
+        self._known: tuple[Tensor, Reading] | None = None  # of what was read last
         self._share = 0.0  # of a pass that was run in windows and is not counted yet
         self._run = 0.0  # windows
         self._suffix_share = 0.0  # the same of passes from a network layer on
@@ -82,29 +85,43 @@ class Executor:
         if tensor.shape[1:] != self.input.shape[1:]:
             self.passes.forward += len(tensor)
             return self.run(tensor)
+        windows = self._cache()
+        before = windows.run
+        out = windows.logits(fast_layout(tensor), self._reading)
+        self._count_windows(windows.run - before, len(tensor) * len(windows.tiling.corners))
+        return out
+
+    def _cache(self) -> WindowCache:
         if self._windows is None:
             self._windows = WindowCache(self.network, self.input)
-        before = self._windows.run
-        out = self._windows.logits(fast_layout(tensor), self._where)
-        whole = len(self._windows.tiling.corners)
-        self._count_windows(self._windows.run - before, len(tensor) * whole)
-        return out
+        return self._windows
+
+    def remember_unchanged(self, logits: Tensor) -> None:
+        """Take the logits of the unchanged input, (1, labels, *grid): through windows, only what differs from them is run."""
+        if self.network.windows is not None:
+            self._cache().unchanged = logits
 
     @contextmanager
     def reading(self, where: Tensor | None) -> Generator[None]:
-        """While open, logits are wanted at some places alone; windows that hold none of them are not run.
+        """While open, logits are wanted at some places alone: through windows, those that hold none of them are not run.
+
+        What comes back is then the box around those places; see `Question.section`.
 
         Parameters
         ----------
         where
             Boolean (*grid); None for everywhere.
         """
-        before = self._where
-        self._where = None if self.network.windows is None else where
+        before = self._reading
+        self._reading = None
+        if self.network.windows is not None and where is not None:
+            if self._known is None or self._known[0] is not where:
+                self._known = where, self.network.tiling(self.grid).reading(where)
+            self._reading = self._known[1]
         try:
             yield
         finally:
-            self._where = before
+            self._reading = before
 
     def run(self, tensor: Tensor) -> Tensor:
         """`forward`, for passes that are counted elsewhere."""
@@ -112,13 +129,25 @@ class Executor:
         if tensor.shape[1:] != self.input.shape[1:]:
             return self.network.logits(laid)
         with refusing_sizes(self.network, self.input):
-            return self.network.logits(laid, self._where)
+            return self.network.logits(laid, self._reading)
 
     def repeat(self, tensor: Tensor) -> Tensor:
         """`run`, for an input that takes a gradient and whose shape comes again and again."""
         if self.network.windows is not None:
             return self.run(tensor)
         return self.graphs(self.run, tensor)
+
+    def linear_score(self, tensor: Tensor, weights: Weights) -> Tensor:
+        """Return a score that is linear in what windows return, (N,), differentiable: of (N, channels, *grid); see `windows.stitch`."""
+        network = self.network
+        tiling = network.tiling(self.grid)
+        out = linear_score(
+            network.returned, fast_layout(tensor), tiling, weights, batch=network.batch_of_windows
+        )
+        looks = sum(weights.touches(tiling, corner) for corner in tiling.corners) * tiling.rule.views
+        for _ in tensor:
+            self.note_windows(looks, gradients=tensor.requires_grad)
+        return out
 
     def note_windows(
         self, looks: int, *, gradients: bool = False, forwards: int = 1, suffix: int = 0, more: bool = False
@@ -152,6 +181,6 @@ class Executor:
 
     def look(self, tensor: Tensor) -> Tensor:
         """`forward`, unless a question that is asked at the same time has just run the network on the same input."""
-        if self.cache is None or self._where is not None:
+        if self.cache is None or self._reading is not None:
             return self.forward(tensor)
         return self.cache.forward(tensor, self.forward)

@@ -1,31 +1,31 @@
 """Passes through windows of which only those are run that have to be.
 
-A changed copy of an input mostly differs from it in few windows: the others return what they returned. Only windows that hold a
-place where the output is wanted are looked at, and windows in which all is hidden behind one value return the same everywhere.
-That all of this holds is looked at, value by value, not assumed.
+A changed copy of an input mostly differs from it in few windows: those alone are run, and what they return now in place of what they
+returned is added to the unchanged output. Only windows that hold a place where the output is wanted are looked at, and windows in which
+all is hidden behind one value return the same everywhere. That all of this holds is looked at, value by value, not assumed.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import part_done
-from napari_segxai.models.inference.batches import fitting_batch
 from napari_segxai.models.inference.device import reads_tensor_float32
-from napari_segxai.models.logits import as_logits
-from napari_segxai.models.windows.stitch import Part, cut, run_views
-from napari_segxai.models.windows.tiling import Corner
+from napari_segxai.models.logits import as_logits, as_returned
+from napari_segxai.models.windows.stitch import Part, add, divided, run_views, shares
+from napari_segxai.models.windows.tiling import Box, Corner, Reading, overlap
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
 
-MOST_BYTES = 2**30
-"""What the kept outputs of windows may take."""
+MOST_BYTES = 2**26
+"""What the kept outputs of windows may take; in any case as much as one float32 copy of the image."""
 
 
 class WindowCache:
@@ -40,6 +40,8 @@ class WindowCache:
 
     Attributes
     ----------
+    unchanged
+        (1, labels, *grid): its logits, once they are known.
     run
         Windows that were run by every call so far.
     """
@@ -49,86 +51,179 @@ class WindowCache:
         self.network = network
         self.tiling = network.tiling(input.shape[2:])
         self.padded = self.tiling.pad(input)
+        self.unchanged: Tensor | None = None
         self.run = 0
+        self.room = max(MOST_BYTES, 4 * math.prod(self.tiling.padded))
         self._kept: OrderedDict[Any, Tensor] = OrderedDict()
         self._bytes = 0
-        self._where: tuple[Tensor | None, Sequence[Corner]] = None, self.tiling.corners
+        self._reading: Reading | None = None
 
-    def logits(self, tensor: Tensor, where: Tensor | None) -> Tensor:
-        """Return the logits of copies of the input: (N, channels, *grid) -> (N, labels, *grid).
-
-        Parameters
-        ----------
-        where
-            Boolean (*grid): where they are wanted, everywhere by default; elsewhere there is any finite number.
-        """
+    def logits(self, tensor: Tensor, reading: Reading | None) -> Tensor:
+        """Return the logits of copies of the input: (N, channels, *grid) -> (N, labels, *grid), or of the part that is read."""
+        if reading is not self._reading:
+            self._read(reading)
         network, tiling, padded = self.network, self.tiling, self.tiling.pad(tensor)
-        corners = self._touching(where)
-        out = torch.zeros(
-            (len(tensor), network.outputs, *tiling.padded), device=tensor.device, dtype=torch.float32
-        )
+        inner = tuple(slice(0, n) for n in tiling.grid) if reading is None else reading.box
+        box, corners = tiling.on_padded(inner), tiling.corners if reading is None else reading.corners
+        shape = tuple(part.stop - part.start for part in box)
+        out = torch.zeros((len(tensor), network.outputs, *shape), device=tensor.device, dtype=torch.float32)
+        work = _Work(self, box, len(tensor) * len(corners))
         importance = tiling.importance.to(out)
+        whole: list[Tensor] = []  # sums of all windows, to be divided by those of their weights
+        for sample, one in enumerate(out):
+            keys = {corner: self._key(padded, Part(sample, corner)) for corner in corners}
+            changed = [corner for corner, key in keys.items() if key != self._same(corner)]
+            if self._is_less(changed, keys):
+                one.copy_(self._returned(inner))
+                work.done += len(corners) - len(changed)
+                for corner in changed:
+                    share = shares(tiling, corner, one)
+                    work.ask(self.padded, Part(0, corner), self._same(corner), one, -share)
+                    work.ask(padded, Part(sample, corner), keys[corner], one, share)
+            else:
+                whole.append(one)
+                for corner, key in keys.items():
+                    work.ask(padded, Part(sample, corner), key, one, importance)
+        work.finish()
+        for one in whole:
+            divided(one[None], box, tiling)
+        return as_logits(network.card, out)
 
-        def put(part: Part, values: Tensor) -> None:
-            out[(part.sample, slice(None), *tiling.place(part.corner))] += values * importance
+    def _read(self, reading: Reading | None) -> None:
+        """Go over to another part: of unchanged windows, what is read is kept alone."""
+        kept, whole = self._kept, self._reading is None
+        self._kept, self._bytes, self._reading = OrderedDict(), 0, reading
+        if not whole or reading is None:
+            return
+        box = self.tiling.on_padded(reading.box)
+        for key, values in kept.items():
+            shared = overlap(box, self.tiling.place(key[1])) if key[0] == "unchanged" else None
+            if shared is not None:
+                self.keep(key, values, shared[1])
 
-        batch = fitting_batch(network, tensor.device, tiling.rule.size)
-        waiting: dict[Any, list[Part]] = {}  # those that return the same, under one key
-        for sample in range(len(tensor)):
-            for number, corner in enumerate(corners, start=1):
-                part_done(sample * len(corners) + number, len(tensor) * len(corners))
-                part = Part(sample, corner)
-                key = self._key(padded, part)
-                known = self._kept.get(key)
-                if known is not None:
-                    self._kept.move_to_end(key)
-                    put(part, known)
-                    continue
-                waiting.setdefault(key, []).append(part)
-                if len(waiting) == batch:
-                    self._run(padded, waiting, put)
-                    waiting = {}
-        self._run(padded, waiting, put)
-        out /= tiling.total.to(out.device)
-        return as_logits(network.card, out[(..., *tiling.inner)])
+    def _same(self, corner: Corner) -> Any:
+        """Return the key of an unchanged window."""
+        return "unchanged", corner, self._digits
 
-    def _touching(self, where: Tensor | None) -> Sequence[Corner]:
-        if where is None:
-            return self.tiling.corners
-        if self._where[0] is not where:
-            self._where = where, self.tiling.touching(where)
-        return self._where[1]
+    @property
+    def _digits(self) -> Any:
+        return torch.is_autocast_enabled(self.padded.device.type), reads_tensor_float32()
+
+    def _returned(self, inner: Box) -> Tensor:
+        """Return what is averaged of the unchanged input, at a part of the grid: (outputs, *part)."""
+        assert self.unchanged is not None
+        part = self.unchanged[(0, slice(None), *inner)]
+        return as_returned(self.network.card, part[-self.network.outputs :])
+
+    def _is_less(self, changed: list[Corner], keys: dict[Corner, Any]) -> bool:
+        """Tell whether fewer windows are run for what changes than for all that is read."""
+        if self.unchanged is None or len(changed) == len(keys):
+            return False
+        before = sum(self._same(corner) not in self._kept for corner in changed)
+        others = sum(key not in self._kept for corner, key in keys.items() if key == self._same(corner))
+        return before < others
 
     def _key(self, padded: Tensor, part: Part) -> Any:
         """Return what tells which windows return the same: where it lies, if unchanged; its value, if it has one alone."""
         place = self.tiling.place(part.corner)
         window = padded[(part.sample, slice(None), *place)]
-        digits = torch.is_autocast_enabled(padded.device.type), reads_tensor_float32()
         if torch.equal(window, self.padded[(0, slice(None), *place)]):
-            return "unchanged", part.corner, digits
+            return self._same(part.corner)
         flat = window.flatten(1)
         low, high = flat.amin(1), flat.amax(1)
         if torch.equal(low, high):
-            return "flat", tuple(low.tolist()), digits
+            return "flat", tuple(low.tolist()), self._digits
         return part  # like no other
 
-    def _run(self, padded: Tensor, waiting: dict[Any, list[Part]], put: Any) -> None:
-        if not waiting:
+    def keep(self, key: Any, values: Tensor, there: Box) -> None:
+        """Keep what a window returned, as long as there is room: of one that is unchanged what is read."""
+        if isinstance(key, Part):
             return
-        windows = cut(padded, self.tiling, [parts[0] for parts in waiting.values()])
-        returned = run_views(self.network.returned, windows, self.tiling.rule)
-        self.run += len(waiting)
-        for (key, parts), values in zip(waiting.items(), returned, strict=True):
-            if not isinstance(key, Part):
-                self._keep(key, values)
-            for part in parts:
-                put(part, values)
-
-    def _keep(self, key: Any, values: Tensor) -> None:
-        if values.nbytes > MOST_BYTES:
+        whole = values.nbytes * len(self.tiling.corners)
+        if self._reading is None and whole > self.room:  # by the time that one of them is asked for again it is gone
+            return
+        if key[0] == "unchanged":
+            values = values[(slice(None), *there)]
+        if values.nbytes > self.room:
             return
         self._kept[key] = values.clone()
         self._bytes += values.nbytes
-        while self._bytes > MOST_BYTES:
+        while self._bytes > self.room:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= oldest.nbytes
+
+    def known(self, key: Any, there: Box) -> Tensor | None:
+        """Return what a window returned at a part of it, if that is kept."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found if key[0] == "unchanged" else found[(slice(None), *there)]
+
+
+@dataclass
+class _Ask:
+    """Where what a window returns is added, with which weight per place: (outputs, *box) and (*size)."""
+
+    corner: Corner
+    out: Tensor
+    weight: Tensor
+
+
+class _Work:
+    """Windows that are asked for, run in batches; those that return the same are run once.
+
+    Parameters
+    ----------
+    cache
+        What keeps them.
+    box
+        What is read, on the padded grid.
+    of
+        How many windows are looked at.
+    """
+
+    def __init__(self, cache: WindowCache, box: Box, of: int):
+        self.cache, self.box, self.done, self.of = cache, box, 0, of
+        self.batch = cache.network.batch_of_windows(False)
+        self._waiting: dict[Any, tuple[Tensor, list[_Ask]]] = {}
+
+    def ask(self, padded: Tensor, part: Part, key: Any, out: Tensor, weight: Tensor) -> None:
+        """Ask for what a window returns; `key` tells which return the same."""
+        asked = _Ask(part.corner, out, weight)
+        if key not in self._waiting:
+            shared = self._shared(part.corner)
+            known = None if shared is None else self.cache.known(key, shared[1])
+            if known is not None and shared is not None:
+                here, there = shared
+                out[(slice(None), *here)] += known * weight[there]
+                self._tell(1)
+                return
+            window = padded[(part.sample, slice(None), *self.cache.tiling.place(part.corner))]
+            self._waiting[key] = window, []
+        self._waiting[key][1].append(asked)
+        if len(self._waiting) == self.batch:
+            self.finish()
+
+    def finish(self) -> None:
+        """Run what is waiting."""
+        if not self._waiting:
+            return
+        cache = self.cache
+        waiting, self._waiting = self._waiting, {}
+        windows = torch.stack([window for window, _ in waiting.values()])
+        returned = run_views(cache.network.returned, windows, cache.tiling.rule)
+        cache.run += len(waiting)
+        for (key, (_, asked)), values in zip(waiting.items(), returned, strict=True):
+            for one in asked:
+                add(one.out, self.box, values, cache.tiling, one.corner, one.weight)
+            if (shared := self._shared(asked[0].corner)) is not None:
+                cache.keep(key, values, shared[1])
+            self._tell(len(asked))
+
+    def _shared(self, corner: Corner) -> tuple[Box, Box] | None:
+        return overlap(self.box, self.cache.tiling.place(corner))
+
+    def _tell(self, more: int) -> None:
+        self.done += more
+        part_done(min(self.done, self.of), self.of)

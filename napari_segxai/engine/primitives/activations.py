@@ -69,9 +69,9 @@ def record(
     list of Recorded
         A layer that does not influence the target has a zero gradient and leaves a warning.
     """
-    score = score or question.score
     if question.model.windows is not None:
         return (yield from _record_windows(question, names, score))
+    score = score or question.score
     tape = LayerRecorder(question, names)
     yield question.step("forward pass")
     gradients = tape.gradients(score(tape.logits))
@@ -121,7 +121,7 @@ def products(
         parts = intermediates(activation, weights, map, channels)
         placed = {key: tiles.place(part, adds=True) for key, part in parts.items()}
         return tiles.place(map, adds=True), placed
-    slopes, tiles = slopes_of(question, score or question.score)
+    slopes, tiles = slopes_of(question, score)
     tiling = slopes.tiling
     yield question.step("forward pass")
     out = torch.zeros(tiling.padded, device=question.device)
@@ -145,7 +145,7 @@ def products(
 
 
 def _record_windows(
-    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor]
+    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None
 ) -> Steps[list[Recorded]]:
     slopes, tiles = slopes_of(question, score)
     tiling = slopes.tiling

@@ -15,6 +15,8 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import in_window, slopes_of
+from napari_segxai.models.inference.memory import guarded
 
 Around = Callable[[int], AbstractContextManager[Any]]
 """(number of a batch's first input) -> a context in which that batch runs forward and backward."""
@@ -58,11 +60,13 @@ def input_gradients(
         If the network passes no gradient on.
     """
     check_gradients(question.model)
-    where = None
+    where = slope = None
     if score is None:
         where = question.pixels
-        _ = question.weights  # M is that of the original prediction, found before the first gradient
-        score = question.score
+        seen = question.section(where)
+        _ = seen.weights  # M is that of the original prediction, found before the first gradient
+        score = seen.score
+        slope = None if question.model.windows is None else question.slope
     forward = question.forward if around is not None else question.forward_again
 
     def run(start: int, n: int) -> tuple[Tensor, Tensor]:
@@ -70,14 +74,18 @@ def input_gradients(
         reading = question.executor.reading(where)
         with torch.inference_mode(False), torch.enable_grad(), own_rule, reading:
             leaf = make_inputs(start, n).detach().clone().requires_grad_(True)
-            scores = score(forward(leaf))
+            if slope is not None:
+                scores = question.executor.linear_score(leaf, slope)
+            else:
+                scores = score(forward(leaf))
             if not scores.requires_grad:
                 raise UserError(
                     f"{question.model.name} passes no gradient from its output to its input (its output is detached, "
                     "rounded or constant); use a method without gradients, such as rise."
                 )
             (gradients,) = torch.autograd.grad(scores.sum(), [leaf])
-        question.passes.backward += n
+        if slope is None:
+            question.passes.backward += n
         return gradients, scores.detach()
 
     yield from stream(
@@ -92,11 +100,24 @@ def input_gradients(
     )
 
 
-def input_gradient(question: Question, *, around: Around | None = None) -> Steps[Tensor]:
+def input_gradient(
+    question: Question,
+    *,
+    around: Around | None = None,
+    partial: Callable[[Tensor], Finding] | None = None,
+) -> Steps[Tensor]:
     """Differentiate the target's score at the question's own input: (1, channels, *grid).
 
-    The forward pass is also the one that finds M. Cost: 1 forward, 1 backward.
+    The forward pass is also the one that finds M. Cost: 1 forward, 1 backward. Through windows, the prediction is that which is kept, and one
+    forward and one backward pass of every window that counts follow.
+
+    Parameters
+    ----------
+    partial
+        Gradient so far, where windows add it up -> what can be shown of it.
     """
+    if question.model.windows is not None:
+        return (yield from _through_windows(question, around, partial))
     found: list[Tensor] = []
 
     def score(logits: Tensor) -> Tensor:
@@ -113,3 +134,26 @@ def input_gradient(question: Question, *, around: Around | None = None) -> Steps
         score=score,
     )
     return found[0]
+
+
+def _through_windows(
+    question: Question, around: Around | None, partial: Callable[[Tensor], Finding] | None
+) -> Steps[Tensor]:
+    check_gradients(question.model)
+    slopes, tiles = slopes_of(question)
+    tiling = slopes.tiling
+    yield question.step("forward pass")
+    total = torch.zeros_like(tiling.pad(question.input))
+    inner = (..., *tiling.inner)
+    for number, view in enumerate(tiles.views, start=1):
+        own_rule = nullcontext() if around is None else around(0)
+        window = in_window(question, tiling, view)
+        with torch.inference_mode(False), torch.enable_grad(), guarded(question.device), own_rule:
+            leaf = window.input.detach().clone().requires_grad_(True)
+            score = (window.forward(leaf) * slopes.at(view)).sum()
+            (gradient,) = torch.autograd.grad(score, [leaf])
+        total[(..., *tiling.place(view.corner))] += gradient.flip(view.axes)
+        part = None if partial is None else lambda: partial(total[inner].clone())
+        yield question.step(f"window {number} of {len(tiles.views)}", part)
+    question.executor.note_windows(len(tiles.views), gradients=True)
+    return total[inner]

@@ -285,7 +285,7 @@ def relevance_of_input(question: Question, rules: Rules) -> Steps[tuple[Tensor, 
     if question.model.windows is None:
         _, found = yield from relevance(question, rules)
         return found.input, found.balance
-    slopes, tiles = slopes_of(question, question.score)
+    slopes, tiles = slopes_of(question)
     tiling = slopes.tiling
     yield question.step("forward pass")
     total, balances = torch.zeros_like(tiling.pad(question.input)), []

@@ -69,7 +69,7 @@ class RelevanceSums:
         """
         if self._tape is not None:
             return _sums(self._tape.propagate(lambda logits: question.score(logits).sum()))
-        slopes, tiles = slopes_of(question, question.score)
+        slopes, tiles = slopes_of(question)
         tiling = slopes.tiling
         channels: dict[str, Tensor] = {}
         skips: Counter[str] = Counter()
@@ -107,7 +107,7 @@ class RelevanceSums:
                 found.append(self._tape.through(name, group).input)
                 yield question.step(f"through {name}: {number} of {len(groups)}")
             return found
-        slopes, tiles = slopes_of(question, question.score)
+        slopes, tiles = slopes_of(question)
         tiling = slopes.tiling
         totals = [torch.zeros_like(tiling.pad(question.input)) for _ in groups]
         for number, view in enumerate(tiles.views, start=1):
@@ -155,7 +155,7 @@ class RelevanceOfLayer:
         question = self.question
         if self._tape is not None:
             return self._read(self._tape, question.score)
-        slopes, tiles = slopes_of(question, question.score)
+        slopes, tiles = slopes_of(question)
         tiling, balances = slopes.tiling, []
         both: list[WholeLayer] = []
         for number, view in enumerate(tiles.views, start=1):

@@ -87,7 +87,7 @@ class WholeLayers:
         if self._tape is not None:
             self._tape.each_gradient(question.score(self._tape.logits), take, keep=keep)
             return
-        slopes, tiles = slopes_of(question, question.score)
+        slopes, tiles = slopes_of(question)
         tiling = slopes.tiling
         sums: dict[int, WholeLayer] = {}
         for number, view in enumerate(tiles.views, start=1):

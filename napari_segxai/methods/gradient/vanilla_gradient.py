@@ -49,8 +49,12 @@ class Options:
 )
 def vanilla_gradient(question: Question, options: Options) -> Steps[Finding]:
     """Differentiate the score once."""
-    gradient = yield from input_gradient(question)
-    return Finding(over_channels(gradient, options.signed)[0])
+
+    def finding(gradient: Tensor) -> Finding:
+        return Finding(over_channels(gradient, options.signed)[0])
+
+    gradient = yield from input_gradient(question, partial=finding)
+    return finding(gradient)
 
 
 def over_channels(gradients: Tensor, signed: bool) -> Tensor:

@@ -70,7 +70,7 @@ def _passes(options: Options, size: Size) -> Passes:
 )
 def kernel_shap(question: Question, options: Options) -> Steps[Finding]:
     """Fit the worth of coalitions by a sum over their cells."""
-    _ = question.weights  # an empty M ends it here
+    _ = question.pixels  # an empty M ends it here
     cells = cut(question, options.shape, options.cells)
     count = int(cells.max()) + 1
     members, weights = coalitions(count, options.samples, question.seed)

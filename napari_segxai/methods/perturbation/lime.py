@@ -69,7 +69,7 @@ def _passes(options: Options, size: Size) -> Passes:
 )
 def lime(question: Question, options: Options) -> Steps[Finding]:
     """Fit a ridge regression to the worth of random sets of superpixels."""
-    _ = question.weights  # an empty M ends it here
+    _ = question.pixels  # an empty M ends it here
     cells = cut(question, options.shape, options.cells)
     count = int(cells.max()) + 1
     members = np.random.default_rng(question.seed).random((options.samples, count)) < 0.5

@@ -91,7 +91,7 @@ def _passes(options: Options, size: Size) -> Passes:
 )
 def rise(question: Question, options: Options) -> Steps[Finding]:
     """Average random masks, weighted by what the network still makes of the image behind them."""
-    grid, _ = question.grid, question.weights  # an empty M ends it here
+    grid, _ = question.grid, question.pixels  # an empty M ends it here
     draw = MaskSampler(grid, options.cells, options.keep, options.upsampling, question.seed, question.device)
     # Two halves differ by the error that their sum has left; in a large volume a second one is dear.
     several = math.prod(grid) <= LARGE or options.tolerance is not None

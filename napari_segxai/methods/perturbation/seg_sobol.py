@@ -87,7 +87,7 @@ def _passes(options: Options, size: Size) -> Passes:
 )
 def seg_sobol(question: Question, options: Options) -> Steps[Finding]:
     """Estimate total indices by Jansen's formula."""
-    _ = question.weights  # an empty M ends it here
+    _ = question.pixels  # an empty M ends it here
     shape = cells_of(options, question.grid)
     count = math.prod(shape)
     design = SobolDesign(count, options.designs, question.seed, question.device)

@@ -28,7 +28,7 @@ def fit(
     Parameters
     ----------
     tensor
-        (1, channels, *spatial), float32, finite. May be written into by steps for some channels.
+        (1, channels, *spatial), float32, finite. It is written into: a volume has room for few copies.
     names
         Names of the channels; only needed where a step is for some.
     """
@@ -39,12 +39,25 @@ def fit(
         if step.standardize == "nonzero":
             assert inside is not None
             function: Step = Within(tensor, own, inside)
-        else:
-            how = {key: getattr(step, key) for key in ("jointly", "eps") if getattr(step, key) is not None}
-            function = _on(own, _FIT[step.kind](getattr(step, step.kind), tensor[:, own], **how))
-        tensor = function(tensor)
+            tensor = function(tensor)
+            fitted.append(function)
+            continue
+        how = {key: getattr(step, key) for key in ("jointly", "eps") if getattr(step, key) is not None}
+        function = _on(own, _FIT[step.kind](getattr(step, step.kind), tensor[:, own], **how))
+        for part in slabs(tensor):
+            part.copy_(function(part))
         fitted.append(function)
     return tensor, tuple(fitted)
+
+
+SLAB = 2**24
+"""Numbers of an image that a step is applied to at once."""
+
+
+def slabs(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Divide (1, channels, *spatial) along the first axis of space; views."""
+    first = tensor.shape[2]
+    return tensor.split(max(1, SLAB * first // max(1, tensor.numel())), 2)
 
 
 Channels = slice | list[int]
@@ -98,8 +111,10 @@ class Within:
         """Write the z-scores where the mask is; of single values, where any channel is not 0."""
         is_image = x.shape[2:] == self.inside.shape[2:]
         inside = self.inside if is_image else (x != 0).any(1, keepdim=True)
-        own = x[:, self.channels]
-        x[:, self.channels] = torch.where(inside, (own - self.mean) / self.std, own)
+        thick = slabs(x)[0].shape[2]
+        for part, mask in zip(x.split(thick, 2), inside.split(thick, 2), strict=True):
+            own = part[:, self.channels]
+            part[:, self.channels] = torch.where(mask, (own - self.mean) / self.std, own)
         return x
 
 

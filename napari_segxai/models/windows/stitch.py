@@ -4,12 +4,13 @@
     dS/dx = sum_w place_w[ J_f(x_w)^T (g_w / G dS/dL)|_w ]
 
 The backward pass runs every window once more and goes back through it alone, so that no more than the graph of one batch of
-windows is ever there. Windows on which nothing depends are not run again.
+windows is ever there. Windows on which nothing depends are not run again. Where dS/dL is known before, since S is linear in L,
+one forward and one backward pass of every window that counts are all (`linear_score`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from napari_segxai.core.progress import part_done
 from napari_segxai.models.windows.rule import Windows
-from napari_segxai.models.windows.tiling import Corner, Tiling, mirrorings
+from napari_segxai.models.windows.tiling import Box, Corner, Reading, Tiling, mirrorings, overlap
 
 Run = Callable[[Tensor], Tensor]
 """What the network makes of windows: (n, channels, *size) -> (n, outputs, *size)."""
@@ -37,7 +38,7 @@ def stitch(
     run: Run,
     tensor: Tensor,
     tiling: Tiling,
-    corners: Sequence[Corner] | None = None,
+    reading: Reading | None = None,
     *,
     batch: Callable[[bool], int] = lambda gradients: 1,
     dtype: torch.dtype | None = None,
@@ -52,8 +53,8 @@ def stitch(
         (N, channels, *grid); may take a gradient, but no gradient of a gradient.
     tiling
         Where the windows lie.
-    corners
-        The windows to run; all by default. With fewer, only places that no other window holds have their true values.
+    reading
+        The part of the output that is wanted; all of it by default.
     batch
         Whether gradients follow -> how many windows are run at once.
     dtype
@@ -62,15 +63,14 @@ def stitch(
     Returns
     -------
     Tensor
-        (N, outputs, *grid).
+        (N, outputs, *grid), or of the shape of that part.
     """
-    corners = tiling.corners if corners is None else tuple(corners)
+    box = tiling.inner if reading is None else tiling.on_padded(reading.box)
+    asked = tiling.corners if reading is None else reading.corners
     padded = tiling.pad(tensor)
     if torch.is_grad_enabled() and tensor.requires_grad:
-        out = _Stitch.apply(padded, run, tiling, corners, batch)
-    else:
-        out = _forward(run, padded, tiling, corners, batch(False), dtype)
-    return out[(..., *tiling.inner)]
+        return _Stitch.apply(padded, run, tiling, box, asked, batch)
+    return _forward(run, padded, tiling, box, asked, batch(False), dtype)
 
 
 def parts_of(tensor: Tensor, corners: Sequence[Corner], batch: int) -> Iterator[list[Part]]:
@@ -87,33 +87,64 @@ def cut(padded: Tensor, tiling: Tiling, parts: Sequence[Part]) -> Tensor:
 
 def shares(tiling: Tiling, corner: Corner, like: Tensor) -> Tensor:
     """Return the weight of each place of a window in the stitched output: (*size), g / G."""
-    return tiling.importance.to(like) / tiling.total[tiling.place(corner)].to(like)
+    return tiling.importance.to(like) / tiling.total(tiling.place(corner)).to(like)
 
 
 def _forward(
     run: Run,
     padded: Tensor,
     tiling: Tiling,
+    box: Box,
     corners: Sequence[Corner],
     batch: int,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     out: Tensor | None = None
-    weight, total = tiling.importance, tiling.total
-    if dtype is not None:
-        weight, total = tiling.rounded(dtype)
+    weight, total = (tiling.importance, None) if dtype is None else tiling.rounded(dtype)
     done = 0
     for parts in parts_of(padded, corners, batch):
         found = run_views(run, cut(padded, tiling, parts), tiling.rule)
         if out is None:
-            out = found.new_zeros((len(padded), found.shape[1], *tiling.padded), dtype=dtype)
+            shape = tuple(part.stop - part.start for part in box)
+            out = found.new_zeros((len(padded), found.shape[1], *shape), dtype=dtype)
             weight = weight.to(found.device)
         for part, one in zip(parts, found, strict=True):
-            out[(part.sample, slice(None), *tiling.place(part.corner))] += one * weight
+            add(out[part.sample], box, one, tiling, part.corner, weight)
         done += len(parts)
         part_done(done, len(padded) * len(corners))
     assert out is not None, "no window was asked for"
-    return out.div_(total.to(out.device))
+    return divided(out, box, tiling) if total is None else out.div_(total[box].to(out.device))
+
+
+def add(out: Tensor, box: Box, values: Tensor, tiling: Tiling, corner: Corner, weight: Tensor) -> None:
+    """Add what a window returned, times a weight per place, to a part of the padded grid.
+
+    Parameters
+    ----------
+    out
+        (outputs, *box).
+    values, weight
+        (outputs, *size) and (*size).
+    """
+    shared = overlap(box, tiling.place(corner))
+    if shared is not None:
+        here, there = shared
+        out[(slice(None), *here)] += values[(slice(None), *there)] * weight[there]
+
+
+def divided(out: Tensor, box: Box, tiling: Tiling) -> Tensor:
+    """Divide weighted sums over all windows by the sum of the weights, in place.
+
+    Parameters
+    ----------
+    out
+        (N, outputs, *box).
+    """
+    for slab in tiling.slabs(box):
+        shared = overlap(box, slab)
+        assert shared is not None
+        out[(..., *shared[0])] /= tiling.total(slab).to(out.device)
+    return out
 
 
 def run_views(run: Run, windows: Tensor, rule: Windows) -> Tensor:
@@ -137,41 +168,141 @@ class _Stitch(torch.autograd.Function):
         padded: Tensor,
         run: Run,
         tiling: Tiling,
+        box: Box,
         corners: Sequence[Corner],
         batch: Callable[[bool], int],
     ) -> Tensor:
         ctx.save_for_backward(padded)
-        ctx.rest = run, tiling, corners, batch
-        return _forward(run, padded, tiling, corners, batch(False))
+        ctx.rest = run, tiling, box, corners, batch
+        return _forward(run, padded, tiling, box, corners, batch(False))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (padded,) = ctx.saved_tensors
-        run, tiling, corners, batch = ctx.rest
+        run, tiling, box, corners, batch = ctx.rest
         out = torch.zeros_like(padded)
-        views = mirrorings(tiling.rule)
-        asked = [
-            part
-            for [part] in parts_of(padded, corners, 1)
-            if bool(slope[(part.sample, slice(None), *tiling.place(part.corner))].any())
-        ]
-        size = batch(True)
-        for start in range(0, len(asked), size):
-            parts = asked[start : start + size]
-            slopes = torch.stack(
-                [
-                    slope[(part.sample, slice(None), *tiling.place(part.corner))]
-                    * shares(tiling, part.corner, slope)
-                    for part in parts
-                ]
-            )
-            for axes in views:
-                with torch.enable_grad():
-                    leaf = cut(padded, tiling, parts).requires_grad_(True)
-                    found = _view(run, leaf, axes)
-                    (gradients,) = torch.autograd.grad(found, [leaf], slopes / len(views), allow_unused=True)
-                for part, one in zip(parts, gradients if gradients is not None else (), strict=False):
-                    out[(part.sample, slice(None), *tiling.place(part.corner))] += one
-            part_done(start + len(parts), len(asked))
-        return out, None, None, None, None
+        low = tuple(part.start - first for part, first in zip(box, tiling.before, strict=True))
+        weights = [Weights(one, low) for one in slope]
+        parts = [part for [part] in parts_of(padded, corners, 1)]
+        _backward(run, padded, tiling, parts, lambda part: weights[part.sample], batch(True), out)
+        return out, None, None, None, None, None
+
+
+def _backward(
+    run: Run,
+    padded: Tensor,
+    tiling: Tiling,
+    parts: Sequence[Part],
+    weights: Callable[[Part], Weights],
+    batch: int,
+    out: Tensor | None,
+) -> Tensor:
+    """Run windows, those that have weights, and go back through each of them alone.
+
+    Parameters
+    ----------
+    weights
+        Of the sample that a window is of.
+    out
+        (N, channels, *padded): what gradients are added to; None without.
+
+    Returns
+    -------
+    Tensor
+        (N,): the sum of what the windows of a sample return, times the weights.
+    """
+    views = mirrorings(tiling.rule)
+    score = padded.new_zeros(len(padded))
+    asked = [part for part in parts if weights(part).touches(tiling, part.corner)]
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        slopes = torch.stack([weights(part).at(tiling, part.corner) for part in some]) / len(views)
+        for axes in views:
+            with torch.set_grad_enabled(out is not None):
+                leaf = cut(padded, tiling, some).requires_grad_(out is not None)
+                each = (_view(run, leaf, axes) * slopes).flatten(1).sum(1)
+                found = None
+                if out is not None and each.requires_grad:
+                    [found] = torch.autograd.grad(each.sum(), [leaf], allow_unused=True)
+            for k, part in enumerate(some):
+                score[part.sample] += each[k].detach()
+                if out is not None and found is not None:
+                    out[(part.sample, slice(None), *tiling.place(part.corner))] += found[k]
+        part_done(start + len(some), len(asked))
+    return score
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a score that is linear in what is averaged: S = sum_v sum_k values_k(v) L_k(v).
+
+    Attributes
+    ----------
+    values
+        (outputs, *box): a part of the grid beyond which all weights are 0.
+    low
+        The lowest corner of that part, on the grid.
+    """
+
+    values: Tensor
+    low: Corner
+
+    def touches(self, tiling: Tiling, corner: Corner) -> bool:
+        """Tell whether a place of a window has a weight."""
+        shared = self._shared(tiling, corner)
+        return shared is not None and bool(self.values[(slice(None), *shared[0])].any())
+
+    def at(self, tiling: Tiling, corner: Corner) -> Tensor:
+        """Return the weights of what one window returns, with its own share in the mean: (outputs, *size)."""
+        out = self.values.new_zeros((len(self.values), *tiling.rule.size))
+        shared = self._shared(tiling, corner)
+        if shared is None:
+            return out
+        here, there = shared
+        out[(slice(None), *there)] = self.values[(slice(None), *here)]
+        return out * shares(tiling, corner, out)
+
+    def _shared(self, tiling: Tiling, corner: Corner) -> tuple[Box, Box] | None:
+        box = tuple(slice(low, low + n) for low, n in zip(self.low, self.values.shape[1:], strict=True))
+        return overlap(tiling.on_padded(box), tiling.place(corner))
+
+
+def linear_score(
+    run: Run, tensor: Tensor, tiling: Tiling, weights: Weights, *, batch: Callable[[bool], int]
+) -> Tensor:
+    """Return a score that is linear in the stitched output, of which nothing is kept.
+
+    Parameters
+    ----------
+    run, tensor, tiling, batch
+        See `stitch`. If `tensor` takes a gradient, that is computed with the score: one forward and one backward pass of every window
+        that has a weight.
+
+    Returns
+    -------
+    Tensor
+        (N,).
+    """
+    gradients = torch.is_grad_enabled() and tensor.requires_grad
+    padded = tiling.pad(tensor)
+    return _Linear.apply(padded, run, tiling, weights, batch(gradients), gradients)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, padded: Tensor, run: Run, tiling: Tiling, weights: Weights, batch: int, gradients: bool
+    ) -> Tensor:
+        out = torch.zeros_like(padded) if gradients else None
+        parts = [part for [part] in parts_of(padded, tiling.corners, 1)]
+        score = _backward(run, padded, tiling, parts, lambda part: weights, batch, out)
+        if out is not None:
+            ctx.save_for_backward(out)
+        return score
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * slope.view(-1, *(1,) * (gradient.ndim - 1)), None, None, None, None, None

@@ -21,6 +21,9 @@ from napari_segxai.models.windows.rule import Windows
 
 Corner = tuple[int, ...]
 
+Box = tuple[slice, ...]
+"""A box of a grid: a slice with start and stop per axis."""
+
 SIGMA = 1 / 8
 """Standard deviation of the Gaussian weights, as a share of the window's size, of both rules."""
 
@@ -97,23 +100,56 @@ class Tiling:
         return importance(self.rule)
 
     @cached_property
-    def total(self) -> Tensor:
-        """The sum of `importance` over all windows: (*padded), float32."""
-        return self._sum(self.importance)
+    def _rows(self) -> Tensor:
+        """`importance`, added up over all windows along the last axis: (*size but the last, last of padded).
+
+        What the sum over all windows is made of, in the memory of a few rows: that itself would be as large as the image.
+        """
+        *_, whole = self.padded
+        *_, size = self.rule.size
+        out = torch.zeros(*self.rule.size[:-1], whole)
+        for start in starts(self.rule, whole, size):
+            out[..., start : start + size] += self.importance
+        return out
+
+    def total(self, place: Box) -> Tensor:
+        """Return the sum of `importance` over all windows, at a part of the padded grid: float32."""
+        *others, along = place
+        out = torch.zeros(tuple(part.stop - part.start for part in place))
+        axes = zip(others, self.padded, self.rule.size, strict=False)
+        meeting = [
+            [low for low in starts(self.rule, whole, size) if low < part.stop and low + size > part.start]
+            for part, whole, size in axes
+        ]
+        for corner in itertools.product(*meeting):
+            window = [slice(low, low + n) for low, n in zip(corner, self.rule.size, strict=False)]
+            shared = overlap(others, window)
+            assert shared is not None
+            out[shared[0]] += self._rows[(*shared[1], along)]
+        return out
+
+    @property
+    def everywhere(self) -> Box:
+        """The whole padded grid."""
+        return tuple(slice(0, n) for n in self.padded)
+
+    def slabs(self, place: Box) -> list[Box]:
+        """Divide a part of the padded grid along its first axis into parts of about one window's size."""
+        first, *others = place
+        thick = max(1, self.rule.cells // math.prod(part.stop - part.start for part in others))
+        lows = range(first.start, first.stop, thick)
+        return [(slice(low, min(low + thick, first.stop)), *others) for low in lows]
 
     def rounded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return `importance` and `total` in another type, in which both are added up: nnU-Net takes half precision."""
+        """Return `importance` and its sum over all windows, in another type, in which both are added up: nnU-Net takes half precision."""
         weight = self.importance.to(dtype)
         weight[weight == 0] = weight[weight > 0].min()
-        return weight, self._sum(weight)
-
-    def _sum(self, weight: Tensor) -> Tensor:
         out = torch.zeros(self.padded, dtype=weight.dtype)
         for corner in self.corners:
             out[self.place(corner)] += weight
-        return out
+        return weight, out
 
-    def place(self, corner: Corner) -> tuple[slice, ...]:
+    def place(self, corner: Corner) -> Box:
         """Return where a window lies on the padded grid."""
         return tuple(slice(low, low + n) for low, n in zip(corner, self.rule.size, strict=True))
 
@@ -137,9 +173,19 @@ class Tiling:
         return out
 
     @property
-    def inner(self) -> tuple[slice, ...]:
+    def inner(self) -> Box:
         """Where the grid lies on the padded one."""
-        return tuple(slice(low, low + n) for low, n in zip(self.before, self.grid, strict=True))
+        return self.on_padded(tuple(slice(0, n) for n in self.grid))
+
+    def on_padded(self, place: Box) -> Box:
+        """Return where a part of the grid lies on the padded one."""
+        return tuple(
+            slice(low + part.start, low + part.stop) for low, part in zip(self.before, place, strict=True)
+        )
+
+    def reading(self, where: Tensor) -> Reading:
+        """Return what of the output is read, and through which windows, where it is wanted: boolean (*grid)."""
+        return Reading(box_of(where), tuple(self.touching(where)))
 
     def touching(self, where: Tensor) -> list[Corner]:
         """Return the windows that hold a place of `where`, boolean (*grid)."""
@@ -148,6 +194,44 @@ class Tiling:
         padded = torch.zeros(self.padded, dtype=torch.bool, device=where.device)
         padded[self.inner] = where
         return [corner for corner in self.corners if bool(padded[self.place(corner)].any())]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A part of the output that alone is wanted.
+
+    Attributes
+    ----------
+    box
+        Of the grid; all that is wanted lies in it.
+    corners
+        The windows that hold a wanted place. Those places have their true values, others in the box any finite ones.
+    """
+
+    box: Box
+    corners: tuple[Corner, ...]
+
+
+def box_of(where: Tensor) -> Box:
+    """Return the smallest box that holds a boolean mask (*grid); one cell where it is empty."""
+    out: list[slice] = []
+    for axis, n in enumerate(where.shape):
+        others = tuple(k for k in range(where.ndim) if k != axis)
+        along = (where.any(others) if others else where).nonzero()[:, 0].tolist() or [0]
+        out.append(slice(along[0], min(along[-1] + 1, n)))
+    return tuple(out)
+
+
+def overlap(first: Sequence[slice], second: Sequence[slice]) -> tuple[Box, Box] | None:
+    """Return what two boxes of one grid share, as a place in the first and as one in the second; None where that is nothing."""
+    here, there = [], []
+    for one, other in zip(first, second, strict=True):
+        low, high = max(one.start, other.start), min(one.stop, other.stop)
+        if low >= high:
+            return None
+        here.append(slice(low - one.start, high - one.start))
+        there.append(slice(low - other.start, high - other.start))
+    return tuple(here), tuple(there)
 
 
 def starts(rule: Windows, whole: int, size: int) -> list[int]:
