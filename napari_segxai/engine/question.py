@@ -125,7 +125,9 @@ class Question:
             with torch.inference_mode():
                 if self.model.windows is None:
                     self.remember_logits(self.look(self.input).clone())
-                elif self.input is not self.executor.input:  # `about` another input: that of the image stays kept
+                elif (
+                    self.input is not self.executor.input
+                ):  # `about` another input: that of the image stays kept
                     self.remember_logits(self.look(self.input))
                 else:
                     self.remember_logits(self.model.logits_kept(self.input, self.look))

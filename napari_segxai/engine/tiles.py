@@ -196,9 +196,7 @@ class Slopes:
         return self.weights.at(self.tiling, view.corner)[None].flip(view.axes) / self.tiling.rule.views
 
 
-def slopes_of(
-    question: Question, score: Callable[[Tensor], Tensor] | None = None
-) -> tuple[Slopes, Tiles]:
+def slopes_of(question: Question, score: Callable[[Tensor], Tensor] | None = None) -> tuple[Slopes, Tiles]:
     """Find on which windows a score depends.
 
     Parameters

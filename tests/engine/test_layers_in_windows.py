@@ -147,6 +147,36 @@ class _Whole(nn.Module):
         return self.model[0].logits(x)
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "passes"),
+    [
+        ("vanilla-gradient", {}, 1),
+        ("input-x-gradient", {}, 1),
+        ("seg-hires-grad-cam", {}, 1),
+        ("smooth-grad", {"samples": 3}, 3),
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "sweeps"), [({}, 1), ({"against": "background"}, 1), ({"score": "probability"}, 2)]
+)
+def test_a_linear_score_takes_no_pass_before_that_with_the_gradient(
+    method, options, passes, asked, sweeps, image, region
+):
+    network, runs = Batched(), []
+    network.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
+    model = model_of(network, size=[16, 16], overlap=0.5)
+    target = sx.Target("thing", region=region, **asked)
+    model.predict(image)
+    sx.explain(model, image, target, method, device="cpu", **options)  # what is looked at once of a network
+    runs.clear()
+    sx.explain(model, image, target, method, device="cpu", **options)
+    tiling = model.tiling(image.shape)
+    touched = len(tiling.touching(torch.from_numpy(region)))
+    assert touched < len(tiling.corners) / 2
+    own = 1 if passes == 1 else sweeps  # of the image itself the logits are known
+    assert sum(runs) == own * passes * touched
+
+
 def test_windows_hidden_behind_one_value_share_a_pass(image, region):
     model = model_of(Batched(), size=[48, 32], overlap=0.5)
     nothing = {"baseline": "zero"}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import napari_segxai as sx
 from napari_segxai.models.windows.rule import Windows
-from napari_segxai.models.windows.stitch import stitch
+from napari_segxai.models.windows.stitch import Weights, linear_score, stitch
 from napari_segxai.models.windows.tiling import Tiling, importance, starts
 
 
@@ -85,6 +85,48 @@ def test_the_gradient_through_windows_is_that_of_the_stitched_graph(name):
     [wanted] = torch.autograd.grad(score(expected), [theirs])
     assert float(wanted.abs().max()) > 0
     assert float((found - wanted).norm() / wanted.norm()) < 1e-12
+
+
+@pytest.mark.parametrize("mirror", [(), (0, 2)])
+def test_a_score_that_is_linear_takes_one_pass_forward_and_one_back_of_every_window_that_counts(mirror):
+    network, runs = Small().double().eval(), []
+    network.register_forward_hook(lambda module, args, out: runs.append((len(args[0]), out.requires_grad)))
+    x = torch.rand(2, 1, 18, 12, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    tiling = Tiling(Windows(size=(12, 12, 12), mirror=mirror), tuple(x.shape[2:]))
+    values = torch.zeros(3, 5, 5, 5, dtype=torch.float64)
+    values[1], values[2] = 1 / 125, -1 / 125  # a contrast, averaged over a box
+    leaf = x.clone().requires_grad_()
+    score = linear_score(
+        network, leaf, tiling, Weights(values, (4, 4, 4)), batch=lambda gradients: 3 if gradients else 1
+    )
+    [found] = torch.autograd.grad(score.sum(), [leaf])
+    touched = sum(corner[2] < 9 and corner[0] < 9 for corner in tiling.corners)
+    assert 0 < touched < len(tiling.corners)
+    assert sum(n for n, _ in runs) == 2 * touched * tiling.rule.views
+    assert all(graph for _, graph in runs)
+    theirs, box = x.clone().requires_grad_(), (slice(4, 9),) * 3
+    wanted = torch.stack(
+        [(each[(1, *box)] - each[(2, *box)]).mean() for each in whole(network, theirs, tiling)]
+    )
+    torch.testing.assert_close(score, wanted, rtol=0, atol=1e-12)
+    [expected] = torch.autograd.grad(wanted.sum(), [theirs])
+    assert float((found - expected).norm() / expected.norm()) < 1e-12
+
+
+def test_the_sum_of_weights_is_the_same_part_by_part():
+    for rule in (
+        Windows(size=(12, 8, 10)),
+        Windows(size=(12, 8, 10), rule="monai", overlap=0.3),
+        Windows(size=(12, 8, 10), weighting="constant"),
+    ):
+        tiling = Tiling(rule, (31, 8, 23))
+        wanted = torch.zeros(tiling.padded)
+        for corner in tiling.corners:
+            wanted[tiling.place(corner)] += tiling.importance
+        torch.testing.assert_close(tiling.total(tiling.everywhere), wanted)
+        box = (slice(5, 20), slice(2, 3), slice(7, 23))
+        torch.testing.assert_close(tiling.total(box), wanted[box])
+        assert sum(slab[0].stop - slab[0].start for slab in tiling.slabs(box)) == 15
 
 
 def saved(run) -> int:

@@ -140,7 +140,9 @@ class WindowCache:
         if isinstance(key, Part):
             return
         whole = values.nbytes * len(self.tiling.corners)
-        if self._reading is None and whole > self.room:  # by the time that one of them is asked for again it is gone
+        if (
+            self._reading is None and whole > self.room
+        ):  # by the time that one of them is asked for again it is gone
             return
         if key[0] == "unchanged":
             values = values[(slice(None), *there)]
