@@ -1,9 +1,10 @@
 """A whole CT volume through the sliding window of a small nnU-Net-like network: time and memory, on this machine.
 
-Every measurement runs in a process of its own. Memory is the most that the process held, the image among it, less what it held
-when the network had run on one window, in float32 copies of the volume (Linux alone tells it). Writes benchmarks/results/volumes.md.
+Every measurement runs in a process of its own. Memory is the most that the process held, the image among it, less the most that it held
+when the network ran on an image of two windows, in float32 copies of the volume (Linux alone tells it). Writes
+benchmarks/results/volumes.md.
 
-    python benchmarks/volumes.py [--shape 300 512 512] [--window 96 96 96] [--only prediction]
+    python benchmarks/volumes.py [--shape 300 512 512] [--window 96 96 96] [--only prediction] [--light]
 """
 
 from __future__ import annotations
@@ -63,6 +64,13 @@ class NNUNetLike(nn.Module):
         return torch.cat([out[:, :1], out[:, 1:2] + 20 * (x - 0.5), out[:, 2:] - 5], 1)
 
 
+class Light(nn.Module):
+    """The same answer from one cell alone, for memory and numbers of windows on a slow machine."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([0 * x, 20 * (x - 0.5), 0 * x - 5], 1)
+
+
 def volume(shape: tuple[int, ...]) -> np.ndarray:
     """Return an int16 volume with one bright ellipsoid that fills 5 % of it."""
     rng = np.random.default_rng(0)
@@ -85,10 +93,12 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[str, float]:
+def measure(
+    what: str, shape: tuple[int, ...], window: tuple[int, ...], network: nn.Module
+) -> dict[str, float]:
     """Run one thing and return its seconds, its memory and how many windows it ran."""
     model = sx.SegmentationModel(
-        NNUNetLike(),
+        network,
         {
             "name": "nnU-Net-like",
             "labels": ["background", "organ", "other"],
@@ -97,11 +107,12 @@ def measure(what: str, shape: tuple[int, ...], window: tuple[int, ...]) -> dict[
             "windows": {"size": list(window)},
         },
     )
-    run(
-        model, what, sx.Image(volume(window), name="one window")
-    )  # what is set up once, and the window itself
     gc.collect()
-    before = held("VmRSS")
+    forget_peak()
+    two = (window[0] * 3 // 2, *window[1:])
+    run(model, what, sx.Image(volume(two), name="two windows"))  # what is set up once, and the windows themselves
+    gc.collect()
+    before = held("VmHWM")
     image = sx.Image(volume(shape), name="volume")
     forget_peak()
     start = time.perf_counter()
@@ -131,26 +142,29 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(300, 512, 512))
     parser.add_argument("--window", type=int, nargs=3, default=(96, 96, 96))
     parser.add_argument("--only", choices=WHAT)
+    parser.add_argument("--light", action="store_true", help=Light.__doc__)
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.alone:
-        print(json.dumps(measure(asked.only, tuple(asked.shape), tuple(asked.window))))
+        network = Light() if asked.light else NNUNetLike()
+        print(json.dumps(measure(asked.only, tuple(asked.shape), tuple(asked.window), network)))
         return
     sizes = [" ".join(map(str, values)) for values in (asked.shape, asked.window)]
     rows = []
     for what in [asked.only] if asked.only else WHAT:
         command = [sys.executable, __file__, "--alone", "--only", what]
+        command += ["--light"] * asked.light
         command += ["--shape", *map(str, asked.shape), "--window", *map(str, asked.window)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         windows = f"{found['run']} of {found['in_all']}" if found["in_all"] else ""
         rows.append(f"| {WHAT[what]} | {found['seconds']:.0f} | {found['volumes']:.1f} | {windows} |")
         print(rows[-1], flush=True)
-    if asked.only:
+    if asked.only or asked.light:
         return
     said = (
         f"int16 volume of {sizes[0]}, windows of {sizes[1]} at half their size, three labels; torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond the network and one window, in "
+        f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond two windows in the network, in "
         "float32 copies of the volume; the labels' logits are three of them, the image half of one."
     )
     RESULTS.write_text(

@@ -12,7 +12,15 @@ from helpers.networks import OBJECT, PATCH, LinearHead, card, planted_image, pla
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.masking.superpixels import cell_masks, honeycomb, superpixels
+from napari_segxai.engine.masking import superpixels as cutting
+from napari_segxai.engine.masking.superpixels import (
+    block_means,
+    cell_masks,
+    enlarged,
+    honeycomb,
+    pieces_of_labels,
+    superpixels,
+)
 from napari_segxai.methods.perturbation.kernel_shap import coalitions, fit
 from napari_segxai.methods.perturbation.lime import ridge_fit
 from napari_segxai.metrics.functional.statistics.sobol import total_indices
@@ -51,6 +59,39 @@ def test_honeycomb_cells_are_about_as_many_and_equally_large(grid, count):
     if min(grid) > 1:
         assert 0.8 * count < len(sizes) < 1.5 * count  # those at the border are cut
         assert np.median(sizes) == pytest.approx(np.prod(grid) / count, rel=0.35)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_pieces_of_labels_reach_across_no_border(step):
+    labels = np.zeros((40, 40, 31), np.uint8)
+    labels[10:30, 5:20] = 2
+    labels[1, 1, 1] = 1  # smaller than a block
+    image = np.sin(np.indices(labels.shape) / 5).sum(0).astype(np.float32)
+    cells = pieces_of_labels(np.stack([block_means(image, step)]), labels, 60, step)
+    assert cells.shape == labels.shape
+    sizes = np.bincount(cells.ravel())
+    assert sizes.min() > 0
+    assert 30 < len(sizes) < 90
+    for cell in range(len(sizes)):
+        assert len(np.unique(labels[cells == cell])) == 1
+    assert len(np.unique(cells[labels == 2])) >= 4
+    assert len(np.unique(cells[labels == 1])) == 1
+
+
+def test_cells_of_large_grids_are_made_of_blocks(monkeypatch):
+    small = np.arange(6).reshape(2, 3)
+    assert enlarged(small, 2, (3, 5)).tolist() == [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2], [3, 3, 4, 4, 5]]
+    assert block_means(np.array([[1.0, 3.0, 5.0]], np.float32), 2).tolist() == [[2.0, 5.0]]
+    monkeypatch.setattr(cutting, "LARGE", 500)
+    assert cutting.coarse_step((20, 25)) == 1
+    assert cutting.coarse_step((20, 26)) == 2
+    assert cutting.coarse_step((20, 20, 20)) == 3
+    model, image = planted_model(), planted_image()
+    for shape in ("honeycomb", "superpixels", "labels"):
+        found = sx.explain(
+            model, image, "object", "kernel-shap", device="cpu", shape=shape, samples=64, cells=20
+        )
+        assert found.map[PATCH].mean() > 2 * np.abs(found.map).mean(), shape
 
 
 def test_inner_hexagons_touch_six_others_and_inner_dodecahedra_twelve():

@@ -10,7 +10,7 @@ one forward and one backward pass of every window that counts are all (`linear_s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
