@@ -110,7 +110,9 @@ def measure(
     gc.collect()
     forget_peak()
     two = (window[0] * 3 // 2, *window[1:])
-    run(model, what, sx.Image(volume(two), name="two windows"))  # what is set up once, and the windows themselves
+    run(
+        model, what, sx.Image(volume(two), name="two windows")
+    )  # what is set up once, and the windows themselves
     gc.collect()
     before = held("VmHWM")
     image = sx.Image(volume(shape), name="volume")

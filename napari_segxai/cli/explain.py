@@ -183,8 +183,11 @@ def _report(explanation: Explanation, written: list[Path], as_json: bool) -> Non
     else:
         for path in written:
             print(path)
+        windows = ""
+        if "windows_run" in record.engine:
+            windows = " ({windows_run} of {windows_in_all} windows)".format(**record.engine)
         print(
-            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {Passes(**record.passes)}, on "
+            f"{record.method} of {record.target['label']!r}: {record.seconds:.1f} s, {Passes(**record.passes)}{windows}, on "
             f"{record.device}"
         )
         for name, value in record.results.items():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.core.progress import Stopped, within_passes
 from napari_segxai.methods.registry import all_methods
 
@@ -175,6 +176,26 @@ def test_a_linear_score_takes_no_pass_before_that_with_the_gradient(
     assert touched < len(tiling.corners) / 2
     own = 1 if passes == 1 else sweeps  # of the image itself the logits are known
     assert sum(runs) == own * passes * touched
+
+
+def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
+    model = model_of(Batched(), size=[16, 16], overlap=0.5)
+    of = len(model.tiling(image.shape).corners)
+    for asked, needed in (
+        (region, 9),
+        (sx.Box((20, 44), (27, 51)), 9),
+        (sx.Point((0, 0)), 1),
+        ("image", of),
+        (None, None),
+    ):
+        plan = ExplanationPlan.make(model, image, sx.Target("thing", region=asked), "vanilla-gradient")
+        assert plan.windows == (needed, of)
+    assert plan.windows_words == f"{of} windows a pass"
+    found = sx.explain(model, image, sx.Target("thing", region=region), "seg-hires-grad-cam", device="cpu")
+    assert found.record.engine["windows_run"] == of + 9
+    turned = model_of(Batched(), size=[16, 16])
+    assert ExplanationPlan.make(turned, image, "thing").windows_words == f"{of} windows a pass"
+    assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
 
 
 def test_windows_hidden_behind_one_value_share_a_pass(image, region):

@@ -18,7 +18,7 @@ from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.core.target import Target
+from napari_segxai.core.target import Box, Component, Point, Target
 from napari_segxai.engine.cases import chosen_layers
 from napari_segxai.engine.entries import CaseEntry
 from napari_segxai.engine.execution.mixed_precision import Setting
@@ -27,6 +27,7 @@ from napari_segxai.io.cases.find import find_cases
 from napari_segxai.methods.registry import Method, find_method
 from napari_segxai.methods.size import Size
 from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.preprocessing.spatial import place
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -167,6 +168,47 @@ class ExplanationPlan:
     def passes(self) -> Passes:
         """The passes that are expected."""
         return self.planned * len(self.slices)
+
+    @cached_property
+    def windows(self) -> tuple[int | None, int] | None:
+        """How many windows hold a place of the region, and how many there are; None where the network sees images whole.
+
+        How many hold the region is None where that is found in the prediction.
+        """
+        model, region = self.model, self.target.region
+        if model.windows is None:
+            return None
+        placement = place(model.card, self.image, self.slices[0], model.multiples)
+        tiling = model.tiling(placement.shape)
+        of = len(tiling.corners)
+        if self.target.boundary is not None or region is None or isinstance(region, Component):
+            return None, of
+        if isinstance(region, np.ndarray) and region.any():
+            rows = [
+                np.nonzero(region.any(tuple(set(range(region.ndim)) - {k})))[0] for k in range(region.ndim)
+            ]
+            low, stop = [int(row[0]) for row in rows], [int(row[-1]) + 1 for row in rows]
+        elif isinstance(region, Box | Point):
+            low, high = (region.at, region.at) if isinstance(region, Point) else (region.low, region.high)
+            stop = [index + 1 for index in high]
+        else:
+            return of, of
+        if len(low) != self.image.spatial_dims:  # refused where it is read
+            return None, of
+        box = placement.box_on_grid(low, stop)
+        return 0 if box is None else len(tiling.meeting(box)), of
+
+    @property
+    def windows_words(self) -> str:
+        """Say how many windows a job takes of how many; "" where the network sees images whole."""
+        if self.windows is None:
+            return ""
+        needed, of = self.windows
+        return (
+            f"{of} windows a pass"
+            if needed is None or needed == of
+            else f"{needed} of {of} windows in the region"
+        )
 
     @cached_property
     def planned(self) -> Passes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, summary
 from napari_segxai.gui.widgets.saving import choose_folder
 from napari_segxai.methods.registry import Method
+from napari_segxai.models.inference.memory import LARGE
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -79,7 +81,7 @@ class ExplainDock(Dock):
         Parameters
         ----------
         with_region
-            Whether the chosen region is read, which takes time where it is drawn; the cost does not depend on it.
+            Whether the chosen region is read, which takes time where it is drawn; the number of passes does not depend on it.
 
         Raises
         ------
@@ -312,7 +314,9 @@ class ExplainDock(Dock):
         if card is not None:
             flat = card.spatial_dims == 2 and image.spatial_dims == 3
             self.fields.inputs.setRowVisible(self.fields.slice_box, flat)
-        plan = self.plan(with_region=False)
+        # Through windows, a region costs less than the whole; to read a large one that is drawn takes too long here.
+        windows = card is not None and card.windows is not None and math.prod(image.shape) <= LARGE
+        plan = self.plan(with_region=windows)
         return self.estimate(plan, plan.passes)
 
     def _connect(self) -> None:

@@ -256,15 +256,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def estimate(model: SegmentationModel, image: Image, index: int | None, passes: Passes) -> str:
-    """Return what Run would cost: the passes, and the time as judged by the model's last run."""
-    return estimate_on(model, model.grid_for(image, index), passes)
+def estimate(
+    model: SegmentationModel, image: Image, index: int | None, passes: Passes, windows: str = ""
+) -> str:
+    """Return what Run would cost: the passes, what windows they go through, and the time as judged by the model's last run."""
+    return estimate_on(model, model.grid_for(image, index), passes, windows)
 
 
-def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes) -> str:
+def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, windows: str = "") -> str:
     """Return what passes on a model grid cost; see `estimate`."""
     seconds = model.seconds * model.cells_run(grid) * passes.cost
-    return f"{passes}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
+    through = f", {windows}" if windows else ""
+    return f"{passes}{through}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 
 
 def learn_speed(

@@ -163,6 +163,26 @@ class Placement:
         view[...] = turned
         return out
 
+    def box_on_grid(self, low: Sequence[int], stop: Sequence[int]) -> tuple[slice, ...] | None:
+        """Return where on the model grid the pixels lie from `low` to before `stop` of the image grid; None where it sees none of them."""
+        starts = [0] * len(self.shape) if self.box is None else [start for start, _ in self.box]
+        ends = []
+        for axis, flipped in zip(*self.turn, strict=True):
+            n = self.image_shape[axis]
+            ends.append((n - stop[axis], n - low[axis]) if flipped else (low[axis], stop[axis]))
+        if self.slice is not None:
+            (first, last), *ends = ends
+            if not first <= self.slice < last:
+                return None
+        out = []
+        sizes = zip(ends, starts, self.seen_shape, self.resampled_shape, strict=True)
+        for (first, last), start, n, m in sizes:
+            first, last = max(first - start, 0), min(last - start, n)
+            if first >= last or not self.seen:
+                return None
+            out.append(slice(first * m // n, -(-last * m // n)))
+        return tuple(out)
+
     def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:
         """Return the index on the image grid of the pixel in which a place on the model grid lies, given in cells from its first corner."""
         starts = [0] * len(self.shape) if self.box is None else [start for start, _ in self.box]

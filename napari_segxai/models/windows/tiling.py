@@ -187,13 +187,21 @@ class Tiling:
         """Return what of the output is read, and through which windows, where it is wanted: boolean (*grid)."""
         return Reading(box_of(where), tuple(self.touching(where)))
 
+    def meeting(self, box: Box) -> list[Corner]:
+        """Return the windows that reach into a part of the grid."""
+        padded = self.on_padded(box)
+        return [corner for corner in self.corners if overlap(padded, self.place(corner)) is not None]
+
     def touching(self, where: Tensor) -> list[Corner]:
         """Return the windows that hold a place of `where`, boolean (*grid)."""
         if not bool(where.any()):
             return []
-        padded = torch.zeros(self.padded, dtype=torch.bool, device=where.device)
-        padded[self.inner] = where
-        return [corner for corner in self.corners if bool(padded[self.place(corner)].any())]
+        padded = where
+        if self.padded != self.grid:
+            padded = torch.zeros(self.padded, dtype=torch.bool, device=where.device)
+            padded[self.inner] = where
+        corners = self.meeting(box_of(where))
+        return [corner for corner in corners if bool(padded[self.place(corner)].any())]
 
 
 @dataclass(frozen=True)
