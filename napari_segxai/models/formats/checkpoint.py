@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from napari_segxai.models.formats.folder import CARD
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import made, opened, would_fetch
 from napari_segxai.models.loading.file_kinds import kind_of
-from napari_segxai.models.loading.own_code import own_place
+from napari_segxai.models.loading.own_code import is_own, own_place
 from napari_segxai.models.loading.signature import Argument, arguments_of, missing, told
 from napari_segxai.models.loading.untrusted_code import is_private, needs_yes
 from napari_segxai.models.loading.weight_shapes import WeightShapes, shapes_of
@@ -102,22 +102,104 @@ def _shapes(source: Path, _time: int, _size: int) -> WeightShapes:
     return replace(shapes, inputs=None, outputs=None) if source.suffix == ".safetensors" else shapes
 
 
-@model_format("checkpoint", handles=handles, card=card_of, general=True)
-def load(source: Path, *, card: ModelCard | None, trust: bool, code: Path | None = None) -> SegmentationModel:
-    """Build the network that the card names and load the weights into it.
+@dataclass(frozen=True)
+class Fitted:
+    """A network with the weights of a file.
 
-    Arguments of the network that the weights tell are taken from there, which the model's notes say.
+    Attributes
+    ----------
+    module
+        The network.
+    place
+        "package.module:Class".
+    arguments
+        Of its constructor: those that were given and those that were read from the file.
+    notes
+        What was read, emptied or chosen, in sentences.
+    shapes
+        What the weights tell, in the order of the network.
+    """
+
+    module: nn.Module
+    place: str
+    arguments: Mapping[str, Any]
+    notes: tuple[str, ...]
+    shapes: WeightShapes
+
+
+def located(architecture: str) -> tuple[str, Path | None]:
+    """Return the place of an architecture, "package.module:Class", and the folder of its code where it is "file.py:Class".
+
+    Raises
+    ------
+    UserError
+        If there is no such file or class.
+    """
+    if not is_own(architecture):
+        return architecture, None
+    root, place = own_place(architecture)
+    return place, root
+
+
+def fit(
+    source: Path,
+    place: str,
+    arguments: Mapping[str, Any],
+    *,
+    trust: bool,
+    code: Path | None = None,
+) -> Fitted:
+    """Build a network and load the weights of a file into it.
+
+    Arguments of the network that the weights tell are taken from there, which the notes say.
 
     Parameters
     ----------
     source
         The file.
-    card
-        The whole card.
+    place
+        "package.module:Class".
+    arguments
+        Of its constructor.
     trust
         Whether code that is not known to hold networks may run.
     code
         The folder in which the architecture's module is looked for first; that of the file by default.
+
+    Raises
+    ------
+    UserError
+        If it lacks arguments, or the weights do not fit it.
+    UntrustedCode
+        If the architecture is not known to hold networks and `trust` is False.
+    """
+    saved = read_weights(source)
+    with opened(place, source, trust=trust, code=code) as (found, own_code):
+
+        def make(values: Mapping[str, Any]) -> tuple[nn.Module, str]:
+            numbers = source.stat().st_size // 2
+            return made(found, place, values, source, numbers=numbers, own_code=own_code)
+
+        module, used, said = _fitting(make, arguments_of(found), arguments, source, saved)
+    module.eval().requires_grad_(False)
+    return Fitted(module, place, used, tuple(filter(None, said)), shapes_of(saved, module.state_dict()))
+
+
+def with_card(source: Path, fitted: Fitted, card: ModelCard) -> SegmentationModel:
+    """Return the model of a network that was fitted, and its card.
+
+    Raises
+    ------
+    UserError
+        If they do not fit each other.
+    """
+    model = _model(fitted.module, card, fitted.arguments, source, f"weights {source.name} in {fitted.place}")
+    return _noted(model, fitted.notes)
+
+
+@model_format("checkpoint", handles=handles, card=card_of, general=True)
+def load(source: Path, *, card: ModelCard | None, trust: bool, code: Path | None = None) -> SegmentationModel:
+    """Build the network that the card names and load the weights into it; see `fit`.
 
     Raises
     ------
@@ -127,19 +209,10 @@ def load(source: Path, *, card: ModelCard | None, trust: bool, code: Path | None
         If the architecture is not known to hold networks and `trust` is False.
     """
     card = card or card_of(source).completed()
-    place = card.architecture
-    if place is None:
+    if card.architecture is None:
         raise CardIncomplete(PartialCard.of(card, str(source)), {"architecture": ARCHITECTURE})
-    saved = read_weights(source)
-    with opened(place, source, trust=trust, code=code) as (found, own_code):
-
-        def make(arguments: Mapping[str, Any]) -> tuple[nn.Module, str]:
-            numbers = source.stat().st_size // 2
-            return made(found, place, arguments, source, numbers=numbers, own_code=own_code)
-
-        module, arguments, said = _fitting(make, arguments_of(found), card.arguments, source, saved)
-    model = _model(module, card, arguments, source, f"weights {source.name} in {place}")
-    return _noted(model, said)
+    fitted = fit(source, card.architecture, card.arguments, trust=trust, code=code)
+    return with_card(source, fitted, card)
 
 
 def load_into(
@@ -280,7 +353,7 @@ def _model(
     return SegmentationModel(module, card, source=words, path=source.absolute())
 
 
-def _noted(model: SegmentationModel, said: list[str]) -> SegmentationModel:
+def _noted(model: SegmentationModel, said: Iterable[str]) -> SegmentationModel:
     for note in said:
         model.with_note(note)
     return model

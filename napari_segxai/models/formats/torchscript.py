@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.errors import UserError, plain, reason_of
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import kind_of
 from napari_segxai.models.loading.weights import Ignored
+from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
@@ -48,8 +49,8 @@ def handles(source: object) -> bool:
         return True  # which is said when it is loaded
 
 
-def card_beside(source: Path) -> ModelCard | None:
-    """Return the card beside a file; None where there is none.
+def card_beside(source: Path) -> ModelCard | PartialCard:
+    """Return the card beside a file; where there is none, what is asked.
 
     Raises
     ------
@@ -57,7 +58,12 @@ def card_beside(source: Path) -> ModelCard | None:
         If it is not valid.
     """
     beside = source.with_suffix(".yaml")
-    return read_card(beside) if beside.is_file() else None
+    if beside.is_file():
+        return read_card(beside)
+    asked = {"labels": f"the names of its outputs, in their order (or write {beside.name} beside it)"}
+    return PartialCard(
+        str(source), {"name": plain(source.stem)[:100] or "model"}, {**asked, "spatial_dims": "2 or 3"}
+    )
 
 
 @model_format("torchscript", handles=handles, card=card_beside)
@@ -69,11 +75,8 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     UserError
         If there is no card, or the file is not TorchScript.
     """
-    card = card or card_beside(source)
-    if card is None:
-        raise UserError(
-            f"{source}: a TorchScript model needs a card; write {source.with_suffix('.yaml').name} beside it or pass card=."
-        )
+    stored = card or card_beside(source)
+    card = stored.completed() if isinstance(stored, PartialCard) else stored
     kind = kind_of(source)
     if kind in NO_NETWORKS:
         raise UserError(f"{source}: {NO_NETWORKS[kind]}.")

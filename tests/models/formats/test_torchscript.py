@@ -17,7 +17,7 @@ import napari_segxai as sx
 def test_a_torchscript_file_with_its_card_beside_it_or_passed(tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     torch.jit.save(torch.jit.script(LinearHead()), path)
-    with pytest.raises(sx.UserError, match=r"needs a card; write net\.yaml beside it"):
+    with pytest.raises(sx.UserError, match=r"labels: .*write net\.yaml beside it"):
         sx.load_model(path)
     reference = sx.load_model(LinearHead(), card=card()).predict(gray())
     np.testing.assert_array_equal(sx.load_model(str(path), card=card()).predict(gray()), reference)

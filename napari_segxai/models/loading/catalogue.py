@@ -1,0 +1,47 @@
+"""Networks that segment, of packages that are installed: their names alone, nothing is imported for them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+NETWORKS = {
+    "monai.networks.nets": """
+        UNet BasicUNet BasicUNetPlusPlus AttentionUnet DynUNet SegResNet SegResNetDS SegResNetDS2 SegResNetVAE UNETR SwinUNETR VNet
+        HighResNet FlexibleUNet FlexUNet MedNeXt MedNeXtSmall MedNeXtBase MedNeXtMedium MedNeXtLarge AHNet RegUNet
+    """,
+    "segmentation_models_pytorch": """
+        Unet UnetPlusPlus MAnet Linknet FPN PSPNet PAN DeepLabV3 DeepLabV3Plus UPerNet Segformer DPT
+    """,
+    "napari_segxai.models.zoo.unet": "UNet",
+    "napari_segxai.models.zoo.resnet_unet": "ResNetUNet",
+    "napari_segxai.models.zoo.linknet3d": "LinkNet3d",
+}
+"""By their modules; those whose constructors take numbers and words alone, as a card can give them."""
+
+
+@cache
+def known_networks() -> tuple[str, ...]:
+    """Return the networks whose packages are installed and have them, as "package.module:Class"."""
+    return tuple(
+        f"{module}:{name}"
+        for module, names in NETWORKS.items()
+        if (text := _text_of(module))
+        for name in names.split()
+        if re.search(rf"\b{name}\b", text)
+    )
+
+
+def _text_of(module: str) -> str:
+    """Return the text of a module that names what it holds; "" if it is not installed."""
+    top, *parts = module.split(".")
+    spec = find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        return ""
+    place = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
+    for file in (place / "__init__.py", place.with_suffix(".py")):
+        if file.is_file():
+            return file.read_text(encoding="utf-8", errors="replace")
+    return ""
