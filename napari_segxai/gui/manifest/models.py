@@ -10,12 +10,21 @@ from weakref import ref
 CARD = "model.yaml"
 
 
+FILES = (".pth", ".pt", ".ckpt", ".safetensors", ".ts", ".torchscript")
+"""Files that are opened as models; napari.yaml names them as well."""
+
+
 def is_model(path: str | Path) -> bool:
-    """Tell whether a folder holds a model: with a card, of nnU-Net's results or of bioimage.io. Nothing heavy is imported for that."""
+    """Tell whether a path is a model: a folder with a card, of nnU-Net's results or of bioimage.io, or a file of weights or of a network.
+
+    Nothing heavy is imported for that.
+    """
     from napari_segxai.models.formats.bioimageio.description import found_in
     from napari_segxai.models.formats.nnunet.results import is_results
 
     folder = Path(path)
+    if folder.suffix.lower() in FILES:
+        return folder.is_file()
     return folder.is_dir() and (
         (folder / CARD).is_file() or is_results(folder) or found_in(folder) is not None
     )

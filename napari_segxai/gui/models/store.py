@@ -205,4 +205,5 @@ class ModelStore(QObject):
         name = entry.card.name
         if sum(other.card.name == name for other in self.entries) < 2:
             return name
-        return f"{name} ({entry.registered or Path(str(entry.source)).name})"
+        where = entry.source if isinstance(entry.source, str | Path) else entry.card.architecture or "unsaved"
+        return f"{name} ({entry.registered or Path(str(where)).name})"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import napari
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -14,21 +16,30 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
-    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_segxai.core.errors import UserError, plain
+from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.gui.models import recent
+from napari_segxai.gui.models.load_dialog.dialog import LoadDialog
+from napari_segxai.gui.models.load_dialog.trust import is_allowed
 from napari_segxai.gui.models.store import Entry, ModelStore
+from napari_segxai.gui.viewer.displayed import DisplayedImage, displayed_image
 from napari_segxai.gui.widgets.fields import plain_label, tip
 from napari_segxai.models.card import ModelCard
-from napari_segxai.models.formats import folder, torchscript
-from napari_segxai.models.loading.architecture import check_trust
-from napari_segxai.models.loading.untrusted_code import UntrustedCode
+from napari_segxai.models.formats import checkpoint, folder, torchscript
+from napari_segxai.models.partial_card import CardIncomplete, PartialCard
+
+if TYPE_CHECKING:
+    from napari_segxai.models.segmentation import SegmentationModel
+
+FOLDERS = (
+    "A model folder with model.yaml, a folder of nnU-Net's results, or any other folder that holds a model."
+)
+FILES = "Weights that a training has saved (.pth, .ckpt, .safetensors), or a TorchScript file."
 
 
 class ModelBox(QWidget):
@@ -51,7 +62,7 @@ class ModelBox(QWidget):
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.browse = QPushButton("Load model…")
-        self.browse.setToolTip("Load a model folder (model.yaml), a TorchScript file, or a recent model.")
+        self.browse.setToolTip("Load a folder of a model, weights, a TorchScript file, or a recent model.")
         self.menu = QMenu(self.browse)
         self.menu.setToolTipsVisible(True)
         self.menu.aboutToShow.connect(self._offer)
@@ -71,6 +82,7 @@ class ModelBox(QWidget):
         layout.addWidget(self.note)
         self._entry: Entry | None = None
         self._by_user = False
+        self.dialog: LoadDialog | None = None  # that asks what a model's files do not say
         self._refused = ""  # why what was to be loaded is not in the list
         self._read: Callable[[int], Image] | None = None
         self._fill()
@@ -234,8 +246,11 @@ class ModelBox(QWidget):
     def _offer(self) -> None:
         """Fill the menu with the ways to a model."""
         self.menu.clear()
-        self.menu.addAction("Model folder…", self._browse_folder)
-        self.menu.addAction("TorchScript file…", self._browse_file)
+        for words, browse, tooltip in (
+            ("Folder…", self._browse_folder, FOLDERS),
+            ("File or weights…", self._browse_file, FILES),
+        ):
+            self.menu.addAction(words, browse).setToolTip(tooltip)
         models = recent.recent_models()
         if not models:
             return
@@ -249,23 +264,30 @@ class ModelBox(QWidget):
         self.menu.addAction("Forget recent models", recent.forget_all)
 
     def _browse_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open a model folder")
+        path = QFileDialog.getExistingDirectory(self, "Open the folder of a model")
         if path:
             self.open_asking(Path(path))
 
     def _browse_file(self) -> None:
-        pattern = " ".join(f"*{suffix}" for suffix in torchscript.SUFFIXES)
-        path, _ = QFileDialog.getOpenFileName(self, "Open a TorchScript file", "", f"TorchScript ({pattern})")
+        suffixes = dict.fromkeys((*checkpoint.SUFFIXES, *torchscript.SUFFIXES))
+        pattern = " ".join(f"*{suffix}" for suffix in suffixes)
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open weights or a TorchScript file", "", f"Weights and networks ({pattern});;All files (*)"
+        )
         if path:
             self.open_asking(Path(path))
 
     def open_asking(self, path: Path) -> None:
         """Add the model at `path` and choose it, after the user has allowed the code that comes with it.
 
-        What is wrong with it is said below the list; the chosen model stays.
+        Where its files do not say all, a dialog asks. What is wrong with it is said below the list; the chosen model stays.
         """
         try:
-            entry = self.store.read(path)
+            try:
+                entry = self.store.read(path)
+            except CardIncomplete as incomplete:
+                self._ask(path, incomplete.partial)
+                return
             if not self._is_trusted(entry):
                 raise UserError(f"{path} was not loaded: its code was not trusted.")
         except UserError as error:
@@ -279,21 +301,50 @@ class ModelBox(QWidget):
         place = entry.card.architecture
         if place is None or entry.trust or entry.model is not None or entry.path is None:
             return True
-        try:
-            check_trust(place, entry.path / folder.CARD)
-        except UntrustedCode as code:
-            answer = QMessageBox.question(
-                self,
-                "Run code of this model?",
-                tip(
-                    f"This model runs the Python module {code.module}\n\n{plain(str(code.path))}\n\nDo you trust this file?"
-                ),
-                QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
-                QMessageBox.StandardButton.No,  # pressing Enter without reading must not mean yes
+        path = entry.path / folder.CARD if entry.path.is_dir() else entry.path
+        allowed = is_allowed(self, place, path)
+        entry.trust = bool(allowed)
+        return allowed is not None
+
+    def _ask(self, path: Path, partial: PartialCard) -> None:
+        """Ask what the files of a model do not say."""
+        viewer = napari.current_viewer()
+        if viewer is None:
+            raise UserError(
+                f"{path}: its files do not say all about the model; there is no window to ask in."
             )
-            entry.trust = answer == QMessageBox.StandardButton.Yes
-            return entry.trust
-        return True
+        self.dialog = LoadDialog(self, viewer, path, partial, self._displayed)
+        self.dialog.used.connect(self._on_used)
+        self.dialog.destroyed.connect(self._forget_dialog)
+        self.dialog.show()
+
+    def _forget_dialog(self) -> None:
+        self.dialog = None
+
+    def _on_used(self, model: SegmentationModel, saved: str) -> None:
+        """Take a model that was asked for: from the folder in which it was saved, else as it is."""
+        try:
+            if saved:
+                self.open(saved, trust=model.trusted)
+            else:
+                self.choose(Entry(model, model.card, model))
+        except UserError as error:
+            self._refused = str(error)
+            self._tell()
+
+    def _displayed(self, card: ModelCard) -> DisplayedImage:
+        """Return the image on which a model is tried: that of the dock, else the selected one."""
+        widget: QWidget | None = self
+        while widget is not None:
+            box = getattr(widget, "image_box", None)
+            if box is not None and not callable(box):
+                return box.displayed(card)
+            widget = widget.parentWidget()
+        viewer = napari.current_viewer()
+        active = None if viewer is None else viewer.layers.selection.active
+        if viewer is None or active is None:
+            raise UserError("Open an image first, and select its layer.")
+        return displayed_image(active, viewer, card)
 
 
 def misfit(card: ModelCard, image: Image) -> tuple[str, int]:

@@ -185,6 +185,26 @@ def fit(
     return Fitted(module, place, used, tuple(filter(None, said)), shapes_of(saved, module.state_dict()))
 
 
+def signature(source: Path, place: str, *, trust: bool, code: Path | None = None) -> tuple[Argument, ...]:
+    """Return what the constructor of a network takes; its module is imported for that.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported, or is not a network.
+    UntrustedCode
+        If it is not known to hold networks and `trust` is False.
+    """
+    with opened(place, source, trust=trust, code=code) as (found, _):
+        return arguments_of(found)
+
+
+def told_arguments(source: Path, known: tuple[Argument, ...]) -> dict[str, Any]:
+    """Return the arguments that a file of weights tells, as far as its order does."""
+    found = told(known, shapes_in(source))
+    return {name: value for name, value in found.items() if not would_fetch(name, value)}
+
+
 def with_card(source: Path, fitted: Fitted, card: ModelCard) -> SegmentationModel:
     """Return the model of a network that was fitted, and its card.
 

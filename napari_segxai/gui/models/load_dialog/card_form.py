@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QGroupBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.models.load_dialog.network_form import _as_text
@@ -68,12 +68,16 @@ class CardForm(QGroupBox):
         self.steps = QLineEdit()
         self.steps.setPlaceholderText("steps, such as [{clip: [0, 500]}, {zscore: true}]")
         self.steps.setToolTip("Steps in their order, as on a model card; [] for none.")
-        self.orientation = combo("How volumes were turned in training: RAS, LPS …; empty: as napari shows them.")
+        self.orientation = combo(
+            "How volumes were turned in training: RAS, LPS …; empty: as napari shows them."
+        )
         self.orientation.setEditable(True)
         self.orientation.addItems(ORIENTATIONS)
         self.spacing = QLineEdit()
         self.spacing.setPlaceholderText("as the image; or 1.5, 1.5, 2")
-        self.spacing.setToolTip("Size of a voxel in mm to which images were resampled in training, axis by axis.")
+        self.spacing.setToolTip(
+            "Size of a voxel in mm to which images were resampled in training, axis by axis."
+        )
         self.window = QLineEdit()
         self.window.setPlaceholderText("whole image; or 96, 96, 96")
         self.window.setToolTip("Size of the window, where the network sees images through a sliding one.")
@@ -162,8 +166,12 @@ class CardForm(QGroupBox):
             words += f", {self._outputs} output(s)" + ("" if fits else " ⚠")
         self.count.setText(words)
         volumes = self.dims.currentText() == "3D"
-        self.window.setPlaceholderText("whole image; or 96, 96, 96" if volumes else "whole image; or 512, 512")
-        self.spacing.setPlaceholderText("as the image; or 1.5, 1.5, 2" if volumes else "as the image; or 0.5, 0.5")
+        self.window.setPlaceholderText(
+            "whole image; or 96, 96, 96" if volumes else "whole image; or 512, 512"
+        )
+        self.spacing.setPlaceholderText(
+            "as the image; or 1.5, 1.5, 2" if volumes else "as the image; or 0.5, 0.5"
+        )
         self.changed.emit()
 
     def _names(self) -> list[str]:
@@ -214,7 +222,9 @@ def _numbers(text: str, what: str) -> list[float]:
     try:
         found = [float(part) for part in text.strip("[]()").split(",")]
     except ValueError:
-        raise UserError(f"{what}: {text!r} is no list of numbers; write one per axis, such as 1.5, 1.5, 2.") from None
+        raise UserError(
+            f"{what}: {text!r} is no list of numbers; write one per axis, such as 1.5, 1.5, 2."
+        ) from None
     return [int(n) if n == int(n) else n for n in found]
 
 
