@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QLineEdit, QPlainTextEdit, QSizePolicy, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.models.load_dialog.network_form import _as_text
@@ -54,7 +54,11 @@ class CardForm(QGroupBox):
         self.labels.setToolTip("One name per line, in the order of the network's outputs.")
         self.labels.setFixedHeight(LINES * self.labels.fontMetrics().lineSpacing() + 12)
         self.labels.setTabChangesFocus(True)
+        self.labels.setStyleSheet(
+            "QPlainTextEdit { border: 1px solid #78808a; }"
+        )  # napari gives it no ground
         self.count = plain_label()
+        self.count.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.dims = combo("Whether the network takes pictures and slices, or volumes.")
         self.dims.addItems(["2D", "3D"])
         self.channels = QLineEdit()
@@ -198,10 +202,7 @@ class CardForm(QGroupBox):
         for key, value in read.items():
             if key not in self._known or now[key] != self._first[key]:
                 out[key] = value()
-        if not now["intensity"]:
-            out.pop("intensity", None)
-        if out.get("orientation", "") is None:
-            del out["orientation"]
+        out = {key: value for key, value in out.items() if now[key]}  # what is empty is still asked
         for key, inner, words in (("spacing", "grid", "Spacing"), ("window", "windows", "Window")):
             if now[key] != self._first[key]:
                 name = "size" if key == "window" else key

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_segxai.core import orientation
@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError, ended, plain
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui.models.load_dialog.card_form import CardForm
 from napari_segxai.gui.models.load_dialog.network_form import NetworkForm
-from napari_segxai.gui.models.load_dialog.trust import is_allowed
+from napari_segxai.gui.models.load_dialog.trust import is_allowed, says_yes
 from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.lifetime import Tasks
 from napari_segxai.gui.widgets.fields import Words
@@ -25,6 +25,7 @@ from napari_segxai.gui.worker import Outcome
 from napari_segxai.io.layer_data import layer_metadata, layer_transform
 from napari_segxai.io.placing import on_axes_of_layer
 from napari_segxai.models.formats import checkpoint
+from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.saving import save_model
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
 
-SIZE = (980, 640)
+SIZE = (900, 640)
 """In pixels: it has to fit a screen of 1280x800."""
 
 PAUSE = 400
@@ -98,9 +99,10 @@ class LoadDialog(QDialog):
         self._layer: ref[Labels] | None = None
         self.network, self.form = NetworkForm(), CardForm(partial)
         self.network.setVisible(self.is_weights)
-        self.said = Words(4)
+        self.said = Words(4, grows=False)
         self.said.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.try_button = _button("Try", "Predict the image of the dock, and show the labels in the viewer.")
+        self.form_button = _button("Back to the form", "Show the form again.")
         self.save_button = _button(
             "Save as model folder…",
             "Write card and weights, so that it opens by itself from now on, and use it.",
@@ -112,18 +114,23 @@ class LoadDialog(QDialog):
         right.setFrameShape(QScrollArea.Shape.NoFrame)
         right.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         right.setWidget(self.form)
-        forms, buttons = QHBoxLayout(), QHBoxLayout()
+        self.forms = QWidget()
+        forms, buttons = QHBoxLayout(self.forms), QHBoxLayout()
+        forms.setContentsMargins(0, 0, 0, 0)
         forms.addWidget(self.network, 1)
         forms.addWidget(right, 1)
         buttons.addWidget(self.try_button)
+        buttons.addWidget(self.form_button)
         buttons.addStretch(1)
         for button in (self.save_button, self.use_button, self.cancel_button):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
-        layout.addLayout(forms, 1)
+        layout.addWidget(self.forms, 1)
         layout.addWidget(self.said)
         layout.addLayout(buttons)
-        self.resize(SIZE[0] if self.is_weights else SIZE[0] // 2, SIZE[1])
+        self._size = QSize(SIZE[0] if self.is_weights else SIZE[0] // 2, SIZE[1])
+        self.resize(self._size)
+        self.form_button.hide()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE)
@@ -132,6 +139,7 @@ class LoadDialog(QDialog):
         self.network.changed.connect(lambda: self._later(refit=True))
         self.form.changed.connect(lambda: self._later(refit=False))
         self.try_button.clicked.connect(lambda: self.try_out())
+        self.form_button.clicked.connect(lambda: self.fold(False))
         self.save_button.clicked.connect(lambda: self.browse_and_save())
         self.use_button.clicked.connect(lambda: self._take(""))
         self.cancel_button.clicked.connect(self.reject)
@@ -229,7 +237,7 @@ class LoadDialog(QDialog):
         def make() -> Steps[Any]:
             yield Step(0, 1, "trying whether the weights fit")
             if not weights:
-                return None, _or_error(lambda: load_model(path, card=asked.card))
+                return None, _or_error(lambda: load_model(path, card=asked.card, trust=trust))
             fitted = before or checkpoint.fit(path, place, asked.arguments, trust=trust, code=code)
             yield Step(0, 1, "trying whether network and card fit")
             given = {**asked.card, "architecture": place}
@@ -258,6 +266,10 @@ class LoadDialog(QDialog):
                     self.form.blockSignals(True)
                     self.form.suggest(shapes.outputs, shapes.inputs)
                     self.form.blockSignals(False)
+            if isinstance(found, UntrustedCode) and not trust and says_yes(self, found):
+                self._trusted.add(asked.architecture)
+                self._check()
+                return
             if isinstance(found, Exception):
                 words.append(f"⚠ {_missing(found) or plain(str(found))}")
             else:
@@ -281,7 +293,7 @@ class LoadDialog(QDialog):
         whole = self.model is not None
         self.try_button.setEnabled(whole)
         self.use_button.setEnabled(whole)
-        self.save_button.setEnabled(whole and self.is_weights)
+        self.save_button.setEnabled(self.model is not None and self.model.card.architecture is not None)
 
     # -- what is done with the model ----------------------------------------------------------------------
 
@@ -309,6 +321,7 @@ class LoadDialog(QDialog):
                 return
             drawn = _as_labels(outcome.result, model)
             self._show(drawn, shown, model)
+            self.fold(True)
             counts = np.bincount(drawn.ravel(), minlength=len(model.labels))[1:]
             parts = [f"{name}: {n}" for name, n in zip(model.labels[1:], counts, strict=False)]
             words = ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
@@ -322,6 +335,20 @@ class LoadDialog(QDialog):
         self.try_button.setEnabled(False)
         self._say("Predicting …")
         self._ask(make, done)
+
+    def fold(self, folded: bool) -> None:
+        """Leave the form aside, so that the trial is seen; or show it again."""
+        if folded == self.forms.isHidden():
+            return
+        if folded:
+            self._size = self.size()
+        self.forms.setVisible(not folded)
+        self.form_button.setVisible(folded)
+        if folded:
+            self.layout().activate()
+            self.resize(self.width(), self.minimumSizeHint().height())
+        else:
+            self.resize(self._size)
 
     def _show(self, drawn: np.ndarray, shown: DisplayedImage, model: SegmentationModel) -> None:
         self._remove_trial()

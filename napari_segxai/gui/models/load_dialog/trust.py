@@ -37,14 +37,19 @@ def is_allowed(parent: QWidget, place: str, card: Path, code: Path | None = None
     try:
         check_trust(place, card, code)
     except UntrustedCode as untrusted:
-        answer = QMessageBox.question(
-            parent,
-            "Run code of this model?",
-            tip(
-                f"This model runs the Python module {untrusted.module}\n\n{plain(str(untrusted.path))}\n\nDo you trust this file?"
-            ),
-            QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
-            QMessageBox.StandardButton.No,  # pressing Enter without reading must not mean yes
-        )
-        return True if answer == QMessageBox.StandardButton.Yes else None
+        return True if says_yes(parent, untrusted) else None
     return False
+
+
+def says_yes(parent: QWidget, untrusted: UntrustedCode) -> bool:
+    """Ask whether a file may run."""
+    answer = QMessageBox.question(
+        parent,
+        "Run code of this model?",
+        tip(
+            f"This model runs the Python module {untrusted.module}\n\n{plain(str(untrusted.path))}\n\nDo you trust this file?"
+        ),
+        QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
+        QMessageBox.StandardButton.No,  # pressing Enter without reading must not mean yes
+    )
+    return answer == QMessageBox.StandardButton.Yes
