@@ -6,24 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, ended, plain
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui.models.load_dialog.card_form import CardForm
 from napari_segxai.gui.models.load_dialog.network_form import NetworkForm
+from napari_segxai.gui.models.load_dialog.trial import Trial
 from napari_segxai.gui.models.load_dialog.trust import is_allowed, says_yes
 from napari_segxai.gui.viewer.displayed import DisplayedImage
 from napari_segxai.gui.viewer.lifetime import Tasks
 from napari_segxai.gui.widgets.fields import Words
 from napari_segxai.gui.worker import Outcome
-from napari_segxai.io.layer_data import layer_metadata, layer_transform
-from napari_segxai.io.placing import on_axes_of_layer
 from napari_segxai.models.formats import checkpoint
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.partial_card import PartialCard
@@ -31,7 +28,6 @@ from napari_segxai.models.registry import load_model
 from napari_segxai.models.saving import save_model
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
     from napari.viewer import Viewer
 
     from napari_segxai.models.card import ModelCard
@@ -96,7 +92,7 @@ class LoadDialog(QDialog):
         self.fitted: checkpoint.Fitted | None = None
         self._trusted: set[str] = set()
         self._asked = 0  # counts changes: only the answer to the last one is heard
-        self._layer: ref[Labels] | None = None
+        self.trial = Trial(viewer)
         self.network, self.form = NetworkForm(), CardForm(partial)
         self.network.setVisible(self.is_weights)
         self.said = Words(4, grows=False)
@@ -319,18 +315,8 @@ class LoadDialog(QDialog):
             if outcome.result is None:
                 self._say(f"⚠ {_reason(outcome)}")
                 return
-            drawn = _as_labels(outcome.result, model)
-            self._show(drawn, shown, model)
+            self._say(self.trial.show(outcome.result, shown.image, model))
             self.fold(True)
-            counts = np.bincount(drawn.ravel(), minlength=len(model.labels))[1:]
-            parts = [f"{name}: {n}" for name, n in zip(model.labels[1:], counts, strict=False)]
-            words = ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
-            nothing = (
-                ""
-                if counts.any()
-                else " ⚠ Nothing but background: are intensities, channels and labels right?"
-            )
-            self._say(f"Trial on {shown.image.name}, pixels drawn: {words}.{nothing}")
 
         self.try_button.setEnabled(False)
         self._say("Predicting …")
@@ -349,28 +335,6 @@ class LoadDialog(QDialog):
             self.resize(self.width(), self.minimumSizeHint().height())
         else:
             self.resize(self._size)
-
-    def _show(self, drawn: np.ndarray, shown: DisplayedImage, model: SegmentationModel) -> None:
-        self._remove_trial()
-        image = shown.image
-        values, placed = on_axes_of_layer(
-            np.ascontiguousarray(orientation.apply(drawn, image.to_display)), image.layer
-        )
-        layer = self.viewer.add_labels(
-            np.array(values),
-            name=f"trial: {model.name}",
-            metadata={**layer_metadata(image), "segxai_role": "trial"},
-            opacity=0.5,
-            features={"label": list(model.labels), "index": range(len(model.labels))},
-            **{**layer_transform(image), **placed},
-        )
-        self._layer = ref(layer)
-
-    def _remove_trial(self) -> None:
-        layer = self._layer() if self._layer is not None else None
-        if layer is not None and layer in self.viewer.layers:
-            self.viewer.layers.remove(layer)
-        self._layer = None
 
     def browse_and_save(self) -> None:
         """Ask where the model folder goes, and write it."""
@@ -409,7 +373,7 @@ class LoadDialog(QDialog):
     def done(self, result: int) -> None:
         """Close, with the trial gone."""
         self.tasks.end()
-        self._remove_trial()
+        self.trial.remove()
         super().done(result)
 
 
@@ -440,13 +404,3 @@ def _reason(outcome: Outcome) -> str:
     if error is None:
         return "it was stopped."
     return plain(str(error)) if isinstance(error, UserError) else plain(f"it cannot be loaded: {error!r}.")
-
-
-def _as_labels(prediction: np.ndarray, model: SegmentationModel) -> np.ndarray:
-    """Return one label image; of labels that overlap the last one that is drawn."""
-    if not model.overlapping:
-        return prediction
-    out = np.zeros(prediction.shape[1:], np.uint16)
-    for k, mask in enumerate(prediction):
-        out[mask] = k + 1
-    return out
