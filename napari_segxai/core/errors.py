@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from importlib.metadata import version
 
 
 class UserError(ValueError):
@@ -41,6 +42,8 @@ SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
 
 def reason_of(error: BaseException) -> str:
     """Return what an error of another library says, in one sentence without line breaks, frames and colours."""
+    if (misfit := torchvision_misfit(error)) is not None:
+        return misfit
     lines = [plain(line).strip(FRAMES) for line in str(error).splitlines()]
     lines = [line for line in lines if line]
     if not lines:
@@ -52,6 +55,23 @@ def reason_of(error: BaseException) -> str:
     said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
     known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
     return said if known else f"{type(error).__name__}: {said}"
+
+
+def torchvision_misfit(error: BaseException) -> str | None:
+    """Return what is wrong with torchvision, where that is why a package could not be imported; None else.
+
+    Packages that import it, such as segmentation-models-pytorch and transformers, fail with whatever they make of it.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if "operator torchvision::" in str(cause):
+            found = [f"{name} {version(name)}" for name in ("torchvision", "torch")]
+            return (
+                f"{found[0]} was built for another torch than {found[1]}, which is installed, so that nothing that needs it can be "
+                "imported; install both together from one place (pytorch.org names it for CPU and for each CUDA), or remove torchvision"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def ended(said: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from napari_segxai.core.errors import UserError
+from napari_segxai.core.errors import UserError, torchvision_misfit
 
 
 def need(module: str, extra: str, what: str) -> ModuleType:
@@ -28,11 +28,15 @@ def need(module: str, extra: str, what: str) -> ModuleType:
     Raises
     ------
     UserError
-        If it is not installed.
+        If it is not installed, or cannot be imported because torchvision does not fit torch.
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except Exception as error:  # a package can raise anything while it is imported
+        if (misfit := torchvision_misfit(error)) is not None:
+            raise UserError(f"{what} needs {module.partition('.')[0]}: {misfit}.") from None
+        if not isinstance(error, ModuleNotFoundError):
+            raise
         if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
             raise  # it is there, and lacks something itself
         raise UserError(

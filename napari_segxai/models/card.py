@@ -217,6 +217,10 @@ class ModelCard(BaseModel):
             )
         asked = "grid size" if self.grid.size is not None else "grid multiple"
         least = self.grid.size or (2 * self.grid.multiple,) * self.spatial_dims  # the network is tried on
+        if self.grid.shortest_edge is not None:
+            asked, least = "grid shortest_edge", (self.grid.shortest_edge,) * self.spatial_dims
+        if self.grid.interpolation == "bicubic" and self.spatial_dims == 3:
+            raise ValueError("grid interpolation: bicubic is for pictures; a 3D model has `cubic` for that")
         if self.windows is not None:
             asked, least = "windows size", self.windows.size
         numbers = math.prod(least) * len(self.channels)

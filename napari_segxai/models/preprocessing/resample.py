@@ -27,6 +27,13 @@ def resize(tensor: Tensor, shape: tuple[int, ...], *, linear: bool, antialias: b
     return F.interpolate(tensor, shape, mode="trilinear", align_corners=False)
 
 
+def bicubic(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Resample pictures (N, C, rows, columns) as PIL and torchvision do: Catmull-Rom, over more pixels where they shrink."""
+    if tuple(tensor.shape[2:]) == tuple(shape):
+        return tensor
+    return F.interpolate(tensor, shape, mode="bicubic", align_corners=False, antialias=True)
+
+
 def resize_apart(
     tensor: Tensor, shape: tuple[int, ...], axis: int, *, nearest: bool, linear: bool = True
 ) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,11 +20,16 @@ class Grid(BaseModel):
         Fixed size; the oriented image is resampled to it, whatever its spacing.
     spacing
         Spacing in mm to resample to; the size follows from the image.
+    shortest_edge
+        The shortest axis gets so many cells, and the others follow: pixels keep their shape, as torchvision and Hugging Face resize photographs.
+    longest_edge
+        Beside `shortest_edge`: the most cells that an axis gets; the shortest one gets less where it has to.
     multiple
-        The size is padded at the end of every axis to a multiple of this (for `spacing` or the native grid).
+        The size is padded at the end of every axis to a multiple of this (unless `size` is given).
     interpolation
-        How intensities are resampled: "nearest", "linear", or "cubic" (splines of order 3 without smoothing, as nnU-Net
-        does). What comes back from the grid is resampled linearly, for "cubic" as well.
+        How intensities are resampled: "nearest", "linear", "bicubic" (of pictures, with smoothing where they shrink, as PIL and
+        torchvision do), or "cubic" (splines of order 3 without smoothing, as nnU-Net does). What comes back from the grid is
+        resampled linearly, for these two as well.
     coarse_axis
         How an axis is resampled whose pixels are more than three times as long as the shortest, in the image or on the grid:
         "together" with the others, or by itself after them, to the "nearest" slice or "linear" (nnU-Net's separate z).
@@ -34,14 +40,20 @@ class Grid(BaseModel):
     crop: Literal["nonzero"] | None = None
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
+    shortest_edge: int | None = Field(None, ge=1)
+    longest_edge: int | None = Field(None, ge=1)
     multiple: int = Field(1, ge=1)
-    interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    interpolation: Literal["nearest", "linear", "bicubic", "cubic"] = "linear"
     coarse_axis: Literal["together", "nearest", "linear"] = "together"
 
     @model_validator(mode="after")
     def _one_rule(self) -> Grid:
-        if self.size is not None and self.spacing is not None:
-            raise ValueError("give either a size or a spacing, not both")
+        if sum(rule is not None for rule in (self.size, self.spacing, self.shortest_edge)) > 1:
+            raise ValueError("give either a size or a spacing or a shortest_edge, not two of them")
+        if self.longest_edge is not None and (
+            self.shortest_edge is None or self.longest_edge < self.shortest_edge
+        ):
+            raise ValueError("longest_edge goes with a shortest_edge that is not longer")
         if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
             raise ValueError("a fixed size is positive and takes no multiple")
         if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
@@ -49,6 +61,18 @@ class Grid(BaseModel):
         if self.coarse_axis != "together" and self.spacing is None:
             raise ValueError("coarse_axis is for grids with a spacing; without one no axis is coarser")
         return self
+
+    def fixed_size(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """Return the size to which pixels of this shape are resampled, where it does not depend on how long they are; None else.
+
+        Rounded as Hugging Face's image processors do.
+        """
+        if self.size is not None or self.shortest_edge is None:
+            return self.size
+        least, most, wanted = min(shape), max(shape), float(self.shortest_edge)
+        if self.longest_edge is not None and most / least * wanted > self.longest_edge:
+            wanted = self.longest_edge * least / most
+        return tuple(max(1, round(wanted) if n == least else int(wanted * n / least)) for n in shape)
 
 
 class Intensity(BaseModel):

@@ -271,8 +271,8 @@ def place(
         shape = tuple(stop - start for start, stop in box)
     resampled = shape
     apart: tuple[int | None, int | None] = (None, None)
-    if grid.size is not None:
-        resampled = grid.size
+    if (size := grid.fixed_size(shape)) is not None:
+        resampled = size
     elif grid.spacing is not None:
         here, there = spacings(card, image, turn)
         resampled = tuple(

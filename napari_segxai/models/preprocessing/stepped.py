@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.orientation import DISPLAY
 from napari_segxai.models.preprocessing import intensity
 from napari_segxai.models.preprocessing.box import Box, nonzero_box, turned_box
-from napari_segxai.models.preprocessing.resample import coarse_axis, cubic, resize, resize_apart
+from napari_segxai.models.preprocessing.resample import bicubic, coarse_axis, cubic, resize, resize_apart
 from napari_segxai.models.preprocessing.spatial import Placement, new_size, spacings, turn_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def stepped(card: ModelCard, image: Image, placement: Placement) -> Stepped:
             array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
         array, notes = finite(array, image.name)
         raw = placement.to_grid(array)
-        if card.grid.interpolation == "cubic":
+        if card.grid.interpolation in ("cubic", "bicubic"):
             apart = placement.apart[0]
             raw = _resampled(
                 card, torch.from_numpy(placement.cropped(array))[None], placement.resampled_shape, apart
@@ -91,8 +91,8 @@ def _volume(card: ModelCard, image: Image) -> Stepped:
     box = turned_box(nonzero_box(image), image.spatial_shape, turn) if card.grid.crop else None
     shape = turned.shape[1:] if box is None else tuple(stop - start for start, stop in box)
     resampled, apart = shape, None
-    if card.grid.size is not None:
-        resampled = (shape[0], *card.grid.size)
+    if (size := card.grid.fixed_size(shape[1:])) is not None:
+        resampled = (shape[0], *size)
     elif card.grid.spacing is not None:
         here, there = spacings(card, image, turn)
         planes = list(zip(shape, here, there, strict=True))[1:]
@@ -135,6 +135,10 @@ def _resampled(card: ModelCard, tensor: Tensor, shape: tuple[int, ...], apart: i
     if way == "cubic":
         along: Literal["nearest", "linear"] = "linear" if grid.coarse_axis == "linear" else "nearest"
         return torch.from_numpy(cubic(tensor[0].numpy(), shape, apart, along))[None]
+    if way == "bicubic":
+        if tensor.ndim == 5:  # a volume of which a 2D model gets slices
+            return bicubic(tensor[0].movedim(1, 0), shape[1:]).movedim(0, 1)[None]
+        return bicubic(tensor, shape)
     if apart is not None:
         return resize_apart(
             tensor, shape, apart, nearest=grid.coarse_axis == "nearest", linear=way == "linear"
