@@ -24,6 +24,8 @@ class Grid(BaseModel):
         The shortest axis gets so many cells, and the others follow: pixels keep their shape, as torchvision and Hugging Face resize photographs.
     longest_edge
         Beside `shortest_edge`: the most cells that an axis gets; the shortest one gets less where it has to.
+    edge_multiple
+        Beside `shortest_edge`: every axis is resampled to the next multiple of this, so that pixels are stretched a little.
     multiple
         The size is padded at the end of every axis to a multiple of this (unless `size` is given).
     interpolation
@@ -42,6 +44,7 @@ class Grid(BaseModel):
     spacing: tuple[float, ...] | None = None
     shortest_edge: int | None = Field(None, ge=1)
     longest_edge: int | None = Field(None, ge=1)
+    edge_multiple: int = Field(1, ge=1)
     multiple: int = Field(1, ge=1)
     interpolation: Literal["nearest", "linear", "bicubic", "cubic"] = "linear"
     coarse_axis: Literal["together", "nearest", "linear"] = "together"
@@ -54,6 +57,8 @@ class Grid(BaseModel):
             self.shortest_edge is None or self.longest_edge < self.shortest_edge
         ):
             raise ValueError("longest_edge goes with a shortest_edge that is not longer")
+        if self.edge_multiple != 1 and self.shortest_edge is None:
+            raise ValueError("edge_multiple goes with a shortest_edge")
         if self.size is not None and (self.multiple != 1 or any(n < 1 for n in self.size)):
             raise ValueError("a fixed size is positive and takes no multiple")
         if self.spacing is not None and not all(0 < s < math.inf for s in self.spacing):
@@ -72,7 +77,8 @@ class Grid(BaseModel):
         least, most, wanted = min(shape), max(shape), float(self.shortest_edge)
         if self.longest_edge is not None and most / least * wanted > self.longest_edge:
             wanted = self.longest_edge * least / most
-        return tuple(max(1, round(wanted) if n == least else int(wanted * n / least)) for n in shape)
+        sizes = [max(1, round(wanted) if n == least else int(wanted * n / least)) for n in shape]
+        return tuple(-(-n // self.edge_multiple) * self.edge_multiple for n in sizes)
 
 
 class Intensity(BaseModel):

@@ -1,0 +1,89 @@
+"""The weights in a folder of ``save_pretrained``: one file, or several with an index. Nothing in them is unpickled."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.loading.json_mapping import read_settings
+from napari_segxai.models.loading.weights import read_weights
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""In the order in which they are looked for; each may be cut into several, which an index names."""
+
+INDEX = ".index.json"
+
+OTHERS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
+"""Weights of other frameworks, and whose they are."""
+
+POINTER = b"version https://git-lfs"
+"""How a file begins that Git left in place of a large one."""
+
+
+def is_weights(path: Path) -> bool:
+    """Tell whether a file is, by its name, one of those of which such a folder is made."""
+    return path.name in (*FILES, *(name + INDEX for name in FILES))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of weights.
+
+    Raises
+    ------
+    UserError
+        If there is none, or one that the index names is missing or lies elsewhere.
+    """
+    for name in FILES:
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / (name + INDEX)).is_file():
+            return _parts(folder / (name + INDEX))
+    of = next((whose for name, whose in OTHERS.items() if (folder / name).is_file()), None)
+    why = f" (those of {of} are not read)" if of else ""
+    raise UserError(
+        f"{folder}: has no {FILES[0]}{why}; copy it from where the model was trained, or save the model again with save_pretrained."
+    )
+
+
+def _parts(index: Path) -> list[Path]:
+    places = read_settings(index).get("weight_map")
+    named = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
+    if not named or not all(re.fullmatch(r"\w[\w.-]*\.(safetensors|bin)", name) for name in named):
+        raise UserError(f"{index}: names no files of weights that lie beside it.")
+    missing = [name for name in named if not (index.parent / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{index.parent}: {len(missing)} of {len(named)} files of weights are missing ({missing[0]}); copy them from where the "
+            "model was trained."
+        )
+    return [index.parent / name for name in named]
+
+
+def numbers_in(files: list[Path]) -> int:
+    """Return about how many numbers the files hold, of two bytes at least."""
+    return sum(path.stat().st_size for path in files) // 2
+
+
+def read_all(files: list[Path]) -> dict[str, Tensor]:
+    """Return the weights of all files by name.
+
+    Raises
+    ------
+    UserError
+        If a file holds no weights.
+    """
+    state: dict[str, Tensor] = {}
+    for path in files:
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise UserError(
+                    f"{path}: is what Git keeps in place of a large file; get the file itself (git lfs pull, or download it)."
+                )
+        found = read_weights(path)
+        if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+            raise UserError(f"{path}: holds no state dict of tensors, which save_pretrained writes.")
+        state.update(found)
+    return state
