@@ -374,6 +374,8 @@ class _Graph(DispatchMode):
         elif op in ("addmm", "mm", "bmm", "baddbmm", "linear") and len(tracked) == 1:
             node.learned = node.pointwise = True
             node.channels = shape[-1]
+        elif op == "bmm" and (of_map := self._only_map(given, sources)) is not None:
+            node.main = tuple(sorted(set(of_map)))
         elif op in ("bmm", "baddbmm") or "attention" in op or op == "_transformer_encoder_layer_fwd":
             node.main, node.mixes, node.attends = tuple(sorted(set(tracked[0][1]))), True, True
             node.pairs = "bmm" in op and not self.nodes[tracked[0][1][-1]].pairs
@@ -402,6 +404,33 @@ class _Graph(DispatchMode):
         if not node.attends and not node.learned:
             node.pairs = any(self.nodes[found[-1]].pairs for _, found in tracked)
         return node
+
+    def _only_map(
+        self, given: Sequence[Tensor], sources: Sequence[Sequence[int]]
+    ) -> Sequence[int] | None:
+        """Return where the one factor comes from that lies as the image does, where the other does not: vectors of queries.
+
+        None for an attention, where both do, or neither is seen to.
+        """
+        if len(given) != 2 or not all(sources):
+            return None
+        rows, columns = given[0].shape[-2], given[1].shape[-1]
+        first, second = self._from_map(sources[0], rows), self._from_map(sources[1], columns)
+        if first == second:
+            return None
+        return sources[0] if first else sources[1]
+
+    def _from_map(self, source: Sequence[int], cells: int) -> bool:
+        """Tell whether values are those of a map of so many cells, each by itself: laid out otherwise, or behind a curve."""
+        k = source[-1]
+        for _ in range(12):
+            node = self.nodes[k]
+            if len(node.shape) == self.dims + 2 and math.prod(node.shape[2:]) == cells > 1:
+                return True
+            if len(node.main) != 1 or (node.op not in SAME_VALUES and node.op not in SQUASHED):
+                return False
+            k = node.main[0]
+        return False
 
     def _is_gate(self, factor: Tensor, other: Tensor, source: Sequence[int]) -> bool:
         """Tell whether a factor weights the other one: it is spread over it, or comes from a squashing function."""
