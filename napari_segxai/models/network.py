@@ -376,7 +376,8 @@ class Network:
         if card.windows is not None:
             return card.windows.size
         # Two cells per axis at least in the smallest feature map: some layers refuse a single one.
-        side = self.example_side or max(64 if card.spatial_dims == 2 else 32, 2 * multiple)
+        usual = max(64 if card.spatial_dims == 2 else 32, min(card.grid.shortest_edge or 0, 128))
+        side = self.example_side or max(usual, 2 * multiple)
         return tuple(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
 
     def example(self) -> Tensor:

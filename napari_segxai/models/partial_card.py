@@ -11,6 +11,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, make_card
 from napari_segxai.models.loading.yaml_file import read_mapping
+from napari_segxai.models.torchvision_weights import card_of_weights, is_weights
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class CardIncomplete(UserError):
 
 
 def given_card(card: object) -> ModelCard | dict[str, Any]:
-    """Return a whole `ModelCard` as it is, and the keys of a mapping or of a YAML file, which need not be all of a card's.
+    """Return a whole `ModelCard` as it is, and the keys of a mapping, of a YAML file or of torchvision's weights, which need not be all.
 
     Raises
     ------
@@ -88,6 +89,8 @@ def given_card(card: object) -> ModelCard | dict[str, Any]:
         return card
     if isinstance(card, Mapping):
         return dict(card)
+    if is_weights(card):
+        return card_of_weights(card)
     if isinstance(card, str | Path):
         return read_mapping(user_path(card), "model card")
     raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ _listeners: list[Callable[[], None]] = []
 
 @checked("source", "card", "architecture")
 def load_model(
-    source: str | Path | nn.Module | SegmentationModel,
+    source: str | Path | nn.Module | SegmentationModel | Enum,
     *,
-    card: ModelCard | Mapping[str, Any] | str | Path | None = None,
+    card: ModelCard | Mapping[str, Any] | str | Path | Enum | None = None,
     architecture: str | nn.Module | Callable[..., nn.Module] | None = None,
     arguments: Mapping[str, Any] | None = None,
     trust: bool = False,
@@ -36,13 +37,16 @@ def load_model(
 
     Parameters
     ----------
-    source : str, Path, torch.nn.Module or SegmentationModel
+    source : str, Path, torch.nn.Module, SegmentationModel or Enum
         The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a folder of
         nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a model of bioimage.io (its
-        folder, its description or one of its files of weights), a file of weights with `architecture`, a TorchScript file, or
-        a torch.nn.Module.
-    card : ModelCard, mapping, str or Path, optional
-        The model card: a mapping, the path of a YAML file, or a `ModelCard`. Needed for a module and for a
+        folder, its description or one of its files of weights), a folder that Hugging Face transformers or
+        segmentation-models-pytorch saved (``save_pretrained``), a file of weights of a torchvision network that is called after it
+        (``deeplabv3_resnet50_coco-cd0a2569.pth``) or the member of torchvision's enums for it, a file of weights with
+        `architecture`, a TorchScript file, or a torch.nn.Module.
+    card : ModelCard, mapping, str, Path or Enum, optional
+        The model card: a mapping, the path of a YAML file, a `ModelCard`, or, for a network of torchvision with weights that it
+        publishes, the member of its enum (``FCN_ResNet50_Weights.DEFAULT``). Needed for a module and for a
         TorchScript file without a card beside it. Where the model's own files say what its card is, a mapping or a YAML
         file gives some keys in place of theirs or beside them, and a `ModelCard` takes the place of all.
     architecture : str, torch.nn.Module or callable, optional
@@ -89,14 +93,6 @@ def load_model(
         raise UserError(
             "weights alone are not a model; give the network itself, or a folder whose card names it."
         )
-    if not isinstance(source, str | Path | nn.Module):
-        kind = type(source).__name__
-        hint = (
-            "its .module()"
-            if kind == "ExportedProgram"
-            else "a network (nn.Module), a model folder or a file"
-        )
-        raise UserError(f"this {kind} is not a model; give {hint}.")
     candidates: list[Any] = [source]
     if isinstance(source, str):
         candidates.append(user_path(source))
@@ -110,12 +106,20 @@ def load_model(
                     model = format_.load(candidate, card=whole, trust=trust)
                 model.trusted = trust
                 return model
+    if not isinstance(source, str | Path):
+        kind = type(source).__name__
+        hint = (
+            "its .module()"
+            if kind == "ExportedProgram"
+            else "a network (nn.Module), a model folder or a file"
+        )
+        raise UserError(f"this {kind} is not a model; give {hint}.")
     if isinstance(candidates[-1], Path) and candidates[-1].exists():
         if candidates[-1].suffix.lower() == ".zip":
             raise UserError(f"{source}: is an archive; unpack it, and give the folder of the model in it.")
         raise UserError(
-            f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results, a file of weights or a "
-            "TorchScript file."
+            f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results, of transformers or of SMP, "
+            "a file of weights or a TorchScript file."
         )
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
         raise UserError(

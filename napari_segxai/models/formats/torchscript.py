@@ -66,7 +66,7 @@ def card_beside(source: Path) -> ModelCard | PartialCard:
     )
 
 
-@model_format("torchscript", handles=handles, card=card_beside)
+@model_format("torchscript", handles=handles, card=card_beside, general=True)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Load a TorchScript file; its card is `card`, or the YAML file of the same name beside it.
 

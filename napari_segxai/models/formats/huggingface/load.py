@@ -54,8 +54,9 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     files = weight_files(saved.folder)
     need("transformers", "transformers", f"{saved.folder}: the network")
     place, arguments = f"{PLACE}:{saved.network}", stored.known["arguments"]
-    network, _ = build(place, arguments, saved.folder / CONFIG, trust=False, numbers=numbers_in(files))
-    network, left = _with_weights(network, read_all(files), saved)
+    with _quiet():
+        network, _ = build(place, arguments, saved.folder / CONFIG, trust=False, numbers=numbers_in(files))
+        network, left = _with_weights(network, read_all(files), saved)
     network.eval().requires_grad_(False)
     model = SegmentationModel(
         network, card, source=f"Hugging Face {saved.network} {saved.name}", path=source.absolute()
@@ -76,7 +77,7 @@ def _with_weights(network: Any, state: dict[str, Tensor], saved: Saved) -> tuple
     """
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     try:
-        with offline(), _quiet():
+        with offline():
             found, said = type(network).from_pretrained(
                 None,
                 config=network.config,
