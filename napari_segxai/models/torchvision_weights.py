@@ -48,6 +48,7 @@ def card_of_weights(weights: Any) -> dict[str, Any]:
             {"divide": 255},
             {"normalize": {"mean": list(map(float, ready.mean)), "std": list(map(float, ready.std))}},
         ],
+        "output": "out",
         "description": " ".join(str(meta.get("_docs", "")).split()),
         "provenance": str(weights.url),
         "validation": measured,

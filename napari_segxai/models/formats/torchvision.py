@@ -68,6 +68,7 @@ def card_of(source: Any) -> PartialCard:
     known: dict[str, Any] = {
         "architecture": f"{PLACE}:{name[1]}",
         "arguments": _arguments(path, name[1]),
+        "output": "out",
     }
     if weights is not None:
         return PartialCard(str(path), {**card_of_weights(weights), **known})
@@ -122,11 +123,10 @@ def _found(source: Any) -> tuple[Path, Any]:
 
 def _published(path: Path) -> Any:
     """Return the weights of torchvision that a file holds, by its name, which has a part of its digest."""
-    from torchvision.models import get_model_weights
-
     name = NAMED.match(path.name)
     assert name is not None
-    same = [one for one in get_model_weights(name[1]) if PurePosixPath(one.url).name == path.name]
+    known = need("torchvision.models", "torchvision", str(path)).get_model_weights(name[1])
+    same = [one for one in known if PurePosixPath(one.url).name == path.name]
     return same[0] if same else None
 
 

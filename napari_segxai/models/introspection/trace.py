@@ -405,9 +405,7 @@ class _Graph(DispatchMode):
             node.pairs = any(self.nodes[found[-1]].pairs for _, found in tracked)
         return node
 
-    def _only_map(
-        self, given: Sequence[Tensor], sources: Sequence[Sequence[int]]
-    ) -> Sequence[int] | None:
+    def _only_map(self, given: Sequence[Tensor], sources: Sequence[Sequence[int]]) -> Sequence[int] | None:
         """Return where the one factor comes from that lies as the image does, where the other does not: vectors of queries.
 
         None for an attention, where both do, or neither is seen to.

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from napari_segxai.core.extras import need
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as _Network
-else:
-    _Network = nn.Module
 
 PER_PIXEL = re.compile(r"[A-Z]\w*ForSemanticSegmentation")
 """Classes that return a logit per label and cell."""
@@ -61,13 +56,15 @@ def semantic_map(classes: Tensor, masks: Tensor) -> Tensor:
     return (found + LEAST).log().unflatten(2, masks.shape[2:])
 
 
-class _OfSettings(_Network):
-    """What is different from a class of transformers."""
+class _OfSettings(nn.Module):
+    """What is different from a class of transformers, which comes after it in the order of classes."""
+
+    config_class: Any
 
     def __init__(self, config: Any = None, *, flip_channels: bool = False, **settings: Any):
         if config is None:
             # A network of this package runs as it is; what is asked for returns of other kinds is left out.
-            config = self.config_class.from_dict({**settings, "flip_channels": flip_channels})
+            config = type(self).config_class.from_dict({**settings, "flip_channels": flip_channels})
         super().__init__(config)
         self.flip_channels = bool(getattr(config, "flip_channels", False))
 

@@ -124,9 +124,7 @@ def _folders(path: Path) -> list[Path]:
         main = path / "refs" / "main"
         named = main.read_text(encoding="utf-8", errors="replace").strip() if main.is_file() else ""
         return [one for one in found if one.name == named] or found
-    found = [
-        one for one in path.glob("checkpoint-*") if CHECKPOINT.fullmatch(one.name) and _is_folder(one)
-    ]
+    found = [one for one in path.glob("checkpoint-*") if CHECKPOINT.fullmatch(one.name) and _is_folder(one)]
     return sorted(found, key=lambda one: int(one.name.partition("-")[2]))
 
 

@@ -102,8 +102,7 @@ def _with_weights(network: Any, state: dict[str, Tensor], saved: Saved) -> tuple
 @contextmanager
 def _quiet() -> Generator[None]:
     """Keep transformers from writing to the terminal what is said otherwise."""
-    from transformers.utils import logging
-
+    logging = need("transformers.utils.logging", "transformers", "its network")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

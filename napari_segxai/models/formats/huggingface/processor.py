@@ -95,7 +95,9 @@ def preparation_of(
     """
     usual = _usual(processor or {}, model_type)
     if processor is None:
-        suggested = {"intensity": _intensity({**ALWAYS, **usual}, channels, where)} if usual else {}
+        suggested: dict[str, Any] = (
+            {"intensity": _intensity({**ALWAYS, **usual}, channels, where)} if usual else {}
+        )
         if usual:
             suggested["grid"] = _grid({**ALWAYS, **usual}, where)
         return Preparation(
@@ -111,7 +113,9 @@ def preparation_of(
     found.known["intensity"] = _intensity(settings, channels, where)
     apart = _own_way(settings)
     if apart:
-        found.asked["grid"] = f"how images are resized, as its processor {apart}, such as {{size: [512, 512]}}"
+        found.asked["grid"] = (
+            f"how images are resized, as its processor {apart}, such as {{size: [512, 512]}}"
+        )
         found.suggested["grid"] = {"size": _pair(side) or [512, 512]}
     else:
         found.known["grid"] = _grid(settings, where)
@@ -199,18 +203,23 @@ def _intensity(settings: Mapping[str, Any], channels: int, where: Path) -> list[
         whole = round(1 / factor)
         exact = whole > 0 and math.isclose(1 / whole, factor, rel_tol=1e-9)
         steps.append({"divide": whole} if exact else {"scale_shift": [factor, 0]})
-    if settings.get("do_normalize") and not settings.get("do_flip_channel_order"):  # by whose processor none is done
-        numbers = {key: settings.get(f"image_{key}") for key in ("mean", "std")}
-        for key, each in numbers.items():
-            if isinstance(each, int | float):
-                each = numbers[key] = [each]
-            right = isinstance(each, list | tuple) and all(isinstance(one, int | float) for one in each)
-            if not right or len(each) not in (1, channels):
-                raise UserError(
-                    f"{where}: image_{key} is {each!r:.80}; it needs a number for each of the {channels} channel(s)."
-                )
-        steps.append({"normalize": {key: list(each) for key, each in numbers.items()}})
+    if settings.get("do_normalize") and not settings.get(
+        "do_flip_channel_order"
+    ):  # by whose processor none is done
+        numbers = {key: _numbers(settings, f"image_{key}", channels, where) for key in ("mean", "std")}
+        steps.append({"normalize": numbers})
     return steps
+
+
+def _numbers(settings: Mapping[str, Any], key: str, channels: int, where: Path) -> list[float]:
+    """Return a number for every channel, or one for all."""
+    told = settings.get(key)
+    each = list(told) if isinstance(told, list | tuple) else [told]
+    if len(each) not in (1, channels) or not all(isinstance(one, int | float) for one in each):
+        raise UserError(
+            f"{where}: {key} is {told!r:.80}; it needs a number for each of the {channels} channel(s)."
+        )
+    return each
 
 
 def _pair(size: Any) -> list[int] | None:
