@@ -125,7 +125,11 @@ def test_a_missing_key_is_named(key):
         ({"grid": {"spacing": [1, 0]}}, "grid", "positive"),
         ({"grid": {"spacing": [1, float("nan")]}}, "grid", "positive"),
         ({"grid": {"multiple": 0}}, "grid.multiple", "greater than or equal to 1"),
-        ({"grid": {"interpolation": "sinc"}}, "grid.interpolation", "'nearest', 'linear', 'bicubic' or 'cubic'"),
+        (
+            {"grid": {"interpolation": "sinc"}},
+            "grid.interpolation",
+            "'nearest', 'linear', 'bicubic' or 'cubic'",
+        ),
         ({"grid": {"size": [8, 8, 8]}}, "grid size", "needs 2 numbers"),
         ({"grid": {"size": []}}, "grid size", "needs 2 numbers"),
         ({"grid": {"spacing": [1]}}, "grid spacing", "needs 2 numbers"),

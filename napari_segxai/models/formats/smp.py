@@ -13,7 +13,13 @@ from napari_segxai.models.formats import folder as model_folder
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.json_mapping import read_settings
-from napari_segxai.models.loading.saved_weights import is_weights, numbers_in, read_all, weight_files
+from napari_segxai.models.loading.saved_weights import (
+    is_weights,
+    numbers_in,
+    read_all,
+    refuse_other,
+    weight_files,
+)
 from napari_segxai.models.loading.weights import fitting_state
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
@@ -132,8 +138,9 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     name, settings = _settings(folder)
     files = weight_files(folder)
     need(PACKAGE, "smp", f"{folder}: the network")
-    where = folder / CONFIG
-    module, _ = build(f"{PACKAGE}:{name}", settings, where, trust=False, numbers=numbers_in(files))
+    where, place = folder / CONFIG, f"{PACKAGE}:{name}"
+    refuse_other(card.architecture, place, where)
+    module, _ = build(place, settings, where, trust=False, numbers=numbers_in(files))
     state, said = fitting_state(read_all(files), module.state_dict(), files[0])
     module.load_state_dict(state, strict=False)
     module.eval().requires_grad_(False)

@@ -99,8 +99,11 @@ def load(source: Any, *, card: ModelCard | None, trust: bool) -> SegmentationMod
     partial = card_of(path)
     card = card or partial.completed()
     numbers = path.stat().st_size // 2
-    place, arguments = partial.known["architecture"], partial.known["arguments"]
-    module, _ = build(place, arguments, path, trust=False, numbers=numbers)
+    told = (
+        partial.known if card.architecture is None else card.model_dump()
+    )  # another network may be told beside it
+    place, arguments = told["architecture"], told["arguments"]
+    module, _ = build(place, arguments, path, trust=trust, numbers=numbers)
     said = load_weights(module, path)
     module.eval().requires_grad_(False)
     words = f"torchvision {place.partition(':')[2]} {path.name}"

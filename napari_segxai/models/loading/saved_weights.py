@@ -87,3 +87,18 @@ def read_all(files: list[Path]) -> dict[str, Tensor]:
             raise UserError(f"{path}: holds no state dict of tensors, which save_pretrained writes.")
         state.update(found)
     return state
+
+
+def refuse_other(told: str | None, place: str, settings: Path) -> None:
+    """Refuse a card that names another network than the settings beside the weights.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    """
+    if told not in (None, place):
+        raise UserError(
+            f"{settings}: says that the network is {place.partition(':')[2]}, and the card names {told}; leave that out, or take the file of "
+            "weights out of this folder."
+        )

@@ -17,7 +17,7 @@ from napari_segxai.models.formats.huggingface.files import CONFIG, Saved, is_sav
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.offline import offline
-from napari_segxai.models.loading.saved_weights import numbers_in, read_all, weight_files
+from napari_segxai.models.loading.saved_weights import numbers_in, read_all, refuse_other, weight_files
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -54,6 +54,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     files = weight_files(saved.folder)
     need("transformers", "transformers", f"{saved.folder}: the network")
     place, arguments = f"{PLACE}:{saved.network}", stored.known["arguments"]
+    refuse_other(card.architecture, place, saved.folder / CONFIG)
     with _quiet():
         network, _ = build(place, arguments, saved.folder / CONFIG, trust=False, numbers=numbers_in(files))
         network, left = _with_weights(network, read_all(files), saved)
