@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from napari_segxai.models.introspection.layout import infer_layout
-from napari_segxai.models.introspection.trace import Node, Trace
+from napari_segxai.models.introspection.operations import Node
+from napari_segxai.models.introspection.trace import Trace
 
 LARGE_BLOCK = 0.4
 """A call with more than this share of all calls below it is not a block but a part of the network."""
