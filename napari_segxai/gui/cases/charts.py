@@ -19,7 +19,7 @@ from napari_segxai.gui.cases.points import Points
 from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.viewer.theme import COLORS
-from napari_segxai.gui.widgets.fields import Words, tip
+from napari_segxai.gui.widgets.fields import Words, tip, unbroken
 
 NEAR, LONGEST, ALONE = 9, 26, 60
 """Pixels around a point; characters of a name in the legend, and of one that is alone there."""
@@ -77,10 +77,10 @@ class ChartView(QWidget):
         drawn = [] if chart is None or chart.kind == "matrix" else list(enumerate(chart.series))
         said = [(k, one) for k, one in drawn if one.name]  # in the colours in which they are drawn
         words = [
-            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span> {escape(shortened(one.name, LONGEST if len(said) > 1 else ALONE), quote=False)}'
+            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span>&nbsp;{unbroken(shortened(one.name, LONGEST if len(said) > 1 else ALONE))}'
             for k, one in said
         ]
-        self.legend.setText("&nbsp; ".join(words))
+        self.legend.setText(" &nbsp;".join(words))
         self.legend.setVisible(bool(words))
         self.caption.setText("" if chart is None else chart.caption)
         self.caption.setVisible(chart is not None and bool(chart.caption))

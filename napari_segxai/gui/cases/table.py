@@ -64,12 +64,13 @@ class TableModel(QAbstractTableModel):
         """The line in which each row of the frame stands; -1 for those that a filter leaves out."""
         self._left: np.ndarray | None = None
         self._ends: dict[str, float] = {}
+        self._whole: dict[str, bool] = {}
         self._sorted: tuple[str, bool] | None = None
 
     def set_frame(self, frame: Frame | None, left: np.ndarray | None) -> None:
         """Show another table, or what has been added to it; `left` are the rows that a filter leaves."""
         self.beginResetModel()
-        self.frame, self._left, self._ends = frame, left, {}
+        self.frame, self._left, self._ends, self._whole = frame, left, {}, {}
         self._arrange()
         self.endResetModel()
 
@@ -103,8 +104,19 @@ class TableModel(QAbstractTableModel):
         if value is None or value == "":
             return UNDEFINED if column in self.frame.numeric else ""
         if isinstance(value, float):
+            if value == value and self.is_whole(column):
+                return f"{value:.0f}"
             return number(value) if value == value else UNDEFINED
         return word_of(value)
+
+    def is_whole(self, column: str) -> bool:
+        """Tell whether a column holds whole numbers alone, beyond 0 and 1: sizes and counts, which may come as floats."""
+        if column not in self._whole:
+            held = self.frame.numbers(column) if column in self.frame.numeric else np.arange(0)
+            known = held[np.isfinite(held)]
+            end = np.abs(known).max(initial=0)
+            self._whole[column] = bool(1 < end < 1e7 and (known == np.rint(known)).all())
+        return self._whole[column]
 
     def share(self, row: int, column: str) -> float | None:
         """Return what a measured number is of the largest magnitude of its column; None for words, counts and numbers of units."""
@@ -161,7 +173,7 @@ class TableModel(QAbstractTableModel):
 def head(name: str) -> str:
     """Return the head of a column, in lines; an arrow stays with the word before it."""
     if name in NAMES:
-        return name
+        return name[:1].upper() + name[1:]
     found = describe(name)
     words = found.axis + ARROWS[found.better].replace(" ", "\xa0")
     return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False)[:4])

@@ -62,12 +62,13 @@ class CohortForm(CasesForm):
         self.routes.setToolTip(
             "Which share of the score comes through each layer, and across its skip connection."
         )
-        self.relevance = QCheckBox("relevance of the channels at")
+        self.relevance = QCheckBox("relevance of channels at")
         self.relevance.setToolTip(
             "Which share of the score comes through each channel of one network layer: what the study out-of-the-ordinary makes "
             "prototypes of."
         )
         self.layer_box = combo("The network layer; auto is the last main block before the last stage.")
+        self.layer_box.setMinimumWidth(110)
         self.set_layers(())
         self.beyond: dict[str, dict[str, Any]] = {}
         """What an opened cohort asked of flow and channels, which the form cannot show."""

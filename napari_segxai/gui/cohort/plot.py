@@ -25,7 +25,7 @@ from napari_segxai.analyses.cohort.tables.frame import Frame, inside, nearest_pl
 from napari_segxai.gui.cases.points import Points
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.viewer.theme import COLORS, color_plot
-from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip
+from napari_segxai.gui.widgets.fields import Words, combo, plain_label, tip, unbroken
 
 SYMBOLS = ("o", "t", "s", "d", "star", "x", "p", "h")
 
@@ -281,16 +281,16 @@ class CohortPlot(QWidget):
         """Say what colours and symbols mean, and how many rows have no place in the plot."""
         marks = {"o": "●", "t": "▼", "s": "■", "d": "◆", "star": "★", "x": "✕", "p": "⬟", "h": "⬢"}
         words = [
-            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span> {escape(shortened(name, LONGEST), quote=False)}'
+            f'<span style="color:{COLORS[k % len(COLORS)]}">●</span>&nbsp;{unbroken(shortened(name, LONGEST))}'
             for k, name in enumerate(colors)
             if name
         ]
         words += [
-            f"{marks[SYMBOLS[k % len(SYMBOLS)]]} {escape(shortened(name, LONGEST), quote=False)}"
+            f"{marks[SYMBOLS[k % len(SYMBOLS)]]}&nbsp;{unbroken(shortened(name, LONGEST))}"
             for k, name in enumerate(symbols)
             if name
         ]
-        self.legend.setText("&nbsp; ".join(words))
+        self.legend.setText(" &nbsp;".join(words))
         self.legend.setVisible(bool(words))
         left = np.ones(len(self.points), bool) if self.left is None else self.left
         lacking = int((~np.isfinite(self.points).all(1) & left).sum())

@@ -68,6 +68,11 @@ def seed_box() -> QLargeIntSpinBox:
     return box
 
 
+def unbroken(text: str) -> str:
+    """Return text for a rich label that is not broken into lines: a name of a legend stays with its mark."""
+    return escape(text, quote=False).replace(" ", "&nbsp;")
+
+
 def beside(*parts: QWidget) -> QWidget:
     """Return widgets in a row; the first one takes the room that is left."""
     row = QWidget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
@@ -270,6 +271,10 @@ def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, w
     return f"{passes}{through}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 
 
+_ran: WeakKeyDictionary[SegmentationModel, tuple[float, float]] = WeakKeyDictionary()
+"""What models have run so far, in cells times passes, and how long it took; what lies back counts less."""
+
+
 def learn_speed(
     model: SegmentationModel, image: Image, index: int | None, passes: Passes, seconds: float
 ) -> None:
@@ -278,8 +283,11 @@ def learn_speed(
 
 
 def learn_speed_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, seconds: float) -> None:
-    """Remember how fast the model ran on a model grid."""
-    model.seconds = seconds / max(1, passes.cost * model.cells_run(grid))
+    """Remember how fast the model ran on a model grid; a run counts half as much as the one after it."""
+    work, took = (one / 2 for one in _ran.get(model, (0.0, 0.0)))
+    work, took = work + max(1, passes.cost * model.cells_run(grid)), took + seconds
+    _ran[model] = work, took
+    model.seconds = took / work
 
 
 def summary(explanation: Explanation, evidence: str = "") -> str:

@@ -185,7 +185,7 @@ class _Tree:
             "agreement": agreement,
             "probability": own,
             "decided": self.names[decided],
-            "head": self.head,
+            "head": self.head or None,
         }
         return Finding(
             torch.stack(list(maps.values())).sum(0),

@@ -80,3 +80,19 @@ def test_points_that_look_alike_are_looked_up_once(qapp, monkeypatch):
     assert max(asked) == 1
     assert (item.data["sourceRect"] == item.data["sourceRect"][0]).all()
     assert item.data["sourceRect"]["w"][0] > 0
+
+
+def test_sizes_and_counts_are_whole_and_heads_begin_alike(qtbot):
+    shown = FrameTable()
+    qtbot.addWidget(shown)
+    rows = [{"case": f"c{k}", "size": 149.0 + k, "iou": 1.0, "ratio": 2.5 + k / 2} for k in range(3)]
+    shown.set_frame(Frame.of("study", rows))
+    model = shown.table
+    assert [model.text(1, name) for name in ("case", "size", "iou", "ratio")] == [
+        "c1",
+        "150",
+        "1.000",
+        "3.000",
+    ]
+    heads = [model.headerData(k, Qt.Orientation.Horizontal) for k in range(4)]
+    assert all(head[0].isupper() for head in heads)
