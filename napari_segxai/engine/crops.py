@@ -19,6 +19,10 @@ CELLS, PART = 3, 4
 """A crop has at least so many cells of its network layer along an axis, and this part of the model grid."""
 
 
+Place = tuple[tuple[int, ...], tuple[int, ...]]
+"""A cell of a network layer, and how many there are along every axis."""
+
+
 class Strongest:
     """The strongest crops by name, each of another case.
 
@@ -30,7 +34,7 @@ class Strongest:
 
     def __init__(self, most: int):
         self.most = most
-        self._kept: dict[str, list[tuple[float, Picture]]] = {}
+        self._kept: dict[str, list[tuple[float, Picture, Place]]] = {}
 
     def offer(
         self,
@@ -67,13 +71,17 @@ class Strongest:
             return
         at = tuple(int(k) for k in np.unravel_index(best, cells.shape))
         picture = crop(view, at, tuple(cells.shape), row, f"{value:.3g} {view.id}")
-        kept.append((value, replace(picture, of=of or {})))
+        kept.append((value, replace(picture, of=of or {}), (at, tuple(cells.shape))))
         kept.sort(key=lambda one: -one[0])  # stable: of equals the first
         del kept[self.most :]
 
     def pictures(self) -> tuple[Picture, ...]:
         """Return the crops, the strongest of each name first."""
-        return tuple(picture for kept in self._kept.values() for _, picture in kept)
+        return tuple(picture for kept in self._kept.values() for _, picture, _ in kept)
+
+    def places(self, case: str) -> dict[str, Place]:
+        """Return which crops of a case were kept, by their names: around which cell, of how many."""
+        return {row: place for row, kept in self._kept.items() for _, own, place in kept if own.case == case}
 
 
 def crop(
@@ -90,23 +98,36 @@ def crop(
     reach
         Cells that it holds along an axis, at least.
     """
+    center, window = _window(view, at, cells, reach)
+    whole = plane_of_grid(view.question.input[0].cpu().numpy(), center)
+    low, high = np.percentile(whole, (1, 99))
+    index = view.placement.image_index([k + 0.5 for k in center])
+    return Picture(row, whole[window], text, (float(low), float(high)), view.id, index)
+
+
+def map_crop(view: CaseView, values: Tensor, place: Place, row: str, text: str) -> Picture:
+    """Return what a map (*model grid) has where `crop` cuts: red above 0, blue below, white where it is 0, in a scale of its own."""
+    center, window = _window(view, *place, CELLS)
+    own = plane_of_grid(values[None].float().cpu().numpy(), center)[window]
+    end = float(np.abs(own).max()) or 1.0
+    up, down = np.clip(own / end, 0, 1), np.clip(-own / end, 0, 1)
+    colors = np.stack([1 - down, 1 - up - down, 1 - up], -1)
+    index = view.placement.image_index([k + 0.5 for k in center])
+    return Picture(row, colors, text, (0.0, 1.0), view.id, index)
+
+
+def _window(
+    view: CaseView, at: tuple[int, ...], cells: tuple[int, ...], reach: int
+) -> tuple[tuple[int, ...], tuple[slice, ...]]:
+    """Return the middle of a crop on the model grid, and its window in the plane there."""
     place, grid = view.placement, view.placement.shape
     center = tuple(
         min(int((k + 0.5) * n / many), end - 1)
         for k, n, many, end in zip(at, grid, cells, place.resampled_shape, strict=True)
     )
-    whole = plane_of_grid(view.question.input[0].cpu().numpy(), center)
-    low, high = np.percentile(whole, (1, 99))
     window = []
     for k, n, many, end in list(zip(center, grid, cells, place.resampled_shape, strict=True))[-2:]:
         side = min(max(math.ceil(n / PART), reach * math.ceil(n / many)), end)
         start = min(max(k - side // 2, 0), end - side)
         window.append(slice(start, start + side))
-    return Picture(
-        row,
-        whole[tuple(window)],
-        text,
-        (float(low), float(high)),
-        view.id,
-        place.image_index([k + 0.5 for k in center]),
-    )
+    return center, tuple(window)

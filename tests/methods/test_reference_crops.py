@@ -77,15 +77,29 @@ def test_the_folder_is_passed_over_once_and_that_is_told_before(model, folder):
     asked = {"layer": "look", "rule": "z-plus", "references": folder}
     plan = ExplanationPlan.make(model, sx.Image(spots(1, 0.5)), target, "l-crp", channels=2, **asked)
     found = ask(model, folder, channels=2)
-    assert (plan.passes.forward, plan.passes.backward) == (1 + 5, 1 + 5)
-    assert found.record.passes["forward"] == 1 + len(FOLDER)
-    assert found.record.passes["backward"] == 1 + 4  # where nothing is drawn, nothing is carried back
+    assert (plan.passes.forward, plan.passes.backward) == (1 + 5 + 5, 1 + 5 + 5)
+    again = 4  # images of which crops by relevance are kept: for the maps below them
+    assert found.record.passes["forward"] == 1 + len(FOLDER) + again
+    assert found.record.passes["backward"] == 1 + 4 + again  # where nothing is drawn, nothing is carried back
+    assert found.record.passes["suffix"] <= plan.passes.suffix
     assert found.record.parameters["references"] == str(folder)
     same = sx.explain(
         model, sx.Image(spots(1, 0.5)), target, "l-crp", layer="look", rule="z-plus", channels=2
     )
     assert (same.map == found.map).all()
     assert same.galleries == ()
+
+
+def test_below_each_crop_is_what_reaches_it_through_its_channel_alone(model, folder):
+    rows = {one.name: one.rows() for one in ask(model, folder).galleries}["relevance"]
+    for channel in (0, 1):
+        crops, maps = rows[f"channel {channel}"], rows[f"through channel {channel} alone"]
+        assert [(one.case, one.at) for one in maps] == [(one.case, one.at) for one in crops]
+        for crop, map in zip(crops, maps, strict=True):
+            assert map.values.shape == (*crop.values.shape, 3)
+            seen = np.argwhere(map.values.min(-1) < 0.99)  # what is not white
+            assert len(seen) == 1  # the spot of this channel, and nothing of the other
+            assert crop.values[tuple(seen[0])] != 0
 
 
 def test_what_is_drawn_nowhere_gives_words(model, folder):
@@ -103,7 +117,7 @@ def test_a_channel_that_carries_nothing_elsewhere_gives_words(model, folder):
     for name in FOLDER:
         tifffile.imwrite(folder / f"{name}.tif", spots(1, 0))
     found = ask(model, folder)
-    assert list(found.galleries[0].rows()) == ["channel 0"]
+    assert list(found.galleries[0].rows()) == ["channel 0", "through channel 0 alone"]
     assert any(one.startswith("channel 1 of look carries nothing") for one in found.record.warnings)
 
 

@@ -86,7 +86,9 @@ def _each_image_once(cases: list[Case], left_out: list[LeftOut]) -> list[Case]:
         held = out.setdefault(tuple(one.resolve() for one in case.images), [])
         truths = [one.truth and one.truth.resolve() for one in held]
         if (case.truth and case.truth.resolve()) in truths:
-            left_out.append(LeftOut(case.id, f"has the same image and truth as {held[0].id}"))
+            first = held[truths.index(case.truth and case.truth.resolve())].id
+            what = "image and truth" if case.truth else "image"
+            left_out.append(LeftOut(case.id, f"has the same {what} as {first}"))
             continue
         if held and case.subject == case.id:
             case = replace(case, subject=held[0].subject)

@@ -10,11 +10,11 @@ lies beside it, and the table `channels` has every channel's relevance and share
 context.
 
 With a folder of `references`, crops of its images say what the strongest channels answer to: of each channel the 12 images in which it carries the largest share of the
-score (gallery `relevance`), and the 12 in which it is most active (gallery `activation`), each around the strongest place. The two differ where a channel is active
+score (gallery `relevance`), each above the relevance that reaches it through this channel alone, and the 12 in which it is most active (gallery `activation`), each around the strongest place. The two differ where a channel is active
 without deciding anything. The label is asked about as in the image itself, where it is drawn; images without it give no crop.
 
 Cost: 1 forward, 1 backward, and 1 + `channels` backward passes from the layer on, each dearer than a plain one; 1 forward and 1 backward for every image of
-the folder, which is passed over once.
+the folder, which is passed over once; and for those of which crops by relevance are kept the same once more, and 1 backward pass for every crop.
 
 Through windows, relevances of all windows add up, and activations of overlapping ones are averaged; the windows are gone through twice.
 
@@ -41,8 +41,8 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.relevance_sums import RelevanceSums
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rule, Rules
-from napari_segxai.methods.activation.reference_crops import References
-from napari_segxai.methods.registry import explainer
+from napari_segxai.methods.activation.reference_crops import MOST, References
+from napari_segxai.methods.registry import Size, explainer
 
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
@@ -68,6 +68,13 @@ class Options:
     )
 
 
+def _passes(options: Options, size: Size) -> Passes:
+    again = min(size.references, MOST * options.channels)
+    crops = min(size.references, MOST) * options.channels
+    images = 1 + size.references + again
+    return Passes(images + size.looks, images, 1 + options.channels + crops)
+
+
 @explainer(
     "l-crp",
     title="Concept relevance propagation",
@@ -78,9 +85,7 @@ class Options:
     source="Achtibat et al. 2023; Dreyer et al. 2023",
     cites=("achtibat2023", "dreyer2023"),
     options=Options,
-    passes=lambda options, size: Passes(
-        1 + size.references + size.looks, 1 + size.references, 1 + options.channels
-    ),
+    passes=_passes,
 )
 def l_crp(question: Question, options: Options) -> Steps[Finding]:
     """Find the strongest channels of a layer, and carry relevance back through each of them alone."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from napari_segxai.core.errors import ended
-from napari_segxai.core.gallery import Gallery
+from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.progress import Steps
 from napari_segxai.core.target import Target
 from napari_segxai.engine.cases import CasesQuestion, CaseView
-from napari_segxai.engine.crops import Strongest
-from napari_segxai.engine.primitives.relevance_sums import RelevanceOfLayer
+from napari_segxai.engine.crops import Strongest, map_crop
+from napari_segxai.engine.primitives.relevance_sums import RelevanceOfLayer, RelevanceSums
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.weighted import Rules
 
@@ -21,7 +21,8 @@ MOST = 12
 
 RELEVANCE = (
     "Of each channel the images in which it carries the largest share of the score (of one that speaks against the label: against "
-    "it), around the place where it carries most. The number is the share."
+    "it), around the place where it carries most. The number is the share. Below each crop is the relevance that reaches it through this "
+    "channel alone: red for the label, blue against it."
 )
 ACTIVATION = (
     "Of each channel the images in which it is most active, around that place, whether or not the label rests on it. The number is "
@@ -47,6 +48,7 @@ class References:
     def __init__(self, question: Question, rules: Rules, layer: str, signs: dict[int, int]):
         self.question, self.rules, self.layer, self.signs = question, rules, layer, signs
         self.relevant, self.active = Strongest(MOST), Strongest(MOST)
+        self.through: dict[tuple[str, str], Picture] = {}  # by row and case
         self.drawn = 0
 
     def look(self) -> Steps[None]:
@@ -58,6 +60,9 @@ class References:
             method="l-crp", source="the folder of references", like=_anywhere(asked), passes=asked.passes,
         )  # fmt: skip
         yield from cases.each(self._visit, note="reference crops")
+        kept = {picture.case for picture in self.relevant.pictures()}
+        if kept:
+            yield from cases.each(self._look_through, note="relevance through channels", only=kept)
         asked.warnings += [f"reference crops: {said}" for said in cases.warnings]
         if failed := cases.failed:
             name, why = next(iter(failed.items()))
@@ -90,13 +95,32 @@ class References:
             self.active.offer(_row(channel), view, active)
         self.drawn += 1
 
+    def _look_through(self, view: CaseView) -> Steps[None]:
+        """Carry relevance to the crops of one image back through their channels alone."""
+        places = self.relevant.places(view.id)
+        channels = [k for k in self.signs if _row(k) in places]
+        sums = RelevanceSums(view.question, self.rules, [self.layer])
+        yield from sums.of(view.question)
+        maps = yield from sums.through(view.question, self.layer, [[k] for k in channels])
+        for channel, one in zip(channels, maps, strict=True):
+            row = _row(channel)
+            picture = map_crop(view, one.sum(1)[0], places[row], _below(row), view.id)
+            self.through[row, view.id] = picture
+
+    def _with_maps(self) -> tuple[Picture, ...]:
+        """Return the crops by relevance, and below those of a channel what reaches them through it."""
+        out: list[Picture] = []
+        for channel in self.signs:
+            own = [one for one in self.relevant.pictures() if one.row == _row(channel)]
+            keys = [(one.row, one.case) for one in own]
+            out += [*own, *(self.through[key] for key in keys if key in self.through)]
+        return tuple(out)
+
     def galleries(self) -> tuple[Gallery, ...]:
         """Return the crops by relevance, and those by activation beside them, as far as there are any."""
         layer = self.layer
         made = (
-            Gallery(
-                "relevance", f"Where channels of {layer} matter most", self.relevant.pictures(), RELEVANCE
-            ),
+            Gallery("relevance", f"Where channels of {layer} matter most", self._with_maps(), RELEVANCE),
             Gallery(
                 "activation", f"Where channels of {layer} are most active", self.active.pictures(), ACTIVATION
             ),
@@ -106,6 +130,10 @@ class References:
 
 def _row(channel: int) -> str:
     return f"channel {channel}"
+
+
+def _below(row: str) -> str:
+    return f"through {row} alone"
 
 
 def _anywhere(question: Question) -> Target:

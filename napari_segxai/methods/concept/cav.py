@@ -125,6 +125,7 @@ def cav(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
         for concept in work.concepts:
             work.learn(concept, layer.name)
             yield cases.step(f"learning {concept} at {layer.name}", work.finding)
+    work.has_learnt = True
     work.derive()
     if shown := work.shown():
         yield from cases.each(work.look, note="keeping maps and crops", only=shown, partial=work.finding)
@@ -151,6 +152,7 @@ class _Work:
         self.directions: dict[tuple[str, str], Direction] = {}
         self.place: dict[str, float] = {}
         self.effects = Effects()
+        self.has_learnt = False
         self.maps: list[CaseMap] = []
         self.crops = Strongest(CROPS)
 
@@ -299,12 +301,16 @@ class _Work:
     def finding(self) -> SurveyFinding:
         """Put together what there is."""
         rows = self.rows()
-        warnings = [
-            f"{name} and examples without it are in {count} cases of different subjects, and a direction needs {FEWEST}, so that nothing can be said "
-            "of it."
-            for name in self.concepts
-            if (count := self.enough(name)) < FEWEST
-        ]
+        warnings = (
+            []
+            if not self.has_learnt
+            else [
+                f"{name} and examples without it are in {count} cases of different subjects, and a direction needs {FEWEST}, so that nothing can be said "
+                "of it."
+                for name in self.concepts
+                if (count := self.enough(name)) < FEWEST
+            ]
+        )
         warnings += self.effects.undrawn(self.cases.labels)
         if len(self.chosen) < len(self.cases.entries):
             warnings.append(
@@ -321,7 +327,7 @@ class _Work:
         )
         return SurveyFinding(
             rows,
-            sentence_of(rows, self.concepts),
+            sentence_of(rows, self.concepts) if self.has_learnt or self.directions else COLLECTED,
             charts_of(rows),
             tuple(self.maps),
             numbers={"directions": len(self.directions), **told},
@@ -329,6 +335,8 @@ class _Work:
             galleries=shown,
         )
 
+
+COLLECTED = "Examples were collected, and no direction has been learnt yet."
 
 MEASURED = ("readable", "used", "accuracy", "accuracy_shuffled", "accuracy_place", "accuracy_p", *COLUMNS)
 """Columns of numbers, in their order."""

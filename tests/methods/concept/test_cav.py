@@ -222,6 +222,15 @@ def test_fewer_cases_than_it_needs_and_wrong_words_are_said(model, folders, tmp_
         sx.survey(model, folders[0], concepts=folders[1], within="sqare", **ASKED)
 
 
+def test_what_is_stopped_while_examples_are_collected_does_not_say_that_there_are_too_few(model, folders):
+    steps = sx.survey_steps(model, folders[0], concepts=folders[1], within="square", **ASKED)
+    partial = next(step.partial for k, step in enumerate(steps) if k == 3)
+    found = partial()
+    steps.close()
+    assert found.sentence == "Examples were collected, and no direction has been learnt yet."
+    assert not any("a direction needs" in one for one in found.warnings)
+
+
 def test_every_label_can_be_a_concept_for_the_one_that_is_asked_about(folders):
     class Three(TwoConcepts):
         def forward(self, x):
