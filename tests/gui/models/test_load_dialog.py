@@ -69,6 +69,7 @@ def test_weights_are_asked_about_tried_and_saved_as_a_folder_that_is_remembered(
     wait(
         lambda: "do not fit the architecture" in dialog.said.text(), 180
     )  # napari's colours are compiled first
+    assert dialog.said.geometry().bottom() < dialog.use_button.geometry().top()
     assert dialog.network.note.text() == "All arguments have defaults."
     fill(dialog, "features", "[2, 2]")
     wait(lambda: "✓ The weights fit: 2 output(s), 1 input channel(s)." in dialog.said.text())

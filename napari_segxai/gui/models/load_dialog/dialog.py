@@ -284,6 +284,8 @@ class LoadDialog(QDialog):
 
     def _say(self, text: str) -> None:
         self.said.setText(text)
+        if self.layout() is not None:
+            self.layout().activate()  # a long text needs its room at once
 
     def _enable(self) -> None:
         whole = self.model is not None
