@@ -9,13 +9,15 @@ from weakref import ref
 
 CARD = "model.yaml"
 
+SAVED = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+"""Weights beside the config.json of transformers and of segmentation_models_pytorch."""
 
 FILES = (".pth", ".pt", ".ckpt", ".safetensors", ".ts", ".torchscript")
 """Files that are opened as models; napari.yaml names them as well."""
 
 
 def is_model(path: str | Path) -> bool:
-    """Tell whether a path is a model: a folder with a card, of nnU-Net's results or of bioimage.io, or a file of weights or of a network.
+    """Tell whether a path is a model: a folder with a card, of nnU-Net's results, of bioimage.io or of transformers, or a file of weights or of a network.
 
     Nothing heavy is imported for that.
     """
@@ -25,8 +27,9 @@ def is_model(path: str | Path) -> bool:
     folder = Path(path)
     if folder.suffix.lower() in FILES:
         return folder.is_file()
+    saved = (folder / "config.json").is_file() and any((folder / name).is_file() for name in SAVED)
     return folder.is_dir() and (
-        (folder / CARD).is_file() or is_results(folder) or found_in(folder) is not None
+        (folder / CARD).is_file() or saved or is_results(folder) or found_in(folder) is not None
     )
 
 

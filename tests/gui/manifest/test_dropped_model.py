@@ -65,5 +65,11 @@ def test_which_folders_are_models(tmp_path):
     results = write_results(tmp_path)
     other = tmp_path / "cases"
     other.mkdir()
-    readers = {path: getattr(get_reader(str(path)), "__name__", None) for path in (model, results, other)}
-    assert readers == {model: "read_model", results: "read_model", other: None}
+    saved = tmp_path / "segformer"
+    saved.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (saved / name).touch()
+    (tmp_path / "last.ckpt").touch()
+    models = (model, results, saved, saved / "model.safetensors", tmp_path / "last.ckpt")
+    readers = {path: getattr(get_reader(str(path)), "__name__", None) for path in (*models, other)}
+    assert readers == {**dict.fromkeys(models, "read_model"), other: None}
