@@ -45,6 +45,8 @@ class Executor:
         Passes that were run.
     notes
         How it was computed, for the record.
+    differentiable
+        Whether gradients are known to reach the input; it is looked at once, as the weights stay while a network is in use.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Executor:
         self.cache = cache
         self.passes = Passes()
         self.notes: dict[str, Any] = {"precision": "float32"}
+        self.differentiable = False
         self.graphs = Graphs(network.module)
         self._windows: WindowCache | None = None
         self._reading: Reading | None = None
