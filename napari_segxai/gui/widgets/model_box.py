@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import napari
 from qtpy.QtCore import Qt, Signal
@@ -59,6 +59,7 @@ class ModelBox(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.store = ModelStore.shared()
+        self.setAcceptDrops(True)
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.browse = QPushButton("Load model…")
@@ -277,6 +278,18 @@ class ModelBox(QWidget):
         if path:
             self.open_asking(Path(path))
 
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take a model that is dropped here, as the window does."""
+        if _dropped(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Open it."""
+        path = _dropped(event)
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_asking(path)
+
     def open_asking(self, path: Path) -> None:
         """Add the model at `path` and choose it, after the user has allowed the code that comes with it.
 
@@ -345,6 +358,12 @@ class ModelBox(QWidget):
         if viewer is None or active is None:
             raise UserError("Open an image first, and select its layer.")
         return displayed_image(active, viewer, card)
+
+
+def _dropped(event: Any) -> Path | None:
+    """Return the one file or folder that is dropped; None for anything else."""
+    paths = [url.toLocalFile() for url in event.mimeData().urls()]
+    return Path(paths[0]) if len(paths) == 1 and paths[0] else None
 
 
 def misfit(card: ModelCard, image: Image) -> tuple[str, int]:

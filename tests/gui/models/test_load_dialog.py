@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox
 from safetensors.torch import save_file
 from torch import nn
@@ -197,6 +199,19 @@ def test_a_file_that_runs_code_is_said_to_hold_it_and_a_torchscript_file_is_aske
     assert not dialog.save_button.isEnabled()
     dialog.use_button.click()
     wait(lambda: panel.model_box.entry.card.name == "net")
+
+
+def test_weights_that_are_dropped_on_the_list_of_models_are_asked_about(open_panel, weights):
+    panel = open_panel()
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(weights))])
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(QPoint(5, 5), copy, data, left, none)
+    enter.ignore()
+    QApplication.sendEvent(panel.model_box, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(panel.model_box, QDropEvent(QPointF(5, 5), copy, data, left, none))
+    assert panel.model_box.dialog.path == weights
 
 
 def test_weights_that_are_dropped_open_the_dialog_and_closing_the_dock_closes_it(viewer, wait, weights):
