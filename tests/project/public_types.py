@@ -5,6 +5,7 @@ An assertion fails where a public name no longer gives the type that is said her
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_type
 
 import numpy as np
@@ -16,6 +17,7 @@ def a_script(path: str) -> None:
     """Every public function, as README shows it."""
     image = assert_type(sx.read_image(path), sx.Image)
     model = assert_type(sx.load_model("unet-t1"), sx.SegmentationModel)
+    assert_type(sx.save_model(model, "saved"), Path)
     assert_type(sx.join_channels([image, image]), sx.Image)
     assert_type(sx.read_region(path, image), np.ndarray)
     assert_type(model.predict(image), np.ndarray)
