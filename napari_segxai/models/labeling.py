@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -38,9 +38,12 @@ class Labeling:
     thresholds
         Of sigmoid outputs: the probability above which each label but the background is drawn, whatever the others are.
         None where the label with the highest logit is drawn (softmax).
+    back
+        What is brought from the model grid to the image grid, as `Grid.back` says.
     """
 
     thresholds: tuple[float, ...] | None = None
+    back: Literal["logits", "probabilities", "labels"] = "logits"
 
     @property
     def overlapping(self) -> bool:
@@ -87,7 +90,7 @@ class Labeling:
     def on_image(self, logits: Tensor, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
         """Return the prediction on the image grid from logits (labels, *model grid).
 
-        How far each label lies above what it has to exceed is resampled linearly, one label at a time, so that only two
+        How far each label lies above what it has to exceed is resampled (`back`), one label at a time, so that only two
         volumes are held.
 
         Parameters
@@ -101,6 +104,7 @@ class Labeling:
             for index, mask in enumerate(out, start=1):
                 placement.to_image(self.drawn_on_grid(logits, index, placement), mask)
             return out
+        logits = self._brought(logits)
         best: np.ndarray | float = 0.0
         labels = np.zeros(placement.turned_shape, out.dtype)
         for index in range(1, len(logits)):
@@ -118,6 +122,7 @@ class Labeling:
             for k in range(1, len(logits)):
                 drawn &= ~(self._above(logits, k, placement) > 0)
             return drawn
+        logits = self._brought(logits)
         own = self._above(logits, label, placement)
         drawn = np.ones(own.shape, bool)
         for k in range(
@@ -128,10 +133,19 @@ class Labeling:
                 drawn &= own > other if k < label else own >= other
         return drawn
 
-    def _above(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:
+    def _brought(self, logits: Tensor) -> Tensor:
+        """Return what of labels that exclude each other is compared on the image grid: (labels, *model grid)."""
+        return logits.softmax(0) if self.thresholds is None and self.back == "probabilities" else logits
+
+    def _above(self, brought: Tensor, label: int, placement: Placement) -> np.ndarray:
         """Return how far a label lies above the first, or above its threshold, resampled."""
-        values = logits[label] - logits[0] if self.thresholds is None else self.margin(logits[None], label)[0]
-        return placement.from_grid(values, linear=True)
+        if self.thresholds is None:
+            values = brought[label] - brought[0]
+        elif label and self.back == "probabilities":
+            values = brought[label].sigmoid() - self.thresholds[label - 1]
+        else:
+            values = self.margin(brought[None], label)[0]
+        return placement.from_grid(values, linear=self.back != "labels")
 
     def _cut(self, label: int) -> float:
         """Return the logit of a label's threshold."""

@@ -145,7 +145,7 @@ class Network:
     @cached_property
     def labeling(self) -> Labeling:
         """How logits become labels."""
-        return Labeling(self.card.thresholds)
+        return Labeling(self.card.thresholds, self.card.grid.back)
 
     @property
     def has_layers(self) -> bool:

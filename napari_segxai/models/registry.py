@@ -39,8 +39,9 @@ def load_model(
     ----------
     source : str, Path, torch.nn.Module, SegmentationModel or Enum
         The name of a built-in or registered model, a model folder (model.yaml, weights.safetensors), a folder of
-        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a model of bioimage.io (its
-        folder, its description or one of its files of weights), a folder that Hugging Face transformers or
+        nnU-Net's results (a configuration, one of its folds or checkpoints, or a folder above), a MONAI bundle (its folder,
+        one of its configurations or files of weights, or a folder above), a model of bioimage.io (its folder, its description or
+        one of its files of weights), a folder that Hugging Face transformers or
         segmentation-models-pytorch saved (``save_pretrained``), a file of weights of a torchvision network that is called after it
         (``deeplabv3_resnet50_coco-cd0a2569.pth``) or the member of torchvision's enums for it, a file of weights with
         `architecture`, a TorchScript file, or a torch.nn.Module.
@@ -119,7 +120,7 @@ def load_model(
             raise UserError(f"{source}: is an archive; unpack it, and give the folder of the model in it.")
         raise UserError(
             f"{source}: is not a model; give a model folder with model.yaml, a folder of nnU-Net's results, of transformers or of SMP, "
-            "a file of weights or a TorchScript file."
+            "a MONAI bundle, a file of weights or a TorchScript file."
         )
     if isinstance(source, Path) or len(Path(str(source)).parts) > 1 or Path(str(source)).suffix:
         raise UserError(

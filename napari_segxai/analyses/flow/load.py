@@ -170,6 +170,8 @@ def _check(facts: Mapping[str, Any], image: Image) -> None:
         a > b for a, b in zip(inner, shape, strict=True)
     ):
         raise ValueError("placement.shape: does not fit the image")
+    if any(place.get(name) is not None and len(place[name]) != len(shape) for name in ("steps", "first")):
+        raise ValueError("placement.steps: does not fit the grid")
     if any(len(layer["shape"]) != len(shape) + 1 for layer in facts["network_layers"]):
         raise ValueError("network_layers: a shape does not fit the model grid")
     if any(
@@ -214,4 +216,6 @@ def _placement(facts: Mapping[str, Any]) -> Placement:
     shapes = {name: whole(name) for name in ("image_shape", "resampled_shape", "shape")}
     box, apart = facts.get("box"), facts.get("apart", (None, None))
     cut = {"box": None if box is None else tuple(tuple(ends) for ends in box), "apart": tuple(apart)}
+    for name in ("steps", "first"):
+        cut[name] = None if facts.get(name) is None else tuple(map(float, facts[name]))
     return Placement(**{**facts, **shapes, **cut, "turn": turn})

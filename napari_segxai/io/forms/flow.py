@@ -37,6 +37,8 @@ class PlacementForm(TypedDict):  # noqa: D101
     first_slice: NotRequired[Count]
     apart: NotRequired[Annotated[list[Axis | None], Field(min_length=2, max_length=2)]]
     nearest_apart: NotRequired[bool]
+    steps: NotRequired[list[Annotated[float, Field(gt=0)]] | None]
+    first: NotRequired[list[float] | None]
 
 
 class RemarkForm(TypedDict):  # noqa: D101

@@ -77,6 +77,18 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     """
     stored = card or card_beside(source)
     card = stored.completed() if isinstance(stored, PartialCard) else stored
+    module = read_torchscript(source, trust=trust)
+    return SegmentationModel(module, card, source=f"TorchScript file {source.name}", path=source.absolute())
+
+
+def read_torchscript(source: Path, *, trust: bool) -> torch.jit.ScriptModule:
+    """Read a TorchScript network; without a yes, only one that does no more than compute.
+
+    Raises
+    ------
+    UserError
+        If the file is not TorchScript, or does more.
+    """
     kind = kind_of(source)
     if kind in NO_NETWORKS:
         raise UserError(f"{source}: {NO_NETWORKS[kind]}.")
@@ -92,7 +104,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
         raise UserError(
             f"{source}: cannot be read as TorchScript ({reason_of(error)}); weights alone are loaded with architecture=...."
         ) from None
-    return SegmentationModel(module, card, source=f"TorchScript file {source.name}", path=source.absolute())
+    return module
 
 
 def _check_code(source: Path) -> None:

@@ -1,8 +1,8 @@
-"""The box of what an image holds: the pixels of which any channel is not 0."""
+"""The box of what an image holds: the pixels of which any channel is not 0, or above it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,24 +14,26 @@ if TYPE_CHECKING:
 Box = tuple[tuple[int, int], ...]
 """(start, stop) per axis."""
 
-_known: WeakKeyDictionary[Image, Box] = WeakKeyDictionary()
+Of = Literal["nonzero", "positive"]
+
+_known: WeakKeyDictionary[Image, dict[Of, Box]] = WeakKeyDictionary()
 
 
-def nonzero_box(image: Image) -> Box:
-    """Return the box along the image's own spatial axes; the whole image where all of it is 0.
+def content_box(image: Image, of: Of) -> Box:
+    """Return the box along the image's own spatial axes; the whole image where it holds no such pixel.
 
     Found once per image, whose values are read for it. Holes do not count: they change no box.
     """
-    found = _known.get(image)
-    if found is None:
-        found = _known[image] = _box(image)
-    return found
+    found = _known.setdefault(image, {})
+    if of not in found:
+        found[of] = _box(image, of)
+    return found[of]
 
 
-def _box(image: Image) -> Box:
+def _box(image: Image, of: Of) -> Box:
     n, found = image.spatial_dims, None
     for channel in image.channels_first():
-        here = channel != 0
+        here = channel != 0 if of == "nonzero" else channel > 0
         along = [here.any(tuple(axis for axis in range(n) if axis != k)) for k in range(n)]
         found = along if found is None else [a | b for a, b in zip(found, along, strict=True)]
     assert found is not None, "an image has a channel"

@@ -162,12 +162,24 @@ def _zscore(_: bool, tensor: Tensor) -> Step:
     return lambda x: (x - mean) / std
 
 
-def _standardize(_: str, tensor: Tensor, *, jointly: bool = False, eps: float = 0.0) -> Step:
+def _standardize(over: str, tensor: Tensor, *, jointly: bool = False, eps: float = 0.0) -> Step:
+    if over == "nonzero values":
+        return _standardize_values(tensor)
     shape = (1, -1) + (1,) * (tensor.ndim - 2)
     arrays = [channel.numpy() for channel in _measured(tensor, jointly)]
     mean = torch.tensor([float(each.mean()) for each in arrays]).view(shape)
     std = torch.tensor([float(each.std()) + eps for each in arrays]).clamp(min=LEAST).view(shape)
     return lambda x: (x - mean) / std
+
+
+def _standardize_values(tensor: Tensor) -> Step:
+    """Return a z-score with mean and standard deviation of what is not 0 in all channels together, as MONAI computes it."""
+    values = tensor[tensor != 0]
+    if not values.numel():
+        return lambda x: x
+    mean, std = values.mean(), values.std(correction=0)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return lambda x: torch.where(x != 0, (x - mean) / std, x)
 
 
 def _measured(tensor: Tensor, jointly: bool) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,6 +43,29 @@ def resize_apart(
         return tensor
     planes = tuple(tensor.shape[2 + k] if k == axis else n for k, n in enumerate(shape))
     return resize(resize(tensor, planes, linear=linear), shape, linear=linear and not nearest)
+
+
+def resize_centers(
+    tensor: Tensor, shape: tuple[int, ...], steps: Sequence[float], first: Sequence[float], *, linear: bool
+) -> Tensor:
+    """Resample (N, C, *spatial) to cells of which the first lies at `first`, and the others `steps` pixels apart.
+
+    What lies beyond a pixel at the edge is that pixel's value. So MONAI's Spacing does it.
+    """
+    for axis, (n, step, start) in enumerate(zip(shape, steps, first, strict=True), start=2):
+        last = tensor.shape[axis] - 1
+        if (n, step, start) == (last + 1, 1, 0):
+            continue
+        places = (start + torch.arange(n, dtype=torch.float64, device="cpu") * step).clamp(0, last)
+        if not linear:
+            tensor = tensor.index_select(axis, places.round().long().to(tensor.device))
+            continue
+        low = places.floor()
+        weight = (places - low).to(tensor).view((-1,) + (1,) * (tensor.ndim - 1 - axis))
+        low = low.long().to(tensor.device)
+        high = (low + 1).clamp(max=last)
+        tensor = torch.lerp(tensor.index_select(axis, low), tensor.index_select(axis, high), weight)
+    return tensor
 
 
 def coarse_axis(first: Sequence[float], second: Sequence[float]) -> int | None:

@@ -15,7 +15,8 @@ class Grid(BaseModel):
     Attributes
     ----------
     crop
-        "nonzero": only the box of the pixels of which any channel is not 0 is taken to the grid; nothing is predicted around it.
+        "nonzero": only the box of the pixels of which any channel is not 0 is taken to the grid, "positive": of those of which any
+        is above 0 (MONAI's CropForeground); nothing is predicted around it.
     size
         Fixed size; the oriented image is resampled to it, whatever its spacing.
     spacing
@@ -30,8 +31,16 @@ class Grid(BaseModel):
         The size is padded at the end of every axis to a multiple of this (unless `size` is given).
     interpolation
         How intensities are resampled: "nearest", "linear", "bicubic" (of pictures, with smoothing where they shrink, as PIL and
-        torchvision do), or "cubic" (splines of order 3 without smoothing, as nnU-Net does). What comes back from the grid is
-        resampled linearly, for these two as well.
+        torchvision do), "cubic" (splines of order 3 without smoothing, as nnU-Net does) or "area" (the mean of what a cell covers).
+        What comes back from the grid is resampled linearly, for these three as well.
+    antialias
+        Whether 2D images are smoothed before they are resampled linearly to fewer cells. Volumes are not.
+    align
+        "edges": image and grid cover the same extent, so that the spacing is met but for rounding; "centers": the first cell lies on
+        the first pixel and the others exactly at the spacing, wherever the last one comes to lie (MONAI's Spacing).
+    back
+        What is brought to the image where its pixels are others than the cells, before labels are drawn: "logits" or
+        "probabilities", linearly; or "labels", of the nearest cell.
     coarse_axis
         How an axis is resampled whose pixels are more than three times as long as the shortest, in the image or on the grid:
         "together" with the others, or by itself after them, to the "nearest" slice or "linear" (nnU-Net's separate z).
@@ -39,14 +48,17 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    crop: Literal["nonzero"] | None = None
+    crop: Literal["nonzero", "positive"] | None = None
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     shortest_edge: int | None = Field(None, ge=1)
     longest_edge: int | None = Field(None, ge=1)
     edge_multiple: int = Field(1, ge=1)
     multiple: int = Field(1, ge=1)
-    interpolation: Literal["nearest", "linear", "bicubic", "cubic"] = "linear"
+    interpolation: Literal["nearest", "linear", "bicubic", "cubic", "area"] = "linear"
+    antialias: bool = True
+    align: Literal["edges", "centers"] = "edges"
+    back: Literal["logits", "probabilities", "labels"] = "logits"
     coarse_axis: Literal["together", "nearest", "linear"] = "together"
 
     @model_validator(mode="after")
@@ -65,6 +77,14 @@ class Grid(BaseModel):
             raise ValueError("spacing is a positive number of millimetres")
         if self.coarse_axis != "together" and self.spacing is None:
             raise ValueError("coarse_axis is for grids with a spacing; without one no axis is coarser")
+        if self.align == "centers" and (
+            self.spacing is None
+            or self.coarse_axis != "together"
+            or self.interpolation not in ("nearest", "linear")
+        ):
+            raise ValueError(
+                "align: centers is for grids with a spacing, interpolation nearest or linear, and all axes together"
+            )
         return self
 
     def fixed_size(self, shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -99,7 +119,8 @@ class Intensity(BaseModel):
         Subtract each channel's mean and divide by its standard deviation (with n - 1 in the denominator).
     standardize
         The same with n in the denominator: over the "image", or over "nonzero", where any channel is not 0 and in the holes
-        of that; what lies outside stays 0 then.
+        of that; what lies outside stays 0 then; or over "nonzero values", those of all channels together that are not 0: zeros
+        stay 0 then (MONAI's NormalizeIntensity).
     unit_range
         Map each channel's own minimum and maximum to 0 and 1.
     percentile_range
@@ -125,7 +146,7 @@ class Intensity(BaseModel):
     rescale: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
     zscore: Literal[True] | None = None
-    standardize: Literal["image", "nonzero"] | None = None
+    standardize: Literal["image", "nonzero", "nonzero values"] | None = None
     unit_range: Literal[True] | None = None
     percentile_range: tuple[float, float] | None = None
     divide: float | None = None

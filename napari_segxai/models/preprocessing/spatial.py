@@ -13,8 +13,15 @@ from torch import Tensor
 
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, number
-from napari_segxai.models.preprocessing.box import nonzero_box, turned_box
-from napari_segxai.models.preprocessing.resample import SAME, coarse_axis, resize, resize_apart
+from napari_segxai.models.preprocessing.box import content_box, turned_box
+from napari_segxai.models.preprocessing.centers import cells_of, turned_affine
+from napari_segxai.models.preprocessing.resample import (
+    SAME,
+    coarse_axis,
+    resize,
+    resize_apart,
+    resize_centers,
+)
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -53,6 +60,8 @@ class Placement:
         The axes that are resampled by themselves on the way to the grid, and on the way back; None for none.
     nearest_apart
         Whether such an axis is resampled to the nearest slice.
+    steps, first
+        Pixels per cell, and where the first cell lies; None where both grids cover the same extent.
     """
 
     image_shape: tuple[int, ...]
@@ -66,6 +75,8 @@ class Placement:
     first_slice: int = 0
     apart: tuple[int | None, int | None] = (None, None)
     nearest_apart: bool = True
+    steps: tuple[float, ...] | None = None
+    first: tuple[float, ...] | None = None
 
     @property
     def turned_shape(self) -> tuple[int, ...]:
@@ -93,7 +104,7 @@ class Placement:
         """Bring turned values (channels, *) to the model grid without padding: (1, channels, *)."""
         tensor = torch.from_numpy(self.cropped(turned))[None]
         if self.apart[0] is None:
-            return resize(tensor, self.resampled_shape, linear=self.linear, antialias=True)
+            return self._resized(tensor, linear=self.linear, antialias=True)
         return resize_apart(
             tensor, self.resampled_shape, self.apart[0], nearest=self.nearest_apart, linear=self.linear
         )
@@ -106,11 +117,26 @@ class Placement:
         out[(slice(None), slice(None), *(slice(n) for n in self.resampled_shape))] = tensor
         return out
 
+    def _resized(self, tensor: Tensor, *, linear: bool, antialias: bool = False) -> Tensor:
+        if self.steps is not None:
+            return resize_centers(tensor, self.resampled_shape, self.steps, self.first_cell, linear=linear)
+        return resize(tensor, self.resampled_shape, linear=linear, antialias=antialias)
+
+    @property
+    def pixels_per_cell(self) -> tuple[float, ...]:
+        """How many pixels of the turned image a cell is long, per axis."""
+        found = zip(self.seen_shape, self.resampled_shape, strict=True)
+        return self.steps or tuple(before / after for before, after in found)
+
+    @property
+    def first_cell(self) -> tuple[float, ...]:
+        """Where the centre of the first cell lies, in pixels from the centre of the first one that is brought to the grid."""
+        return self.first or tuple((step - 1) / 2 for step in self.pixels_per_cell)
+
     def cell_size(self, image: Image) -> tuple[float, ...]:
         """Return the lengths of one cell of the model grid along its axes, in the image's units."""
         spacing = [image.spacing[k] for k in self.turn[0]][-len(self.shape) :]
-        shapes = zip(spacing, self.seen_shape, self.resampled_shape, strict=True)
-        return tuple(length * before / after for length, before, after in shapes)
+        return tuple(length * step for length, step in zip(spacing, self.pixels_per_cell, strict=True))
 
     def inside(self) -> Tensor:
         """Return where the image lies on the model grid: boolean, False in the padding."""
@@ -128,17 +154,21 @@ class Placement:
         if not self.seen:
             turned = np.zeros_like(turned)
         tensor = torch.from_numpy(turned)[None, None]
-        out = resize(tensor.float(), self.resampled_shape, linear=False) > 0.5
+        out = self._resized(tensor.float(), linear=False) > 0.5
         if not out.any() and turned.any():
-            centers = 2 * np.argwhere(turned) + 1  # in half pixels
-            cells = centers * np.array(self.resampled_shape) // (2 * np.array(turned.shape))
+            centers = (np.argwhere(turned) - self.first_cell) / self.pixels_per_cell
+            cells = np.floor(centers + 0.5 + SAME).astype(int).clip(0, np.array(self.resampled_shape) - 1)
             out[(0, 0, *torch.from_numpy(cells).T)] = True
         return self.pad(out, torch.zeros((1, 1) + (1,) * len(self.shape), dtype=torch.bool))[0, 0]
 
     def from_grid(self, values: Tensor, *, linear: bool) -> np.ndarray:
         """Bring a map (*model grid) back to the turned image grid (or slice), as float32; 0 around the box."""
         inner = values[tuple(slice(n) for n in self.resampled_shape)].float()[None, None]
-        if self.apart[1] is None:
+        if self.steps is not None:
+            steps = [1 / step for step in self.steps]
+            first = [-place / step for place, step in zip(self.first_cell, self.steps, strict=True)]
+            found = resize_centers(inner, self.seen_shape, steps, first, linear=linear)
+        elif self.apart[1] is None:
             found = resize(inner, self.seen_shape, linear=linear)
         else:
             found = resize_apart(
@@ -186,8 +216,11 @@ class Placement:
     def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:
         """Return the index on the image grid of the pixel in which a place on the model grid lies, given in cells from its first corner."""
         starts = [0] * len(self.shape) if self.box is None else [start for start, _ in self.box]
-        inner = zip(cell, self.seen_shape, self.resampled_shape, starts, strict=True)
-        turned = [start + min(max(int(place * n / m), 0), n - 1) for place, n, m, start in inner]
+        inner = zip(cell, self.seen_shape, self.first_cell, self.pixels_per_cell, starts, strict=True)
+        turned = [
+            start + min(max(int(first + (place - 0.5) * step + 0.5 + SAME), 0), n - 1)
+            for place, n, first, step, start in inner
+        ]
         turned = turned if self.slice is None else [self.slice, *turned]
         out = [0] * len(self.image_shape)
         for place, axis, flipped in zip(turned, *self.turn, strict=True):
@@ -200,10 +233,9 @@ class Placement:
         Its cells divide the model grid (padding included) evenly.
         """
         turned = orientation.apply_to_affine(affine, self.image_shape, self.turn)
-        scale = np.array(self.shape) / np.array(native_shape)
-        scale = scale * np.array(self.seen_shape) / np.array(self.resampled_shape)
-        step = np.diag([*scale, 1.0])
-        step[:3, 3] = 0.5 * scale - 0.5
+        cells, pixels = np.array(self.shape) / np.array(native_shape), np.array(self.pixels_per_cell)
+        step = np.diag([*(cells * pixels), 1.0])
+        step[:3, 3] = self.first_cell + (0.5 * cells - 0.5) * pixels
         if self.box is not None:
             step[:3, 3] += [start for start, _ in self.box]
         return orientation.apply_to_affine(turned @ step, native_shape, orientation.invert(self.turn))
@@ -249,7 +281,9 @@ def place(
     axes = turn[0]
     shape = tuple(image.spatial_shape[k] for k in axes)
     grid = card.grid
-    box = turned_box(nonzero_box(image), image.spatial_shape, turn) if grid.crop and read else None
+    box = None
+    if grid.crop and read:
+        box = turned_box(content_box(image, grid.crop), image.spatial_shape, turn)
     seen, first = True, 0
     if card.spatial_dims < image.spatial_dims:
         if slice is None:
@@ -269,10 +303,14 @@ def place(
     whole = shape
     if box is not None:
         shape = tuple(stop - start for start, stop in box)
-    resampled = shape
+    resampled, cells = shape, None
     apart: tuple[int | None, int | None] = (None, None)
     if (size := grid.fixed_size(shape)) is not None:
         resampled = size
+    elif grid.spacing is not None and grid.align == "centers":
+        here, there = spacings(card, image, turn)
+        cells = cells_of(shape, here[-len(shape) :], grid.spacing, turned_affine(image, turn))
+        resampled = cells.shape
     elif grid.spacing is not None:
         here, there = spacings(card, image, turn)
         resampled = tuple(
@@ -304,6 +342,8 @@ def place(
         first_slice=first,
         apart=apart,
         nearest_apart=grid.coarse_axis != "linear",
+        steps=None if cells is None else cells.steps,
+        first=None if cells is None else cells.first,
     )
 
 
@@ -329,7 +369,8 @@ def spacings(
             f"{card.name} needs {image.name} at a spacing of {wanted} mm, but the image does not say "
             "its pixel size in mm; give it an affine, or spacing with units='mm'."
         )
-    here = tuple(_as_stored(millimetres[k], image) for k in turn[0])
+    exact = card.grid.align == "centers"  # MONAI takes lengths from the affine
+    here = tuple(millimetres[k] if exact else _as_stored(millimetres[k], image) for k in turn[0])
     return here, (*here[: len(here) - len(wanted)], *wanted)
 
 

@@ -8,14 +8,23 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.orientation import DISPLAY
 from napari_segxai.models.preprocessing import intensity
-from napari_segxai.models.preprocessing.box import Box, nonzero_box, turned_box
-from napari_segxai.models.preprocessing.resample import bicubic, coarse_axis, cubic, resize, resize_apart
+from napari_segxai.models.preprocessing.box import content_box, turned_box
+from napari_segxai.models.preprocessing.centers import cells_of
+from napari_segxai.models.preprocessing.resample import (
+    bicubic,
+    coarse_axis,
+    cubic,
+    resize,
+    resize_apart,
+    resize_centers,
+)
 from napari_segxai.models.preprocessing.spatial import Placement, new_size, spacings, turn_of
 
 if TYPE_CHECKING:
@@ -62,18 +71,17 @@ def stepped(card: ModelCard, image: Image, placement: Placement) -> Stepped:
             # A copy, so that a network that changes its input in place leaves the image as it is.
             array = np.array(placement.turned(image.channels_first()), dtype=np.float32, order="C")
         array, notes = finite(array, image.name)
-        raw = placement.to_grid(array)
-        if card.grid.interpolation in ("cubic", "bicubic"):
-            apart = placement.apart[0]
-            raw = _resampled(
-                card, torch.from_numpy(placement.cropped(array))[None], placement.resampled_shape, apart
-            )
+        if card.grid.antialias and card.grid.interpolation in ("nearest", "linear"):
+            raw = placement.to_grid(array)
+        else:
+            inner = torch.from_numpy(np.ascontiguousarray(placement.cropped(array)))[None]
+            raw = _resampled(card, inner, placement)
         constant = float(raw.flatten()[0]) if raw.amin() == raw.amax() else None
         tensor, steps = intensity.fit(card.intensity, raw, card.channels)
         return Stepped(tensor, steps, constant, notes)
     if placement.slice is None or card.intensity_on == "image":
         turned = placement.turned(image.channels_first())
-        return _before_grid(card, image, turned, placement.box, placement.resampled_shape, placement.apart[0])
+        return _before_grid(card, image, turned, placement)
     known = _last.get(image)
     whole = known[1] if known is not None and known[0] == card else _volume(card, image)
     _last[image] = card, whole
@@ -88,30 +96,39 @@ def _volume(card: ModelCard, image: Image) -> Stepped:
     """Return the whole volume of which a 2D model gets slices."""
     turn = turn_of(card, image)
     turned = orientation.apply(image.channels_first(), turn)
-    box = turned_box(nonzero_box(image), image.spatial_shape, turn) if card.grid.crop else None
+    kind = card.grid.crop
+    box = turned_box(content_box(image, kind), image.spatial_shape, turn) if kind else None
     shape = turned.shape[1:] if box is None else tuple(stop - start for start, stop in box)
-    resampled, apart = shape, None
+    resampled, apart, cells = shape, None, None
     if (size := card.grid.fixed_size(shape[1:])) is not None:
         resampled = (shape[0], *size)
     elif card.grid.spacing is not None:
         here, there = spacings(card, image, turn)
-        planes = list(zip(shape, here, there, strict=True))[1:]
-        resampled = (shape[0], *(new_size(*each, card) for each in planes))
+        if card.grid.align == "centers":
+            cells = cells_of(shape, here, there)
+            resampled = cells.shape
+        else:
+            planes = list(zip(shape, here, there, strict=True))[1:]
+            resampled = (shape[0], *(new_size(*each, card) for each in planes))
         apart = coarse_axis(here, there) if card.grid.coarse_axis != "together" else None
-    return _before_grid(card, image, turned, box, resampled, apart)
+    whole = Placement(
+        image.spatial_shape,
+        turn,
+        None,
+        resampled,
+        resampled,
+        True,
+        box,
+        apart=(apart, None),
+        steps=None if cells is None else cells.steps,
+        first=None if cells is None else cells.first,
+    )
+    return _before_grid(card, image, turned, whole)
 
 
-def _before_grid(
-    card: ModelCard,
-    image: Image,
-    turned: np.ndarray,
-    box: Box | None,
-    shape: tuple[int, ...],
-    apart: int | None,
-) -> Stepped:
+def _before_grid(card: ModelCard, image: Image, turned: np.ndarray, placement: Placement) -> Stepped:
     array, notes = finite(_as_read(card, turned), image.name)
-    if box is not None:
-        array = array[(slice(None), *(slice(*ends) for ends in box))]
+    array = placement.cropped(array)
     flat = array.ndim == 3
     if flat:  # as a volume of one slice, in which no hole is closed
         array = array[:, None]
@@ -121,7 +138,7 @@ def _before_grid(
         tensor = tensor[:, :, 0]
     if card.spatial_dims == 2:
         steps = tuple(_without_depth(step) for step in steps)
-    return Stepped(_resampled(card, tensor, shape, apart), steps, constant, notes)
+    return Stepped(_resampled(card, tensor, placement), steps, constant, notes)
 
 
 def _without_depth(step: intensity.Step) -> intensity.Step:
@@ -129,9 +146,13 @@ def _without_depth(step: intensity.Step) -> intensity.Step:
     return lambda x: step(x[:, :, None])[:, :, 0]
 
 
-def _resampled(card: ModelCard, tensor: Tensor, shape: tuple[int, ...], apart: int | None) -> Tensor:
+def _resampled(card: ModelCard, tensor: Tensor, placement: Placement) -> Tensor:
     """Resample intensities (1, channels, *spatial) as the card says."""
     way, grid = card.grid.interpolation, card.grid
+    shape, apart = placement.resampled_shape, placement.apart[0]
+    if placement.steps is not None:
+        first = placement.first_cell
+        return resize_centers(tensor, shape, placement.steps, first, linear=way == "linear").contiguous()
     if way == "cubic":
         along: Literal["nearest", "linear"] = "linear" if grid.coarse_axis == "linear" else "nearest"
         return torch.from_numpy(cubic(tensor[0].numpy(), shape, apart, along))[None]
@@ -139,6 +160,8 @@ def _resampled(card: ModelCard, tensor: Tensor, shape: tuple[int, ...], apart: i
         if tensor.ndim == 5:  # a volume of which a 2D model gets slices
             return bicubic(tensor[0].movedim(1, 0), shape[1:]).movedim(0, 1)[None]
         return bicubic(tensor, shape)
+    if way == "area":
+        return F.interpolate(tensor, shape, mode="area")
     if apart is not None:
         return resize_apart(
             tensor, shape, apart, nearest=grid.coarse_axis == "nearest", linear=way == "linear"

@@ -69,6 +69,16 @@ def test_what_is_measured_jointly_and_eps():
         Intensity(zscore=True, jointly=True)
 
 
+def test_a_z_score_of_what_is_not_zero_in_all_channels_together():
+    x = values()
+    x[x < 0] = 0
+    here = x != 0
+    by_hand = np.where(here, (x - x[here].mean()) / x[here].std(), x)
+    out, _ = fit([Intensity(standardize="nonzero values")], torch.from_numpy(x.copy()))
+    np.testing.assert_allclose(out.numpy(), by_hand, atol=1e-5)
+    assert fit([Intensity(standardize="nonzero values")], torch.zeros(1, 1, 3, 3))[0].eq(0).all()
+
+
 def test_one_number_of_normalise_serves_all_channels():
     out, _ = fit([Intensity(normalize={"mean": (10,), "std": (2,)})], torch.from_numpy(values()))
     np.testing.assert_allclose(out.numpy(), (values() - 10) / 2, rtol=1e-5)
