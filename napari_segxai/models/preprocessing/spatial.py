@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, number
 from napari_segxai.models.preprocessing.box import content_box, turned_box
-from napari_segxai.models.preprocessing.centers import cells_of, turned_affine
+from napari_segxai.models.preprocessing.cells import cells_of, new_size, spacings, turned_affine
 from napari_segxai.models.preprocessing.resample import (
     SAME,
     coarse_axis,
@@ -345,46 +345,6 @@ def place(
         steps=None if cells is None else cells.steps,
         first=None if cells is None else cells.first,
     )
-
-
-def new_size(n: int, spacing: float, wanted: float, card: ModelCard) -> int:
-    """Return how many cells of the wanted length `n` pixels make, rounded; with "cubic" in the way in which nnU-Net computes it."""
-    return max(1, round(spacing / wanted * n if card.grid.interpolation == "cubic" else n * spacing / wanted))
-
-
-def spacings(
-    card: ModelCard, image: Image, turn: orientation.Reorientation
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the lengths in mm along the turned axes, of pixels and of cells of the grid; those across slices stay as they are.
-
-    Raises
-    ------
-    UserError
-        If the image does not say its pixel size in mm.
-    """
-    millimetres, wanted = image.spacing_mm, card.grid.spacing
-    assert wanted is not None
-    if millimetres is None:
-        raise UserError(
-            f"{card.name} needs {image.name} at a spacing of {wanted} mm, but the image does not say "
-            "its pixel size in mm; give it an affine, or spacing with units='mm'."
-        )
-    exact = card.grid.align == "centers"  # MONAI takes lengths from the affine
-    here = tuple(millimetres[k] if exact else _as_stored(millimetres[k], image) for k in turn[0])
-    return here, (*here[: len(here) - len(wanted)], *wanted)
-
-
-def _as_stored(length: float, image: Image) -> float:
-    """Return the length of a pixel as its file has it: one that comes from an oblique affine has other last digits.
-
-    On which side of a threshold it lies, or to which size it is rounded, is what counts; training read it from the file.
-    """
-    fields: Any = image.header.get("header")
-    try:
-        stored = [float(each) for each in fields["pixdim"][1:4]]
-    except (TypeError, ValueError, KeyError):
-        return length
-    return next((each for each in stored if abs(each - length) < SAME * length), length)
 
 
 def plane_of_card(card: ModelCard, image: Image) -> int | None:

@@ -16,7 +16,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.orientation import DISPLAY
 from napari_segxai.models.preprocessing import intensity
 from napari_segxai.models.preprocessing.box import content_box, turned_box
-from napari_segxai.models.preprocessing.centers import cells_of
+from napari_segxai.models.preprocessing.cells import cells_of, new_size, spacings
 from napari_segxai.models.preprocessing.resample import (
     bicubic,
     coarse_axis,
@@ -25,7 +25,7 @@ from napari_segxai.models.preprocessing.resample import (
     resize_apart,
     resize_centers,
 )
-from napari_segxai.models.preprocessing.spatial import Placement, new_size, spacings, turn_of
+from napari_segxai.models.preprocessing.spatial import Placement, turn_of
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image

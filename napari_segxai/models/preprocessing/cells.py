@@ -1,17 +1,20 @@
-"""Grids of which the first cell lies on the first pixel, and the others at exact distances, as MONAI's Spacing lays them."""
+"""How long pixels and cells are, how many cells a grid has, and where they lie if the first lies on the first pixel (MONAI's Spacing)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai.core import orientation
+from napari_segxai.core.errors import UserError
+from napari_segxai.models.preprocessing.resample import SAME
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
+    from napari_segxai.models.card import ModelCard
 
 ALIKE = 1e-3
 """Lengths of pixels and cells, and their ratios, that are so near to each other count as the same for MONAI."""
@@ -94,3 +97,43 @@ def turned_affine(image: Image, turn: orientation.Reorientation) -> np.ndarray |
     exact = orientation.apply_to_affine(file, shape, back)
     # A layer that was moved or scaled since is not the file any more.
     return exact if np.allclose(exact[:3, :3], ours[:3, :3], atol=1e-4) else ours
+
+
+def new_size(n: int, spacing: float, wanted: float, card: ModelCard) -> int:
+    """Return how many cells of the wanted length `n` pixels make, rounded; with "cubic" in the way in which nnU-Net computes it."""
+    return max(1, round(spacing / wanted * n if card.grid.interpolation == "cubic" else n * spacing / wanted))
+
+
+def spacings(
+    card: ModelCard, image: Image, turn: orientation.Reorientation
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the lengths in mm along the turned axes, of pixels and of cells of the grid; those across slices stay as they are.
+
+    Raises
+    ------
+    UserError
+        If the image does not say its pixel size in mm.
+    """
+    millimetres, wanted = image.spacing_mm, card.grid.spacing
+    assert wanted is not None
+    if millimetres is None:
+        raise UserError(
+            f"{card.name} needs {image.name} at a spacing of {wanted} mm, but the image does not say "
+            "its pixel size in mm; give it an affine, or spacing with units='mm'."
+        )
+    exact = card.grid.align == "centers"  # MONAI takes lengths from the affine
+    here = tuple(millimetres[k] if exact else _as_stored(millimetres[k], image) for k in turn[0])
+    return here, (*here[: len(here) - len(wanted)], *wanted)
+
+
+def _as_stored(length: float, image: Image) -> float:
+    """Return the length of a pixel as its file has it: one that comes from an oblique affine has other last digits.
+
+    On which side of a threshold it lies, or to which size it is rounded, is what counts; training read it from the file.
+    """
+    fields: Any = image.header.get("header")
+    try:
+        stored = [float(each) for each in fields["pixdim"][1:4]]
+    except (TypeError, ValueError, KeyError):
+        return length
+    return next((each for each in stored if abs(each - length) < SAME * length), length)
