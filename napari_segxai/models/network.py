@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from napari_segxai.core.capabilities import CAPABILITIES, GRADIENTS, NETWORK_LAYERS, NOT_THROUGH_WINDOWS
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.models.behavior import Behavior
 from napari_segxai.models.card import ModelCard, as_card
 from napari_segxai.models.inference.batches import fitting_batch
 from napari_segxai.models.inference.checkpoints import without_checkpoints
@@ -24,13 +25,14 @@ from napari_segxai.models.inference.frozen import frozen
 from napari_segxai.models.inference.fused import Changes, fuse
 from napari_segxai.models.inference.memory import is_out_of_memory, keep_freed_memory
 from napari_segxai.models.inference.residence import Residence
-from napari_segxai.models.inference.weights import digest, fingerprint, state
-from napari_segxai.models.introspection.layers import NetworkLayer, find_layer, list_layers, outline
+from napari_segxai.models.inference.weights import Digests, fingerprint, state
+from napari_segxai.models.introspection.inspection import Inspection
+from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.logits import as_logits, returns_probabilities
-from napari_segxai.models.outputs import Place, covers, follow
+from napari_segxai.models.outputs import covers, follow
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.kept import KeptPrediction
@@ -41,10 +43,10 @@ TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
 
 
-class Network:
+class Network(Behavior):
     """A network and its card: what it makes of inputs on the model grid, and what it consists of.
 
-    `SegmentationModel` adds images. What a dry run finds out lies in its attributes.
+    `SegmentationModel` adds images.
 
     Parameters
     ----------
@@ -78,41 +80,24 @@ class Network:
         self.card = as_card(card)
         self.source = source
         self.path = path
+        self.architecture: str | None = None  # "file.py:Class" of code that lies elsewhere
+        self.trusted = False  # whether it was loaded with a yes to code that is not known to hold networks
         usual = {GRADIENTS} if isinstance(module, torch.jit.ScriptModule) else CAPABILITIES
         self.capabilities = frozenset(usual if capabilities is None else capabilities)
         for word in self.capabilities.difference(CAPABILITIES):
             raise UserError(f"a network cannot be capable of {word!r}; {nearest(word, CAPABILITIES)}")
         self.windows = self.card.windows  # through which it sees images; None where it sees them whole
-        self.one_window = False  # whether its logits are what is averaged; see `in_one_window`
         self.residence = Residence(module)
-        self.architecture: str | None = None  # "file.py:Class" of code that lies elsewhere
-        self.trusted = False  # whether it was loaded with a yes to code that is not known to hold networks
-        self.seconds = 0.0  # of a forward pass, per cell of the grid, as last measured
-        self.fitting_batches: dict[
-            tuple[torch.device, tuple[int, ...], bool], int
-        ] = {}  # after memory ran out
-        self.outputs = len(self.labels)  # of the network; the dry run finds out
-        self.writes_input = False  # whether the network changes its input; the dry run finds out
-        self.output_place: Place = ()  # of the segmentation in what the network returns; the dry run finds out
-        self.example_side: int | None = (
-            None  # of the example, where the network does not run on the usual one
-        )
-        self.multiples: tuple[int, ...] | None = None  # of the grid per axis, where found by trying
-        self.one_at_a_time = False  # whether images of one batch change each other; the dry run finds out
-        self.background_in_doubt = False  # whether the first sigmoid output may be that of a forgotten label
-        self.values_in_doubt = False  # whether the dry run gave what looks like probabilities
+        self.outputs = len(self.labels)
+        self.fitting_batches: dict[tuple[torch.device, tuple[int, ...], bool], int] = {}
         self.notes: tuple[str, ...] = ()  # what a user should know of the model itself
         self.original: Self | None = None  # that of which this is the fused network
-        # what `check_gradients` found: the state of the network then, and by network layers what is lost, in words
-        self.lost_gradients: tuple[Any, dict[tuple[str, ...], str]] = None, {}
         self.changes = Changes()  # what is different in a fused network; see `fused`
-        self._digests: dict[
-            torch.device, tuple[Any, str]
-        ] = {}  # by where the weights lie: fingerprint, digest
+        self._digests = Digests()
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
         self._kept = KeptPrediction()
         self._tilings: dict[tuple[int, ...], Tiling] = {}  # of the grid that was asked about last
-        self._layers: dict[tuple[int, ...], tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]] = {}
+        self._inspections: dict[tuple[int, ...], Inspection] = {}  # by the shape of the input
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, labels={list(self.labels)}, {self.card.spatial_dims}D)"
@@ -178,12 +163,7 @@ class Network:
     @property
     def sha256(self) -> str:
         """Digest of all parameters and buffers as they are now; of the whole module where TorchScript has frozen them."""
-        key = fingerprint(self.module)
-        known, found = self._digests.get(self.device, (None, ""))
-        if known != key:
-            found = digest(self.module)
-            self._digests[self.device] = key, found
-        return found
+        return self._digests.of(self.module, self.device)
 
     def label_index(self, label: str | int) -> int:
         """Return the position of a label given by name or position.
@@ -387,55 +367,57 @@ class Network:
 
     def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
         """`network_layers` for a tensor on the model grid, or for one window of it; remembered per shape."""
-        return self._trace(tensor)[0]
+        return self._inspect(tensor).layers
 
     def calls_for(self, tensor: Tensor) -> tuple[Call, ...]:
         """Every call of a module in a forward pass on a tensor of this shape."""
-        return self._trace(tensor)[1]
+        return self._inspect(tensor).calls
 
-    def _trace(self, tensor: Tensor) -> tuple[tuple[NetworkLayer, ...], tuple[Call, ...], Roles]:
+    def _inspect(self, tensor: Tensor) -> Inspection:
         self.require((NETWORK_LAYERS,))
         if tuple(tensor.shape[2:]) != self.example_grid:
             tensor = self.seen(tensor)
         key = tuple(tensor.shape[1:])
-        if key not in self._layers:
+        if key not in self._inspections:
             there = tensor.to(self.device)
             with self.in_use(self.device), torch.inference_mode(False), refusing_sizes(self, there):
                 start = time.perf_counter()
                 trace = trace_pass(self.module, self.network_output, there)
                 seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
                 self.seconds = min(self.seconds, seconds)  # the very first pass is always slow
-            layers, roles = list_layers(trace, self.card.tokens)
-            self._layers[key] = layers, trace.calls, roles
-        return self._layers[key]
+            self._inspections[key] = Inspection.of(trace, self.card.tokens)
+        return self._inspections[key]
 
     @cached_property
+    def _of_example(self) -> Inspection:
+        return self._inspect(self.example())
+
+    @property
     def example_layers(self) -> tuple[NetworkLayer, ...]:
         """The network layers, with the shapes of an example input."""
-        return self.layers_for(self.example())
+        return self._of_example.layers
 
-    @cached_property
+    @property
     def example_calls(self) -> tuple[Call, ...]:
         """Every call of a module in a forward pass on an example input."""
-        return self.calls_for(self.example())
+        return self._of_example.calls
 
-    @cached_property
+    @property
     def roles(self) -> Roles:
         """What the network layers are for: bottlenecks, head, skip connections, and what could not be told."""
-        return self._trace(self.example())[2]
+        return self._of_example.roles
 
-    @cached_property
+    @property
     def outline(self) -> tuple[NetworkLayer, ...]:
         """The main blocks of the network, in order of execution."""
-        return tuple(outline(self.example_calls, self.example_layers))
+        return self._of_example.outline
 
     @cached_property
     def map_bytes_per_cell(self) -> float:
         """Size of the largest feature map of one image, in bytes per cell of the model grid."""
         if not self.has_layers or not self.example_layers:
             return 4 * TYPICAL_CHANNELS
-        cells = math.prod(self.example_grid)
-        return max(4 * math.prod(layer.shape) for layer in self.example_layers) / cells
+        return 4 * self._of_example.largest_map / math.prod(self.example_grid)
 
     def find_layer(self, name: str) -> NetworkLayer:
         """Return the network layer called `name` ("bottleneck" and "last" stand for those).

@@ -81,10 +81,10 @@ class CohortResults(QWidget):
         for words, anonymous in (("Report…", False), ("Report without names…", True)):
             menu.addAction(words, lambda anonymous=anonymous: self.reporting.emit(anonymous))
         self.report.setMenu(menu)
-        self._buttons = [self.report]
-        """Those that ask for a cohort."""
         self.pin = QPushButton("Pin")
         self.pin.setToolTip("Let the layers of this case stay when the next one is opened.")
+        self._buttons = [self.report, self.pin]
+        """Those that ask for a cohort."""
         self.note = plain_label("Choose a folder of cases and press Run, or open results.")
         self.note.setMinimumWidth(60)
         self.averages = QPushButton("Averages of these")

@@ -37,6 +37,22 @@ def digest(module: nn.Module) -> str:
     return found.hexdigest()
 
 
+class Digests:
+    """The digest of a network, made again when its weights have changed; one is kept for each device."""
+
+    def __init__(self) -> None:
+        self._known: dict[torch.device, tuple[Any, str]] = {}
+
+    def of(self, module: nn.Module, device: torch.device) -> str:
+        """Return the digest of a network, whose weights lie on `device`."""
+        key = fingerprint(module)
+        known, found = self._known.get(device, (None, ""))
+        if known != key:
+            found = digest(module)
+            self._known[device] = key, found
+        return found
+
+
 def state(module: nn.Module) -> tuple[Any, ...]:
     """Return what changes when weights, modules, hooks or plain attributes of a network do.
 
