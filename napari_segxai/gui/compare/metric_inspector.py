@@ -100,7 +100,7 @@ class Inspector(QWidget):
         super().__init__()
         self.viewer, self._in_background, self._make_room = viewer, in_background, make_room
         self.grid = GridView(viewer, self._on_grid_ended)
-        self.title = plain_label("Metric inspector: choose a row of the table.")
+        self.title = plain_label("Metric inspector: choose a row.")
         self.title.setToolTip(WORDS)
         self.title.setWordWrap(True)
         self.title.setMinimumWidth(60)
@@ -344,7 +344,7 @@ class Inspector(QWidget):
         for part in (self.slider, self.spin, self.steps):
             part.setEnabled(bool(self.name))
         self.title.setText(
-            f"Metric inspector: {self.name}" if self.name else "Metric inspector: choose a row of the table."
+            f"Metric inspector: {self.name}" if self.name else "Metric inspector: choose a row."
         )
         if not self.name:
             self.dice.setText(UNDEFINED)
