@@ -198,6 +198,28 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
     assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
 
 
+def test_of_a_window_that_part_is_run_which_a_box_can_change_but_behind_an_instance_norm():
+    image = RNG(0).random((64, 96)).astype(np.float32)
+    where = np.zeros(image.shape, bool)
+    where[28:36, 44:52] = True
+    target, options = sx.Target("thing", region=where), {"device": "cpu", "patch": 8, "stride": 8}
+    shares = {}
+    for norm in (nn.Identity(), nn.InstanceNorm2d(8)):
+        network = nn.Sequential(Batched().enter, norm, nn.Conv2d(8, 2, 3, padding=1))
+        model, whole = (
+            model_of(network, size=[48, 48], overlap=0.5),
+            model_of(_Whole(model_of(network, size=[48, 48]))),
+        )
+        found, wanted = (sx.explain(each, image, target, "occlusion", **options) for each in (model, whole))
+        np.testing.assert_allclose(found.map, wanted.map, atol=1e-4 * np.abs(wanted.map).max())
+        boxes = found.record.results["boxes"]
+        shares[type(norm).__name__] = found.record.engine["windows_run"] / boxes
+    assert (
+        shares["Identity"] < 1.5
+    )  # two parts of every window that a box touches, 12 of 48 cells along every axis
+    assert shares["InstanceNorm2d"] > 2
+
+
 def test_windows_hidden_behind_one_value_share_a_pass(image, region):
     model = model_of(Batched(), size=[48, 32], overlap=0.5)
     nothing = {"baseline": "zero"}

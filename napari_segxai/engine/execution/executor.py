@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Passes
+from napari_segxai.engine.execution.footprint import ReceptiveField
 from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.graphs import Graphs
 from napari_segxai.engine.execution.window_cache import WindowCache
@@ -98,6 +99,15 @@ class Executor:
         if self._windows is None:
             self._windows = WindowCache(self.network, self.input)
         return self._windows
+
+    @property
+    def field(self) -> ReceptiveField | None:
+        """How far a change reaches in a window, once that is known: then only a part of it is run."""
+        return self._cache().field
+
+    @field.setter
+    def field(self, found: ReceptiveField | None) -> None:
+        self._cache().field = found
 
     def remember_unchanged(self, logits: Tensor) -> None:
         """Take the logits of the unchanged input, (1, labels, *grid): through windows, only what differs from them is run."""

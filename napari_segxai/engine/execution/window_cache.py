@@ -16,13 +16,17 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import part_done
+from napari_segxai.engine.execution.footprint import ReceptiveField, window_for
 from napari_segxai.models.inference.device import reads_tensor_float32
 from napari_segxai.models.logits import as_logits, as_returned
 from napari_segxai.models.windows.stitch import Part, add, divided, run_views, shares
-from napari_segxai.models.windows.tiling import Box, Corner, Reading, overlap
+from napari_segxai.models.windows.tiling import Box, Corner, Reading, box_of, overlap
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
+
+EXACT = 1e-4
+"""Share of the largest output by which a part of a window may differ from the whole: rounding, in another order."""
 
 MOST_BYTES = 2**26
 """What the kept outputs of windows may take; in any case as much as one float32 copy of the image."""
@@ -42,8 +46,10 @@ class WindowCache:
     ----------
     unchanged
         (1, labels, *grid): its logits, once they are known.
+    field
+        How far a change reaches in a window, once that is known.
     run
-        Windows that were run by every call so far.
+        Windows that were run by every call so far; a part of one counts as the part that it is.
     """
 
     def __init__(self, network: Network, input: Tensor):
@@ -52,10 +58,11 @@ class WindowCache:
         self.tiling = network.tiling(input.shape[2:])
         self.padded = self.tiling.pad(input)
         self.unchanged: Tensor | None = None
-        self.run = 0
+        self.field: ReceptiveField | None = None
+        self.run = 0.0
         self.room = max(MOST_BYTES, 4 * math.prod(self.tiling.padded))
         self._kept: OrderedDict[Any, Tensor] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._compared = 0
         self._reading: Reading | None = None
 
     def logits(self, tensor: Tensor, reading: Reading | None) -> Tensor:
@@ -78,6 +85,9 @@ class WindowCache:
                 work.done += len(corners) - len(changed)
                 for corner in changed:
                     share = shares(tiling, corner, one)
+                    if self._put_part(padded, Part(sample, corner), box, one, share):
+                        work.done += 1
+                        continue
                     work.ask(self.padded, Part(0, corner), self._same(corner), one, -share)
                     work.ask(padded, Part(sample, corner), keys[corner], one, share)
             else:
@@ -88,6 +98,46 @@ class WindowCache:
         for one in whole:
             divided(one[None], box, tiling)
         return as_logits(network.card, out)
+
+    def _put_part(self, padded: Tensor, part: Part, box: Box, out: Tensor, share: Tensor) -> bool:
+        """Add what a change does to what a window returns, where a part of the window tells that; False where it does not.
+
+        The first time, and whenever it is a larger part than before, it is compared with the whole window.
+        """
+        if self.field is None:
+            return False
+        place = self.tiling.place(part.corner)
+        pair = torch.stack(
+            [padded[(part.sample, slice(None), *place)], self.padded[(0, slice(None), *place)]]
+        )
+        changed = box_of((pair[0] != pair[1]).any(0))
+        low, size = tuple(one.start for one in changed), tuple(one.stop - one.start for one in changed)
+        found = window_for(low, size, self.tiling.rule.size, self.field)
+        if found is None:
+            return False
+        cells = math.prod(one.stop - one.start for one in found.window)
+        if 2 * cells >= self.tiling.rule.cells:
+            return False
+        after, before = self._views(pair[(..., *found.window)])
+        self.run += 2 * cells / self.tiling.rule.cells
+        inner = tuple(
+            slice(c.start - w.start, c.stop - w.start)
+            for c, w in zip(found.changed, found.window, strict=True)
+        )
+        values = out.new_zeros((len(after), *self.tiling.rule.size))
+        values[(slice(None), *found.changed)] = (after - before)[(slice(None), *inner)]
+        if cells > self._compared:
+            self._compared = cells
+            after, before = self._views(pair)
+            self.run += 2
+            if not float((after - before - values).abs().max()) <= EXACT * float(before.abs().max()):
+                self.field = None
+                return False
+        add(out, box, values, self.tiling, part.corner, share)
+        return True
+
+    def _views(self, windows: Tensor) -> Tensor:
+        return run_views(self.network.returned, windows, self.tiling.rule)
 
     def _read(self, reading: Reading | None) -> None:
         """Go over to another part: of unchanged windows, what is read is kept alone."""
@@ -117,7 +167,9 @@ class WindowCache:
 
     def _is_less(self, changed: list[Corner], keys: dict[Corner, Any]) -> bool:
         """Tell whether fewer windows are run for what changes than for all that is read."""
-        if self.unchanged is None or len(changed) == len(keys):
+        if self.unchanged is None or self.field is not None:
+            return self.unchanged is not None
+        if len(changed) == len(keys):
             return False
         before = sum(self._same(corner) not in self._kept for corner in changed)
         others = sum(key not in self._kept for corner, key in keys.items() if key == self._same(corner))

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.execution.footprint import Window, window_for
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import Baseline
 from napari_segxai.engine.primitives.perturb import perturb, stream
-from napari_segxai.engine.primitives.receptive_field import Window, find_receptive_field, window_for
+from napari_segxai.engine.primitives.receptive_field import find_receptive_field
 from napari_segxai.engine.question import Question
 
 EXACT = 1e-4
@@ -48,6 +49,8 @@ def occlude(
         See `perturb`.
     """
     windows = None if baseline == "inpaint" else _windows(question, corners, size)
+    if question.model.windows is not None:
+        _look_within_windows(question)
     if windows is not None:
         hidden = question.baseline(baseline).expand_as(question.input)
         local = _Local(question, corners, size, windows, hidden)
@@ -69,22 +72,36 @@ def occlude(
             )
             return
 
-    def masks(start: int, n: int) -> Tensor:
-        out = torch.ones(n, 1, *question.grid, device=question.device)
-        for row, corner in zip(out, corners[start : start + n], strict=True):
-            row[(..., *_box(corner, size))] = 0
-        return out
+    if baseline == "inpaint":  # what hides a box depends on what lies around it
 
-    yield from perturb(
-        question,
-        len(corners),
-        masks,
-        lambda start, _, logits: consume(start, logits),
-        hide=question.hide(baseline),
-        note=note,
-        partial=partial,
-        where=where,
-    )
+        def masks(start: int, n: int) -> Tensor:
+            out = torch.ones(n, 1, *question.grid, device=question.device)
+            for row, corner in zip(out, corners[start : start + n], strict=True):
+                row[(..., *_box(corner, size))] = 0
+            return out
+
+        yield from perturb(
+            question,
+            len(corners),
+            masks,
+            lambda start, _, logits: consume(start, logits),
+            hide=question.hide(baseline),
+            note=note,
+            partial=partial,
+            where=where,
+        )
+        return
+    behind = question.baseline(baseline).expand_as(question.input)
+
+    def run(start: int, n: int) -> Tensor:
+        shown = question.input.repeat(n, *(1,) * (question.input.ndim - 1))
+        for row, corner in zip(shown, corners[start : start + n], strict=True):
+            box = (slice(None), *_box(corner, size))
+            row[box] = behind[0][box]
+        with question.executor.reading(where):
+            return question.look(shown)
+
+    yield from stream(question, len(corners), run, consume, note=note, partial=partial)
 
 
 def _box(corner: Corner, size: tuple[int, ...]) -> tuple[slice, ...]:
@@ -94,13 +111,22 @@ def _box(corner: Corner, size: tuple[int, ...]) -> tuple[slice, ...]:
 def _windows(question: Question, corners: Sequence[Corner], size: tuple[int, ...]) -> list[Window] | None:
     """Return the window of every box; None where whole passes are as good."""
     if not question.model.has_layers or question.model.windows is not None:
-        return None  # windows have their own way, and what is normalized in one of them is seen in all of it
+        return None  # through windows the executor does so, in each of them
     field = find_receptive_field(question)
     if field is None:
         return None
     windows = [window_for(corner, size, question.grid, field) for corner in corners]
     whole = [window for window in windows if window is not None]
     return whole if len(whole) == len(windows) else None
+
+
+def _look_within_windows(question: Question) -> None:
+    """Let the executor run parts of windows, where a change does not reach all of a window, as it does behind an instance norm."""
+    model, executor = question.model, question.executor
+    if model.has_layers and executor.field is None:
+        window = question.on_part(model.seen(question.input))
+        executor.field = find_receptive_field(window)
+        executor.note_windows(window.passes.forward * model.tiling(question.grid).rule.views, more=True)
 
 
 class _Local:
