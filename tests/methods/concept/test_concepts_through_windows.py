@@ -109,5 +109,5 @@ def test_activations_of_windows_are_averaged_where_they_overlap():
             seen = x[(..., *tiling.place(corner))]
             both = network[:2](seen) + network[:2](seen.flip(3)).flip(3)
             total[(slice(None), *tiling.place(corner))] += both[0] / 2 * tiling.importance
-    torch.testing.assert_close(found[0], total / tiling.total)
+    torch.testing.assert_close(found[0], total / tiling.total(tiling.everywhere))
     torch.testing.assert_close(question.logits, question.model.logits(x))  # found on the way
