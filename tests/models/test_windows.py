@@ -158,6 +158,33 @@ def test_the_graph_of_eighteen_windows_takes_the_memory_of_one():
     assert one < every / 10
 
 
+def test_fewer_windows_are_run_at_once_where_memory_runs_out():
+    network, sizes = Small().double().eval(), []
+
+    def run(windows: Tensor) -> Tensor:
+        sizes.append(len(windows))
+        if len(windows) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return network(windows)
+
+    x = torch.rand(1, 1, 12, 12, 30, dtype=torch.float64)
+    tiling = Tiling(Windows(size=(12, 12, 12), mirror=(2,)), tuple(x.shape[2:]))
+    found = []
+    for each, batch in ((network, 1), (run, 4)):
+        leaf = x.clone().requires_grad_()
+        out = stitch(each, leaf, tiling, batch=lambda gradients, n=batch: n)
+        found.append((out.detach(), *torch.autograd.grad(soft_dice(out), [leaf])))
+    assert 4 in sizes
+    for mine, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-12)
+
+    def never(windows: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        stitch(never, x, tiling)
+
+
 def test_windows_on_which_nothing_depends_are_not_run_again():
     network, runs = Small().eval(), []
     x = torch.rand(1, 1, 12, 12, 60)

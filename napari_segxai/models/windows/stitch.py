@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from napari_segxai.core.progress import part_done
+from napari_segxai.models.inference.memory import free, is_out_of_memory
 from napari_segxai.models.windows.rule import Windows
 from napari_segxai.models.windows.tiling import Box, Corner, Reading, Tiling, mirrorings, overlap
 
@@ -148,7 +149,20 @@ def divided(out: Tensor, box: Box, tiling: Tiling) -> Tensor:
 
 
 def run_views(run: Run, windows: Tensor, rule: Windows) -> Tensor:
-    """Return the mean of what the network makes of windows and of their mirror images: (n, outputs, *size)."""
+    """Return the mean of what the network makes of windows and of their mirror images: (n, outputs, *size).
+
+    Fewer at once where memory runs out.
+    """
+    try:
+        return _mean_of_views(run, windows, rule)
+    except (RuntimeError, MemoryError) as error:
+        if len(windows) == 1 or not is_out_of_memory(error):
+            raise
+    free(windows.device)  # outside the except clause, whose traceback holds the tensors
+    return torch.cat([run_views(run, half, rule) for half in windows.chunk(2)])
+
+
+def _mean_of_views(run: Run, windows: Tensor, rule: Windows) -> Tensor:
     views = mirrorings(rule)
     first, *others = views
     out = _view(run, windows, first)
@@ -212,25 +226,46 @@ def _backward(
     Tensor
         (N,): the sum of what the windows of a sample return, times the weights.
     """
-    views = mirrorings(tiling.rule)
     score = padded.new_zeros(len(padded))
     asked = [part for part in parts if weights(part).touches(tiling, part.corner)]
-    for start in range(0, len(asked), batch):
+    start = 0
+    while start < len(asked):
         some = asked[start : start + batch]
-        slopes = torch.stack([weights(part).at(tiling, part.corner) for part in some]) / len(views)
-        for axes in views:
-            with torch.set_grad_enabled(out is not None):
-                leaf = cut(padded, tiling, some).requires_grad_(out is not None)
-                each = (_view(run, leaf, axes) * slopes).flatten(1).sum(1)
-                found = None
-                if out is not None and each.requires_grad:
-                    [found] = torch.autograd.grad(each.sum(), [leaf], allow_unused=True)
-            for k, part in enumerate(some):
-                score[part.sample] += each[k].detach()
-                if out is not None and found is not None:
-                    out[(part.sample, slice(None), *tiling.place(part.corner))] += found[k]
-        part_done(start + len(some), len(asked))
+        try:
+            slopes = torch.stack([weights(part).at(tiling, part.corner) for part in some])
+            found = _look(run, cut(padded, tiling, some), slopes, tiling.rule, gradients=out is not None)
+        except (RuntimeError, MemoryError) as error:
+            if len(some) == 1 or not is_out_of_memory(error):
+                raise
+            batch = len(some) // 2
+        else:
+            for part, value, gradient in zip(some, *found, strict=True):
+                score[part.sample] += value
+                if out is not None:
+                    out[(part.sample, slice(None), *tiling.place(part.corner))] += gradient
+            start += len(some)
+            part_done(start, len(asked))
+            continue
+        free(padded.device)  # outside the except clause, whose traceback holds the tensors
     return score
+
+
+def _look(
+    run: Run, windows: Tensor, slopes: Tensor, rule: Windows, *, gradients: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the weighted sums of what windows return, (n,), and their gradients by the windows: (n, channels, *size), 0 if not asked for."""
+    values, out = windows.new_zeros(len(windows)), torch.zeros_like(windows)
+    views = mirrorings(rule)
+    for axes in views:
+        with torch.set_grad_enabled(gradients):
+            leaf = windows.detach().requires_grad_(gradients)
+            each = (_view(run, leaf, axes) * slopes).flatten(1).sum(1) / len(views)
+            if each.requires_grad:
+                [found] = torch.autograd.grad(each.sum(), [leaf], allow_unused=True)
+                if found is not None:
+                    out += found
+        values += each.detach()
+    return values, out
 
 
 @dataclass(frozen=True)
