@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from inspect import CO_VARARGS
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 
 from napari_segxai.models.introspection.call_names import CallNames
@@ -43,8 +46,8 @@ FLAT = (
 )
 """Functions that return whole numbers, truth values or what is not torch's, through which nothing flows back."""
 
-FRAME = torch.autograd.Function.apply.__func__.__code__
-"""Inside of it lies a function that tells by itself what flows back."""
+FRAME = getattr(getattr(torch.autograd.Function.apply, "__func__", None), "__code__", None)
+"""Inside of it lies a function that tells by itself what flows back; None since torch 2.14, where it is not written in Python."""
 
 
 @dataclass(frozen=True)
@@ -216,10 +219,29 @@ def _in_function() -> bool:
     """Tell whether a `torch.autograd.Function` is running."""
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code is FRAME:
+        if frame.f_code is FRAME or (FRAME is None and _is_own_forward(frame)):
             return True
         frame = frame.f_back
     return False
+
+
+def _is_own_forward(frame: FrameType) -> bool:
+    """Tell whether a frame is of the `forward` of a `torch.autograd.Function`, with its context or without."""
+    code = frame.f_code
+    if code.co_name != "forward" or not code.co_argcount + bool(code.co_flags & CO_VARARGS):
+        return False
+    first = frame.f_locals.get(code.co_varnames[0])
+    if isinstance(first, FunctionCtx):
+        return True
+    return not isinstance(first, nn.Module) and any(
+        getattr(each.forward, "__code__", None) is code for each in _below(torch.autograd.Function)
+    )
+
+
+def _below(kind: Any) -> Iterator[Any]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def _floats(value: Any) -> Iterator[Tensor]:
