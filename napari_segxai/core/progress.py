@@ -94,10 +94,15 @@ class Step:
         Makes what can be shown of the result so far; None where nothing can.
     """
 
-    done: int
-    total: int
+    done: float
+    total: float
     note: str
     partial: Callable[[], Any] | None = None
+
+    def within(self, done: int, of: int) -> Step:
+        """Return the report from the midst of the pass that follows, of which so many windows are done."""
+        share = min(1.0, done / max(1, of))
+        return Step(min(self.done + share, self.total), self.total, f"{self.note}: window {done} of {of}")
 
 
 Steps = Generator[Step, None, T]
@@ -167,7 +172,7 @@ def finish(steps: Steps[T], progress: Callable[[Step], None] | bool | None = Non
 
     def within(done: int, of: int) -> None:
         if progress and step is not None:
-            progress(Step(step.done, step.total, f"{step.note}: window {done} of {of}"))
+            progress(step.within(done, of))
 
     try:
         with within_passes(within):

@@ -208,7 +208,7 @@ def _work(task: WorkerTask) -> Iterator[Step | PartialResult]:
         if now - reported > INTERVAL:
             reported = now
             step = task.step or Step(0, 1, "prediction")
-            task.tell(Step(step.done, step.total, f"{step.note}: window {done} of {of}"))
+            task.tell(step.within(done, of))
 
     try:
         task.steps = task.make()

@@ -95,7 +95,7 @@ class Network(Behavior):
         self.changes = Changes()  # what is different in a fused network; see `fused`
         self._digests = Digests()
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
-        self._kept = KeptPrediction()
+        self.kept = KeptPrediction()
         self._tilings: dict[tuple[int, ...], Tiling] = {}  # of the grid that was asked about last
         self._inspections: dict[tuple[int, ...], Inspection] = {}  # by the shape of the input
 
@@ -256,12 +256,11 @@ class Network(Behavior):
         run = run or self.logits
         if self.windows is None:
             return run(tensor)
-        key = id(self.module), state(self.module), fingerprint(self.module)
-        found = self._kept.get(key, tensor)
+        found = self.kept.get(self.module, tensor)
         if found is None:
             with torch.inference_mode(False), torch.no_grad():  # a leaf for gradients can be made of it
                 found = run(tensor)
-            self._kept.put(key, tensor, found)
+            self.kept.put(self.module, tensor, found)
         return found
 
     def tiling(self, grid: Sequence[int]) -> Tiling:

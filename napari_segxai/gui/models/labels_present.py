@@ -1,4 +1,7 @@
-"""Finds out, in the background, which labels a model draws in an image: of forty labels most are not there."""
+"""Finds out, in the background, which labels a model draws in an image: of forty labels most are not there.
+
+Through windows a prediction takes as long as hundreds of passes, which nobody asked for: then it is told when a run has predicted.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from napari_segxai.models.present import present_labels
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from napari_segxai.gui.viewer.displayed import DisplayedImage
     from napari_segxai.models.segmentation import SegmentationModel
 
 FEW = 2
@@ -59,14 +63,18 @@ class PresentLabels:
                 self._told(names)
                 return
 
-        def make() -> Steps[tuple[str, ...]]:
+        def make() -> Steps[tuple[str, ...] | None]:
             yield Step(0, 1, "looking which labels are drawn")
+            if model.windows is not None and not _is_known(model, shown):
+                return None
             prediction = model.predict(shown.image, slice=shown.slice)
             return present_labels(prediction, model.labels, overlapping=model.overlapping)
 
         def done(outcome: worker.Outcome) -> None:
-            if outcome.result is None:
-                return  # the error is shown when the user presses Run
+            if outcome.result is None:  # an error is shown when the user presses Run
+                if asked == self._asked and outcome.error is None:
+                    self._asked = ()  # a later run may predict
+                return
             _known.setdefault(model, []).append((ref(layer), what, outcome.result))
             if asked == self._asked:
                 self._told(outcome.result)
@@ -74,3 +82,14 @@ class PresentLabels:
         task = worker.WorkerTask(make, lambda _: None, done)
         dock.destroyed.connect(task.abandon)
         worker.start(task)
+
+
+def _is_known(model: SegmentationModel, shown: DisplayedImage) -> bool:
+    """Tell whether the prediction of an image is kept."""
+    if model.kept.is_empty:
+        return False
+    with model.in_use() as device:
+        return (
+            model.kept.get(model.module, model.prepare(shown.image, shown.slice).tensor.to(device))
+            is not None
+        )

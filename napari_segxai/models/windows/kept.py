@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from napari_segxai.models.inference.weights import fingerprint, state
 
 
 class KeptPrediction:
@@ -20,24 +22,33 @@ class KeptPrediction:
         self._input: Tensor | None = None
         self._logits: Tensor | None = None
 
-    def get(self, key: Any, input: Tensor) -> Tensor | None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept."""
+        return self._logits is None
+
+    def get(self, module: nn.Module, input: Tensor) -> Tensor | None:
         """Return the logits (1, labels, *grid) of an input, if they are those that are kept.
 
         Parameters
         ----------
-        key
-            What tells the network and the state of its weights.
+        module
+            The network, whose weights are looked at.
         input
             (1, channels, *grid).
         """
         kept = self._input
-        if kept is None or key != self._key or kept.shape != input.shape or kept.device != input.device:
+        if kept is None or kept.shape != input.shape or kept.device != input.device:
             return None
-        if not torch.equal(kept, input):
+        if self._key != _key(module) or not torch.equal(kept, input):
             return None
         self._input = input  # one of two copies is enough
         return self._logits
 
-    def put(self, key: Any, input: Tensor, logits: Tensor) -> None:
+    def put(self, module: nn.Module, input: Tensor, logits: Tensor) -> None:
         """Keep the logits of an input in place of those before."""
-        self._key, self._input, self._logits = key, input, logits
+        self._key, self._input, self._logits = _key(module), input, logits
+
+
+def _key(module: nn.Module) -> tuple[Any, ...]:
+    return id(module), state(module), fingerprint(module)
