@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from napari_segxai.analyses.provenance import windows_of
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.models.registry import load_model
@@ -40,7 +41,7 @@ def model_again(
     Raises
     ------
     UserError
-        If it is None, or has other weights, labels or thresholds.
+        If it is None, or has other weights, labels, thresholds or windows.
     """
     if model is None:
         raise UserError(
@@ -55,6 +56,8 @@ def model_again(
         said = f"was made with {facts['name']}, and {name} has other labels"
     elif model.card.named_thresholds != facts.get("thresholds"):
         said = f"shows labels drawn with other thresholds than those of {name}"
+    elif "windows" in facts and windows_of(model.card) != facts["windows"]:
+        said = f"was made with {facts['name']}, and {name} sees images through other windows"
     else:
         return model
     raise UserError(f"the {what} {said}; give the model that it was made with.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 from functools import cache
@@ -21,9 +22,18 @@ def facts_of_model(model: SegmentationModel) -> dict[str, Any]:
         "path": None if model.path is None else str(model.path),
         "labels": list(card.labels),
         **_drawing(card),
+        **({} if card.windows is None else {"windows": windows_of(card)}),
         "sha256": model.sha256,
         "license": card.license,
     }
+
+
+def windows_of(card: ModelCard) -> dict[str, Any] | None:
+    """Return the windows through which a model sees images, as plain values; None without."""
+    if card.windows is None:
+        return None
+    found = dataclasses.asdict(card.windows)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def _drawing(card: ModelCard) -> dict[str, Any]:

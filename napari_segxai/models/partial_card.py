@@ -44,6 +44,8 @@ class PartialCard:
     def completed(self, given: Mapping[str, Any] | None = None) -> ModelCard:
         """Return the card: what the files say, with the keys that are given in place of theirs or beside them.
 
+        Of `windows` single settings can be given; the others stay as the files say.
+
         Raises
         ------
         CardIncomplete
@@ -51,7 +53,11 @@ class PartialCard:
         UserError
             If a key is unknown, or its value is not valid.
         """
-        fields = {**self.known, **(given or {})}
+        given = dict(given or {})
+        known, own = self.known.get("windows"), given.get("windows")
+        if isinstance(known, Mapping) and isinstance(own, Mapping):
+            given["windows"] = {**known, **own}
+        fields = {**self.known, **given}
         missing = {key: what for key, what in self.asked.items() if key not in fields}
         if missing:
             raise CardIncomplete(self, missing)

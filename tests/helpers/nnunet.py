@@ -68,7 +68,12 @@ def plans(configuration: dict[str, Any] | None = None, **changes: Any) -> dict[s
 
 
 def network(
-    inputs: int = 1, outputs: int = 3, seed: int = 0, residual: bool = False, **changes: Any
+    inputs: int = 1,
+    outputs: int = 3,
+    seed: int = 0,
+    residual: bool = False,
+    kind: type[nn.Module] | None = None,
+    **changes: Any,
 ) -> nn.Module:
     """Return an untrained network of these plans."""
     kit = {
@@ -82,7 +87,7 @@ def network(
     if residual:
         kit["n_blocks_per_stage"] = kit.pop("n_conv_per_stage")
     torch.manual_seed(seed)
-    kind = ResidualEncoderUNet if residual else PlainConvUNet
+    kind = kind or (ResidualEncoderUNet if residual else PlainConvUNet)
     return kind(input_channels=inputs, num_classes=outputs, **kit).eval()
 
 

@@ -32,7 +32,7 @@ HEADINGS = {
 }
 FREE = re.compile(
     r"(methods\.[^.]+\.parameters|flow|asked\.methods|asked\.options|truth|fixed|parameters|results|versions|files|curves|masks|grid|stage_table\[\]|rows\[\]|tables|engine\.network [\w ]+|prediction|image\.layer|image\.header"
-    r"|(maps|galleries\[\]\.pictures)\[\]\.of|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.thresholds)\..*"
+    r"|(maps|galleries\[\]\.pictures)\[\]\.of|image\.at|notes|missed|maps\.[^.]+\.parameters|trust\[\]\.(details|parameters|passes)|model\.(thresholds|windows))\..*"
 )
 """Below these, names are those of methods, metrics, files, labels or packages."""
 

@@ -40,6 +40,7 @@ CASES = {
     "batch norm": ("PlainConvUNet", {**DEEP, "n_conv_per_stage": 1, "norm_op": nn.BatchNorm3d}),
     "residual 3D": ("ResidualEncoderUNet", {**DEEP, "n_blocks_per_stage": [1, 3, 2]}),
     "residual 2D": ("ResidualEncoderUNet", {**FLAT, "n_blocks_per_stage": 2, "stem_channels": 5}),
+    "residual up and down": ("ResidualUNet", {**DEEP, "n_blocks_per_stage": [1, 3, 2]}),
     "bottlenecks": (
         "ResidualEncoderUNet",
         {**DEEP, "n_blocks_per_stage": 2, "block": "BottleneckD", "bottleneck_channels": [2, 3, 4]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -68,6 +68,7 @@ class ModelForm(TypedDict):  # noqa: D101
     labels: Annotated[Names, Field(min_length=1)]
     overlapping: bool
     thresholds: NotRequired[dict[str, Share] | None]
+    windows: NotRequired[dict[str, Any]]
     paint_order: NotRequired[Names | None]
     sha256: Digest
     license: str | None

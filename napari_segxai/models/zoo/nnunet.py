@@ -9,7 +9,7 @@ Isensee et al., nnU-Net Revisited, MICCAI 2024; its blocks are those of ResNet-D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -234,6 +234,11 @@ class UNetDecoder(nn.Module):
     """Goes back up from the lowest stage: a transposed convolution, the skip connection beside it, convolutions.
 
     Every stage has a layer of outputs, for training; the last one's are returned.
+
+    Parameters
+    ----------
+    residual
+        Whether it has residual blocks in place of convolutions.
     """
 
     def __init__(
@@ -245,6 +250,8 @@ class UNetDecoder(nn.Module):
         strides: Sequence[Sizes],
         counts: Sequence[int],
         classes: int,
+        *,
+        residual: bool = False,
     ):
         super().__init__()
         self.encoder = encoder
@@ -252,7 +259,12 @@ class UNetDecoder(nn.Module):
         for k, count in zip(range(len(features) - 1, 0, -1), counts, strict=True):
             below, own, stride = features[k], features[k - 1], kit.per_axis(strides[k])
             up.append(TRANSPOSED[kit.conv_op](below, own, stride, stride, bias=kit.conv_bias))
-            stages.append(StackedConvBlocks(kit, count, 2 * own, own, kernels[k - 1], 1))
+            shape = count, 2 * own, own, kernels[k - 1], 1
+            stages.append(
+                StackedResidualBlocks(kit, BasicBlockD, *shape, None)
+                if residual
+                else StackedConvBlocks(kit, *shape)
+            )
             heads.append(kit.conv_op(own, classes, 1, 1, 0, bias=True))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(up)
@@ -264,6 +276,15 @@ class UNetDecoder(nn.Module):
         for stage, up, skip in zip(self.stages, self.transpconvs, reversed(skips[:-1]), strict=True):
             x = stage(torch.cat((up(x), skip), 1))
         return self.seg_layers[-1](x)
+
+
+def _stages(
+    count: int, features: PerStage, kernels: PerStage, strides: PerStage, decoder: PerStage
+) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Return features, kernels and strides of every stage, and how many convolutions those of the decoder have."""
+    named = (("features_per_stage", features), ("kernel_sizes", kernels), ("strides", strides))
+    own = [_each(value, count, name) for name, value in named]
+    return own[0], own[1], own[2], _each(decoder, count - 1, "n_conv_per_stage_decoder")
 
 
 def _each(value: PerStage, count: int, name: str) -> list[Any]:
@@ -308,11 +329,10 @@ class PlainConvUNet(nn.Module):
     ):
         super().__init__()
         kit = Kit(conv_op, **layers)
-        features = _each(features_per_stage, n_stages, "features_per_stage")
-        kernels = _each(kernel_sizes, n_stages, "kernel_sizes")
-        steps = _each(strides, n_stages, "strides")
+        features, kernels, steps, up = _stages(
+            n_stages, features_per_stage, kernel_sizes, strides, n_conv_per_stage_decoder
+        )
         counts = _each(n_conv_per_stage, n_stages, "n_conv_per_stage")
-        up = _each(n_conv_per_stage_decoder, n_stages - 1, "n_conv_per_stage_decoder")
         inputs = [input_channels, *features]
         stages = zip(counts, inputs, features, kernels, steps, strict=False)
         self.encoder = Encoder([nn.Sequential(StackedConvBlocks(kit, *each)) for each in stages])
@@ -340,6 +360,8 @@ class ResidualEncoderUNet(nn.Module):
         As of `PlainConvUNet`, and the others, too.
     """
 
+    residual_decoder: ClassVar[bool] = False
+
     def __init__(
         self,
         input_channels: int,
@@ -359,22 +381,29 @@ class ResidualEncoderUNet(nn.Module):
     ):
         super().__init__()
         kit = Kit(conv_op, **layers)
-        features = _each(features_per_stage, n_stages, "features_per_stage")
-        kernels = _each(kernel_sizes, n_stages, "kernel_sizes")
-        steps = _each(strides, n_stages, "strides")
+        features, kernels, steps, up = _stages(
+            n_stages, features_per_stage, kernel_sizes, strides, n_conv_per_stage_decoder
+        )
         counts = _each(n_blocks_per_stage, n_stages, "n_blocks_per_stage")
         widths = _each(bottleneck_channels, n_stages, "bottleneck_channels")
-        up = _each(n_conv_per_stage_decoder, n_stages - 1, "n_conv_per_stage_decoder")
         first = features[0] if stem_channels is None else stem_channels
         stem = StackedConvBlocks(kit, 1, input_channels, first, kernels[0], 1)
         inputs = [first, *features]
         stages = zip(counts, inputs, features, kernels, steps, widths, strict=False)
         self.encoder = Encoder([StackedResidualBlocks(kit, block, *each) for each in stages], stem)
-        self.decoder = UNetDecoder(self.encoder, kit, features, kernels, steps, up, num_classes)
+        self.decoder = UNetDecoder(
+            self.encoder, kit, features, kernels, steps, up, num_classes, residual=self.residual_decoder
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, (N, num_classes, *grid)."""
         return self.decoder(self.encoder(x))
+
+
+class ResidualUNet(ResidualEncoderUNet):
+    """The same with residual blocks up as well; `n_conv_per_stage_decoder` counts these."""
+
+    residual_decoder = True
 
 
 class MeanOfNetworks(nn.Module):

@@ -69,7 +69,7 @@ def test_a_volume_is_explained_window_by_window(panel, viewer, wait, spots, netw
 
     choose(panel, "vanilla-gradient")
     panel.run_bar.run.click()
-    said = lambda: panel.run_bar.status.text()  # noqa: E731
+    said = lambda: panel.run_bar.status.text()
     wait(lambda: "window" in said())
     wait(lambda: "left" in said())  # within the first pass already
     panel.run_bar.run.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import zipfile
@@ -16,8 +17,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.analyses.again import model_again
 from napari_segxai.cli.app import app
 from napari_segxai.models.formats.nnunet.load import read_card
+from napari_segxai.models.zoo.nnunet import ResidualUNet
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +176,65 @@ def test_pictures_have_no_millimetres(tmp_path):
     assert not model.predict(sx.Image(values, channel_axis=2))[:3].any()
 
 
+def test_a_folder_of_totalsegmentator_takes_the_settings_of_its_program(tmp_path):
+    """It opens one of several folders, turns volumes, and goes over them without mirroring, at a step of 0.8."""
+    name = "Dataset291_TotalSegmentator_part1_organs_1559subj"
+    told = plans(dataset_name=name)
+    root = write_results(
+        tmp_path / name,
+        told=told,
+        name="nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres",
+        trainer_name="nnUNetTrainerNoMirroring",
+    )
+    assert sx.load_model(root).windows.mirror == (0, 2)  # as the checkpoint says
+    settings = tmp_path / "totalsegmentator.yaml"
+    settings.write_text("windows:\n  overlap: 0.2\n  mirror: []\n")
+    for card in ({"windows": {"overlap": 0.2, "mirror": []}}, settings):
+        model = sx.load_model(tmp_path / name, card=card)
+        assert (model.windows.size, model.windows.overlap, model.windows.mirror) == ((8, 16, 16), 0.2, ())
+        assert model.card.orientation == "SAR"
+    turned = sx.load_model(root, card={"orientation": "kji"})
+    assert turned.card.orientation == "kji"
+    assert turned.windows.overlap == 0.5
+    values = np.random.default_rng(0).normal(40, 80, (20, 20, 10)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([-1, 1, 2, 1])), tmp_path / "s0001.nii.gz")
+    words = [
+        "explain",
+        str(tmp_path / "s0001.nii.gz"),
+        "--model",
+        str(root / "fold_0"),
+        "--card",
+        str(settings),
+    ]
+    words += ["--label", "organ", "--method", "vanilla-gradient", "--region", "image"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["model"]["windows"]["overlap"], record["model"]["windows"]["mirror"]) == (0.2, [])
+    with pytest.raises(sx.UserError, match="sees images through other windows"):
+        model_again(record["model"], sx.load_model(root / "fold_0"), "explanation")
+
+
+def test_all_folds_and_one_through_the_command_line(tmp_path):
+    root = write_results(tmp_path, folds=("fold_0", "fold_1", "fold_all"))
+    for path, several in (("", True), ("fold_1", False), ("fold_all", False)):
+        done = CliRunner().invoke(app, ["layers", str(root / path)])
+        assert done.exit_code == 0, done.output
+        assert "encoder.stages.0" in done.output
+        assert ("networks.1.encoder.stages.0" in done.output) == several
+
+
 def test_a_residual_network_and_one_with_batch_normalisation(tmp_path):
     residual = plans()
     own = residual["configurations"]["3d_fullres"]["architecture"]
     own["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
     own["arch_kwargs"]["n_blocks_per_stage"] = own["arch_kwargs"].pop("n_conv_per_stage")
+    both = copy.deepcopy(residual)
+    both["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "architectures.ResidualUNet"
     x = torch.randn(1, 1, 8, 16, 16)
     for name, told, module in [
         ("a__b__3d", residual, network(residual=True)),
+        ("a__both__3d", both, network(residual=True, kind=ResidualUNet)),
         ("nnUNetTrainerBN__b__3d", plans(), network(norm_op=nn.BatchNorm3d)),
     ]:
         model = sx.load_model(write_results(tmp_path, name=name, told=told, module=module))
@@ -309,10 +363,10 @@ def test_every_usual_failure_is_one_sentence(damage, words, folder, tmp_path):
 def test_another_network_of_nnunet_names_its_package(folder, tmp_path):
     root = tmp_path / folder.name
     shutil.copytree(folder, root)
-    name = "dynamic_network_architectures.architectures.unet.ResidualUNet"
+    name = "dynamic_network_architectures.architectures.primus.Primus"
     changed("plans", architecture={**CONFIGURATION["architecture"], "network_class_name": name})(root)
     text = refusal(root)
-    assert "ResidualUNet" in text
+    assert "Primus" in text
 
 
 def test_an_archive_is_to_be_unpacked(tmp_path):

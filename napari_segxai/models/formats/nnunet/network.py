@@ -15,7 +15,7 @@ from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.weights import fitting_state
 from napari_segxai.models.zoo import nnunet
 
-OWN = ("PlainConvUNet", "ResidualEncoderUNet")
+OWN = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
 """Networks that need no other package."""
 
 OTHERS = "dynamic_network_architectures.architectures.unet"
