@@ -22,11 +22,11 @@ class Spots(nn.Module):
         super().__init__()
         self.smooth = nn.Conv3d(1, 1, 3, padding=1, bias=False)
         nn.init.constant_(self.smooth.weight, 1 / 27)
-        self.seen = 0
+        self.seen, self.delay = 0, 0.02  # seconds for every window
 
     def forward(self, x):
         self.seen += len(x)
-        time.sleep(0.01)
+        time.sleep(self.delay * len(x))
         drawn = 40 * (self.smooth(x) - 0.6)
         return torch.cat([-drawn, drawn, -30 - 0 * drawn], 1)
 
@@ -79,6 +79,7 @@ def test_a_volume_is_explained_window_by_window(panel, viewer, wait, spots, netw
     assert "Cancelled" in said()
     assert panel.run_bar.run.text() == "Run"
 
+    network.delay = 0
     panel.run_bar.run.click()
     wait(lambda: not panel.run_bar.is_running)
     wait(panel._all_shown)
