@@ -35,6 +35,7 @@ test-peers: $(PEERS_READY)
 bench-peers: $(PEERS_READY)
 	$(PEERS)/bin/python benchmarks/cams.py $(ARGS)
 	$(PEERS)/bin/python benchmarks/against_peers.py $(ARGS)
+	$(PEERS)/bin/python benchmarks/windowed_cams.py
 
 # The papers' experiments on the data that come with the project, into docs/reproduction.md. ARGS: see --help.
 reproduce: $(READY)
