@@ -235,7 +235,7 @@ class Dock(RunDock):
             self._on_done(request, outcome)
             if self.request is request:
                 self.opened.pass_over()
-                self.present_labels.ask()  # through windows, the run has found out
+                self.present_labels.ask(again=True)
 
         self._start(partial(self._steps, request), done, on_partial=self._on_partial)
 

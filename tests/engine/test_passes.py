@@ -48,3 +48,20 @@ def test_what_passes_cost():
         Passes(MOST_PASSES + 1).bounded("this")
     with pytest.raises(sx.UserError, match="this would take"):
         Passes(backward=MOST_PASSES // 2 + 1).bounded("this")
+
+
+def test_a_pass_of_many_windows_moves_on_within():
+    from napari_segxai.core.progress import Step, finish, part_done
+
+    def work():
+        yield Step(2, 4, "forward pass")
+        part_done(3, 12)
+        yield Step(3, 4, "done")
+
+    seen: list[Step] = []
+    finish(work(), seen.append)
+    assert [(step.done, step.note) for step in seen] == [
+        (2, "forward pass"),
+        (2.25, "forward pass: window 3 of 12"),
+        (3, "done"),
+    ]

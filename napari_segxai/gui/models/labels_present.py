@@ -43,8 +43,14 @@ class PresentLabels:
         self._dock, self._told = ref(dock), told
         self._asked: tuple[Any, ...] = ()
 
-    def ask(self) -> None:
-        """Find out once what the chosen model draws in the chosen image; a 2D model is run on the slice that is shown."""
+    def ask(self, *, again: bool = False) -> None:
+        """Find out once what the chosen model draws in the chosen image; a 2D model is run on the slice that is shown.
+
+        Parameters
+        ----------
+        again
+            Whether a run may have predicted what was not known before.
+        """
         dock = self._dock()
         entry, layer = dock.model_box.entry, dock.layer
         model = entry.model if entry is not None else None
@@ -54,8 +60,10 @@ class PresentLabels:
             shown = dock.displayed()
         except UserError:
             return  # said by the dock
+        if model.windows is not None and model.kept.is_empty:
+            return
         what = (id(layer.data), *shown.image.layer.get("at", {}).values())
-        if (id(model), what) == self._asked:
+        if (id(model), what) == self._asked and not (again and model.windows is not None):
             return
         self._asked = asked = (id(model), what)
         for known, of, names in _known.get(model, []):
@@ -72,8 +80,6 @@ class PresentLabels:
 
         def done(outcome: worker.Outcome) -> None:
             if outcome.result is None:  # an error is shown when the user presses Run
-                if asked == self._asked and outcome.error is None:
-                    self._asked = ()  # a later run may predict
                 return
             _known.setdefault(model, []).append((ref(layer), what, outcome.result))
             if asked == self._asked:
@@ -86,8 +92,6 @@ class PresentLabels:
 
 def _is_known(model: SegmentationModel, shown: DisplayedImage) -> bool:
     """Tell whether the prediction of an image is kept."""
-    if model.kept.is_empty:
-        return False
     with model.in_use() as device:
         return (
             model.kept.get(model.module, model.prepare(shown.image, shown.slice).tensor.to(device))
