@@ -53,6 +53,7 @@ pages: $(READY)
 	$(BIN)/python scripts/methods_page.py
 	$(BIN)/python scripts/metrics_page.py
 	$(BIN)/python scripts/trust_page.py
+	$(BIN)/python scripts/targets_page.py
 
 # Style, types, and the docstrings of the public names.
 lint: $(READY)

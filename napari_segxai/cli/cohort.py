@@ -13,9 +13,11 @@ import typer
 from typer.core import TyperCommand
 
 from napari_segxai.cli.common import (
+    Against,
     Architecture,
     Arguments,
     AsJson,
+    Boundary,
     Card,
     Device,
     Model,
@@ -25,6 +27,7 @@ from napari_segxai.cli.common import (
     folder_of,
     load,
     parameter_line,
+    read_band,
     read_parameters,
 )
 from napari_segxai.core.errors import UserError, plain
@@ -150,6 +153,27 @@ def run(
             help="Find how much every channel matters, too; how, with commas: all, or some of permutation,mean,shapley,between,ability, and relevance:layer=NAME, of the channels of a network layer."
         ),
     ] = None,
+    against: Against = None,
+    boundary: Boundary = None,
+    error: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Explain errors in place of the labels: false-positive or false-negative, a map of each connected component.",
+        ),
+    ] = None,
+    components: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="With --error: so many of a label and case at most, the largest first."
+        ),
+    ] = 1,
+    least: Annotated[
+        float,
+        typer.Option(
+            metavar="SIZE", help="With --error: no component that is smaller, in the image's units."
+        ),
+    ] = 0.0,
     keep: Annotated[str, typer.Option(help="all, or tables: no maps are kept.")] = "all",
     parquet: Parquet = False,
     shard: Annotated[
@@ -213,6 +237,7 @@ def run(
             flow={name: True for name, on in (("causal", causal), ("routes", routes)) if on} or flow,
             channels=_importance(importance),
             parquet=parquet,
+            target=_target(against, boundary, error, components, least),
             seed=seed,
             device=device,
             shard=(int(part[1]), int(part[2])),
@@ -238,6 +263,20 @@ def run(
     end_as_stopped(stopped, "the tables hold what there is, and the same command goes on")
     if result.failed:
         raise typer.Exit(1)
+
+
+def _target(
+    against: str | None, boundary: str | None, error: str | None, components: int, least: float
+) -> dict[str, Any]:
+    """Return what is asked beyond where a label is drawn."""
+    told = {
+        "against": against,
+        "boundary": read_band(boundary),
+        "error": error,
+        "components": components if components != 1 else None,
+        "least": least or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 @cohort.command()

@@ -325,6 +325,22 @@ def read_region_option(text: str | None, image: Any) -> Any:
     return read_region(text, image)
 
 
+def read_band(text: str | None) -> tuple[float, ...] | None:
+    """Return the distances of --boundary; None for the whole region.
+
+    Raises
+    ------
+    UserError
+        If they are no numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--boundary is two distances with a comma, such as -2,2, not {text!r}.") from None
+
+
 def read_target(
     label: str,
     image: Any,
@@ -339,15 +355,6 @@ def read_target(
     """Make a target of a command's options; `truth` counts for an error alone."""
     from napari_segxai import Target
 
-    band = None
-    if boundary is not None:
-        parts = boundary.split(",")
-        try:
-            band = tuple(float(part) for part in parts)
-        except ValueError:
-            raise UserError(
-                f"--boundary is two distances with a comma, such as -2,2, not {boundary!r}."
-            ) from None
     kind, _, number = (error or "").partition(":")
     if number and not re.fullmatch(r"[0-9]{1,6}", number):
         raise UserError(
@@ -355,7 +362,7 @@ def read_target(
         )
     asked = {} if error is None else {"error": kind, "component": int(number or 1), "truth": truth}
     chosen = read_region_option(region, image)
-    return Target(label, region=chosen, against=against, boundary=band, **asked, **more)
+    return Target(label, region=chosen, against=against, boundary=read_band(boundary), **asked, **more)
 
 
 def read_truth_option(texts: list[str] | None) -> Image | dict[str, Image] | None:

@@ -9,13 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from napari_segxai.cli.common import (
+    Against,
     Architecture,
     Arguments,
     AsJson,
     Axes,
     Axis,
+    Boundary,
     Card,
     Device,
+    Error,
     Frame,
     Images,
     Level,
@@ -33,7 +36,7 @@ from napari_segxai.cli.common import (
     load,
     read_frame,
     read_parameters,
-    read_region_option,
+    read_target,
     read_truth_option,
     save,
 )
@@ -82,6 +85,9 @@ def flow(
     ] = None,
     score: Score = "logit",
     reduction: Reduction = "mean",
+    against: Against = None,
+    boundary: Boundary = None,
+    error: Error = None,
     slice: Slice = None,
     axis: Axis = None,
     frame: Frame = None,
@@ -110,14 +116,22 @@ def flow(
     check_folder(out, overwrite=overwrite, names=ALWAYS_WRITTEN)
     network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
+    true = read_truth_option(truth)
+    asked = read_target(
+        network.labels[-1], volume, region=region, truth=true, against=against, boundary=boundary, error=error
+    )
     plan = FlowPlan.make(
         network,
         volume,
         label,
         method=method,
         layers=_layers(layers),
-        region=read_region_option(region, volume),
-        truth=read_truth_option(truth),
+        region=asked.region,
+        truth=true,
+        against=asked.against,
+        boundary=asked.boundary,
+        error=asked.error,
+        component=asked.component,
         score=score,
         reduction=reduction,
         slice=slice,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,12 @@ from napari_segxai.core.arrays import as_array
 from napari_segxai.core.errors import UserError
 
 Score = Literal["logit", "probability", "log_probability"]
+OwnScore = Callable[[Any, Any], Any]
+"""A score of the user's: (logits (1, labels, *grid), region (*grid) bool) -> a tensor of one number, differentiable."""
+
+OWN = "own"
+"""What a record says of such a score, beside its name and the digest of its source."""
+
 Error = Literal["false-positive", "false-negative"]
 Reduction = Literal["mean", "sum"]
 
@@ -76,10 +83,13 @@ class Target:
         The set of pixels M that is asked about: None for the pixels predicted as the label; "image" for all
         pixels; a boolean array on the image grid; a `Point` (or a tuple of indices); a `Box` (or a pair of
         tuples); a `Component`.
-    score : {"logit", "probability", "log_probability"}
-        What is read at every pixel: the label's logit, its probability or the logarithm of that.
+    score : {"logit", "probability", "log_probability"} or callable
+        What is read at every pixel: the label's logit, its probability or the logarithm of that. Or a function of yours of
+        the logits, (1, labels, *model grid), and the region on it, boolean (*model grid), that returns a tensor of one number.
+        Methods that differentiate or perturb a score take it; it has to be differentiable for the former.
     reduction : {"mean", "sum"}
-        Whether the score is averaged or summed over M. The mean keeps objects of different size comparable.
+        Whether the score is averaged or summed over M. The mean keeps objects of different size comparable. The sum of the
+        probability over "image" is the label's probability mass, its expected size in pixels. A function of yours reduces itself.
     against : str or int, optional
         Another label, for a contrast: the score is that of `label` less that of this one, why `label` rather than it.
     boundary : (low, high), optional
@@ -100,7 +110,7 @@ class Target:
 
     label: str | int
     region: Region = None
-    score: Score = "logit"
+    score: Score | OwnScore = "logit"
     reduction: Reduction = "mean"
     against: str | int | None = None
     boundary: tuple[float, float] | None = None
@@ -109,9 +119,11 @@ class Target:
     truth: Any = None
 
     def __post_init__(self) -> None:
-        check_fields(self, "region", "boundary", "truth", "component")
+        check_fields(self, "region", "boundary", "truth", "component", "score")
+        _check_own_score(self)
         for name, known in (("score", get_args(Score)), ("reduction", get_args(Reduction))):
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if not (name == "score" and callable(value)) and not (isinstance(value, str) and value in known):
                 raise UserError(
                     f"target: {name} {getattr(self, name)!r} is unknown; choose {' or '.join(known)}."
                 )
@@ -128,6 +140,16 @@ class Target:
             )
         if self.truth is not None and self.region is not None:
             raise UserError("target: an error is a region of its own; leave region out.")
+
+    @property
+    def own_score(self) -> OwnScore | None:
+        """The score, where it is a function of the user's."""
+        return self.score if callable(self.score) else None
+
+    @property
+    def score_name(self) -> str:
+        """The score in words."""
+        return name_of(self.score) if callable(self.score) else str(self.score).replace("_", "-")
 
     @property
     def is_open(self) -> bool:
@@ -151,6 +173,7 @@ class Target:
             If the region was drawn and is not given.
         """
         shape = told["region"]
+        score = KeptScore(**told["function"]) if told["score"] == OWN else told["score"]
         kinds: dict[str, Region] = {"predicted": None, "image": "image", "drawn": region}
         if shape["kind"] == "drawn" and region is None:
             raise UserError("the region was drawn, and its mask is not there; give the target again.")
@@ -160,7 +183,7 @@ class Target:
         elif shape["kind"] == "box":
             kinds["box"] = Box(tuple(shape["low"]), tuple(shape["high"]))
         more = {name: told[name] for name in ("against", "boundary", "error", "component") if name in told}
-        return cls(told["label"], kinds[shape["kind"]], told["score"], told["reduction"], **more)
+        return cls(told["label"], kinds[shape["kind"]], score, told["reduction"], **more)
 
     def as_dict(self) -> dict[str, Any]:
         """Return label, region, score and reduction as plain values, for the record; and what else was asked, where it was.
@@ -171,7 +194,8 @@ class Target:
         return {
             "label": self.label,
             "region": self._region_as_dict(),
-            "score": self.score,
+            "score": self.score if self.own_score is None else OWN,
+            **({} if self.own_score is None else {"function": _function_as_dict(self.own_score)}),
             "reduction": self.reduction,
             **({} if self.against is None else {"against": self.against}),
             **({} if self.boundary is None else {"boundary": list(self.boundary)}),
@@ -190,6 +214,66 @@ class Target:
         if isinstance(region, Point | Component):
             return {"kind": type(region).__name__.lower(), "at": list(region.at)}
         return {"kind": "image"}
+
+
+@dataclass(frozen=True)
+class KeptScore:
+    """What a record holds of a score of the user's: what it was, not how it is computed.
+
+    Attributes
+    ----------
+    name, sha256
+        Of the function, and of its source where there was one.
+    """
+
+    name: str
+    sha256: str | None
+
+    def __call__(self, logits: Any, region: Any) -> Any:
+        """Refuse."""
+        raise UserError(self.sentence)
+
+    @property
+    def sentence(self) -> str:
+        """Why it cannot be asked again."""
+        return f"the score was a function of a script, {self.name!r}, which no record holds; ask again with the function in a target."
+
+
+def name_of(function: OwnScore) -> str:
+    """Return the name of a function, or of what is called like one."""
+    if isinstance(function, KeptScore):
+        return function.name
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _function_as_dict(function: OwnScore) -> dict[str, Any]:
+    """Return its name, and the digest of its source; None where there is none to be read."""
+    if isinstance(function, KeptScore):
+        return dict(vars(function))
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return {"name": name_of(function), "sha256": None}
+    return {"name": name_of(function), "sha256": hashlib.sha256(source.encode()).hexdigest()}
+
+
+def _check_own_score(target: Target) -> None:
+    if target.own_score is None:
+        return
+    name = name_of(target.own_score)
+    try:
+        inspect.signature(target.own_score).bind(None, None)
+    except TypeError:
+        raise UserError(
+            f"target: the score {name!r} has to take two arguments, the logits and the region."
+        ) from None
+    except ValueError:  # it has no signature that could be looked at
+        pass
+    if target.reduction != "mean" or target.against is not None:
+        what = "reduction" if target.reduction != "mean" else "against"
+        raise UserError(
+            f"target: {what} is for scores that are read at every pixel; the score {name!r} is one number already, so leave it out."
+        )
 
 
 def region_words(region: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.progress import Passes, Step
-from napari_segxai.core.target import Component, Target
+from napari_segxai.core.target import Component, Score, Target
 from napari_segxai.engine.entries import CaseEntry
 from napari_segxai.engine.execution.batched_optimization import StepBatcher
 from napari_segxai.engine.execution.executor import Executor
@@ -26,7 +26,7 @@ from napari_segxai.engine.execution.mixed_precision import Setting
 from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import Baseline, Hide, baseline_image, hide_behind, inpainted
 from napari_segxai.engine.region import no_band, pixels_of
-from napari_segxai.engine.scores import is_linear, read_scores, reduce_scores, reduced_slope
+from napari_segxai.engine.scores import is_linear, own_scores, read_scores, reduce_scores, reduced_slope
 from napari_segxai.models.background import contradicted
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.logits import as_weights
@@ -227,15 +227,24 @@ class Question:
         return self.model.labeling.margin(logits, self.label)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Return the score at every pixel: (N, labels, *grid) -> (N, *grid)."""
-        own = read_scores(self.model, logits, self.label, self.target.score)
+        """Return the score at every pixel: (N, labels, *grid) -> (N, *grid); a function of the user's has none (`reads` of a method)."""
+        own = read_scores(self.model, logits, self.label, self.pixel_score)
         if self.against is None:
             return own
-        return own - read_scores(self.model, logits, self.against, self.target.score)
+        return own - read_scores(self.model, logits, self.against, self.pixel_score)
+
+    @property
+    def pixel_score(self) -> Score:
+        """The score that is read at every pixel."""
+        if callable(self.target.score):
+            raise TypeError("a score of the user's is one number, and has no value at a pixel")
+        return self.target.score
 
     def score(self, logits: Tensor) -> Tensor:
         """Return the target's scalar per sample: (N, labels, *grid) -> (N,)."""
         weights = self.weights  # which counts them
+        if self.target.own_score is not None:
+            return own_scores(self.target.own_score, logits, self.pixels)
         return reduce_scores(self.scores(logits), weights, self.target.reduction, self.count)
 
     @cached_property
@@ -285,6 +294,11 @@ class Question:
         other._logits = logits[(..., *box)]
         self._section = where, other
         return other
+
+    @property
+    def read_at(self) -> Tensor | None:
+        """Where the target's score reads the logits: boolean (*grid); None for everywhere, as a function of the user's may."""
+        return self.pixels if self.target.own_score is None else None
 
     def baseline(self, kind: Baseline) -> Tensor:
         """Return what hidden pixels become: (1, channels, 1, ...) or of the input's shape; "inpaint" hides M."""

@@ -25,12 +25,19 @@ def sample_score(question: Question, kind: SampleScore, logits: Tensor) -> Tenso
     if kind == "dice":
         within = ~(question.predicted & ~question.pixels)
         return dice(question.drawn(logits), question.pixels, within)
+    if _is_own(question, kind):
+        return question.score(logits)
     return _reduced(question, kind, _values(question, kind, logits))
+
+
+def _is_own(question: Question, kind: SampleScore) -> bool:
+    """Tell whether the score is a function of the user's, which has no value at a pixel."""
+    return kind == "target" and question.target.own_score is not None
 
 
 def read_where(question: Question, kind: SampleScore) -> Tensor | None:
     """Return where a score reads the logits: boolean (*grid); None for everywhere."""
-    return None if kind == "dice" else question.pixels
+    return None if kind == "dice" or _is_own(question, kind) else question.pixels
 
 
 def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
@@ -39,7 +46,7 @@ def score_drop(question: Question, kind: SampleScore, logits: Tensor) -> Tensor:
     Pixels are subtracted before they are added up: a small loss does not drown in the rounding of large sums.
     """
     question = _seen(question, kind, logits)
-    if kind == "dice":
+    if kind == "dice" or _is_own(question, kind):
         return sample_score(question, kind, question.logits) - sample_score(question, kind, logits)
     change = _values(question, kind, question.logits) - _values(question, kind, logits)
     return _reduced(question, kind, change)

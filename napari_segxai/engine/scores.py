@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from napari_segxai.core.target import Reduction, Score
+from napari_segxai.core.errors import UserError, reason_of
+from napari_segxai.core.target import OwnScore, Reduction, Score, name_of
 
 if TYPE_CHECKING:
     from napari_segxai.models.network import Network
@@ -24,7 +25,7 @@ def read_scores(model: Network, logits: Tensor, label: int, score: Score) -> Ten
     return model.probability(logits, label)
 
 
-def is_linear(score: Score) -> bool:
+def is_linear(score: Score | OwnScore) -> bool:
     """Tell whether a score is a weighted sum of logits: then its gradient is known before a pass."""
     return score == "logit"
 
@@ -34,6 +35,40 @@ def reduced_slope(pixels: Tensor, reduction: Reduction, count: Tensor | None = N
     if reduction == "sum":
         return pixels
     return pixels / (pixels.sum().clamp(min=1) if count is None else count)
+
+
+def own_scores(function: OwnScore, logits: Tensor, pixels: Tensor) -> Tensor:
+    """Return a score of the user's for every sample: (N, labels, *grid) -> (N,).
+
+    Raises
+    ------
+    UserError
+        If it fails, returns something else than one number, or passes no gradient on where one is wanted.
+    """
+    name, found = name_of(function), []
+    for sample in logits.split(1):
+        try:
+            value = function(sample, pixels)
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise UserError(f"the score {name!r} failed: {reason_of(error)}.") from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+            what = (
+                f"a tensor of shape {tuple(value.shape)}"
+                if isinstance(value, Tensor)
+                else f"a {type(value).__name__}"
+            )
+            raise UserError(
+                f"the score {name!r} returned {what}; it has to return a tensor of one floating-point number."
+            )
+        if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise UserError(
+                f"the score {name!r} passes no gradient on (its result is detached, rounded or constant); use a method without "
+                "gradients, such as occlusion."
+            )
+        found.append(value.reshape(1))
+    return torch.cat(found)
 
 
 def reduce_scores(

@@ -23,6 +23,9 @@ RunOnCases = Callable[[CasesQuestion, Any], Steps[SurveyFinding]]
 Scope = Literal["image", "dataset"]
 """What a method is asked about: one image (`explain` and its kin), or a folder of cases (`survey`)."""
 
+Reads = Literal["score", "pixel scores", ""]
+"""What a method reads of the target: its score as one number, at every pixel by itself, or nothing."""
+
 QUESTIONS = {
     "need": "What did it need to see?",
     "evidence": "Where is the evidence?",
@@ -103,6 +106,8 @@ class Method:
         The paper.
     cites
         Keys of its papers in `core.references`; of a method from elsewhere, empty.
+    reads
+        What it reads of the target, where its unit does not say so by naming the score; see `reads_of`.
     spatial_dims
         The dimensions in which it works.
     options
@@ -138,6 +143,7 @@ class Method:
     doc: str = ""
     needs_drawn: bool | Callable[[Any], bool] = False
     cites: tuple[str, ...] = ()
+    reads: Reads | None = None
 
     @property
     def scope(self) -> tuple[Scope, ...]:
@@ -183,6 +189,12 @@ class Method:
         unit = self.unit if isinstance(self.unit, str) else self.unit(options)
         kind = getattr(options, "score", "target")
         return unit.replace("{sample_score}", {"target": "{score}", "dice": "Dice"}.get(kind, kind))
+
+    def reads_of(self, options: Any) -> Reads:
+        """Return what it reads of the target with these options."""
+        if self.reads is not None:
+            return self.reads
+        return "score" if "{score}" in self.unit_of(options) else ""
 
     def needs_of(self, options: Any) -> tuple[str, ...]:
         """Return what it needs with these options, which may name a further method."""
@@ -280,6 +292,7 @@ def explainer(
     needs_drawn: bool | Callable[[Any], bool] = False,
     cites: Sequence[str] = (),
     on_cases: OnCases | None = None,
+    reads: Reads | None = None,
 ) -> Callable[[Run], Run]:
     """Register the decorated generator function as the method `name` of one image; see `Method` for the arguments."""
     _check(name, question, needs, options)
@@ -289,7 +302,7 @@ def explainer(
             name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, run, passes,
-                presets or {}, on_cases, needs_drawn=needs_drawn, cites=tuple(cites), doc=_doc(run),
+                presets or {}, on_cases, needs_drawn=needs_drawn, cites=tuple(cites), doc=_doc(run), reads=reads,
             ),
             run,
         )  # fmt: skip

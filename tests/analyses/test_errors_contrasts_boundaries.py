@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_is_one_sentence(said, model, image, truth):
 
 
 def test_a_contrast_is_refused_by_what_reads_no_score(model, image):
-    with pytest.raises(sx.UserError, match="misure asks what keeps 'A' drawn and does not read its score"):
+    with pytest.raises(sx.UserError, match="misure does not read the score of 'A', so that `against`"):
         sx.explain(model, image, sx.Target("A", against="B"), "misure", device="cpu")
 
 
@@ -222,3 +222,42 @@ def test_the_importance_of_channels_says_of_what_and_refuses_a_contrast(model, i
 def test_what_is_no_truth_is_named(truth, model, image):
     with pytest.raises(sx.UserError, match=r"truth is (None|3); it has to be an array, an Image, a file"):
         sx.error_components(model, image, "A", truth)
+
+
+def test_a_flow_is_asked_about_a_contrast_a_band_and_an_error(model, image, truth, tmp_path):
+    class Layered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Levels()(x) + 1e-3 * self.last(torch.relu(self.first(x)))
+
+    torch.manual_seed(0)
+    net = sx.SegmentationModel(
+        Layered(), {"name": "levels", "labels": ["background", "A", "B"], "spatial_dims": 2}
+    )
+    asked = {"method": "seg-hires-grad-cam", "layers": ["first"], "device": "cpu"}
+    found = sx.information_flow(
+        net,
+        image,
+        "A",
+        error="false-positive",
+        component=1,
+        truth=truth,
+        against="B",
+        boundary=(-2, 2),
+        **asked,
+    )
+    target = sx.Target("A", error="false-positive", truth=truth, against="B", boundary=(-2, 2))
+    alone = sx.explain(net, image, target, "seg-hires-grad-cam", layer="first", device="cpu")
+    np.testing.assert_allclose(found.tiles["A", "first"].map, alone.native, rtol=1e-4, atol=1e-9)
+    assert found.tiles["A", "first"].map.any()
+    found.save(tmp_path / "flow")
+    again = sx.load_flow(tmp_path / "flow")
+    assert again.target("A").as_dict() == found.target("A").as_dict()
+    assert again.target("A").error == "false-positive"
+    with pytest.raises(sx.UserError, match="is of one label, and the flow of 2 is asked for"):
+        sx.information_flow(net, image, error="false-positive", truth=truth, **asked)
+    held = sx.information_flow(net, image, against="B", **asked)
+    assert held.labels == ("A",)  # B is not held against itself

@@ -38,6 +38,7 @@ def run_cohort(
     flow: bool | Mapping[str, Any] = False,
     channels: bool | Mapping[str, Any] = False,
     parquet: bool = False,
+    target: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -79,6 +80,10 @@ def run_cohort(
         ["relevance"], "layer": "decoder2"} tells which share of the score comes through each channel of a network layer.
     parquet : bool
         Whether the tables are written as parquet beside CSV: with types, units and meanings. Needs pyarrow.
+    target : mapping, optional
+        What the maps are asked about beyond where a label is drawn: {"against": "oedema"} and {"boundary": (-2, 2)} as for
+        `Target`, of flows as well; {"error": "false-positive", "components": 3, "least": 10} makes a map of each of the three largest
+        components, of those of at least 10 mm³ (in the image's units), that are predicted and not true by the truth of the case.
     seed : int
         Seed of everything random.
     device : str
@@ -129,6 +134,7 @@ def run_cohort(
             flow=flow,
             channels=channels,
             parquet=parquet,
+            target=target,
             seed=seed,
             device=device,
             shard=shard,
@@ -154,6 +160,7 @@ def run_cohort_steps(
     flow: bool | Mapping[str, Any] = False,
     channels: bool | Mapping[str, Any] = False,
     parquet: bool = False,
+    target: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -186,6 +193,7 @@ def run_cohort_steps(
         flow=flow,
         channels=channels,
         parquet=parquet,
+        target=target,
     )
     if place.kind != "here":
         order_of(plan)  # which says what cannot go to other processes

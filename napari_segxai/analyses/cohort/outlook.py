@@ -96,7 +96,7 @@ def _passes(
 
 
 def _passes_of(plan: CohortPlan, job: Job, image: Image, truth: Image | None) -> tuple[Passes, int | None]:
-    method, parameters = plan.methods[job.map]
+    method, parameters = plan.maps[job.map].method, dict(plan.maps[job.map].parameters)
     metrics = [one for one in plan.metrics if truth is not None or "truth" not in one.needs]
     asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
     alone = ExplanationPlan.make(plan.model, image, job.label, method, **asked, **parameters)

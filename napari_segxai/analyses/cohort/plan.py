@@ -12,6 +12,13 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.cohort.jobs.measured import Measured, read_metrics
+from napari_segxai.analyses.cohort.jobs.questions import (
+    CasesTarget,
+    MapAsked,
+    check_methods,
+    maps_of,
+    read_cases_target,
+)
 from napari_segxai.analyses.cohort.jobs.relevances import relevance_layer
 from napari_segxai.analyses.compare.plan import Methods, names_of, read_method
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
@@ -106,6 +113,8 @@ class CohortPlan:
         What is asked of the channels of every case: `how`, `repeats`, and for `relevance` the network `layer`; None where nothing is.
     parquet : bool
         Whether the tables are written as parquet, too.
+    target : CasesTarget or None
+        What is asked of every label beyond where it is drawn.
     """
 
     model: SegmentationModel
@@ -120,6 +129,7 @@ class CohortPlan:
     flow: Mapping[str, Any] | None = None
     channels: Mapping[str, Any] | None = None
     parquet: bool = False
+    target: CasesTarget | None = None
 
     @classmethod
     def make(
@@ -137,6 +147,7 @@ class CohortPlan:
         flow: bool | Mapping[str, Any] | None = False,
         channels: bool | Mapping[str, Any] | None = False,
         parquet: bool = False,
+        target: Mapping[str, Any] | None = None,
     ) -> CohortPlan:
         """Check what is asked.
 
@@ -158,14 +169,23 @@ class CohortPlan:
             raise UserError("labels, methods and metrics are lists of names, such as ['liver'].")
         if parquet:
             need_parquet()
+        if len(cases.cases) == 0:
+            raise UserError(f"{cases.source}: holds no case.")
+        asked_target = read_cases_target(target, model, cases)
+        held = None if asked_target is None else asked_target.against
         positions = (
-            range(1, len(model.labels)) if labels is None else [model.label_index(one) for one in labels]
+            [k for k in range(1, len(model.labels)) if model.labels[k] != held]
+            if labels is None
+            else [model.label_index(one) for one in labels]
         )
         names = tuple(model.labels[k] for k in dict.fromkeys(positions))
         asked_flow, asked_channels = _asked(flow), _asked(channels)
         if not names or (not methods and asked_flow is None and asked_channels is None):
             raise UserError("name at least one label and one method.")
         if asked_flow is not None:
+            if asked_target is not None:
+                told = {"against": asked_target.against, "boundary": asked_target.boundary}
+                asked_flow |= {key: value for key, value in told.items() if value is not None}
             layers = check_flow(model, **asked_flow)
             asked_flow = {**asked_flow, "layers": [layer.name for layer in layers]}
         if asked_channels is not None:
@@ -179,14 +199,13 @@ class CohortPlan:
             options = find_method(method, "image").make_options(parameters)
             model.require(find_method(method).needs_of(options))
             read[name] = method, options_as_dict(options)
-        if len(cases.cases) == 0:
-            raise UserError(f"{cases.source}: holds no case.")
+        check_methods(asked_target, names, read)
         _check_names(model, cases)
         return cls(
             model, cases, names, read, read_metrics(metrics), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
             torch.get_num_threads() if threads is None else whole_number(threads, "threads", 1, MOST_THREADS),
-            choose_device(device), asked_flow, asked_channels, parquet,
+            choose_device(device), asked_flow, asked_channels, parquet, asked_target,
         )  # fmt: skip
 
     @property
@@ -201,12 +220,18 @@ class CohortPlan:
             "threads": self.threads,
             "flow": self.flow,
             "channels": self.channels,
+            "target": None if self.target is None else self.target.plain,
         }
+
+    @property
+    def maps(self) -> dict[str, MapAsked]:
+        """What is made of every label, by the name of the map."""
+        return maps_of(self.target, self.methods)
 
     @property
     def jobs(self) -> list[Job]:
         """What is done for every case, in this order."""
-        labels, maps = file_names(self.labels), file_names(self.methods)
+        labels, maps = file_names(self.labels), file_names(self.maps)
         shared = {
             "model": self.model.sha256,
             "card": self.model.card.model_dump(mode="json"),
@@ -217,9 +242,12 @@ class CohortPlan:
         }
         out = [Job("objects", "", "", "objects", digest_of({**shared, "labels": self.labels}))]
         for label in self.labels:
-            for name, method in self.methods.items():
+            for name, one in self.maps.items():
+                method = one.method, one.parameters
                 metrics = [metric.name for metric in self.metrics]
                 asked = {**shared, "label": label, "method": method, "metrics": metrics, "seed": self.seed}
+                if self.target is not None:
+                    asked |= {"target": self.target.plain, "component": one.component}
                 out.append(Job("map", label, name, f"maps/{labels[label]}/{maps[name]}", digest_of(asked)))
         wholes: dict[Kind, Mapping[str, Any] | None] = {"flow": self.flow, "channels": self.channels}
         for kind, own in wholes.items():

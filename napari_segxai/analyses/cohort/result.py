@@ -120,6 +120,12 @@ class Cohort:
             raise UserError(f"{called} is not there yet; run the cohort again.")
         if own[0]["error"]:
             raise UserError(f"{called} could not be made ({own[0]['error']}).")
+        if (
+            look(place).kind != "explanation"
+            and own[0].get("component")
+            and not own[0].get("component_pixels")
+        ):
+            raise UserError(f"{called} was not made: {own[0]['warnings']}")
         if look(place).kind != "explanation":
             raise UserError(
                 f"{self.folder.name} kept tables alone, and no maps: run it again with keep='all' (--keep all)."
@@ -148,6 +154,7 @@ def facts(plan: CohortPlan) -> dict[str, Any]:
         "parquet": plan.parquet,
         "flow": plan.flow,
         "channels": plan.channels,
+        **({} if plan.target is None else {"target": plan.target.plain}),
         "seed": plan.seed,
         "threads": plan.threads,
         "device": str(plan.device),

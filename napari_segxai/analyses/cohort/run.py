@@ -56,7 +56,7 @@ def least_size(plan: CohortPlan, folder: Path) -> int:
     todo = [case for case in plan.cases if not (folder / CASES / folders[case.id]).is_dir()]
     for case in todo:
         with contextlib.suppress(UserError):  # what is wrong with it is said in its row
-            return saving.least_size(Inputs(case).image, len(plan.labels) * len(plan.methods)) * len(todo)
+            return saving.least_size(Inputs(case).image, len(plan.labels) * len(plan.maps)) * len(todo)
     return 0
 
 

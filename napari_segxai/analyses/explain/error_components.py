@@ -114,14 +114,17 @@ def find_errors(
     *,
     slice: int | None = None,
     device: str | torch.device = "auto",
+    drawn: np.ndarray | None = None,
 ) -> list[ErrorComponent]:
-    """Predict an image and return the components of one kind of error, the largest first."""
+    """Predict an image, unless it is told what is drawn, and return the components of one kind of error, the largest first."""
     from skimage.measure import label as components
     from skimage.measure import regionprops
 
     position = model.label_index(label)
     true, _ = truth_of(truth, image, model, position)
-    drawn = where(model.predict(image, slice=slice, device=device), position, overlapping=model.overlapping)
+    if drawn is None:
+        predicted = model.predict(image, slice=slice, device=device)
+        drawn = where(predicted, position, overlapping=model.overlapping)
     wrong = drawn & ~true if error == "false-positive" else true & ~drawn
     if slice is not None:
         seen = np.zeros(image.spatial_shape, bool)

@@ -13,6 +13,7 @@ from torch import nn
 
 from napari_segxai.analyses.concepts.sources import check_first, entry_of
 from napari_segxai.analyses.explain.error_components import with_error_found
+from napari_segxai.analyses.explain.takes import refusal
 from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
@@ -63,6 +64,8 @@ class ExplanationPlan:
         Cases of the folder that a parameter names.
     looks
         Forward passes that it takes to choose a slice of each of them.
+    truth
+        By which the error was found that is the region, as it was given; None where nothing was found so.
     """
 
     model: SegmentationModel
@@ -76,6 +79,7 @@ class ExplanationPlan:
     precision: Setting = "auto"
     references: tuple[CaseEntry, ...] = ()
     looks: int = 0
+    truth: Any = None
 
     @classmethod
     def make(
@@ -112,7 +116,8 @@ class ExplanationPlan:
         ):
             raise UserError(f"{target.label!r} is asked about against itself; name another label.")
         model.require(found.needs_of(options))
-        _check_score(found, options, target)
+        if why := refusal(found, options, target):
+            raise UserError(why)
         if "network layers" in found.needs:
             for layer in found.layers_of(options).values():
                 model.find_layer(layer)
@@ -121,6 +126,7 @@ class ExplanationPlan:
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
         if precision not in get_args(Setting):
             raise UserError(f"precision {precision!r} is unknown; choose {' or '.join(get_args(Setting))}.")
+        truth = target.truth
         target = with_error_found(target, model, image, slice=slice, device=device)
         if image.time_axis is not None:
             image.channels_first()  # raises, saying how to choose a time point
@@ -137,6 +143,7 @@ class ExplanationPlan:
             precision,
             references,
             looks,
+            truth,
         )
         placements = plan.slices
         if placements == [None]:
@@ -158,7 +165,7 @@ class ExplanationPlan:
     @property
     def unit(self) -> str:
         """What a value of the map is, in a few words."""
-        score = self.target.score.replace("_", "-")
+        score = self.target.score_name
         of = f"summed {score}" if self.target.reduction == "sum" else score
         if self.target.against is not None:
             of += f" less that of {self.model.labels[self.model.label_index(self.target.against)]}"
@@ -221,15 +228,6 @@ class ExplanationPlan:
         grid = self.model.grid_for(self.image, self.slices[0])
         layers, channels = lambda: self.model.example_layers, len(self.model.card.channels)
         return Size(grid, layers, channels, len(self.references), self.looks)
-
-
-def _check_score(method: Method, options: Any, target: Target) -> None:
-    """Refuse a contrast for a method that does not read the score of the target."""
-    if target.against is not None and "{score}" not in method.unit_of(options):
-        raise UserError(
-            f"{method.name} asks what keeps {target.label!r} drawn and does not read its score, so that `against` changes nothing; "
-            "use a method that reads the score, such as seg-hires-grad-cam, integrated-gradients or occlusion."
-        )
 
 
 def _references(folder: str, model: SegmentationModel) -> tuple[tuple[CaseEntry, ...], int]:

@@ -57,6 +57,8 @@ def plan_again(
         truth=flow.truth,
         score=target["score"],
         reduction=target["reduction"],
+        **{key: target[key] for key in ("against", "error", "component") if key in target},
+        boundary=flow.target(flow.labels[0]).boundary,
         slice=flow.facts["slice"],
         axis=flow.facts["axis"],
         seed=flow.facts["seed"],

@@ -17,7 +17,7 @@ from napari_segxai.analyses.flow.run import ablation_steps, flow_steps
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
-from napari_segxai.core.target import Region
+from napari_segxai.core.target import Error, Region
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -34,6 +34,10 @@ def information_flow(
     truth: Truth | None = None,
     score: str = "logit",
     reduction: str = "mean",
+    against: str | int | None = None,
+    boundary: tuple[float, float] | None = None,
+    error: Error | None = None,
+    component: int = 1,
     slice: int | None = None,
     axis: int | None = None,
     seed: int = 0,
@@ -67,6 +71,14 @@ def information_flow(
         What is read of the network at every pixel.
     reduction : {"mean", "sum"}
         Whether the score is averaged or summed over the region.
+    against : str or int, optional
+        Another label, for a contrast, as for `Target`: the score of each label less that of this one.
+    boundary : (low, high), optional
+        Only a band along the border of the region, as for `Target`.
+    error : {"false-positive", "false-negative"}, optional
+        The region is an error of the one label that is named, a connected component; needs `truth`. See `Target`.
+    component : int
+        Which of these components, from 1, the largest first.
     slice : int, optional
         For a 2D model on a volume, which needs it: the slice, counted as napari shows the volume.
     axis : {0, 1, 2}, optional

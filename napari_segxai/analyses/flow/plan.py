@@ -17,7 +17,7 @@ from napari_segxai.core.arguments import check_types
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.core.target import Region, Target
+from napari_segxai.core.target import Error, Region, Target
 from napari_segxai.engine.primitives.mean_ablation import Filling
 from napari_segxai.methods.activation import (
     grad_pam,
@@ -98,6 +98,10 @@ class FlowPlan:
         truth: Truth | None = None,
         score: str = "logit",
         reduction: str = "mean",
+        against: str | int | None = None,
+        boundary: tuple[float, float] | None = None,
+        error: Error | None = None,
+        component: int = 1,
         slice: int | None = None,
         axis: int | None = None,
         seed: int = 0,
@@ -130,8 +134,14 @@ class FlowPlan:
         image = as_image(image, model, axis)
         if isinstance(labels, str | int):
             labels = [labels]
-        chosen = labels if labels is not None else model.labels[1:]
+        held = None if against is None else model.labels[model.label_index(against)]
+        chosen = labels if labels is not None else [name for name in model.labels[1:] if name != held]
         names = tuple(dict.fromkeys(model.labels[model.label_index(label)] for label in chosen))
+        if error is not None and len(names) > 1:
+            raise UserError(
+                f"a {error} is of one label, and the flow of {len(names)} is asked for ({', '.join(names)}); name one label."
+            )
+        open_error = error is not None and region is None  # else it is found, and the region is where it lies
         if not names:
             raise UserError(f"choose at least one label; {model.name} has {', '.join(model.labels)}.")
         if model.slices(image) is not None and slice is None:
@@ -142,7 +152,17 @@ class FlowPlan:
             name: ExplanationPlan.make(
                 model,
                 image,
-                Target(name, region=region, score=score, reduction=reduction),
+                Target(
+                    name,
+                    region=region,
+                    score=score,  # ty: ignore[invalid-argument-type]
+                    reduction=reduction,  # ty: ignore[invalid-argument-type]
+                    against=against,
+                    boundary=boundary,
+                    error=error,
+                    component=component,
+                    truth=truth if open_error else None,
+                ),
                 method,
                 seed=seed,
                 device=device,
@@ -167,6 +187,8 @@ def check_asked(
     layers: Sequence[str] | str | None = None,
     score: str = "logit",
     reduction: str = "mean",
+    against: str | int | None = None,
+    boundary: tuple[float, float] | None = None,
     causal: bool = False,
     ablation: Ablation = "mean",
     routes: bool = False,
@@ -185,7 +207,9 @@ def check_asked(
         raise UserError(f"an information flow of {method!r} cannot be made; {nearest(method, METHODS)}")
     found = _chosen_layers(model, layers)
     find_method(method).make_options({"layer": found[0].name, **params})  # raises
-    Target(model.labels[0], score=score, reduction=reduction)  # raises
+    if against is not None:
+        model.label_index(against)  # raises
+    Target(model.labels[0], score=score, reduction=reduction, boundary=boundary)  # raises
     return found
 
 

@@ -177,8 +177,8 @@ def _one_label(
     except EmptyRegion as reason:
         flow.warnings.append(str(reason))
     else:
-        scores = question.scores(tape.logits)
         if flow.method == "grad-pam":
+            scores = question.scores(tape.logits)
             places = grad_pam.sample(pixels, options.pixels)
             for number, place in enumerate(places, start=1):
                 keep = not last or number < len(places)

@@ -64,7 +64,7 @@ def input_gradients(
         question.executor.differentiable = True
     where = slope = None
     if score is None:
-        where = question.pixels
+        where = question.read_at
         seen = question.section(where)
         _ = seen.weights  # M is that of the original prediction, found before the first gradient
         score = seen.score

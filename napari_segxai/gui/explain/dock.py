@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,16 +91,18 @@ class ExplainDock(Dock):
         """
         shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         region = fields.region_box.chosen(shown.image) if with_region else None
-        return ExplanationPlan.make(
+        target, truth = self.errors.asked_of(self.target(region))
+        plan = ExplanationPlan.make(
             model,
             shown.image,
-            self.target(region),
+            target,
             self.method.name,
             seed=fields.target_fields.seed_box.value(),
             device=fields.device_box.currentData(),
             slice=None if fields.every_slice else shown.slice,
             **fields.form.values(),
         )
+        return plan if truth is None else replace(plan, truth=truth)
 
     # -- running ------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -23,6 +24,7 @@ from napari_segxai.analyses.explain.error_components import ErrorComponent, erro
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, plain
 from napari_segxai.core.progress import Step, Steps
+from napari_segxai.core.target import Target
 from napari_segxai.gui.viewer.lifetime import Tasks
 from napari_segxai.gui.widgets.fields import plain_label
 from napari_segxai.gui.widgets.truth_box import NONE, TruthBox
@@ -70,6 +72,8 @@ class ErrorsWindow(QWidget):
         self.viewer, self.tasks, self.plan = viewer, tasks, plan
         self.found: list[ErrorComponent] = []
         self._image: Image | None = None
+        self._asked: tuple[str, Any] = "", None
+        self._shown: ErrorComponent | None = None
         self._layer: ref[Labels] | None = None
         self.truth_box = TruthBox(viewer)
         self.truth_box.setAccessibleName("Truth")
@@ -119,7 +123,7 @@ class ErrorsWindow(QWidget):
         plan.image.keep()
         self.found = []  # those listed before lie on what may be another image
         self.table.setRowCount(0)
-        self._image = plan.image
+        self._image, self._shown = plan.image, None
         label = plan.model.labels[plan.model.label_index(plan.target.label)]
 
         def make() -> Steps[list[ErrorComponent]]:
@@ -128,6 +132,7 @@ class ErrorsWindow(QWidget):
                 plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
             )
 
+        self._asked = label, truth
         self.list_button.setEnabled(False)
         self.said.setText("Predicting…")
         self.tasks.in_background(make, lambda outcome: self._listed(outcome, label, plan.image))
@@ -151,6 +156,13 @@ class ErrorsWindow(QWidget):
         ask = " Click one to ask about it." if self.found else ""
         self.said.setText(f"Errors of {label}: {', '.join(counts)}.{ask}")
 
+    def asked_of(self, target: Target) -> tuple[Target, Any]:
+        """Return a target whose region is the component that is shown as a question about an error, and the truth; else as it is."""
+        one, (label, truth) = self._shown, self._asked
+        if one is None or target.label != label or not np.array_equal(np.asarray(target.region), one.mask):
+            return target, None
+        return replace(target, error=one.error, component=one.number), truth
+
     def _on_selected(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}
         if len(rows) == 1 and self._image is not None:
@@ -159,7 +171,7 @@ class ErrorsWindow(QWidget):
     def show_error(self, one: ErrorComponent) -> None:
         """Show one component in the viewer, centered, and make it the region."""
         assert self._image is not None
-        image = self._image
+        image, self._shown = self._image, one
         mask = np.ascontiguousarray(orientation.apply(one.mask.astype(np.uint8), image.to_display))
         shown, placed = on_axes_of_layer(mask, image.layer)
         kwargs = {**layer_transform(image), **placed}

@@ -101,6 +101,8 @@ class FlowDock(Dock):
             truth=fields.truth_box.chosen(image),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),
+            against=target.against,
+            boundary=target.boundary,
             slice=shown.slice,
             seed=target.seed_box.value(),
             device=fields.device_box.currentData(),

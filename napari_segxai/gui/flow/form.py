@@ -73,7 +73,5 @@ class FlowForm(DockForm):
             "Causal": self.ablation_box,
             "Routes": self.routes_box,
         }
-        for box in (self.target_fields.against_box, self.target_fields.boundary_box):
-            self.target_fields.rows.setRowVisible(box, False)  # a flow has several labels, and whole regions
         parts = (self.summary, self.parameters, self.target)
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)

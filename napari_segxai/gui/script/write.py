@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pprint
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_segxai.analyses.compare.plan import names_of
 from napari_segxai.analyses.flow.again import ablation_of
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.image import Image
 from napari_segxai.core.target import Box, Component, Point
 from napari_segxai.gui.script.files import ScriptFiles, at_index
 from napari_segxai.methods.registry import find_method, options_as_dict
@@ -197,7 +199,10 @@ class _Question:
         code, self.seen = files.image(plan.image, f"the image {plan.image.name}")
         self.lines = [f"image = {code}", *model_lines(plan.model)]
         self.target = {"label": repr(plan.model.labels[plan.model.label_index(plan.target.label)])}
-        if (region := self._region(plan.target.region)) is not None:
+        if plan.target.error is not None and plan.truth is not None:
+            self.target |= {"error": repr(plan.target.error), "component": repr(plan.target.component)}
+            self.target["truth"] = self._truth_file(plan.truth)
+        elif (region := self._region(plan.target.region)) is not None:
             self.target["region"] = region
         for name, default in (
             ("score", "logit"),
@@ -206,7 +211,12 @@ class _Question:
             ("boundary", None),
         ):
             if (value := getattr(plan.target, name)) != default:
-                self.target[name] = repr(value)
+                self.target[name] = plan.target.score_name if callable(value) else repr(value)
+        if plan.target.own_score is not None:
+            self.lines += [
+                f"# The score, {plan.target.score_name}, is a function of a script or of the console, and no file holds it:",
+                "# define it above, a function of the logits and of the region.",
+            ]
         if with_target:
             given = [self.target["label"], *(f"{k}={v}" for k, v in self.target.items() if k != "label")]
             self.lines.append(f"target = sx.Target({', '.join(given)})")
@@ -222,6 +232,16 @@ class _Question:
     def array(self, values: np.ndarray, words: str, stem: str) -> str:
         """Return code that gives an array on the grid of the image."""
         return self.files.array(values, self.plan.image, self.seen, words, stem)
+
+    def _truth_file(self, truth: Any) -> str:
+        """Return code that gives a truth as it was given: a file where it was one."""
+        if isinstance(truth, Mapping):
+            return f"{{{', '.join(f'{label!r}: {self._truth_file(one)}' for label, one in truth.items())}}}"
+        if isinstance(truth, str | Path):
+            return repr(str(truth))
+        if isinstance(truth, Image):
+            return self.files.image(truth, "the truth", "truth")[0]
+        return self.array(np.asarray(truth), "the truth", "truth")
 
     def truth(self, truth: np.ndarray | None) -> list[str]:
         """Return the argument that gives the truth, if there is one."""

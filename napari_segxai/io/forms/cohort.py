@@ -69,6 +69,7 @@ class CohortForm(TypedDict):  # noqa: D101
     parquet: bool
     flow: dict[str, Any] | None
     channels: dict[str, Any] | None
+    target: NotRequired[dict[str, Any]]
     seed: Count
     threads: Count
     device: str

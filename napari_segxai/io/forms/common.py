@@ -42,9 +42,15 @@ class DrawnForm(TypedDict):  # noqa: D101
     sha256: Digest
 
 
+class FunctionForm(TypedDict):  # noqa: D101
+    name: str
+    sha256: Digest | None
+
+
 class QuestionForm(TypedDict):  # noqa: D101
     region: Annotated[PredictedForm | PointForm | BoxForm | DrawnForm, Field(discriminator="kind")]
-    score: Literal["logit", "probability", "log_probability"]
+    score: Literal["logit", "probability", "log_probability", "own"]
+    function: NotRequired[FunctionForm]
     reduction: Literal["mean", "sum"]
     against: NotRequired[str | Count]
     boundary: NotRequired[Annotated[list[float], Field(min_length=2, max_length=2)]]

@@ -39,6 +39,7 @@ class Options:
     unit=merged_unit("activation × gradient of the {score}"),
     source="Mullan and Sonka, JMI 2022",
     cites=("mullan2022",),
+    reads="score",
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

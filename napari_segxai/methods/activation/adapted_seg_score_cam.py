@@ -50,6 +50,7 @@ def _passes(options: Options, size: Size) -> Passes:
     unit=merged_unit("weighted activation"),
     source="Mullan and Sonka, JMI 2022",
     cites=("mullan2022",),
+    reads="score",
     options=Options,
     passes=_passes,
 )

@@ -47,6 +47,7 @@ class Options:
     unit="activation × gradient of the {score}",
     source="Hasany et al. 2025; Ho et al. 2020",
     cites=("hasany2024tour", "wan2020"),
+    reads="pixel scores",
     options=Options,
     passes=lambda options, size: Passes(1, options.pixels),
 )

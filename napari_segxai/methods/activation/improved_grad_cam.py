@@ -42,6 +42,7 @@ class Options:
     unit="activation × gradient of the {score}",
     source="Xiao et al. 2021",
     cites=("xiao2021",),
+    reads="pixel scores",
     options=Options,
     passes=lambda options, size: Passes(1, 1),
 )

@@ -47,6 +47,7 @@ class Options:
     unit="mean {score} of the region",
     source="Schorr et al. 2021 (NeuroScope); Kapishnikov et al., ICCV 2019 (XRAI)",
     cites=("schorr2021", "kapishnikov2019"),
+    reads="pixel scores",
     options=Options,
     passes=lambda options, size: Passes(1, 0),
 )
@@ -55,7 +56,7 @@ def score_maps(question: Question, options: Options) -> Steps[Finding]:
     logits, model = question.logits, question.model
     yield question.step("forward pass")
     if options.kind == "fusion":
-        each = [read_scores(model, logits, k, question.target.score)[0] for k in range(1, len(model.labels))]
+        each = [read_scores(model, logits, k, question.pixel_score)[0] for k in range(1, len(model.labels))]
         scores = torch.stack(each).amax(0)
     else:
         scores = question.scores(logits)[0]

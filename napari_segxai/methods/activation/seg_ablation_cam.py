@@ -59,7 +59,7 @@ class Options:
 def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
     """Take away one channel after the other."""
     layer = Interventions(question, options.layer)
-    pixels = question.pixels  # an empty region is told before the work
+    _ = question.pixels  # an empty region is told before the work
     activation, tiles = yield from layer.activation()
     channels = activation.shape[1]
     fill = tiles.mean(activation)[0] if options.replacement == "mean" else torch.zeros(channels)
@@ -87,5 +87,5 @@ def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
             numbers={"channels": channels, "replayed_from_the_layer": layer.exact},
         )
 
-    yield from layer.run(channels, without, consume, note="channel", partial=finding, where=pixels)
+    yield from layer.run(channels, without, consume, note="channel", partial=finding, where=question.read_at)
     return finding()

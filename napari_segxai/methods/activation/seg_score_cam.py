@@ -50,6 +50,7 @@ class Options:
     unit="weighted activation",
     source="Wang et al., CVPR Workshops 2020",
     cites=("wang2020",),
+    reads="score",
     options=Options,
     passes=lambda options, size: Passes(1 + size.channels(options.layer), 0),
 )
@@ -87,7 +88,7 @@ def score_cam(
         consume,
         hide=question.hide(baseline),
         note=note,
-        where=question.pixels,
+        where=question.read_at,
         partial=lambda: Finding(combined()),
     )
     return combined()

@@ -96,6 +96,7 @@ def _passes(options: Options, size: Size) -> Passes:
     unit="part of the {score} at the nodes",
     source="Garret et al. (XAI-VesselNet), 2023",
     cites=("garret2023",),
+    reads="pixel scores",
     options=Options,
     passes=_passes,
     presets={"paper": {"steps": 50, "nodes": 32, "rule": "midpoint"}},

@@ -8,6 +8,8 @@ from helpers.docks import use_model
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.gui.script.files import ScriptFiles
+from napari_segxai.gui.script.write import python_of
 
 
 class Levels(nn.Module):
@@ -17,7 +19,14 @@ class Levels(nn.Module):
         return torch.cat([0.5 - x, 2 * x - 0.9, 3 * x - 2.5], 1)
 
 
-def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel, wait):
+def python_of_last(panel, folder) -> str:
+    """Return the script of what a dock ran last, with its files in a folder."""
+    files = ScriptFiles(())
+    files.save_in(folder, "four")
+    return python_of(panel.explanation, panel.request.plan, files)
+
+
+def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel, wait, tmp_path):
     array = np.zeros((40, 48), np.float32)
     array[4:12, 4:12] = array[20:26, 30:36] = array[33:36, 4:8] = 0.7
     truth = np.zeros((40, 48), np.uint8)
@@ -58,6 +67,9 @@ def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel
     target = panel.explanation.target
     assert (target.against, target.boundary) == ("B", (-1, 1))
     assert target.region.sum() == 12
+    assert (target.error, target.component) == ("false-positive", 2)
+    text = python_of_last(panel, tmp_path)
+    assert "error='false-positive', component=2, truth=" in text
     errors.table.selectRow(2)
     wait(lambda: panel.fields.region_box.combo.currentText().startswith("false-negative 1"))
     panel.fields.target_fields.boundary_box.setText("two")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from napari_segxai.analyses.cohort.jobs.objects import Seen, look
+from napari_segxai.analyses.cohort.jobs.questions import target_of_case
 from napari_segxai.analyses.cohort.plan import CohortPlan
 from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.prediction import where
+from napari_segxai.core.target import Target
 from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case
 from napari_segxai.models.ground_truth import truth_labels
@@ -82,6 +86,17 @@ class Inputs:
             positions = [plan.model.label_index(label) for label in plan.labels]
             self._seen = look(plan.model, image, positions, plan.device)
         return self._seen
+
+    def target(
+        self, plan: CohortPlan, label: str, component: int
+    ) -> tuple[Target | None, dict[str, Any], str]:
+        """Return what is asked about a label here, what its row tells of it, and why it cannot be asked; see `target_of_case`."""
+        image, drawn = as_image(self.image, plan.model), None
+        if component:
+            position = plan.model.label_index(label)
+            drawn = where(self.seen(plan).prediction, position, overlapping=plan.model.overlapping)
+        truth = self.truth if component else None
+        return target_of_case(plan.target, component, plan.model, image, label, truth, drawn)
 
     def slice(self, plan: CohortPlan, label: str | None = None) -> int | None:
         """For a 2D model on a volume: the slice in which a label, or all together, is largest, as napari counts it; else None."""

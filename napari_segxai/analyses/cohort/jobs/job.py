@@ -135,7 +135,11 @@ def _objects(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
 
 
 def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
-    method, parameters = plan.methods[job.map]
+    one = plan.maps[job.map]
+    method, parameters = one.method, dict(one.parameters)
+    target, about, nothing = inputs.target(plan, job.label, one.component)
+    if target is None:
+        return [{"label": job.label, "map": job.map, "method": method, **about, "warnings": nothing}], _record
     asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device}
     truth, without = inputs.usable_truth(plan) if plan.metrics else (None, [])
     metrics = [one for one in plan.metrics if truth is not None or "truth" not in one.needs]
@@ -143,7 +147,7 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
     explanation, warnings = None, []
     index = inputs.slice(plan, job.label) if metrics else None
     if not metrics or index is not None:  # of a volume all slices are explained, and one is measured
-        made = ExplanationPlan.make(plan.model, inputs.image, job.label, method, **asked, **parameters)
+        made = ExplanationPlan.make(plan.model, inputs.image, target, method, **asked, **parameters)
         explanation = yield from explanation_steps(made)
     for options, some in by_options(metrics):
         what: dict[str, Any] = {"methods": {job.map: (method, parameters)}}
@@ -153,7 +157,7 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
             ComparisonPlan.make(
                 plan.model,
                 inputs.image,
-                job.label,
+                target,
                 **what,
                 truth=truth,
                 metrics=[one.metric.name for one in some],
@@ -176,6 +180,7 @@ def _map(plan: CohortPlan, job: Job, inputs: Inputs) -> Steps[Made]:
         "label": job.label,
         "map": job.map,
         "method": method,
+        **about,
         "seconds": explanation.record.seconds,
         **{f"{name}_passes": count for name, count in explanation.record.passes.items()},
         "empty": not bool((explanation.map > 0).any()),

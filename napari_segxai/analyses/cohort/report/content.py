@@ -195,6 +195,9 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
             for way in record["channels"].get("how", ())
         ]
         flags += [f"--importance {shlex.quote(','.join(ways) or 'all')}"]
+    for key, value in record.get("target", {}).items():
+        text = ",".join(f"{one:g}" for one in value) if isinstance(value, list) else str(value)
+        flags += [f"--{key}={shlex.quote(text)}"]
     flags += [f"--seed {record['seed']}", f"--device {record['device']}"]
     more = (" --anonymous" if anonymous else "") + (f" --seed {seed}" if seed else "")
     python = {
@@ -203,7 +206,7 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
         "seed": record["seed"],
         "device": record["device"],
     }
-    python |= {key: record[key] for key in ("flow", "channels") if record[key] is not None}
+    python |= {key: record[key] for key in ("flow", "channels", "target") if record.get(key) is not None}
     given = "".join(f", {key}={names.own(repr(value))}" for key, value in python.items())
     asked = names.own(repr(methods))
     return "\n".join(

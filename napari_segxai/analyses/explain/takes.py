@@ -1,0 +1,41 @@
+"""Which method takes which question: what plans refuse, and what docs/targets.md says of every method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_segxai.core.target import KeptScore, Target
+from napari_segxai.methods.registry import Method
+
+INSTEAD = "seg-hires-grad-cam, integrated-gradients or occlusion"
+"""Methods that read any score."""
+
+
+def refusal(method: Method, options: Any, target: Target) -> str:
+    """Say why a method cannot be asked this; empty where it can.
+
+    Parameters
+    ----------
+    method, options
+        The method with its parameters.
+    target
+        What is asked.
+    """
+    if isinstance(target.score, KeptScore):
+        return target.score.sentence
+    reads = method.reads_of(options)
+    own = "" if target.own_score is None else f"the score {target.score_name!r}"
+    if not own and (target.against is None or reads):
+        return ""
+    if not reads:
+        unless = " with these parameters (score=target reads it)" if hasattr(options, "score") else ""
+        return (
+            f"{method.name} does not read the score of {target.label!r}{unless}, so that {own or '`against`'} changes nothing; use a method "
+            f"that reads the score, such as {INSTEAD}."
+        )
+    if own and reads == "pixel scores":
+        return (
+            f"{method.name} reads a score at every pixel by itself, and {own} is one number of the whole region; use a method that reads "
+            f"that, such as {INSTEAD}."
+        )
+    return ""
