@@ -125,7 +125,7 @@ class Target:
             value = getattr(self, name)
             if not (name == "score" and callable(value)) and not (isinstance(value, str) and value in known):
                 raise UserError(
-                    f"target: {name} {getattr(self, name)!r} is unknown; choose {' or '.join(known)}."
+                    f"target: {name} {quoted(getattr(self, name))} is unknown; choose {' or '.join(known)}."
                 )
         object.__setattr__(self, "region", _read_region(self.region))
         object.__setattr__(self, "boundary", _read_boundary(self.boundary))

@@ -224,8 +224,10 @@ def _slope(question: Question, score: Callable[[Tensor], Tensor] | None) -> Weig
     """Differentiate a score by the mean over windows."""
     model, first = question.model, (0,) * len(question.grid)
     if score is None:
-        first = tuple(part.start for part in box_of(question.pixels))
-        question = question.section(question.pixels)
+        where = question.read_at
+        if where is not None:
+            first = tuple(part.start for part in box_of(where))
+            question = question.section(where)
         score = question.score
     output = question.logits
     with torch.inference_mode(False), torch.enable_grad():

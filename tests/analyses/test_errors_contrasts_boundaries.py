@@ -251,7 +251,7 @@ def test_a_flow_is_asked_about_a_contrast_a_band_and_an_error(model, image, trut
     )
     target = sx.Target("A", error="false-positive", truth=truth, against="B", boundary=(-2, 2))
     alone = sx.explain(net, image, target, "seg-hires-grad-cam", layer="first", device="cpu")
-    np.testing.assert_allclose(found.tiles["A", "first"].map, alone.native, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(found.tiles["A", "first"].map, alone.map, rtol=1e-4, atol=1e-9)
     assert found.tiles["A", "first"].map.any()
     found.save(tmp_path / "flow")
     again = sx.load_flow(tmp_path / "flow")

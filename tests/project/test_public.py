@@ -28,7 +28,7 @@ COMMANDS = {
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
         --architecture --arguments --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
-        --parquet --routes --seed --shard --slurm --threads --trust --truth --where --workers source
+        --parquet --routes --seed --shard --slurm --threads --trust --truth --where --workers --against --boundary --error --components --least source
     """,
     "cohort collect": "--parquet folder",
     "cohort report": "--anonymous --key --out --seed --tables folder",
@@ -54,7 +54,8 @@ COMMANDS = {
         --against --boundary --error --truth --axes --axis --architecture --arguments --card --check --device --frame --json --label --level --method --model --out
         --overwrite --param --precision --reduction --references --region --score --seed --slice --trust -p image
     """,
-    "flow": """
+    "flow": --against --boundary --error
+    """
         --ablation --axes --axis --architecture --arguments --card --causal --device --frame --json --label --layers --level
         --method --model --out --overwrite --param --reduction --region --routes --score --seed --slice --tile --trust
         --truth -p image

@@ -76,7 +76,7 @@ def score_cam(
         return F.interpolate(part, question.grid, mode=LINEAR[part.ndim - 2], align_corners=False)
 
     def consume(start: int, _masks: Tensor, logits: Tensor) -> None:
-        scores[start : start + len(logits)] = question.section(question.pixels).score(logits)
+        scores[start : start + len(logits)] = question.section(question.read_at).score(logits)
 
     def combined() -> Tensor:
         return tiles.place(weighted_sum(activation, _weights(scores, usable, weights)), adds=False)

@@ -54,7 +54,7 @@ def test_every_component_is_a_map_and_a_row(model, folder, tmp_path):
         out=tmp_path / "out",
         target=asked,
         device="cpu",
-        metrics=["energy-inside"],
+        metrics=["energy-pointing-game-mask"],
     )
     assert not found.failed
     rows = {(row["case"], row["component"]): row for row in found.maps}
