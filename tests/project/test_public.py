@@ -54,8 +54,8 @@ COMMANDS = {
         --against --boundary --error --truth --axes --axis --architecture --arguments --card --check --device --frame --json --label --level --method --model --out
         --overwrite --param --precision --reduction --references --region --score --seed --slice --trust -p image
     """,
-    "flow": --against --boundary --error
-    """
+    "flow": """
+        --against --boundary --error
         --ablation --axes --axis --architecture --arguments --card --causal --device --frame --json --label --layers --level
         --method --model --out --overwrite --param --reduction --region --routes --score --seed --slice --tile --trust
         --truth -p image

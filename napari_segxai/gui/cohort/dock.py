@@ -296,7 +296,7 @@ class CohortDock(CasesDock):
 
     def _connect(self) -> None:
         fields, results = self.fields, self.results
-        for part in (fields.source, fields.labels, fields.methods, fields.metrics, fields.out):
+        for part in (fields.source, fields.labels, fields.methods, fields.metrics, fields.target, fields.out):
             part.changed.connect(self._update)
         for box in (fields.keep_box, fields.device_box, fields.layer_box):
             box.currentIndexChanged.connect(lambda _: self._update())
@@ -323,6 +323,7 @@ class CohortDock(CasesDock):
         card, model = self.card, self.model_if_loaded
         if card is not None:
             self.fields.labels.set_labels(card.labels)
+            self.fields.target.offer_against(card.labels)
             self.fields.methods.set_model(card, model)
         if model is not None:
             self.fields.set_layers(self.network_layers())

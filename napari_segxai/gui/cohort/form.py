@@ -11,6 +11,7 @@ from napari_segxai.analyses.cohort.plan import USUAL_WAYS, Keep
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cases.form import CasesForm
 from napari_segxai.gui.cases.source import PathLine
+from napari_segxai.gui.cohort.question import CasesTargetFields
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
 from napari_segxai.gui.widgets.fields import beside as in_a_row
 from napari_segxai.gui.widgets.fields import combo, section
@@ -99,6 +100,8 @@ class CohortForm(CasesForm):
             self.flow.toggled.connect(tick.setEnabled)
         self.relevance.toggled.connect(self.layer_box.setEnabled)
         ticks = (self.flow, *map(_set_in, inner), self.channels, in_a_row(self.relevance, self.layer_box))
+        self.target = CasesTargetFields()
+        self.target_section = section("Errors, contrast, border", self.target)
         bar = self.run_bar
         bar.run.setToolTip("Explain and measure every case; what is there already is not done again.")
         bar.copy.setToolTip("Put a script on the clipboard that makes this cohort.")
@@ -112,7 +115,7 @@ class CohortForm(CasesForm):
             "Keep": self.keep_box,
             "Where": in_a_row(self.where_box, self.workers),
         }
-        parts = (self.method_section, self.metric_section, self.more(*ticks))
+        parts = (self.method_section, self.metric_section, self.target_section, self.more(*ticks))
         lay_out_form(self, rows, parts, (self.device_box, self.no_gpu), self.run_bar)
 
     @property
@@ -121,7 +124,13 @@ class CohortForm(CasesForm):
         return self.where_box.currentText().strip() or "here"
 
     def asked(self) -> dict[str, Any]:
-        """Return what the form asks of every case, as `run_cohort` takes it; raises nothing."""
+        """Return what the form asks of every case, as `run_cohort` takes it.
+
+        Raises
+        ------
+        UserError
+            If the band along the border is not two numbers.
+        """
         given = {
             "labels": self.labels.ticked(),
             "methods": self.methods.methods(),
@@ -142,6 +151,8 @@ class CohortForm(CasesForm):
             } or True
         if self.channels.isChecked() or self.relevance.isChecked():
             given["channels"] = self._channels()
+        if target := self.target.asked():
+            given["target"] = target
         return given
 
     def _channels(self) -> bool | dict[str, Any]:
@@ -176,6 +187,11 @@ class CohortForm(CasesForm):
         self.keep_box.setCurrentIndex(self.keep_box.findData(record["keep"]))
         self.seed_box.setValue(record["seed"])
         self.beyond = {name: record[name] for name in ("flow", "channels") if record.get(name) is not None}
+        target = record.get("target", {})
+        self.target.set_asked(target)
+        if "flow" in self.beyond:  # which got the contrast and the band of the target
+            flow = self.beyond["flow"]
+            self.beyond["flow"] = {key: flow[key] for key in flow if key not in target}
         flow, channels = (self.beyond.get(name, {}) for name in ("flow", "channels"))
         self.flow.setChecked("flow" in self.beyond)
         self.causal.setChecked(bool(flow.get("causal")))

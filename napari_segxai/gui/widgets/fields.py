@@ -201,6 +201,35 @@ def mark_absent(box: QComboBox, present: Collection[str]) -> None:
 NOTHING = "nothing"
 
 
+def offer(box: QComboBox, texts: Sequence[str]) -> None:
+    """Offer other texts in a list, silently; the chosen one stays if it is among them."""
+    if [box.itemText(k) for k in range(box.count())] == list(texts):
+        return
+    before = box.currentText()
+    box.blockSignals(True)
+    box.clear()
+    box.addItems(list(texts))
+    box.setCurrentIndex(max(0, box.findText(before)))
+    box.blockSignals(False)
+
+
+def band_of(text: str) -> tuple[float, float] | None:
+    """Return the band along the border that a line says; None for the whole region.
+
+    Raises
+    ------
+    UserError
+        If it is not two numbers.
+    """
+    if not text.strip():
+        return None
+    try:
+        low, high = (float(part) for part in text.replace(";", ",").split(","))
+    except ValueError:
+        raise UserError(f"the border band is two distances, such as -2, 2, not {text.strip()!r}.") from None
+    return low, high
+
+
 class TargetFields(QWidget):
     """The score that is read of the prediction, its reduction over the region, what it is held against, and the seed."""
 
@@ -230,15 +259,7 @@ class TargetFields(QWidget):
 
     def offer_against(self, labels: Sequence[str]) -> None:
         """Offer labels for a contrast; the chosen one stays if it is among them."""
-        offered = [NOTHING, *labels]
-        if [self.against_box.itemText(k) for k in range(self.against_box.count())] == offered:
-            return
-        before = self.against_box.currentText()
-        self.against_box.blockSignals(True)
-        self.against_box.clear()
-        self.against_box.addItems(offered)
-        self.against_box.setCurrentIndex(max(0, self.against_box.findText(before)))
-        self.against_box.blockSignals(False)
+        offer(self.against_box, [NOTHING, *labels])
 
     @property
     def against(self) -> str | None:
@@ -254,14 +275,7 @@ class TargetFields(QWidget):
         UserError
             If it is not two numbers.
         """
-        text = self.boundary_box.text().strip()
-        if not text:
-            return None
-        try:
-            low, high = (float(part) for part in text.replace(";", ",").split(","))
-        except ValueError:
-            raise UserError(f"the border band is two distances, such as -2, 2, not {text!r}.") from None
-        return low, high
+        return band_of(self.boundary_box.text())
 
     def set_asked(self, target: Mapping[str, Any]) -> None:
         """Set what a record says of its target."""
