@@ -17,11 +17,13 @@ FILES = (".pth", ".pt", ".ckpt", ".safetensors", ".ts", ".torchscript")
 
 
 def is_model(path: str | Path) -> bool:
-    """Tell whether a path is a model: a folder with a card, of nnU-Net's results, of bioimage.io or of transformers, or a file of weights or of a network.
+    """Tell whether a path is a model: a folder with a card, of nnU-Net's results, of bioimage.io, of MONAI or of
+    transformers, or a file of weights or of a network.
 
     Nothing heavy is imported for that.
     """
     from napari_segxai.models.formats.bioimageio.description import found_in
+    from napari_segxai.models.formats.monai_bundle.find import is_bundle
     from napari_segxai.models.formats.nnunet.results import is_results
 
     folder = Path(path)
@@ -29,7 +31,11 @@ def is_model(path: str | Path) -> bool:
         return folder.is_file()
     saved = (folder / "config.json").is_file() and any((folder / name).is_file() for name in SAVED)
     return folder.is_dir() and (
-        (folder / CARD).is_file() or saved or is_results(folder) or found_in(folder) is not None
+        (folder / CARD).is_file()
+        or saved
+        or is_results(folder)
+        or is_bundle(folder)
+        or found_in(folder) is not None
     )
 
 

@@ -70,6 +70,9 @@ def test_which_folders_are_models(tmp_path):
     for name in ("config.json", "model.safetensors"):
         (saved / name).touch()
     (tmp_path / "last.ckpt").touch()
-    models = (model, results, saved, saved / "model.safetensors", tmp_path / "last.ckpt")
+    bundle = tmp_path / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "configs" / "inference.json").touch()
+    models = (model, results, saved, saved / "model.safetensors", tmp_path / "last.ckpt", bundle)
     readers = {path: getattr(get_reader(str(path)), "__name__", None) for path in (*models, other)}
     assert readers == {**dict.fromkeys(models, "read_model"), other: None}
