@@ -87,7 +87,7 @@ def tiny_network():
             with torch.no_grad():
                 self.head.weight.mul_(0.1)
                 self.head.weight[1, 16] = 20
-                self.head.bias.copy_(torch.tensor([0.0, -12.0]))
+                self.head.bias = nn.Parameter(torch.tensor([0.0, -12.0]))
 
         def forward(self, x):
             return self.head(torch.cat([self.decoder(self.bottleneck(self.encoder(x))), x], 1))
@@ -125,7 +125,8 @@ def measure_tiny(method: str, count: int) -> dict[str, float]:
         intensity = [{"scale_shift": [1 / 255, 0.0]}]
         card = {"name": "tiny", "labels": ["background", "square"], "spatial_dims": 2, "intensity": intensity}
         model, cases = sx.load_model(tiny_network(), card=card), sx.find_cases(images)
-        concepts = masks if find_method(method, "dataset").on_cases.concepts else None
+        on_cases = find_method(method, "dataset").on_cases
+        concepts = masks if on_cases is not None and on_cases.concepts else None
         start = time.process_time()
         sx.survey(model, cases, method, concepts=concepts, **FEW.get(method, {}))
         seconds = time.process_time() - start
