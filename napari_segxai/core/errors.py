@@ -63,7 +63,9 @@ def torchvision_misfit(error: BaseException) -> str | None:
     Packages that import it, such as segmentation-models-pytorch and transformers, fail with whatever they make of it.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # an error that is raised again can stand among its own causes
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if "operator torchvision::" in str(cause):
             found = [f"{name} {version(name)}" for name in ("torchvision", "torch")]
             return (

@@ -37,3 +37,9 @@ def test_another_librarys_error_is_one_sentence_that_names_an_unusual_kind():
     assert reason_of(KeyError("depth")) == "KeyError: 'depth'"
     assert reason_of(RuntimeError("")) == "RuntimeError"
     assert reason_of(ImportError("no module:\n  of this name\nTraceback")) == "no module: of this name"
+
+
+def test_an_error_among_its_own_causes_has_a_reason():
+    first, second = RuntimeError("first"), ValueError("second")
+    first.__context__, second.__context__ = second, first
+    assert reason_of(first) == "first"
