@@ -197,7 +197,8 @@ SMALL = {
     "lime": {"samples": 50},
     "kernel-shap": {"samples": 60},
     "seg-sobol": {"designs": 2, "cells": 4},
-    "extremal-perturbation": {"iterations": 5},
+    # Its cells begin with equal values, which rounding ranks: after some steps two networks have different masks.
+    "extremal-perturbation": {"iterations": 2},
     "adversarial-attack": {"attack": "segmentation", "steps": 4},
     "stable-explanation": {"copies": 3},
     "occlusion": {"patch": 8, "score": "dice"},

@@ -322,7 +322,16 @@ def test_a_command_takes_what_its_function_takes_by_a_plain_value():
     functions = {
         "explain": sx.explain, "compare": sx.compare, "sweep": sx.sweep, "flow": sx.information_flow, "channels": sx.channel_importance,
     }  # fmt: skip
-    otherwise = {"params", "parameters", "options", "labels", "progress", "target", "maps"}
+    otherwise = {
+        "params",
+        "parameters",
+        "options",
+        "labels",
+        "progress",
+        "target",
+        "maps",
+        "component",
+    }  # --error KIND:NUMBER
     commands = typer.main.get_command(app).commands
     for name, function in functions.items():
         lacks = set(signature(function).parameters) - {one.name for one in commands[name].params}

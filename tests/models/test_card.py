@@ -128,7 +128,7 @@ def test_a_missing_key_is_named(key):
         (
             {"grid": {"interpolation": "sinc"}},
             "grid.interpolation",
-            "'nearest', 'linear', 'bicubic' or 'cubic'",
+            "'nearest', 'linear', 'bicubic', 'cubic' or 'area'",
         ),
         ({"grid": {"size": [8, 8, 8]}}, "grid size", "needs 2 numbers"),
         ({"grid": {"size": []}}, "grid size", "needs 2 numbers"),

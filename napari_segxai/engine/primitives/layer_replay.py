@@ -72,10 +72,10 @@ class Replay:
             self._copied = {k for k in self._names if calls[k].overwritten}
             with layer_inputs(model, name) if inputs else nullcontext([None]) as entered:
                 logits, self._kept = keep_outputs(question, self._names, self._copied)
-            self.entered = entered[0]
             question.remember_logits(logits)
             strides = model.card.tokens
-            found = self._value
+            found = self._value  # which tells a layer that did not run
+            self.entered = entered[0]
             layout = infer_layout(tuple(found.shape), question.grid, token_stride(self.layer.name, strides))
             if layout is None:
                 raise UserError(

@@ -72,11 +72,11 @@ class Options:
 def decision_tree(question: Question, options: Options) -> Steps[Finding]:
     """Make the tree, follow the path to the label, and differentiate its decisions."""
     tree = _Tree(question, options)
-    weights = question.weights
     maps: dict[str, Tensor] = {}
     nodes = tree.path[: options.decisions]
 
     def toward(logits: Tensor, node: Node) -> Tensor:
+        weights = question.weights  # by then of logits that a recorder has found on its way
         return (decision(tree.leaf_logits(logits), node, tree.leaf)[0] * weights).sum() / weights.sum()
 
     if question.model.windows is not None:
