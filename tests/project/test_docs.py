@@ -33,4 +33,4 @@ def test_files_that_a_page_names_are_there(page):
     files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py*")}
     for name in re.findall(r"`([\w/]+\.pyi?)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
         known = (ROOT / name).exists() or any(f"/{file}".endswith(f"/{name}") for file in files)
-        assert known or Path(name).name in MADE or "sizes/" in name or name == "tests/test_examples.py", name
+        assert known or Path(name).name in MADE or "quick/" in name or name == "tests/test_examples.py", name

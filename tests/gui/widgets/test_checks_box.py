@@ -47,7 +47,7 @@ def of(viewer, role: str) -> list:
 
 
 def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
-    viewer, small_panel, run_panel, checked, tmp_path
+    viewer, small_panel, run_panel, checked, wait, tmp_path
 ):
     panel, box = small_panel, small_panel.fields.checks_box
     assert not box.button.isEnabled()
@@ -78,6 +78,7 @@ def test_all_checks_of_the_last_result_with_progress_and_a_line_each(
     held = {layer.name.split(" · ")[1]: layer.metadata["segxai"]["trust"] for layer in of(viewer, "saliency")}
     assert held == {"seg-grad-cam": [], "seg-hires-grad-cam": panel.explanation.record.trust}
     panel.save(tmp_path)
+    wait(lambda: "Wrote" in panel.run_bar.status.text())
     assert len(json.loads((tmp_path / "record.json").read_text())["trust"]) == len(EVERY)
     # a new result has not been checked
     run_panel(panel, "seg-grad-cam")
