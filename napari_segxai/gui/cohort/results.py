@@ -87,6 +87,7 @@ class CohortResults(QWidget):
         """Those that ask for a cohort."""
         self.note = plain_label("Choose a folder of cases and press Run, or open results.")
         self.note.setMinimumWidth(60)
+        self.note.setWordWrap(True)
         self.averages = QPushButton("Averages of these")
         self.rest = QPushButton("Compare with the rest")
         self.averages.setToolTip("The averages of the selected cases.")
