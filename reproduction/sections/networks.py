@@ -49,7 +49,7 @@ def methods(rows: Sequence[Row], settings: Settings, found: dict[Place, list[Ver
                     DESIGNS[one.kind].title
                     + (" (the sample network)" if one.name == networks.SAMPLE else ""),
                     one.dice,
-                    (one.model.card.trained_on or "").split(",")[0] + _minutes(one),
+                    (one.model.card.trained_on or "").split(", generated")[0] + _minutes(one),
                 ]
                 for one in there
             ],
@@ -58,9 +58,17 @@ def methods(rows: Sequence[Row], settings: Settings, found: dict[Place, list[Ver
     if missing:
         out.append(
             f"Not trained yet, so that nothing is told of a kind of network, which needs {SEEDS} trainings: {', '.join(missing)} "
-            "(`make train-reproduction` trains what is missing, and `make reproduce` takes what is there). The networks trained here "
-            "saw fewer images than the sample network, and are worse; their verdicts are theirs."
+            "(`make train-reproduction` trains what is missing, and `make reproduce` takes what is there)."
         )
+    left_out = [design.left_out for design in DESIGNS.values() if design.left_out]
+    out.append(
+        " ".join(
+            [
+                "The networks trained here saw fewer images than the sample network, and are worse; their verdicts are theirs.",
+                *left_out,
+            ]
+        )
+    )
     out += [_table(rows), *_over_seeds(rows), *_verdicts(found)]
     return out
 
