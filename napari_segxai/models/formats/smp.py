@@ -12,7 +12,7 @@ from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder as model_folder
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
-from napari_segxai.models.loading.json_mapping import read_settings
+from napari_segxai.models.loading.json_mapping import SAVED, json_mapping
 from napari_segxai.models.loading.saved_weights import (
     is_weights,
     numbers_in,
@@ -49,7 +49,7 @@ def handles(source: object) -> bool:
     if not (folder / CONFIG).is_file() or (folder / model_folder.CARD).is_file():
         return False
     try:
-        return CLASS in read_settings(folder / CONFIG)
+        return CLASS in json_mapping(folder / CONFIG, SAVED)
     except UserError:
         return False
 
@@ -108,7 +108,7 @@ def card_of(source: Path) -> PartialCard:
 
 def _settings(folder: Path) -> tuple[str, dict[str, Any]]:
     """Return the class of the network and its arguments."""
-    settings = read_settings(folder / CONFIG)
+    settings = json_mapping(folder / CONFIG, SAVED)
     name = settings.pop(CLASS)
     if not isinstance(name, str) or name not in CLASSES:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.models.loading.json_mapping import read_settings
+from napari_segxai.models.loading.json_mapping import SAVED, json_mapping
 from napari_segxai.models.loading.weights import read_weights
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -49,7 +49,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _parts(index: Path) -> list[Path]:
-    places = read_settings(index).get("weight_map")
+    places = json_mapping(index, SAVED).get("weight_map")
     named = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     if not named or not all(re.fullmatch(r"\w[\w.-]*\.(safetensors|bin)", name) for name in named):
         raise UserError(f"{index}: names no files of weights that lie beside it.")

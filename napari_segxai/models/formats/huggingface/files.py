@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.formats import folder as model_folder
-from napari_segxai.models.loading.json_mapping import read_settings
+from napari_segxai.models.loading.json_mapping import SAVED, json_mapping
 from napari_segxai.models.loading.saved_weights import is_weights
 from napari_segxai.models.zoo.transformers import OF_QUERIES, is_known
 
@@ -80,10 +80,12 @@ def read_saved(path: Path) -> Saved:
             f"{folder}: holds an adapter (PEFT), which is a change of another model; merge it into that one (merge_and_unload) and save "
             "the whole with save_pretrained."
         )
-    config = read_settings(folder / CONFIG)
+    config = json_mapping(folder / CONFIG, SAVED)
     network = _network(folder, config)
     place = folder / PROCESSOR
-    return Saved(folder, _name(folder), network, config, read_settings(place) if place.is_file() else None)
+    return Saved(
+        folder, _name(folder), network, config, json_mapping(place, SAVED) if place.is_file() else None
+    )
 
 
 def _network(folder: Path, config: dict[str, Any]) -> str:
@@ -131,7 +133,7 @@ def _folders(path: Path) -> list[Path]:
 def _is_folder(folder: Path) -> bool:
     """Tell whether a folder holds settings of transformers; other libraries have a config.json, too."""
     try:
-        config = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        config = json_mapping(folder / CONFIG, SAVED) if (folder / CONFIG).is_file() else {}
     except UserError:
         return False
     return "_model_class" not in config and any(key in config for key in ("model_type", "architectures"))

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.io.json_files import read_json
+from napari_segxai.models.loading.json_mapping import json_mapping
 from napari_segxai.models.loading.yaml_file import read_mapping
+
+BUNDLE = "a file of a MONAI bundle"
 
 TARGET, DISABLED = "_target_", "_disabled_"
 
@@ -98,7 +100,7 @@ class Config:
         self.path = path
         self.left = MOST
         if path.suffix.lower() == ".json":
-            self.tree = json_mapping(path)
+            self.tree = json_mapping(path, BUNDLE)
         else:
             self.tree = read_mapping(path, "configuration of MONAI")
 
@@ -265,20 +267,3 @@ def class_name(component: Mapping[str, Any]) -> str:
     """Return the name of a class of MONAI without its package; of another package, the whole name."""
     name: str = component[TARGET]
     return name.rpartition(".")[2] if name.startswith("monai.") else name
-
-
-def json_mapping(path: Path) -> dict[str, Any]:
-    """Return a JSON file that holds a mapping.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read, or is none.
-    """
-    try:
-        facts = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path}: holds no mapping; it is no file of a MONAI bundle.")
-    return facts

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_segxai.models.formats.monai_bundle.config import json_mapping
+from napari_segxai.models.formats.monai_bundle.config import BUNDLE
+from napari_segxai.models.loading.json_mapping import json_mapping
 
 LONGEST = 2000
 """Characters of a text for people."""
@@ -57,7 +58,7 @@ def read_metadata(path: Path) -> Metadata:
     name = path.parents[1].name
     if not path.is_file():
         return Metadata(name)
-    facts = json_mapping(path)
+    facts = json_mapping(path, BUNDLE)
     format_ = _mapping(facts.get("network_data_format"))
     image = _first(_mapping(format_.get("inputs")), "image")
     segmentation = _first(_mapping(format_.get("outputs")), "segmentation")

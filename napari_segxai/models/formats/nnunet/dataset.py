@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.io.json_files import read_json
+from napari_segxai.models.loading.json_mapping import json_mapping
 
 BACKGROUND, IGNORE = "background", "ignore"
+
+NNUNET = "what nnU-Net writes"
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,6 @@ class Dataset:
     regions: dict[str, tuple[int, ...]]
 
 
-def mapping(path: Path) -> dict[str, Any]:
-    """Return a JSON file that holds a mapping.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read, or is none.
-    """
-    try:
-        facts = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path}: holds no mapping; it is not what nnU-Net writes.")
-    return facts
-
-
 def read_dataset(path: Path) -> Dataset:
     """Read dataset.json.
 
@@ -56,7 +41,7 @@ def read_dataset(path: Path) -> Dataset:
     UserError
         If it names no channels or labels, or not in the way of nnU-Net 2.
     """
-    facts = mapping(path)
+    facts = json_mapping(path, NNUNET)
     channels = _channels(path, facts.get("channel_names", facts.get("modality")))
     labels = facts.get("labels")
     if not isinstance(labels, dict) or not labels:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.errors import UserError, nearest
-from napari_segxai.models.formats.nnunet.dataset import mapping
+from napari_segxai.models.formats.nnunet.dataset import NNUNET
+from napari_segxai.models.loading.json_mapping import json_mapping
 
 OLD_NETWORK = (
     "UNet_class_name",
@@ -139,7 +140,7 @@ def read_plans(path: Path, configuration: str) -> Plans:
     UserError
         If there is none of this name, or the file is not that of a known version.
     """
-    facts = mapping(path)
+    facts = json_mapping(path, NNUNET)
     known = facts.get("configurations")
     if not isinstance(known, dict):
         raise UserError(f"{path}: has no `configurations`; it is not a plans.json of nnU-Net 2.")
