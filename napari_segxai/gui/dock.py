@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from qtpy.QtWidgets import QWidget
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.core.image import Image
     from napari_segxai.gui.script.files import ScriptFiles
+    from napari_segxai.gui.viewer.kept import Kept
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
@@ -61,7 +62,7 @@ class Dock(RunDock):
     """Base of the four docks that explain an image of the viewer.
 
     A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `refresh`.
-    It says which kind of result it makes, and overrides `plan`, `_steps`, `_on_done`, `_script`, what concerns
+    It says which kind of result it makes, and overrides `plan`, `_steps`, `_on_done`, `_script`, `_hold`, what concerns
     results that were opened, and, where it differs, the other methods in the section "what a dock overrides".
 
     Parameters
@@ -76,13 +77,9 @@ class Dock(RunDock):
         `run_bar`; most have a `label_box`, some a `truth_box`.
     request
         What was asked when the shown result was made; None if no result is shown.
-    kind
-        What the dock makes, as the record of a folder calls it; "" where that is not opened.
     opened
         The result of this kind that was opened from a folder and is selected in the viewer.
     """
-
-    kind: ClassVar[str] = ""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)
@@ -105,6 +102,7 @@ class Dock(RunDock):
         self.image_box.refresh()
         self._on_theme()
         self._on_active()
+        self.show_kept()
 
     # -- what is chosen ---------------------------------------------------------------------------------
 
@@ -186,7 +184,7 @@ class Dock(RunDock):
         raise NotImplementedError
 
     def _hold(self, request: Request, result: Any) -> None:
-        """Show a result that was opened as after a run, and set the form to what it was asked, as far as that is cheap."""
+        """Show a result that was opened, or kept, as after a run, and set the form to what it was asked, as far as that is cheap."""
         raise NotImplementedError
 
     def _asked_again(self, request: Request) -> Any:
@@ -234,10 +232,12 @@ class Dock(RunDock):
         def done(outcome: Outcome) -> None:
             self._on_done(request, outcome)
             if self.request is request:
+                self.keep(outcome.result, request)
                 self.opened.pass_over()
                 self.present_labels.ask(again=True)
 
-        self._start(partial(self._steps, request), done, on_partial=self._on_partial)
+        leave = partial(self.leave, request)
+        self._start(partial(self._steps, request), done, on_partial=self._on_partial, leave=leave)
 
     def estimate(self, plan: Any, passes: Passes) -> str:
         """Return what a number of passes costs with the model and image of a plan, judged by the model's last run."""
@@ -262,6 +262,19 @@ class Dock(RunDock):
             self.image_box.setCurrentIndex(self.image_box.sources.index(layer))
         source = ref(layer) if layer is not None else lambda: None
         self._hold(Request(plan, source, {"folder": stamp[0]}), result)
+        self.keep(result, self.request)
+
+    def _take_kept(self, kept: Kept) -> bool:
+        """Show what a dock had that was closed, and choose its image and its model, where they are still there."""
+        request, model = kept.request, self._explanation_plan(kept.request.plan).model
+        layer = request.source()
+        if layer is not None and layer in self.image_box.sources:
+            self.image_box.setCurrentIndex(self.image_box.sources.index(layer))
+        for entry in [one for one in self.model_box.entries if one.model is model]:
+            self.model_box.choose(entry)
+        self._hold(request, kept.result)
+        self.opened.pass_over()
+        return True
 
     def copy_as_python(self, folder: str | Path | None = None) -> str:
         """Put a script that makes the shown result, or the opened one that is selected, on the clipboard.

@@ -188,6 +188,14 @@ def planned(make: Callable[[], Any], folder: str) -> Any:
         ) from error
 
 
+def known_models(box: ModelBox, told: Mapping[str, Any]) -> list[Entry]:
+    """Return the models of a list that have the weights, or the path, that a record tells; the surest first."""
+    same = [entry for entry in box.entries if entry.model and entry.model.sha256 == told["sha256"]]
+    return same + [
+        entry for entry in box.entries if entry.path is not None and str(entry.path) == told["path"]
+    ]
+
+
 def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     """Choose the model of a record in a list; what is not in it is opened from its path, after the user has trusted its code.
 
@@ -196,12 +204,11 @@ def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
     UserError
         If there is no such model, or its code was not trusted.
     """
-    name, path = told["name"], told["path"]
-    found = [entry for entry in box.entries if entry.model and entry.model.sha256 == told["sha256"]]
-    found += [entry for entry in box.entries if entry.path is not None and str(entry.path) == path]
-    if (
-        not found and path is not None and not is_remote(path) and os.path.exists(path)
-    ):  # of a path that cannot be, False
+    name, path, found = told["name"], told["path"], known_models(box, told)
+    there = (
+        path is not None and not is_remote(path) and os.path.exists(path)
+    )  # of a path that cannot be, False
+    if not found and there:
         box.open_asking(Path(path))
         if box.refused:
             raise UserError(box.refused)

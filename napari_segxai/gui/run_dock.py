@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QWidget
@@ -14,7 +15,8 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
-from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Tasks, connect_until_gone
+from napari_segxai.gui.viewer.kept import Kept, kept_results
+from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Leave, Tasks, connect_until_gone
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -29,8 +31,11 @@ WAITING = "Waiting until what another dock runs has ended…"
 class RunDock(QWidget):
     """Base of all docks: the form, *Run*, *Cancel*, progress, the estimate, and closing.
 
-    A dock builds its form and its results, hands them to `set_up`, and connects what it alone has. It overrides `run`,
-    `_cost` and, where there is a script, `copy_as_python`.
+    A dock builds its form and its results, hands them to `set_up`, connects what it alone has, and calls `show_kept`. It
+    overrides `run`, `_cost`, `_take_kept` and, where there is a script, `copy_as_python`.
+
+    The viewer keeps what a dock shows, and what its run had found when it was closed (`viewer.kept`): the next dock of its
+    kind shows it again.
 
     Parameters
     ----------
@@ -45,9 +50,12 @@ class RunDock(QWidget):
         The viewer itself.
     tasks
         What the dock has given to the worker thread.
+    kind
+        What the dock makes, as the record of a folder calls it.
     """
 
     fields: Any
+    kind: ClassVar[str]
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -81,6 +89,7 @@ class RunDock(QWidget):
         self.run_bar.cancel_clicked.connect(self.tasks.cancel)
         self.run_bar.copy_clicked.connect(lambda: self.copy_as_python())
         self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
+        kept_results(self.viewer).arrived.connect(self._on_arrived)
         self.destroyed.connect(self.tasks.end)
         self.installEventFilter(DeletedWhenClosed(self))
 
@@ -148,15 +157,24 @@ class RunDock(QWidget):
         done: Callable[[Outcome], None],
         note: str = "starting",
         on_partial: Callable[[Any], None] | None = None,
+        leave: Leave | None = None,
     ) -> None:
-        """Run a task, with its progress in the run bar; `note` is said until its first step."""
+        """Run a task, with its progress in the run bar.
+
+        Parameters
+        ----------
+        note
+            What is said until its first step.
+        leave
+            What is done with what it has found when the dock is closed meanwhile; see `Tasks.run`.
+        """
 
         def ended(outcome: Outcome) -> None:
             done(outcome)
             self._update()
 
         self.run_bar.set_running(note)
-        if self.tasks.run(make, self.run_bar.report, ended, on_partial):
+        if self.tasks.run(make, self.run_bar.report, ended, on_partial, leave):
             self.run_bar.show_status(WAITING)
 
     def _ended_well(
@@ -183,8 +201,59 @@ class RunDock(QWidget):
             self.run_bar.show_status(WAITING)
 
     def write(self, make: Callable[[], Steps[list[Path]]]) -> None:
-        """Write files in the worker thread, and say which were written."""
-        self.in_background(make, self.run_bar.show_written)
+        """Write files in the worker thread, also when the dock is closed meanwhile, and say which were written."""
+        if self.tasks.write(make, self.run_bar.show_written) and not self.run_bar.is_running:
+            self.run_bar.show_status(WAITING)
+
+    # -- what is there when the dock is closed and opened again -------------------------------------------
+
+    @staticmethod
+    def has_found(result: Any) -> bool:
+        """Tell whether a run has found something that can be shown."""
+        return result is not None
+
+    def keep(self, result: Any, request: Any = None) -> None:
+        """Let the viewer keep what is shown, for when the dock is closed and opened again; see `Kept`."""
+        kept_results(self.viewer).put(self.kind, Kept(result, request))
+
+    @classmethod
+    def leave(cls, request: Any, viewer: Any, outcome: Outcome) -> None:
+        """Let the viewer keep what a run had found when its dock was closed, and say where it can be seen."""
+        if not cls.has_found(outcome.result):
+            return
+        was_stopped = outcome.cancelled or outcome.error is not None
+        kept_results(viewer).leave(cls.kind, Kept(outcome.result, request, was_stopped))
+        if not any(getattr(dock, "kind", "") == cls.kind for dock in viewer.window.dock_widgets.values()):
+            how = "was stopped" if was_stopped else "ended"
+            show_info(
+                f"The {cls.kind} {how} when its dock was closed. Open the dock again to see what was found."
+            )
+
+    def show_kept(self) -> None:
+        """Show what a dock of this kind had that was closed; call it when everything is connected."""
+        kept = kept_results(self.viewer).get(self.kind)
+        if kept is not None and not self.run_bar.is_running and self._take_kept(kept):
+            said = (
+                "What was found until the dock was closed is shown"
+                if kept.was_stopped
+                else "The last result is shown again"
+            )
+            self.run_bar.set_ended(f"{said}{self._way_to_files()}.")
+            self._update()
+
+    def _on_arrived(self, kind: str) -> None:
+        if kind == self.kind:
+            self.show_kept()
+
+    def _take_kept(self, kept: Kept) -> bool:
+        """Show what a dock had that was closed; return whether that can be done."""
+        raise NotImplementedError
+
+    def _way_to_files(self) -> str:
+        """Say how what is shown is written to files."""
+        return f"; {self.run_bar.save.text().rstrip('…')} writes it to files"
+
+    # -- keeping the form true ----------------------------------------------------------------------------
 
     def _update(self) -> None:
         """Say what Run would cost, or why it cannot be pressed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -29,20 +29,14 @@ LOOKING = "Looking at what is there…"
 class CasesDock(RunDock):
     """Base of the docks that ask about a folder of cases.
 
-    A dock says what kind of result it makes, and overrides `_asks`, `_words`, `_load` and `_opened`. Its form has a `source`.
+    A dock says what kind of result it makes, and overrides `_asks`, `_words`, `_load`, `_opened` and `_take_kept`. Its form has a
+    `source`.
 
     Parameters
     ----------
     viewer
         The viewer in which cases are opened.
-
-    Attributes
-    ----------
-    kind
-        What the dock makes, as the record of a folder calls it.
     """
-
-    kind: ClassVar[str]
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)

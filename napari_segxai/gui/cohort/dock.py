@@ -25,7 +25,7 @@ from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.cohort.estimate import words_of
 from napari_segxai.gui.cohort.form import CohortForm
 from napari_segxai.gui.cohort.results import CohortResults
-from napari_segxai.gui.opened_result import choose_model
+from napari_segxai.gui.opened_result import choose_model, known_models
 from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.opened_case import CASE, pieces_of
@@ -38,6 +38,7 @@ from napari_segxai.io.held import look
 if TYPE_CHECKING:
     import napari.viewer
 
+    from napari_segxai.gui.viewer.kept import Kept
     from napari_segxai.gui.worker import Outcome
 
 NAME = "Cohort (napari-segxai)"
@@ -70,6 +71,7 @@ class CohortDock(CasesDock):
         self._connect()
         self._on_theme()
         self._on_model()
+        self.show_kept()
 
     @property
     def cohort(self) -> Cohort | None:
@@ -131,7 +133,7 @@ class CohortDock(CasesDock):
 
         if self.cohort is None or self.cohort.folder != out:
             self.results.set_cohort(None)
-        self._start(make, self._on_done, on_partial=self._on_partial)
+        self._start(make, self._on_done, on_partial=self._on_partial, leave=partial(self.leave, None))
 
     def _on_partial(self, tables: Tables) -> None:
         cohort, made = tables
@@ -139,6 +141,7 @@ class CohortDock(CasesDock):
             self.cohort is None or self.cohort.folder == cohort.folder
         ):  # another one may have been opened meanwhile
             self.results.set_cohort(cohort, ended=False, made=made)
+            self.keep(tables)
 
     def _on_done(self, outcome: Outcome) -> None:
         plan, out, seen = self._running
@@ -148,6 +151,7 @@ class CohortDock(CasesDock):
         if outcome.result is not None:
             found, made = outcome.result
             self.results.set_cohort(found, made=made)
+            self.keep(outcome.result)
         words = f" What is done is kept in {out}; Run goes on." if out.is_dir() else ""
         if self._ended_well(outcome, failed=words, cancelled=f"Cancelled.{words}", result=False):
             self.sides.fold()
@@ -200,7 +204,7 @@ class CohortDock(CasesDock):
 
         if not self.run_bar.is_running:
             self.run_bar.show_status("Writing the report…")
-        self.tasks.beside(make, self._on_report)
+        self.tasks.write_beside(make, self._on_report)
 
     def _on_report(self, outcome: Outcome) -> None:
         running = self.run_bar.is_running
@@ -250,9 +254,22 @@ class CohortDock(CasesDock):
     def _opened(self, found: Tables, folder: str) -> None:
         cohort, made = found
         self.results.set_cohort(cohort, made=made)
+        self.keep(found)
         self.run_bar.show_status(f"{cohort.folder} was opened.")
         if not self.run_bar.is_running:
             self._set_form(cohort)
+
+    def _take_kept(self, kept: Kept) -> bool:
+        """Show a cohort again; where its model is in the list, the form asks what it was asked, and Run goes on with it."""
+        cohort, made = kept.result
+        self.results.set_cohort(cohort, made=made)
+        if known_models(self.model_box, cohort.record["model"]):
+            self._set_form(cohort)
+        return True
+
+    def _way_to_files(self) -> str:
+        """A cohort is in its folder."""
+        return f"; its tables and maps are in {self.cohort.folder}"
 
     def _set_form(self, cohort: Cohort) -> None:
         """Set the form to what an opened cohort was asked, so that Run goes on with it."""

@@ -31,9 +31,10 @@ from napari_segxai.gui.script import write as script
 from napari_segxai.gui.viewer import layers, runs
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.grid_mode import GridView
+from napari_segxai.gui.viewer.kept import kept_results
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import layers_opened
-from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
+from napari_segxai.gui.viewer.show_results import MAP_ALONE, map_layers, show_map
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, keep_with_layers, verdicts
 from napari_segxai.gui.widgets.method_list import map_values
@@ -73,7 +74,7 @@ class CompareDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer):
         super().__init__(napari_viewer)
         prefer_below(NAME)
-        self.cases: dict[Any, Drawn] = {}
+        self.cases: dict[Any, Drawn] = kept_results(self.viewer).gathered(self.kind)
         self._shown: dict[str, Callable[[], Layer | None]] = {}
         self._digests: tuple[ref[Any], Any, list[str]] | None = None
         self.results = CompareResults(self.viewer, self.tasks.in_background)
@@ -142,7 +143,7 @@ class CompareDock(Dock):
 
     def _on_done(self, request: Request, outcome: Outcome) -> None:
         found: Comparison | None = outcome.result
-        kept = found is not None and bool(found.maps)
+        kept = self.has_found(found)
         if kept:
             self._show(request, found, request.form["maps"])
         words = _found_until(found) if kept else "There is nothing to show yet."
@@ -157,10 +158,36 @@ class CompareDock(Dock):
             done = f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics"
             self.run_bar.set_ended("\n".join([done, *(f"⚠ {warning}" for warning in found.warnings)]))
 
+    @staticmethod
+    def has_found(result: Comparison | None) -> bool:
+        """Tell whether there is a map."""
+        return result is not None and bool(result.maps)
+
+    @classmethod
+    def leave(cls, request: Request, viewer: Any, outcome: Outcome) -> None:
+        """Add the maps that were found until the dock was closed; the next dock shows the table."""
+        if cls.has_found(outcome.result):
+            for explanation in outcome.result.explanations.values():
+                layers.add_layers(viewer, runs.new_run(viewer, explanation))
+        super().leave(request, viewer, outcome)
+
     def _show(
-        self, request: Request, found: Comparison, shown: Mapping[str, Callable[[], Layer | None]]
+        self,
+        request: Request,
+        found: Comparison,
+        shown: Mapping[str, Callable[[], Layer | None]],
+        *,
+        choose: bool = True,
     ) -> None:
-        """Show a comparison; `shown` are the layers of its maps that are in the viewer."""
+        """Show a comparison.
+
+        Parameters
+        ----------
+        shown
+            The layers of its maps that are in the viewer.
+        choose
+            Whether its first map is chosen, and shown.
+        """
         self.results.stop()
         for layer in (weak() for weak in self._shown.values()):
             if layer is not None and layer in self.viewer.layers:
@@ -180,6 +207,7 @@ class CompareDock(Dock):
         self.results.set_case(
             Case(shared, found, plan.options.get("baseline", default.baseline), request.source),
             plan.options.get("binarize", default.binarize),
+            choose=choose,
         )
 
     # -- maps become layers -------------------------------------------------------------------------------
@@ -217,9 +245,12 @@ class CompareDock(Dock):
     def _hold(self, request: Request, found: Comparison) -> None:
         plan = request.plan
         self.fields.label_box.setCurrentText(plan.shared.model.labels[found.label])
-        shown = layers_opened(self.viewer, self.kind, request.form["folder"])
+        shown = {**request.form.get("maps", {}), **map_layers(self.viewer, found.explanations)}
+        was_opened = (folder := request.form.get("folder")) is not None
+        if was_opened:
+            shown |= layers_opened(self.viewer, self.kind, folder)
         given = {name: layer for name, layer in shown.items() if name in plan.maps}
-        self._show(replace(request, form={"maps": given}), found, shown)
+        self._show(replace(request, form={"maps": given}), found, shown, choose=was_opened)
         self.sides.fold()
 
     def check(self, name: str = ALL) -> None:

@@ -101,16 +101,16 @@ class CompareResults(QWidget):
         """The comparison that is shown."""
         return self.case.comparison if self.case is not None else None
 
-    def set_case(self, case: Case, threshold: float) -> None:
-        """Show another comparison; its first map is chosen."""
+    def set_case(self, case: Case, threshold: float, *, choose: bool = True) -> None:
+        """Show another comparison; its first map is chosen, if `choose`."""
         self.grid.stop()
         self.case = case
         self.inspector.set_case(case, threshold)
         self.curves.set_comparison(case.comparison)
         self.table.set_comparison(case.comparison)
         self.grid_button.setEnabled(bool(case.comparison.maps))
-        self.note.setText("")
-        if case.comparison.maps:
+        self.note.setText("" if choose else "Click a row: its map is shown.")
+        if choose and case.comparison.maps:
             self.table.select(next(iter(case.comparison.maps)))
 
     def stop(self) -> None:

@@ -33,7 +33,6 @@ from napari_segxai.gui.concepts.results import CHOOSE, ConceptsResults
 from napari_segxai.gui.opened_result import choose_model
 from napari_segxai.gui.script.write import python_of_survey
 from napari_segxai.gui.viewer.dock_layout import prefer_below
-from napari_segxai.gui.viewer.kept import kept_results
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, estimate_on, learn_speed_on
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_segxai.gui.models.store import Entry
+    from napari_segxai.gui.viewer.kept import Kept
     from napari_segxai.gui.worker import Outcome
     from napari_segxai.models.segmentation import SegmentationModel
 
@@ -81,7 +81,7 @@ class ConceptsDock(CasesDock):
         self._connect()
         self._on_theme()
         self._on_method()
-        self._show_again(self.kind)
+        self.show_kept()
 
     @property
     def survey(self) -> Survey | None:
@@ -123,29 +123,28 @@ class ConceptsDock(CasesDock):
             plans.append(make_plan())  # which reads the first case
             return survey_steps_of(plans[0])
 
-        self._start(make, partial(self._on_done, plans), on_partial=partial(self._on_partial, plans))
+        on_partial, leave = partial(self._on_partial, plans), partial(self._leave_survey, plans)
+        self._start(make, partial(self._on_done, plans), on_partial=on_partial, leave=leave)
+
+    @classmethod
+    def _leave_survey(cls, plans: list[SurveyPlan], viewer: Any, outcome: Outcome) -> None:
+        cls.leave(plans[0].model if plans else None, viewer, outcome)
 
     def _on_partial(self, plans: list[SurveyPlan], survey: Survey) -> None:
         self._model = plans[0].model
         self._show(survey)
 
     def _show(self, survey: Survey) -> None:
-        """Show a survey; the viewer keeps it, for when the dock is closed and opened again."""
-        kept_results(self.viewer).put(self.kind, survey)
+        """Show a survey."""
+        self.keep(survey, self._model)
         self.results.set_survey(survey)
 
-    def _show_again(self, kind: str) -> None:
-        """Show what a dock that was closed has found."""
-        kept = kept_results(self.viewer).get(self.kind)
-        if kind != self.kind or kept is None or self.run_bar.is_running:
-            return
-        self._model, self._waiting = None, None
-        self.results.set_survey(kept)
+    def _take_kept(self, kept: Kept) -> bool:
+        """Show a survey again; what was asked is the model."""
+        self._model, self._waiting = kept.request, None
+        self.results.set_survey(kept.result)
         self.results.choose_first()
-        so_far = (
-            "What was found until the dock was closed" if kept.record["partial"] else "What was found before"
-        )
-        self.run_bar.set_ended(f"{so_far} is shown again; Save keeps it.")
+        return True
 
     def _on_done(self, plans: list[SurveyPlan], outcome: Outcome) -> None:
         survey: Survey | None = outcome.result
@@ -195,7 +194,7 @@ class ConceptsDock(CasesDock):
             return survey.save(chosen, overwrite=overwrite)
 
         self.run_bar.show_status(f"Writing to {chosen}…")
-        self.tasks.beside(make, self.run_bar.show_written)
+        self.tasks.write_beside(make, self.run_bar.show_written)
 
     def _has_model(self, then: Callable[[], Any]) -> bool:
         """Tell whether the model is there that was asked what is shown; else it is chosen and loaded, and `then` is called."""
@@ -206,6 +205,7 @@ class ConceptsDock(CasesDock):
             entry = choose_model(self.model_box, survey.record["model"])
             if entry.model is not None:
                 self._model = model_again(survey.record["model"], entry.model, "survey")
+                self.keep(survey, self._model)
                 return True
             if entry.problem:
                 raise UserError(entry.problem)
@@ -232,7 +232,15 @@ class ConceptsDock(CasesDock):
         def make() -> Steps[tuple[SurveyMap, ...]]:
             return unit_steps(plan_again(survey, model), *unit)
 
-        self._start(make, partial(self._on_looked, survey))
+        leave = partial(self._leave_looked, survey, model)
+        self._start(make, partial(self._on_looked, survey), leave=leave)
+
+    @classmethod
+    def _leave_looked(cls, survey: Survey, model: SegmentationModel, viewer: Any, outcome: Outcome) -> None:
+        """Let the maps that were found until the dock was closed join those of the survey."""
+        if outcome.result:
+            joined = replace(survey, maps=(*survey.maps, *outcome.result))
+            cls.leave(model, viewer, replace(outcome, result=joined))
 
     def _on_looked(self, survey: Survey, outcome: Outcome) -> None:
         if outcome.result and self.survey is survey:
@@ -344,7 +352,6 @@ class ConceptsDock(CasesDock):
         results.chosen.connect(self._on_row)
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
-        kept_results(self.viewer).arrived.connect(self._show_again)
         results.pin.clicked.connect(self.case.pin)
         results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place))
         results.gallery.looked.connect(self.look)

@@ -24,9 +24,11 @@ from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
+from napari_segxai.gui.viewer import layers, runs
+from napari_segxai.gui.viewer.kept import Kept, kept_results
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import FOLDERS
-from napari_segxai.gui.viewer.show_results import Live, is_shown, show
+from napari_segxai.gui.viewer.show_results import Live, end_live, is_shown, show
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_with_layers
 from napari_segxai.gui.widgets.method_box import why_not
@@ -66,8 +68,8 @@ class ExplainDock(Dock):
         self.set_up(ExplainForm(self.viewer, self._check_costs))
         self.errors = ErrorsWindow(self, self.viewer, self.tasks, lambda: self.plan(with_region=False))
         self._connect()
-        self.refresh()
         self._on_method()
+        self.refresh()
 
     # -- what is chosen ---------------------------------------------------------------------------------
 
@@ -153,6 +155,7 @@ class ExplainDock(Dock):
             return
         if not is_shown(self.viewer, self.explanation):
             self.explanation = self.request = None
+            kept_results(self.viewer).forget(self.kind)
             self.figures.set_explanation(None)
             self.opened.let_go()
             self.fields.checks_box.tell([])
@@ -270,6 +273,23 @@ class ExplainDock(Dock):
         self.figures.set_explanation(explanation)
         self.fields.checks_box.tell(explanation.record.trust)
         self.run_bar.show_legend(legend(explanation))
+
+    @classmethod
+    def leave(cls, request: Request, viewer: Any, outcome: Outcome) -> None:
+        """Add the layers of what was found until the dock was closed; the next dock holds it as its last result."""
+        if outcome.result is None:
+            return
+        end_live(viewer)
+        layers.add_layers(viewer, runs.new_run(viewer, outcome.result))
+        was_stopped = outcome.cancelled or outcome.error is not None
+        kept_results(viewer).leave(cls.kind, Kept(outcome.result, request, was_stopped))
+
+    def _take_kept(self, kept: Kept) -> bool:
+        """Hold a result again while its layers are there; without them, let go of it."""
+        if is_shown(self.viewer, kept.result):
+            return super()._take_kept(kept)
+        kept_results(self.viewer).forget(self.kind)
+        return False
 
     @of_what_is_meant
     def save(self, folder: str | Path | None = None) -> None:

@@ -28,7 +28,7 @@ from napari_segxai.gui.viewer import runs
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.opened import layers_opened
-from napari_segxai.gui.viewer.show_results import MAP_ALONE, show_map
+from napari_segxai.gui.viewer.show_results import MAP_ALONE, map_layers, show_map
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.run_bar import duration
 from napari_segxai.gui.widgets.saving import choose_folder
@@ -115,7 +115,7 @@ class SweepDock(Dock):
 
     def _on_done(self, request: Request, outcome: Outcome) -> None:
         found: Sweep | None = outcome.result
-        kept = found is not None and bool(found.comparison.maps)
+        kept = self.has_found(found)
         if kept:
             self._hide_maps()
             self.request, self._shown = request, {}
@@ -130,6 +130,11 @@ class SweepDock(Dock):
             passes = sum((Passes(**record.passes) for record in records), found.comparison.passes)
             self._learn_speed(request.plan, passes, outcome.seconds)
             self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {len(records)} combinations")
+
+    @staticmethod
+    def has_found(result: Sweep | None) -> bool:
+        """Tell whether there is a map."""
+        return result is not None and bool(result.comparison.maps)
 
     # -- maps become layers -------------------------------------------------------------------------------
 
@@ -185,7 +190,9 @@ class SweepDock(Dock):
         options = options_as_dict(next(iter(plan.comparison.explanations.values())).options)
         fields.form.set_values({name: options[name] for name in found.fixed})
         names = list(found.comparison.maps)
-        shown = layers_opened(self.viewer, self.kind, request.form["folder"])
+        shown = map_layers(self.viewer, found.comparison.explanations)
+        if (folder := request.form.get("folder")) is not None:
+            shown |= layers_opened(self.viewer, self.kind, folder)
         self._hide_maps()
         self._shown = {names.index(name): layer for name, layer in shown.items() if name in names}
         self.request = request

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
-from napari_segxai.analyses.compare.result import Comparison
-from napari_segxai.analyses.concepts.result import Survey
-from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.core.errors import plain
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
-from napari_segxai.gui.viewer import layers, runs
-from napari_segxai.gui.viewer.kept import kept_results
+from napari_segxai.gui.viewer import layers
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -87,13 +87,19 @@ def _delete_if_alone(widget: ref[QWidget]) -> None:
             alive.deleteLater()
 
 
+Leave = Callable[[Any, worker.Outcome], None]
+"""What is done with the outcome of a run whose dock was closed: called with the viewer, which is open, and the outcome."""
+
+
 class Tasks:
-    """The tasks of a dock: the one that it shows the progress of, and those in the background. All end with the dock.
+    """The tasks of a dock: the one that it shows the progress of, and those in the background.
+
+    They end with the dock, but for those that write files, which the user has asked for.
 
     Parameters
     ----------
     viewer
-        The viewer to which the result is added that was found until the dock was closed.
+        The viewer of the dock.
 
     Attributes
     ----------
@@ -104,7 +110,9 @@ class Tasks:
     def __init__(self, viewer: napari.viewer.Viewer):
         self._viewer = ref(viewer)
         self._background: set[worker.WorkerTask] = set()
+        self._writing: set[worker.WorkerTask] = set()
         self.running: worker.WorkerTask | None = None
+        self._leave: Leave | None = None
         self._closed = False
 
     def run(
@@ -113,14 +121,22 @@ class Tasks:
         on_step: Callable[[Step], None],
         done: Callable[[worker.Outcome], None],
         on_partial: Callable[[Any], None] | None = None,
+        leave: Leave | None = None,
     ) -> bool:
-        """Run a task; return whether it has to wait for another one to end. See `worker.WorkerTask`."""
+        """Run a task; return whether it has to wait for another one to end. See `worker.WorkerTask`.
+
+        Parameters
+        ----------
+        leave
+            Takes the outcome in place of `done` where the dock was closed meanwhile; it must not refer to the dock.
+        """
 
         def ended(outcome: worker.Outcome) -> None:
-            self.running = None
+            self.running = self._leave = None
             done(outcome)
 
         self.running = worker.WorkerTask(make, on_step, ended, on_partial, self._viewer)
+        self._leave = leave
         worker.start(self.running)
         return worker.is_waiting(self.running)
 
@@ -134,15 +150,31 @@ class Tasks:
         """Run a task that asks no network, whose progress nobody sees, beside the one that runs."""
         return worker.start_beside(self._unseen(make, done))
 
+    def write(self, make: Callable[[], Steps[list[Path]]], done: Callable[[worker.Outcome], None]) -> bool:
+        """Write files in the background, also to the end when the dock is closed; see `in_background`."""
+        return worker.is_waiting(worker.start(self._lasting(make, done)))
+
+    def write_beside(self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]) -> None:
+        """Write files that no running task changes, beside it, also to the end when the dock is closed."""
+        worker.start_beside(self._lasting(make, done))
+
     def _unseen(
         self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]
     ) -> worker.WorkerTask:
         def ended(outcome: worker.Outcome) -> None:
             self._background.discard(task)
+            self._writing.discard(task)
             done(outcome)
 
         task = worker.WorkerTask(make, lambda _: None, ended, viewer=self._viewer)
         self._background.add(task)
+        return task
+
+    def _lasting(
+        self, make: Callable[[], Steps[Any]], done: Callable[[worker.Outcome], None]
+    ) -> worker.WorkerTask:
+        task = self._unseen(make, done)
+        self._writing.add(task)
         return task
 
     def is_closed(self) -> bool:
@@ -155,24 +187,34 @@ class Tasks:
             self.running.cancel()
 
     def end(self, *_: object) -> None:
-        """Stop everything, since the dock is gone; what the running task found until then is shown."""
+        """Stop everything but what writes files, since the dock is gone; what the running task has found is left."""
         self._closed = True
-        for task in tuple(self._background):
+        for task in tuple(self._background - self._writing):
             task.abandon()
+        for task in tuple(self._writing):
+            task.on_done = _tell_written
         if self.running is not None:
             self.running.abandon()
-            self.running.on_done = partial(_keep, self._viewer)
+            if self._leave is not None:
+                self.running.on_done = partial(_left, self._viewer, self._leave)
 
 
-def _keep(viewer: ref[Any], outcome: worker.Outcome) -> None:
-    """Add, or keep, what a task found until its dock was closed, if the viewer is still there."""
-    alive, found = viewer(), outcome.result
-    if alive is None or not layers.is_open(alive):
-        return
-    if isinstance(found, Survey):  # which is no layer: the next dock shows it
-        kept_results(alive).leave("survey", found)
-    explanations = [found] if isinstance(found, Explanation) else []
-    if isinstance(found, Comparison):
-        explanations = list(found.explanations.values())
-    for explanation in explanations:
-        layers.add_layers(alive, runs.new_run(alive, explanation))
+def _left(viewer: ref[Any], leave: Leave, outcome: worker.Outcome) -> None:
+    """Leave what a task had found when its dock was closed, if the viewer is still there."""
+    if (alive := viewer()) is not None and layers.is_open(alive):
+        leave(alive, outcome)
+
+
+def written_words(written: Sequence[Path]) -> str:
+    """Say what was written: the file, or how many files and where."""
+    if len(written) == 1:
+        return f"Wrote {written[0]}."
+    return f"Wrote {len(written)} files to {os.path.commonpath(written)}."
+
+
+def _tell_written(outcome: worker.Outcome) -> None:
+    """Say what was written, or why it could not be, where there is no dock any more that could say it."""
+    if outcome.error is not None:
+        show_error(f"napari-segxai: {plain(outcome.error)}")
+    elif outcome.result:
+        show_info(written_words(outcome.result))

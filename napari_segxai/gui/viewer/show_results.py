@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QTimer
 
@@ -81,6 +82,17 @@ def is_shown(viewer: ViewerModel, explanation: Explanation) -> bool:
     return any(is_of(record, explanation.record) for record in records)
 
 
+def map_layers(viewer: ViewerModel, explanations: Mapping[str, Explanation]) -> dict[str, ref[Layer]]:
+    """Return the layers of maps that the viewer has, by the names under which these explanations are told."""
+    maps = [layer for layer in viewer.layers if layer.metadata.get("segxai_role") == "saliency"]
+    return {
+        name: ref(layer)
+        for name, explanation in explanations.items()
+        for layer in maps
+        if "segxai" in layer.metadata and is_of(layer.metadata["segxai"], explanation.record)
+    }
+
+
 def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer:
     """Add the map on top, and the prediction if it is not there yet; returns the layer of the map."""
     bare = replace(explanation, masks={}, maps={}, series={}, stages=None)
@@ -93,6 +105,16 @@ def show_map(viewer: ViewerModel, explanation: Explanation, about: str) -> Layer
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active
     return added[-1]
+
+
+SO_FAR = "so far"
+"""What the layer of a run is that goes on."""
+
+
+def end_live(viewer: ViewerModel) -> None:
+    """Remove the layer of a run whose dock is gone: its result has layers of its own."""
+    for layer in [one for one in viewer.layers if one.metadata.get("segxai_role") == SO_FAR]:
+        viewer.layers.remove(layer)
 
 
 class Live:
@@ -125,7 +147,7 @@ class Live:
             return
         self._was_shown = True
         runs.hide_older(self.viewer)
-        meta = {**kwargs["metadata"], "segxai_role": "so far"}
+        meta = {**kwargs["metadata"], "segxai_role": SO_FAR}
         name = f"so far · {explanation.title}"
         active = self.viewer.layers.selection.active
         data = (map, {**kwargs, "name": name, "metadata": meta}, kind)

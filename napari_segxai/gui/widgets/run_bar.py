@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QBoxLayout, QGridLayout, QProgressBar, QPushButton, Q
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step
+from napari_segxai.gui.viewer.lifetime import written_words
 from napari_segxai.gui.viewer.theme import mark_error
 from napari_segxai.gui.widgets.fields import Words
 
@@ -175,9 +176,7 @@ class RunBar(QWidget):
         if outcome.error is not None:
             self.set_failed(outcome, result=True)
         elif outcome.result:
-            written = outcome.result
-            what = str(written[0]) if len(written) == 1 else f"{len(written)} files"
-            self.show_status(f"Wrote {what}.")
+            self.show_status(written_words(outcome.result))
 
     def show_status(self, text: str, *, error: bool = False) -> None:
         """Show a line below the progress bar."""

@@ -144,13 +144,13 @@ def test_a_dock_that_is_closed_and_opened_again_shows_what_it_had(dock, folders,
     own = dock.survey
     again = reopened(viewer, dock, wait)
     assert again.survey is own
-    assert again.run_bar.status.text() == "What was found before is shown again; Save keeps it."
+    assert again.run_bar.status.text() == "The last result is shown again; Save writes it to files."
     wait(lambda: len(again.results.gallery.views) == 2)
     assert again.run_bar.save.isEnabled()
     again.save(tmp_path / "saved")
     wait(lambda: "Wrote" in again.run_bar.status.text())
     assert sx.load_survey(tmp_path / "saved").table == own.table
-    wait(lambda: again.copy_as_python() != "")  # of the same network, which is in the list
+    assert again.copy_as_python() != ""
 
 
 def test_a_dock_that_is_closed_during_a_run_leaves_what_was_found(dock, folders, viewer, wait):
@@ -163,7 +163,7 @@ def test_a_dock_that_is_closed_during_a_run_leaves_what_was_found(dock, folders,
     wait(lambda: worker._running is None)
     assert (
         again.run_bar.status.text()
-        == "What was found until the dock was closed is shown again; Save keeps it."
+        == "What was found until the dock was closed is shown; Save writes it to files."
     )
     assert again.results.words.text().startswith("So far: ")
     assert len(again.survey.table) == 1
