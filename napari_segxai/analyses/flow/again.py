@@ -55,7 +55,7 @@ def plan_again(
         layers=[layer.name for layer in flow.layers],
         region=flow.target(flow.labels[0]).region,
         truth=flow.truth,
-        score=target["score"],
+        score=flow.target(flow.labels[0]).score,
         reduction=target["reduction"],
         **{key: target[key] for key in ("against", "error", "component") if key in target},
         boundary=flow.target(flow.labels[0]).boundary,

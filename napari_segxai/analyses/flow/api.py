@@ -17,12 +17,12 @@ from napari_segxai.analyses.flow.run import ablation_steps, flow_steps
 from napari_segxai.core.arguments import checked
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Step, Steps, finish
-from napari_segxai.core.target import Error, Region
+from napari_segxai.core.target import Error, OwnScore, Region, Score
 from napari_segxai.models.ground_truth import Truth
 from napari_segxai.models.segmentation import SegmentationModel
 
 
-@checked("model")
+@checked("model", "score")
 def information_flow(
     model: SegmentationModel | nn.Module | str | Path,
     image: Image | np.ndarray,
@@ -32,7 +32,7 @@ def information_flow(
     layers: Sequence[str] | str | None = None,
     region: Region = None,
     truth: Truth | None = None,
-    score: str = "logit",
+    score: Score | OwnScore = "logit",
     reduction: str = "mean",
     against: str | int | None = None,
     boundary: tuple[float, float] | None = None,
@@ -67,8 +67,8 @@ def information_flow(
         default.
     truth : ndarray, Image, str or Path, optional
         True labels, to compare the maps with as well; see `models.ground_truth.truth_labels` for what they may be.
-    score : {"logit", "probability", "log_probability"}
-        What is read of the network at every pixel.
+    score : {"logit", "probability", "log_probability"} or callable
+        What is read of the network at every pixel; or, for one label, a function of yours, as for `Target`.
     reduction : {"mean", "sum"}
         Whether the score is averaged or summed over the region.
     against : str or int, optional

@@ -17,7 +17,7 @@ from napari_segxai.core.arguments import check_types
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
-from napari_segxai.core.target import Error, Region, Target
+from napari_segxai.core.target import Error, OwnScore, Region, Target, name_of
 from napari_segxai.engine.primitives.mean_ablation import Filling
 from napari_segxai.methods.activation import (
     grad_pam,
@@ -96,7 +96,7 @@ class FlowPlan:
         layers: Sequence[str] | str | None = None,
         region: Region = None,
         truth: Truth | None = None,
-        score: str = "logit",
+        score: str | OwnScore = "logit",
         reduction: str = "mean",
         against: str | int | None = None,
         boundary: tuple[float, float] | None = None,
@@ -140,6 +140,11 @@ class FlowPlan:
         if error is not None and len(names) > 1:
             raise UserError(
                 f"a {error} is of one label, and the flow of {len(names)} is asked for ({', '.join(names)}); name one label."
+            )
+        if callable(score) and len(names) > 1:
+            raise UserError(
+                f"the score {name_of(score)!r} is one number of one label, and the flow of {len(names)} is asked for "
+                f"({', '.join(names)}); name one label."
             )
         open_error = error is not None and region is None  # else it is found, and the region is where it lies
         if not names:
@@ -185,7 +190,7 @@ def check_asked(
     *,
     method: str = "seg-grad-cam",
     layers: Sequence[str] | str | None = None,
-    score: str = "logit",
+    score: str | OwnScore = "logit",
     reduction: str = "mean",
     against: str | int | None = None,
     boundary: tuple[float, float] | None = None,

@@ -19,7 +19,6 @@ from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.checks.run import check_steps
 from napari_segxai.core.progress import Passes, Step, Steps
 from napari_segxai.gui.dock import Dock, Request
-from napari_segxai.gui.explain.errors import ErrorsWindow
 from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
 from napari_segxai.gui.opened_result import of_what_is_meant
@@ -31,6 +30,7 @@ from napari_segxai.gui.viewer.opened import FOLDERS
 from napari_segxai.gui.viewer.show_results import Live, end_live, is_shown, show
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_with_layers
+from napari_segxai.gui.widgets.errors_window import ErrorsWindow
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, summary
 from napari_segxai.gui.widgets.saving import choose_folder
@@ -93,7 +93,9 @@ class ExplainDock(Dock):
         """
         shown, model, fields = self.displayed(), self.loaded_model(), self.fields
         region = fields.region_box.chosen(shown.image) if with_region else None
-        target, truth = self.errors.asked_of(self.target(region))
+        target = self.target(region)
+        if (error := self.errors.asked(target.label, region)) is not None:
+            target = replace(target, error=error.error, component=error.number)
         plan = ExplanationPlan.make(
             model,
             shown.image,
@@ -104,7 +106,7 @@ class ExplainDock(Dock):
             slice=None if fields.every_slice else shown.slice,
             **fields.form.values(),
         )
-        return plan if truth is None else replace(plan, truth=truth)
+        return plan if error is None else replace(plan, truth=self.errors.truth)
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -361,10 +363,7 @@ class ExplainDock(Dock):
 
     def show_errors(self) -> None:
         """Open the list of errors of the chosen label."""
-        self.errors.set_source(self.layer)
-        self.errors.truth_box.set_model(self.card)
-        self.errors.show()
-        self.errors.raise_()
+        self.errors.open(self.layer, self.card)
 
     def _on_active(self) -> None:
         """Show the verdicts of the selected result, or of the last result while the selected layer is of none."""

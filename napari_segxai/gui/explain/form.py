@@ -10,13 +10,13 @@ from qtpy.QtWidgets import (
     QFrame,
     QPushButton,
     QScrollArea,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.widgets.checks_box import ChecksBox
+from napari_segxai.gui.widgets.errors_window import errors_button
 from napari_segxai.gui.widgets.fields import beside, combo, plain_label
 from napari_segxai.gui.widgets.method_box import MethodBox
 from napari_segxai.gui.widgets.method_help import HelpButton
@@ -57,11 +57,7 @@ class ExplainForm(DockForm):
         self.figures = QPushButton("Figures…")
         self.figures.setToolTip("Show the charts, pictures and tables of the last result.")
         self.run_bar.add_button(self.figures)
-        self.errors = QToolButton()
-        self.errors.setText("Errors…")
-        self.errors.setToolTip(
-            "List what is drawn and not true, and what was missed, to ask about one of them; needs a truth."
-        )
+        self.errors = errors_button()
         self.inputs = self._inputs()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)

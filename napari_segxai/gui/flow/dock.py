@@ -28,6 +28,7 @@ from napari_segxai.gui.viewer.legend import legend
 from napari_segxai.gui.viewer.runs import LONGEST, shortened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, show
 from napari_segxai.gui.viewer.theme import theme_colors
+from napari_segxai.gui.widgets.errors_window import ErrorsWindow
 from napari_segxai.gui.widgets.run_bar import duration
 from napari_segxai.methods.registry import options_as_dict
 
@@ -66,6 +67,7 @@ class FlowDock(Dock):
         self._making = 0
         self.results = FlowResults()
         self.set_up(FlowForm(self.viewer), self.results, width=290)
+        self.errors = ErrorsWindow(self, self.viewer, self.tasks, self._plan_of_one, self.fields.truth_box)
         self.export = ExportMenu(self.results, self.run_bar, self.write, self.ready)
         self.run_bar.save.setMenu(self.export)
         self._connect()
@@ -74,8 +76,13 @@ class FlowDock(Dock):
 
     # -- what is chosen ---------------------------------------------------------------------------------
 
-    def plan(self) -> FlowPlan:
+    def plan(self, *, with_region: bool = True) -> FlowPlan:
         """Return the flow that the form describes, checked.
+
+        Parameters
+        ----------
+        with_region
+            Whether the chosen region is read.
 
         Raises
         ------
@@ -83,21 +90,25 @@ class FlowDock(Dock):
             Saying what is missing or does not fit.
         """
         shown, model, fields = self.displayed(), self.loaded_model(), self.fields
-        image = shown.image
+        image, labels = shown.image, fields.label_list.ticked()
         model.require(("network layers",))
-        if not fields.label_list.ticked():
+        if not labels:
             raise UserError("Tick at least one label.")
         chosen = fields.layer_picker.chosen()
         if chosen == []:
             raise UserError("Tick at least one network layer.")
         target = fields.target_fields
+        region = fields.region_box.chosen(image) if with_region else None
+        error = self.errors.asked(labels[0], region) if len(labels) == 1 else None
+        of_error = {} if error is None else {"error": error.error, "component": error.number}
         return FlowPlan.make(
             model,
             image,
-            fields.label_list.ticked(),
+            labels,
             method=fields.method_box.currentData(),
             layers=chosen,
-            region=fields.region_box.chosen(image),
+            region=region,
+            **of_error,
             truth=fields.truth_box.chosen(image),
             score=target.score_box.currentText(),
             reduction=target.reduction_box.currentText(),
@@ -109,6 +120,12 @@ class FlowDock(Dock):
             routes=fields.routes_box.isChecked(),
             **fields.form.values(),
         )
+
+    def _plan_of_one(self) -> ExplanationPlan:
+        """Return what is asked of the one label whose errors are listed; raises a UserError where there are several."""
+        if len(self.fields.label_list.ticked()) > 1:
+            raise UserError("Tick one label only: errors are listed for one label at a time.")
+        return self.plan(with_region=False).first
 
     def _explanation_plan(self, plan: FlowPlan) -> ExplanationPlan:
         return plan.first
@@ -253,6 +270,8 @@ class FlowDock(Dock):
         fields.truth_box.currentIndexChanged.connect(lambda _: self._update())
         fields.routes_box.toggled.connect(lambda _: self._update())
         fields.causal.clicked.connect(self.causal_check)
+        fields.errors.clicked.connect(lambda: self.errors.open(self.layer, self.card))
+        self.errors.chosen.connect(fields.region_box.choose)
         self.results.wanted.connect(self.show_tile)
         dims = self.viewer.dims.events
         for event in (dims.current_step, dims.order, dims.ndisplay):

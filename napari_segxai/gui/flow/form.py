@@ -10,6 +10,7 @@ from napari_segxai.analyses.flow.plan import METHODS
 from napari_segxai.gui.flow.layer_picker import LayerPicker
 from napari_segxai.gui.form import DockForm
 from napari_segxai.gui.viewer.dock_layout import lay_out_form
+from napari_segxai.gui.widgets.errors_window import errors_button
 from napari_segxai.gui.widgets.fields import beside, combo, plain_label, section
 from napari_segxai.gui.widgets.label_list import LabelList
 from napari_segxai.gui.widgets.method_box import MethodBox
@@ -36,6 +37,7 @@ class FlowForm(DockForm):
         self.label_list = LabelList()
         self.layer_picker = LayerPicker()
         self.truth_box = TruthBox(viewer)
+        self.errors = errors_button()
         self.form = ParameterForm()
         self.parameters = section("Parameters", self.form)
 
@@ -69,7 +71,7 @@ class FlowForm(DockForm):
             "Method": beside(self.method_box, self.help),
             "Layers": self.layer_picker,
             "Region": self.region_box,
-            "Truth": self.truth_box,
+            "Truth": beside(self.truth_box, self.errors),
             "Causal": self.ablation_box,
             "Routes": self.routes_box,
         }

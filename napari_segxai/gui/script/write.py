@@ -73,10 +73,10 @@ def python_of_flow(flow: Flow, files: ScriptFiles) -> str:
     """Return Python code that makes an information flow again, and its causal check, as far as it was made."""
     whole, ablation = flow.plan, ablation_of(flow)
     plan = whole.first
-    question = _Question(plan, files, with_target=False)
+    question = _Question(plan, files, with_target=False, truth=whole.truth)
     call = ["model", "image", repr(list(flow.labels)), f"method={flow.method!r}", *_layers(whole)]
     call += [f"{name}={code}" for name, code in question.target.items() if name != "label"]
-    call += [*question.truth(whole.truth), *question.place()]
+    call += [*(() if "truth" in question.target else question.truth(whole.truth)), *question.place()]
     call += [] if ablation is None else ["causal=True"]
     call += ["routes=True"] if whole.routes else []
     call += [] if ablation in (None, "mean") else [f"ablation={ablation!r}"]
@@ -194,14 +194,18 @@ def _layers(plan: FlowPlan) -> list[str]:
 class _Question:
     """What all scripts have in common: the image, the model, and what is asked of them."""
 
-    def __init__(self, plan: ExplanationPlan, files: ScriptFiles, *, with_target: bool = True):
+    def __init__(
+        self, plan: ExplanationPlan, files: ScriptFiles, *, with_target: bool = True, truth: Any = None
+    ):
+        """`truth` is that by which an error was found, where the plan does not hold it."""
         self.plan, self.files = plan, files
         code, self.seen = files.image(plan.image, f"the image {plan.image.name}")
         self.lines = [f"image = {code}", *model_lines(plan.model)]
         self.target = {"label": repr(plan.model.labels[plan.model.label_index(plan.target.label)])}
-        if plan.target.error is not None and plan.truth is not None:
+        truth = truth if plan.truth is None else plan.truth
+        if plan.target.error is not None and truth is not None:
             self.target |= {"error": repr(plan.target.error), "component": repr(plan.target.component)}
-            self.target["truth"] = self._truth_file(plan.truth)
+            self.target["truth"] = self._truth_file(truth)
         elif (region := self._region(plan.target.region)) is not None:
             self.target["region"] = region
         for name, default in (

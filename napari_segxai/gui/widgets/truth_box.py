@@ -52,7 +52,7 @@ class TruthBox(QComboBox):
         self._fill()
 
     def _fill(self) -> None:
-        chosen, there = self._chosen_offer(), self._source is not None and self._source() is not None
+        chosen, there = self.offer, self._source is not None and self._source() is not None
         known = [layer for layer in self.viewer.layers if _is_truth(layer)] if there else []
         named = {layer.name.casefold(): layer for layer in known}
         each = [named.get(label.casefold()) for label in self._labels]
@@ -65,14 +65,16 @@ class TruthBox(QComboBox):
         self.setCurrentIndex(self._offers.index(chosen) + 1 if chosen in self._offers else 0)
         self.blockSignals(False)
 
-    def _chosen_offer(self) -> Mapping[str, ref[Layer]] | None:
+    @property
+    def offer(self) -> Mapping[str, ref[Layer]] | None:
+        """The layers of the chosen truth, by label; one of no name holds all labels. None for no truth."""
         index = self.currentIndex() - 1
         return self._offers[index] if 0 <= index < len(self._offers) else None
 
     @property
     def is_chosen(self) -> bool:
         """Whether there is a truth."""
-        return self._chosen_offer() is not None
+        return self.offer is not None
 
     def chosen(self, image: image_room.Image) -> image_room.Image | dict[str, image_room.Image] | None:
         """Return the true labels and where they lie, at the time point that is shown, or None.
@@ -92,7 +94,7 @@ class TruthBox(QComboBox):
         UserError
             If a chosen layer is gone, or has no spatial axes.
         """
-        found = {label: self._image(weak(), image) for label, weak in (self._chosen_offer() or {}).items()}
+        found = {label: self._image(weak(), image) for label, weak in (self.offer or {}).items()}
         return found.get("", found or None)
 
     def _image(self, layer: Layer | None, image: image_room.Image) -> image_room.Image:

@@ -1,9 +1,8 @@
-"""Errors of the prediction, to choose what to ask about: a list beside the dock; a click shows one and makes it the region."""
+"""A window beside a dock that lists the errors of the prediction; a click shows one in the viewer and makes it the region."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -24,10 +24,11 @@ from napari_segxai.analyses.explain.error_components import ErrorComponent, erro
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, plain
 from napari_segxai.core.progress import Step, Steps
-from napari_segxai.core.target import Target
+from napari_segxai.core.target import Region
+from napari_segxai.core.text_table import counted, listed
 from napari_segxai.gui.viewer.lifetime import Tasks
 from napari_segxai.gui.widgets.fields import plain_label
-from napari_segxai.gui.widgets.truth_box import NONE, TruthBox
+from napari_segxai.gui.widgets.truth_box import TruthBox
 from napari_segxai.gui.worker import Outcome
 from napari_segxai.io.layer_data import layer_metadata, layer_transform
 from napari_segxai.io.placing import on_axes_of_layer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from napari_segxai.analyses.explain.plan import ExplanationPlan
     from napari_segxai.core.image import Image
+    from napari_segxai.models.card import ModelCard
 
 SIZE = (430, 360)
 """Of the window, in pixels."""
@@ -46,8 +48,18 @@ SIZE = (430, 360)
 COLORS = {"false-positive": "#ff4fa0", "false-negative": "#ffd23f"}
 
 
+def errors_button() -> QToolButton:
+    """Return the button that opens the window."""
+    button = QToolButton()
+    button.setText("Errors…")
+    button.setToolTip(
+        "List the errors of the prediction (false positives and false negatives), and ask about one of them. A truth is needed."
+    )
+    return button
+
+
 class ErrorsWindow(QWidget):
-    """Lists what is drawn and not true, and true and not drawn, the largest first.
+    """Lists false positives and false negatives of one label, connected components, the largest first.
 
     Attributes
     ----------
@@ -61,21 +73,31 @@ class ErrorsWindow(QWidget):
     viewer, tasks
         Where layers go, and where predicting runs.
     plan
-        Returns what the dock asks now; raises a UserError where it cannot ask.
+        Returns what the dock asks now of one label; raises a UserError where it cannot ask.
+    truth_box
+        The list of truths of the dock, where it has one; else the window has its own.
     """
 
     chosen = Signal(object)
 
-    def __init__(self, dock: QWidget, viewer: Viewer, tasks: Tasks, plan: Callable[[], ExplanationPlan]):
+    def __init__(
+        self,
+        dock: QWidget,
+        viewer: Viewer,
+        tasks: Tasks,
+        plan: Callable[[], ExplanationPlan],
+        truth_box: TruthBox | None = None,
+    ):
         super().__init__(dock, Qt.WindowType.Tool)
         self.setWindowTitle("Errors")
         self.viewer, self.tasks, self.plan = viewer, tasks, plan
         self.found: list[ErrorComponent] = []
         self._image: Image | None = None
-        self._asked: tuple[str, Any] = "", None
+        self._label, self.truth = "", None
+        self._offer: Any = None
         self._shown: ErrorComponent | None = None
         self._layer: ref[Labels] | None = None
-        self.truth_box = TruthBox(viewer)
+        self.truth_box = TruthBox(viewer) if truth_box is None else truth_box
         self.truth_box.setAccessibleName("Truth")
         self.list_button = QPushButton("List errors")
         self.list_button.setToolTip("Predict the image, and compare the label with the truth.")
@@ -89,14 +111,13 @@ class ErrorsWindow(QWidget):
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setStretchLastSection(True)
-        self.table.setToolTip(
-            "Click one: it is shown in the viewer and becomes the region that is asked about."
-        )
-        top = QFormLayout()
-        top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        top.addRow("Truth", self.truth_box)
+        self.table.setToolTip("Click an error: it is shown in the viewer and becomes the region.")
         layout = QVBoxLayout(self)
-        layout.addLayout(top)
+        if truth_box is None:
+            top = QFormLayout()
+            top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+            top.addRow("Truth", self.truth_box)
+            layout.addLayout(top)
         layout.addWidget(self.list_button)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.said)
@@ -104,18 +125,19 @@ class ErrorsWindow(QWidget):
         self.list_button.clicked.connect(lambda: self.list_errors())
         self.table.itemSelectionChanged.connect(self._on_selected)
 
-    def set_source(self, layer: ImageLayer | None) -> None:
-        """Offer the truths for another image."""
+    def open(self, layer: ImageLayer | None, card: ModelCard | None) -> None:
+        """Open the window for an image and a model, whose truths are offered."""
         self.truth_box.set_source(layer)
+        self.truth_box.set_model(card)
+        self.show()
+        self.raise_()
 
     def list_errors(self) -> None:
         """Predict in the worker thread, and list the errors of the label that the dock has chosen."""
         try:
             plan = self.plan()
             if not self.truth_box.is_chosen:
-                raise UserError(
-                    f"Choose the truth, a Labels layer with the true labels; it is {NONE!r} now, so that nothing is an error."
-                )
+                raise UserError("Choose the truth: a Labels layer with the true labels.")
             truth = self.truth_box.chosen(plan.image)
         except UserError as error:
             self.said.setText(str(error))
@@ -132,7 +154,7 @@ class ErrorsWindow(QWidget):
                 plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
             )
 
-        self._asked = label, truth
+        self._label, self.truth, self._offer = label, truth, self.truth_box.offer
         self.list_button.setEnabled(False)
         self.said.setText("Predicting…")
         self.tasks.in_background(make, lambda outcome: self._listed(outcome, label, plan.image))
@@ -143,25 +165,28 @@ class ErrorsWindow(QWidget):
             self.said.setText(plain(outcome.error))
             return
         self.found = outcome.result or []
-        unit = f"{'area' if len(image.spatial_shape) == 2 else 'volume'} ({image.units}{'²' if len(image.spatial_shape) == 2 else '³'})"
+        flat = len(image.spatial_shape) == 2
+        unit = f"area ({image.units}²)" if flat else f"volume ({image.units}³)"
         self.table.blockSignals(True)
-        self.table.setHorizontalHeaderLabels(["error", "number", unit, "pixels"])
+        self.table.setHorizontalHeaderLabels(["error", "number", unit, "pixels" if flat else "voxels"])
         self.table.setRowCount(len(self.found))
         for row, one in enumerate(self.found):
             for column, text in enumerate((one.error, str(one.number), f"{one.size:.4g}", str(one.pixels))):
                 self.table.setItem(row, column, QTableWidgetItem(text))
         self.table.clearSelection()
         self.table.blockSignals(False)
-        counts = [f"{sum(one.error == kind for one in self.found)} {kind}" for kind in COLORS]
+        counts = [
+            counted(sum(one.error == kind for one in self.found), kind.replace("-", " ")) for kind in COLORS
+        ]
         ask = " Click one to ask about it." if self.found else ""
-        self.said.setText(f"Errors of {label}: {', '.join(counts)}.{ask}")
+        self.said.setText(f"Errors of {label}: {listed(counts)}.{ask}")
 
-    def asked_of(self, target: Target) -> tuple[Target, Any]:
-        """Return a target whose region is the component that is shown as a question about an error, and the truth; else as it is."""
-        one, (label, truth) = self._shown, self._asked
-        if one is None or target.label != label or not np.array_equal(np.asarray(target.region), one.mask):
-            return target, None
-        return replace(target, error=one.error, component=one.number), truth
+    def asked(self, label: str, region: Region) -> ErrorComponent | None:
+        """Return the error that a region of a label is, if it is the one that is shown and its truth is still the chosen one."""
+        one = self._shown
+        if one is None or label != self._label or self.truth_box.offer != self._offer:
+            return None
+        return one if isinstance(region, np.ndarray) and np.array_equal(region, one.mask) else None
 
     def _on_selected(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}
