@@ -14,6 +14,7 @@ from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.target import Box, Component, Point
+from napari_segxai.core.text_table import counted
 from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, stage_colors
 from napari_segxai.io.names import file_names
 from napari_segxai.io.slicer.markups import Mark
@@ -168,7 +169,7 @@ def _stages(explanation: Explanation) -> Layer:
     segments = {}
     for row in explanation.stage_table:
         number, dilations = int(row["stage"]), row.get("dilations")
-        words = "" if dilations is None else f", {dilations} dilation{'s' * (dilations != 1)}"
+        words = "" if dilations is None else f", {counted(dilations, 'dilation')}"
         color = tuple(float(part) for part in colors[number][:3])
         segments[number] = Segment(f"stage {number}{words} ({_of(explanation)})", color, shown=False)  # type: ignore[arg-type]
     return Layer(explanation.stages, segments)  # type: ignore[arg-type]

@@ -297,15 +297,14 @@ class Dock(RunDock):
     # -- keeping the form true ----------------------------------------------------------------------------
 
     def _connect_fields(self) -> None:
-        fields, target = self.fields, self.fields.target_fields
+        fields = self.fields
         self.image_box.changed.connect(self._on_image)
         self.image_box.others_changed.connect(self._on_others)
         self.image_box.moved.connect(self._on_moved)
         self.model_box.changed.connect(self._on_model)
         fields.region_box.changed.connect(self._update)
-        for box in (fields.device_box, target.score_box, target.reduction_box, target.against_box):
-            box.currentIndexChanged.connect(lambda _: self._update())
-        target.boundary_box.textChanged.connect(lambda _: self._update())
+        fields.target_fields.changed.connect(self._update)
+        fields.device_box.currentIndexChanged.connect(lambda _: self._update())
 
     def _on_image(self) -> None:
         self.fields.offer_regions(self.layer)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from napari_segxai.gui.widgets.fields import TargetFields, device_box, section
+from napari_segxai.gui.widgets.fields import device_box, section
 from napari_segxai.gui.widgets.image_box import ImageBox
 from napari_segxai.gui.widgets.model_box import ModelBox
 from napari_segxai.gui.widgets.region_box import RegionBox
 from napari_segxai.gui.widgets.run_bar import RunBar
+from napari_segxai.gui.widgets.target_fields import TargetFields
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -184,6 +184,11 @@ class CohortPlan:
             raise UserError("name at least one label and one method.")
         if asked_flow is not None:
             if asked_target is not None:
+                if asked_target.error is not None:
+                    raise UserError(
+                        f"the maps are asked about each {asked_target.error}, but the information flow of a cohort is about the labels; "
+                        "leave the flow out, or ask it of one case: information_flow(..., error=...)."
+                    )
                 told = {"against": asked_target.against, "boundary": asked_target.boundary}
                 asked_flow |= {key: value for key, value in told.items() if value is not None}
             layers = check_flow(model, **asked_flow)

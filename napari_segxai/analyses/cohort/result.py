@@ -17,6 +17,7 @@ from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import SCHEMA
+from napari_segxai.core.text_table import counted
 from napari_segxai.io.held import look
 from napari_segxai.io.parquet import write_parquet
 from napari_segxai.io.saving import save_folder
@@ -74,11 +75,11 @@ class Cohort:
 
     def __str__(self) -> str:
         counts = {"case": len(self.record["cases"]), "object": len(self.objects), "map": len(self.maps)}
-        said = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
+        said = ", ".join(f"{counted(count, word)}" for word, count in counts.items())
         return (
             said
             + f", {len(self.failed)} failed" * bool(self.failed)
-            + f", {self.missing} job{'s' * (self.missing != 1)} to do" * bool(self.missing)
+            + f", {counted(self.missing, 'job')} to do" * bool(self.missing)
         )
 
     def explanation(self, case: str, label: str, map: str | None = None) -> Explanation:

@@ -20,6 +20,7 @@ from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.core.progress import Step, Steps, relay
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.cases.case import CaseView
 from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.cohort.estimate import words_of
@@ -163,7 +164,7 @@ class CohortDock(CasesDock):
             ):
                 learn_speed(plan.model, seen.image, seen.slice, seen.passes, outcome.seconds)
             failed = len({row["case"] for row in found.failed})
-            said = f"\n⚠ {failed} case{'s' * (failed != 1)} failed: the red rows say why." if failed else ""
+            said = f"\n⚠ {counted(failed, 'case')} failed: the red rows say why." if failed else ""
             self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {found}{said}", result=False)
 
     def copy_as_python(self) -> str:

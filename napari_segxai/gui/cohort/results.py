@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.tables.frame import Frame, frames
 from napari_segxai.core.progress import Steps
+from napari_segxai.gui.cases.buttons import copy_button, open_button, pin_button
 from napari_segxai.gui.cases.filter import FilterLine
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.cohort.plot import CohortPlot
@@ -69,11 +70,10 @@ class CohortResults(QWidget):
         self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
         self.rows_box.setMinimumWidth(100)
         self.filter = FilterLine("truth_dice<0.9")
-        self.copy = QPushButton("Copy as CSV")
-        self.copy.setToolTip("Put the rows that are shown on the clipboard, in their order.")
-        self.open = QPushButton("Open results…")
-        self.open.setToolTip(
-            "Open a folder that a cohort was run into; also one that was stopped, or that another program runs."
+        self.table, self.plot, self.studies = FrameTable(), CohortPlot(), StudyTab(beside)
+        self.copy, self.pin = copy_button(self.table), pin_button()
+        self.open = open_button(
+            "Open the folder of the results of a cohort, also of one that was stopped or that is still run elsewhere."
         )
         self.report = QPushButton("Report")
         self.report.setToolTip("Write everything that the tables tell into one file: HTML or PDF.")
@@ -81,8 +81,6 @@ class CohortResults(QWidget):
         for words, anonymous in (("Report…", False), ("Report without names…", True)):
             menu.addAction(words, lambda anonymous=anonymous: self.reporting.emit(anonymous))
         self.report.setMenu(menu)
-        self.pin = QPushButton("Pin")
-        self.pin.setToolTip("Let the layers of this case stay when the next one is opened.")
         self._buttons = [self.report, self.pin]
         """Those that ask for a cohort."""
         self.note = plain_label("Choose a folder of cases and press Run, or open results.")
@@ -94,13 +92,11 @@ class CohortResults(QWidget):
         self.rest.setToolTip(
             "The selected cases against the others: medians of every number, and how far they overlap."
         )
-        self.table, self.plot, self.studies = FrameTable(), CohortPlot(), StudyTab(beside)
         self.tabs = QTabWidget()
         for name, part in (("Table", self.table), ("Plot", self.plot), ("Study", self.studies)):
             self.tabs.addTab(part, name)
-        self._by_user = (
-            False  # whether the user has chosen the rows: until then those of the maps, once there are some
-        )
+        self._by_user = False
+        """Whether the user has chosen the rows: until then those of the maps are shown, once there are some."""
         self._lay_out()
         self._connect()
         self._say()
@@ -136,7 +132,6 @@ class CohortResults(QWidget):
         self.rows_box.currentIndexChanged.connect(lambda _: self._show())
         self.rows_box.activated.connect(lambda _: setattr(self, "_by_user", True))
         self.filter.wanted.connect(self._show)
-        self.copy.clicked.connect(self.table.copy)
         self.open.clicked.connect(self.opening)
         self.averages.clicked.connect(lambda: self._ask("averages", THESE))
         self.rest.clicked.connect(lambda: self._ask(CONTRAST, THESE))

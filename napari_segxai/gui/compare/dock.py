@@ -21,6 +21,7 @@ from napari_segxai.checks.run import check_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import frame_words
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import counted
 from napari_segxai.figures.compare import Drawn
 from napari_segxai.gui.compare.export import CompareExport
 from napari_segxai.gui.compare.form import CompareForm
@@ -154,8 +155,8 @@ class CompareDock(Dock):
             seconds = found.seconds + sum(record.seconds for record in records)
             passes = sum((Passes(**record.passes) for record in records), found.passes)
             self._learn_speed(request.plan, passes, seconds)
-            count = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
-            done = f"Done in {duration(seconds)} · {count} by {len(found.metrics)} metrics"
+            what = f"{counted(len(found.maps), 'map')} by {counted(len(found.metrics), 'metric')}"
+            done = f"Done in {duration(seconds)} · {what}"
             self.run_bar.set_ended("\n".join([done, *(f"⚠ {warning}" for warning in found.warnings)]))
 
     @staticmethod
@@ -393,10 +394,8 @@ def _elsewhere(layer: Layer, image: Image) -> str:
 
 
 def _found_until(found: Comparison) -> str:
-    maps = f"{len(found.maps)} map{'s' if len(found.maps) > 1 else ''}"
-    return f"The {maps} found until then can be shown" + (
-        "." if found.rows else "; nothing was measured yet."
-    )
+    measured = "." if found.rows else "; nothing was measured yet."
+    return f"The {counted(len(found.maps), 'map')} found until then can be shown{measured}"
 
 
 def _leave(grids: Sequence[GridView], *_: object) -> None:

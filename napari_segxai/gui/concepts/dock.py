@@ -24,6 +24,7 @@ from napari_segxai.analyses.concepts.units import unit_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import Picture, shows
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.cases.case import CaseView
 from napari_segxai.gui.cases.dock import CasesDock
 from napari_segxai.gui.concepts.form import ConceptsForm
@@ -96,8 +97,7 @@ class ConceptsDock(CasesDock):
         return key, lambda: SurveyPlan.make(model, cases, **asked)
 
     def _words(self, seen: SurveyPlan) -> str:
-        count = len(seen.cases)
-        return f"{count} case{'s' * (count != 1)} · {estimate_on(seen.model, seen.grid, seen.passes)}"
+        return f"{counted(len(seen.cases), 'case')} · {estimate_on(seen.model, seen.grid, seen.passes)}"
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -159,12 +159,8 @@ class ConceptsDock(CasesDock):
             self.sides.fold()
             plan = plans[0]
             learn_speed_on(plan.model, plan.grid, Passes(**survey.record["passes"]), survey.record["seconds"])
-            count = len(survey.failed)
-            said = (
-                f"\n⚠ {count} case{'s' * (count != 1)} failed: the table of the cases says why."
-                if count
-                else ""
-            )
+            failed = counted(len(survey.failed), "case")
+            said = f"\n⚠ {failed} failed: the table of the cases says why." if survey.failed else ""
             self.run_bar.set_ended(f"Done in {duration(survey.record['seconds'])}{said}")
 
     # -- after a run ----------------------------------------------------------------------------------------

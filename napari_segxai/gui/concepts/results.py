@@ -9,7 +9,6 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QPushButton,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.concepts.result import Survey
 from napari_segxai.core.gallery import shows
+from napari_segxai.gui.cases.buttons import copy_button, open_button, pin_button
 from napari_segxai.gui.cases.charts import ChartView
 from napari_segxai.gui.cases.filter import FilterLine
 from napari_segxai.gui.cases.table import FrameTable
@@ -56,21 +56,16 @@ class ConceptsResults(QWidget):
         self.frames: dict[str, Frame] = {}
         self.current: int | None = None
         """The row that the user is at: its number in the frame."""
-        self._by_user = (
-            False  # whether the user has chosen the table: until then the first one, once it has rows
-        )
+        self._by_user = False
+        """Whether the user has chosen the table: until then the first one is shown, once it has rows."""
         self.rows_box = combo("Which table.")
         self.rows_box.setMinimumWidth(110)
         self.filter = FilterLine("auc>0.9")
-        self.copy = QPushButton("Copy as CSV")
-        self.copy.setToolTip("Put the rows that are shown on the clipboard, in their order.")
-        self.pin = QPushButton("Pin")
-        self.pin.setToolTip("Let the layers of this crop stay when the next one is opened.")
-        self.open = QPushButton("Open results…")
-        self.open.setToolTip("Open a folder that a survey was saved in.")
+        self.table = FrameTable(bars=True)
+        self.copy, self.pin = copy_button(self.table), pin_button()
+        self.open = open_button("Open the folder of a survey that was saved.")
         self.words = Words(4, grows=False)  # the room is that of the table
         self.words.setText("Choose a folder of cases and press Run, or open results.")
-        self.table = FrameTable(bars=True)
         self.gallery = CropGallery()
         self.chart = ChartView()
         self.chart_box = combo("Which chart.")
@@ -117,7 +112,6 @@ class ConceptsResults(QWidget):
     def _connect(self) -> None:
         self.rows_box.currentIndexChanged.connect(lambda _: self._on_rows())
         self.filter.wanted.connect(self._show)
-        self.copy.clicked.connect(self.table.copy)
         self.open.clicked.connect(self.opening)
         self.table.stepped.connect(self._on_stepped)
         self.chart.clicked.connect(self._on_case)

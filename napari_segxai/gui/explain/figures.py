@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.gallery import Gallery, Picture
+from napari_segxai.gui.cases.buttons import copy_button
 from napari_segxai.gui.cases.charts import ChartView
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.widgets.fields import combo, plain_label
@@ -53,9 +54,7 @@ class FiguresWindow(QWidget):
         self.pictures.setWidgetResizable(True)
         self.caption = plain_label()
         self.caption.setWordWrap(True)
-        self.copy = QPushButton("Copy as CSV")
-        self.copy.setToolTip("Put the table on the clipboard.")
-        self.copy.clicked.connect(lambda: self.table.copy())
+        self.copy = copy_button(self.table)
         self.chart.clicked.connect(lambda step: step.isdecimal() and self.went.emit(int(step)))
         self.shown = QStackedWidget()
         for part in (self.chart, self.pictures, self.table):

@@ -17,6 +17,7 @@ from napari_segxai.analyses.flow.result import KIND, Flow
 from napari_segxai.analyses.flow.run import flow_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step, Steps
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.flow.export import ExportMenu
 from napari_segxai.gui.flow.form import FlowForm
@@ -157,10 +158,8 @@ class FlowDock(Dock):
         if self._ended(outcome, "; there is nothing to show" if self.flow is None else ""):
             self._learn_speed(request.plan, flow.passes, flow.seconds)
             self._show(request, flow)
-            labels = f"{len(flow.labels)} label{'s' if len(flow.labels) > 1 else ''}"
-            self.run_bar.set_ended(
-                f"Done in {duration(flow.seconds)} · {labels} at {len(flow.layers)} network layers"
-            )
+            what = f"{counted(len(flow.labels), 'label')} at {counted(len(flow.layers), 'network layer')}"
+            self.run_bar.set_ended(f"Done in {duration(flow.seconds)} · {what}")
 
     def _show(self, request: Request, flow: Flow) -> None:
         self.flow, self.request = flow, request

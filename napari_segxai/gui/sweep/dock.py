@@ -18,6 +18,7 @@ from napari_segxai.analyses.sweep.result import Sweep
 from napari_segxai.analyses.sweep.run import planned_sweep_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.compare.export import folder_steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.opened_result import of_what_is_meant
@@ -129,7 +130,9 @@ class SweepDock(Dock):
             records = [explanation.record for explanation in found.comparison.explanations.values()]
             passes = sum((Passes(**record.passes) for record in records), found.comparison.passes)
             self._learn_speed(request.plan, passes, outcome.seconds)
-            self.run_bar.set_ended(f"Done in {duration(outcome.seconds)} · {len(records)} combinations")
+            self.run_bar.set_ended(
+                f"Done in {duration(outcome.seconds)} · {counted(len(records), 'combination')}"
+            )
 
     @staticmethod
     def has_found(result: Sweep | None) -> bool:
@@ -222,8 +225,8 @@ class SweepDock(Dock):
 
     def _cost(self) -> str:
         plan = self.plan()
-        count = len(plan.comparison.explanations)
-        return f"{count} combination{'s' if count > 1 else ''}: {self.estimate(plan, plan.passes)}"
+        count = counted(len(plan.comparison.explanations), "combination")
+        return f"{count}: {self.estimate(plan, plan.passes)}"
 
     def _connect(self) -> None:
         fields = self.fields
@@ -247,7 +250,6 @@ def _text(value: Any) -> str:
 
 
 def _found_until(found: Sweep) -> str:
-    maps = f"{len(found.comparison.maps)} map{'s' if len(found.comparison.maps) > 1 else ''}"
-    return f"The {maps} found until then can be shown" + (
-        "." if found.comparison.rows else "; no metric was measured yet."
-    )
+    maps = counted(len(found.comparison.maps), "map")
+    measured = "." if found.comparison.rows else "; no metric was measured yet."
+    return f"The {maps} found until then can be shown{measured}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any
 
@@ -10,11 +10,9 @@ from qtpy.QtCore import QPropertyAnimation, QSize, Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QComboBox,
-    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QScrollArea,
     QSizePolicy,
     QWidget,
@@ -22,7 +20,6 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QLargeIntSpinBox
 
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
-from napari_segxai.core.errors import UserError
 from napari_segxai.models.inference.device import devices
 
 
@@ -198,9 +195,6 @@ def mark_absent(box: QComboBox, present: Collection[str]) -> None:
         box.setCurrentIndex(drawn[0])
 
 
-NOTHING = "nothing"
-
-
 def offer(box: QComboBox, texts: Sequence[str]) -> None:
     """Offer other texts in a list, silently; the chosen one stays if it is among them."""
     if [box.itemText(k) for k in range(box.count())] == list(texts):
@@ -211,78 +205,3 @@ def offer(box: QComboBox, texts: Sequence[str]) -> None:
     box.addItems(list(texts))
     box.setCurrentIndex(max(0, box.findText(before)))
     box.blockSignals(False)
-
-
-def band_of(text: str) -> tuple[float, float] | None:
-    """Return the band along the border that a line says; None for the whole region.
-
-    Raises
-    ------
-    UserError
-        If it is not two numbers.
-    """
-    if not text.strip():
-        return None
-    try:
-        low, high = (float(part) for part in text.replace(";", ",").split(","))
-    except ValueError:
-        raise UserError(f"the border band is two distances, such as -2, 2, not {text.strip()!r}.") from None
-    return low, high
-
-
-class TargetFields(QWidget):
-    """The score that is read of the prediction, its reduction over the region, what it is held against, and the seed."""
-
-    def __init__(self, parent: QWidget | None = None):
-        super().__init__(parent)
-        self.score_box = combo("What is read at every pixel. Probabilities saturate: prefer logits.")
-        self.score_box.addItems(["logit", "probability", "log_probability"])
-        self.reduction_box = combo("How it is reduced over the region; the mean keeps objects comparable.")
-        self.reduction_box.addItems(["mean", "sum"])
-        self.against_box = combo("Why the label rather than this one: the score is the difference of both.")
-        self.against_box.addItem(NOTHING)
-        self.boundary_box = QLineEdit()
-        self.boundary_box.setPlaceholderText("whole region; or -2, 2")
-        self.boundary_box.setToolTip(
-            "What moves the border: only a band along the border of the region is asked about, from and to which distance in the "
-            "image's unit (mm where it is known), negative inside."
-        )
-        self.seed_box = seed_box()
-        rows = QFormLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addRow("score", self.score_box)
-        rows.addRow("reduction", self.reduction_box)
-        rows.addRow("against", self.against_box)
-        rows.addRow("border band", self.boundary_box)
-        rows.addRow("seed", self.seed_box)
-        self.rows = rows
-
-    def offer_against(self, labels: Sequence[str]) -> None:
-        """Offer labels for a contrast; the chosen one stays if it is among them."""
-        offer(self.against_box, [NOTHING, *labels])
-
-    @property
-    def against(self) -> str | None:
-        """The label of a contrast; None for none."""
-        return self.against_box.currentText() if self.against_box.currentIndex() > 0 else None
-
-    @property
-    def boundary(self) -> tuple[float, float] | None:
-        """The band along the border; None for the whole region.
-
-        Raises
-        ------
-        UserError
-            If it is not two numbers.
-        """
-        return band_of(self.boundary_box.text())
-
-    def set_asked(self, target: Mapping[str, Any]) -> None:
-        """Set what a record says of its target."""
-        self.score_box.setCurrentText(target["score"])
-        self.reduction_box.setCurrentText(target["reduction"])
-        self.against_box.setCurrentIndex(
-            max(0, self.against_box.findText(str(target.get("against", NOTHING))))
-        )
-        band = target.get("boundary")
-        self.boundary_box.setText("" if band is None else f"{band[0]:g}, {band[1]:g}")

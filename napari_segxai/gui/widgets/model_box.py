@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.models.load_dialog.dialog import LoadDialog
 from napari_segxai.gui.models.load_dialog.trust import is_allowed
@@ -376,7 +377,7 @@ def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
     wanted = len(card.channels)
     if wanted != image.channels:
         names = f" ({', '.join(card.channels)})" if wanted <= 6 else ""
-        need = f"{wanted} channel{'s' if wanted > 1 else ''}{names}"
+        need = f"{counted(wanted, 'channel')}{names}"
         return f"This model needs {need}; {image.name} has {image.channels}.", 0
     whole = card.spatial_dims == image.spatial_dims
     one_of_several = image.channel_axis is None and "C" in image.at

@@ -14,6 +14,7 @@ from napari_segxai.core.arguments import check_fields
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.paths import user_path
+from napari_segxai.core.text_table import counted
 from napari_segxai.io import PICTURES, VOLUMES, ZARR, ending, read_image
 
 
@@ -127,7 +128,7 @@ class Cases(Sequence[Case]):
 
     def __str__(self) -> str:
         truths = sum(case.truth is not None for case in self)
-        said = [f"{len(self)} case{'s' * (len(self) != 1)}", f"{truths} with truth"]
+        said = [f"{counted(len(self), 'case')}", f"{truths} with truth"]
         groups = Counter(case.group for case in self if case.group)
         if groups:
             said.append(", ".join(f"{count} of {name}" for name, count in groups.items()))

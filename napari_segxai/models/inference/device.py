@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.text_table import counted
 
 
 def devices() -> dict[str, str]:
@@ -22,7 +23,7 @@ def devices() -> dict[str, str]:
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found["cpu"] = f"CPU, {cores} core{'s' if cores != 1 else ''}"
+    found["cpu"] = f"CPU, {counted(cores, 'core')}"
     return found
 
 

@@ -14,6 +14,7 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, list_studies, study
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.references import bibtex
+from napari_segxai.core.text_table import counted
 from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.metrics.registry import find_metric
 from napari_segxai.models.registry import list_models
@@ -286,7 +287,7 @@ def _failed(cohort: Cohort) -> Section | None:
         for row in cohort.failed
     ]
     count = len({row["Case"] for row in rows})
-    text = f"{count} case{'s' * (count != 1)} failed in part or as a whole; what failed does not count above."
+    text = f"{counted(count, 'case')} failed in part or as a whole; what failed does not count above."
     return Section("What failed", (text,), tables=(table_of("failed", "What failed", rows),))
 
 

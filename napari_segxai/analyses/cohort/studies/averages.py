@@ -10,6 +10,7 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
 NOT_MEASURED = ("seconds", "forward_passes", "backward_passes", "suffix_passes", "kernel")
@@ -64,7 +65,7 @@ def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
             tuple(row["mean"] for row in own),
             tuple(row["low"] for row in own),
             tuple(row["high"] for row in own),
-            tuple(f"{row['n']} objects of {row['subjects']} subjects" for row in own),
+            tuple(_over(row) for row in own),
         )
         column = describe(name)
         better = f" {column.better.capitalize()} is better." if column.better else ""
@@ -113,7 +114,12 @@ def _row(
 def _sentence(rows: list[dict[str, Any]]) -> str:
     row = next((row for name in FIRST for row in rows if row["number"] == name), rows[-1])
     between = f" (95 % interval {row['low']:.3g} to {row['high']:.3g})" if row["low"] is not None else ""
-    return f"The mean {row['number']} of {_of(row['label'], row['map'])} is {row['mean']:.3g}{between}, over {row['n']} objects of {row['subjects']} subjects."
+    return f"The mean {row['number']} of {_of(row['label'], row['map'])} is {row['mean']:.3g}{between}, over {_over(row)}."
+
+
+def _over(row: dict[str, Any]) -> str:
+    """Say over what a number is averaged."""
+    return f"{counted(row['n'], 'object')} of {counted(row['subjects'], 'subject')}"
 
 
 def _of(label: str, map: str) -> str:
@@ -133,7 +139,7 @@ def _caveats(rows: list[dict[str, Any]], nowhere: list[str]) -> list[str]:
     return [
         *out,
         (
-            f"Some numbers are not defined for every object, and are averages of the rest: {most['number']} lacks for {most['undefined']} "
-            f"of {most['undefined'] + most['n']} objects."
+            f"Some numbers are not defined for every object, and are averages of the rest: {most['number']} is missing for "
+            f"{most['undefined']} of {counted(most['undefined'] + most['n'], 'object')}."
         ),
     ]
