@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from napari_segxai.core.chart import Series
+from napari_segxai.core.text_table import counted
 
 Row = Mapping[str, Any]
 
@@ -28,8 +29,13 @@ def series_of(name: str, places: Sequence[str], means: Sequence[Row | None]) -> 
         tuple(one.get("mean") for one in known),
         tuple(one.get("low") for one in known),
         tuple(one.get("high") for one in known),
-        tuple(f"{one['n']} objects of {one['subjects']} subjects" if one else "" for one in known),
+        tuple(over(one) if one else "" for one in known),
     )
+
+
+def over(mean: Row) -> str:
+    """Say over what a mean was taken: "40 objects of 12 subjects"."""
+    return f"{counted(mean['n'], 'object')} of {counted(mean['subjects'], 'subject')}"
 
 
 def said(mean: Row, form: str = ".2f") -> str:

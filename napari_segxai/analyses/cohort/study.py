@@ -16,6 +16,7 @@ from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import Parameter, make_options, parameters
 from napari_segxai.core.registry import Registry
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import DRAWS
 
 FEW = 10
@@ -253,7 +254,10 @@ def caveats_of(cohort: Cohort, rows: Sequence[Mapping[str, Any]] | None = None) 
     if failed:
         out.append(f"{len(failed)} of {len(cohort.record['cases'])} cases failed and do not count.")
     if cohort.missing:
-        out.append(f"{cohort.missing} jobs have not been done yet.")
+        out.append(
+            f"{counted(cohort.missing, 'job')} {'has' if cohort.missing == 1 else 'have'} not been done yet."
+        )
     if len(subjects) < FEW:
-        out.append(f"{len(subjects)} subjects are too few for intervals to be relied on.")
+        few = "is" if len(subjects) == 1 else "are"
+        out.append(f"{counted(len(subjects), 'subject')} {few} too few for intervals to be relied on.")
     return out

@@ -14,6 +14,7 @@ from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
+from napari_segxai.core.text_table import counted
 from napari_segxai.export.api import export_to_slicer
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.gui.widgets.saving import choose_folder
@@ -115,7 +116,9 @@ class SlicerButton(QPushButton):
             if not self._told(outcome):
                 return
             self._exported = ref(result), parts, outcome.result
-            self.run_bar.show_status(f"Wrote {len(outcome.result)} files for 3D Slicer to {chosen}.{note}")
+            self.run_bar.show_status(
+                f"Wrote {counted(len(outcome.result), 'file')} for 3D Slicer to {chosen}.{note}"
+            )
             if then is not None:
                 then(outcome.result)
 
@@ -137,7 +140,7 @@ class SlicerButton(QPushButton):
 
         def sent(outcome: Outcome) -> None:
             if self._told(outcome):
-                self.run_bar.show_status(f"3D Slicer has loaded {outcome.result} files.")
+                self.run_bar.show_status(f"3D Slicer has loaded {counted(outcome.result, 'file')}.")
 
         def answered(outcome: Outcome) -> None:
             if not self._told(outcome):

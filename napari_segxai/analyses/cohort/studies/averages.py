@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.means import over
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
 from napari_segxai.analyses.cohort.tables.columns import describe
@@ -65,7 +66,7 @@ def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
             tuple(row["mean"] for row in own),
             tuple(row["low"] for row in own),
             tuple(row["high"] for row in own),
-            tuple(_over(row) for row in own),
+            tuple(over(row) for row in own),
         )
         column = describe(name)
         better = f" {column.better.capitalize()} is better." if column.better else ""
@@ -114,12 +115,7 @@ def _row(
 def _sentence(rows: list[dict[str, Any]]) -> str:
     row = next((row for name in FIRST for row in rows if row["number"] == name), rows[-1])
     between = f" (95 % interval {row['low']:.3g} to {row['high']:.3g})" if row["low"] is not None else ""
-    return f"The mean {row['number']} of {_of(row['label'], row['map'])} is {row['mean']:.3g}{between}, over {_over(row)}."
-
-
-def _over(row: dict[str, Any]) -> str:
-    """Say over what a number is averaged."""
-    return f"{counted(row['n'], 'object')} of {counted(row['subjects'], 'subject')}"
+    return f"The mean {row['number']} of {_of(row['label'], row['map'])} is {row['mean']:.3g}{between}, over {over(row)}."
 
 
 def _of(label: str, map: str) -> str:

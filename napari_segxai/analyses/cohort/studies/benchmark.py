@@ -22,6 +22,7 @@ from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.extras import need
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 from napari_segxai.metrics.registry import find_metric, known_metric
 
@@ -294,7 +295,7 @@ def _sentence(numbers: Sequence[Mapping[str, Any]], differences: Sequence[Mappin
     kept = f" while it keeps {_number(ratio['mean'])} pixels per pixel of the object" if ratio else ""
     said = (
         f"Of {best['label']}, {best['variant']} has the best mean rank in {best['metric']}: {best['mean_rank']:.2f} of {len(own)} over "
-        f"{best['blocks']} subjects (mean {_number(best['mean'])}){kept}"
+        f"{counted(best['blocks'], 'subject')} (mean {_number(best['mean'])}){kept}"
     )
     pair = next(row for row in differences if row["label"] == best["label"] and row["metric"] == best["metric"] and {row["first"], row["second"]} == {best["variant"], second["variant"]})  # fmt: skip
     if pair["low"] is None:
@@ -315,7 +316,7 @@ def _caveats(cohort: Cohort, variants: Sequence[Variant]) -> list[str]:
     for label in dict.fromkeys(one.label for one in variants):
         if undrawn := _undrawn(cohort, label):
             out.append(
-                f"{label} is not drawn in {len(undrawn)} cases, where nothing could be explained: they do not count."
+                f"{label} is not drawn in {counted(len(undrawn), 'case')}, where nothing could be explained: they do not count."
             )
     if any(empty.values()):
         said = ", ".join(f"{many} of {name}" for name, many in empty.items() if many)

@@ -13,6 +13,7 @@ from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.flow.evidence import EMERGED, stays_from
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import Means
 
 NUMBERS = (
@@ -66,7 +67,7 @@ def flow_average(cohort: Cohort, random: np.random.Generator) -> StudyResult:
     missed = len({(row["case"], row["label"]) for row in worked} - seen)
     if missed:
         caveats.append(
-            f"{missed} objects have no evidence at any layer, such as those that are not drawn, and do not count."
+            f"No layer has evidence for {counted(missed, 'object')}, such as objects that are not drawn: they do not count."
         )
     charts = (*_curves(rows, list(layers)), _histogram(emergence, list(layers)))
     return StudyResult(
@@ -123,7 +124,7 @@ def _sentence(emergence: list[dict[str, Any]]) -> str:
         if row["label"] not in most or row["mean"] > most[row["label"]]["mean"]:
             most[row["label"]] = row
     parts = [
-        f"{label} {'emerges nowhere' if row['layer'] == NOWHERE else 'emerges at ' + row['layer']} in {said(row, '.0%')} of {row['n']} cases"
+        f"{label} {'emerges nowhere' if row['layer'] == NOWHERE else 'emerges at ' + row['layer']} in {said(row, '.0%')} of {counted(row['n'], 'case')}"
         for label, row in most.items()
     ]
     return f"{'; '.join(parts)}."

@@ -25,6 +25,7 @@ from napari_segxai.analyses.cohort.uncertainty import explained_uncertainty
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import option
+from napari_segxai.core.text_table import counted
 from napari_segxai.io.saving import check_file
 from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
@@ -400,7 +401,7 @@ def charts_of(one: Judged) -> list[Chart]:
             x, y, low, high = (
                 [row[word] for row in found] for word in ("probability", "share", "low", "high")
             )
-            words = tuple(f"{row['n']} objects" for row in found)
+            words = tuple(counted(row["n"], "object") for row in found)
             bins.append(Series(short.get(name, name), tuple(x), tuple(y), tuple(low), tuple(high), words))
     diagonal = Series("as it should be", (0, 1), (0, 1), kind="lines")
     calibrated = Chart(

@@ -11,6 +11,7 @@ from napari_segxai.analyses.cohort.study import FEW, StudyResult, caveats_of, is
 from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.correlation import rank_correlation, rank_correlations
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import drawn, ends, is_measured
 
 AGAINST = ("n_dilations", "ratio_sufficient", "ratio_mask", "ratio_image")
@@ -113,4 +114,4 @@ def _sentence(rows: list[dict[str, Any]]) -> str:
         if sure
         else "does not depend on the size of the object, as far as this cohort tells"
     )
-    return f"{row['number']} of {row['label']} {said}: rank correlation {row['rank_correlation']:.2f} over {row['n']} objects."
+    return f"{row['number']} of {row['label']} {said}: rank correlation {row['rank_correlation']:.2f} over {counted(row['n'], 'object')}."

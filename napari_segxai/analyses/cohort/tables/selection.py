@@ -15,6 +15,7 @@ from napari_segxai.analyses.cohort.studies.averages import NOT_MEASURED
 from napari_segxai.analyses.cohort.study import FEW, StudyResult
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.errors import UserError, nearest
+from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import is_measured
 
 SHOWN = 12
@@ -150,7 +151,7 @@ def _caveats(cohort: Cohort, cases: Collection[str], rows: list[dict[str, Any]])
         {row["subject"] for row in cohort.objects if (row["case"] in cases) is own} for own in (True, False)
     ]
     if both := subjects[0] & subjects[1]:
-        out.append(f"{len(both)} subjects have cases in both groups, which are not independent.")
+        out.append(f"The groups are not independent: {counted(len(both), 'subject')} with cases in both.")
     if min(min(row["these"], row["rest"]) for row in rows) < FEW:
         out.append(f"Some numbers are known of fewer than {FEW} subjects of one group: too few to tell much.")
     return out
