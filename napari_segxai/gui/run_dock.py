@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
     from napari_segxai.models.segmentation import SegmentationModel
 
-WAITING = "Waiting until what another dock runs has ended…"
+WAITING = "Waiting until the run of another dock has ended…"
 
 
 class RunDock(QWidget):

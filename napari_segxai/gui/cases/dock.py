@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAUSE = 400
 """Milliseconds after the last change, before it is looked at what a run would cost."""
 
-LOOKING = "Looking at what is there…"
+LOOKING = "Looking at the cases, and at results that are there…"
 
 
 class CasesDock(RunDock):

@@ -35,8 +35,8 @@ class FilterLine(QLineEdit):
         self.setPlaceholderText(f"filter: words, {example}")
         self.setClearButtonEnabled(True)
         self.setToolTip(
-            "Rows that hold all these words in their names, and fulfil all conditions: the name of a column, <, <=, =, >= or >, and a "
-            "number, without spaces."
+            "Show only rows whose names contain all these words, and that fulfil all these conditions. A condition is the name of a "
+            "column, one of < <= = >= > and a number, without spaces."
         )
         pause = QTimer(self)
         pause.setSingleShot(True)

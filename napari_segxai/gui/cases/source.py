@@ -37,7 +37,7 @@ PAUSE = 400
 LISTED = 500
 """Lines of what was found: a list of thousands is no help."""
 
-AUTO = "what the names say"
+AUTO = "found by the file names"
 
 
 class PathLine(QWidget):
@@ -134,11 +134,13 @@ class SourceBox(QWidget):
                 self.layout_box.addItem(name, name)
         self.truth = QLineEdit()
         self.truth.setPlaceholderText("beside the images")
-        self.truth.setToolTip("A folder of truths; of BIDS the word that ends their names, such as dseg.")
+        self.truth.setToolTip(
+            "The folder of the truths. For BIDS: the word at the end of their names, such as dseg."
+        )
         self.channels = QLineEdit()
         self.channels.setPlaceholderText("t1, t1ce, t2, flair")
         self.channels.setToolTip(
-            "Which files make up an image, in the order of the model's channels, by a word of their names."
+            "The files that make up one image, in the order of the model's channels: a word in the name of each, separated by commas."
         )
         rows = QWidget()
         form = QFormLayout(rows)
@@ -217,12 +219,12 @@ class SourceBox(QWidget):
             yield from ()
             return find_cases(user_path(path), **asked)
 
-        self._set(None, "", "looking…")
+        self._set(None, "", "Looking for cases…")
         self._beside(make, partial(self._on_found, self._count))
 
     def _on_typed(self) -> None:
         self._count += 1  # what is being looked for is another folder's
-        self._set(None, "", "looking…" if self.path.text() else "No folder is chosen.")
+        self._set(None, "", "Looking for cases…" if self.path.text() else "No folder is chosen.")
         self._pause.start()
 
     def _on_found(self, count: int, outcome: Outcome) -> None:

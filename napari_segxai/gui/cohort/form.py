@@ -26,7 +26,7 @@ METHODS = ("misure",)
 METRICS = ("dice-explained",)
 """Ticked at first."""
 
-KEEP = {"all": "all maps", "tables": "tables alone"}
+KEEP = {"all": "maps and tables", "tables": "tables only"}
 
 MOST_WORKERS = 999
 
@@ -44,8 +44,8 @@ class CohortForm(CasesForm):
         self.metrics.set_truth(True)  # where a case has none, the number is left empty
         self.metrics.tree.tick(METRICS)
         self.more_metrics = QLineEdit()
-        self.more_metrics.setPlaceholderText("more, with parameters: ips:binarize=0.2")
-        self.more_metrics.setToolTip("Metrics with parameters of their own, with commas between them.")
+        self.more_metrics.setPlaceholderText("more metrics, such as ips:binarize=0.2")
+        self.more_metrics.setToolTip("More metrics, with their own parameters, separated by commas.")
         measured = QWidget()
         column = QVBoxLayout(measured)
         column.setContentsMargins(0, 0, 0, 0)
@@ -54,19 +54,23 @@ class CohortForm(CasesForm):
         column.addWidget(self.more_metrics)
         self.metric_section = section("Metrics", measured)
         self.flow = QCheckBox("information flow of every case")
-        self.flow.setToolTip("Its rows become a table of their own: where in the network each label emerges.")
-        self.channels = QCheckBox("importance of the channels")
-        self.channels.setToolTip("What each channel is worth, in a table of its own.")
-        self.causal = QCheckBox("what is lost without each layer")
-        self.causal.setToolTip("The causal check of the information flow: it takes many more passes.")
-        self.routes = QCheckBox("routes of relevance")
-        self.routes.setToolTip(
-            "Which share of the score comes through each layer, and across its skip connection."
+        self.flow.setToolTip("Adds a table: at which network layer each label emerges.")
+        self.channels = QCheckBox("importance of the image channels")
+        self.channels.setToolTip(
+            "Adds a table: how much the prediction depends on each channel of the image."
         )
-        self.relevance = QCheckBox("relevance of channels at")
+        self.causal = QCheckBox("causal check of every layer")
+        self.causal.setToolTip(
+            "Measures what the prediction loses when each network layer is ablated. This takes many more passes."
+        )
+        self.routes = QCheckBox("relevance of every layer (LRP)")
+        self.routes.setToolTip(
+            "Measures which share of the score comes through each network layer, and across its skip connection."
+        )
+        self.relevance = QCheckBox("relevance of the units of")
         self.relevance.setToolTip(
-            "Which share of the score comes through each channel of one network layer: what the study out-of-the-ordinary makes "
-            "prototypes of."
+            "Adds to the table of channels which share of the score comes through each unit (channel) of one network layer. The study Out of "
+            "the ordinary makes its prototypes of these numbers."
         )
         self.layer_box = combo("The network layer; auto is the last main block before the last stage.")
         self.layer_box.setMinimumWidth(110)
@@ -74,17 +78,17 @@ class CohortForm(CasesForm):
         self.beyond: dict[str, dict[str, Any]] = {}
         """What an opened cohort asked of flow and channels, which the form cannot show."""
         self.out = PathLine(
-            "folder of the results", "Where the results go. A run that was stopped there goes on."
+            "folder of the results", "The folder for the results. A run that was stopped there is continued."
         )
         self.out.button.clicked.connect(lambda: self._browse())
         self.keep_box = combo(
-            "All maps as they are shown in the viewer, or rows of the tables alone: maps of many volumes take much room."
+            "Keep the maps of every case, to open them in the viewer, or only the tables: maps of many volumes take much disk space."
         )
         for name in get_args(Keep):
             self.keep_box.addItem(KEEP[name], name)
         self.where_box = combo(
-            "here: in napari's own process. local: in processes of their own on this machine. slurm: jobs of a cluster. Or the address "
-            "of a Dask scheduler, such as tls://node7:8786."
+            "Where the cases are computed. here: in napari's own process. local: in other processes on this machine. slurm: in jobs of a "
+            "cluster. Or the address of a Dask scheduler, such as tls://node7:8786."
         )
         self.where_box.setEditable(True)
         self.where_box.addItems(["here", "local", "slurm"])
@@ -92,7 +96,9 @@ class CohortForm(CasesForm):
         self.workers.setRange(0, MOST_WORKERS)
         self.workers.setSpecialValueText("auto")
         self.workers.setSuffix(" workers")
-        self.workers.setToolTip("How many cases are done at a time, in a process or job each.")
+        self.workers.setToolTip(
+            "How many cases are computed at the same time, each in its own process or job."
+        )
         self.workers.setEnabled(False)
         inner = [self.causal, self.routes]
         for tick in inner:
@@ -103,8 +109,10 @@ class CohortForm(CasesForm):
         self.target = CasesTargetFields()
         self.target_section = section("Errors, contrast, border", self.target)
         bar = self.run_bar
-        bar.run.setToolTip("Explain and measure every case; what is there already is not done again.")
-        bar.copy.setToolTip("Put a script on the clipboard that makes this cohort.")
+        bar.run.setToolTip(
+            "Explain and measure every case. Results that are already in the folder are not computed again."
+        )
+        bar.copy.setToolTip("Copy a Python script that runs this cohort.")
         bar.again.hide()
         bar.save.hide()
         rows = {

@@ -103,16 +103,16 @@ class CohortPlot(QWidget):
         self.points = np.empty((0, 2))
         self.left: np.ndarray | None = None
         self.hovered: int | None = None
-        self.x_box = combo("The column along the axis.")
-        self.y_box = combo("The column up the axis.")
+        self.x_box = combo("The column along the x axis.")
+        self.y_box = combo("The column along the y axis.")
         self.log_x, self.log_y = QCheckBox("log"), QCheckBox("log")
-        self.color_box = combo("By what the points are coloured.")
-        self.symbol_box = combo("By what the points have other symbols.")
+        self.color_box = combo("The column that decides the colour of a point.")
+        self.symbol_box = combo("The column that decides the symbol of a point.")
         self.lasso = QPushButton("Select")
         self.lasso.setCheckable(True)
         self.lasso.setToolTip(
-            "Draw around points with the mouse to select them; without this button, with Shift held. A click beside all points "
-            "selects nothing."
+            "Draw around points with the mouse to select them. Without this button, hold Shift and draw. A click beside the points clears "
+            "the selection."
         )
         self.box = PlotBox()
         self.plot = pg.PlotWidget(viewBox=self.box)

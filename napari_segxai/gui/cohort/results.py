@@ -67,7 +67,7 @@ class CohortResults(QWidget):
         """The rows that are selected."""
         self._shown: Frame | None = None
         self._words = ""
-        self.rows_box = combo("Which rows: a row per map has the numbers of its object as well.")
+        self.rows_box = combo("What the rows are. A row of a map also has the numbers of its object.")
         self.rows_box.setMinimumWidth(100)
         self.filter = FilterLine("truth_dice<0.9")
         self.table, self.plot, self.studies = FrameTable(), CohortPlot(), StudyTab(beside)
@@ -88,9 +88,9 @@ class CohortResults(QWidget):
         self.note.setWordWrap(True)
         self.averages = QPushButton("Averages of these")
         self.rest = QPushButton("Compare with the rest")
-        self.averages.setToolTip("The averages of the selected cases.")
+        self.averages.setToolTip("Average every number over the selected cases.")
         self.rest.setToolTip(
-            "The selected cases against the others: medians of every number, and how far they overlap."
+            "Compare the selected cases with all others: the median of every number in both groups, and how far the groups overlap."
         )
         self.tabs = QTabWidget()
         for name, part in (("Table", self.table), ("Plot", self.plot), ("Study", self.studies)):

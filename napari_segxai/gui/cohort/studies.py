@@ -59,7 +59,7 @@ class StudyTab(QWidget):
         self.cohort: Cohort | None = None
         self.result: StudyResult | None = None
         self.chosen: Collection[str] = ()
-        self.box = combo("What the tables are asked.")
+        self.box = combo("The study that is made of the tables.")
         self.known = {one.name: one for one in all_studies()}
         for name, one in self.known.items():
             self.box.addItem(one.title, name)
@@ -67,14 +67,16 @@ class StudyTab(QWidget):
             self.box.setItemData(self.box.count() - 1, words, Qt.ItemDataRole.ToolTipRole)
         self.box.addItem("These cases and the rest", CONTRAST)
         self.box.setCurrentIndex(self.box.findData(FIRST))
-        self.of_box = combo("Of which cases; select some in the table or the plot.")
-        self.again = QPushButton("Ask again")
-        self.again.setToolTip("Ask the tables as they are now.")
+        self.of_box = combo(
+            "Which cases the study uses. To use some of them, select them in the table or the plot."
+        )
+        self.again = QPushButton("Update")
+        self.again.setToolTip("Make the study again, of the tables as they are now.")
         self.form = ParameterForm()
         self.parameters = section("Parameters", self.form)
         self.said = Words(4)
-        self.table_box = combo("Which table of the study.")
-        self.chart_box = combo("Which chart of the study.")
+        self.table_box = combo("The table of the study that is shown.")
+        self.chart_box = combo("The chart of the study that is shown.")
         self.table = FrameTable()
         self.chart = ChartView()
         self._count = 0
@@ -156,12 +158,12 @@ class StudyTab(QWidget):
             yield from ()
             if name == CONTRAST:
                 if not self.chosen:
-                    raise UserError("Select cases in the table or the plot: they are held against the rest.")
+                    raise UserError("Select cases in the table or the plot: they are compared with the rest.")
                 return contrast(cohort, set(self.chosen))
             return study(cohort if cases is None else only(cohort, set(cases)), name, **parameters)
 
         self._count += 1
-        self.said.setText("Asking…")
+        self.said.setText("Working…")
         self._beside(make, partial(self._on_answer, self._count))
 
     def _on_answer(self, count: int, outcome: Outcome) -> None:

@@ -23,7 +23,7 @@ class CompareForm(DockForm):
     def __init__(self, viewer: napari.viewer.Viewer, check_costs: Callable[[], Mapping[str, str]]):
         """`check_costs` tells what checks of the chosen map would cost."""
         super().__init__(viewer)
-        self.label_box = combo("Which label of the segmentation the maps are to explain.")
+        self.label_box = combo("The label that the maps explain.")
         self.truth_box = TruthBox(viewer)
         self.truth_note = plain_label()
         self.truth_note.setWordWrap(True)
@@ -34,7 +34,7 @@ class CompareForm(DockForm):
         self.metric_section = section("Metrics", self.metrics)
 
         self.run_bar.run.setToolTip("Run the ticked methods, and measure every map.")
-        self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this comparison again.")
+        self.run_bar.copy.setToolTip("Copy a Python script that makes this comparison again.")
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Copy or write the table, the curves, the picture, or everything.")
         self.run_bar.save.clicked.disconnect()

@@ -44,17 +44,16 @@ if TYPE_CHECKING:
 STEPS = 1000
 """Of the slider, from threshold 0 to 1."""
 
-DICE = "Dice of the new prediction with the old one: is what is kept enough?"
+DICE = "Dice of the new prediction with the original one: are the pixels that are kept enough?"
 
 NO_LEVEL = (
-    "What random maps of the same area reach is measured at the threshold of the table, and with the metric Dice explained over "
-    "threshold at 0, 0.05, 0.1, 0.2 ... 1."
+    "What random maps of the same area reach is known at the threshold of the table only; with the metric Dice explained over "
+    "threshold also at 0, 0.05, 0.1, 0.2 ... 1."
 )
 
 WORDS = (
-    "The map is scaled to [0, 1] and kept from the threshold on; the rest of the image is hidden, and the network "
-    "predicts again. Dice explained compares the new prediction with the old one; the ratio is pixels kept per pixel "
-    "predicted."
+    "The map is scaled to [0, 1]. Pixels at or above the threshold are kept, the rest of the image is hidden, and the network "
+    "predicts again. Dice explained compares the new prediction with the original one. The ratio is pixels kept per pixel predicted."
 )
 
 
@@ -114,14 +113,14 @@ class Inspector(QWidget):
         self.spin.setToolTip(self.slider.toolTip())
         self.dice, self.ratio = QLabel(UNDEFINED), QLabel(UNDEFINED)
         self.dice.setToolTip(DICE)
-        self.ratio.setToolTip("Pixels kept per pixel predicted: how much is kept?")
+        self.ratio.setToolTip("Pixels kept per pixel predicted: how many pixels are kept?")
         for label in (self.dice, self.ratio):
             label.setStyleSheet("font-weight: bold;")
         self.steps = QPushButton("Show the steps")
         self.steps.setCheckable(True)
         self.steps.setToolTip(
             "Image, prediction, map, binarized map, masked image and new prediction side by side in the viewer; "
-            "press again and the viewer is as it was."
+            "press again to go back."
         )
         self.note = plain_label()
         self.note.setWordWrap(True)

@@ -59,11 +59,11 @@ class CompareResults(QWidget):
         self.grid_button.setCheckable(True)
         self.grid_button.setEnabled(False)
         self.grid_button.setToolTip(
-            "Show every map over the image, side by side and on one scale; press again and the viewer is as it was."
+            "Show all maps side by side over the image, on one scale. Press again to go back."
         )
         self.scale_box = combo(
-            "One scale for all maps. Methods have units of their own: a map can be compared with any other as a share of its "
-            "largest value, and by its raw values only with maps of the same method."
+            "All maps are shown on one scale. Maps of different methods have different units: compare them as shares of their largest "
+            "values. Raw values can only be compared between maps of the same method."
         )
         self.scale_box.addItems(["share of each map's largest value", "raw values"])
         self.scale_box.setSizeAdjustPolicy(self.scale_box.SizeAdjustPolicy.AdjustToContents)

@@ -19,12 +19,10 @@ from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
 from napari_segxai.metrics.functional.chance import MARK, columns, short, words
 from napari_segxai.metrics.functional.ties import tied
 
-STOPPED = "not measured: the run was stopped before"
-NO_MAP = "a random order is not a map: it goes through insertion and deletion alone"
+STOPPED = "not measured: the run was stopped earlier"
+NO_MAP = "a random order is not a map: it is measured by insertion and deletion only"
 
-CHANCE = (
-    f"{MARK} behind a number: no better than random maps of the same area; the cell says what they reach."
-)
+CHANCE = f"{MARK} after a number: no better than random maps of the same area. The tooltip of the cell says what they reach."
 
 WIDE = 11
 """Characters in a line of a header."""
@@ -50,7 +48,7 @@ class Column:
 TRUST = Column(
     "trust",
     "Trust",
-    "Trust checks that the map passed (✓) and that warn (⚠): choose a row, then Check. A cell says more.",
+    "Trust checks that the map passed (✓) and that warn (⚠). Choose a row, then Check. The tooltip of a cell says more.",
 )
 
 
@@ -103,7 +101,11 @@ class TableModel(QAbstractTableModel):
             return "a random order takes no time" if self.is_control(name) else "the map was there already"
         if key == "trust":
             there = name in self.comparison.explanations
-            return "not checked: choose Check" if there else "the record that checks need is not there"
+            return (
+                "not checked: choose Check"
+                if there
+                else "checks need the record of a map, and this map has none"
+            )
         if (name, key) in self._cells:
             return self._cells[name, key]["reason"]
         return NO_MAP if self.is_control(name) else STOPPED

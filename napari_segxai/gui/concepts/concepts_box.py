@@ -34,13 +34,13 @@ class ConceptsBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = combo("Of what it is asked which unit shows it.")
+        self.box = combo("The concepts that are looked for in the network.")
         for told, words in SOURCES.items():
             self.box.addItem(words, told)
         self.masks = PathLine(
             "folder of masks; drop it here",
             "A folder per case with a mask per concept, a folder per concept with a mask per case, a label image per case, or "
-            "masks called after case and concept. They lie on the grids of the images.",
+            "masks named after case and concept. The masks have to lie on the grids of their images.",
         )
         self.masks.hide()
         column = QVBoxLayout(self)

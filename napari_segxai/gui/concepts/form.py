@@ -33,21 +33,21 @@ class ConceptsForm(CasesForm):
     def __init__(self, beside: Callable[[Callable[[], Steps[Any]], Callable[[Outcome], None]], Any]):
         super().__init__(beside)
         self.methods = all_methods("dataset")
-        self.method_box = MethodBox(self.methods, "What the network is asked.", scope="dataset")
+        self.method_box = MethodBox(self.methods, "The method that looks for concepts.", scope="dataset")
         self.method_box.choose(FIRST)
         self.help = HelpButton(lambda: self.method_box.method)
         self.summary = plain_label()
         self.summary.setWordWrap(True)
         self.summary.setMinimumWidth(60)
         self.concepts = ConceptsBox()
-        self.label_box = combo("Which label is asked about.")
+        self.label_box = combo("The label that is looked at.")
         self.method_parameters = MethodParameters()
         self.form = self.method_parameters.form
         bar = self.run_bar
-        bar.run.setToolTip("Ask the network about all cases.")
-        bar.copy.setToolTip("Put a script on the clipboard that makes the shown result again.")
-        bar.again.setToolTip("Ask again what the shown result answers.")
-        bar.save.setToolTip("Write tables, figure, maps and record to a folder.")
+        bar.run.setToolTip("Run the method on all cases.")
+        bar.copy.setToolTip("Copy a Python script that makes the shown result again.")
+        bar.again.setToolTip("Run once more what the shown result was asked.")
+        bar.save.setToolTip("Write the tables, figures, maps and the record to a folder.")
         rows = {
             "Cases": self.source,
             "Model": self.model_box,

@@ -161,15 +161,15 @@ class CropGallery(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.views: list[TileView] = []
-        self.part_box = combo("The part in which the map is strongest, or the whole image or slice.")
+        self.part_box = combo("Show the part in which the map is strongest, or the whole image or slice.")
         self.part_box.addItem("strongest part", False)
         self.part_box.addItem("whole image", True)
-        self.map_box = combo("Whether the map lies over the image.")
+        self.map_box = combo("Show the map over the image, or the image alone.")
         self.map_box.addItem("with the map", True)
         self.map_box.addItem("image alone", False)
         self.look = QPushButton()
         self.look.setToolTip(
-            "Show the network all cases once more, and keep those in which this unit is strongest."
+            "Run the network on all cases once more, and keep those in which this unit is strongest."
         )
         self.look.hide()
         self.words = Words(3)

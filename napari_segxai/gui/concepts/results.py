@@ -58,7 +58,7 @@ class ConceptsResults(QWidget):
         """The row that the user is at: its number in the frame."""
         self._by_user = False
         """Whether the user has chosen the table: until then the first one is shown, once it has rows."""
-        self.rows_box = combo("Which table.")
+        self.rows_box = combo("The table that is shown.")
         self.rows_box.setMinimumWidth(110)
         self.filter = FilterLine("auc>0.9")
         self.table = FrameTable(bars=True)
@@ -68,7 +68,7 @@ class ConceptsResults(QWidget):
         self.words.setText("Choose a folder of cases and press Run, or open results.")
         self.gallery = CropGallery()
         self.chart = ChartView()
-        self.chart_box = combo("Which chart.")
+        self.chart_box = combo("The chart that is shown.")
         self.tabs = QTabWidget()
         self._lay_out()
         self._connect()

@@ -195,7 +195,7 @@ class ExplainDock(Dock):
         if not self.figures.set_explanation(self.explanation):
             method = self.explanation.record.method
             self.run_bar.show_status(
-                f"{method} has no charts, pictures or tables; all it found are the layers."
+                f"{method} makes no charts, pictures or tables: the layers are all that it has found."
             )
             return
         self.figures.show()

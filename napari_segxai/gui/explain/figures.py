@@ -47,7 +47,7 @@ class FiguresWindow(QWidget):
         self.setWindowTitle("Figures")
         self.explanation: Explanation | None = None
         self._entries: dict[str, Chart | Gallery | list[dict[str, Any]]] = {}
-        self.box = combo("Which figure or table.")
+        self.box = combo("The figure or table that is shown.")
         self.box.setAccessibleName("Figure or table")
         self.chart, self.table = ChartView(), FrameTable()
         self.pictures = QScrollArea()

@@ -38,11 +38,11 @@ class ExplainForm(DockForm):
         """`check_costs` tells what checks of the last result would cost."""
         super().__init__(viewer)
         self.methods = all_methods("image")
-        self.label_box = combo("Which label of the segmentation to explain.")
+        self.label_box = combo("The label to explain.")
         self.slice_box = combo("A 2D model sees one slice of a volume at a time.")
         for words, every in SLICES.items():
             self.slice_box.addItem(words, every)
-        self.method_box = MethodBox(self.methods, "How to explain.")
+        self.method_box = MethodBox(self.methods, "The method that explains the label.")
         self.method_box.choose("misure")
         self.help = HelpButton(lambda: self.method_box.method)
         self.summary = plain_label()

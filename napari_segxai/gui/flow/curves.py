@@ -41,7 +41,9 @@ class Curves(QWidget):
         super().__init__(parent)
         self.flow: Flow | None = None
         self.quantity_box = QComboBox()
-        self.quantity_box.setToolTip("What is drawn over the network layers, in order of execution.")
+        self.quantity_box.setToolTip(
+            "The number that is drawn for every network layer, in the order of execution."
+        )
         self.quantity_box.setMinimumWidth(180)
         self.quantity_box.currentIndexChanged.connect(lambda _: self._draw())
         self.axis = NameAxis("bottom")

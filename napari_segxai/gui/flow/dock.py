@@ -168,7 +168,7 @@ class FlowDock(Dock):
         self._follow()
         cost = self.estimate(request.plan, Passes(ablation_passes(flow.layers)))
         self.fields.causal.setToolTip(
-            "What does the prediction lose when a network layer, or its skip connection alone, is taken away?\n"
+            "Measure what the prediction loses when a network layer, or only its skip connection, is ablated.\n"
             f"At most {cost} for each kind of ablation."
         )
 

@@ -80,10 +80,10 @@ class ExportMenu(QMenu):
         self.addAction("Figure as SVG…", lambda: self.figure(ending=".svg"))
         self.addAction("Table as CSV…", lambda: self.table())
         tiles = self.addAction("Marked tiles as NIfTI…", lambda: self.tiles())
-        tiles.setToolTip("Ctrl-click marks several tiles.")
+        tiles.setToolTip("Ctrl-click tiles to mark several of them.")
         self.addSeparator()
         whole = self.addAction("Everything in a folder…", lambda: self.folder())
-        whole.setToolTip("What napari and load_flow open again, with the marked tiles.")
+        whole.setToolTip("Files that napari and load_flow can open again, with the marked tiles.")
         self.setToolTipsVisible(True)
 
     @of_what_is_meant

@@ -29,7 +29,7 @@ class FlowForm(DockForm):
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)
         self.methods = [find_method(name) for name in METHODS]
-        self.method_box = MethodBox(self.methods, "The kind of map that is made of every network layer.")
+        self.method_box = MethodBox(self.methods, "The method that makes a map of every network layer.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.summary = plain_label()
         self.summary.setWordWrap(True)
@@ -41,26 +41,29 @@ class FlowForm(DockForm):
         self.form = ParameterForm()
         self.parameters = section("Parameters", self.form)
 
-        self.run_bar.run.setToolTip("Show every label at every network layer, from one forward pass.")
-        self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this flow again.")
+        self.run_bar.run.setToolTip(
+            "Make a map of every label at every network layer, from one forward pass."
+        )
+        self.run_bar.copy.setToolTip("Copy a Python script that makes this information flow again.")
         self.run_bar.save.setText("Export")
         self.run_bar.save.setToolTip("Write the figure, the table, or the marked tiles as NIfTI.")
         self.run_bar.save.clicked.disconnect()
         self.causal = QPushButton("Causal check")
         self.causal.setToolTip(
-            "See what the prediction loses when each network layer, or its skip connection alone, is taken away."
+            "Measure what the prediction loses when a network layer, or only its skip connection, is ablated."
         )
         self.ablation_box = combo(
-            "How the causal check takes a network layer away: filled with its channel means (it then says nothing about places), "
-            "with zeros (it then says nothing at all), or both, which costs twice as much and shows where they disagree."
+            "How the causal check ablates a network layer. mean: its output is replaced by the mean of every channel, so that it tells "
+            "nothing about places. zero: by zeros, so that it tells nothing at all. both: takes twice as long, and shows where the two "
+            "disagree."
         )
         for word, key in (("mean", "mean"), ("zero", "zero"), ("both", "both")):
             self.ablation_box.addItem(f"{word} ablation" if key != "both" else "both ablations", key)
-        self.routes_box = QCheckBox("also as relevance")
+        self.routes_box = QCheckBox("follow relevance (LRP)")
         self.routes_box.setToolTip(
-            "Tell which share of the score comes through each network layer, and across its skip connection: one forward pass more, "
-            "and a relevance pass for each label. See the causal check beside it: where there are several ways, much may pass "
-            "through a layer without which little is lost."
+            "Measure which share of the score comes through each network layer, and across its skip connection. This takes one more "
+            "forward pass, and a relevance pass for each label. Compare it with the causal check: where there are several ways through "
+            "the network, much may pass through a layer without which little is lost."
         )
         self.run_bar.add_button(self.causal)
         rows = {
@@ -72,7 +75,7 @@ class FlowForm(DockForm):
             "Layers": self.layer_picker,
             "Region": self.region_box,
             "Truth": beside(self.truth_box, self.errors),
-            "Causal": self.ablation_box,
+            "Ablation": self.ablation_box,
             "Routes": self.routes_box,
         }
         parts = (self.summary, self.parameters, self.target)

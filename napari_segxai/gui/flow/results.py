@@ -29,11 +29,13 @@ class FlowResults(QWidget):
         super().__init__(parent)
         self.flow: Flow | None = None
         self.scale_box = combo(
-            "One colour scale tells where the evidence is strong; one each shows faint maps."
+            "One colour scale for all tiles shows where the evidence is strong; a scale for each tile shows faint maps as well."
         )
-        self.scale_box.addItems(["common colour scale", "a colour scale each"])
-        self.order_box = combo("In order of execution, or with layers of equal resolution facing each other.")
-        self.order_box.addItems(["in order", "facing"])
+        self.scale_box.addItems(["one colour scale", "a scale for each tile"])
+        self.order_box = combo(
+            "Tiles in the order of execution, or layers of equal resolution side by side: the encoder on the left, the decoder on the right."
+        )
+        self.order_box.addItems(["by execution", "by resolution"])
         for box in (self.scale_box, self.order_box):
             box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToContents)
         self.range = plain_label()
@@ -109,13 +111,13 @@ class FlowResults(QWidget):
         if self.flow is None:
             return
         if not self.common:
-            self.range.setText(
-                "blue against, red for the label; each tile to its own end; white outline: prediction"
-            )
+            self.range.setText("Red: for the label; blue: against it. White outline: prediction.")
             return
         end = tiles.limit(self.flow.tiles.values())
         number = wording.number(end)
-        self.range.setText(f"blue −{number} against, red +{number} for the label; white outline: prediction")
+        self.range.setText(
+            f"Red (up to {number}): for the label; blue (down to −{number}): against it. White outline: prediction."
+        )
 
     def _on_click(self, label: str, layer: str, add: bool) -> None:
         self.grid.select((label, layer), add=add)

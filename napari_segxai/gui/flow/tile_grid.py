@@ -49,7 +49,7 @@ class TileGrid(QScrollArea):
         self.facing = False
         self.common = True
         self.plane: tuple[int, float, bool] = (0, 0.5, False)
-        self._say("Run shows a map for every label at every network layer.")
+        self._say("Press Run to see a map of every label at every network layer.")
 
     def _say(self, text: str) -> None:
         label = plain_label(text)
@@ -158,7 +158,7 @@ class TileGrid(QScrollArea):
         for row, (before, after) in enumerate(rows):
             cells = (before or after)[0].shape[1:]
             size = QLabel(" x ".join(map(str, cells)))
-            size.setToolTip("Cells of the feature maps in this row.")
+            size.setToolTip("Size of the feature maps in this row, in cells.")
             grid.addWidget(size, row + 2, 0)
         start = 1
         for label in flow.labels:

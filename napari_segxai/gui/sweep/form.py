@@ -26,7 +26,7 @@ class SweepForm(DockForm):
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__(viewer)
         self.methods = [m for m in all_methods("image") if any(map(can_be_swept, m.parameters))]
-        self.label_box = combo("Which label of the segmentation the maps are to explain.")
+        self.label_box = combo("The label that the maps explain.")
         self.method_box = MethodBox(self.methods, "The method whose parameters are swept.")
         self.help = HelpButton(lambda: self.method_box.method)
         self.grid_box = GridBox()
@@ -36,8 +36,8 @@ class SweepForm(DockForm):
         self.metrics.tree.tick(METRICS)
         self.metric_section = section("Metrics", self.metrics)
 
-        self.run_bar.run.setToolTip("Explain and measure with every combination of the values.")
-        self.run_bar.copy.setToolTip("Put a script on the clipboard that makes this sweep again.")
+        self.run_bar.run.setToolTip("Make and measure a map for every combination of the values.")
+        self.run_bar.copy.setToolTip("Copy a Python script that makes this sweep again.")
         self.run_bar.save.setToolTip("Write the table and the heat maps.")
         rows = {
             "Image": self.image_box,

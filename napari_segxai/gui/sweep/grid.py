@@ -111,7 +111,7 @@ class GridBox(QWidget):
         edit.setCursorPosition(0)
         edit.blockSignals(False)
         edit.setEnabled(parameter is not None)
-        edit.setToolTip("" if parameter is None else f"Values between commas.\n{tooltip(parameter)}")
+        edit.setToolTip("" if parameter is None else f"Values, separated by commas.\n{tooltip(parameter)}")
 
 
 def _pair(tip: str) -> tuple[QComboBox, QLineEdit]:

@@ -49,7 +49,7 @@ class SweepResults(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.sweep: Sweep | None = None
-        self.number_box = combo("Which number is shown.")
+        self.number_box = combo("The number that the table shows.")
         self.number_box.setMinimumWidth(260)
         self.legend = QLabel()
         self.legend.setMinimumWidth(60)
@@ -154,7 +154,7 @@ class SweepResults(QWidget):
         words = words_of(self.sweep.combinations[index])
         explanations = list(self.sweep.comparison.explanations.values())
         if index >= len(explanations):
-            self.note.setText(f"{words}: the sweep was stopped before.")
+            self.note.setText(f"{words}: the sweep was stopped before this combination.")
             return
         warnings = [f"⚠ {warning}" for warning in explanations[index].record.warnings]
         self.note.setText("\n".join([words, *warnings]))
@@ -204,4 +204,4 @@ def _tip(sweep: Sweep, number: Number) -> str:
         if not number.own and metric.name == number.name:
             return metric_tip(metric)
     better = f"; {number.better} is better" if number.better else ""
-    return f"{number.name.replace('_', ' ')}: what the method tells of itself{better}."
+    return f"{number.name.replace('_', ' ')}: a number that the method itself reports{better}."

@@ -55,7 +55,7 @@ class ChecksBox(QWidget):
         self.menu.setToolTipsVisible(True)
         self.menu.aboutToShow.connect(self._offer)
         self.button = QPushButton("Check")
-        self.button.setToolTip(f"Ask how far {of} can be trusted; every check says what it costs.")
+        self.button.setToolTip(f"Check how far {of} can be trusted. The menu says what each check costs.")
         self.button.setMenu(self.menu)
         # Narrower than Qt's style makes it: four buttons share a row, and the dock must not grow for them.
         self.button.setMaximumWidth(self.button.fontMetrics().horizontalAdvance("Check") + 26)
@@ -80,7 +80,7 @@ class ChecksBox(QWidget):
         """Fill the menu with the checks and what they cost."""
         self.menu.clear()
         costs = self._costs()
-        self._add("All checks", ALL, "Ask everything.", costs)
+        self._add("All checks", ALL, "Run all checks.", costs)
         self.menu.addSeparator()
         for check in all_checks():
             self._add(check.title, check.name, check.question, costs)

@@ -221,7 +221,7 @@ class ErrorsWindow(QWidget):
         world = layer.data_to_world(middle)
         for axis, at in enumerate(world, start=self.viewer.dims.ndim - len(world)):
             self.viewer.dims.set_point(axis, at)
-        self.viewer.camera.center = tuple(
+        self.viewer.scene.camera.center = tuple(
             world[k - (self.viewer.dims.ndim - len(world))] for k in self.viewer.dims.displayed
         )
         self.chosen.emit(layer)

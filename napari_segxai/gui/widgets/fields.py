@@ -151,7 +151,7 @@ def section(title: str, content: QWidget) -> QCollapsible:
 
 
 GRAY = QColor("#909090")
-NOT_DRAWN = "The model does not draw this label in the image."
+NOT_DRAWN = "The model does not predict this label in the image."
 
 
 class _Section(QCollapsible):

@@ -56,8 +56,8 @@ class ImageDetails(QWidget):
         super().__init__(parent)
         self.viewer = viewer
         self.axes_box = combo(
-            "What the axes of the layer are: T time, C channels, Z Y X space, P another of which one place is taken. "
-            "Asked because neither its axis labels nor its units tell."
+            "What the axes of the layer are: T time, C channels, Z Y X space, P another axis, of which one index is used. "
+            "This is asked because neither the axis labels nor the units of the layer tell it."
         )
         self.rows = QFormLayout()
         self.rows.setContentsMargins(0, 0, 0, 0)

@@ -27,7 +27,7 @@ class LabelList(QListWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self.setToolTip("The labels that are asked about; each costs a backward pass.")
+        self.setToolTip("The labels to explain. Each of them costs a backward pass.")
         self.itemChanged.connect(lambda _: self._on_change())
         self._names: list[str] = []
         self._touched = False

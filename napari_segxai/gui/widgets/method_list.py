@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAPS = "maps in the viewer"
 
 MADE_HERE = "A map that this plugin has made of this image."
-NO_RECORD = "An image layer of the same shape: take it as a map that was made elsewhere; nothing tells what it explains."
+NO_RECORD = "An image layer of the same shape. It can be compared as a map that was made elsewhere, but nothing tells what it explains."
 
 AT_FIRST = ("seg-grad-cam", "seg-hires-grad-cam", "integrated-gradients")
 """Ticked at first: they take seconds."""

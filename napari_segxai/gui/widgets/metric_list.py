@@ -63,7 +63,7 @@ class MetricList(QWidget):
         self.controls.setRange(0, 9)
         self.controls.setValue(1)
         self.controls.setToolTip(
-            "Random orders that also go through insertion and deletion: a map that is no better than they are says nothing."
+            "Random orders of the pixels that are also measured by insertion and deletion. A map that is no better than a random order says nothing."
         )
         self.noise = QLineEdit(self)
         self.noise.setPlaceholderText("file of u-noise, for ANA and SRM")

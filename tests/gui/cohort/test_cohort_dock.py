@@ -121,7 +121,7 @@ def test_a_cohort_from_the_folder_to_the_case(dock, data, tmp_path, viewer, wait
     assert dock.cohort.maps == own.maps
     assert dock.results.frame.name == "maps"
     assert len(dock.results.frame) == 8
-    wait(lambda: dock.run_bar.estimate.text() == "All of 4 cases are there.")
+    wait(lambda: dock.run_bar.estimate.text() == "All 4 cases are done.")
     dock.results.table.step(1)
     wait(lambda: not dock.case.is_busy and len(viewer.layers) > 3)
     names = shown(viewer)
@@ -146,7 +146,7 @@ def test_a_run_that_was_stopped_goes_on(dock, data, tmp_path, wait):
     dock.run_bar.run.click()
     wait(lambda: not dock.run_bar.is_running)
     assert dock.run_bar.status.text().startswith("Cancelled. What is done is kept in")
-    wait(lambda: "Run goes on" in dock.run_bar.estimate.text())
+    wait(lambda: "Run does the rest" in dock.run_bar.estimate.text())
     done = {(row["case"], row["map"]): row["seconds"] for row in dock.cohort.maps}
     assert 2 <= len(done) < 8
     dock.network.delay = 0
@@ -164,7 +164,7 @@ def test_opening_sets_the_form_to_what_was_asked(dock, results, data, wait):
     assert sorted(dock.fields.methods.methods()) == sorted(METHODS)
     assert dock.fields.metrics.chosen() == ["dice-explained"]
     assert dock.fields.labels.ticked() == ["object"]
-    wait(lambda: dock.run_bar.estimate.text() == "All of 4 cases are there.")
+    wait(lambda: dock.run_bar.estimate.text() == "All 4 cases are done.")
 
 
 def test_one_selection_for_table_plot_and_viewer(dock, results, viewer, wait):
@@ -280,7 +280,7 @@ def test_every_study_is_shown_or_says_why_not(dock, results, wait, name):
     part.tabs.setCurrentWidget(part.studies)
     assert part.studies.box.currentData() == "averages"  # which always has something to say
     part.studies.show_study(name)
-    wait(lambda: part.studies.said.text() not in ("", "Asking…"))
+    wait(lambda: part.studies.said.text() not in ("", "Working…"))
     own = answer(results, name)
     if isinstance(own, str):
         assert part.studies.said.text() == own

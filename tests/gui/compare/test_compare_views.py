@@ -122,7 +122,7 @@ def test_the_inspector_recomputes_live_and_shows_every_step(compare_panel, run_c
     inspector.slider.setValue(123)  # where nothing was measured
     wait(lambda: not inspector.is_busy)
     assert mark not in inspector.dice.text()
-    assert "is measured at the threshold of the table" in inspector.dice.toolTip()
+    assert "is known at the threshold of the table only" in inspector.dice.toolTip()
     panel.results.table.select("seg-grad-cam")  # another map, in the same layers
     wait(lambda: not inspector.is_busy)
     np.testing.assert_array_equal(viewer.layers["map · seg-grad-cam"].data, found.maps["seg-grad-cam"])

@@ -65,7 +65,7 @@ def test_figures_of_a_dream_and_a_layer_with_a_slider(panel, viewer, wait):
     run(panel, wait, "vanilla-gradient")
     assert not window.isVisible()
     panel.fields.figures.click()
-    assert "vanilla-gradient has no charts, pictures or tables" in panel.run_bar.status.text()
+    assert "vanilla-gradient makes no charts, pictures or tables" in panel.run_bar.status.text()
 
 
 def test_a_gallery_is_laid_out(panel, wait):
