@@ -67,13 +67,13 @@ class CohortForm(CasesForm):
         self.routes.setToolTip(
             "Measures which share of the score comes through each network layer, and across its skip connection."
         )
-        self.relevance = QCheckBox("relevance of the units of")
+        self.relevance = QCheckBox("relevance of units in")
         self.relevance.setToolTip(
             "Adds to the table of channels which share of the score comes through each unit (channel) of one network layer. The study Out of "
             "the ordinary makes its prototypes of these numbers."
         )
         self.layer_box = combo("The network layer; auto is the last main block before the last stage.")
-        self.layer_box.setMinimumWidth(110)
+        self.layer_box.setMinimumWidth(80)
         self.set_layers(())
         self.beyond: dict[str, dict[str, Any]] = {}
         """What an opened cohort asked of flow and channels, which the form cannot show."""

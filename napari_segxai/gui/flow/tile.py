@@ -60,6 +60,11 @@ class TileView(QWidget):
         self.setToolTip(tip("\n".join([*wording.describe(self.tile), *(f"⚠ {a}" for a in self.tile.advice)])))
         self._fit()
 
+    @property
+    def least_width(self) -> int:
+        """The width in pixels that the numbers need."""
+        return max(map(self.fontMetrics().horizontalAdvance, wording.captions(self.tile))) + GAP
+
     def set_width(self, width: int) -> None:
         """Set the width in pixels."""
         self._width = width

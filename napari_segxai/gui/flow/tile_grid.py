@@ -94,6 +94,7 @@ class TileGrid(QScrollArea):
         """Show numbers and advice that have changed."""
         for view in self.views.values():
             view.refresh()
+        self._fit()
 
     def _build(self) -> None:
         if self.flow is None:
@@ -190,7 +191,7 @@ class TileGrid(QScrollArea):
         return box
 
     def _fit(self) -> None:
-        """Let the tiles fill the width, within limits."""
+        """Let the tiles fill the width, within limits, and at least as wide as their numbers."""
         if self.flow is None:
             return
         columns = len(self.flow.layers)
@@ -199,8 +200,9 @@ class TileGrid(QScrollArea):
             widest = max(len(a) for a, _ in rows) + max(len(b) for _, b in rows)
             columns = widest * len(self.flow.labels)
         width = int((self.viewport().width() - NAMES - 24) / max(1, columns)) - 4
+        least = max([SMALLEST, *(view.least_width for view in self.views.values())])  # no number is cut
         for view in self.views.values():
-            view.set_width(min(max(width, SMALLEST), LARGEST_FACING if self.facing else LARGEST))
+            view.set_width(max(least, min(width, LARGEST_FACING if self.facing else LARGEST)))
 
     def resizeEvent(self, event: Any) -> None:
         """Fit the tiles to the new width."""

@@ -179,7 +179,9 @@ class ErrorsWindow(QWidget):
             counted(sum(one.error == kind for one in self.found), kind.replace("-", " ")) for kind in COLORS
         ]
         ask = " Click one to ask about it." if self.found else ""
-        self.said.setText(f"Errors of {label}: {listed(counts)}.{ask}")
+        self.said.setText(
+            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}"
+        )
 
     def asked(self, label: str, region: Region) -> ErrorComponent | None:
         """Return the error that a region of a label is, if it is the one that is shown and its truth is still the chosen one."""

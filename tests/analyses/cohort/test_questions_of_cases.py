@@ -119,6 +119,12 @@ def test_what_cannot_be_asked_is_one_sentence(target, sentence, model, folder):
         CohortPlan.make(model, sx.find_cases(folder), ["A"], ["occlusion"], target=target, device="cpu")
 
 
+def test_a_flow_of_errors_is_refused_rather_than_made_of_the_labels(model, folder):
+    asked = {"flow": True, "target": {"error": "false-positive"}}
+    with pytest.raises(sx.UserError, match="the information flow of a cohort is about the labels"):
+        CohortPlan.make(model, sx.find_cases(folder), ["A"], ["occlusion"], device="cpu", **asked)
+
+
 def test_methods_and_truths_are_looked_at_before_the_work(model, folder):
     cases = sx.find_cases(folder)
     with pytest.raises(sx.UserError, match="misure does not read the score of 'A'"):

@@ -39,7 +39,7 @@ def test_averages():
     assert ratio["ratio_of_sums"] == pytest.approx(sum(r * s for r, s in known) / sum(s for _, s in known))
     assert {row["number"] for row in found.rows} == {"dice_explained", "ratio_mask", "object_cells"}
     assert found.sentence.startswith("The mean dice_explained of map misure of organ is 0.8")
-    assert any("ratio_mask lacks for 1 of 40" in caveat for caveat in found.caveats)
+    assert any("ratio_mask is missing for 1 of 40 objects" in caveat for caveat in found.caveats)
     assert sx.study(cohort(maps), "averages").rows == found.rows
 
 
@@ -61,6 +61,11 @@ def test_what_fails_does_not_count():
     assert "1 of 4 cases failed" in said
     assert "2 jobs have not been done yet" in said
     assert "3 subjects are too few" in said
+    one = sx.study(cohort(maps[:1], missing=1), "averages")
+    assert one.sentence.endswith("is 0.5, over 1 object of 1 subject.")
+    assert {"1 job has not been done yet.", "1 subject is too few for intervals to be relied on."} <= set(
+        one.caveats
+    )
     with pytest.raises(
         sx.UserError, match="holds no map: all that was tried failed, of bad because no picture"
     ):

@@ -94,6 +94,8 @@ def test_the_causal_check_fills_in_what_is_lost(flow_panel, run_flow, wait):
     other = sx.information_flow(sx.load_model("triangle"), sx.read_image(TRIANGLE), causal=True)
     assert view.tile.lost == pytest.approx(other.tiles["triangle", "bottleneck"].lost, abs=1e-6)
     assert f"lost {view.tile.lost:.2f}" in wording.captions(view.tile)
+    for one in results.grid.views.values():  # no number is cut
+        assert max(map(one.fontMetrics().horizontalAdvance, wording.captions(one.tile))) <= one.width()
     assert "of the Dice" in view.toolTip()
     assert other.route("triangle")
     assert other.route("triangle") in results.advice.text()

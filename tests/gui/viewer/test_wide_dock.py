@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from qtpy.QtCore import QEvent, QPoint, Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
+from superqt import QCollapsible
 
-from napari_segxai.gui.viewer.dock_layout import HEIGHT
+from napari_segxai.gui.viewer.dock_layout import FIELDS, HEIGHT
 
 DOCKS = ["Information flow", "Compare and evaluate", "Sweep parameters", "Concepts"]
 
@@ -39,3 +41,18 @@ def test_the_corner_is_given_back_with_the_last_dock(viewer, wait):
     assert corner() != before
     viewer.window.remove_dock_widget(docks[1])
     wait(lambda: corner() == before)
+
+
+@pytest.mark.parametrize(
+    "name", ["Information flow", "Compare and evaluate", "Sweep parameters", "Cohort", "Concepts"]
+)
+def test_a_form_fits_into_its_width_with_all_its_sections_open(viewer, name):
+    viewer.window.resize(1280, 800)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-segxai", name)
+    for section in dock.fields.findChildren(QCollapsible):
+        section.expand(animate=False)
+    for _ in range(5):
+        QApplication.processEvents()
+    scroll = dock.fields.findChild(QScrollArea, FIELDS)
+    assert scroll.verticalScrollBar().maximum() > 0
+    assert scroll.horizontalScrollBar().maximum() == 0  # nothing is cut at its right
