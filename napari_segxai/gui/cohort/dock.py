@@ -224,7 +224,7 @@ class CohortDock(CasesDock):
         if cohort is None or not self._has_case(chosen[0]):
             return
         if len(chosen) == 1:
-            self.slicer.write(cohort, self.tasks.beside, folder, parts={"": chosen[0]})
+            self.slicer.write(cohort, self.tasks.write_beside, folder, parts={"": chosen[0]})
             return
         mapped = {row["case"] for row in cohort.maps if not row["error"]}
         places = {case["id"]: case["folder"] for case in cohort.record["cases"]}
@@ -233,7 +233,7 @@ class CohortDock(CasesDock):
         note = (
             f" {without} of the selected cases {'has' if without == 1 else 'have'} no map." if without else ""
         )
-        self.slicer.write(cohort, self.tasks.beside, folder, parts=parts, note=note)
+        self.slicer.write(cohort, self.tasks.write_beside, folder, parts=parts, note=note)
 
     def open_in_slicer(self, folder: str | Path | None = None) -> None:
         """Open the current case in a 3D Slicer that runs on this machine; it is exported to a folder first."""

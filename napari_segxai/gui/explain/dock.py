@@ -307,7 +307,7 @@ class ExplainDock(Dock):
     def export_to_slicer(self, folder: str | Path | None = None) -> None:
         """Write the last result for 3D Slicer; the user is asked for the folder if none is given."""
         if self.explanation is not None:
-            self.fields.slicer.write(self.explanation, self.tasks.beside, folder)
+            self.fields.slicer.write(self.explanation, self.tasks.write_beside, folder)
 
     @of_what_is_meant
     def open_in_slicer(self, folder: str | Path | None = None) -> None:
