@@ -20,6 +20,7 @@ from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import made, opened, would_fetch
 from napari_segxai.models.loading.file_kinds import kind_of
 from napari_segxai.models.loading.own_code import is_own, own_place
+from napari_segxai.models.loading.saved_weights import INDEX, files_of, numbers_in, read_all
 from napari_segxai.models.loading.signature import Argument, arguments_of, missing, told
 from napari_segxai.models.loading.untrusted_code import is_private, needs_yes
 from napari_segxai.models.loading.weight_shapes import WeightShapes, shapes_of
@@ -46,11 +47,11 @@ KEPT = 8
 
 
 def handles(source: object) -> bool:
-    """Tell whether `source` is a file of weights."""
+    """Tell whether `source` is a file of weights, or the index of several."""
     if not isinstance(source, Path) or not source.is_file():
         return False
     try:
-        return kind_of(source) in ("torch", "safetensors")
+        return source.name.endswith(INDEX) or kind_of(source) in ("torch", "safetensors")
     except (UserError, OSError):
         return False
 
@@ -97,9 +98,16 @@ def shapes_in(source: Path) -> WeightShapes:
 
 @lru_cache(maxsize=KEPT)
 def _shapes(source: Path, _time: int, _size: int) -> WeightShapes:
-    shapes = shapes_of(read_weights(source))
-    # safetensors keeps no order, by which first and last are told
-    return replace(shapes, inputs=None, outputs=None) if source.suffix == ".safetensors" else shapes
+    shapes = shapes_of(_read(source))
+    # safetensors keeps no order, by which first and last are told; nor do several files
+    ordered = [path.suffix != ".safetensors" for path in files_of(source)] == [True]
+    return shapes if ordered else replace(shapes, inputs=None, outputs=None)
+
+
+def _read(source: Path) -> Any:
+    """Return what a file of weights holds; of an index, or of one of the files that it names, what all of them hold."""
+    files = files_of(source)
+    return read_all(files) if len(files) > 1 else read_weights(files[0])
 
 
 @dataclass(frozen=True)
@@ -173,11 +181,11 @@ def fit(
     UntrustedCode
         If the architecture is not known to hold networks and `trust` is False.
     """
-    saved = read_weights(source)
+    saved = _read(source)
     with opened(place, source, trust=trust, code=code) as (found, own_code):
 
         def make(values: Mapping[str, Any]) -> tuple[nn.Module, str]:
-            numbers = source.stat().st_size // 2
+            numbers = numbers_in(files_of(source))
             return made(found, place, values, source, numbers=numbers, own_code=own_code)
 
         module, used, said = _fitting(make, arguments_of(found), arguments, source, saved)
@@ -256,7 +264,7 @@ def load_into(
     UserError
         If it makes no network, or the weights do not fit it.
     """
-    saved = read_weights(source)
+    saved = _read(source)
     name = getattr(architecture, "__name__", type(architecture).__name__)
     if not isinstance(card, ModelCard):
         partial = card_of(source)

@@ -20,7 +20,7 @@ from napari_segxai.models.loading.saved_weights import (
     refuse_other,
     weight_files,
 )
-from napari_segxai.models.loading.weights import fitting_state
+from napari_segxai.models.loading.weights import load_weights
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -141,8 +141,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     where, place = folder / CONFIG, f"{PACKAGE}:{name}"
     refuse_other(card.architecture, place, where)
     module, _ = build(place, settings, where, trust=False, numbers=numbers_in(files))
-    state, said = fitting_state(read_all(files), module.state_dict(), files[0])
-    module.load_state_dict(state, strict=False)
+    said = load_weights(module, files[0], read_all(files))
     module.eval().requires_grad_(False)
     model = SegmentationModel(module, card, source=f"SMP {name} {folder.name}", path=source.absolute())
     return model.with_note(said)

@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError, plain, reason_of
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import kind_of
-from napari_segxai.models.loading.weights import Ignored
+from napari_segxai.models.loading.torch_file import Ignored
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 

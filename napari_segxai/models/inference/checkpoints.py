@@ -74,4 +74,12 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-_NAMES = {"CheckpointFunction": _reentrant, "_checkpoint_without_reentrant_generator": _recomputing}
+_NAMES = {
+    name: make
+    for name, make in (
+        ("CheckpointFunction", _reentrant),
+        ("_checkpoint_without_reentrant_generator", _recomputing),
+        ("_checkpoint_without_reentrant_generator_impl", _recomputing),  # since torch 2.14
+    )
+    if hasattr(torch_checkpoint, name)
+}

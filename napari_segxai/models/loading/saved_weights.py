@@ -16,6 +16,9 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 INDEX = ".index.json"
 
+PART = re.compile(r"(.+)-\d{5}-of-\d{5}(\.safetensors|\.bin)")
+"""How the files are called that an index names."""
+
 OTHERS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
 """Weights of other frameworks, and whose they are."""
 
@@ -40,7 +43,7 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if (folder / (name + INDEX)).is_file():
-            return _parts(folder / (name + INDEX))
+            return parts_of(folder / (name + INDEX))
     of = next((whose for name, whose in OTHERS.items() if (folder / name).is_file()), None)
     why = f" (those of {of} are not read)" if of else ""
     raise UserError(
@@ -48,7 +51,14 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def _parts(index: Path) -> list[Path]:
+def parts_of(index: Path) -> list[Path]:
+    """Return the files of weights that an index names.
+
+    Raises
+    ------
+    UserError
+        If it names none, or one that is missing or lies elsewhere.
+    """
     places = json_mapping(index, SAVED).get("weight_map")
     named = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     if not named or not all(re.fullmatch(r"\w[\w.-]*\.(safetensors|bin)", name) for name in named):
@@ -60,6 +70,19 @@ def _parts(index: Path) -> list[Path]:
             "model was trained."
         )
     return [index.parent / name for name in named]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that hold the weights of a file: itself, or, of an index or of one that it names, all of these.
+
+    Raises
+    ------
+    UserError
+        As `parts_of`.
+    """
+    part = PART.fullmatch(path.name)
+    index = path.with_name(part[1] + part[2] + INDEX) if part else path
+    return parts_of(index) if index.name.endswith(INDEX) and index.is_file() else [path]
 
 
 def numbers_in(files: list[Path]) -> int:

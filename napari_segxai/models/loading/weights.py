@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.loading.file_kinds import kind_of
-
-INERT = (
-    "_codecs",
-    "argparse",
-    *(
-        f"builtins.{kind}"
-        for kind in ("bool", "bytearray", "dict", "float", "int", "list", "set", "str", "tuple")
-    ),
-    "collections",
-    "datetime",
-    "lightning",
-    "lightning_fabric",
-    "numpy",
-    "omegaconf",
-    "pathlib",
-    "pytorch_lightning",
-    "types.SimpleNamespace",
-    "typing",
-)
-"""Whose objects training tools leave beside weights (numbers of a log, hyperparameters, paths). They become `Ignored`:
-nothing of these packages is imported or called, and what they held is not needed."""
+from napari_segxai.models.loading.torch_file import ForeignObjects, read_torch_file
 
 OTHER_KINDS = {
     "empty": "cannot be read as weights (the file is empty); save the network's state_dict() again",
@@ -54,33 +33,24 @@ SHOWN = 12
 AVERAGED = re.compile(r"(^|[._])(ema|swa|average|shadow|teacher)", re.IGNORECASE)
 """Keys of averaged copies of the weights; a mean teacher is one."""
 
-LEFT_OVER = ("total_ops", "total_params")
-"""What counters of operations leave in a state dict."""
+OPTIMIZER = re.compile(r"optim|sched", re.IGNORECASE)
+"""Keys of what trains weights, which holds tensors as well."""
+
+LEFT_OVER = ("total_ops", "total_params", "n_averaged")
+"""What counters of operations, and of what was averaged, leave in a state dict."""
+
+OF_TRAINING = re.compile(
+    r"(^|_)(loss(es|fn|func)?\d*|criterion\w*|criteria|metrics?|(class|pos|ce)_?weights?)(_|$)", re.IGNORECASE
+)
+"""What losses and metrics are called in the module that is trained, beside its network."""
 
 
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What data-parallel training, torch.compile, sharded training and checkpointing put into names."""
 
 
-class Ignored:
-    """Stands for an object beside the weights: takes whatever it is given and does nothing."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> Ignored:
-        """Return an empty object, whatever it is made of."""
-        return object.__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object):
-        pass
-
-    def __setstate__(self, _state: object) -> None:
-        pass
-
-    def __setitem__(self, _key: object, _value: object) -> None:
-        pass
-
-
 def read_weights(path: Path, *, wanted: str = "weights") -> Any:
-    """Read a safetensors file, or a torch file without running anything that it names.
+    """Read a safetensors file, or a torch file without running anything that it names; see `read_torch_file`.
 
     Parameters
     ----------
@@ -92,10 +62,9 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
     Raises
     ------
     UserError
-        If it is neither, or holds objects other than tensors, numbers, words and what training tools leave beside
-        them; these are named.
+        If it is neither, or holds objects of other libraries and no weights beside them; these are named.
     """
-    kind, foreign = kind_of(path), []
+    kind, foreign, reason = kind_of(path), list[str](), ""
     if kind in OTHER_KINDS:
         raise UserError(f"{path}: {OTHER_KINDS[kind]}.")
     if (kind == "safetensors") != (path.suffix == ".safetensors") and kind != "unknown":
@@ -110,18 +79,14 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        try:
-            named = get_unsafe_globals_in_checkpoint(str(path))
-        except ValueError:  # the format before torch 1.6, which is not looked into
-            named = []
-        foreign = sorted(name for name in named if not _is_inert(name))
-        with safe_globals([(Ignored, name) for name in named if _is_inert(name)]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        saved, foreign = read_torch_file(path)
+        if not foreign or _has_weights(saved):
+            return saved
+    except ForeignObjects as error:
+        foreign = error.names
     except Exception as error:  # both libraries raise many types for a damaged file
         own_words = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
         reason = own_words[1].rstrip(". ") if own_words else reason_of(error)
-        if not foreign:
-            foreign = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
     if foreign:
         raise UserError(
             f"{path}: cannot be read as {wanted} (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
@@ -132,11 +97,14 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
     raise UserError(f"{path}: cannot be read as {wanted} ({reason}); use a safetensors file.")
 
 
-def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
+def fitting_state(
+    saved: Any, own: Mapping[str, Tensor], path: Path, unsaved: Collection[str] = ()
+) -> tuple[dict[str, Tensor], str]:
     """Return those weights of a file that fit a network, under the network's own names.
 
     Wrappers such as ``model_state_dict`` and ``network_weights`` are looked into, at any name; prefixes that all names
-    have in common, such as ``module.``, ``net.`` and ``_orig_mod.``, are taken off or put before.
+    have in common, such as ``module.``, ``net.`` and ``_orig_mod.``, are taken off or put before. A tensor that the network has under two
+    names may be there under one of them, as safetensors leaves it; weights of losses and metrics beside the network's are left out.
 
     Parameters
     ----------
@@ -146,6 +114,8 @@ def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[di
         The network's ``state_dict()``.
     path
         For messages.
+    unsaved
+        Names of buffers that the network makes by itself and does not save; other versions of its package may have saved them.
 
     Returns
     -------
@@ -165,7 +135,11 @@ def fitting_state(saved: Any, own: Mapping[str, Tensor], path: Path) -> tuple[di
         raise UserError(
             f"{path}: holds no state dict of tensors (found: {keys}); save the network's state_dict()."
         )
-    named = [(at, place, state) for at in found for place, state in _renamings(at, found[at], own)]
+    named = [
+        (at, place, _without(state, own, unsaved))
+        for at in found
+        for place, state in _renamings(at, found[at], own)
+    ]
     fitting: dict[str, dict[str, Tensor]] = {}
     for _, place, state in named:
         if place not in fitting and _misfit(state, own) is None:
@@ -220,8 +194,10 @@ def load_weights(module: nn.Module, path: Path, saved: Any = None) -> str:
     """
     if not path.is_file():
         raise UserError(f"{path}: the weights are missing; put the file beside the card or name it there.")
-    own = module.state_dict()
-    state, said = fitting_state(read_weights(path) if saved is None else saved, own, path)
+    # What a module of a library keeps beside its tensors is no weight.
+    own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    unsaved = {name for name, _ in module.named_buffers()} - own.keys()
+    state, said = fitting_state(read_weights(path) if saved is None else saved, own, path, unsaved)
     # Only counters of batches, which play no part in evaluation, may be missing here.
     try:
         module.load_state_dict(state, strict=False)
@@ -230,8 +206,9 @@ def load_weights(module: nn.Module, path: Path, saved: Any = None) -> str:
     return said
 
 
-def _is_inert(name: str) -> bool:
-    return any(name == one or name.startswith(one + ".") for one in INERT)
+def _has_weights(saved: Any) -> bool:
+    """Tell whether a file holds tensors by name, beside those of an optimizer."""
+    return any(not OPTIMIZER.search(place) for place, _ in state_dicts(saved))
 
 
 def state_dicts(
@@ -268,9 +245,10 @@ def _renamings(
     yield place, back(plain)
     if names.keys() <= plain.keys():
         return
-    some = next(iter(names))
+    ends = {key[k + 1 :] for key in plain for k, letter in enumerate(key) if letter == "."}
+    some = next((name for name in names if name in ends), "")
     # In front of the file's names, where one of them ends in one of the network's.
-    for prefix in [key.removesuffix(some) for key in plain if key.endswith("." + some)][:PREFIXES]:
+    for prefix in [key.removesuffix(some) for key in plain if some and key.endswith("." + some)][:PREFIXES]:
         inside = {key[len(prefix) :]: value for key, value in plain.items() if key.startswith(prefix)}
         yield f"{place}.{prefix}".strip("."), back(inside)
     # In front of the network's, the other way round.
@@ -279,6 +257,35 @@ def _renamings(
         :PREFIXES
     ]:
         yield place, back({prefix + key: value for key, value in plain.items()})
+
+
+def _without(
+    state: dict[str, Tensor], own: Mapping[str, Tensor], unsaved: Collection[str]
+) -> dict[str, Tensor]:
+    """Return weights without those of a loss or metric and without buffers that are made, and with both names of what has two."""
+    parts = {name.partition(".")[0] for name in own}
+    of_training = {
+        name for name in state if (top := name.partition(".")[0]) not in parts and OF_TRAINING.search(top)
+    }
+    out = {name: value for name, value in state.items() if name not in of_training and name not in unsaved}
+    if own.keys() <= out.keys():
+        return out
+    twins: dict[tuple[Any, ...], str] = {}
+    for name in out.keys() & own.keys():
+        twins[_storage(own[name])] = name
+    for name in own.keys() - out.keys():
+        twin = twins.get(_storage(own[name]))
+        if twin is not None and own[name].numel() and not own[name].is_meta:
+            out[name] = out[twin]
+    return out
+
+
+def _storage(tensor: Tensor) -> tuple[Any, ...]:
+    return (
+        (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.layout is torch.strided
+        else (id(tensor),)
+    )
 
 
 def _unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:
