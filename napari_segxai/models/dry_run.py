@@ -197,6 +197,8 @@ def _what_then(model: Network, out: Tensor, grid: tuple[int, ...]) -> str:
         return "; its labels lie on the last axis, so let it return `out.movedim(-1, 1)`"
     if whole(shape[2:]) and shape[1] == labels - 1 and model.card.activation == "softmax":
         return "; if it has no output for the background, write `activation: sigmoid`"
+    if whole(shape[1:]) and shape[0] in counts and shape[0] > 1:
+        return "; it lacks the axis of images, so let it return `out.unsqueeze(0)` (a `squeeze()` takes away every axis of one)"
     if whole(shape[1:]) and labels == 2:
         return "; it lacks the axis of outputs, so let it return `out.unsqueeze(1)`" + (
             "" if model.card.activation == "sigmoid" else ", and write `activation: sigmoid`"
