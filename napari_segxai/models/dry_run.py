@@ -205,6 +205,10 @@ def _what_then(model: Network, out: Tensor, grid: tuple[int, ...]) -> str:
         )
     if len(shape) == dims + 3 and whole(shape[3:]):
         return "; it seems to stack several outputs, so let it return one of them"
+    if whole(shape) and labels == 2:
+        return "; it lacks the axes of images and outputs, so let it return `out[None, None]` (a `squeeze()` takes away every axis of one)"
+    if len(shape) == 3 and shape[2] in counts and shape[1] == math.prod(grid):
+        return f"; its cells lie in a row, labels last, so let it return `out.movedim(-1, 1).unflatten(2, {grid})`"
     if len(shape) == 3 and shape[1] in counts and shape[2] == math.prod(grid):
         return f"; its cells lie in a row, so let it return `out.unflatten(2, {grid})`"
     return ""

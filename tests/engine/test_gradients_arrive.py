@@ -140,7 +140,7 @@ def test_gradients_behind_checkpoints_are_those_of_plain_autograd(how):
 def test_checkpoints_are_back_when_a_network_has_run():
     from torch.utils import checkpoint as torch_checkpoint
 
-    functions = lambda: {name: value for name, value in vars(torch_checkpoint).items() if callable(value)}  # noqa: E731
+    functions = lambda: {name: value for name, value in vars(torch_checkpoint).items() if callable(value)}
     before = functions()
     sx.explain(model_of(reentrant), IMAGE, WHOLE, "vanilla-gradient")
 

@@ -173,12 +173,18 @@ class Two(Wrapped):
         (Wrapped(lambda y: y[:, 0], labels=1), r"`out\.unsqueeze\(1\)`, and write `activation: sigmoid`"),
         (Wrapped(lambda y: torch.stack([y, y, y], 1)), "stack several outputs"),
         (Wrapped(lambda y: y.flatten(2)), r"`out\.unflatten\(2, \(64, 64\)\)`"),
+        (
+            Wrapped(lambda y: y.flatten(2).mT),
+            r"labels last, .*`out\.movedim\(-1, 1\)\.unflatten\(2, \(64, 64\)\)`",
+        ),
+        (Wrapped(lambda y: y.squeeze()), r"the axis of images, so let it return `out\.unsqueeze\(0\)`"),
+        (Wrapped(lambda y: y.squeeze(), labels=1), r"images and outputs, .*`out\[None, None\]`"),
         (Wrapped(lambda y: y, lambda batch: batch["image"]), "given a single tensor, so wrap it"),
         (Keyword(None), "given a single tensor, so wrap it"),
         (Two(None), "given a single tensor, so wrap it"),
         (Wrapped(lambda y: y + 1e-3 * torch.randn_like(y)), "something else every time"),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_what_does_not_fit_is_answered_with_what_would(network, words):
     with pytest.raises(sx.UserError, match=words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -336,3 +337,28 @@ def test_arguments_are_told_with_what_their_docstring_says():
         ("depth", False, 3, "How deep."),
         ("act", False, "relu", "what comes after each block."),
     ]
+
+
+def test_weights_in_several_files_open_by_their_index_or_any_of_them(tmp_path):
+    torch.manual_seed(0)
+    network = UNet(features=(4, 8), out_channels=3)
+    state, parts = network.state_dict(), [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+    names = sorted(state)
+    for k, part in enumerate(parts):
+        save_file({name: state[name] for name in names[k::2]}, tmp_path / part)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: parts[k % 2] for k, name in enumerate(names)}}))
+    fields = {"labels": ["background", "a", "b"], "intensity": [], "name": "parts"}
+    for source in (index, tmp_path / parts[1]):
+        model = sx.load_model(
+            source,
+            architecture="napari_segxai.models.zoo.unet:UNet",
+            arguments={"features": [4, 8], "out_channels": 3},
+            card=fields,
+        )
+        x = model.example()
+        with torch.no_grad():
+            assert torch.equal(model.network_output(x), network.eval()(x))
+    (tmp_path / parts[0]).unlink()
+    with pytest.raises(sx.UserError, match="1 of 2 files of weights are missing"):
+        sx.load_model(index, architecture="napari_segxai.models.zoo.unet:UNet", card=fields)

@@ -13,6 +13,7 @@ import torch
 
 import napari_segxai as sx
 from napari_segxai.models.formats.huggingface.load import read_card
+from napari_segxai.models.formats.huggingface.processor import preparation_of
 from napari_segxai.models.formats.registry import all_formats
 from napari_segxai.models.partial_card import CardIncomplete
 from napari_segxai.models.registry import stored_card
@@ -83,6 +84,15 @@ def test_a_dpt_is_resampled_bicubically_within_8_bits():
     card = stored_card(DATA / "dpt")
     assert card.grid.interpolation == "bicubic"
     assert steps(card) == [{"clip": (0, 255)}, {"divide": 255}, HALVES]
+
+
+@pytest.mark.parametrize("key", ["do_reduce_labels", "reduce_labels"])
+def test_labels_that_a_training_numbered_from_1_are_told(key):
+    settings = {"image_processor_type": "SegformerImageProcessor", key: True}
+    where = DATA / "segformer" / "preprocessor_config.json"
+    notes = preparation_of(settings, "segformer", 3, None, where).notes
+    assert "read one label too high" in notes[0]
+    assert not preparation_of({**settings, key: False}, "segformer", 3, None, where).notes
 
 
 def test_settings_of_older_versions_have_what_was_usual_then(folder):

@@ -125,10 +125,11 @@ def preparation_of(
             f"the network sees whole images; its image processor would cut out their middle ({cut} cells) and say nothing of the rest.",
         )
     if settings.get("do_reduce_labels") or settings.get("reduce_labels"):
-        found.notes += (
-            "label images of its training were counted from 1 (do_reduce_labels: 0 is nothing), the labels of the network are counted from 0: "
-            "a truth that is numbered like those is read rightly with 1 less.",
+        numbered = (
+            "label images of its training were numbered from 1 (do_reduce_labels), its labels are from 0: a truth with the numbers of its "
+            "training would be read one label too high, so give a truth as a mask for each label."
         )
+        found.notes += (numbered,)
     if settings.get("do_resize") and settings.get("resample") not in WAYS:
         found.notes += ("images are resampled bicubically, in place of another way that its processor has.",)
     return found
