@@ -98,10 +98,21 @@ def fitted(text: str, width: float, size: float = SMALL, lines: int = 2) -> str:
     """
     letter = 0.57 * size * INCH / 72  # of DejaVu Sans, on the average; wide enough for capitals now and then
     count = max(int(width / letter), 4)
-    found = textwrap.wrap(text, count, break_on_hyphens=True) or [""]
+    lines_of_words = textwrap.wrap(text, count, break_on_hyphens=True, break_long_words=False)
+    found = [part for line in lines_of_words for part in _parts(line, count)] or [""]
     if len(found) > lines:
         found = [*found[: lines - 1], found[lines - 1][: count - 1] + "…"]
     return "\n".join(found)
+
+
+def _parts(line: str, count: int) -> list[str]:
+    """Break a word that is longer than a line behind a mark in it, such as that of a file's name, else where the line ends."""
+    out = []
+    while len(line) > count:
+        end = max(map(line[:count].rfind, "_./")) + 1 or count
+        out.append(line[:end])
+        line = line[end:]
+    return [*out, line]
 
 
 def round_length(most: float) -> float:

@@ -133,6 +133,8 @@ def test_lengths_and_lines():
     assert fitted("x" * 500, 30, lines=2).count("\n") == 1
     assert fitted("x" * 500, 30, lines=2).endswith("…")
     assert fitted("", 30) == ""
+    narrow = fitted("0.194 triangle_17", 12, lines=3)  # 10 letters
+    assert narrow == "0.194\ntriangle_\n17"  # not "0.194 tria" and "ngle_17"
 
 
 def test_a_width_that_is_none():

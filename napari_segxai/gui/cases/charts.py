@@ -16,10 +16,10 @@ from napari_segxai.analyses.cohort.tables.frame import nearest_place
 from napari_segxai.core.chart import Chart, Place, Series
 from napari_segxai.gui.cases.name_axis import NameAxis
 from napari_segxai.gui.cases.points import Points
-from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.viewer.runs import shortened
 from napari_segxai.gui.viewer.theme import COLORS
 from napari_segxai.gui.widgets.fields import Words, tip, unbroken
+from napari_segxai.gui.widgets.table import number
 
 NEAR, LONGEST, ALONE = 9, 26, 60
 """Pixels around a point; characters of a name in the legend, and of one that is alone there."""

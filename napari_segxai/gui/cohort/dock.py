@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QApplication
 
 from napari_segxai.analyses.cohort.api import run_cohort_steps
 from napari_segxai.analyses.cohort.load import read_cohort
@@ -27,6 +26,7 @@ from napari_segxai.gui.cohort.estimate import words_of
 from napari_segxai.gui.cohort.form import CohortForm
 from napari_segxai.gui.cohort.results import CohortResults
 from napari_segxai.gui.opened_result import choose_model, known_models
+from napari_segxai.gui.script.copying import put_on_clipboard
 from napari_segxai.gui.script.write import python_of_cohort
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.opened_case import CASE, pieces_of
@@ -182,9 +182,7 @@ class CohortDock(CasesDock):
             {**fields.asked(), **fields.place()},
             fields.out.text(),
         )
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        return put_on_clipboard(text, self.run_bar)
 
     def _update(self) -> None:
         super()._update()

@@ -17,7 +17,7 @@ from napari_segxai.figures.compare import Drawn
 from napari_segxai.gui.compare.results import CompareResults
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.gui.widgets.saving import choose_file, choose_folder
+from napari_segxai.gui.widgets.saving import choose_file, choose_folder, saving_steps
 from napari_segxai.io.tables import write_csv
 
 
@@ -42,12 +42,6 @@ def picture_steps(cases: Sequence[Comparison | Drawn], path: Path) -> Steps[list
     """Draw the picture; PNG, PDF or SVG by the ending of `path`."""
     yield Step(0, 1, "drawing the picture")
     return [save_picture(cases, path)]
-
-
-def folder_steps(comparison: Comparison, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
-    """Write everything to a folder."""
-    yield Step(0, 1, "writing")
-    return comparison.save(folder, overwrite=overwrite)
 
 
 class CompareExport(QMenu):
@@ -143,7 +137,7 @@ class CompareExport(QMenu):
             return
         where = choose_folder(self, self.run_bar, folder, "Save the comparison in a folder")
         if where is not None:
-            make = partial(folder_steps, self.results.comparison, where[0], overwrite=where[1])
+            make = partial(saving_steps, self.results.comparison, where[0], overwrite=where[1])
             self.write(make)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:

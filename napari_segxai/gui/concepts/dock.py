@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_segxai.analyses.again import model_again
 from napari_segxai.analyses.concepts.again import plan_again
@@ -32,12 +31,13 @@ from napari_segxai.gui.concepts.gallery import Tile
 from napari_segxai.gui.concepts.pieces import case_of, pieces_of
 from napari_segxai.gui.concepts.results import CHOOSE, ConceptsResults
 from napari_segxai.gui.opened_result import choose_model
+from napari_segxai.gui.script.copying import put_on_clipboard
 from napari_segxai.gui.script.write import python_of_survey
 from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, estimate_on, learn_speed_on
-from napari_segxai.gui.widgets.saving import may_write
+from napari_segxai.gui.widgets.saving import choose_folder, saving_steps
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -171,26 +171,18 @@ class ConceptsDock(CasesDock):
         if survey is None or not self._has_model(self.copy_as_python):
             return ""
         text = python_of_survey(survey, self._model)
-        QApplication.clipboard().setText(text)
-        self.run_bar.show_status("The script is on the clipboard.")
-        return text
+        return put_on_clipboard(text, self.run_bar)
 
     def save(self, folder: str | Path | None = None) -> None:
         """Write the shown survey to a folder, beside what runs; the user is asked for it if none is given."""
         survey = self.survey
         if survey is None:
             return
-        chosen = folder or QFileDialog.getExistingDirectory(self, "Save the survey in a folder")
-        overwrite = may_write(self, self.run_bar, {Path(chosen): ""}) if chosen else None
-        if overwrite is None:
-            return
-
-        def make() -> Steps[list[Path]]:
-            yield from ()
-            return survey.save(chosen, overwrite=overwrite)
-
-        self.run_bar.show_status(f"Writing to {chosen}…")
-        self.tasks.write_beside(make, self.run_bar.show_written)
+        where = choose_folder(self, self.run_bar, folder, "Save the survey in a folder")
+        if where is not None:
+            self.run_bar.show_status(f"Writing to {where[0]}…")
+            make = partial(saving_steps, survey, where[0], overwrite=where[1])
+            self.tasks.write_beside(make, self.run_bar.show_written)
 
     def _has_model(self, then: Callable[[], Any]) -> bool:
         """Tell whether the model is there that was asked what is shown; else it is chosen and loaded, and `then` is called."""

@@ -17,7 +17,7 @@ from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.explain.run import explanation_steps
 from napari_segxai.checks.run import check_steps
-from napari_segxai.core.progress import Passes, Step, Steps
+from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.explain.figures import FiguresWindow
 from napari_segxai.gui.explain.form import ExplainForm
@@ -33,7 +33,7 @@ from napari_segxai.gui.widgets.checks_box import ALL, check_costs, is_of, keep_w
 from napari_segxai.gui.widgets.errors_window import ErrorsWindow
 from napari_segxai.gui.widgets.method_box import why_not
 from napari_segxai.gui.widgets.run_bar import duration, summary
-from napari_segxai.gui.widgets.saving import choose_folder
+from napari_segxai.gui.widgets.saving import choose_folder, saving_steps
 from napari_segxai.methods.registry import Method
 from napari_segxai.models.inference.memory import LARGE
 
@@ -300,7 +300,7 @@ class ExplainDock(Dock):
             return
         where = choose_folder(self, self.run_bar, folder, "Save the explanation in a folder")
         if where is not None:
-            make = partial(_written, self.explanation, where[0], overwrite=where[1])
+            make = partial(saving_steps, self.explanation, where[0], overwrite=where[1])
             self.write(make)
 
     @of_what_is_meant
@@ -376,9 +376,3 @@ class ExplainDock(Dock):
             self.fields.checks_box.tell(held.get("trust", []), of=active.name)
         else:
             self.fields.checks_box.tell(last.trust if last is not None else [])
-
-
-def _written(explanation: Explanation, folder: Path, *, overwrite: bool) -> Steps[list[Path]]:
-    """Write an explanation to a folder."""
-    yield Step(0, 1, "writing")
-    return explanation.save(folder, overwrite=overwrite)

@@ -46,7 +46,7 @@ class Curves(QWidget):
         )
         self.quantity_box.setMinimumWidth(180)
         self.quantity_box.currentIndexChanged.connect(lambda _: self._draw())
-        self.axis = NameAxis("bottom")
+        self.axis = UprightNames("bottom")
         self.plot = pg.PlotWidget(axisItems={"bottom": self.axis})
         self.plot.setMenuEnabled(False)
         self.plot.setMouseEnabled(False, False)
@@ -152,7 +152,7 @@ class Curves(QWidget):
             self.clicked.emit(label, str(found[0].data()))
 
 
-class NameAxis(pg.AxisItem):
+class UprightNames(pg.AxisItem):
     """An axis whose ticks are names, written upwards so that many fit."""
 
     def __init__(self, orientation: str):

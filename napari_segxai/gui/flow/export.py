@@ -14,7 +14,7 @@ from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui.flow.results import FlowResults
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.widgets.run_bar import RunBar
-from napari_segxai.gui.widgets.saving import choose_file, choose_folder
+from napari_segxai.gui.widgets.saving import choose_file, choose_folder, saving_steps
 from napari_segxai.io.tables import write_csv
 
 
@@ -41,14 +41,6 @@ def tile_steps(
             tile_folder(flow, folder, label, layer), overwrite=overwrite
         )
     return written
-
-
-def folder_steps(
-    flow: Flow, keys: Sequence[tuple[str, str]], folder: Path, *, overwrite: bool
-) -> Steps[list[Path]]:
-    """Write everything to a folder."""
-    yield Step(0, 1, "writing")
-    return flow.save(folder, tiles=keys, overwrite=overwrite)
 
 
 class ExportMenu(QMenu):
@@ -134,7 +126,7 @@ class ExportMenu(QMenu):
         where = choose_folder(self, self.run_bar, folder, "Save the information flow in a folder")
         if where is not None:
             keys = tuple(self.results.grid.selected)
-            make = partial(folder_steps, self.results.flow, keys, where[0], overwrite=where[1])
+            make = partial(saving_steps, self.results.flow, where[0], overwrite=where[1], tiles=keys)
             self.write(make)
 
     def _file(self, path: str | Path | None, title: str, name: str, kind: str) -> Path | None:

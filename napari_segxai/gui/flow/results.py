@@ -65,7 +65,8 @@ class FlowResults(QWidget):
         both.addWidget(self.grid)
         both.addWidget(right)
         both.setStretchFactor(0, 1)
-        both.setSizes([520, 290])
+        right.hide()  # there is nothing to be drawn and said yet
+        self._both, self._right = both, right
         for splitter in (right, both):
             splitter.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)
@@ -86,6 +87,9 @@ class FlowResults(QWidget):
 
     def set_flow(self, flow: Flow) -> None:
         """Show another result."""
+        if self._right.isHidden():
+            self._right.show()
+            self._both.setSizes([520, 290])
         self.flow = flow
         self.grid.set_flow(flow)
         self.curves.set_flow(flow)

@@ -58,9 +58,12 @@ def copy_script(
     except (UserError, OSError) as error:
         run_bar.show_status(f"Nothing was copied: {error}", error=True)
         return ""
+    reads = listed([path.name for path in files.written]) if files.written else ""
+    return put_on_clipboard(text, run_bar, f" It reads {reads}, saved in {files.folder}." if reads else "")
+
+
+def put_on_clipboard(text: str, run_bar: RunBar, more: str = "") -> str:
+    """Put a script on the clipboard and say so, with what more there is to be said; returns the script."""
     QApplication.clipboard().setText(text)
-    said = "The script is on the clipboard."
-    if files.written:
-        said += f" It reads {listed([path.name for path in files.written])}, saved in {files.folder}."
-    run_bar.show_status(said)
+    run_bar.show_status(f"The script is on the clipboard.{more}")
     return text

@@ -19,7 +19,6 @@ from napari_segxai.analyses.sweep.run import planned_sweep_steps
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.text_table import counted
-from napari_segxai.gui.compare.export import folder_steps
 from napari_segxai.gui.dock import Dock, Request
 from napari_segxai.gui.opened_result import of_what_is_meant
 from napari_segxai.gui.script import write as script
@@ -32,7 +31,7 @@ from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, map_layers, show_map
 from napari_segxai.gui.viewer.theme import theme_colors
 from napari_segxai.gui.widgets.run_bar import duration
-from napari_segxai.gui.widgets.saving import choose_folder
+from napari_segxai.gui.widgets.saving import choose_folder, saving_steps
 from napari_segxai.methods.registry import options_as_dict
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ class SweepDock(Dock):
             return
         where = choose_folder(self, self.run_bar, folder, "Save the sweep in a folder")
         if where is not None:
-            make = partial(folder_steps, self.sweep, where[0], overwrite=where[1])
+            make = partial(saving_steps, self.sweep, where[0], overwrite=where[1])
             self.write(make)
 
     # -- what was opened --------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.run_bar import RunBar
 from napari_segxai.io.held import look
@@ -59,6 +61,12 @@ def choose_folder(
     chosen = folder or QFileDialog.getExistingDirectory(parent, title)
     overwrite = may_write(parent, run_bar, inside(Path(chosen))) if chosen else None
     return None if overwrite is None else (Path(chosen), overwrite)
+
+
+def saving_steps(result: Any, folder: str | Path, *, overwrite: bool, **options: Any) -> Steps[list[Path]]:
+    """Write a result to a folder by its `save`, in the worker thread; `options` are more arguments of that."""
+    yield Step(0, 1, "writing")
+    return result.save(folder, overwrite=overwrite, **options)
 
 
 def may_write(parent: QWidget, run_bar: RunBar, folders: Mapping[Path, str]) -> bool | None:
