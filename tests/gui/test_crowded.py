@@ -170,7 +170,7 @@ def test_a_label_that_is_drawn_is_chosen_first(crowded, wait):
     panel.present_labels.ask()
     assert panel.fields.label_box.currentText() == LABELS[5]
     index = panel.fields.label_box.findText(LABELS[5])
-    assert "does not draw" in panel.fields.label_box.itemData(index, Qt.ItemDataRole.ToolTipRole)
+    assert "does not predict" in panel.fields.label_box.itemData(index, Qt.ItemDataRole.ToolTipRole)
 
 
 def test_labels_of_a_prediction():
