@@ -4,9 +4,9 @@ Needs an environment of its own with nnunetv2 (2.8.1), never the project's; take
 
     python scripts/make_nnunet_folders.py tests/data/nnunet
 
-Three data sets of synthetic spheres: `ct` (one channel, the file's first axis coarse, so that nnU-Net transposes it and resamples it
-apart; plain U-Net, 3d_fullres), `regions` (two channels with nothing around them, nested regions, residual encoder, 3d_fullres)
-and `slices` (2d, two folds). A folder holds nnU-Net's results as it writes them, without its logs, and ``frozen/``: the case, and
+Four data sets of synthetic spheres: `ct` (one channel, the file's first axis coarse, so that nnU-Net transposes it and resamples it
+apart; plain U-Net, 3d_fullres), `regions` (two channels with nothing around them, nested regions, residual encoder, 3d_fullres),
+`slices` (2d, two folds) and `cascade` (3d_lowres and 3d_cascade_fullres; what the first stage predicts of the case is frozen, too). A folder holds nnU-Net's results as it writes them, without its logs, and ``frozen/``: the case, and
 what `nnUNetPredictor` made of it: `input`, `logits` as it adds them up (float16), `logits_float32`, and `labels`.
 """
 
@@ -73,7 +73,26 @@ DATA: dict[str, dict[str, Any]] = {
         "kernels": [[3, 3]] * 3,
         "folds": [0, 1],
     },
+    "cascade": {
+        "number": 904,
+        "channels": ["T1"],
+        "labels": {"background": 0, "organ": 1, "lesion": 2},
+        "shape": (26, 30, 24),
+        "spacing": (1.0, 1.0, 1.25),
+        "planner": "ExperimentPlanner",
+        "plans": "nnUNetPlans",
+        "configuration": "3d_cascade_fullres",
+        "first": "3d_lowres",
+        "coarser": 1.7,
+        "patch": [16, 20, 16],
+        "strides": [[1, 1, 1], [2, 2, 2]],
+        "kernels": [[3, 3, 3]] * 2,
+        "folds": ["all"],
+    },
 }
+
+FULL = "3d_fullres"
+"""The configuration from which both stages of a cascade inherit."""
 
 
 def sphere(shape: Sequence[int], spacing: Sequence[float], at: Sequence[float], radius: float) -> np.ndarray:
@@ -157,7 +176,9 @@ def plan(about: dict[str, Any], preprocessed: Path) -> None:
     api.plan_experiments([number], about["planner"])
     path = preprocessed / f"{about['plans']}.json"
     plans = json.loads(path.read_text())
-    own = plans["configurations"][about["configuration"]]
+    cascaded = "first" in about
+    name = FULL if cascaded else about["configuration"]
+    own = plans["configurations"][name]
     own["patch_size"], own["batch_size"] = about["patch"], 2
     arguments = own["architecture"]["arch_kwargs"]
     stages = len(about["strides"])
@@ -166,15 +187,25 @@ def plan(about: dict[str, Any], preprocessed: Path) -> None:
     blocks = "n_blocks_per_stage" if "n_blocks_per_stage" in arguments else "n_conv_per_stage"
     arguments[blocks] = [1, 2, 2][:stages] if blocks == "n_blocks_per_stage" else [2] * stages
     arguments["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"][: stages - 1]
-    plans["configurations"] = {about["configuration"]: own}
+    plans["configurations"] = {name: own}
+    if cascaded:
+        first, second = about["first"], about["configuration"]
+        plans["configurations"] |= {
+            first: {
+                "inherits_from": FULL,
+                "data_identifier": f"{about['plans']}_{first}",
+                "spacing": [about["coarser"] * length for length in own["spacing"]],
+                "next_stage": second,
+            },
+            second: {"inherits_from": FULL, "previous_stage": first},
+        }
     path.write_text(json.dumps(plans, indent=1))
-    api.preprocess(
-        [number], about["plans"], [about["configuration"]], [1], verbose=False, show_progress_bar=False
-    )
+    names = [name, about["first"]] if cascaded else [name]
+    api.preprocess([number], about["plans"], names, [1] * len(names), verbose=False, show_progress_bar=False)
 
 
-def train(about: dict[str, Any], preprocessed: Path, fold: int | str) -> Path:
-    """Train one fold for a moment; return the folder of the configuration."""
+def train(about: dict[str, Any], preprocessed: Path, fold: int | str, configuration: str) -> Path:
+    """Train one fold for a moment; return the folder of the configuration. A first stage predicts its cases for the second."""
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -183,33 +214,59 @@ def train(about: dict[str, Any], preprocessed: Path, fold: int | str) -> Path:
     plans["continue_training"] = False
     dataset = json.loads((preprocessed / "dataset.json").read_text())
     torch.manual_seed(0)
-    trainer = nnUNetTrainer(plans, about["configuration"], fold, dataset, torch.device("cpu"))
+    trainer = nnUNetTrainer(plans, configuration, fold, dataset, torch.device("cpu"))
     trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 6, 50, 1
     trainer.initial_lr = 0.03
     trainer.run_training()
+    if configuration == about.get("first"):
+        trainer.perform_actual_validation()
     return Path(trainer.output_folder_base)
 
 
-def freeze(root: Path, files: Sequence[Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return what nnU-Net's predictor makes of a case: adding up in half precision, as it does, and in single."""
+def predict_first(root: Path, files: Sequence[Path], about: dict[str, Any], out: Path) -> None:
+    """Write what a first stage predicts of a case, as nnU-Net does."""
+    import nnunetv2.inference.predict_from_raw_data as predicting
+    import torch
+
+    predictor = predicting.nnUNetPredictor(
+        device=torch.device("cpu"), allow_tqdm=False, perform_everything_on_device=False
+    )
+    predictor.initialize_from_trained_model_folder(str(root), tuple(about["folds"]))
+    with tempfile.TemporaryDirectory() as folder:  # it also gets copies of plans.json and the like
+        case = Path(folder) / "case"
+        predictor.predict_from_files_sequential([[str(path) for path in files]], [str(case)])
+        shutil.copy(next(case.parent.glob("case.*")), out)
+
+
+def freeze(
+    root: Path, files: Sequence[Path], about: dict[str, Any], first: Path | None
+) -> dict[str, np.ndarray]:
+    """Return what nnU-Net's predictor makes of a case: adding up in half precision, as it does, and in single.
+
+    `first` is what the first stage of a cascade predicted of it.
+    """
     import nnunetv2.inference.predict_from_raw_data as predicting
     import torch
     from nnunetv2.inference.export_prediction import (
         convert_predicted_logits_to_segmentation_with_correct_shape,
     )
+    from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 
     predictor = predicting.nnUNetPredictor(
         device=torch.device("cpu"), allow_tqdm=False, perform_everything_on_device=False
     )
     predictor.initialize_from_trained_model_folder(str(root), tuple(about["folds"]))
     preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-    data, _, facts = preprocessor.run_case(
+    data, seen, facts = preprocessor.run_case(
         [str(path) for path in files],
-        None,
+        None if first is None else str(first),
         predictor.plans_manager,
         predictor.configuration_manager,
         predictor.dataset_json,
     )
+    if first is not None:
+        each = predictor.label_manager.foreground_labels
+        data = np.vstack((data, convert_labelmap_to_one_hot(seen[0], each, data.dtype)))
     tensor = torch.from_numpy(np.ascontiguousarray(data)).float()
     logits = predictor.predict_logits_from_preprocessed_data(tensor).numpy()
     own, gaussian = predicting.torch, predicting.compute_gaussian
@@ -254,21 +311,27 @@ def main(out: Path, names: Sequence[str]) -> None:
         test = write_raw(work / "raw" / dataset, about)
         os.environ |= {"nnUNet_n_proc_DA": "1"}
         plan(about, work / "preprocessed" / dataset)
-        for fold in about["folds"]:
-            root = train(about, work / "preprocessed" / dataset, fold)
-        frozen = freeze(root, test[:-1], about)
         into = out / dataset
         shutil.rmtree(into, ignore_errors=True)
         (into / "frozen").mkdir(parents=True)
-        kept = into / root.name
-        for path in [
-            root / "plans.json",
-            root / "dataset.json",
-            *sorted(root.glob("fold_*/checkpoint_final.pth")),
-        ]:
-            place = kept / path.relative_to(root)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
+        first = into / "frozen" / "first_stage.nii.gz" if "first" in about else None
+        roots = []
+        for configuration in filter(None, (about.get("first"), about["configuration"])):
+            for fold in about["folds"]:
+                root = train(about, work / "preprocessed" / dataset, fold, configuration)
+            roots.append(root)
+            if configuration == about.get("first"):
+                predict_first(root, test[:-1], about, first)
+        frozen = freeze(root, test[:-1], about, first)
+        for root in roots:
+            for path in [
+                root / "plans.json",
+                root / "dataset.json",
+                *sorted(root.glob("fold_*/checkpoint_final.pth")),
+            ]:
+                place = into / root.name / path.relative_to(root)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, place)
         for path in test:
             shutil.copy(
                 path,

@@ -140,7 +140,7 @@ class RandomizedCopy:
             with torch.no_grad(), guarded(question.device):
                 whole = question.forward(question.input)
                 question.passes.forward += 1
-                as_before = _equal(whole, self.model.logits(question.input))
+                as_before = _equal(whole, self.model.given(question.prepared).logits(question.input))
         finally:
             for handle in handles:
                 handle.remove()

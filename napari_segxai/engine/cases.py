@@ -125,7 +125,7 @@ class CaseView:
         whole = self.question
         if whole.model.windows is None:
             return whole
-        part = whole.on_part(whole.model.seen(whole.input))
+        part = whole.on_part(whole.model.tiling(whole.grid).middle)
         part.executor.passes = self.cases.passes
         return part
 
@@ -383,9 +383,10 @@ class CasesQuestion:
 
     def _drawn(self, image: Image, index: int) -> int:
         model = self.model
-        tensor = model.prepare(image, index).tensor.to(self.device)
-        with torch.inference_mode(), guarded(self.device), refusing_sizes(model, tensor):
-            logits = model.logits_kept(tensor)
+        prepared = model.prepare(image, index)
+        tensor, given = prepared.tensor.to(self.device), model.given(prepared)
+        with torch.inference_mode(), guarded(self.device), refusing_sizes(given, tensor):
+            logits = given.logits_kept(tensor)
         self.passes.forward += 1
         drawn = [model.labeling.drawn(logits, model.label_index(label)) for label in self.labels]
         return sum(int(torch.count_nonzero(one)) for one in drawn)

@@ -33,7 +33,7 @@ from napari_segxai.models.logits import as_weights
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.stitch import Weights
-from napari_segxai.models.windows.tiling import box_of
+from napari_segxai.models.windows.tiling import Corner, box_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ class Question:
         cache: ForwardCache | None = None,
         batcher: StepBatcher | None = None,
     ):
-        self.model = model
+        self.model = model = model.given(prepared)
         self.image = image
         self.prepared = prepared
         self.target = target
@@ -351,21 +351,22 @@ class Question:
         other._logits = None
         return other
 
-    def on_part(self, seen: Tensor) -> Question:
+    def on_part(self, corner: Corner, axes: tuple[int, ...] = ()) -> Question:
         """Return the question about what the network sees of the input at one look: for network layers, behind windows.
 
         It has no M of its own, and counts its passes itself; warnings are shared.
 
         Parameters
         ----------
-        seen
-            (1, channels, *size of a window), on the question's device.
+        corner, axes
+            Where the window lies on the padded grid, and along which axes of (1, channels, *size) it is mirrored.
         """
+        tiling = self.model.tiling(self.grid)
         other = copy.copy(self)
         for name in DERIVED:
             other.__dict__.pop(name, None)
-        other.model = self.model.in_one_window
-        other.input = fast_layout(seen)
+        other.model = self.model.in_one_window(corner, axes)
+        other.input = fast_layout(tiling.pad(self.input)[(..., *tiling.place(corner))].flip(axes))
         other.executor = Executor(other.model, other.input, self.device, precision=self.executor.precision)
         other._logits = None
         return other

@@ -171,9 +171,7 @@ def views_of(tiling: Tiling, where: Tensor) -> tuple[View, ...]:
 
 def in_window(question: Question, tiling: Tiling, view: View) -> Question:
     """Return the question about what the network sees at one look; its passes are counted apart."""
-    padded = tiling.pad(question.input)
-    seen = padded[(..., *tiling.place(view.corner))].flip(view.axes)
-    return question.on_part(seen)
+    return question.on_part(view.corner, view.axes)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,9 @@ class ModelCard(BaseModel):
     intensity_on
         On what the steps run, and measure: "grid", after resampling; "image", before it, on the image's own pixels within
         ``grid: crop``; "volume", for 2D models, the same on the whole volume of which they get a slice.
+    previous_stage
+        Of the second stage of a cascade (nnU-Net's ``3d_cascade_fullres``): the first stage's model, or a file or a folder of label images that
+        it predicted. By default it lies beside, as nnU-Net writes it.
     background_value
         The intensity, in image units, of "nothing there" (air): what hidden pixels become by default.
         The image's minimum when it is not given.
@@ -123,6 +126,7 @@ class ModelCard(BaseModel):
     windows: Windows | None = None
     intensity: tuple[Intensity, ...] = ()
     intensity_on: Literal["grid", "image", "volume"] = "grid"
+    previous_stage: str | None = None
     background_value: float | None = Field(None, allow_inf_nan=False)
     activation: Literal["softmax", "sigmoid"] = "softmax"
     background_output: bool | None = None

@@ -57,7 +57,7 @@ def truth_of(
     if isinstance(truth, Mapping) or (model.overlapping and _each(truth, image, model)):
         values, notes = truth_labels(truth, image, model, [label])
         return where(values, label, overlapping=model.overlapping), notes
-    values, notes = _on_grid(truth, image)
+    values, notes = values_on_grid(truth, image)
     if values.dtype.kind == "b":
         return values, notes
     if not model.overlapping:
@@ -102,7 +102,7 @@ def truth_labels(
     if not isinstance(truth, Mapping):
         parts = _each(truth, image, model) if model.overlapping else []
         if not parts:
-            values, notes = _on_grid(truth, image)
+            values, notes = values_on_grid(truth, image)
             if not model.overlapping:
                 values, said = _white_is_one(values, model)
                 return _checked(values, model), [*notes, *said]
@@ -159,7 +159,7 @@ def _each(truth: OneTruth, image: Image, model: SegmentationModel) -> list[OneTr
 
 def _mask(name: str, truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
     """Return where one label is, and what has to be said of it."""
-    values, notes = _on_grid(truth, image)
+    values, notes = values_on_grid(truth, image)
     if values.dtype.kind != "b" and len(np.setdiff1d(values, 0)) > 1:
         raise UserError(f"the truth of {name!r} holds several values; give a mask, 0 where it is not.")
     return values != 0, notes
@@ -225,7 +225,7 @@ def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
     return values.astype(np.uint16)
 
 
-def _on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
+def values_on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
     """Return the values of `truth` on the grid of `image`, and what has to be said of it."""
     if not isinstance(truth, Image):
         values = np.asarray(truth)

@@ -33,11 +33,12 @@ from napari_segxai.models.introspection.trace import Call, trace_pass
 from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.logits import as_logits, returns_probabilities
 from napari_segxai.models.outputs import covers, follow
+from napari_segxai.models.preprocessing.first_stage import FirstStage, completed, with_zeros
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.kept import KeptPrediction
 from napari_segxai.models.windows.stitch import Part, cut, stitch
-from napari_segxai.models.windows.tiling import Reading, Tiling, tiling_of
+from napari_segxai.models.windows.tiling import Corner, Reading, Tiling, tiling_of
 
 TYPICAL_CHANNELS = 16
 """Channels at full resolution that are assumed of a network that cannot be looked into."""
@@ -96,6 +97,10 @@ class Network(Behavior):
         self._digests = Digests()
         self._fused: tuple[tuple[Any, ...], Self | None] | None = None
         self.kept = KeptPrediction()
+        self.first_stage: FirstStage | None = None  # of a cascade
+        self.fixed: Tensor | None = (
+            None  # what it predicted, (1, channels, *grid): what the network gets beside the image
+        )
         self._tilings: dict[tuple[int, ...], Tiling] = {}  # of the grid that was asked about last
         self._inspections: dict[tuple[int, ...], Inspection] = {}  # by the shape of the input
 
@@ -161,6 +166,15 @@ class Network(Behavior):
         return f"{reason}; use a method that needs none, such as {such}"
 
     @property
+    def inputs(self) -> int:
+        """Channels that the network takes: those of the image, and those of a first stage."""
+        return len(self.card.channels) + (0 if self.first_stage is None else len(self.first_stage.values))
+
+    def complete(self, tensor: Tensor) -> Tensor:
+        """Return all that the network takes: (N, channels of the image, *grid) with those of a first stage, which are held fixed."""
+        return tensor if tensor.shape[1] == self.inputs else completed(tensor, self.fixed, self.name)
+
+    @property
     def sha256(self) -> str:
         """Digest of all parameters and buffers as they are now; of the whole module where TorchScript has frozen them."""
         return self._digests.of(self.module, self.device)
@@ -207,7 +221,7 @@ class Network(Behavior):
         """Tell whether the network runs on a grid of this shape, with an output that covers it."""
         if min(grid) < 1:
             return False
-        tensor = torch.zeros((1, len(self.card.channels), *grid), device=self.device)
+        tensor = torch.zeros((1, self.inputs, *grid), device=self.device)
         try:
             with self.in_use(self.device), torch.inference_mode():
                 out = self.network_output(tensor)
@@ -229,6 +243,7 @@ class Network(Behavior):
         reading
             Through windows: the part of the grid that is wanted, and then returned; other windows are not run.
         """
+        tensor = self.complete(tensor)
         if self.one_window:
             return self.returned(tensor)
         if self.windows is None:
@@ -256,11 +271,11 @@ class Network(Behavior):
         run = run or self.logits
         if self.windows is None:
             return run(tensor)
-        found = self.kept.get(self.module, tensor)
+        found = self.kept.get(self.module, tensor, self.fixed)
         if found is None:
             with torch.inference_mode(False), torch.no_grad():  # a leaf for gradients can be made of it
                 found = run(tensor)
-            self.kept.put(self.module, tensor, found)
+            self.kept.put(self.module, tensor, found, self.fixed)
         return found
 
     def tiling(self, grid: Sequence[int]) -> Tiling:
@@ -275,10 +290,11 @@ class Network(Behavior):
 
     def seen(self, tensor: Tensor) -> Tensor:
         """Return what the network sees at once of an input: its middle window, or all of it where there are none."""
+        tensor = self.complete(tensor)
         if self.windows is None:
             return tensor
         tiling = self.tiling(tensor.shape[2:])
-        return cut(tiling.pad(tensor), tiling, [Part(0, tiling.corners[len(tiling.corners) // 2])])
+        return cut(tiling.pad(tensor), tiling, [Part(0, tiling.middle)])
 
     def cells_run(self, grid: Sequence[int]) -> int:
         """Return how many cells go through the network in one pass on a grid of this shape, those of all windows."""
@@ -335,12 +351,14 @@ class Network(Behavior):
             self._fused = key, None if found is None else self._with(*found)
         return self._fused[1] or self
 
-    @property
-    def in_one_window(self) -> Self:
-        """The network on one window, with the same network layers; in place of logits it gives what windows average."""
+    def in_one_window(self, corner: Corner, axes: tuple[int, ...] = ()) -> Self:
+        """Return the network on one window, with the same network layers; in place of logits it gives what windows average."""
         assert self.windows is not None
         other = copy.copy(self)
         other.windows, other.one_window = None, True
+        if self.fixed is not None:
+            tiling = self.tiling(self.fixed.shape[2:])
+            other.fixed = tiling.pad(self.fixed)[(..., *tiling.place(corner))].flip(axes)
         return other
 
     def _with(self, module: nn.Module, changes: Changes) -> Self:
@@ -362,7 +380,7 @@ class Network(Behavior):
     def example(self) -> Tensor:
         """Return an input on the example grid: (1, channels, *grid), random but fixed."""
         generator = torch.Generator().manual_seed(0)
-        return torch.rand((1, len(self.card.channels), *self.example_grid), generator=generator)
+        return torch.rand((1, self.inputs, *self.example_grid), generator=generator)
 
     def layers_for(self, tensor: Tensor) -> tuple[NetworkLayer, ...]:
         """`network_layers` for a tensor on the model grid, or for one window of it; remembered per shape."""
@@ -374,6 +392,7 @@ class Network(Behavior):
 
     def _inspect(self, tensor: Tensor) -> Inspection:
         self.require((NETWORK_LAYERS,))
+        tensor = with_zeros(tensor, self.inputs)  # values do not matter
         if tuple(tensor.shape[2:]) != self.example_grid:
             tensor = self.seen(tensor)
         key = tuple(tensor.shape[1:])

@@ -86,7 +86,12 @@ def load_model(
         if not isinstance(given, ModelCard):
             given = PartialCard.of(source.card, where).completed(given)
         other = SegmentationModel(
-            source.module, given, source=source.source, path=source.path, capabilities=source.capabilities
+            source.module,
+            given,
+            source=source.source,
+            path=source.path,
+            capabilities=source.capabilities,
+            first_stage=source.first_stage,
         )
         other.trusted, other.architecture = source.trusted, source.architecture
         return other

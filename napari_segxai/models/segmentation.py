@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from napari_segxai.models.inference.device import exact
 from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.network import Network
+from napari_segxai.models.preprocessing.first_stage import FirstStage
 from napari_segxai.models.preprocessing.prepared import Prepared
 from napari_segxai.models.preprocessing.spatial import Placement, place, slice_count
 from napari_segxai.models.preprocessing.stepped import stepped
@@ -43,6 +46,8 @@ class SegmentationModel(Network):
         The folder or file that it was loaded from, if any.
     capabilities : collection of str, optional
         What methods can ask of the network: "network layers", "gradients". By default both; "gradients" alone for TorchScript.
+    first_stage : FirstStage, optional
+        Of a cascade: whose prediction the network gets beside the image.
 
     Raises
     ------
@@ -58,8 +63,14 @@ class SegmentationModel(Network):
         source: str = "nn.Module given in a script",
         path: Path | None = None,
         capabilities: Collection[str] | None = None,
+        first_stage: FirstStage | None = None,
     ):
         super().__init__(module, card, source=source, path=path, capabilities=capabilities)
+        self.first_stage = first_stage
+        if self.card.previous_stage is not None and first_stage is None:
+            raise UserError(
+                f"{self.name} takes an image alone: previous_stage in its card is for the second stage of a cascade of nnU-Net."
+            )
         dry_run(self)
         self.multiples = find_multiples(self)
 
@@ -108,7 +119,29 @@ class SegmentationModel(Network):
         if background is not None:
             value = prepared.network_value(background)
         notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
-        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes))
+        first, beside = self.first_stage, None
+        if first is not None:
+            beside = partial(first.channels, image, placement)
+        return Prepared(fast_layout(placement.pad(tensor, value)), placement, steps, tuple(notes), beside)
+
+    def given(self, prepared: Prepared) -> Self:
+        """Return this model with what it gets beside an image, which is held fixed; the model itself where that is nothing.
+
+        The model is in use. A first stage that has not seen the image yet predicts it now.
+        """
+        if prepared.beside is None:
+            return self
+        other = copy.copy(self)
+        other.fixed = prepared.beside(self.device)
+        return other
+
+    def has_kept(self, image: Image, slice: int | None = None) -> bool:
+        """Tell whether the prediction of an image is kept, so that nothing has to be run for it; the model is in use."""
+        if self.kept.is_empty or (self.first_stage is not None and not self.first_stage.knows(image)):
+            return False
+        prepared = self.prepare(image, slice)
+        given = self.given(prepared)
+        return self.kept.get(self.module, prepared.tensor.to(self.device), given.fixed) is not None
 
     def _notes_of_place(self, image: Image, placement: Placement) -> list[str]:
         """Return what has to be said of how the image is turned and cropped."""
@@ -224,10 +257,10 @@ class SegmentationModel(Network):
         with self.in_use(device) as use, torch.inference_mode(), exact():
             for k in which:
                 prepared = self.prepare(image, k)
-                tensor = prepared.tensor.to(use)
-                with refusing_sizes(self, tensor):
-                    check_values(self, tensor)
-                    logits = self.logits_kept(tensor)
+                tensor, given = prepared.tensor.to(use), self.given(prepared)
+                with refusing_sizes(given, tensor):
+                    check_values(given, tensor)
+                    logits = given.logits_kept(tensor)
                 check_numbers(self, logits, image.name)
                 out = self.labeling.on_image(logits[0], prepared.placement, out)
         return out

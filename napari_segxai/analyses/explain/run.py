@@ -150,7 +150,7 @@ def question_of(
     ):  # a lazy image was not asked in `make`
         check_baseline(getattr(one, "baseline", "zero"), model, plan.image)
     if planned.cost >= MANY_PASSES and not plan.method.looks_inside(plan.options):
-        model = model.fused(prepared.tensor.to(plan.device))
+        model = model.given(prepared).fused(prepared.tensor.to(plan.device))
     question = Question(
         model,
         plan.image,

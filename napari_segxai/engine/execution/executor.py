@@ -155,7 +155,11 @@ class Executor:
         network = self.network
         tiling = network.tiling(self.grid)
         out = linear_score(
-            network.returned, fast_layout(tensor), tiling, weights, batch=network.batch_of_windows
+            network.returned,
+            network.complete(fast_layout(tensor)),
+            tiling,
+            weights,
+            batch=network.batch_of_windows,
         )
         looks = sum(weights.touches(tiling, corner) for corner in tiling.corners) * tiling.rule.views
         for _ in tensor:

@@ -56,7 +56,7 @@ class WindowCache:
         assert network.windows is not None
         self.network = network
         self.tiling = network.tiling(input.shape[2:])
-        self.padded = self.tiling.pad(input)
+        self.padded = self.tiling.pad(network.complete(input))
         self.unchanged: Tensor | None = None
         self.field: ReceptiveField | None = None
         self.run = 0.0
@@ -69,7 +69,8 @@ class WindowCache:
         """Return the logits of copies of the input: (N, channels, *grid) -> (N, labels, *grid), or of the part that is read."""
         if reading is not self._reading:
             self._read(reading)
-        network, tiling, padded = self.network, self.tiling, self.tiling.pad(tensor)
+        network, tiling = self.network, self.tiling
+        padded = tiling.pad(network.complete(tensor))
         inner = tuple(slice(0, n) for n in tiling.grid) if reading is None else reading.box
         box, corners = tiling.on_padded(inner), tiling.corners if reading is None else reading.corners
         shape = tuple(part.stop - part.start for part in box)

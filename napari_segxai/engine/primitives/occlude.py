@@ -124,7 +124,7 @@ def _look_within_windows(question: Question) -> None:
     """Let the executor run parts of windows, where a change does not reach all of a window, as it does behind an instance norm."""
     model, executor = question.model, question.executor
     if model.has_layers and executor.field is None:
-        window = question.on_part(model.seen(question.input))
+        window = question.on_part(model.tiling(question.grid).middle)
         executor.field = find_receptive_field(window)
         executor.note_windows(window.passes.forward * model.tiling(question.grid).rule.views, more=True)
 

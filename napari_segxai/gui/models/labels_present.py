@@ -92,8 +92,5 @@ class PresentLabels:
 
 def _is_known(model: SegmentationModel, shown: DisplayedImage) -> bool:
     """Tell whether the prediction of an image is kept."""
-    with model.in_use() as device:
-        return (
-            model.kept.get(model.module, model.prepare(shown.image, shown.slice).tensor.to(device))
-            is not None
-        )
+    with model.in_use():
+        return model.has_kept(shown.image, shown.slice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +26,15 @@ class Prepared:
         The fitted intensity steps.
     notes
         What a user should know, e.g. how many values were not finite.
+    beside
+        Makes what the network gets beside the channels of the image, (1, more, *model grid), on a device; see `FirstStage`.
     """
 
     tensor: Tensor
     placement: Placement
     steps: tuple[intensity.Step, ...]
     notes: tuple[str, ...] = ()
+    beside: Callable[[torch.device], Tensor] | None = None
 
     def network_value(self, raw: float) -> Tensor:
         """Return what a raw intensity becomes for the network: (1, channels, 1, ...)."""

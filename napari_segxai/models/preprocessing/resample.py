@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -98,7 +98,6 @@ def cubic(
     ndarray of shape (channels, *shape), float32
         Computed in double precision, channel by channel.
     """
-    from scipy.ndimage import map_coordinates
     from skimage.transform import resize as spline
 
     if array.shape[1:] == tuple(shape):
@@ -110,14 +109,64 @@ def cubic(
         if apart is None:
             into[...] = spline(values, shape, **settings)
             continue
-        planes = np.moveaxis(values, apart, 0)
-        plane = tuple(n for k, n in enumerate(shape) if k != apart)
-        stack = np.moveaxis(np.stack([spline(each, plane, **settings) for each in planes]), 0, apart)
-        before, after = stack.shape[apart], shape[apart]
-        if before != after:
-            where = list(np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True))
-            where[apart] = before / after * (where[apart] + 0.5) - 0.5
-            order = 0 if along == "nearest" else 1
-            stack = map_coordinates(stack, np.broadcast_arrays(*where), order=order, mode="nearest")
-        into[...] = stack
+        into[...] = _apart(
+            values, shape, apart, lambda plane, size: spline(plane, size, **settings), int(along == "linear")
+        )
+    return out
+
+
+def _apart(
+    values: np.ndarray,
+    shape: tuple[int, ...],
+    apart: int,
+    resized: Callable[[np.ndarray, tuple[int, ...]], np.ndarray],
+    order: int,
+) -> np.ndarray:
+    """Resample every slice across an axis, then along that axis with splines of an order."""
+    from scipy.ndimage import map_coordinates
+
+    plane = tuple(n for k, n in enumerate(shape) if k != apart)
+    stack = np.moveaxis(np.stack([resized(each, plane) for each in np.moveaxis(values, apart, 0)]), 0, apart)
+    before, after = stack.shape[apart], shape[apart]
+    if before == after:
+        return stack
+    where = list(np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True))
+    where[apart] = before / after * (where[apart] + 0.5) - 0.5
+    return map_coordinates(stack, np.broadcast_arrays(*where), order=order, mode="nearest")
+
+
+def label_image(labels: np.ndarray, shape: tuple[int, ...], apart: int | None) -> np.ndarray:
+    """Resample a label image as nnU-Net does: every label linearly, and of a cell the label that has most of it.
+
+    Where several have as much, it is that of the nearest pixel if it is one of them, else the smallest.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers, (*spatial).
+    apart
+        As of `cubic`; along that axis the nearest slice is taken.
+    """
+    if labels.shape == tuple(shape):
+        return labels
+    if apart is None:
+        return _most(labels, shape)
+    return _apart(labels, shape, apart, _most, 0)
+
+
+def _most(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    from skimage.transform import resize as spline
+
+    settings = {"mode": "edge", "clip": True, "anti_aliasing": False}
+    nearest = spline(labels.astype(np.float64), shape, order=0, **settings)
+    most, of_nearest = np.full(shape, -1.0), np.zeros(shape)
+    out = np.zeros(shape, labels.dtype)
+    for label in np.unique(labels):
+        share = spline((labels == label).astype(np.float64), shape, order=1, **settings)
+        more = share > most
+        most[more], out[more] = share[more], label
+        here = nearest == label
+        of_nearest[here] = share[here]
+    tied = of_nearest == most
+    out[tied] = nearest[tied]
     return out

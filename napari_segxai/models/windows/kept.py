@@ -20,6 +20,7 @@ class KeptPrediction:
     def __init__(self) -> None:
         self._key: Any = None
         self._input: Tensor | None = None
+        self._fixed: Tensor | None = None
         self._logits: Tensor | None = None
 
     @property
@@ -27,27 +28,31 @@ class KeptPrediction:
         """Whether nothing is kept."""
         return self._logits is None
 
-    def get(self, module: nn.Module, input: Tensor) -> Tensor | None:
+    def get(self, module: nn.Module, input: Tensor, fixed: Tensor | None = None) -> Tensor | None:
         """Return the logits (1, labels, *grid) of an input, if they are those that are kept.
 
         Parameters
         ----------
         module
             The network, whose weights are looked at.
-        input
-            (1, channels, *grid).
+        input, fixed
+            (1, channels, *grid), and what the network gets beside them.
         """
         kept = self._input
         if kept is None or kept.shape != input.shape or kept.device != input.device:
             return None
         if self._key != _key(module) or not torch.equal(kept, input):
             return None
-        self._input = input  # one of two copies is enough
+        if (fixed is None) != (self._fixed is None):
+            return None
+        if fixed is not None and self._fixed is not None and not torch.equal(fixed, self._fixed):
+            return None
+        self._input, self._fixed = input, fixed  # one of two copies is enough
         return self._logits
 
-    def put(self, module: nn.Module, input: Tensor, logits: Tensor) -> None:
+    def put(self, module: nn.Module, input: Tensor, logits: Tensor, fixed: Tensor | None = None) -> None:
         """Keep the logits of an input in place of those before."""
-        self._key, self._input, self._logits = _key(module), input, logits
+        self._key, self._input, self._fixed, self._logits = _key(module), input, fixed, logits
 
 
 def _key(module: nn.Module) -> tuple[Any, ...]:

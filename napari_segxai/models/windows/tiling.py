@@ -94,6 +94,11 @@ class Tiling:
         axes = zip(self.padded, self.rule.size, strict=True)
         return tuple(itertools.product(*(starts(self.rule, whole, part) for whole, part in axes)))
 
+    @property
+    def middle(self) -> Corner:
+        """The window in the middle of all."""
+        return self.corners[len(self.corners) // 2]
+
     @cached_property
     def importance(self) -> Tensor:
         """How much each place of a window counts: (*size), float32, above 0."""

@@ -68,10 +68,10 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
         for index in [None] if many is None else range(many):
             prepared = model.prepare(image, index)
             notes.update(prepared.notes)
-            tensor = prepared.tensor.to(device)
-            with refusing_sizes(model, tensor):
-                check_values(model, tensor)
-                logits = model.logits_kept(tensor)
+            tensor, given = prepared.tensor.to(device), model.given(prepared)
+            with refusing_sizes(given, tensor):
+                check_values(given, tensor)
+                logits = given.logits_kept(tensor)
             check_numbers(model, logits, image.name)
             out = model.labeling.on_image(logits[0], prepared.placement, out)
             found = _measure(model, logits, positions, prepared.placement.inside().to(device))

@@ -42,11 +42,6 @@ def card_of(results: Results, dataset: Dataset, plans: Plans, checkpoint: Checkp
     UserError
         If the plans prepare images in a way that no card can say.
     """
-    if plans.settings.get("previous_stage") is not None:
-        raise UserError(
-            f"{plans.path}: {plans.name!r} is the second stage of a cascade, which gets the prediction of "
-            f"{plans.settings['previous_stage']!r} beside the image; load that one, or 3d_fullres."
-        )
     folds = ", ".join(results.folds)
     dims = len(plans.patch)
     fields: dict[str, Any] = {

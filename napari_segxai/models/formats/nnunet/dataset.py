@@ -26,11 +26,21 @@ class Dataset:
         Names, the background first, in the order of the network's outputs.
     regions
         Where labels overlap: the values of a label image that make up each of them; empty where they exclude each other.
+    painted
+        With which value each label but the background is painted into a label image.
     """
 
     channels: tuple[str, ...]
     labels: tuple[str, ...]
     regions: dict[str, tuple[int, ...]]
+    painted: tuple[int, ...]
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All values of a label image but that of the background."""
+        return tuple(
+            sorted({value for each in self.regions.values() for value in each} - {0} or self.painted)
+        )
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -60,12 +70,14 @@ def read_dataset(path: Path) -> Dataset:
                 f"{path}: some of its labels are regions of several values, and `regions_class_order` has to give one value to each of "
                 f"{', '.join(drawn)}."
             )
-        return Dataset(channels, (BACKGROUND, *drawn), drawn)
+        if not all(isinstance(value, int) and 0 < value < 2**15 for value in order):
+            raise UserError(f"{path}: `regions_class_order` is {order!r:.60}; it needs whole numbers from 1.")
+        return Dataset(channels, (BACKGROUND, *drawn), drawn, tuple(order))
     by_value = sorted(drawn, key=lambda name: drawn[name][0])
     found = [drawn[name][0] for name in by_value]
     if found != list(range(1, len(found) + 1)):
         raise UserError(f"{path}: the values of `labels` are {found}; nnU-Net numbers them 1, 2, 3, ...")
-    return Dataset(channels, (BACKGROUND, *by_value), {})
+    return Dataset(channels, (BACKGROUND, *by_value), {}, tuple(found))
 
 
 def _channels(path: Path, told: Any) -> tuple[str, ...]:

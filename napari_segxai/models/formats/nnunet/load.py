@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder
 from napari_segxai.models.formats.nnunet.card import card_of
+from napari_segxai.models.formats.nnunet.cascade import first_stage
 from napari_segxai.models.formats.nnunet.checkpoint import Checkpoint, read_checkpoint
 from napari_segxai.models.formats.nnunet.dataset import Dataset, read_dataset
 from napari_segxai.models.formats.nnunet.network import network_of
@@ -43,17 +46,40 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     UserError
         If a file is missing, damaged or of another version, or the files do not fit each other.
     """
+    return _load(source, card)
+
+
+def _load(source: Path, card: ModelCard | None = None, *, is_first: bool = False) -> SegmentationModel:
     results = find(source)
     dataset, plans, first = _read(results)
     card = card or card_of(results, dataset, plans, first)
-    inputs, outputs = len(dataset.channels), len(dataset.labels) - bool(dataset.regions)
+    name = plans.previous_stage
+    if name is not None and is_first:
+        raise UserError(
+            f"{results.root}: is a second stage itself, and no first one; name that with previous_stage in the card."
+        )
+    inputs = len(dataset.channels) + (0 if name is None else len(dataset.values))
+    outputs = len(dataset.labels) - bool(dataset.regions)
     networks = [network_of(plans, first, inputs, outputs)]
     for path in results.checkpoints[1:]:  # one at a time: a file holds the optimizer's state as well
         networks.append(network_of(plans, read_checkpoint(path), inputs, outputs))
     module = networks[0] if len(networks) == 1 else MeanOfNetworks(networks).eval()
     folds = ", ".join(path.parent.name for path in results.checkpoints)
-    what = f"nnU-Net {results.root.name}, {folds}"
-    model = SegmentationModel(module, card, source=what, path=source.absolute())
+    stage = None
+    if name is not None:
+        stage = first_stage(results, dataset, name, card.previous_stage, partial(_load, is_first=True))
+    model = SegmentationModel(
+        module,
+        card,
+        source=f"nnU-Net {results.root.name}, {folds}",
+        path=source.absolute(),
+        first_stage=stage,
+    )
+    if stage is not None:
+        model.with_note(
+            f"{model.name} is the second stage of a cascade: beside the image it sees the labels of {stage.name}, which are held fixed; "
+            "what is explained are the channels of the image."
+        )
     if len(networks) > 1:
         model.with_note(f"the logits are the mean of those of {len(networks)} networks: {folds}.")
     if results.others:

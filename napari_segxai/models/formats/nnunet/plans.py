@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.formats.nnunet.dataset import NNUNET
 from napari_segxai.models.loading.json_mapping import json_mapping
+
+CONFIGURATION = re.compile(r"\w[\w.-]*")
+"""Names of configurations: they are parts of names of folders."""
+
+RESAMPLES = "resample_data_or_seg_to_shape"
+"""The function by which nnU-Net resamples unless it is told otherwise."""
 
 OLD_NETWORK = (
     "UNet_class_name",
@@ -87,6 +94,31 @@ class Plans:
                 f"{self.path}: spacing is {spacing!r:.60}; it needs {len(self.patch)} positive numbers, one per axis of patch_size."
             )
         return tuple(map(float, spacing))
+
+    @property
+    def previous_stage(self) -> str | None:
+        """Of the second stage of a cascade: the configuration of the first."""
+        name = self.settings.get("previous_stage")
+        if name is None:
+            return None
+        if not isinstance(name, str) or not CONFIGURATION.fullmatch(name):
+            raise UserError(
+                f"{self.path}: previous_stage of {self.name!r} is {name!r:.60}; it needs the name of a configuration."
+            )
+        told = self.settings.get("resampling_fn_seg_kwargs") or {}
+        apart = (self.settings.get("resampling_fn_data_kwargs") or {}).get("force_separate_z")
+        usual = told.get("order", 1) == 1 and told.get("order_z", 0) == 0
+        own = (
+            self.settings.get("resampling_fn_seg", RESAMPLES)
+            == self.settings.get("resampling_fn_data", RESAMPLES)
+            == RESAMPLES
+        )
+        if not usual or not own or told.get("force_separate_z", apart) != apart or len(self.patch) != 3:
+            raise UserError(
+                f"{self.path}: the first stage's labels are resampled for {self.name!r} in a way that is not nnU-Net's usual one "
+                f"({RESAMPLES}, order 1, order_z 0), which alone is known for cascades."
+            )
+        return name
 
     @property
     def network(self) -> tuple[str, dict[str, Any]]:
