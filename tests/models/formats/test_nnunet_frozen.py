@@ -18,7 +18,9 @@ from napari_segxai.models.windows.tiling import Tiling
 
 DATA = Path(__file__).parents[2] / "data" / "nnunet"
 
-FOLDERS = ("Dataset901_Ct", "Dataset902_Regions", "Dataset903_Slices")
+FOLDERS = ("Dataset901_Ct", "Dataset902_Regions", "Dataset903_Slices", "Dataset904_Cascade")
+
+SECOND = "nnUNetTrainer__nnUNetPlans__3d_cascade_fullres"
 
 
 @cache
@@ -27,19 +29,23 @@ def case(name: str) -> SimpleNamespace:
     folder = DATA / name
     images = [sx.read_image(path) for path in sorted((folder / "frozen").glob("case_*.nii.gz"))]
     image = images[0] if len(images) == 1 else sx.join_channels(images)
-    model = sx.load_model(folder)
+    model = sx.load_model(folder / SECOND if (folder / SECOND).is_dir() else folder)
     count = model.slices(image)
     inputs = [model.prepare(image, k) for k in ([None] if count is None else range(count))]
     inputs.sort(key=lambda one: one.placement.slice or 0)
+    with model.in_use():
+        given = [model.given(one) for one in inputs]
     frozen = np.load(folder / "frozen" / "predictor.npz")
     stack = (lambda found: found[0]) if count is None else (lambda found: np.stack(found, 1))
-    return SimpleNamespace(model=model, image=image, inputs=inputs, frozen=frozen, stack=stack)
+    return SimpleNamespace(model=model, image=image, inputs=inputs, given=given, frozen=frozen, stack=stack)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_network_s_input_is_nnunet_s_bit_for_bit(name):
     one = case(name)
-    seen = one.stack([each.tensor[0].numpy() for each in one.inputs])
+    seen = one.stack(
+        [model.complete(each.tensor)[0].numpy() for model, each in zip(one.given, one.inputs, strict=True)]
+    )
     assert seen.dtype == np.float32
     np.testing.assert_array_equal(seen, one.frozen["input"])
 
@@ -48,7 +54,8 @@ def test_the_network_s_input_is_nnunet_s_bit_for_bit(name):
 def test_logits_and_labels_are_nnunet_s(name):
     one = case(name)
     with torch.inference_mode():
-        logits = one.stack([one.model.logits(each.tensor)[0].numpy() for each in one.inputs])
+        pairs = zip(one.given, one.inputs, strict=True)
+        logits = one.stack([model.logits(each.tensor)[0].numpy() for model, each in pairs])
     theirs = one.frozen["logits_float32"]
     np.testing.assert_allclose(logits[-len(theirs) :], theirs, rtol=0, atol=1e-6 * np.abs(theirs).max())
     predicted = one.model.predict(one.image)
@@ -99,3 +106,11 @@ def test_what_is_explained_is_what_is_predicted():
     np.testing.assert_array_equal(found.prediction, one.model.predict(one.image))
     assert found.map.shape == one.image.spatial_shape
     assert np.abs(found.map).max() > 0
+
+
+def test_the_first_stage_of_a_cascade_predicts_what_nnunet_wrote_of_it():
+    folder = DATA / "Dataset904_Cascade"
+    first = sx.load_model(next(folder.glob("*__3d_lowres")))
+    written = sx.read_image(folder / "frozen" / "first_stage.nii.gz").array
+    np.testing.assert_array_equal(first.predict(case("Dataset904_Cascade").image), written)
+    assert len(np.unique(written)) == 3

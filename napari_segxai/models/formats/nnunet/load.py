@@ -58,6 +58,9 @@ def _load(source: Path, card: ModelCard | None = None, *, is_first: bool = False
         raise UserError(
             f"{results.root}: is a second stage itself, and no first one; name that with previous_stage in the card."
         )
+    stage = None
+    if name is not None:
+        stage = first_stage(results, dataset, name, card.previous_stage, partial(_load, is_first=True))
     inputs = len(dataset.channels) + (0 if name is None else len(dataset.values))
     outputs = len(dataset.labels) - bool(dataset.regions)
     networks = [network_of(plans, first, inputs, outputs)]
@@ -65,9 +68,6 @@ def _load(source: Path, card: ModelCard | None = None, *, is_first: bool = False
         networks.append(network_of(plans, read_checkpoint(path), inputs, outputs))
     module = networks[0] if len(networks) == 1 else MeanOfNetworks(networks).eval()
     folds = ", ".join(path.parent.name for path in results.checkpoints)
-    stage = None
-    if name is not None:
-        stage = first_stage(results, dataset, name, card.previous_stage, partial(_load, is_first=True))
     model = SegmentationModel(
         module,
         card,
