@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.models.logits import as_logits, as_returned
 from napari_segxai.models.preprocessing.resample import resize
@@ -162,6 +163,40 @@ def _box(tiling: Tiling, where: Tensor | None) -> Box:
 def enlarged(tile: Tensor, tiling: Tiling, view: View) -> Tensor:
     """Bring a map of one look, (*cells), upright and to the size of the window."""
     return resize(tile[None, None].flip(view.axes), tiling.rule.size, linear=True)[0, 0]
+
+
+def so_far(tiles: Tiles, number: int, finding: Finding) -> Finding:
+    """Return what was found in the first windows alone, with a mask of the places that are known, and say so.
+
+    Parameters
+    ----------
+    tiles
+        All looks.
+    number
+        How many of them were taken.
+    finding
+        Made of these.
+
+    Returns
+    -------
+    Finding
+        Its mask ``windows_run`` holds the places that lie in windows that were run, and in no other.
+    """
+    tiling = tiles.tiling
+    if tiling is None or number == len(tiles.views):
+        return finding
+    known = torch.zeros(tiling.padded, dtype=torch.bool, device=finding.map.device)
+    for k, view in enumerate(tiles.views):
+        known[tiling.place(view.corner)] = k < number  # those that were not run come last
+    said = (
+        f"only {number} of {len(tiles.views)} windows were run: the map is 0 where none of them lies, and final only in the mask windows_run; what "
+        "is pooled over windows is pooled over these alone."
+    )
+    return replace(
+        finding,
+        masks={**finding.masks, "windows_run": known[tiling.inner]},
+        warnings=[*finding.warnings, said],
+    )
 
 
 def views_of(tiling: Tiling, where: Tensor) -> tuple[View, ...]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +23,14 @@ from napari_segxai.engine.tiles import (
     enlarged,
     in_window,
     slopes_of,
+    so_far,
     views_of,
 )
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.introspection.call_names import CallNames, module_of, split_call
+from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import Layout, infer_layout
 from napari_segxai.models.introspection.modules import find_module, first_tensor, replace_first_tensor
-
-if TYPE_CHECKING:
-    from napari_segxai.models.segmentation import SegmentationModel
 
 
 class Recorded(NamedTuple):
@@ -46,7 +42,10 @@ class Recorded(NamedTuple):
 
 
 def record(
-    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None = None
+    question: Question,
+    names: Sequence[str],
+    score: Callable[[Tensor], Tensor] | None = None,
+    partial: Callable[[list[Recorded]], Finding] | None = None,
 ) -> Steps[list[Recorded]]:
     """Record activation and gradient of the target for every named network layer.
 
@@ -58,6 +57,8 @@ def record(
         Network layers; ``name@2`` is the second call of a module.
     score
         Logits (1, labels, *grid) -> the one number that is differentiated; the target's score by default.
+    partial
+        What was recorded in the first windows -> what can be shown of it; it notes nothing elsewhere.
 
     Yields
     ------
@@ -70,7 +71,7 @@ def record(
         A layer that does not influence the target has a zero gradient and leaves a warning.
     """
     if question.model.windows is not None:
-        return (yield from _record_windows(question, names, score))
+        return (yield from _record_windows(question, names, score, partial))
     score = score or question.score
     tape = LayerRecorder(question, names)
     yield question.step("forward pass")
@@ -88,6 +89,7 @@ def products(
     *,
     warn: bool = True,
     score: Callable[[Tensor], Tensor] | None = None,
+    partial: Callable[[Tensor], Finding] | None = None,
 ) -> Steps[tuple[Tensor, dict[str, Tensor]]]:
     """Return the sum over the channels of a network layer of weights times activation, place by place.
 
@@ -104,6 +106,8 @@ def products(
         Whether sums that are rounding errors leave a warning.
     score
         As of `record`.
+    partial
+        Sum over the first windows, (*grid) -> what can be shown of it.
 
     Returns
     -------
@@ -114,7 +118,15 @@ def products(
     """
     model = question.model
     if model.windows is None or channels or model.windows.size == question.grid:
-        [(activation, gradient, tiles)] = yield from record(question, [name], score)
+
+        def of_recorded(found: list[Recorded]) -> Finding:
+            assert partial is not None
+            [(activation, gradient, tiles)] = found
+            map = (tiles.rejoin(weigh(tiles.split(gradient))) * activation).sum(1)[0]
+            return partial(tiles.place(map, adds=True))
+
+        shown = None if partial is None else of_recorded
+        [(activation, gradient, tiles)] = yield from record(question, [name], score, shown)
         weights = tiles.rejoin(weigh(tiles.split(gradient)))
         map = (weights * activation).sum(1)[0]
         question.warnings += product_noise(name, map, weights, activation) if warn else []
@@ -126,6 +138,12 @@ def products(
     yield question.step("forward pass")
     out = torch.zeros(tiling.padded, device=question.device)
     largest, size = 0.0, 0.0
+
+    def first(number: int) -> Callable[[], Finding] | None:
+        if partial is None:
+            return None
+        return lambda: so_far(tiles, number, partial(out[tiling.inner].clone()))
+
     for number, view in enumerate(tiles.views, start=1):
         tape = LayerRecorder(in_window(question, tiling, view), [name])
         [gradient] = tape.gradients((tape.logits * slopes.at(view)).sum())
@@ -135,9 +153,7 @@ def products(
         largest = max(largest, float(map.abs().max()))
         size += float(each.abs().sum(1).mean()) / len(tiles.views)
         del tape, gradient, each
-        yield question.step(
-            f"window {number} of {len(tiles.views)}", lambda: Finding(out[tiling.inner].clone())
-        )
+        yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
     if warn and largest < CANCELS * size:
         question.warnings.append(noise_of_products(name))
@@ -145,24 +161,37 @@ def products(
 
 
 def _record_windows(
-    question: Question, names: Sequence[str], score: Callable[[Tensor], Tensor] | None
+    question: Question,
+    names: Sequence[str],
+    score: Callable[[Tensor], Tensor] | None,
+    partial: Callable[[list[Recorded]], Finding] | None,
 ) -> Steps[list[Recorded]]:
     slopes, tiles = slopes_of(question, score)
     tiling = slopes.tiling
     yield question.step("forward pass")
     kept: list[tuple[list[Tensor], list[Tensor]]] = []
+
+    def recorded(number: int) -> list[Recorded]:
+        own, some = Tiles(tiling, tiles.views[:number]), kept[:number]
+        return [
+            Recorded(own.join([a[k] for a, _ in some]), own.join([g[k] for _, g in some]), own)
+            for k in range(len(names))
+        ]
+
+    def first(number: int) -> Callable[[], Finding] | None:
+        if partial is None:
+            return None
+        return lambda: so_far(tiles, number, partial(recorded(number)))
+
     for number, view in enumerate(tiles.views, start=1):
         part = in_window(question, tiling, view)
         tape = LayerRecorder(part, names)
         _check_windows(2 * len(tiles.views), len(tiles.views), tape.activations)
         found = tape.gradients((tape.logits * slopes.at(view)).sum())
         kept.append((tape.activations, found))
-        yield question.step(f"window {number} of {len(tiles.views)}")
+        yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
-    return [
-        Recorded(tiles.join([a[k] for a, _ in kept]), tiles.join([g[k] for _, g in kept]), tiles)
-        for k in range(len(names))
-    ]
+    return recorded(len(kept))
 
 
 def _check_windows(times: int, windows: int, values: Sequence[Tensor]) -> None:
@@ -324,8 +353,17 @@ def _capture(
     return hook
 
 
-def activations(question: Question, names: Sequence[str]) -> Steps[tuple[list[Tensor], Tiles]]:
+def activations(
+    question: Question,
+    names: Sequence[str],
+    partial: Callable[[list[Tensor], Tiles], Finding] | None = None,
+) -> Steps[tuple[list[Tensor], Tiles]]:
     """Record the activation of every named network layer, from one forward pass.
+
+    Parameters
+    ----------
+    partial
+        As of `each_window`.
 
     Returns
     -------
@@ -335,12 +373,16 @@ def activations(question: Question, names: Sequence[str]) -> Steps[tuple[list[Te
         Where their cells lie; through windows, of those that hold a place of M.
     """
     return (
-        yield from each_window(question, lambda part: LayerRecorder(part, names, graph=False).activations)
+        yield from each_window(
+            question, lambda part: LayerRecorder(part, names, graph=False).activations, partial
+        )
     )
 
 
 def each_window(
-    question: Question, run: Callable[[Question], list[Tensor]]
+    question: Question,
+    run: Callable[[Question], list[Tensor]],
+    partial: Callable[[list[Tensor], Tiles], Finding] | None = None,
 ) -> Steps[tuple[list[Tensor], Tiles]]:
     """Look at the whole image, or through windows at those that hold a place of M.
 
@@ -348,6 +390,8 @@ def each_window(
     ----------
     run
         Question about what the network sees at once -> values (1, channels, *cells), at the cost of a forward pass.
+    partial
+        What the first windows gave, as it is returned of all -> what can be shown of it; it notes nothing elsewhere.
 
     Returns
     -------
@@ -364,58 +408,19 @@ def each_window(
     tiles = Tiles(tiling, views_of(tiling, question.pixels))
     yield question.step("forward pass")
     kept: list[list[Tensor]] = []
+
+    def joined(number: int) -> tuple[list[Tensor], Tiles]:
+        own = Tiles(tiling, tiles.views[:number])
+        return [own.join(values) for values in zip(*kept[:number], strict=True)], own
+
+    def first(number: int) -> Callable[[], Finding] | None:
+        if partial is None:
+            return None
+        return lambda: so_far(tiles, number, partial(*joined(number)))
+
     for number, view in enumerate(tiles.views, start=1):
         kept.append(run(in_window(question, tiling, view)))
         _check_windows(len(tiles.views), len(tiles.views), kept[0])
-        yield question.step(f"window {number} of {len(tiles.views)}")
+        yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views))
-    return [tiles.join(values) for values in zip(*kept, strict=True)], tiles
-
-
-@contextmanager
-def layer_inputs(model: SegmentationModel, name: str) -> Generator[list[Tensor]]:
-    """While open, collect what enters a network layer: the first entry is that of its first forward pass.
-
-    Parameters
-    ----------
-    name
-        The layer; for ``name@2`` the second call in a pass counts.
-    """
-    path, number = split_call(name)
-    found: list[Tensor] = []
-    calls = itertools.count(1)
-
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if next(calls) == number:
-            entered = first_tensor((args, kwargs))
-            assert entered is not None  # a network layer reads a tensor
-            found.append(entered.detach())
-
-    handle = find_module(model.module, path).register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield found
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def layer_outputs(root: nn.Module, name: str) -> Generator[list[Tensor]]:
-    """While open, collect what a network layer returns, with its graph; the network goes on with a copy."""
-    path, number = split_call(name)
-    seen: list[Tensor] = []
-    calls = 0
-
-    def hook(_module: nn.Module, _args: Any, out: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        found = first_tensor(out)
-        if calls != number or found is None:
-            return None
-        seen.append(found)
-        return replace_first_tensor(out, lambda tensor: tensor.clone())
-
-    handle = find_module(root, path).register_forward_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    return joined(len(kept))

@@ -15,7 +15,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import in_window, slopes_of
+from napari_segxai.engine.tiles import in_window, slopes_of, so_far
 from napari_segxai.models.inference.memory import guarded
 
 Around = Callable[[int], AbstractContextManager[Any]]
@@ -147,6 +147,12 @@ def _through_windows(
     yield question.step("forward pass")
     total = torch.zeros_like(tiling.pad(question.input))
     inner = (..., *tiling.inner)
+
+    def first(number: int) -> Callable[[], Finding] | None:
+        if partial is None:
+            return None
+        return lambda: so_far(tiles, number, partial(total[inner].clone()))
+
     for number, view in enumerate(tiles.views, start=1):
         own_rule = nullcontext() if around is None else around(0)
         window = in_window(question, tiling, view)
@@ -155,7 +161,6 @@ def _through_windows(
             score = (window.forward(leaf) * slopes.at(view)).sum()
             (gradient,) = torch.autograd.grad(score, [leaf])
         total[(..., *tiling.place(view.corner))] += gradient.flip(view.axes)
-        part = None if partial is None else lambda: partial(total[inner].clone())
-        yield question.step(f"window {number} of {len(tiles.views)}", part)
+        yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
     return total[inner]

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
-from napari_segxai.engine.primitives.activations import layer_inputs
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
 from napari_segxai.models.introspection.modules import find_module, map_tensors, replace_first_tensor
+from napari_segxai.models.introspection.observed import layer_inputs
 from napari_segxai.models.introspection.trace import Call
 from napari_segxai.models.logits import as_returned
 
@@ -70,7 +70,7 @@ class Replay:
         with torch.inference_mode(False), torch.no_grad(), guarded(question.device):
             # Copies, where the network goes on to write into what it got.
             self._copied = {k for k in self._names if calls[k].overwritten}
-            with layer_inputs(model, name) if inputs else nullcontext([None]) as entered:
+            with layer_inputs(model.module, name) if inputs else nullcontext([None]) as entered:
                 logits, self._kept = keep_outputs(question, self._names, self._copied)
             question.remember_logits(logits)
             strides = model.card.tokens

@@ -18,12 +18,13 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from napari_segxai.core.capabilities import ONE_PASS
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
+from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.relevance.ledger import Balance, Ledger, summed
 from napari_segxai.engine.relevance.mode import Relevance
 from napari_segxai.engine.relevance.weighted import Rules
-from napari_segxai.engine.tiles import in_window, slopes_of
+from napari_segxai.engine.tiles import in_window, slopes_of, so_far
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.call_names import CallNames, module_of
 from napari_segxai.models.introspection.layers import not_run, token_stride
@@ -272,8 +273,15 @@ def relevance(
     return tape, found
 
 
-def relevance_of_input(question: Question, rules: Rules) -> Steps[tuple[Tensor, Balance]]:
+def relevance_of_input(
+    question: Question, rules: Rules, partial: Callable[[Tensor], Finding] | None = None
+) -> Steps[tuple[Tensor, Balance]]:
     """Carry the target's score back to the input, through windows window by window.
+
+    Parameters
+    ----------
+    partial
+        Relevance in the first windows, (1, channels, *grid) -> what can be shown of it.
 
     Returns
     -------
@@ -289,12 +297,18 @@ def relevance_of_input(question: Question, rules: Rules) -> Steps[tuple[Tensor, 
     tiling = slopes.tiling
     yield question.step("forward pass")
     total, balances = torch.zeros_like(tiling.pad(question.input)), []
+
+    def first(number: int) -> Callable[[], Finding] | None:
+        if partial is None:
+            return None
+        return lambda: so_far(tiles, number, partial(total[(..., *tiling.inner)].clone()))
+
     for number, view in enumerate(tiles.views, start=1):
         begin = slopes.at(view)
         tape = RelevanceRecorder(in_window(question, tiling, view), rules)
         found = tape.propagate(lambda out, begin=begin: (out * begin).sum(), keep=False)
         total[(..., *tiling.place(view.corner))] += found.input.flip(view.axes)
         balances.append(found.balance)
-        yield question.step(f"window {number} of {len(tiles.views)}")
+        yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
     return total[(..., *tiling.inner)], summed(balances)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
-from napari_segxai.engine.primitives.activations import layer_outputs
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.observed import layer_outputs
 
 
 @dataclass(frozen=True, eq=False)

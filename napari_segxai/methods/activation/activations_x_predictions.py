@@ -14,11 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.activations import activations
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import Tiles
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 
@@ -49,13 +52,17 @@ class Options:
 )
 def activations_x_predictions(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activations with the label's probability."""
-    [activation], tiles = yield from activations(question, [options.layer])
-    question.pixels  # noqa: B018 - an empty region is told
-    probability = question.model.probability(question.logits, question.label)[0]
-    if question.target.region is not None:
-        probability = probability * question.weights
-    small = tiles.take(probability, tuple(activation.shape[2:]))
-    if options.weights == "elementwise":
-        return Finding(tiles.place(activation[0].sum(0) * small, adds=False))
-    weights = tiles.mean(activation * small)[0]
-    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
+
+    def finding(found: list[Tensor], tiles: Tiles) -> Finding:
+        [activation] = found
+        question.pixels  # noqa: B018 - an empty region is told
+        probability = question.model.probability(question.logits, question.label)[0]
+        if question.target.region is not None:
+            probability = probability * question.weights
+        small = tiles.take(probability, tuple(activation.shape[2:]))
+        if options.weights == "elementwise":
+            return Finding(tiles.place(activation[0].sum(0) * small, adds=False))
+        weights = tiles.mean(activation * small)[0]
+        return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
+
+    return finding(*(yield from activations(question, [options.layer], finding)))

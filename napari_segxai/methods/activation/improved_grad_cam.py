@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, Finding
-from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import pooled_noise
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import reduce_scores
@@ -62,7 +62,10 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
             )
         return reduce_scores(question.scores(logits), sure.float(), question.target.reduction)
 
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer], score)
-    weights = tiles.mean(gradient)[0]
-    question.warnings += pooled_noise([options.layer], [weights], [gradient])
-    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
+    def finding(recorded: list[Recorded]) -> Finding:
+        [(activation, gradient, tiles)] = recorded
+        weights = tiles.mean(gradient)[0]
+        noise = pooled_noise([options.layer], [weights], [gradient])
+        return Finding(tiles.place(weighted_sum(activation, weights), adds=False), warnings=noise)
+
+    return finding((yield from record(question, [options.layer], score, finding)))

@@ -43,7 +43,9 @@ class Options:
 )
 def layer_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and positive gradient."""
-    map, _ = yield from products(question, options.layer, lambda gradient: gradient.clamp(min=0), warn=False)
+    map, _ = yield from products(
+        question, options.layer, lambda gradient: gradient.clamp(min=0), warn=False, partial=Finding
+    )
     return Finding(map)
 
 

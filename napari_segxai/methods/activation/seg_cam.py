@@ -20,13 +20,15 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import each_window, layer_inputs
+from napari_segxai.engine.primitives.activations import each_window
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import Tiles
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.introspection.call_names import split_call
 from napari_segxai.models.introspection.dispatch import DispatchMode
 from napari_segxai.models.introspection.layers import NetworkLayer, not_run
 from napari_segxai.models.introspection.modules import as_weights, find_module
+from napari_segxai.models.introspection.observed import layer_inputs
 
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
@@ -55,7 +57,7 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
     head = _head(model)
 
     def run(part: Question) -> list[Tensor]:
-        with layer_inputs(part.model, head.name) as entered, torch.inference_mode():
+        with layer_inputs(part.model.module, head.name) as entered, torch.inference_mode():
             part.remember_logits(part.forward(part.input).clone())
         if not entered:
             raise not_run(model.name, head.name)
@@ -63,17 +65,20 @@ def seg_cam(question: Question, options: Options) -> Steps[Finding]:
         with torch.no_grad(), _WithoutBias():
             return [module(as_weights(entered[0], module)).float()]  # one per output of the head
 
-    [outputs], tiles = yield from each_window(question, run)
-    question.pixels  # noqa: B018 - an empty region is told
-    sums = outputs[0]
-    if len(sums) == len(model.labels):
-        return Finding(tiles.place(sums[question.label], adds=False))
-    if len(model.labels) == 2 or question.label > 0:  # no output for the background
-        map = sums[question.label - 1] if question.label else -sums[0]
-        return Finding(tiles.place(map, adds=False))
-    raise UserError(
-        f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
-    )
+    def finding(found: list[Tensor], tiles: Tiles) -> Finding:
+        question.pixels  # noqa: B018 - an empty region is told
+        sums = found[0][0]
+        if len(sums) == len(model.labels):
+            return Finding(tiles.place(sums[question.label], adds=False))
+        if len(model.labels) == 2 or question.label > 0:  # no output for the background
+            map = sums[question.label - 1] if question.label else -sums[0]
+            return Finding(tiles.place(map, adds=False))
+        raise UserError(
+            f"{model.name} has no output for {model.labels[0]!r}, so that no weights speak for it; choose another label."
+        )
+
+    outputs, tiles = yield from each_window(question, run, finding)
+    return finding(outputs, tiles)
 
 
 class _WithoutBias(DispatchMode):

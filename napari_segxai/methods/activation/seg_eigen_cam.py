@@ -20,8 +20,9 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import activations, record
+from napari_segxai.engine.primitives.activations import Recorded, activations, record
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import Tiles
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.preprocessing.resample import resize
 
@@ -54,20 +55,27 @@ class Options:
 )
 def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
     """Project the activations on their first principal component."""
+
+    def finding(found: list[Tensor], tiles: Tiles) -> Finding:
+        map = tiles.place(first_component(found[0]), adds=False)
+        if options.sign == "magnitude":
+            flip = -map.min() > map.max()
+        else:
+            # On the grid of the prediction: a coarse sample of it would miss small objects.
+            probability = question.model.probability(question.logits, question.label)[0]
+            large = resize(map[None, None], tuple(probability.shape), linear=True)[0, 0]
+            flip = ((probability - probability.mean()) * large).sum() < 0
+        return Finding(-map if bool(flip) else map)
+
+    def weighted(recorded: list[Recorded]) -> Finding:
+        [(activation, gradient, tiles)] = recorded
+        return finding(
+            [activation * (gradient if options.weighting == "gradient" else gradient.abs())], tiles
+        )
+
     if options.weighting == "none":
-        [activation], tiles = yield from activations(question, [options.layer])
-    else:
-        [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-        activation = activation * (gradient if options.weighting == "gradient" else gradient.abs())
-    map = tiles.place(first_component(activation), adds=False)
-    if options.sign == "magnitude":
-        flip = -map.min() > map.max()
-    else:
-        # On the grid of the prediction: a coarse sample of it would miss small objects.
-        probability = question.model.probability(question.logits, question.label)[0]
-        large = resize(map[None, None], tuple(probability.shape), linear=True)[0, 0]
-        flip = ((probability - probability.mean()) * large).sum() < 0
-    return Finding(-map if bool(flip) else map)
+        return finding(*(yield from activations(question, [options.layer], finding)))
+    return weighted((yield from record(question, [options.layer], partial=weighted)))
 
 
 def first_component(activation: Tensor) -> Tensor:

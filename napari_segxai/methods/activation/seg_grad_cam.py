@@ -21,7 +21,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
-from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import pooled_noise
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
@@ -49,14 +49,18 @@ class Options:
 )
 def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    weights = tiles.mean(gradient)
-    question.warnings += pooled_noise([options.layer], [weights], [gradient])
-    map = weighted_sum(activation, weights[0])
-    spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
-    parts = intermediates(activation, spread, map, options.intermediates)
-    placed = {name: tiles.place(part, adds=False) for name, part in parts.items()}
-    return Finding(tiles.place(map, adds=False), maps=placed)
+
+    def finding(recorded: list[Recorded]) -> Finding:
+        [(activation, gradient, tiles)] = recorded
+        weights = tiles.mean(gradient)
+        map = weighted_sum(activation, weights[0])
+        spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
+        parts = intermediates(activation, spread, map, options.intermediates)
+        placed = {name: tiles.place(part, adds=False) for name, part in parts.items()}
+        noise = pooled_noise([options.layer], [weights], [gradient])
+        return Finding(tiles.place(map, adds=False), maps=placed, warnings=noise)
+
+    return finding((yield from record(question, [options.layer], partial=finding)))
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

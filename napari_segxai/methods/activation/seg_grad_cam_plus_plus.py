@@ -18,7 +18,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
@@ -47,8 +47,12 @@ class Options:
 )
 def seg_grad_cam_plus_plus(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its positive gradients, strong ones more."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    return Finding(tiles.place(cam(activation, gradient), adds=False))
+
+    def finding(recorded: list[Recorded]) -> Finding:
+        [(activation, gradient, tiles)] = recorded
+        return Finding(tiles.place(cam(activation, gradient), adds=False))
+
+    return finding((yield from record(question, [options.layer], partial=finding)))
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:

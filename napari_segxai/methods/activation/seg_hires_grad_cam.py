@@ -45,7 +45,7 @@ class Options:
 def seg_hires_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activation and gradient."""
     map, parts = yield from products(
-        question, options.layer, lambda gradient: gradient, options.intermediates
+        question, options.layer, lambda gradient: gradient, options.intermediates, partial=Finding
     )
     return Finding(map, maps=parts)
 

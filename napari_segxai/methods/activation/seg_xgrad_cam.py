@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import record
+from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import CANCELS, cancels
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
@@ -45,20 +45,25 @@ class Options:
 )
 def seg_xgrad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its gradient where it is active."""
-    [(activation, gradient, tiles)] = yield from record(question, [options.layer])
-    weights, cancelling = channel_weights(activation, gradient)
-    if cancelling:
-        question.warnings.append(
-            f"{cancelling} of {len(weights)} channels of {options.layer} hold values that cancel and count for nothing; "
-            "take the layer after the activation function."
-        )
-    products = (activation * gradient)[0].flatten(1)
-    if cancels(products.sum(1), products.abs().sum(1)):
-        question.warnings.append(
-            f"activation and gradient of {options.layer} cancel in every channel, as they do before an instance normalisation: "
-            "the map is numerical noise; choose the network layer after the normalisation, or use seg-hires-grad-cam."
-        )
-    return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
+
+    def finding(recorded: list[Recorded]) -> Finding:
+        [(activation, gradient, tiles)] = recorded
+        weights, cancelling = channel_weights(activation, gradient)
+        said = []
+        if cancelling:
+            said.append(
+                f"{cancelling} of {len(weights)} channels of {options.layer} hold values that cancel and count for nothing; "
+                "take the layer after the activation function."
+            )
+        products = (activation * gradient)[0].flatten(1)
+        if cancels(products.sum(1), products.abs().sum(1)):
+            said.append(
+                f"activation and gradient of {options.layer} cancel in every channel, as they do before an instance normalisation: "
+                "the map is numerical noise; choose the network layer after the normalisation, or use seg-hires-grad-cam."
+            )
+        return Finding(tiles.place(weighted_sum(activation, weights), adds=False), warnings=said)
+
+    return finding((yield from record(question, [options.layer], partial=finding)))
 
 
 def channel_weights(activation: Tensor, gradient: Tensor) -> tuple[Tensor, int]:

@@ -54,7 +54,7 @@ def seg_xres_cam(question: Question, options: Options) -> Steps[Finding]:
     def pooled(gradient: Tensor) -> Tensor:
         return pool_windows(gradient, options.window, options.pooling)
 
-    map, parts = yield from products(question, options.layer, pooled, options.intermediates)
+    map, parts = yield from products(question, options.layer, pooled, options.intermediates, partial=Finding)
     return Finding(map, maps=parts)
 
 

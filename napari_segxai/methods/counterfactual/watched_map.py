@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
-from napari_segxai.engine.primitives.activations import layer_outputs
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation.seg_grad_cam import cam
 from napari_segxai.models.introspection.layers import not_run, token_stride
 from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.observed import layer_outputs
 
 Kind = Literal["vanilla gradient", "input x gradient", "seg-grad-cam"]
 """Methods whose map can be watched."""

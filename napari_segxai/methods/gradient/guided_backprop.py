@@ -24,6 +24,7 @@ method, early layers saw. A network without a ReLU is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -82,7 +83,11 @@ def guided_backprop(question: Question, options: Options) -> Steps[Finding]:
     """Differentiate once with guided ReLUs, or T times with dropout."""
     if options.dropout_passes:
         return (yield from _monte_carlo(question, options))
-    gradient = yield from guided_gradient(question)
+
+    def shown(gradient: Tensor) -> Finding:
+        return Finding(over_channels(gradient, options.signed)[0])
+
+    gradient = yield from guided_gradient(question, shown)
     hidden = not bool(gradient.any())
     return Finding(
         over_channels(gradient, options.signed)[0],
@@ -91,8 +96,13 @@ def guided_backprop(question: Question, options: Options) -> Steps[Finding]:
     )
 
 
-def guided_gradient(question: Question) -> Steps[Tensor]:
+def guided_gradient(question: Question, partial: Callable[[Tensor], Finding] | None = None) -> Steps[Tensor]:
     """Return the guided gradient of the question's input: (1, channels, *grid).
+
+    Parameters
+    ----------
+    partial
+        As of `input_gradient`.
 
     Raises
     ------
@@ -100,7 +110,7 @@ def guided_gradient(question: Question) -> Steps[Tensor]:
         If there is nothing to guide.
     """
     guided = _guided(question)
-    gradient = yield from input_gradient(question, around=lambda start: guided)
+    gradient = yield from input_gradient(question, around=lambda start: guided, partial=partial)
     _check(question, guided)
     return gradient
 

@@ -14,11 +14,11 @@ alone. A zero map says that the CAM is negative wherever the guided gradient is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from napari_segxai.core.options import LayerName, option
-from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.progress import Passes, Steps, relay
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.activation import seg_grad_cam, seg_hires_grad_cam
@@ -59,11 +59,14 @@ class Options:
 def guided_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Multiply the CAM of a network layer with the guided gradient."""
     run, cam_options = CAMS[options.cam]
-    where = yield from run(question, cam_options(layer=options.layer))
+    # What the CAM alone could show on the way is no part of this map.
+    where = yield from relay(
+        run(question, cam_options(layer=options.layer)), lambda step: replace(step, partial=None)
+    )
     cam = resize(where.map.clamp(min=0)[None, None], question.grid, linear=True)[0, 0]
     if not bool(cam.any()):
         question.warnings.append(
             f"the CAM of {options.layer} is nowhere positive, so nothing is kept; choose another network layer."
         )
     guided = over_channels((yield from guided_gradient(question)), options.signed)[0]
-    return Finding(cam * guided, maps={"cam": cam, "guided_gradient": guided})
+    return Finding(cam * guided, maps={"cam": cam, "guided_gradient": guided}, warnings=where.warnings)

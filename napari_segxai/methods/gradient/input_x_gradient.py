@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
@@ -46,6 +48,9 @@ class Options:
 )
 def input_x_gradient(question: Question, options: Options) -> Steps[Finding]:
     """Multiply the gradient with the difference from the baseline."""
-    gradient = yield from input_gradient(question)
-    map = ((question.input - question.baseline(options.baseline)) * gradient).sum(1)[0]
-    return Finding(map, numbers={"sum": float(map.sum())})
+
+    def finding(gradient: Tensor) -> Finding:
+        map = ((question.input - question.baseline(options.baseline)) * gradient).sum(1)[0]
+        return Finding(map, numbers={"sum": float(map.sum())})
+
+    return finding((yield from input_gradient(question, partial=finding)))

@@ -66,5 +66,5 @@ class Options:
 def lrp(question: Question, options: Options) -> Steps[Finding]:
     """Carry the score back once and add up the channels of the input."""
     rules = Rules(options.rule, options.epsilon, options.alpha)
-    found, balance = yield from relevance_of_input(question, rules)
+    found, balance = yield from relevance_of_input(question, rules, lambda found: Finding(found.sum(1)[0]))
     return Finding(found.sum(1)[0], numbers=balance.numbers(), warnings=balance.warnings())
