@@ -85,8 +85,8 @@ DATA: dict[str, dict[str, Any]] = {
         "first": "3d_lowres",
         "coarser": 1.7,
         "patch": [16, 20, 16],
-        "strides": [[1, 1, 1], [2, 2, 2]],
-        "kernels": [[3, 3, 3]] * 2,
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "kernels": [[3, 3, 3]] * 3,
         "folds": ["all"],
     },
 }

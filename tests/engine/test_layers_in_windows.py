@@ -158,14 +158,25 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
         (sx.Point((0, 0)), 1),
         ("image", of),
         (None, None),
+        (sx.Component((24, 48)), None),
     ):
         plan = ExplanationPlan.make(model, image, sx.Target("thing", region=asked), "vanilla-gradient")
         assert plan.windows == (needed, of)
-    assert plan.windows_words == f"{of} windows a pass"
+        if isinstance(asked, np.ndarray):
+            assert plan.windows_words == f"9 of {of} windows in the region"
+        if asked == "image":
+            assert plan.windows_words == f"{of} windows a pass"
+        if asked is None:
+            assert plan.windows_words.startswith(f"{of} windows a pass or fewer: ")
+    assert plan.windows_words.startswith(f"4 of {of} windows or more: those that hold the picked object")
     found = sx.explain(model, image, sx.Target("thing", region=region), "seg-hires-grad-cam", device="cpu")
     assert found.record.engine["windows_run"] == of + 9
     turned = model_of(Batched(), size=[16, 16])
-    assert ExplanationPlan.make(turned, image, "thing").windows_words == f"{of} windows a pass"
+    words = ExplanationPlan.make(turned, image, "thing").windows_words
+    assert (
+        words
+        == f"{of} windows a pass or fewer: those that hold what is asked about, known once it is predicted"
+    )
     assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
 
 

@@ -210,11 +210,16 @@ class ExplanationPlan:
         """Say how many windows a job takes of how many; "" where the network sees images whole."""
         if self.windows is None:
             return ""
-        needed, of = self.windows
+        (needed, of), region = self.windows, self.target.region
+        if needed is not None:
+            return f"{of} windows a pass" if needed == of else f"{needed} of {of} windows in the region"
+        if isinstance(region, Component) and len(region.at) == self.image.spatial_dims:
+            placement = place(self.model.card, self.image, self.slices[0], self.model.multiples)
+            box = placement.box_on_grid(region.at, [index + 1 for index in region.at])
+            least = 0 if box is None else len(self.model.tiling(placement.shape).meeting(box))
+            return f"{least} of {of} windows or more: those that hold the picked object, known once it is predicted"
         return (
-            f"{of} windows a pass"
-            if needed is None or needed == of
-            else f"{needed} of {of} windows in the region"
+            f"{of} windows a pass or fewer: those that hold what is asked about, known once it is predicted"
         )
 
     @cached_property
