@@ -6,6 +6,9 @@ cells by linear interpolation. Activations are averaged with the weights of the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -61,14 +64,18 @@ class WholeLayer:
                 upright = self._spread(upright, axis, corner)
             self._sums += upright
             return
-        weights, place = self._importance, []
-        upright = upright * weights
+        upright, place = self._brought(view, upright * self._importance)
+        self._sums[(slice(None), *place)] += upright
+        self._weights[place] += self._brought(view, self._importance)[0][0]
+
+    def _brought(self, view: View, values: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+        """Return values of a window, (channels, *cells), at the whole cells that lie in it, and where these are."""
+        place = []
         for axis, corner in enumerate(view.corner):
             first, low, high, part = self._between(axis, corner)
-            upright, weights = (_mixed(one, 1 + axis, low, high, part) for one in (upright, weights))
+            values = _mixed(values, 1 + axis, low, high, part)
             place.append(slice(first, first + len(low)))
-        self._sums[(slice(None), *place)] += upright
-        self._weights[tuple(place)] += weights[0]
+        return values, tuple(place)
 
     def values(self) -> Tensor:
         """Return what was put together: (1, channels, *cells of the whole grid); 0 where no window was looked at."""
@@ -103,6 +110,41 @@ class WholeLayer:
         out = values.new_zeros(shape)
         out.index_add_(1 + axis, low.to(values.device), values * (1 - part))
         return out.index_add_(1 + axis, (low + 1).clamp(max=whole - 1).to(values.device), values * part)
+
+
+class WholeMeans(WholeLayer):
+    """The mean of each channel of one layer over the whole grid, of which no map is held.
+
+    Parameters
+    ----------
+    tiling, cells, channels, device
+        As of a `WholeLayer`.
+    views
+        All looks that will be taken.
+    """
+
+    def __init__(
+        self,
+        tiling: Tiling,
+        cells: tuple[int, ...],
+        channels: int,
+        device: torch.device,
+        views: Sequence[View],
+    ):
+        super().__init__(tiling, cells, 0, device)
+        for view in views:
+            weights, place = self._brought(view, self._importance)
+            self._weights[place] += weights[0]
+        self._totals = torch.zeros(channels, dtype=torch.float64, device=device)
+
+    def add(self, view: View, values: Tensor) -> None:
+        """Add what was found at one look: (1, channels, *cells)."""
+        upright, place = self._brought(view, values.flip(view.axes)[0].float() * self._importance)
+        self._totals += (upright / self._weights[place]).flatten(1).sum(1, dtype=torch.float64)
+
+    def values(self) -> Tensor:
+        """Return the means: (1, channels)."""
+        return (self._totals / math.prod(self.shape)).float()[None]
 
 
 def _along(part: Tensor, values: Tensor, axis: int) -> Tensor:

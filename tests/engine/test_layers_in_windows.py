@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.explain.run import question_of
 from napari_segxai.core.progress import Stopped, within_passes
+from napari_segxai.engine.primitives.interventions import Interventions
+from napari_segxai.engine.primitives.mean_ablation import ablations
+from napari_segxai.engine.primitives.whole_activations import whole_activations, whole_means
 from napari_segxai.methods.registry import all_methods
 
 RNG = np.random.default_rng
@@ -94,6 +98,28 @@ def test_channels_are_weighted_over_all_windows_and_not_in_each(image, region):
     )
     inner = (slice(4, -4), slice(36, 60))
     assert np.abs(found[inner]).mean() == pytest.approx(np.abs(wanted[inner]).mean(), rel=0.15)
+
+
+def test_the_means_of_a_layer_are_those_of_the_whole_image_wherever_they_are_asked_for(image, region):
+    """What a channel or a layer is filled with does not hang on where M lies, nor on a window."""
+    model = model_of(Batched(), size=[16, 32], overlap=0.5, mirror=[1])
+    plan = ExplanationPlan.make(
+        model, image, sx.Target("thing", region=region), "vanilla-gradient", device="cpu"
+    )
+    with model.in_use("cpu"):
+        question = question_of(plan, model.prepare(plan.image))
+        means = whole_means(question, ["down", "leave"])
+        for name, one in zip(means, whole_activations(question, ["down", "leave"]), strict=True):
+            torch.testing.assert_close(means[name], one.flatten(2).mean(2), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(Interventions(question, "down").means(), means["down"])
+        filled = {}
+        layer = model.find_layer("leave")
+        for _ in ablations(question, [layer], "mean", lambda name, whole, skip: filled.update({name: whole})):
+            pass
+    head = model.module.head
+    expected = head.weight[:, :, 0, 0] @ means["leave"][0] + head.bias  # one value everywhere
+    torch.testing.assert_close(filled["leave"][0].flatten(1).amax(1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(filled["leave"][0].flatten(1).amin(1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_only_windows_that_a_mask_touches_and_the_target_needs_are_run(image, region):

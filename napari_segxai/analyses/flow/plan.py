@@ -82,7 +82,9 @@ class FlowPlan:
     def passes(self) -> Passes:
         """The passes that are expected."""
         each = self.first.options.pixels if self.first.method.name == "grad-pam" else 1
-        forward = 1 + (ablation_passes(self.layers, self.ablation) if self.causal else 0)
+        windowed = self.first.model.windows is not None
+        causal = ablation_passes(self.layers, self.ablation, windowed=windowed) if self.causal else 0
+        forward = 1 + causal
         return Passes(forward + self.routes, len(self.plans) * (each + self.routes))
 
     @classmethod
@@ -218,9 +220,14 @@ def check_asked(
     return found
 
 
-def ablation_passes(layers: Sequence[NetworkLayer], ablation: Ablation = "mean") -> int:
-    """Return how many forward passes `causal_check` needs at most."""
-    return (1 + 2 * len(layers)) * len(fillings(ablation))
+def ablation_passes(
+    layers: Sequence[NetworkLayer], ablation: Ablation = "mean", *, windowed: bool = False
+) -> int:
+    """Return how many forward passes `causal_check` needs at most; through windows one more for each layer, and one for their means."""
+    found = fillings(ablation)
+    if windowed:
+        return 3 * len(layers) * len(found) + ("mean" in found)
+    return (1 + 2 * len(layers)) * len(found)
 
 
 def fillings(ablation: str) -> tuple[Filling, ...]:

@@ -217,7 +217,8 @@ def ablation_steps(flow: Flow, ablation: Ablation) -> Steps[Flow]:
     if flow.question is None:
         flow.question = _question_again(flow)
     question = flow.question
-    question.planned = Passes(flow.passes.cost + ablation_passes(flow.layers, ablation))
+    more = ablation_passes(flow.layers, ablation, windowed=question.model.windows is not None)
+    question.planned = Passes(flow.passes.cost + more)
     with question.model.in_use(question.device), guarded(question.device):
         yield from _ablate(flow, ablation)
     advise(flow)

@@ -16,7 +16,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.primitives.activations import activations
 from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.primitives.perturb import stream
-from napari_segxai.engine.primitives.whole_activations import whole_activations
+from napari_segxai.engine.primitives.whole_activations import whole_activations, whole_means
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import Stitched, Tiles, in_window, views_of
 
@@ -65,6 +65,12 @@ class Interventions:
             return self._one.activation
         [found] = whole_activations(self.question, [self.name])
         return found
+
+    def means(self) -> Tensor:
+        """Return the mean of every channel over the whole grid: (1, channels); through windows this takes a forward pass more."""
+        if self._one is not None:
+            return self._one.activation.flatten(2).mean(2)
+        return whole_means(self.question, [self.name])[self.name]
 
     def run(
         self,

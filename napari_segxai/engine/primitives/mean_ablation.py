@@ -1,6 +1,6 @@
 """Ablation: what a prediction loses without a network layer.
 
-Mean ablation fills the layer's output with its channel means, so that it tells nothing of where; zero ablation fills it
+Mean ablation fills the layer's output with its channel means over the whole image, so that it tells nothing of where; zero ablation fills it
 with zeros, so that it tells nothing at all. Zeros may be far from anything that the next layer has seen; means may by
 themselves draw a label everywhere.
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.engine.primitives.layer_replay import Stubs, happening, has_ancestor, keep_outputs
+from napari_segxai.engine.primitives.whole_activations import whole_means
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import Stitched, View, in_window, views_of
 from napari_segxai.models.inference.memory import guarded
@@ -46,7 +47,7 @@ def ablations(
 ) -> Steps[None]:
     """Run the network without each layer's output, and without its skip connection alone.
 
-    One forward pass for all, then one or two per layer; through windows, one more per layer.
+    One forward pass for all, then one or two per layer; through windows, one more per layer, and one for the means.
 
     Parameters
     ----------
@@ -55,16 +56,19 @@ def ablations(
         the layer precedes the bottleneck.
     """
     if question.model.windows is not None:
+        means = whole_means(question, [layer.name for layer in layers]) if filling == "mean" else {}
+        yield question.step("means of the layers")
         for layer in layers:
-            yield from _in_windows(question, layer, filling, take)
+            yield from _in_windows(question, layer, filling, means.get(layer.name), take)
         return
-    yield from _ablate(question, layers, filling, take, question.step)
+    yield from _ablate(question, layers, filling, None, take, question.step)
 
 
 def _in_windows(
     question: Question,
     layer: NetworkLayer,
     filling: Filling,
+    means: Tensor | None,
     take: Callable[[str, Tensor, Tensor | None], None],
 ) -> Steps[None]:
     """Take one layer away in every window, and put together what is left."""
@@ -83,7 +87,7 @@ def _in_windows(
                     sums[k].add(view, one)
 
         part = in_window(question, tiling, view)
-        steps = _ablate(part, [layer], filling, add, question.step)
+        steps = _ablate(part, [layer], filling, means, add, question.step)
         yield from relay(
             steps, lambda step, n=number: replace(step, note=f"{step.note}: window {n} of {len(views)}")
         )
@@ -96,6 +100,7 @@ def _ablate(
     question: Question,
     layers: Sequence[NetworkLayer],
     filling: Filling,
+    means: Tensor | None,
     take: Callable[[str, Tensor, Tensor | None], None],
     step: Callable[[str], Step],
 ) -> Steps[None]:
@@ -110,11 +115,13 @@ def _ablate(
         raise not_run(model.name, missing[0])
     yield step("forward pass")
     for layer in layers:
-        whole = _filled(question, layer.name, calls, {}, filling)
+        whole = _filled(question, layer.name, calls, {}, filling, means)
         yield step(f"without {layer.name}")
         skip = None
         if deeper[layer.name]:
-            skip = _filled(question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, filling)
+            skip = _filled(
+                question, layer.name, calls, {k: kept[k] for k in deeper[layer.name]}, filling, means
+            )
             yield step(f"without the skip of {layer.name}")
         take(layer.name, whole, skip)
 
@@ -148,9 +155,17 @@ def _cells(call: Call) -> int:
 
 
 def _filled(
-    question: Question, name: str, calls: Sequence[Call], answers: dict[int, Any], filling: Filling
+    question: Question,
+    name: str,
+    calls: Sequence[Call],
+    answers: dict[int, Any],
+    filling: Filling,
+    means: Tensor | None,
 ) -> Tensor:
-    """Run the network with a layer's output filled by its channel means, or zeros; calls in `answers` return those."""
+    """Run the network with a layer's output filled by its channel means, or zeros; calls in `answers` return those.
+
+    The means are those of what the network sees, unless others are given: (1, channels).
+    """
     model = question.model
     path, number = split_call(name)
     count = 0
@@ -165,9 +180,10 @@ def _filled(
         layout = infer_layout(tuple(found.shape), question.grid, token_stride(name, model.card.tokens))
         assert layout is not None
         maps = layout.to_maps(found)
-        mean = maps.mean(tuple(range(2, maps.ndim)), keepdim=True).expand_as(maps).contiguous()
-        mean = torch.zeros_like(mean) if filling == "zero" else mean
-        return replace_first_tensor(out, lambda _: layout.from_maps(mean, found))
+        mean = maps.flatten(2).mean(2) if means is None else means.to(maps)
+        filled = mean.view(*mean.shape, *(1,) * (maps.ndim - 2)).expand_as(maps).contiguous()
+        filled = torch.zeros_like(filled) if filling == "zero" else filled
+        return replace_first_tensor(out, lambda _: layout.from_maps(filled, found))
 
     handle = find_module(model.module, path).register_forward_hook(hook)
     names = {k: calls[k].name for k in answers}

@@ -12,7 +12,7 @@ from napari_segxai.core.progress import part_done
 from napari_segxai.engine.primitives.activations import LayerRecorder
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import Stitched, View, check_memory, in_window, slopes_of, views_of
-from napari_segxai.engine.whole_layers import WholeLayer, whole_cells
+from napari_segxai.engine.whole_layers import WholeLayer, WholeMeans, whole_cells
 
 
 def whole_activations(question: Question, names: Sequence[str]) -> list[Tensor]:
@@ -47,6 +47,30 @@ def whole_activations(question: Question, names: Sequence[str]) -> list[Tensor]:
     if logits is not None:
         question.remember_logits(logits.logits())
     return [layer.values() for layer in layers]
+
+
+def whole_means(question: Question, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the mean of every channel of network layers over the whole image: (1, channels) each, from one forward pass.
+
+    These are the means of `whole_activations`, of which no map is held.
+    """
+    model = question.model
+    if model.windows is None:
+        found = LayerRecorder(question, names, graph=False).activations
+        return {name: one.flatten(2).mean(2) for name, one in zip(names, found, strict=True)}
+    tiling = model.tiling(question.grid)
+    views = views_of(tiling, torch.ones(question.grid, dtype=torch.bool))
+    means: dict[str, WholeMeans] = {}
+    for number, view in enumerate(views, start=1):
+        found = LayerRecorder(in_window(question, tiling, view), names, graph=False).activations
+        for name, one in zip(names, found, strict=True):
+            if name not in means:
+                cells = tuple(one.shape[2:])
+                means[name] = WholeMeans(tiling, cells, one.shape[1], question.device, views)
+            means[name].add(view, one)
+        part_done(number, len(views))
+    question.executor.note_windows(len(views))
+    return {name: one.values() for name, one in means.items()}
 
 
 class WholeLayers:

@@ -166,7 +166,8 @@ class FlowDock(Dock):
         self.results.set_flow(flow)
         self.sides.fold()
         self._follow()
-        cost = self.estimate(request.plan, Passes(ablation_passes(flow.layers)))
+        windowed = request.plan.first.model.windows is not None
+        cost = self.estimate(request.plan, Passes(ablation_passes(flow.layers, windowed=windowed)))
         self.fields.causal.setToolTip(
             "Measure what the prediction loses when a network layer, or only its skip connection, is ablated.\n"
             f"At most {cost} for each kind of ablation."

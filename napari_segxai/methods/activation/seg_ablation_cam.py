@@ -62,7 +62,7 @@ def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
     _ = question.pixels  # an empty region is told before the work
     activation, tiles = yield from layer.activation()
     channels = activation.shape[1]
-    fill = tiles.mean(activation)[0] if options.replacement == "mean" else torch.zeros(channels)
+    fill = layer.means()[0] if options.replacement == "mean" else torch.zeros(channels)
     fill = fill.to(activation)
     score = question.score(question.logits)
     lost = torch.zeros(channels, device=question.device)
