@@ -1,4 +1,4 @@
-"""Grad-CAM through the windows of an nnU-Net: ours beside nnunetv2-cam, on the folder that the tests have.
+"""Maps through the windows of an nnU-Net: ours beside nnunetv2-cam and a plain MONAI loop, on the folder that the tests have.
 
 nnunetv2-cam 0.1.6.1 itself is asked where it is installed; else, and for our target, its rule as its code has it is written out here: the
 target is the sum of all logits over the label's pixels in the window's own prediction, without mirroring; weights are those of one window;
@@ -9,8 +9,10 @@ both agree, with its target and with ours (the mean logit of the label over one 
 from __future__ import annotations
 
 import argparse
+import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import napari_segxai as sx
+from napari_segxai.models.windows.rule import Windows
+
+RESULTS = Path(__file__).parent / "results" / "windowed_cams.md"
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "nnunet" / "Dataset901_Ct"
 
@@ -89,11 +94,65 @@ def theirs(model: sx.SegmentationModel, tensor: Tensor, layer: str, label: int) 
     return found[0].float()
 
 
-def timed(run: Callable[[], object]) -> tuple[np.ndarray, float]:
-    """Return what a function returns, and the seconds that it took."""
-    start = time.perf_counter()
-    found = run()
-    return np.asarray(found, dtype=float), time.perf_counter() - start
+def monai_loop(
+    model: sx.SegmentationModel, tensor: Tensor, label: int, pixels: Tensor, layer: str | None = None
+) -> Tensor:
+    """Return the gradient of the input, or the sum of activation times gradient at a layer, brought to the windows: (*grid).
+
+    The windows are those of `sliding_window_inference`; nothing of ours is run.
+    """
+    from monai.data.utils import dense_patch_slices
+    from monai.inferers import sliding_window_inference
+    from monai.inferers.utils import _get_scan_interval
+
+    windows = model.windows
+    assert windows is not None
+    size, grid = windows.size, tuple(tensor.shape[2:])
+    seen: list[Tensor] = []
+    handle = None
+    if layer is not None:
+
+        def hook(_module: object, _args: object, out: Tensor) -> Tensor:
+            seen.append(out.detach().requires_grad_(True))
+            return seen[-1].clone()
+
+        handle = model.module.get_submodule(layer).register_forward_hook(hook)
+    leaf = tensor.clone().requires_grad_(layer is None)
+    try:
+        with torch.enable_grad():
+            out = sliding_window_inference(
+                leaf, size, 1, model.module, overlap=windows.overlap, mode=windows.weighting
+            )
+            score = out[0, label][pixels].mean()
+            found = torch.autograd.grad(score, [leaf] if layer is None else seen)
+    finally:
+        if handle is not None:
+            handle.remove()
+    if layer is None:
+        return found[0][0, 0]
+    total = torch.zeros(grid)
+    interval = _get_scan_interval(grid, size, 3, [windows.overlap] * 3)
+    for place, activation, gradient in zip(
+        dense_patch_slices(grid, size, interval), seen, found, strict=True
+    ):
+        map = (activation.detach() * gradient).sum(1, keepdim=True)
+        total[place] += F.interpolate(map, size, mode="trilinear", align_corners=False)[0, 0]
+    return total
+
+
+def pair(
+    ours: Callable[[], np.ndarray], theirs: Callable[[], Tensor], repeats: int
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return both maps, and the median of the seconds of processor time that each took."""
+    maps: list[np.ndarray] = []
+    seconds: tuple[list[float], list[float]] = [], []
+    for _ in range(repeats + 1):  # the first run of each is not timed
+        for taken, run in zip(seconds, (ours, theirs), strict=True):
+            start = time.process_time()
+            maps.append(np.asarray(run(), dtype=float))
+            taken.append(time.process_time() - start)
+    own, other = (float(np.median(taken[1:])) for taken in seconds)
+    return maps[-2], maps[-1], own, other
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -102,46 +161,88 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Print a table."""
+    """Print and write two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", default="encoder.stages.2,decoder.stages.1")
     parser.add_argument("--label", default="organ")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     image = sx.read_image(DATA / "frozen" / "case_0000.nii.gz")
     folder = sx.load_model(DATA, card={"windows": {"mirror": []}})  # their map has no mirroring
+    assert folder.windows is not None
     tensor = folder.prepare(image).tensor
-    card = {
-        "name": "organ",
-        "labels": folder.labels,
-        "spatial_dims": 3,
-        "orientation": None,
-        "windows": folder.windows,
-    }
-    model = sx.SegmentationModel(folder.module, card)  # both sides get what the network gets
-    label = model.labels.index(args.label)
-    with torch.inference_mode(False), torch.no_grad():
-        pixels = model.logits(tensor)[0].argmax(0) == label
-    has_theirs = find_spec("nnunetv2_cam") is not None
-    print(f"{len(model.tiling(tensor.shape[2:]).corners)} windows; a grid of {tuple(tensor.shape[2:])}")
-    print("| layer | ours with | nnunetv2-cam's rule: r, its target | r, our target | s, ours | s, theirs |")
-    print("|---|---|---|---|---|---|")
-    for layer in args.layers.split(","):
-        written, seconds = timed(lambda layer=layer: their_rule(model, tensor, layer, label, None))
-        with_ours, _ = timed(lambda layer=layer: their_rule(model, tensor, layer, label, pixels))
-        if has_theirs:
-            import nnunetv2_cam.cam_core  # noqa: F401  (not timed)
+    seen = sx.Image(tensor[0, 0].numpy())  # both sides get what the network gets
 
-            found, seconds = timed(lambda layer=layer: theirs(model, tensor, layer, label))
-            print(
-                f"nnunetv2-cam itself, {layer}: r with its rule as written here {correlation(found, written):.4f}"
-            )
+    def model_of(windows: Windows) -> sx.SegmentationModel:
+        labels = folder.labels
+        card = {"name": "organ", "labels": labels, "spatial_dims": 3, "orientation": None, "windows": windows}
+        return sx.SegmentationModel(folder.module, card)
+
+    def drawn(model: sx.SegmentationModel) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return model.logits(tensor)[0].argmax(0) == label
+
+    def ours(model: sx.SegmentationModel, method: str, **options: object) -> np.ndarray:
+        return sx.explain(model, seen, args.label, method, device="cpu", **options).map
+
+    model = model_of(folder.windows)
+    like_monai = model_of(replace(folder.windows, rule="monai"))
+    label = model.labels.index(args.label)
+    out = [
+        "# Maps through windows beside nnunetv2-cam and a plain MONAI loop",
+        "",
+        (
+            f"{len(model.tiling(tensor.shape[2:]).corners)} windows of {' x '.join(map(str, folder.windows.size))} on a grid of "
+            f"{' x '.join(map(str, tensor.shape[2:]))}, no mirroring, the label {args.label!r}; torch {torch.__version__}, {torch.get_num_threads()} "
+            f"thread(s), {platform.machine()}. Seconds of processor time, the median of {args.repeats}; ours from the image to the explanation with its "
+            "record, theirs from the prepared input to a map."
+        ),
+        "",
+        "## nnunetv2-cam's rule",
+        "",
+        "| layer | ours with | r, its target | r, our target | s, ours | s, theirs |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    pixels = drawn(model)
+    for layer in args.layers.split(","):
+        with_ours = their_rule(model, tensor, layer, label, pixels).numpy()
+        if find_spec("nnunetv2_cam") is not None:
+            found = theirs(model, tensor, layer, label).numpy()
+            r = correlation(found, their_rule(model, tensor, layer, label, None).numpy())
+            print(f"nnunetv2-cam itself, {layer}: r with its rule as written here {r:.4f}")
         for method in ("seg-grad-cam", "seg-hires-grad-cam"):
-            start = time.perf_counter()
-            seen = sx.Image(tensor[0, 0].numpy())
-            ours = sx.explain(model, seen, args.label, method, layer=layer, device="cpu").map
-            took = time.perf_counter() - start
-            r = [correlation(ours, other) for other in (written, with_ours)]
-            print(f"| {layer} | {method} | {r[0]:.3f} | {r[1]:.3f} | {took:.2f} | {seconds:.2f} |")
+            own, other, quick, slow = pair(
+                lambda layer=layer, method=method: ours(model, method, layer=layer),
+                lambda layer=layer: their_rule(model, tensor, layer, label, None),
+                args.repeats,
+            )
+            r = [correlation(own, each) for each in (other, with_ours)]
+            out.append(f"| {layer} | {method} | {r[0]:.3f} | {r[1]:.3f} | {quick:.2f} | {slow:.2f} |")
+    out += [
+        "",
+        "## A plain MONAI loop",
+        "",
+        "| layer | ours with | r | largest difference, share of the largest value | s, ours | s, theirs |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    pixels = drawn(like_monai)
+    for layer in (None, *args.layers.split(",")):
+        method, options = (
+            ("vanilla-gradient", {"signed": True})
+            if layer is None
+            else ("seg-hires-grad-cam", {"layer": layer})
+        )
+        own, other, quick, slow = pair(
+            lambda method=method, options=options: ours(like_monai, method, **options),
+            lambda layer=layer: monai_loop(like_monai, tensor, label, pixels, layer),
+            args.repeats,
+        )
+        r = float(np.corrcoef(own.ravel(), other.ravel())[0, 1])
+        apart = np.abs(own - other).max() / np.abs(other).max()
+        out.append(f"| {layer or 'input'} | {method} | {r:.6f} | {apart:.1e} | {quick:.2f} | {slow:.2f} |")
+    print("\n".join(out))
+    args.out.write_text("\n".join([*out, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ intensity:
   - clip_percentiles: [0, 100]
   - normalize: {mean: [1, 2], std: [3, 4]}
   - zscore: true
+previous_stage: predictions
 background_value: -1000
 activation: sigmoid
 background_output: true
