@@ -100,6 +100,25 @@ def test_channels_are_weighted_over_all_windows_and_not_in_each(image, region):
     assert np.abs(found[inner]).mean() == pytest.approx(np.abs(wanted[inner]).mean(), rel=0.15)
 
 
+@pytest.mark.parametrize("method", ["seg-grad-cam", "improved-grad-cam", "adapted-seg-grad-cam"])
+def test_what_is_too_much_to_be_kept_is_looked_at_twice_with_the_same_map(method, image, region, monkeypatch):
+    model = model_of(Batched(), size=[16, 32], overlap=0.5, mirror=[1])
+    target = sx.Target("thing", region=region)
+    kept = sx.explain(model, image, target, method, device="cpu")
+    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 1)
+    steps, parts = sx.explain_steps(model, image, target, method, device="cpu"), []
+    try:
+        while True:
+            step = next(steps)
+            parts += [step.partial()] if step.note.startswith("window ") else []
+    except StopIteration as done:
+        again = done.value
+    np.testing.assert_allclose(again.map, kept.map, atol=1e-5 * np.abs(kept.map).max())
+    assert again.record.engine["windows_run"] > kept.record.engine["windows_run"]
+    assert all("windows_run" in part.masks for part in parts[:-1])
+    assert parts[0].map.any()
+
+
 def test_the_means_of_a_layer_are_those_of_the_whole_image_wherever_they_are_asked_for(image, region):
     """What a channel or a layer is filled with does not hang on where M lies, nor on a window."""
     model = model_of(Batched(), size=[16, 32], overlap=0.5, mirror=[1])

@@ -27,9 +27,14 @@ def pooled_noise(layers: Sequence[str], weights: Sequence[Tensor], gradients: Se
         for layer, one, gradient in zip(layers, weights, gradients, strict=True)
         if cancels(one, gradient.abs())
     ]
+    return noise_of_pooled(noise, len(layers))
+
+
+def noise_of_pooled(noise: Sequence[str], layers: int) -> list[str]:
+    """Return what is said of those of so many layers whose mean gradients are noise: a sentence or none."""
     if not noise:
         return []
-    what = "the map is" if len(layers) == 1 else "what they add to the map is"
+    what = "the map is" if layers == 1 else "what they add to the map is"
     said = (
         f"the gradients of {first_names(noise)} cancel when they are pooled, as they do before an instance normalisation: {what} "
         "numerical noise; use seg-hires-grad-cam."

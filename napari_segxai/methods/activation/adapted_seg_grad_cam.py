@@ -17,10 +17,8 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
-from napari_segxai.engine.primitives.activations import Recorded, record
-from napari_segxai.engine.primitives.cancellation import pooled_noise
+from napari_segxai.engine.primitives.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
-from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 
 
@@ -49,16 +47,8 @@ def adapted_seg_grad_cam(question: Question, options: Options) -> Steps[Finding]
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
     names = [layer.name for layer in layers]
 
-    def finding(recorded: list[Recorded]) -> Finding:
-        gradients = [one.gradient for one in recorded]
-        weights = [one.tiles.mean(one.gradient)[0] for one in recorded]
-        maps = [
-            one.tiles.place(weighted_sum(one.activation, each), adds=False)
-            for one, each in zip(recorded, weights, strict=True)
-        ]
-        noise = pooled_noise(names, weights, gradients)
-        return Finding(
-            merge_maps(maps, options.merge), numbers={"network_layers": len(layers)}, warnings=noise
-        )
+    def finding(found: Pooled) -> Finding:
+        merged = merge_maps(found.maps, options.merge)
+        return Finding(merged, numbers={"network_layers": len(layers)}, warnings=found.warnings)
 
-    return finding((yield from record(question, names, partial=finding)))
+    return (yield from pooled_maps(question, names, finding))

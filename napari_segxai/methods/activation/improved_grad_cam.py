@@ -17,11 +17,9 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, Finding
-from napari_segxai.engine.primitives.activations import Recorded, record
-from napari_segxai.engine.primitives.cancellation import pooled_noise
+from napari_segxai.engine.primitives.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import reduce_scores
-from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
 from napari_segxai.methods.registry import explainer
 
 
@@ -62,10 +60,7 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
             )
         return reduce_scores(question.scores(logits), sure.float(), question.target.reduction)
 
-    def finding(recorded: list[Recorded]) -> Finding:
-        [(activation, gradient, tiles)] = recorded
-        weights = tiles.mean(gradient)[0]
-        noise = pooled_noise([options.layer], [weights], [gradient])
-        return Finding(tiles.place(weighted_sum(activation, weights), adds=False), warnings=noise)
+    def finding(found: Pooled) -> Finding:
+        return Finding(found.maps[0], warnings=found.warnings)
 
-    return finding((yield from record(question, [options.layer], score, finding)))
+    return (yield from pooled_maps(question, [options.layer], finding, score))

@@ -23,6 +23,7 @@ from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import pooled_noise
+from napari_segxai.engine.primitives.pooled import pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
@@ -49,6 +50,9 @@ class Options:
 )
 def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
+    if not options.intermediates:
+        alone = lambda found: Finding(found.maps[0], warnings=found.warnings)  # noqa: E731
+        return (yield from pooled_maps(question, [options.layer], alone))
 
     def finding(recorded: list[Recorded]) -> Finding:
         [(activation, gradient, tiles)] = recorded
