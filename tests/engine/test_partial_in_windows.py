@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.methods.registry import all_methods, find_method
+from napari_segxai.methods.registry import find_method
 
 SIZE = 16
 
@@ -51,6 +50,8 @@ def steps_of(model, image, method):
     options = {"precision": "float32"}
     if any(field.name == "layer" for field in dataclasses.fields(find_method(method).options)):
         options["layer"] = "leave"
+    if method == "improved-grad-cam":
+        options["threshold"] = 0.001  # all of M
     target = sx.Target("thing", region=where)
     return sx.explain_steps(model, image, target, method, device="cpu", seed=0, **options)
 
@@ -111,26 +112,6 @@ def test_a_run_that_is_stopped_between_windows_keeps_those_that_were_run(method,
     assert whole.map[:, 24:].any()
     if method in ADDED:
         np.testing.assert_allclose(part.map[known], whole.map[known], atol=1e-6 * np.abs(whole.map).max())
-
-
-def test_every_method_that_goes_window_by_window_shows_what_there_is(model, image):
-    """Those of a layer and those that go back once have nothing else to show; a step between windows has something or says nothing at all."""
-    asked = {*ADDED, *POOLED}
-    for method in all_methods("image"):
-        if method.name in asked or method.question not in ("layer", "evidence"):
-            continue
-        try:
-            steps = list(itertools.islice(steps_of(model, image, method.name), 8))
-        except sx.UserError:
-            continue
-        for step in steps:
-            if step.note.startswith("window ") and step.partial is not None:
-                found = step.partial()
-                assert found.record.partial
-                assert (
-                    any("windows were run" in one for one in found.record.warnings)
-                    or step.note == "window 4 of 4"
-                ), method.name
 
 
 def test_a_partial_map_is_saved_with_what_was_run(model, image, tmp_path):
