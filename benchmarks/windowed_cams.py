@@ -130,14 +130,17 @@ def monai_loop(
             handle.remove()
     if layer is None:
         return found[0][0, 0]
-    total = torch.zeros(grid)
-    interval = _get_scan_interval(grid, size, 3, [windows.overlap] * 3)
+    padded = tuple(
+        max(pair) for pair in zip(grid, size, strict=True)
+    )  # what is smaller than a window is put into its middle
+    total = torch.zeros(padded)
+    interval = _get_scan_interval(padded, size, 3, [windows.overlap] * 3)
     for place, activation, gradient in zip(
-        dense_patch_slices(grid, size, interval), seen, found, strict=True
+        dense_patch_slices(padded, size, interval), seen, found, strict=True
     ):
         map = (activation.detach() * gradient).sum(1, keepdim=True)
         total[place] += F.interpolate(map, size, mode="trilinear", align_corners=False)[0, 0]
-    return total
+    return total[tuple(slice((m - n) // 2, (m - n) // 2 + n) for m, n in zip(padded, grid, strict=True))]
 
 
 def pair(

@@ -17,7 +17,7 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
-from napari_segxai.engine.primitives.pooled import Pooled, pooled_maps
+from napari_segxai.engine.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, Finding
-from napari_segxai.engine.primitives.pooled import Pooled, pooled_maps
+from napari_segxai.engine.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import reduce_scores
 from napari_segxai.methods.registry import explainer

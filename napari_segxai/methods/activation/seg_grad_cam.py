@@ -21,9 +21,9 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
+from napari_segxai.engine.pooled import pooled_maps
 from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import pooled_noise
-from napari_segxai.engine.primitives.pooled import pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
