@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ def is_label(logits: Tensor, label: int) -> Tensor:
             wins = own > logits[:, other] if other < label else own >= logits[:, other]
             out = wins if out is None else out.logical_and_(wins)
     return torch.ones_like(own, dtype=torch.bool) if out is None else out
+
+
+SLAB = 2**22
+"""Cells that are looked at at once where none is resampled."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,34 @@ class Labeling:
             for index, mask in enumerate(out, start=1):
                 placement.to_image(self.drawn_on_grid(logits, index, placement), mask)
             return out
-        logits = self._brought(logits)
-        best: np.ndarray | float = 0.0
+        if placement.resamples:
+            bring = lambda values: placement.from_grid(values, linear=self.back != "labels")  # noqa: E731
+            return placement.to_image(self._highest(logits, bring, out.dtype), out)
         labels = np.zeros(placement.turned_shape, out.dtype)
-        for index in range(1, len(logits)):
-            values = self._above(logits, index, placement)
+        if placement.seen:  # cell by cell, so that a few slices are enough at a time
+            inner = logits[(slice(None), *(slice(n) for n in placement.resampled_shape))]
+            into, thick = placement.cropped(labels), max(1, SLAB * inner.shape[1] // inner[0].numel())
+            for start in range(0, inner.shape[1], thick):
+                some = inner[:, start : start + thick]
+                into[start : start + thick] = self._highest(
+                    some, lambda cells: cells.cpu().numpy(), out.dtype
+                )
+        return placement.to_image(labels, out)
+
+    def _highest(
+        self, logits: Tensor, bring: Callable[[Tensor], np.ndarray], dtype: np.dtype[Any]
+    ) -> np.ndarray:
+        """Return the label that lies highest above the first, or above its threshold, once that is brought to the image; the first where none does."""
+        brought = self._brought(logits)
+        best: np.ndarray | float = 0.0
+        labels: np.ndarray | None = None
+        for index in range(1, len(brought)):
+            values = bring(self._cells_above(brought, index).float())
+            labels = np.zeros(values.shape, dtype) if labels is None else labels
             labels[values > best] = index
             best = np.maximum(values, best, out=values)  # in place: it is a volume
-        return placement.to_image(labels, out)
+        assert labels is not None  # there are two labels at least
+        return labels
 
     def drawn_on_grid(self, logits: Tensor, label: int, placement: Placement) -> np.ndarray:
         """Return where a label is drawn on the turned image grid (or slice), from logits (labels, *model grid)."""
@@ -139,13 +164,15 @@ class Labeling:
 
     def _above(self, brought: Tensor, label: int, placement: Placement) -> np.ndarray:
         """Return how far a label lies above the first, or above its threshold, resampled."""
+        return placement.from_grid(self._cells_above(brought, label), linear=self.back != "labels")
+
+    def _cells_above(self, brought: Tensor, label: int) -> Tensor:
+        """Return how far a label lies above the first, or above its threshold: (*cells)."""
         if self.thresholds is None:
-            values = brought[label] - brought[0]
-        elif label and self.back == "probabilities":
-            values = brought[label].sigmoid() - self.thresholds[label - 1]
-        else:
-            values = self.margin(brought[None], label)[0]
-        return placement.from_grid(values, linear=self.back != "labels")
+            return brought[label] - brought[0]
+        if label and self.back == "probabilities":
+            return brought[label].sigmoid() - self.thresholds[label - 1]
+        return self.margin(brought[None], label)[0]
 
     def _cut(self, label: int) -> float:
         """Return the logit of a label's threshold."""

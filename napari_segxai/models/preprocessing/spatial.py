@@ -89,6 +89,11 @@ class Placement:
         """Shape of what is brought to the grid: of the box, or of the whole turned image (or slice)."""
         return self.turned_shape if self.box is None else tuple(stop - start for start, stop in self.box)
 
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels are others than cells."""
+        return self.steps is not None or self.seen_shape != self.resampled_shape
+
     def cropped(self, turned: np.ndarray) -> np.ndarray:
         """Return what of a turned array (leading axes stay) is brought to the grid; a view."""
         return turned if self.box is None else turned[(..., *(slice(*ends) for ends in self.box))]
