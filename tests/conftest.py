@@ -77,6 +77,14 @@ def _no_models_of_other_tests():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """What tests save need not outlive the machine; what is had on the disk, and when, tests/io/test_saving.py asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _figures():
     """Figures of results are drawn in no test that does not ask for it."""
     from helpers.figures import leave_out

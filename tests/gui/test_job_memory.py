@@ -8,7 +8,7 @@ import sys
 import weakref
 
 import pytest
-from helpers.docks import Slow, choose, use_model
+from helpers.docks import Slow, choose, use_model, use_network
 from helpers.networks import card, patch_of, planted_image
 from qtpy.QtWidgets import QApplication
 
@@ -17,12 +17,6 @@ from napari_segxai.analyses.compare.result import Comparison
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.gui import worker
-
-
-@pytest.fixture
-def viewer(own_viewer):
-    """A new window for each test: what a window keeps is asked, and it is closed."""
-    return own_viewer
 
 
 @pytest.fixture
@@ -49,6 +43,7 @@ def panel(slow_panel):
     return slow_panel
 
 
+@pytest.mark.usefixtures("drawn")
 def test_many_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wait, made):
     choose(panel, "rise", masks=2)
     for k in range(3):
@@ -71,6 +66,7 @@ def test_many_jobs_leave_nothing_when_their_layers_are_removed(panel, viewer, wa
     assert panel.run_bar.save.isEnabled()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_jobs_that_failed_or_were_cancelled_leave_nothing_either(panel, viewer, wait, made):
     choose(panel, "rise", masks=4000)
     panel.network.delay = 0.03
@@ -84,9 +80,14 @@ def test_jobs_that_failed_or_were_cancelled_leave_nothing_either(panel, viewer, 
 
 
 @pytest.mark.parametrize("moment", ["a step", "a look", "cancelling", "layers"])
-def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
+def test_a_viewer_is_closed_in_the_middle_of_a_job(own_viewer, wait, moment):
+    viewer = own_viewer
+    viewer.add_image(planted_image().array, name="planted")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", "Explain")
+    network = Slow(patch_of(2))
+    network.delay = 0.02
+    use_network(panel, network, wait, grid={"size": [32, 32]})
     choose(panel, "rise", masks=30 if moment == "layers" else 4000)
-    panel.network.delay = 0.02
     show, looked = panel._live.show, []
     panel._live.show = lambda *args: looked.append(show(*args))
     panel.run_bar.run.click()
@@ -106,6 +107,7 @@ def test_a_viewer_is_closed_in_the_middle_of_a_job(panel, viewer, wait, moment):
     assert len(viewer.layers) == count
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_wide_docks_keep_their_last_result_alone(viewer, wait, monkeypatch):
     refs = []
     for kind in (Flow, Comparison, Explanation):

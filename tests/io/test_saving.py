@@ -44,6 +44,30 @@ def test_the_record_lists_its_files_and_their_digests(tmp_path, results):
     assert record["method"] == "misure"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has folders on the disk by itself")
+def test_files_are_on_the_disk_before_the_plan_is_and_the_plan_before_they_are_moved(
+    tmp_path, results, monkeypatch
+):
+    import posix
+
+    sync, move, done = saving._sync, os.replace, []
+
+    def told(what: str, path: Path) -> None:
+        done.append((what, path.relative_to(tmp_path / "out").as_posix()))
+
+    monkeypatch.setattr(os, "fsync", posix.fsync)  # elsewhere nobody waits for the disk
+    monkeypatch.setattr(saving, "_sync", lambda path: told("sync", path) or sync(path))
+    monkeypatch.setattr(os, "replace", lambda path, to: told("move", path) or move(path, to))
+    written = results[0].save(tmp_path / "out")
+    names = {f"{STAGE}/new/{path.relative_to(tmp_path / 'out').as_posix()}" for path in written}
+    plan = f"{STAGE}/{PLAN}.part"
+    assert {*done[: len(names)]} == {("sync", name) for name in names}
+    rest = done[len(names) :]
+    assert rest[:3] == [("sync", plan), ("move", plan), ("sync", STAGE)]
+    assert {*rest[3:-1]} == {("move", name) for name in names}
+    assert rest[-1] == ("sync", ".")
+
+
 def test_an_overwritten_result_leaves_nothing_of_the_former_one(tmp_path, results):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "sub").mkdir()

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from helpers.forks import Fork
 from helpers.networks import card, planted_image, planted_model
 from PIL import Image as Picture
 from typer.testing import CliRunner
@@ -230,38 +230,32 @@ def test_steps_grow_to_their_total(folder, model, tmp_path):
     assert {step.total for step in steps} == {done[-1]}
 
 
-KILLED = """
-import sys
-import napari_segxai as sx
-sx.run_cohort("triangle", sys.argv[1], ["triangle"], ["misure:iterations=5"], out=sys.argv[2], device="cpu")
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
 def test_killed_in_mid_run(tmp_path):
     images = resource("sample_data/images")
     for number in range(6):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / f"{number}.png").write_bytes((images / "triangle_1.png").read_bytes())
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "data"), str(out)])
+
+    def cohort() -> None:
+        torch.set_num_threads(1)  # threads of OpenMP do not come along
+        asked = {"labels": ["triangle"], "methods": ["misure:iterations=5"], "device": "cpu"}
+        sx.run_cohort("triangle", tmp_path / "data", **asked, out=out)
+
+    run = Fork(cohort, tmp_path / "said")
     deadline = time.monotonic() + 120
     while len(list(out.glob("cases/*/maps/*/*/record.json"))) < 2:
-        assert process.poll() is None
+        assert os.waitpid(run.pid, os.WNOHANG) == (0, 0), run.said
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
     there = sx.read_cohort(out)
     assert 2 <= len(there.maps) < 6
     before = {path: path.stat().st_mtime_ns for path in out.glob("cases/*/*/**/record.json")}
-    again = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert again.returncode == 0, again.stderr
+    again = Fork(cohort, tmp_path / "said")
+    assert again.wait() == 0, again.said
     found = sx.read_cohort(out)
     assert (len(found.objects), len(found.maps), found.missing) == (6, 6, 0)
     assert {path: path.stat().st_mtime_ns for path in before} == before

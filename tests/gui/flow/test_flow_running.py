@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 
 import numpy as np
 import torch
@@ -30,10 +29,12 @@ def test_cancelling_keeps_what_was_there_and_after_too_little_memory_the_next_ru
     flow = slow_panel.flow
     slow_panel.fields.causal.click()
     wait(lambda: "without" in run_bar.status.text())
+    original, begun = slow_panel.network.forward, []
+    slow_panel.network.forward = lambda x: begun.append(len(x)) or original(x)
     run_bar.run.click()
-    start = time.perf_counter()
     wait(lambda: not run_bar.is_running)
-    assert time.perf_counter() - start < 3 * slow_panel.network.delay  # stops before its next pass
+    assert len(begun) <= 1  # the pass that had begun is the last one, or the one after it
+    slow_panel.network.forward = original
     assert "Cancelled" in run_bar.status.text()
     assert all(tile.lost is None for tile in flow.tiles.values())
     assert slow_panel.fields.causal.isEnabled()
