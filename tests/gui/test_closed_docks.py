@@ -16,8 +16,9 @@ DOCKS = ("Explain", "Information flow", "Compare and evaluate", "Sweep parameter
 
 
 @pytest.mark.parametrize("name", [*DOCKS, "Cohort", "Concepts"])
-def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
-    viewer.add_image(planted_image().array, name="planted")
+def test_a_dock_has_the_viewer_itself_and_listens_no_more_once_it_is_closed(viewer, wait, name):
+    """A proxy's layers are made anew whenever they are asked for: what is kept of them by a weak reference is lost at once."""
+    layer = viewer.add_image(planted_image().array, name="planted")
     events = (
         viewer.layers.events.inserted,
         viewer.layers.selection.events.active,
@@ -26,21 +27,14 @@ def test_a_dock_that_is_closed_listens_no_more(viewer, wait, name):
     before = [len(event.callbacks) for event in events]
     area, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
     assert [len(event.callbacks) for event in events] != before
+    assert panel.viewer is viewer
+    assert panel.viewer.layers.selection.active is layer
+    assert panel.viewer.layers[0] is layer
     gone = []
     panel.destroyed.connect(lambda *_: gone.append(True))
     area.destroyOnClose()  # what the cross in its title does
     wait(lambda: bool(gone))
     assert [len(event.callbacks) for event in events] == before
-
-
-@pytest.mark.parametrize("name", [*DOCKS, "Cohort", "Concepts"])
-def test_a_dock_has_the_viewer_itself_and_no_proxy(viewer, name):
-    """A proxy's layers are made anew whenever they are asked for: what is kept of them by a weak reference is lost at once."""
-    layer = viewer.add_image(planted_image().array, name="planted")
-    _, panel = viewer.window.add_plugin_dock_widget("napari-segxai", name)
-    assert panel.viewer is viewer
-    assert panel.viewer.layers.selection.active is layer
-    assert panel.viewer.layers[0] is layer
 
 
 def test_a_task_that_asks_no_network_does_not_wait_for_one_that_does(viewer, open_panel, wait):

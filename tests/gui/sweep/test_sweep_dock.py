@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers.figures import seen as figures_seen
 from helpers.networks import PatchSwitch, card, patch_of, planted_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
@@ -21,6 +22,7 @@ from napari_segxai.gui.compare.table import number
 from napari_segxai.gui.sweep.results import BEST
 
 METRICS = ["dice-explained", "context-share"]
+FEW = {"chance": 3}
 
 
 class Slow(PatchSwitch):
@@ -51,6 +53,7 @@ def ask(panel, method: str, grid: dict[str, str], **fixed) -> None:
     fields.grid_box.set_grid(grid)
     fields.form.set_values(fixed)
     fields.metrics.tree.tick(METRICS)
+    fields.metrics.form.set_values(FEW)
 
 
 @pytest.fixture
@@ -96,7 +99,6 @@ def shown_maps(viewer) -> list[str]:
     return [layer.name for layer in viewer.layers if layer.visible and layer.name.startswith("saliency")]
 
 
-@pytest.mark.usefixtures("figures")
 def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, wait, tmp_path):
     panel, table, image = sweep_panel, sweep_panel.results.table, sx.image_of_layer(sweep_panel.layer)
     assert panel.run_bar.estimate.text().startswith("4 combinations: ")
@@ -105,7 +107,7 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
     assert "4 combinations" in panel.run_bar.status.text()
     grid = {"lr": [0.001, 0.3], "lam": [0.01, 1]}
     model = panel.model_box.entry.model
-    own = sx.sweep(model, image, "triangle", "misure:iterations=4", grid, metrics=METRICS)
+    own = sx.sweep(model, image, "triangle", "misure:iterations=4", grid, metrics=METRICS, **FEW)
     assert panel.sweep.numbers == own.numbers
     assert len(set(own.result("ratio_mask").ravel())) > 1
     for one in own.numbers:
@@ -142,8 +144,9 @@ def test_a_sweep_from_the_form_to_files(sweep_panel, run_sweep, viewer, qtbot, w
 
     # the files are those of Sweep.save
     written = own.save(tmp_path / "script")
-    panel.save(tmp_path / "gui")
-    wait(lambda: f"{len(written)} files" in panel.run_bar.status.text())
+    with figures_seen():
+        panel.save(tmp_path / "gui")
+        wait(lambda: f"{len(written)} files" in panel.run_bar.status.text())
     assert (tmp_path / "gui" / "table.csv").read_text() == (tmp_path / "script" / "table.csv").read_text()
     assert (tmp_path / "gui" / "heat.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "gui" / "table.csv").open()))
@@ -238,7 +241,7 @@ def test_one_parameter_makes_one_row_and_a_method_may_tell_nothing(slow_panel, r
     run_sweep(panel)
     assert (table.rowCount(), table.columnCount()) == (1, 3)
     own = sx.sweep(
-        panel.model, planted_image(), "object", "smooth-grad", {"samples": [2, 3, 4]}, metrics=METRICS
+        panel.model, planted_image(), "object", "smooth-grad", {"samples": [2, 3, 4]}, metrics=METRICS, **FEW
     )
     panel.results.show_number("dice-explained")
     assert [table.item(0, k).text() for k in range(3)] == [
