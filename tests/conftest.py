@@ -165,14 +165,10 @@ def _window(qapp, _asked_once) -> Iterator[Any]:
 def viewer(request, _window, qtbot):
     """A real napari window that was tidied after the test before; nothing may be left of this one.
 
-    Its canvas is not drawn unless the test asks for `drawn`.
+    It is not painted, nor its canvas drawn, unless the test asks for `drawn`.
     """
-    from napari.settings import get_settings
-
-    get_settings().reset()
     _window.begin("drawn" in request.fixturenames)
     yield _window.viewer
-    get_settings().reset()
     _window.tidy()
     left = _window.left()
     assert not left, "\n".join(left)
@@ -189,7 +185,7 @@ def own_viewer(make_napari_viewer):
 
 @pytest.fixture
 def drawn() -> None:
-    """The canvas of the shared window is drawn in this test, which looks at it or at the time that it takes."""
+    """The shared window is painted in this test, which looks at it or at the time that it takes."""
 
 
 @pytest.fixture

@@ -91,7 +91,14 @@ def saved(tmp_path_factory):
     found = {
         "explanation": sx.explain(model, image, target, "rise", masks=6, seed=3),
         "information flow": sx.information_flow(
-            model, image, ["triangle"], truth=truth.astype(np.uint8), causal=True, ablation="both", seed=1
+            model,
+            image,
+            ["triangle"],
+            layers=["encoder2", "bottleneck", "decoder1"],
+            truth=truth.astype(np.uint8),
+            causal=True,
+            ablation="both",
+            seed=1,
         ),
         "comparison": sx.compare(
             model, image, target, [few, many], maps={"own": truth * 0.5}, controls=2, seed=2, **metrics

@@ -250,6 +250,7 @@ def test_a_lasso_averages_and_the_rest(dock, results, wait):
     assert part.studies.table.table.rowCount() == len(part.studies.result.rows)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_points_are_drawn_around_with_the_mouse(dock, results, wait):
     opened(dock, results, wait)
     part = dock.results

@@ -183,6 +183,7 @@ def test_the_status_bar_tells_every_map_under_the_cursor_and_nothing_is_hidden_s
 
 @pytest.mark.usefixtures("drawn")
 def test_in_3d_the_map_is_seen_through_and_the_bodies_step_aside(viewer, open_panel, wait, run_panel):
+    viewer.window.resize(600, 400)  # rays are followed for every pixel
     volume = np.random.default_rng(0).normal(size=(8, 16, 16)).astype(np.float32)
     viewer.add_image(volume, name="volume")
     panel = open_panel()

@@ -58,6 +58,7 @@ def test_what_was_picked_goes_with_its_image(drawn):
     assert changes
 
 
+@pytest.mark.usefixtures("_asked_once")
 @pytest.mark.parametrize("kind", ["labels", "shapes"])
 def test_what_is_drawn_in_the_chosen_layer_is_told(drawn, qtbot, kind):
     """With a layer that was empty Run is blocked; the first stroke wakes it. What is drawn elsewhere does not."""

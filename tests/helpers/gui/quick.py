@@ -42,9 +42,14 @@ class Eye:
 
 
 def do_once(patch: pytest.MonkeyPatch) -> None:
-    """Look at the signature of a callback once, not at every connection; collect no garbage with every layer removed."""
+    """Look at the signature of a callback once, not at every connection; collect no garbage with every layer removed.
+
+    Shapes are cut into triangles by plain Python.
+    """
     from napari._vispy import canvas
+    from napari.settings import _experimental
     from napari.utils.events import EventEmitter
+    from napari.utils.triangulation_backend import TriangulationBackend, set_backend
 
     check, known = EventEmitter._check_signature, {}
 
@@ -58,6 +63,8 @@ def do_once(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
     patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: 0))  # each test ends with one
+    set_backend(TriangulationBackend.pure_python)  # the other one is compiled, for five seconds
+    patch.setattr(_experimental, "set_triangulation_backend", lambda backend: None)
 
 
 def _form(called: Any) -> tuple[Any, ...] | None:

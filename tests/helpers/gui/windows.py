@@ -19,6 +19,7 @@ from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari._qt.qt_main_window import _QtMainWindow
 from napari._qt.qt_viewer import QtViewer
 from napari.plugins import _initialize_plugins
+from napari.settings import get_settings
 from napari.utils.events import EmitterGroup
 from napari.utils.events.evented_model import EventedModel
 from napari.utils.notifications import notification_manager
@@ -64,6 +65,8 @@ class SharedWindow:
 
     def __init__(self, eye: Eye) -> None:
         self.eye = eye
+        get_settings().reset()
+        self.settings = get_settings().model_dump()
         self.viewer = Viewer(show=True, show_welcome_screen=False)
         self.window = self.viewer.window._qt_window
         QtViewer._instances.discard(
@@ -140,16 +143,25 @@ class SharedWindow:
     # -- what tests leave ------------------------------------------------------------------------------------
 
     def begin(self, draw: bool) -> None:
-        """Be the current window, as a new one is; what napari does for the eye, it does if `draw`."""
+        """Be the current window, as a new one is; it is painted, and what napari does for the eye done, if `draw`."""
+        self.reset_settings()
         windows = _QtMainWindow._instances
         windows.append(windows.pop(windows.index(self.window)))
+        self.window.setUpdatesEnabled(draw)
         self.canvas.setUpdatesEnabled(draw)
         if draw:
             self.canvas.resizeGL(self.canvas.width(), self.canvas.height())
         self.eye.looks = draw
 
+    def reset_settings(self) -> None:
+        """Set napari's settings back, which takes longer than to see that nobody has changed them."""
+        if get_settings().model_dump() != self.settings:
+            get_settings().reset()
+
     def tidy(self) -> None:
         """Close docks as a user does, remove layers, and set everything back."""
+        self.window.setUpdatesEnabled(False)
+        self.reset_settings()
         end_tasks()
         viewer, window = self.viewer, self.viewer.window
         self.canvas.setUpdatesEnabled(False)
