@@ -13,7 +13,9 @@ from skimage.filters import threshold_otsu
 
 import napari_segxai as sx
 from napari_segxai.core.progress import Passes
+from napari_segxai.methods.perturbation import stable_explanation
 from napari_segxai.methods.perturbation.stable_explanation import (
+    channel_ranges,
     needed,
     noisy,
     order_bounds,
@@ -73,7 +75,10 @@ def test_the_bounds_enclose_the_median_as_often_as_they_say():
     assert inside.mean() == pytest.approx(confidence, abs=0.005)
 
 
-def test_two_classes_splits_as_a_search_over_all_splits_does():
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_two_classes_splits_as_a_search_over_all_splits_does(chunk, monkeypatch):
+    if chunk is not None:  # values are looked at in several parts
+        monkeypatch.setattr(stable_explanation, "CHUNK", chunk)
     rng = np.random.default_rng(1)
     for _ in range(5):
         values = np.sort(np.concatenate([rng.normal(0, 1, 30), rng.normal(4, 0.5, 20)]))
@@ -104,7 +109,7 @@ def test_everything_written_out_with_the_method_run_on_each_copy():
     x = torch.from_numpy(image.array)[None, None]
     maps = []
     for number in range(copies):
-        copy = sx.Image(noisy(x, "uniform", 0.3, 4, number)[0, 0].numpy())
+        copy = sx.Image(noisy(x, *channel_ranges(x), "uniform", 0.3, 4, number)[0, 0].numpy())
         maps.append(sx.explain(model, copy, target, "seg-hires-grad-cam", layer="features.0").map)
     maps = np.sort(np.stack(maps), 0)
     k = int(binom.ppf(0.025, copies, 0.5))  # the largest k with P(B < k) <= alpha / 2
@@ -142,7 +147,7 @@ def stable_copy(number: int, level: float) -> np.ndarray:
     """RISE on one noisy copy, for the pixels of the original prediction."""
     image, model = planted_image(), planted_model()
     x = torch.from_numpy(image.array)[None, None]
-    copy = sx.Image(noisy(x, "uniform", level, 0, number)[0, 0].numpy())
+    copy = sx.Image(noisy(x, *channel_ranges(x), "uniform", level, 0, number)[0, 0].numpy())
     region = model.predict(image) == 1
     return sx.explain(model, copy, sx.Target("object", region=region), "rise", masks=20).map
 
@@ -173,7 +178,7 @@ def test_noise_has_the_size_it_says(noise):
     x = torch.zeros(1, 2, 200, 200)
     x[:, 0, 0, 0], x[:, 1] = 4, 10
     x[:, 1, 0, 0] = 12  # ranges 4 and 2
-    added = noisy(x, noise, 0.1, 0, 0) - x
+    added = noisy(x, *channel_ranges(x), noise, 0.1, 0, 0) - x
     if noise == "darken":
         assert not added[(x == 0) | (x == 10)].any()  # the minimum cannot become darker
         assert -0.4 <= added[0, 0, 0, 0] <= 0
@@ -184,8 +189,8 @@ def test_noise_has_the_size_it_says(noise):
         assert float(added[0, channel].mean()) == pytest.approx(0, abs=0.02 * span)
     if noise == "uniform":
         assert float(added[0, 0].abs().max()) <= 0.4 + 1e-6
-    assert not torch.equal(added, noisy(x, noise, 0.1, 0, 1) - x)
-    assert torch.equal(added, noisy(x, noise, 0.1, 0, 0) - x)
+    assert not torch.equal(added, noisy(x, *channel_ranges(x), noise, 0.1, 0, 1) - x)
+    assert torch.equal(added, noisy(x, *channel_ranges(x), noise, 0.1, 0, 0) - x)
 
 
 def test_a_seed_repeats_bit_for_bit_and_another_differs():

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,12 +148,20 @@ def advance(place: Tensor, end: Tensor, gradient: Tensor, left: float, group: in
         todo = float(away.sum()) - left
         if todo <= 0:
             return place
-        ranked = slopes[away > 0]
-        # Not kthvalue, which takes quadratic time where many gradients are equal.
-        highest = ranked.topk(min(group, len(ranked)), largest=False, sorted=False).values.max()
-        chosen = (slopes <= highest) & (away > 0)
+        moving = away > 0
+        highest = _smallest(torch.where(moving, slopes, torch.inf), group)
+        chosen = (slopes <= highest) & moving
         reach = float(away[chosen].sum())
         if left == 0 or reach <= todo:
             place = torch.where(chosen, end, place)
         else:
             return torch.where(chosen, torch.lerp(place, end, todo / reach), place)
+
+
+def _smallest(values: Tensor, rank: int) -> float:
+    """Return the value of this rank, from 1 for the smallest."""
+    flat = values.flatten()
+    if flat.device.type == "cpu":  # NumPy takes a tenth of the time
+        return float(np.partition(flat.numpy(), rank - 1)[rank - 1])
+    # Not kthvalue, which takes quadratic time where many values are equal.
+    return float(flat.topk(rank, largest=False, sorted=False).values.max())

@@ -47,6 +47,9 @@ from napari_segxai.models.preprocessing.resample import resize
 
 NAME = "stable-explanation"
 
+CHUNK = 1 << 16
+"""Values that are looked at together: what is computed of them stays in the processor's cache."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -149,6 +152,7 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
     method, own = options.wrapped
     _ = question.pixels  # of the original, before any copy is made
     yield question.step("prediction")
+    lowest, span = channel_ranges(question.input)
     maps: list[Tensor] = []
     overlaps: list[float] = []
     warnings: list[list[str]] = []
@@ -158,7 +162,9 @@ def stable_explanation(question: Question, options: Options) -> Steps[Finding]:
         return _judge(question, torch.stack(maps), overlaps, options)
 
     for number in range(options.copies):
-        copy = question.about(noisy(question.input, options.noise, options.level, question.seed, number))
+        copy = question.about(
+            noisy(question.input, lowest, span, options.noise, options.level, question.seed, number)
+        )
         prefix = f"copy {number + 1} of {options.copies}"
 
         def of_copy(step: Step, prefix: str = prefix) -> Step:
@@ -197,29 +203,38 @@ def told_once(warnings: Sequence[Sequence[str]]) -> list[str]:
     return list(found.values())
 
 
-def noisy(tensor: Tensor, noise: str, level: float, seed: int, number: int) -> Tensor:
+def channel_ranges(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest value of every channel and its range, (1, channels, 1, ...) both, of (1, channels, *grid)."""
+    dims = tuple(range(2, tensor.ndim))
+    low = tensor.amin(dims, keepdim=True)
+    return low, tensor.amax(dims, keepdim=True) - low
+
+
+def noisy(
+    tensor: Tensor, lowest: Tensor, span: Tensor, noise: str, level: float, seed: int, number: int
+) -> Tensor:
     """Return the noisy copy with this number; the same on every device.
 
     Parameters
     ----------
     tensor
         (1, channels, *grid).
+    lowest, span
+        See `channel_ranges`.
     level
         As a share of every channel's range.
     """
-    dims = tuple(range(2, tensor.ndim))
-    low, high = tensor.amin(dims, keepdim=True), tensor.amax(dims, keepdim=True)
     random = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
     shape = tuple(tensor.shape)
     if noise == "darken":
         share = torch.from_numpy(random.random(shape, np.float32)).to(tensor)
-        return tensor - level * share * (tensor - low)
+        return tensor - level * share * (tensor - lowest)
     drawn = {
         "uniform": lambda: 2 * random.random(shape, np.float32) - 1,
         "normal": lambda: random.standard_normal(shape, np.float32),
         "laplace": lambda: random.laplace(0, math.sqrt(0.5), shape),  # of standard deviation 1
     }[noise]()
-    return tensor + level * (high - low) * torch.from_numpy(drawn).to(tensor)
+    return tensor + level * span * torch.from_numpy(drawn).to(tensor)
 
 
 def tail(count: int, least: int) -> float:
@@ -253,14 +268,19 @@ def two_classes(values: Tensor) -> float:
     ordered = np.sort(values.cpu().numpy(), axis=None)
     if ordered[0] == ordered[-1]:
         return float(ordered[0])
-    n = len(ordered)
-    sums = np.cumsum(ordered, dtype=np.float64)
-    left = np.arange(1, n, dtype=np.float64)
-    between = n * sums[:-1] - sums[-1] * left
-    between *= between
-    between /= left * (n - left)  # n squared times the variance between the classes
-    between[ordered[:-1] == ordered[1:]] = -1  # equal values belong together
-    at = int(between.argmax())
+    n, total = len(ordered), ordered.sum(dtype=np.float64)
+    best, at, before = -1.0, 0, 0.0
+    for start in range(0, n - 1, CHUNK):
+        low = ordered[start : min(start + CHUNK, n - 1)]
+        sums = before + np.cumsum(low, dtype=np.float64)
+        left = np.arange(start + 1, start + 1 + len(low), dtype=np.float64)
+        between = (n * sums - total * left) ** 2
+        between /= left * (n - left)  # n squared times the variance between the classes
+        between[low == ordered[start + 1 : start + 1 + len(low)]] = -1  # equal values belong together
+        highest = int(between.argmax())
+        if between[highest] > best:
+            best, at = between[highest], start + highest
+        before = sums[-1]
     return (float(ordered[at]) + float(ordered[at + 1])) / 2
 
 
