@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from napari_segxai.cli.channels import channels
-from napari_segxai.cli.cohort import cohort
 from napari_segxai.cli.common import plugin_notes
 from napari_segxai.cli.compare import compare
 from napari_segxai.cli.concepts import concepts
@@ -21,6 +20,7 @@ from napari_segxai.cli.export import export
 from napari_segxai.cli.flow import flow
 from napari_segxai.cli.listings import checks, layers, methods, metrics, models
 from napari_segxai.cli.saving import save_model
+from napari_segxai.cli.studies import cohort  # with all commands of cohort.py
 from napari_segxai.cli.sweep import sweep
 from napari_segxai.core.errors import UserError, plain
 

@@ -109,16 +109,20 @@ def shows(of: Mapping[str, Any], case: str, row: Mapping[str, Any]) -> bool:
     Parameters
     ----------
     of
-        Values of columns: it shows the rows that have them, as far as their table has the columns. Without any it shows the rows of
-        its case, and all of a table that is not about cases.
+        Values of columns: it shows the rows that have them, as far as their table has the columns; "start|end" is a value that
+        one of two columns has. Without any it shows the rows of its case, and all of a table that is not about cases.
     case
         Of the picture.
     row
         The row.
     """
     own = of or {"case": case}
-    said = own.keys() & row.keys()
-    return all(row[key] == own[key] for key in said) if said else not of
+    said = [
+        any(row[column] == value for column in columns)
+        for key, value in own.items()
+        if (columns := [column for column in key.split("|") if column in row])
+    ]
+    return all(said) if said else not of
 
 
 def plane_of_grid(values: np.ndarray, at: Sequence[int] | None = None) -> np.ndarray:

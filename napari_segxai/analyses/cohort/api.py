@@ -81,9 +81,10 @@ def run_cohort(
     parquet : bool
         Whether the tables are written as parquet beside CSV: with types, units and meanings. Needs pyarrow.
     target : mapping, optional
-        What the maps are asked about beyond where a label is drawn: {"against": "oedema"} and {"boundary": (-2, 2)} as for
-        `Target`, of flows as well; {"error": "false-positive", "components": 3, "least": 10} makes a map of each of the three largest
-        components, of those of at least 10 mm³ (in the image's units), that are predicted and not true by the truth of the case; the flow is then left out.
+        What the maps are asked about beyond where a label is drawn: {"score": "probability", "reduction": "sum"}, by name,
+        {"against": "oedema"} and {"boundary": (-2, 2)} as for `Target`, of flows as well;
+        {"error": "false-positive", "components": 3, "least": 10} makes a map of each of the three largest components, of those
+        of at least 10 mm³ (in the image's units), that are predicted and not true by the truth of the case; the flow is then left out.
     seed : int
         Seed of everything random.
     device : str

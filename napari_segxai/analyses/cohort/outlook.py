@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_segxai.analyses.cohort.jobs.channels import passes_of
 from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.cohort.jobs.measured import by_options
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
@@ -16,10 +17,13 @@ from napari_segxai.analyses.cohort.run import least_size
 from napari_segxai.analyses.cohort.where.cases import is_done
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.analyses.flow.plan import FlowPlan
+from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.progress import Passes
 from napari_segxai.io.cases.case import Case
+from napari_segxai.models.inference.members import ensemble_of
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,19 @@ def _passes(
         with contextlib.suppress(UserError):  # what is wrong with it is said in its row
             inputs = Inputs(case)
             image, truth = inputs.image, inputs.truth
-            slice = None
-            cost = dict.fromkeys(plan.jobs, Passes(forward=2))
+            slices = plan.model.slices(as_image(image, plan.model))
+            slice = None if slices is None else slices // 2
+            cost = {}
             for job in plan.jobs:
                 if job.kind == "map":
                     cost[job], slice = _passes_of(plan, job, image, truth)
+                elif job.kind == "flow":
+                    asked: dict[str, Any] = {"seed": plan.seed, "device": plan.device, **(plan.flow or {})}
+                    cost[job] = FlowPlan.make(plan.model, image, plan.labels, slice=slice, **asked).passes
+                elif job.kind == "channels":
+                    cost[job] = passes_of(plan)
+                else:  # of an ensemble every member is looked at by itself, too
+                    cost[job] = Passes((slices or 1) * (1 if ensemble_of(plan.model.module) is None else 2))
             return sum((cost[job] for _, lacking in left for job in lacking), Passes()), image, slice
     return None, None, None
 

@@ -189,8 +189,7 @@ class CohortPlan:
                         f"the maps are asked about each {asked_target.error}, but the information flow of a cohort is about the labels; "
                         "leave the flow out, or ask it of one case: information_flow(..., error=...)."
                     )
-                told = {"against": asked_target.against, "boundary": asked_target.boundary}
-                asked_flow |= {key: value for key, value in told.items() if value is not None}
+                asked_flow |= asked_target.of_flows
             layers = check_flow(model, **asked_flow)
             asked_flow = {**asked_flow, "layers": [layer.name for layer in layers]}
         if asked_channels is not None:

@@ -14,6 +14,9 @@ from napari_segxai.analyses.cohort.tables.columns import described
 from napari_segxai.analyses.cohort.tables.units import in_one_unit
 from napari_segxai.analyses.explain.load import load_explanation
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.flow.load import load_flow
+from napari_segxai.analyses.flow.result import KIND as FLOW
+from napari_segxai.analyses.flow.result import Flow
 from napari_segxai.analyses.provenance import facts_of_model, now, versions
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.record import SCHEMA
@@ -102,9 +105,7 @@ class Cohort:
         UserError
             If there is none, or its arrays were not kept.
         """
-        folders = {one["id"]: one["folder"] for one in self.record["cases"]}
-        if case not in folders:
-            raise UserError(f"{self.folder.name} has no case {case!r}; {nearest(case, folders)}")
+        folder = self._folder_of(case)
         places = {
             (job["label"], job["map"]): job["place"] for job in self.record["jobs"] if job["kind"] == "map"
         }
@@ -115,7 +116,7 @@ class Cohort:
             known = ", ".join(f"{name} of {of}" for of, name in places)
             raise UserError(f"{self.folder.name} has no map {map or ''} of {label!r}; it has {known}.")
         name, inner = fitting[0]
-        place, called = self.folder / CASES / folders[case] / inner, f"the map {name} of {label} of {case}"
+        place, called = folder / inner, f"the map {name} of {label} of {case}"
         own = [row for row in self.maps if (row["case"], row["label"], row["map"]) == (case, label, name)]
         if not own:
             raise UserError(f"{called} is not there yet; run the cohort again.")
@@ -132,6 +133,48 @@ class Cohort:
                 f"{self.folder.name} kept tables alone, and no maps: run it again with keep='all' (--keep all)."
             )
         return load_explanation(place)
+
+    def information_flow(self, case: str) -> Flow:
+        """Open the information flow of one case as it was saved.
+
+        Parameters
+        ----------
+        case : str
+            Which one.
+
+        Returns
+        -------
+        Flow
+            As `load_flow` gives it.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its maps were not kept.
+        """
+        folder = self._folder_of(case)
+        place = next((job["place"] for job in self.record["jobs"] if job["kind"] == "flow"), None)
+        if place is None:
+            raise UserError(
+                f"{self.folder.name} has no information flow; run the cohort with --flow (flow=True)."
+            )
+        own = [row for row in self.flow if row["case"] == case]
+        if not own:
+            raise UserError(f"the information flow of {case} is not there yet; run the cohort again.")
+        if own[0]["error"]:
+            raise UserError(f"the information flow of {case} could not be made ({own[0]['error']}).")
+        if look(folder / place).kind != FLOW:
+            raise UserError(
+                f"{self.folder.name} kept tables alone, and no maps: run it again with keep='all' (--keep all)."
+            )
+        return load_flow(folder / place)
+
+    def _folder_of(self, case: str) -> Path:
+        """Return where the results of a case lie."""
+        folders = {one["id"]: one["folder"] for one in self.record["cases"]}
+        if case not in folders:
+            raise UserError(f"{self.folder.name} has no case {case!r}; {nearest(case, folders)}")
+        return self.folder / CASES / folders[case]
 
 
 def facts(plan: CohortPlan) -> dict[str, Any]:

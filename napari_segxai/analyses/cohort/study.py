@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_segxai.analyses.cohort.load import read_cohort
 from napari_segxai.analyses.cohort.result import Cohort
+from napari_segxai.analyses.explain.files import figure_of
 from napari_segxai.core.arguments import checked, whole_number
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.options import Parameter, make_options, parameters
 from napari_segxai.core.registry import Registry
 from napari_segxai.core.text_table import counted
 from napari_segxai.metrics.functional.bootstrap import DRAWS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEW = 10
 """Subjects below which an interval is not to be relied on."""
@@ -41,6 +46,8 @@ class StudyResult:
         Its pictures, as data.
     tables : mapping of str to list of dict
         Further tables by name.
+    galleries : tuple of Gallery
+        Small pictures in rows, such as average maps.
     """
 
     name: str
@@ -49,6 +56,27 @@ class StudyResult:
     caveats: tuple[str, ...]
     charts: tuple[Chart, ...] = field(default=(), repr=False)
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    galleries: tuple[Gallery, ...] = field(default=(), repr=False)
+
+    def figure(self, number: int = 0) -> Figure:
+        """Draw a chart or a gallery.
+
+        Parameters
+        ----------
+        number : int
+            Which of `charts`, and of `galleries` behind them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not yet saved.
+
+        Raises
+        ------
+        UserError
+            If there is none of this number.
+        """
+        return figure_of(self.name, self.charts, self.galleries, number)
 
 
 Run = Callable[..., StudyResult]

@@ -1,14 +1,14 @@
-"""What a cohort is asked beyond where a label is drawn: a contrast, a band along the border, components of an error."""
+"""What a cohort is asked beyond where a label is drawn: another score, a contrast, a band along the border, components of an error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from qtpy.QtWidgets import QDoubleSpinBox, QSpinBox, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSpinBox, QWidget
 
 from napari_segxai.analyses.cohort.jobs.questions import MOST
-from napari_segxai.core.target import Error
+from napari_segxai.core.target import Error, Reduction, Score
 from napari_segxai.gui.widgets.fields import combo
 from napari_segxai.gui.widgets.target_fields import ContrastFields
 
@@ -39,6 +39,15 @@ class CasesTargetFields(ContrastFields):
         self.least_box.setToolTip(
             "Smaller components are not explained. Area or volume in the image's unit: mm² or mm³ where it is known."
         )
+        self.score_box = combo("What is read of every label at every pixel.")
+        self.score_box.addItems(get_args(Score))
+        self.reduction_box = combo("Whether the score is averaged or summed over the region.")
+        self.reduction_box.addItems(get_args(Reduction))
+        read = QHBoxLayout()
+        for box in (self.score_box, self.reduction_box):
+            read.addWidget(box, 1)
+            box.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.rows.addRow("score", read)
         self.rows.addRow("explain", self.error_box)
         self.rows.addRow("components", self.components_box)
         self.rows.addRow("smallest size", self.least_box)
@@ -56,6 +65,9 @@ class CasesTargetFields(ContrastFields):
             If the band is not two numbers.
         """
         given: dict[str, Any] = {"against": self.against, "boundary": self.boundary}
+        for name, box in (("score", self.score_box), ("reduction", self.reduction_box)):
+            if box.currentIndex() > 0:
+                given[name] = box.currentText()
         if self.error_box.currentIndex() > 0:
             given["error"] = self.error_box.currentText()
             given["components"] = self.components_box.value()
@@ -65,6 +77,8 @@ class CasesTargetFields(ContrastFields):
     def set_asked(self, target: Mapping[str, Any]) -> None:
         """Ask what the record of a cohort says."""
         super().set_asked(target)
+        for name, box in (("score", self.score_box), ("reduction", self.reduction_box)):
+            box.setCurrentIndex(max(0, box.findText(str(target.get(name, "")))))
         self.error_box.setCurrentText(target.get("error", LABELS))
         self.components_box.setValue(target.get("components", 1))
         self.least_box.setValue(target.get("least", 0.0))

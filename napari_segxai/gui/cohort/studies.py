@@ -7,15 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, all_studies, study
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.analyses.cohort.tables.selection import contrast, only
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.core.progress import Steps
 from napari_segxai.gui.cases.charts import ChartView
+from napari_segxai.gui.cases.pictures import PicturesView
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.widgets.fields import Words, combo, section, tip
 from napari_segxai.gui.widgets.parameter_form import ParameterForm
@@ -76,9 +78,12 @@ class StudyTab(QWidget):
         self.parameters = section("Parameters", self.form)
         self.said = Words(4)
         self.table_box = combo("The table of the study that is shown.")
-        self.chart_box = combo("The chart of the study that is shown.")
+        self.chart_box = combo("The chart or the pictures of the study that are shown.")
         self.table = FrameTable()
-        self.chart = ChartView()
+        self.chart, self.pictures = ChartView(), PicturesView()
+        self.drawn = QStackedWidget()
+        for part in (self.chart, self.pictures):
+            self.drawn.addWidget(part)
         self._count = 0
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
@@ -104,7 +109,7 @@ class StudyTab(QWidget):
         # A chart needs height, of which a dock at the bottom has little: all of it is the chart's.
         left, right = QWidget(), QWidget()
         words = (self.parameters, self.said, self.table_box)
-        for side, above, part in ((left, words, self.table), (right, (self.chart_box,), self.chart)):
+        for side, above, part in ((left, words, self.table), (right, (self.chart_box,), self.drawn)):
             column = QVBoxLayout(side)
             column.setContentsMargins(0, 0, 0, 0)
             column.setSpacing(2)
@@ -208,7 +213,7 @@ class StudyTab(QWidget):
             words = "\n".join([result.sentence, *(f"⚠ {caveat}" for caveat in result.caveats)])
         self.said.setText(words)
         tables = [] if result is None else ["the table", *result.tables]
-        charts = [] if result is None else [chart.title for chart in result.charts]
+        charts = [] if result is None else [one.title for one in (*result.charts, *result.galleries)]
         for box, titles in ((self.table_box, tables), (self.chart_box, charts)):
             chosen = box.currentText()
             box.blockSignals(True)
@@ -226,8 +231,15 @@ class StudyTab(QWidget):
         self.table.set_frame(Frame.of(STUDY, rows) if rows else None)
 
     def _show_chart(self) -> None:
-        charts, index = () if self.result is None else self.result.charts, self.chart_box.currentIndex()
-        self.chart.show_chart(charts[max(0, index)] if charts else None)
+        result, index = self.result, max(0, self.chart_box.currentIndex())
+        shown = () if result is None else (*result.charts, *result.galleries)
+        one = shown[index] if shown else None
+        if isinstance(one, Gallery):
+            self.pictures.show_gallery(one)
+            self.pictures.setToolTip(tip(one.caption))
+        else:
+            self.chart.show_chart(one)
+        self.drawn.setCurrentWidget(self.pictures if isinstance(one, Gallery) else self.chart)
 
     def _on_row(self, row: int) -> None:
         if case := self.table.table.frame.name_of(row, "case"):

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.core.chart import Chart
-from napari_segxai.core.gallery import Gallery, Picture
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.gui.cases.buttons import copy_button
 from napari_segxai.gui.cases.charts import ChartView
+from napari_segxai.gui.cases.pictures import PicturesView
 from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.widgets.fields import combo, plain_label
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.explain.result import Explanation
 
-SIZE, SIDE = (640, 460), 112
-"""Of the window, and of a picture in it, in pixels."""
+SIZE = (640, 460)
+"""Of the window, in pixels."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -50,8 +50,7 @@ class FiguresWindow(QWidget):
         self.box = combo("The figure or table that is shown.")
         self.box.setAccessibleName("Figure or table")
         self.chart, self.table = ChartView(), FrameTable()
-        self.pictures = QScrollArea()
-        self.pictures.setWidgetResizable(True)
+        self.pictures = PicturesView()
         self.caption = plain_label()
         self.caption.setWordWrap(True)
         self.copy = copy_button(self.table)
@@ -96,7 +95,7 @@ class FiguresWindow(QWidget):
             self.chart.show_chart(shown)
             self.shown.setCurrentWidget(self.chart)
         elif isinstance(shown, Gallery):
-            self.pictures.setWidget(_laid_out(shown))
+            self.pictures.show_gallery(shown)
             self.shown.setCurrentWidget(self.pictures)
         elif shown is not None:
             self.table.set_frame(Frame.of(STUDY, shown))
@@ -114,31 +113,3 @@ def figures_of(explanation: Explanation) -> dict[str, Chart | Gallery | list[dic
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         out[f"table: {name.replace('_', ' ')}"] = rows
     return {name: shown for name, shown in out.items() if not isinstance(shown, list) or shown}
-
-
-def _laid_out(gallery: Gallery) -> QWidget:
-    """Lay the pictures of a gallery out, a row for each of its rows."""
-    inside = QWidget()
-    grid = QGridLayout(inside)
-    for row, (name, pictures) in enumerate(gallery.rows().items()):
-        title = plain_label()
-        title.setText(name)
-        grid.addWidget(title, 2 * row, 0)
-        for column, picture in enumerate(pictures, 1):
-            grid.addWidget(_picture(picture), 2 * row, column, Qt.AlignmentFlag.AlignLeft)
-            text = plain_label()
-            text.setText(picture.text)
-            grid.addWidget(text, 2 * row + 1, column, Qt.AlignmentFlag.AlignTop)
-    grid.setRowStretch(grid.rowCount(), 1)
-    grid.setColumnStretch(grid.columnCount(), 1)
-    return inside
-
-
-def _picture(picture: Picture) -> QLabel:
-    pixels = picture.pixels
-    rows, columns = pixels.shape[:2]
-    image = QImage(pixels.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
-    label = QLabel()
-    label.setPixmap(QPixmap.fromImage(image).scaled(SIDE, SIDE, Qt.AspectRatioMode.KeepAspectRatio))
-    label.setToolTip(picture.text)
-    return label

@@ -128,6 +128,11 @@ class Node:
     layer: NetworkLayer
     units: np.ndarray
 
+    @property
+    def shown_in(self) -> dict[str, str]:
+        """Which rows its maps and crops belong to: its own, and those of the pairs that begin or end at it."""
+        return {"node": self.name, "start|end": self.name}
+
 
 Pair = tuple[str, str]
 
@@ -221,7 +226,7 @@ class _Work:
         """Keep what the maps of the nodes separate, and the maps themselves of some cases."""
         for node in self.nodes:
             values = _map_of(whole[node.layer.name], node)
-            self.crops.offer(node.name, view, values - values.mean(), of={"node": node.name})
+            self.crops.offer(node.name, view, values - values.mean(), of=node.shown_in)
             features = Features.of(values[None, None])
             for label, question in labels:
                 moved = torch.roll(
@@ -240,7 +245,7 @@ class _Work:
                     node.name,
                     _map_of(whole[node.layer.name], node).cpu(),
                     view.placement,
-                    {"node": node.name},
+                    node.shown_in,
                 )
                 for node in self.nodes
             ]

@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
 
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.gallery import Gallery, Picture
@@ -179,14 +178,14 @@ class _Objects:
             name = f"{view.id} #{row['object']}"
             self.objects.add(name, (row, vectors), stays=view.id == self.options.of)
 
-    def distances(self, vectors: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the part of every block in the squared distances (n, n) of the objects."""
+    def weighted(self, vectors: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return every block (n, numbers) standardised and weighted: squared distances of objects are sums over them."""
         out = {}
         for name in BLOCKS:
             table = np.stack([one[name] for one in vectors])
             spread = table.std(0)
             even = (table - table.mean(0)) / np.where(spread > 1e-9 * np.abs(table).max(), spread, np.inf)
-            out[name] = getattr(self.options, name) * cdist(even, even, "sqeuclidean") / even.shape[1]
+            out[name] = even * math.sqrt(getattr(self.options, name) / even.shape[1])
         return out
 
     def compared(self) -> Compared | None:
@@ -205,7 +204,7 @@ class _Objects:
             )
         return Compared.of(
             list(rows),
-            self.distances(vectors),
+            self.weighted(vectors),
             seed=self.cases.seed,
             k=options.k,
             standing=options.prototypes,

@@ -413,14 +413,22 @@ class MeanOfNetworks(nn.Module):
     ----------
     networks
         (N, channels, *grid) -> (N, outputs, *grid) each.
+
+    Attributes
+    ----------
+    only
+        The number of the one that answers for all; None for the mean.
     """
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.only: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Run one after the other and return the mean."""
+        if self.only is not None:
+            return self.networks[self.only](x)
         total: Tensor | None = None
         for network in self.networks:
             found = network(x)

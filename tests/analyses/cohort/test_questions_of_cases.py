@@ -153,3 +153,30 @@ def test_the_command_asks_the_same(tmp_path):
     (row,) = sx.read_cohort(out).maps
     assert row["error_kind"] == "false-positive"
     assert row["component_pixels"] > 4
+
+
+def test_another_score_is_asked_of_all_maps_and_flows_and_one_of_the_users_own_is_refused(
+    model, folder, tmp_path
+):
+    asked = {"score": "probability", "reduction": "sum"}
+    found = sx.run_cohort(
+        model, folder, ["A"], ["vanilla-gradient"], out=tmp_path / "out", device="cpu", target=asked
+    )
+    assert not found.failed
+    kept = found.explanation("a", "A")
+    alone = sx.explain(
+        model, folder / "images" / "a.tif", sx.Target("A", **asked), "vanilla-gradient", device="cpu"
+    )
+    np.testing.assert_array_equal(kept.map, alone.map)
+    assert found.record["target"] == asked
+    plan = CohortPlan.make(model, sx.find_cases(folder), ["A"], ["vanilla-gradient"], target=asked)
+    assert plan.target is not None
+    assert plan.target.of_flows == asked
+    with pytest.raises(sx.UserError, match=r"a score of your own cannot be asked of a cohort.*one by one"):
+        sx.run_cohort(
+            model, folder, ["A"], ["vanilla-gradient"], out=tmp_path / "no", target={"score": lambda a, b: a}
+        )
+    with pytest.raises(sx.UserError, match="score 'logits' is unknown; choose"):
+        sx.run_cohort(
+            model, folder, ["A"], ["vanilla-gradient"], out=tmp_path / "no", target={"score": "logits"}
+        )

@@ -104,6 +104,68 @@ def test_all_studies_of_a_real_cohort_hold_what_they_say(leaning):
         assert sx.study(leaning, name).rows == found.rows
 
 
+def test_average_maps_of_cases_on_one_grid(leaning, tmp_path):
+    """Both labels read the place of b alone, in all cases: there the mean of the maps is highest, and 0 elsewhere."""
+    for k in range(3):
+        values = np.full((16, 16), 40 + 10 * k, np.uint8)
+        values[B] = 250 - 20 * k
+        Picture.fromarray(values).save(tmp_path / f"c{k}.png")
+    Picture.fromarray(np.full((20, 16), 200, np.uint8)).save(tmp_path / "other.png")
+    asked = {"methods": ["input-x-gradient"], "flow": {"method": "seg-hires-grad-cam", "layers": "all"}}
+    model = sx.load_model(
+        Leaning(), card=card(labels=["background", "a", "b"], grid={"size": [16, 16]}, intensity=[{"divide": 255}])
+    )  # fmt: skip
+    found = sx.run_cohort(model, tmp_path, out=tmp_path / "out", **asked)
+    assert found.information_flow("c1").labels == ("a", "b")
+    said = sx.study(found, "flow-average")
+    (gallery,) = said.galleries
+    rows = gallery.rows()
+    assert list(rows) == ["prediction", "look"]
+    drawn, look = ({one.text.split(":")[0].split(",")[0]: one for one in rows[name]} for name in rows)
+    place = np.zeros((16, 16))
+    place[B] = 1
+    np.testing.assert_array_equal(drawn["b"].values, place)
+    nothing = look["b"].values[0, 0]
+    assert ((look["b"].values != nothing).any(-1) == (place > 0)).all()
+    assert ((look["a"].values != nothing).any(-1) == (place > 0)).all()
+    assert look["b"].text.startswith("b: 1.00")
+    assert any("1 of 4 cases lie on another grid" in line for line in said.caveats)
+    assert not any("blurred" in line for line in said.caveats)
+    assert said.figure(len(said.charts)).get_figwidth() > 0
+    assert sx.study(leaning, "flow-average").galleries == ()
+    assert any("kept tables alone" in line for line in sx.study(leaning, "flow-average").caveats)
+    with pytest.raises(sx.UserError, match="has no case 'c9'"):
+        found.information_flow("c9")
+    with pytest.raises(sx.UserError, match="kept tables alone"):
+        leaning.information_flow("c1")
+
+
+def test_objects_that_lie_apart_have_no_average_worth_the_name(tmp_path):
+    for k in range(3):
+        values = np.zeros((16, 16), np.uint8)
+        values[5 * k : 5 * k + 4, 2:6] = 255
+        Picture.fromarray(values).save(tmp_path / f"c{k}.png")
+    model = sx.load_model(Bright(), card=card(intensity=[{"divide": 255}]))
+    found = sx.run_cohort(
+        model, tmp_path, methods=["input-x-gradient"], out=tmp_path / "out", flow={"layers": "all"}
+    )
+    said = sx.study(found, "flow-average")
+    assert len(said.galleries) == 1
+    assert any("0% of object is shared by two cases" in line for line in said.caveats)
+
+
+class Bright(nn.Module):
+    """Draws what is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.look(x)
+        return torch.cat([1 - 2 * seen, 2 * seen - 1], 1)
+
+
 def cohort(**tables: list[dict]) -> sx.Cohort:
     about = {"group": "", "label": "organ", "error": ""}
     filled = {

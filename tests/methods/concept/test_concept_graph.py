@@ -10,6 +10,7 @@ from helpers.networks import card
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.core.gallery import shows
 from napari_segxai.methods.concept.concept_graph import agreement
 
 ASKED = {"method": "concept-graph", "layers": "one,two", "nodes": 6, "images": 3, "draws": 2}
@@ -86,6 +87,10 @@ def test_a_graph_repeats_counts_its_passes_and_is_drawn(found, images):
     assert {one.case for one in found.maps} <= {f"c{k}" for k in range(4)}
     assert len(found.maps) == 2 * 4
     assert set(found.galleries[0].rows()) == {node["node"] for node in found.tables["nodes"]}
+    for row in found.table:  # a pair shows both of its nodes, and nothing else
+        shown = [one for one in found.galleries[0].pictures if shows(one.of, one.case, row)]
+        assert {one.row for one in shown} == {row["start"], row["end"]} - {"object"}
+        assert {one.name for one in found.maps if one.shows(row)} == {row["start"], row["end"]} - {"object"}
 
 
 def test_what_goes_past_a_layer_has_no_edge(images):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +63,7 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
         readers, rows = [], {}
         for label, k, question in zip(plan.labels, positions, questions, strict=True):
             question.executor.passes = questions[0].passes  # all count together
-            question.planned = _passes(copies, len(names), asked["repeats"], len(others))
-            if "relevance" in ways:
-                question.planned = question.planned + Passes(1, len(plans))
+            question.planned = passes_of(plan, len(others))
             question.remember_logits(questions[0].logits)
             own = None if true is None else question.from_image(where(true, k, overlapping=model.overlapping))
             own = own if own is not None and bool(own.any()) else None
@@ -106,14 +103,24 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
     ]
 
 
-def _passes(ways: Sequence[str], channels: int, repeats: int, others: int) -> Passes:
+def passes_of(plan: CohortPlan, others: int | None = None) -> Passes:
+    """Return the passes that all ways of a case are expected to need.
+
+    Parameters
+    ----------
+    others
+        Cases whose channels take the place of its own; as many as are asked for by default.
+    """
+    asked = plan.channels or {"how": (), "repeats": 0}
+    channels, repeats = len(plan.model.card.channels), asked["repeats"]
     each = {
         "permutation": channels * repeats,
         "mean": channels,
-        "between": channels * others,
+        "between": channels * (repeats if others is None else others),
         "shapley": 2**channels - 1,
     }
-    return Passes(1 + sum(each[way] for way in ways))
+    found = Passes(1 + sum(each.get(way, 0) for way in asked["how"]))
+    return found + Passes(1, len(plan.labels)) if "relevance" in asked["how"] else found
 
 
 def _others(plan: CohortPlan, inputs: Inputs, question: Question) -> list[Tensor]:

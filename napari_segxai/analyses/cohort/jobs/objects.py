@@ -17,9 +17,11 @@ from napari_segxai.core.prediction import where
 from napari_segxai.engine.scores import dice
 from napari_segxai.models.ground_truth import truth_labels
 from napari_segxai.models.inference.device import exact
+from napari_segxai.models.inference.members import alone, ensemble_of
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.segmentation import SegmentationModel
 from napari_segxai.models.unfit_sizes import refusing_sizes
+from napari_segxai.models.zoo.nnunet import MeanOfNetworks
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Seen:
         in the order in which napari shows them; else nothing.
     notes
         What was done to the image, in sentences.
+    agreement
+        By position of the label: mean Dice of every two members of an ensemble, where one of them draws it, on the model grid; None of
+        other networks.
     """
 
     prediction: np.ndarray
@@ -44,6 +49,7 @@ class Seen:
     entropy: Mapping[int, float]
     sizes: Mapping[int, Sequence[float]]
     notes: tuple[str, ...] = ()
+    agreement: Mapping[int, float] | None = None
 
     def largest_slice(self, positions: Sequence[int]) -> int:
         """Return the slice in which these labels together are largest, the middle one if none is drawn."""
@@ -64,6 +70,8 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
     many = model.slices(image)
     sizes: dict[int, list[float]] = {k: [] for k in positions}
     notes: Counter[str] = Counter()
+    ensemble = ensemble_of(model.module)
+    pairs = {k: _Pairs(0 if ensemble is None else len(ensemble.networks)) for k in positions}
     with model.in_use(device), torch.inference_mode(), exact():
         for index in [None] if many is None else range(many):
             prepared = model.prepare(image, index)
@@ -74,7 +82,12 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
                 logits = given.logits_kept(tensor)
             check_numbers(model, logits, image.name)
             out = model.labeling.on_image(logits[0], prepared.placement, out)
-            found = _measure(model, logits, positions, prepared.placement.inside().to(device))
+            inside = prepared.placement.inside().to(device)
+            found = _measure(model, logits, positions, inside)
+            if ensemble is not None:
+                drawn = _drawn_by_members(model, ensemble, tensor, positions, inside)
+                for k, one in drawn.items():
+                    pairs[k].add(one)
             for k, one in found.items():
                 sums[k] += one
                 sizes[k].append(float(one[0]))
@@ -87,7 +100,53 @@ def look(model: SegmentationModel, image: Image, positions: Sequence[int], devic
         tuple(
             note if many is None else f"in {count} of {many} slices: {note}" for note, count in notes.items()
         ),
+        None
+        if ensemble is None
+        else {k: found for k, one in pairs.items() if (found := one.mean_dice) is not None},
     )
+
+
+class _Pairs:
+    """What every two members of an ensemble have in common of a label, added up over slices."""
+
+    def __init__(self, members: int):
+        self.common = np.zeros((members, members), np.int64)
+
+    def add(self, drawn: Sequence[np.ndarray]) -> None:
+        """Add where each draws it, as bits."""
+        for i, one in enumerate(drawn):
+            for j, other in enumerate(drawn[: i + 1]):
+                self.common[i, j] += int(_ONES[one & other].sum(dtype=np.int64))
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean over pairs of which one draws it; None where none does."""
+        first, second = np.tril_indices(len(self.common), -1)
+        sizes = self.common.diagonal()
+        both = sizes[first] + sizes[second]
+        known = both > 0
+        return float((2 * self.common[first, second][known] / both[known]).mean()) if known.any() else None
+
+
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
+"""Ones among the bits of a byte."""
+
+
+def _drawn_by_members(
+    model: SegmentationModel,
+    ensemble: MeanOfNetworks,
+    tensor: Tensor,
+    positions: Sequence[int],
+    inside: Tensor,
+) -> dict[int, list[np.ndarray]]:
+    """Return where every member of an ensemble draws each label, as bits, at a pass each."""
+    out: dict[int, list[np.ndarray]] = {k: [] for k in positions}
+    for number in range(len(ensemble.networks)):
+        with alone(ensemble, number):
+            logits = model.logits(tensor)
+        for k in positions:
+            out[k].append(np.packbits((model.labeling.drawn(logits, k)[0] & inside).cpu().numpy()))
+    return out
 
 
 def _measure(
@@ -132,6 +191,8 @@ def object_rows(
             "entropy_bits": seen.entropy.get(k),
             "touches_border": _touches_border(mask),
         }
+        if seen.agreement is not None:
+            row["members_dice"] = seen.agreement.get(k)
         if true is not None:
             real = where(true, k, overlapping=model.overlapping)
             row["truth_px"] = int(real.sum())

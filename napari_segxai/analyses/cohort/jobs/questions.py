@@ -1,4 +1,4 @@
-"""What is asked about a label in every case beyond where it is drawn: a contrast, a band along the border, components of an error."""
+"""What is asked about a label in every case beyond where it is drawn: another score, a contrast, a band along the border, components of an error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from napari_segxai.analyses.explain.takes import refusal
 from napari_segxai.core.arguments import check_fields, whole_number
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.image import Image
-from napari_segxai.core.target import Error, Target
+from napari_segxai.core.target import Error, Reduction, Score, Target
 from napari_segxai.io.cases.case import Cases
 from napari_segxai.methods.registry import find_method
 from napari_segxai.models.segmentation import SegmentationModel
+
+OF_FLOWS = ("against", "boundary", "score", "reduction")
 
 MOST = 100
 """Components of one label of a case that are explained at most."""
@@ -34,6 +36,8 @@ class CasesTarget:
         How many of them are explained in every case at most, the largest first.
     least
         Smallest size of a component that is explained, in the image's units (mm², mm³ where it knows them).
+    score, reduction
+        As for `Target`, by name.
     """
 
     against: str | None = None
@@ -41,6 +45,8 @@ class CasesTarget:
     error: Error | None = None
     components: int = 1
     least: float = 0.0
+    score: Score = "logit"
+    reduction: Reduction = "mean"
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -50,7 +56,13 @@ class CasesTarget:
 
     def target(self, label: str, **more: Any) -> Target:
         """Return the question about one label."""
-        return Target(label, against=self.against, boundary=self.boundary, **more)
+        read = {"score": self.score, "reduction": self.reduction}
+        return Target(label, against=self.against, boundary=self.boundary, **read, **more)
+
+    @property
+    def of_flows(self) -> dict[str, Any]:
+        """What an information flow is asked of it, which knows no errors."""
+        return {name: value for name, value in self.plain.items() if name in OF_FLOWS}
 
 
 def read_cases_target(
@@ -70,6 +82,11 @@ def read_cases_target(
             raise UserError(
                 f"target: unknown key {key!r}; {nearest(str(key), CasesTarget.__dataclass_fields__)}"
             )
+    if callable(given.get("score")):
+        raise UserError(
+            "target: a score of your own cannot be asked of a cohort, whose jobs are kept, done in other processes, and gone on with later, where "
+            "your function is not; choose logit, probability or log_probability, or explain the cases one by one."
+        )
     found = CasesTarget(**given)
     check_fields(found, "boundary", "error", "components")
     whole_number(found.components, "components", 1, MOST)

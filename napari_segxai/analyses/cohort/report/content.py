@@ -9,7 +9,12 @@ from typing import Any
 
 from napari_segxai.analyses.cohort.report.names import Names
 from napari_segxai.analyses.cohort.report.parts import Picture, Report, Section, Table, table_of, written
-from napari_segxai.analyses.cohort.report.pictures import case_picture, chart_picture, worst_objects
+from napari_segxai.analyses.cohort.report.pictures import (
+    case_picture,
+    chart_picture,
+    gallery_picture,
+    worst_objects,
+)
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, list_studies, study
 from napari_segxai.core.errors import UserError
@@ -240,7 +245,7 @@ def _study(title: str, result: StudyResult) -> Section:
         title,
         (result.sentence,),
         result.caveats,
-        tuple(map(chart_picture, result.charts[:CHARTS])),
+        (*map(chart_picture, result.charts[:CHARTS]), *map(gallery_picture, result.galleries)),
         tuple(table for table in tables if table.rows),
     )
 

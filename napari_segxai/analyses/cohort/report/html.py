@@ -50,11 +50,11 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; paddi
 {% endfor %}{% if section.caveats %}<div class="caveats" role="note"><strong>What speaks against it</strong><ul>
 {% for line in section.caveats %}<li dir="auto">{{ line }}</li>
 {% endfor %}</ul></div>
-{% endif %}{% if section.pictures %}<div class="{{ 'charts' if section.pictures[0].vector else 'pictures' }}">
-{% for picture in section.pictures %}<figure><img src="{{ data_of(picture) }}" alt="{{ picture.alt }}">
+{% endif %}{% for kind, own in [('charts', section.charts), ('pictures', section.photographs)] if own %}<div class="{{ kind }}">
+{% for picture in own %}<figure><img src="{{ data_of(picture) }}" alt="{{ picture.alt }}">
 <figcaption dir="auto">{{ picture.caption }}</figcaption></figure>
 {% endfor %}</div>
-{% endif %}{% for table in section.tables if not table.hidden %}<div class="scroll" role="region" aria-label="{{ table.title }}" tabindex="0"><table>
+{% endfor %}{% for table in section.tables if not table.hidden %}<div class="scroll" role="region" aria-label="{{ table.title }}" tabindex="0"><table>
 <caption dir="auto">{{ table.title }}</caption>
 <thead><tr>{% for head in table.heads %}<th scope="col" dir="auto">{{ head }}</th>{% endfor %}</tr></thead>
 <tbody>

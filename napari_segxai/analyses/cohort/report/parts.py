@@ -70,6 +70,16 @@ class Section:
     tables: tuple[Table, ...] = ()
     code: str = ""
 
+    @property
+    def charts(self) -> tuple[Picture, ...]:
+        """Its pictures of lines and letters."""
+        return tuple(picture for picture in self.pictures if picture.vector)
+
+    @property
+    def photographs(self) -> tuple[Picture, ...]:
+        """Its pictures of pixels."""
+        return tuple(picture for picture in self.pictures if not picture.vector)
+
 
 @dataclass(frozen=True)
 class Report:

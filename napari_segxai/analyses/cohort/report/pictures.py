@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ from napari_segxai.analyses.compare.drawing import drawn_of
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.chart import Chart
 from napari_segxai.core.errors import UserError
+from napari_segxai.core.gallery import Gallery
 from napari_segxai.figures.charts import draw_chart
 from napari_segxai.figures.compare import Drawn, picture
+from napari_segxai.figures.gallery import draw_gallery
+from napari_segxai.figures.style import write_figure
 from napari_segxai.io import read_image
+from napari_segxai.io.saving import replacing
 from napari_segxai.metrics.functional.bootstrap import is_measured
 
 WORST = 3
@@ -33,6 +38,29 @@ def chart_picture(chart: Chart) -> Picture:
     of = f", for {', '.join(names[:8])}" if names and chart.kind != "matrix" else ""
     axes = " against ".join(one for one in (chart.y, chart.x) if one)
     return Picture(f"Chart: {chart.title}. {axes}{of}.", chart.caption, partial(draw_chart, chart))
+
+
+def gallery_picture(gallery: Gallery) -> Picture:
+    """Return small pictures in rows as a picture of a report."""
+    rows = gallery.rows()
+    names = [*list(rows)[:8], *(["..."] if len(rows) > 8 else [])]
+    drawn = replace(gallery, caption="")  # which stands below it
+    return Picture(
+        f"{gallery.title}: {', '.join(names)}.", gallery.caption, partial(draw_gallery, drawn), vector=False
+    )
+
+
+def save_gallery(gallery: Gallery, path: Path) -> Path:
+    """Write small pictures in rows for print.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    with replacing(path) as beside:
+        write_figure(draw_gallery(gallery), beside)
+    return path
 
 
 def worst_objects(cohort: Cohort) -> tuple[str, list[Mapping[str, Any]]]:

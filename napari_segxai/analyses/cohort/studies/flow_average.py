@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.average_maps import average_maps
 from napari_segxai.analyses.cohort.means import grouped, said, series_of
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.study import StudyResult, caveats_of, register_study
@@ -34,7 +35,7 @@ NOWHERE = "nowhere"
 @register_study(
     "flow-average",
     title="Average information flow",
-    summary="means of every network layer and label, and in which layer each label emerges, as shares of the cases",
+    summary="means of every network layer and label, average maps, and in which layer each label emerges, as shares of the cases",
     source="Hasany, Petitjean, Meriaudeau 2025, Do's and don'ts of Grad-CAM in image segmentation",
     cites=("hasany_dos_donts",),
 )
@@ -69,9 +70,16 @@ def flow_average(cohort: Cohort, random: np.random.Generator) -> StudyResult:
         caveats.append(
             f"No layer has evidence for {counted(missed, 'object')}, such as objects that are not drawn: they do not count."
         )
+    pictures, against = average_maps(cohort, table)
     charts = (*_curves(rows, list(layers)), _histogram(emergence, list(layers)))
     return StudyResult(
-        "flow-average", rows, _sentence(emergence), tuple(caveats), charts, {"emergence": emergence}
+        "flow-average",
+        rows,
+        _sentence(emergence),
+        (*caveats, *against),
+        charts,
+        {"emergence": emergence},
+        pictures,
     )
 
 

@@ -2,7 +2,7 @@
 
 A prediction is good if its Dice with the truth is above a value. For every label, logistic regression on standardized
 numbers of the explanation says so of subjects that it has not seen (folds by subject, repeated). The same is done with the
-size of the object, the mean confidence and the mean entropy alone, and with all together: only the difference tells whether
+size of the object, the mean confidence, the mean entropy, and of an ensemble how far its members agree, each alone, and with size, confidence and explanation together: only the difference tells whether
 the explanation adds anything. Areas under curves compare objects of one fold, since those of others were judged by another
 classifier.
 """
@@ -40,11 +40,14 @@ BASELINES = {
     "entropy": ("entropy_bits",),
     KNOWN: ("size_px", "confidence"),
 }
+ENSEMBLE, AGREEMENT = "members", ("members_dice",)
+"""A baseline of ensembles alone: how far their members agree."""
+
 KEPT = (EXPLANATION, KNOWN, ALL)
 """Sets of features whose probability every object gets, and which are saved."""
 
-AGAINST = ((ALL, KNOWN), (EXPLANATION, "size"), (EXPLANATION, "confidence"))
-"""Differences that are told: the first is what the sentence is about."""
+AGAINST = ((ALL, KNOWN), (EXPLANATION, "size"), (EXPLANATION, "confidence"), (EXPLANATION, ENSEMBLE))
+"""Differences that are told, where both are known: the first is what the sentence is about."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def reliability(cohort: Cohort, random: np.random.Generator, options: Options) -
     features = tuple(dict.fromkeys(name.strip() for name in options.features.split(",") if name.strip()))
     map = find_map(cohort, features, options.map)
     sets = {**BASELINES, EXPLANATION: features, ALL: (*features, *BASELINES[KNOWN])}
+    if any(is_measured(row.get(AGREEMENT[0])) for row in cohort.objects):
+        sets[ENSEMBLE] = AGREEMENT
     used = list(dict.fromkeys(name for one in sets.values() for name in one))
     table = joined(cohort, map)
     judged, lacks, fitted, rows, more = [], [], {}, [], _Tables()
@@ -196,6 +201,8 @@ def _rows(one: Judged, random: np.random.Generator, more: _Tables) -> list[dict[
             }
         )
     for first, second in AGAINST:
+        if second not in areas:
+            continue
         low, high = ends(areas[first][1] - areas[second][1])
         more.differences.append(
             {

@@ -69,6 +69,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("volume_UNIT3", "Volume", "UNIT³", meaning="its volume, of 3D images"),
         Column("confidence", "Mean confidence", "", "higher", "mean probability of the label where it is drawn, in [0, 1], on the model grid; empty where nothing is drawn"),
         Column("entropy_bits", "Mean entropy", "bits", "lower", "mean entropy of the probabilities there, of all labels, or of the label against the rest where labels may overlap"),
+        Column("members_dice", "Agreement of the members", "", "higher", "mean Dice of every two members of an ensemble, such as the folds of nnU-Net, where one of them at least draws the label, in [0, 1]; the column is there for such networks alone"),
         Column("touches_border", "Touches the border", meaning="whether the object reaches the border of the image"),
         Column("truth_px", "True size", "pixels", meaning="size of the true object; empty without a truth"),
         Column("truth_dice", "Dice with the truth", "", "higher", "Dice of prediction and truth, in [0, 1]; empty where both are empty, or there is no truth"),

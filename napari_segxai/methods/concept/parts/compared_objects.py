@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.correlation import rank_correlation
@@ -29,10 +32,10 @@ class Compared:
     ----------
     rows
         What is known of each: case, subject, object, size, elongation, truth_dice.
-    parts
-        The part of every block in the squared distances.
+    blocks
+        By name (n, numbers): weighted, so that the part of a block in a squared distance is that of these numbers.
     distances
-        (n, n).
+        (n, n): the only table that grows with the square of the number of objects and is kept.
     asked
         The object that is asked about.
     nearest, farthest
@@ -48,7 +51,7 @@ class Compared:
     """
 
     rows: list[dict[str, Any]]
-    parts: dict[str, np.ndarray]
+    blocks: Mapping[str, np.ndarray]
     distances: np.ndarray
     asked: int
     standing: list[int]
@@ -61,7 +64,7 @@ class Compared:
     def of(
         cls,
         rows: list[dict[str, Any]],
-        parts: dict[str, np.ndarray],
+        blocks: Mapping[str, np.ndarray],
         *,
         seed: int,
         k: int,
@@ -73,34 +76,48 @@ class Compared:
 
         Parameters
         ----------
-        rows, parts, seed, k
+        rows, blocks, seed, k
             As of the class.
         standing, odd
             How many prototypes and criticisms.
         asked
             Id of the case whose first object is asked about; the first prototype where it is "" or has none.
         """
-        random, distances = np.random.default_rng(seed), np.sqrt(sum(parts.values()))
+        random, distances = np.random.default_rng(seed), _distances(list(blocks.values()))
         chosen = prototypes(kernel_of(distances), standing)
         own = [n for n, row in enumerate(rows) if row["case"] == asked]
         shuffled = []
         for _ in range(DRAWS):
-            orders = [random.permutation(len(distances)) for _ in parts]
-            mixed = np.sqrt(
-                sum(part[np.ix_(one, one)] for part, one in zip(parts.values(), orders, strict=True))
-            )
+            mixed = _distances([block[random.permutation(len(rows))] for block in blocks.values()])
             shuffled.append(float(mixed[:, prototypes(kernel_of(mixed), standing)].min(1).max()))
         about = own[0] if own else chosen[0]
         return cls(
-            rows, parts, distances, about, chosen, criticisms(distances, chosen, odd), max(shuffled), k, seed
+            rows, blocks, distances, about, chosen, criticisms(distances, chosen, odd), max(shuffled), k, seed
         )
 
-    def others(self, k: int, distances: np.ndarray | None = None) -> np.ndarray:
-        """Return the objects of other subjects than that of one, the nearest first."""
-        distances = self.distances if distances is None else distances
-        subjects = np.array([row["subject"] for row in self.rows], str)
-        order = np.argsort(distances[k], kind="stable")
-        return order[subjects[order] != subjects[k]]
+    @cached_property
+    def _subjects(self) -> np.ndarray:
+        return np.array([row["subject"] for row in self.rows], str)
+
+    @cached_property
+    def _of_case(self) -> Counter[str]:
+        """How many objects a case has."""
+        return Counter(row["case"] for row in self.rows)
+
+    def part(self, name: str, k: int, other: int) -> float:
+        """Return the part of a block in the squared distance of two objects."""
+        return float(((self.blocks[name][k] - self.blocks[name][other]) ** 2).sum())
+
+    def others(self, k: int, away: np.ndarray | None = None) -> np.ndarray:
+        """Return the objects of other subjects than that of one, the nearest first.
+
+        Parameters
+        ----------
+        away
+            How far each is from it, where that is something else than the distance.
+        """
+        order = np.argsort(self.distances[k] if away is None else away, kind="stable")
+        return order[self._subjects[order] != self._subjects[k]]
 
     @property
     def shown(self) -> list[tuple[str, int]]:
@@ -116,7 +133,7 @@ class Compared:
     def name(self, k: int) -> str:
         """Name an object: by its case, with its number where the case has several."""
         row = self.rows[k]
-        several = sum(one["case"] == row["case"] for one in self.rows) > 1
+        several = self._of_case[row["case"]] > 1
         return f"{row['case']} #{row['object']}" if several else row["case"]
 
     def words(self, role: str, k: int) -> str:
@@ -129,7 +146,7 @@ class Compared:
     def prototype_of(self, k: int) -> tuple[int, float, str]:
         """Return the nearest prototype of an object, how far it is, and the block that has the greatest part in that."""
         best = self.standing[int(self.distances[k, self.standing].argmin())]
-        mostly = max(self.parts, key=lambda name: self.parts[name][k, best])
+        mostly = max(self.blocks, key=lambda name: self.part(name, k, best))
         return best, float(self.distances[k, best]), mostly if best != k else ""
 
     def table(self) -> list[dict[str, Any]]:
@@ -168,7 +185,7 @@ class Compared:
                     "object": self.rows[one]["object"],
                     "distance": float(self.distances[self.asked, one]),
                 }
-                out.append(about | {name: float(self.parts[name][self.asked, one]) for name in self.parts})
+                out.append(about | {name: self.part(name, self.asked, one) for name in self.blocks})
         return out
 
     def numbers(self) -> dict[str, Any]:
@@ -176,10 +193,10 @@ class Compared:
         random = np.random.default_rng(self.seed)
         kernel, many = kernel_of(self.distances), len(self.standing)
         chance = [discrepancy(kernel, random.permutation(len(kernel))[:many]) for _ in range(DRAWS)]
-        by_size = np.abs(np.subtract.outer(*(2 * [np.log([row["size"] for row in self.rows])])))
+        sizes = np.log([row["size"] for row in self.rows])
         near = [self.others(k)[: self.k] for k in range(len(self.rows))]
-        alike = [self.others(k, by_size)[: self.k] for k in range(len(self.rows))]
-        whole = [len(self.others(k)) for k in range(len(self.rows))]
+        alike = [self.others(k, np.abs(sizes - sizes[k]))[: self.k] for k in range(len(self.rows))]
+        whole = [int((self._subjects != one).sum()) for one in self._subjects]
         known = [
             (len(set(a) & set(b)) / len(a), len(a) / n)
             for a, b, n in zip(near, alike, whole, strict=True)
@@ -229,10 +246,11 @@ class Compared:
 
     def charts(self, label: str) -> tuple[Chart, ...]:
         """Return the objects as points, laid out so that their distances are kept as well as two axes can."""
-        n = len(self.distances)
-        middle = np.eye(n) - 1 / n
-        values, axes = np.linalg.eigh(-0.5 * middle @ self.distances**2 @ middle)
-        places = axes[:, ::-1][:, :2] * np.sqrt(np.clip(values[::-1][:2], 0, None))
+        n, whole = len(self.rows), np.concatenate(list(self.blocks.values()), 1)
+        # Principal components: the same places as those of classical scaling of the distances, of a table that is less large.
+        u, spread, _ = np.linalg.svd(whole - whole.mean(0), full_matrices=False)
+        places = np.zeros((n, 2))
+        places[:, : min(2, len(spread))] = u[:, :2] * spread[:2]
         places *= np.where(
             places[np.abs(places).argmax(0), range(places.shape[1])] < 0, -1, 1
         )  # a sign is chance
@@ -249,8 +267,14 @@ class Compared:
             for name, own in groups.items()
             if own
         )
-        held = float(np.clip(values[::-1][:2], 0, None).sum() / max(np.clip(values, 0, None).sum(), 1e-30))
+        held = float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-30))
         caption = (
             f"Objects that lie together are alike; the two axes hold {held:.0%} of the squared distances."
         )
         return (Chart("points", f"Objects of {label}", "axis 1", "axis 2", series, caption),)
+
+
+def _distances(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the distances (n, n) of objects that are described by these blocks."""
+    whole = np.concatenate(blocks, 1)
+    return cdist(whole, whole)
