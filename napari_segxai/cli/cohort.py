@@ -30,9 +30,10 @@ from napari_segxai.cli.common import (
     read_band,
     read_parameters,
 )
-from napari_segxai.core.errors import UserError, plain
+from napari_segxai.core.errors import UserError, plain, size
 
 if TYPE_CHECKING:
+    from napari_segxai.analyses.cohort.plan import CohortPlan
     from napari_segxai.analyses.cohort.result import Cohort
     from napari_segxai.io.cases.case import Cases
 
@@ -217,7 +218,10 @@ def run(
     trust: Trust = False,
 ) -> None:
     """Explain and measure every case; run again, it goes on where it was stopped."""
-    from napari_segxai import Interrupted, run_cohort
+    from napari_segxai import Interrupted
+    from napari_segxai.analyses.cohort.api import plan_run
+    from napari_segxai.analyses.cohort.run import cohort_steps
+    from napari_segxai.core.progress import finish
     from napari_segxai.io.held import look
 
     part = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
@@ -227,28 +231,29 @@ def run(
     tell_left_out(found)
     network = load(model, card, trust, architecture, arguments)
     before, stopped = _maps_of(look(out).record), False
+    run = plan_run(
+        network,
+        found,
+        label,
+        [name.strip() for name in methods.split(",") if name.strip()],
+        out=out,
+        metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
+        keep=keep,  # ty: ignore[invalid-argument-type]
+        flow={name: True for name, on in (("causal", causal), ("routes", routes)) if on} or flow,
+        channels=_importance(importance),
+        parquet=parquet,
+        target=_target(score, reduction, against, boundary, error, components, least),
+        seed=seed,
+        device=device,
+        shard=(int(part[1]), int(part[2])),
+        where=where,
+        workers=workers,
+        threads=threads,
+        slurm=read_parameters(slurm, "--slurm"),
+    )
+    _tell_room(run[0], run[1])
     try:
-        result = run_cohort(
-            network,
-            found,
-            label,
-            [name.strip() for name in methods.split(",") if name.strip()],
-            out=out,
-            metrics=[name.strip() for name in (metrics or "").split(",") if name.strip()],
-            keep=keep,  # ty: ignore[invalid-argument-type]
-            flow={name: True for name, on in (("causal", causal), ("routes", routes)) if on} or flow,
-            channels=_importance(importance),
-            parquet=parquet,
-            target=_target(score, reduction, against, boundary, error, components, least),
-            seed=seed,
-            device=device,
-            shard=(int(part[1]), int(part[2])),
-            where=where,
-            workers=workers,
-            threads=threads,
-            slurm=read_parameters(slurm, "--slurm"),
-            progress=sys.stderr.isatty() or None,
-        )
+        result = finish(cohort_steps(*run), sys.stderr.isatty() or None)
     except Interrupted as stop:
         if stop.partial is None:
             raise
@@ -332,6 +337,19 @@ def tell_left_out(found: Cases, to: TextIO | None = None) -> None:
         print("  " + plain(f"left out: {one.name} {one.reason}"), file=to or sys.stderr)
     if len(found.left_out) > SHOWN:
         print(f"  and {len(found.left_out) - SHOWN} more left out", file=to or sys.stderr)
+
+
+def _tell_room(plan: CohortPlan, folder: Path) -> None:
+    """Say before the work begins how much room the maps take."""
+    from napari_segxai.analyses.cohort.run import room
+
+    needed, free = room(plan, folder)
+    if needed:
+        print(
+            f"{len(plan.cases)} cases, {len(plan.jobs)} jobs each: maps that are not there yet take at least {size(needed)}, "
+            f"{size(free)} are free (--keep tables keeps none).",
+            file=sys.stderr,
+        )
 
 
 def _tell(result: Cohort) -> None:

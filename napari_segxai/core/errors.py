@@ -82,6 +82,11 @@ def ended(said: str) -> str:
     return said if said.endswith(("?", "!")) else f"{said}."
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as sentences say it."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
+
+
 def number(value: float) -> str:
     """Return a number as it is written in a sentence, however large it is."""
     try:

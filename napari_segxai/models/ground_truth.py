@@ -219,8 +219,11 @@ def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
         raise UserError("the truth holds negative values; label values begin at 0.")
     if values.size and values.max() >= len(model.labels):
         known = ", ".join(f"{k} {name}" for k, name in enumerate(model.labels))
+        one = f", or write 1 for all of them if each value is one {model.labels[-1]}" * (
+            len(model.labels) == 2
+        )
         raise UserError(
-            f"the truth holds label {int(values.max())}, but the labels of {model.name} are {known}; renumber the truth."
+            f"the truth holds label {int(values.max())}, but the labels of {model.name} are {known}; renumber the truth{one}."
         )
     return values.astype(np.uint16)
 

@@ -174,6 +174,56 @@ def run_cohort_steps(
 
     What is wrong with the question is raised at the call. Closing the generator stops the work; what was done is kept.
     """
+    run = plan_run(
+        model,
+        cases,
+        labels,
+        methods,
+        out=out,
+        shard=shard,
+        where=where,
+        workers=workers,
+        threads=threads,
+        slurm=slurm,
+        device=device,
+        metrics=metrics,
+        keep=keep,
+        flow=flow,
+        channels=channels,
+        parquet=parquet,
+        target=target,
+        seed=seed,
+    )
+    return cohort_steps(*run)
+
+
+def plan_run(
+    model: SegmentationModel | nn.Module | str | Path,
+    cases: Cases | str | os.PathLike[str],
+    labels: Sequence[str | int] | None,
+    methods: Sequence[MethodSpec],
+    *,
+    out: str | os.PathLike[str],
+    shard: tuple[int, int],
+    where: str,
+    workers: int | None,
+    threads: int | None,
+    slurm: Mapping[str, str] | None,
+    device: str,
+    **asked: Any,
+) -> tuple[CohortPlan, Path, tuple[int, int], Where]:
+    """Check what `run_cohort` would be asked, and return what `cohort_steps` takes; nothing runs.
+
+    Parameters
+    ----------
+    model, cases, labels, methods, out, shard, where, workers, threads, slurm, device, **asked
+        As for `run_cohort`.
+
+    Raises
+    ------
+    UserError
+        For anything that was asked wrongly.
+    """
     found = cases if isinstance(cases, Cases) else find_cases(cases)
     number, count = shard
     if not 1 <= number <= count <= len(found):
@@ -186,19 +236,13 @@ def run_cohort_steps(
         found,
         labels,
         methods,
-        metrics=metrics,
-        keep=keep,
-        seed=seed,
         threads=_threads(threads, place, folder),
         device=device_at(place, device),
-        flow=flow,
-        channels=channels,
-        parquet=parquet,
-        target=target,
+        **asked,
     )
     if place.kind != "here":
         order_of(plan)  # which says what cannot go to other processes
-    return cohort_steps(plan, folder, shard, place)
+    return plan, folder, shard, place
 
 
 def _threads(threads: int | None, where: Where, folder: Path) -> int | None:

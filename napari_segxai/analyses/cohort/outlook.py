@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from napari_segxai.analyses.cohort.jobs.inputs import Inputs
 from napari_segxai.analyses.cohort.jobs.measured import by_options
 from napari_segxai.analyses.cohort.plan import CohortPlan, Job
 from napari_segxai.analyses.cohort.result import CASES
-from napari_segxai.analyses.cohort.run import least_size
+from napari_segxai.analyses.cohort.run import room
 from napari_segxai.analyses.cohort.where.cases import is_done
 from napari_segxai.analyses.compare.plan import ComparisonPlan
 from napari_segxai.analyses.explain.plan import ExplanationPlan
@@ -74,11 +73,10 @@ def outlook(plan: CohortPlan, folder: Path) -> Outlook:
             left.append((case, lacking))
     lacking_jobs = sum(len(lacking) for _, lacking in left)
     passes, image, slice = _passes(plan, left)
-    place = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path.cwd())
     return Outlook(
         len(plan.cases), len(plan.cases) - len(left), len(plan.cases) * len(jobs),
         len(plan.cases) * len(jobs) - lacking_jobs, passes, image, slice,
-        least_size(plan, folder), shutil.disk_usage(place).free,
+        *room(plan, folder),
     )  # fmt: skip
 
 

@@ -68,9 +68,15 @@ def check_room(plan: CohortPlan, folder: Path) -> None:
     UserError
         With what is needed and what is free.
     """
-    needed, free = least_size(plan, folder), shutil.disk_usage(folder).free
+    needed, free = room(plan, folder)
     if free < needed:
         raise UserError(
             f"{folder}: the maps need at least {needed / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free there; free some "
             "space, choose another place, or keep tables alone (--keep tables)."
         )
+
+
+def room(plan: CohortPlan, folder: Path) -> tuple[int, int]:
+    """Return how many bytes the maps take at least that are not there yet, and how many are free; the folder need not be there."""
+    place = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path.cwd())
+    return least_size(plan, folder), shutil.disk_usage(place).free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_segxai.analyses.cohort.outlook import Outlook
 from napari_segxai.analyses.cohort.plan import CohortPlan
+from napari_segxai.core.errors import size
 from napari_segxai.core.text_table import counted
 from napari_segxai.gui.widgets.run_bar import estimate
 
@@ -19,9 +20,5 @@ def words_of(plan: CohortPlan, seen: Outlook) -> str:
     if seen.passes is not None and seen.image is not None:
         words.append(estimate(plan.model, seen.image, seen.slice, seen.passes))
     if seen.bytes:
-        words.append(f"needs at least {_size(seen.bytes)} of disk ({_size(seen.free)} free)")
+        words.append(f"needs at least {size(seen.bytes)} of disk ({size(seen.free)} free)")
     return " · ".join(words)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

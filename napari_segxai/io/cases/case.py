@@ -244,7 +244,7 @@ def stem(path: Path) -> str:
 
 TRUTH_WORDS = (
     "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "groundtruth", "truth", "annotation", "annotations",
-    "roi", "dseg",
+    "roi", "dseg", "instance", "instances",
 )  # fmt: skip
 """Last words of the names of truths, or first ones."""
 
@@ -255,7 +255,11 @@ IMAGE_WORDS = ("img", "image", "im", "scan", "vol", "volume", "orig")
 def without_word(name: str, words: Sequence[str]) -> str | None:
     """Return a name without its last word, where that is one of `words`; else None."""
     found = re.fullmatch(r"(.+?)[ _.\-]+([A-Za-z ]+)", name)
-    return found[1] if found and found[2].lower() in words else None
+    if not found or found[2].lower() not in words:
+        return None
+    return (
+        found[1].removesuffix("_cp") if name.endswith("_cp_masks") else found[1]
+    )  # so Cellpose calls its masks
 
 
 def without_first_word(name: str, words: Sequence[str]) -> str | None:

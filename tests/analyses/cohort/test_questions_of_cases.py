@@ -165,7 +165,11 @@ def test_another_score_is_asked_of_all_maps_and_flows_and_one_of_the_users_own_i
     assert not found.failed
     kept = found.explanation("a", "A")
     alone = sx.explain(
-        model, folder / "images" / "a.tif", sx.Target("A", **asked), "vanilla-gradient", device="cpu"
+        model,
+        sx.read_image(folder / "images" / "a.tif"),
+        sx.Target("A", **asked),
+        "vanilla-gradient",
+        device="cpu",
     )
     np.testing.assert_array_equal(kept.map, alone.map)
     assert found.record["target"] == asked

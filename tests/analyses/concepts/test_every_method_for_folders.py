@@ -1,9 +1,12 @@
-"""Every method for folders: it repeats, costs what was announced, leaves the model as it was, and is whole after saving."""
+"""Every method for folders: it repeats, costs what was announced, leaves the model as it was, is whole after saving, has words for what is not there, and a control for what it claims."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from helpers.networks import card, planted_image
 from helpers.states import Mixed, assert_same_state, state_of
 from PIL import Image as Picture
@@ -123,3 +126,78 @@ def test_closing_it_half_way_leaves_the_model_as_it_was(method, observed, folder
     assert_same_state(run.before, state_of(run.module))
     if partials[-1] is not None:
         assert partials[-1]().record["partial"]
+
+
+CLAIMS = {
+    # Numbers of the table that say something about a label or a concept, and beside them what chance or something trivial gives.
+    "ace": (("tcav", "derivative", "dice_lost"), ("tcav_shuffled", "dice_lost_shuffled", "accuracy_place")),
+    "activation-maximization": (("made", "best"), ("random",)),
+    "bottleneck-map": (("said_iou",), ("r2_shuffled", "r2_size")),
+    "cav": (("accuracy", "tcav", "derivative", "dice_lost"), ("accuracy_shuffled", "accuracy_place", "dice_lost_shuffled")),
+    "channel-importance": (("dice_drop",), ("low", "high")),
+    "concept-graph": (("kept", "strength"), ("control", "bypass")),
+    "emergent-language": (("bits",), ("shuffled", "dice_shuffled", "dice_mean")),
+    "nearest-examples": (("nearest_distance",), ("by_chance", "shuffled_distance", "same_by_size")),
+    "network-dissection": (("iou", "auc"), ("control_iou", "control_auc", "ceiling")),
+    "nmf-concepts": (("importance", "dice_lost"), ("control_lost", "label_share", "agreement")),
+    "segmentation-ability": (("ability",), ("control", "size_correlation")),
+}  # fmt: skip
+
+PLANTED = {
+    # The test in which the answer is known: a closed form, or a planted cause.
+    "ace": "test_ace.py::test_the_kind_that_counts_is_a_concept_and_is_used",
+    "activation-maximization": "test_activation_maximization.py::test_the_image_of_a_unit_is_its_kernel",
+    "bottleneck-map": "test_bottleneck_map.py::test_a_planted_dependence_is_told_and_nothing_else",
+    "cav": "test_cav.py::test_the_derivative_of_a_linear_head_is_its_weight_along_the_direction",
+    "channel-importance": "test_one_implementation.py::test_channels_over_a_folder_are_those_of_the_cohort",
+    "concept-graph": "test_concept_graph.py::test_the_chain_is_found_and_what_lies_apart_is_not_in_it",
+    "emergent-language": "test_emergent_language.py::test_of_two_shapes_one_bit_is_told",
+    "nearest-examples": "test_nearest_examples.py::test_a_duplicate_is_the_nearest_and_an_odd_object_the_first_criticism",
+    "network-dissection": "test_survey.py::test_the_planted_unit_is_found_and_its_control_finds_nothing",
+    "nmf-concepts": "test_nmf_concepts.py::test_the_planted_concepts_are_found_and_the_one_that_matters_is_told",
+    "segmentation-ability": "test_one_implementation.py::test_ability_over_a_folder_is_that_of_the_flow_and_of_the_cohort",
+}
+
+NOT_ABOUT_LABELS = ("activation-maximization", "bottleneck-map")
+"""What these say needs no object."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_it_claims_stands_beside_a_control_and_has_a_test_whose_answer_is_known(method, observed):
+    """A method that comes is named here, with its control and the test of its planted cause."""
+    claimed, controls = CLAIMS[method]
+    found = observed(method).first
+    columns = {*found.table[0], *found.record["results"]}
+    assert {*claimed} <= {*found.table[0]}
+    if method != "bottleneck-map":  # which needs 20 truths for them: its own tests have those
+        assert {*controls} <= columns
+    file, _, name = PLANTED[method].partition("::")
+    (path,) = (Path(__file__).parents[2]).rglob(file)
+    assert f"\ndef {name}(" in path.read_text(encoding="utf-8")
+
+
+class Silent(Mixed):
+    """Draws nothing."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor([0.0, -1e3]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_there_is_no_object_and_no_concept_there_are_words_and_no_number(method, folder, tmp_path):
+    asked = {"method": method, **SMALL.get(method, {})}
+    if METHODS[method].on_cases.concepts:
+        (tmp_path / "nowhere").mkdir()
+        for path in folder.iterdir():
+            Picture.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "nowhere" / f"{path.stem}.png")
+        asked["concepts"] = tmp_path / "nowhere"
+    found = sx.survey(sx.load_model(Silent(), card=card()), folder, **asked)
+    assert found.failed == {}
+    about = [row for row in found.table if row.get("end", "object") == "object"]
+    claimed = () if method in NOT_ABOUT_LABELS else CLAIMS[method][0]
+    assert [row for row in about if any(row[name] is not None for name in claimed)] == []
+    if claimed:
+        said = " ".join([found.sentence, *found.warnings])
+        assert any(word in said for word in ("object", "nowhere", "No label", "No concept"))
