@@ -28,7 +28,7 @@ COMMANDS = {
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
         --architecture --arguments --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
-        --parquet --routes --seed --shard --slurm --threads --trust --truth --where --workers --against --boundary --error --components --least source
+        --parquet --routes --reduction --score --seed --shard --slurm --threads --trust --truth --where --workers --against --boundary --error --components --least source
     """,
     "cohort collect": "--parquet folder",
     "cohort report": "--anonymous --key --out --seed --tables folder",
