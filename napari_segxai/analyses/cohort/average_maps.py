@@ -32,7 +32,7 @@ PREDICTION = "prediction"
 CAPTION = (
     "Means over cases whose images lie on one grid. Every map is divided by its largest value, so that all cases count alike: the number "
     "is the highest mean, which is 1 where all maps are highest at the same place. Colours end there; blue speaks against the label. The "
-    "first row says in which share of the cases a pixel is drawn as the label. How strong the maps of a layer are is told by the table."
+    "first row says in which share of the cases a pixel is drawn as the label. How strong the maps of a layer are, `maximum` in flow.csv says."
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from napari_segxai.analyses.case_names import check_names
 from napari_segxai.analyses.cohort.jobs.measured import Measured, read_metrics
 from napari_segxai.analyses.cohort.jobs.questions import (
     CasesTarget,
@@ -204,7 +205,7 @@ class CohortPlan:
             model.require(find_method(method).needs_of(options))
             read[name] = method, options_as_dict(options)
         check_methods(asked_target, names, read)
-        _check_names(model, cases)
+        check_names(model, cases)
         return cls(
             model, cases, names, read, read_metrics(metrics), keep,
             whole_number(seed, "seed", 0, HIGHEST_SEED),
@@ -313,26 +314,6 @@ def _check_ways(model: SegmentationModel, given: Mapping[str, Any]) -> dict[str,
     if layer is not None:
         raise UserError("channels: layer is that of the way 'relevance'; name it in how, or leave layer out.")
     return asked
-
-
-def _check_names(model: SegmentationModel, cases: Cases) -> None:
-    """Refuse cases whose channels or labels have the names of the model's in another order: they would be taken for each other in silence."""
-    own, wanted = [[one.casefold() for one in names] for names in (cases.channels, model.card.channels)]
-    if own != wanted and set(wanted) <= set(own):
-        names = ", ".join(model.card.channels)
-        how = f"name them so (--channels {','.join(model.card.channels)})"
-        raise UserError(
-            f"{cases.source.name}: its channels are {', '.join(cases.channels)}, but {model.name} takes {names}, in this order; "
-            + (how if len(cases[0].images) > 1 else "write the files with these channels")
-            + "."
-        )
-    drawn = [label.casefold() for label in model.labels]
-    for value, name in cases.labels if any(case.truth is not None for case in cases) else ():
-        if name.casefold() in drawn and drawn.index(name.casefold()) != value:
-            raise UserError(
-                f"{cases.source.name}: its truths call {value} {name!r}, which is label {drawn.index(name.casefold())} of {model.name}; "
-                "renumber the truths as the model's labels are."
-            )
 
 
 def _asked(given: bool | Mapping[str, Any] | None) -> dict[str, Any] | None:

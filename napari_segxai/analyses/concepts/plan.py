@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from napari_segxai.analyses.case_names import check_names
 from napari_segxai.analyses.concepts.sources import Concepts, check_first, read_concepts
 from napari_segxai.analyses.explain.plan import HIGHEST_SEED
 from napari_segxai.core.arguments import whole_number
@@ -105,6 +106,7 @@ class SurveyPlan:
             raise UserError(
                 f"{method} needs {count_of(asked.fewest)}, and {cases.source.name} holds {subjects}; add some."
             )
+        check_names(model, cases)
         names = tuple(model.labels[1:]) if asked.targets else labels
         source = read_concepts(concepts, cases, names) if asked.concepts else None
         image, known = check_first(cases, model, source)

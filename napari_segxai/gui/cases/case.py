@@ -234,28 +234,37 @@ def _steps(piece: Piece) -> Steps[tuple[list[LayerData], tuple[int, int] | None]
 
 
 def _renew(layer: Layer, array: np.ndarray, kwargs: dict[str, Any]) -> None:
-    """Give a layer the values, the place and the record of another case."""
+    """Give a layer the values, the place and the record of another case.
+
+    What is the same is left alone: napari lays out the layer anew, and draws it, whenever something of it is set.
+    """
+    n = layer.ndim
+    place: dict[str, Any] = {
+        "scale": kwargs.get("scale", (1.0,) * n),
+        "translate": kwargs.get("translate", (0.0,) * n),
+        "affine": kwargs.get("affine", np.eye(n + 1)),
+    }
+    place |= {name: kwargs[name] for name in ("rotate", "shear") if kwargs.get(name) is not None}
+    words = {name: kwargs[name] for name in ("units", "axis_labels") if name in kwargs}
     layer.data = array
     layer.name, layer.metadata = kwargs["name"], kwargs["metadata"]
-    n = layer.ndim
-    layer.scale = kwargs.get("scale", (1.0,) * n)
-    layer.translate = kwargs.get("translate", (0.0,) * n)
-    layer.affine = kwargs.get("affine", np.eye(n + 1))
-    for name in ("rotate", "shear"):
-        if kwargs.get(name) is not None:
-            setattr(layer, name, kwargs[name])
-    for name in ("units", "axis_labels"):
-        if name in kwargs:
-            setattr(layer, name, kwargs[name])
+    for name, value in place.items():
+        if not np.array_equal(np.asarray(getattr(layer, name)), np.asarray(value)):
+            setattr(layer, name, value)
+    for name, value in words.items():
+        if [str(one) for one in getattr(layer, name)] != [str(one) for one in value]:
+            setattr(layer, name, value)
     if layer._type_string == "image":
         if "contrast_limits" in kwargs:
             low, high = kwargs["contrast_limits"]
-            layer.contrast_limits_range = (
-                min(low, layer.contrast_limits[0]),
-                max(high, layer.contrast_limits[1]),
-            )
-            layer.contrast_limits = low, high
-            layer.contrast_limits_range = low, high
+            if (low, high) != tuple(layer.contrast_limits):
+                layer.contrast_limits_range = (
+                    min(low, layer.contrast_limits[0]),
+                    max(high, layer.contrast_limits[1]),
+                )
+                layer.contrast_limits = low, high
+            if (low, high) != tuple(layer.contrast_limits_range):
+                layer.contrast_limits_range = low, high
         else:
             layer.reset_contrast_limits()
     else:

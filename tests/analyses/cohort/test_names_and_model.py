@@ -61,3 +61,21 @@ def test_channels_in_another_order(model, tmp_path, channels):
         CohortPlan.make(model, sx.find_cases(folder), ["liver"], ["vanilla-gradient"])
     cases = sx.find_cases(folder, channels=["T1", "FLAIR"])
     CohortPlan.make(model, cases, ["liver"], ["vanilla-gradient"])
+
+
+def test_one_of_the_model_s_channels_alone_is_told_before_the_work(model, tmp_path):
+    """Of BIDS one contrast is taken where none is named: the other is asked for, of cohorts and of surveys."""
+    for k in range(5):
+        folder = tmp_path / f"sub-{k}" / "anat"
+        folder.mkdir(parents=True)
+        for word in ("T1", "FLAIR"):
+            (folder / f"sub-{k}_{word}.nii.gz").touch()
+    words = (
+        r"taken to be (T1|FLAIR) alone, but planted takes T1, FLAIR; name them all \(--channels T1,FLAIR\)"
+    )
+    with pytest.raises(sx.UserError, match=words):
+        CohortPlan.make(model, sx.find_cases(tmp_path), ["liver"], ["vanilla-gradient"])
+    with pytest.raises(sx.UserError, match=words):
+        sx.plan_survey(model, tmp_path, "channel-importance")
+    cases = sx.find_cases(tmp_path, channels=["T1", "FLAIR"])
+    CohortPlan.make(model, cases, ["liver"], ["vanilla-gradient"])
