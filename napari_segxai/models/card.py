@@ -68,6 +68,9 @@ class ModelCard(BaseModel):
         2 or 3.
     channels
         Names of the input channels.
+    network_channels
+        The same names in the order in which the network takes them, where that is another: ``[blue, green, red]`` for one that was trained on
+        pictures that OpenCV read. Images, intensity steps and explanations keep the order of `channels`.
     orientation
         Axis codes to which a volume with an affine is turned before it enters the network, e.g. "RAS";
         for 2D models the codes of (slice axis, row, column), e.g. "IPL". Or the letters i, j and k of the file's own axes in
@@ -121,6 +124,7 @@ class ModelCard(BaseModel):
     labels: tuple[Name, ...]
     spatial_dims: Literal[2, 3]
     channels: tuple[Name, ...] = Field(("intensity",), min_length=1)
+    network_channels: tuple[str, ...] | None = None
     orientation: str | None = None
     grid: Grid = Grid()
     windows: Windows | None = None
@@ -232,6 +236,10 @@ class ModelCard(BaseModel):
             raise ValueError(
                 f"{asked} makes inputs of {number(numbers)} numbers; {LARGEST} are the most that a card can ask for"
             )
+        if self.network_channels is not None and sorted(self.network_channels) != sorted(self.channels):
+            raise ValueError(
+                f"network_channels names each of these channels once: {', '.join(self.channels)}"
+            )
         if self.intensity_on == "volume" and self.spatial_dims == 3:
             raise ValueError("intensity_on: volume is for 2D models; a 3D model has `image` for that")
         for step in self.intensity:
@@ -300,6 +308,14 @@ class ModelCard(BaseModel):
     def named_thresholds(self) -> dict[str, float] | None:
         """`thresholds` by label, as records keep them."""
         return None if self.thresholds is None else dict(zip(self.labels[1:], self.thresholds, strict=True))
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """Positions of the channels in the order in which the network takes them, where the card gives another."""
+        found = (
+            None if self.network_channels is None else tuple(map(self.channels.index, self.network_channels))
+        )
+        return None if found == tuple(range(len(self.channels))) else found
 
     @property
     def painting(self) -> tuple[int, ...] | None:

@@ -34,6 +34,7 @@ from napari_segxai.models.labeling import Labeling
 from napari_segxai.models.logits import as_logits, returns_probabilities
 from napari_segxai.models.outputs import covers, follow
 from napari_segxai.models.preprocessing.first_stage import FirstStage, completed, with_zeros
+from napari_segxai.models.preprocessing.prepared import in_order
 from napari_segxai.models.preprocessing.resample import resize
 from napari_segxai.models.unfit_sizes import refusing_sizes
 from napari_segxai.models.windows.kept import KeptPrediction
@@ -214,8 +215,9 @@ class Network(Behavior):
 
     def run(self, tensor: Tensor) -> Any:
         """Run the network and return whatever it returns; checkpointed parts are run as any others."""
+        tensor = in_order(tensor.clone() if self.writes_input else tensor, self.card.order)
         with without_checkpoints():
-            return self.module(tensor.clone() if self.writes_input else tensor)
+            return self.module(tensor)
 
     def runs_on(self, grid: Sequence[int]) -> bool:
         """Tell whether the network runs on a grid of this shape, with an output that covers it."""

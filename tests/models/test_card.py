@@ -17,6 +17,7 @@ name: Everything
 labels: [background, liver, tumour]
 spatial_dims: 3
 channels: [t1, t2]
+network_channels: [t2, t1]
 orientation: LPS
 grid: {spacing: [1, 1, 2.5], multiple: 16, interpolation: nearest}
 intensity_on: image

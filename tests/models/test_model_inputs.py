@@ -55,6 +55,55 @@ def test_read_only_arrays_are_taken_without_a_warning(recwarn):
     assert not [w for w in recwarn if "writable" in str(w.message)]
 
 
+class Turned(torch.nn.Module):
+    """A network that turns the channels round before another."""
+
+    def __init__(self, inner: torch.nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x.flip(1))
+
+
+def test_a_network_that_takes_channels_in_another_order_than_the_image():
+    """As after a training on what OpenCV reads; explanations have the order of the image."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)
+    )
+    names = ["red", "green", "blue"]
+    steps = [{"divide": 255}, {"normalize": {"mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}}]
+    model = sx.load_model(
+        network, card=card(channels=names, intensity=steps, network_channels=["blue", "green", "red"])
+    )
+    wrapped = sx.load_model(Turned(network), card=card(channels=names, intensity=steps))
+    image = sx.Image(np.random.default_rng(0).integers(0, 255, (16, 20, 3)).astype(np.uint8), channel_axis=2)
+    np.testing.assert_array_equal(model.predict(image), wrapped.predict(image))
+    plain = sx.load_model(network, card=card(channels=names, intensity=steps))
+    target = sx.Target("object", region="image")
+    for method, options in (
+        ("vanilla-gradient", {"signed": True}),
+        ("input-x-gradient", {}),
+        ("lrp", {}),
+        ("seg-grad-cam", {"layer": "1"}),
+        ("rise", {"masks": 20}),
+    ):
+        own = sx.explain(model, image, target, method, **options)
+        inner = {"layer": "inner.1"} if "layer" in options else options
+        np.testing.assert_allclose(
+            own.map, sx.explain(wrapped, image, target, method, **inner).map, rtol=1e-4, atol=1e-6
+        )
+        assert not np.allclose(own.map, sx.explain(plain, image, target, method, **options).map, rtol=1e-3)
+    assert [layer.name for layer in model.network_layers()] == [
+        layer.name for layer in plain.network_layers()
+    ]
+    with pytest.raises(
+        sx.UserError, match="network_channels names each of these channels once: red, green, blue"
+    ):
+        sx.load_model(network, card=card(channels=names, network_channels=["red", "green", "green"]))
+
+
 def test_channels():
     model = sx.load_model(LinearHead(inputs=3), card=card(channels=["red", "green", "blue"]))
     rgb = np.random.default_rng(0).random((16, 20, 3)).astype(np.float32)

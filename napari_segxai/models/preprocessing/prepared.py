@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,3 +42,11 @@ class Prepared:
         for step in self.steps:
             value = step(value)
         return value
+
+
+def in_order(tensor: Tensor, order: Sequence[int] | None) -> Tensor:
+    """Return the channels of an input in the order in which a network takes them; those beside an image's stay behind it."""
+    if order is None:
+        return tensor
+    every = [*order, *range(len(order), tensor.shape[1])]
+    return tensor.index_select(1, torch.tensor(every, device=tensor.device))

@@ -152,6 +152,11 @@ def test_methods_explain_the_channels_of_the_image(method, folder, image):
     assert found.map.shape == image.spatial_shape
     assert np.isfinite(found.map).all()
     assert found.map.any()
+    if method == "lrp":  # what reaches the first stage's labels is none of the image's
+        results = found.record.results
+        assert found.map.sum() == pytest.approx(results["input"], rel=1e-4)
+        assert abs(results["gap"]) < 1e-5
+        assert abs(results["biases"]) > 0
 
 
 def test_what_the_first_stage_predicted_may_be_given(folder, image, tmp_path):
