@@ -92,7 +92,11 @@ def test_a_network_that_takes_channels_in_another_order_than_the_image():
         own = sx.explain(model, image, target, method, **options)
         inner = {"layer": "inner.1"} if "layer" in options else options
         np.testing.assert_allclose(
-            own.map, sx.explain(wrapped, image, target, method, **inner).map, rtol=1e-4, atol=1e-6
+            own.map,
+            sx.explain(wrapped, image, target, method, **inner).map,
+            rtol=1e-4,
+            atol=1e-6,
+            err_msg=method,
         )
         assert not np.allclose(own.map, sx.explain(plain, image, target, method, **options).map, rtol=1e-3)
     assert [layer.name for layer in model.network_layers()] == [
