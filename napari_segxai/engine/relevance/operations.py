@@ -107,7 +107,7 @@ KEEPS_GATE = (
 RAW = _names(
     """
     alias as_strided avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d clone
-    contiguous chunk double dropout dropout2d dropout3d expand expand_as flatten flip float getitem get interpolate
+    contiguous chunk double dropout dropout2d dropout3d expand expand_as flatten flip float getitem get index_select interpolate
     max_pool1d max_pool2d max_pool3d movedim moveaxis narrow pad permute pixel_shuffle pixel_unshuffle reshape reshape_as roll
     rot90 select split squeeze swapaxes t to transpose type unbind unflatten unsqueeze view view_as
     """
