@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from torchvision.models import get_model_weights, segmentation
 import napari_segxai as sx
 from napari_segxai.models.formats.folder import CARD
 from napari_segxai.models.formats.smp import card_of
+from napari_segxai.models.loading.architecture import opened
+from napari_segxai.models.loading.catalogue import known_networks
+from napari_segxai.models.loading.signature import arguments_of
 from napari_segxai.models.zoo.transformers import OF_QUERIES, semantic_map
 
 PHOTO = astronaut()[:100, :150].copy()
@@ -147,3 +150,56 @@ def test_a_file_of_torchvision_is_its_network(name, tmp_path, monkeypatch):
     torch.save({"model": network.state_dict(), "epoch": 3}, own)
     with pytest.raises(sx.UserError, match="labels: the names of its 21 outputs"):
         sx.load_model(own)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_torchvision_that_a_training_left_open_by_the_name_of_its_function(tmp_path, prefix):
+    torch.manual_seed(0)
+    network = segmentation.fcn_resnet50(weights=None, weights_backbone=None, aux_loss=True).eval()
+    network.classifier[4] = torch.nn.Conv2d(
+        512, 3, 1
+    )  # as fine-tuning does; the second head keeps its 21 outputs
+    state = {prefix + key: value for key, value in network.state_dict().items()}
+    card = {"labels": ["background", "liver", "tumour"], "channels": ["r", "g", "b"], "intensity": []}
+    for name, given in (
+        ("best.pth", {"architecture": "torchvision.models.segmentation:fcn_resnet50"}),
+        ("fcn_resnet50_liver.pth", {}),
+    ):
+        torch.save({"model": state, "epoch": 3}, tmp_path / name)
+        model = sx.load_model(tmp_path / name, card=card | ({} if given else {"grid": {}}), **given)
+        assert model.card.architecture == "torchvision.models.segmentation:fcn_resnet50" or not given
+        assert any("aux_classifier" in note for note in model.notes)
+        example = model.example()
+        with torch.no_grad():
+            assert torch.equal(model.network_output(example), network(example)["out"])
+    again = sx.load_model(sx.save_model(sx.load_model(tmp_path / "best.pth", card=card, architecture="torchvision.models.segmentation:fcn_resnet50"), tmp_path / "saved"))  # fmt: skip
+    assert again.card.arguments == {"num_classes": 3}
+
+
+def test_weights_of_transformers_that_a_training_left_open_by_the_name_of_their_class(tmp_path):
+    network, _ = save_transformers("SegFormer", tmp_path)
+    torch.save({"model": network.state_dict()}, tmp_path / "best.pth")
+    settings = json.loads((tmp_path / "config.json").read_text())
+    arguments = {name: settings[name] for name in ("depths", "hidden_sizes", "num_attention_heads", "decoder_hidden_size")}  # fmt: skip
+    card = {"labels": ["background", "liver", "tumour"], "channels": ["r", "g", "b"], "intensity": []}
+    model = sx.load_model(
+        tmp_path / "best.pth",
+        card=card,
+        architecture="transformers:SegformerForSemanticSegmentation",
+        arguments=arguments,
+    )
+    assert model.card.arguments == {**arguments, "num_labels": 3}
+    example = model.example()
+    with torch.no_grad():
+        assert torch.equal(model.network_output(example), network(pixel_values=example).logits)
+
+
+def test_the_list_of_networks_names_what_is_installed_and_opens():
+    names = [name for name in known_networks() if name.startswith(("torchvision", "transformers"))]
+    assert "torchvision.models.segmentation:deeplabv3_resnet50" in names
+    assert "transformers:Mask2FormerForUniversalSegmentation" in names
+    for name in names:
+        with opened(name, Path("card"), trust=False) as (network, _):
+            told = {argument.name for argument in arguments_of(network) if not argument.required}
+        assert told & {"num_labels", "num_classes"}
+        assert not any(argument.required for argument in arguments_of(network))

@@ -30,6 +30,8 @@ NAMED = re.compile(rf"({'|'.join(NAMES)})(?![a-z0-9])")
 SIZED = re.compile(r"(?:classifier\.4|classifier\.low_classifier)\.weight$")
 """The weights that make the labels: a row per label."""
 
+SIZED_AUXILIARY = re.compile(r"aux_classifier\.4\.weight$")
+
 USUAL = {
     "grid": {"shortest_edge": 520},
     "intensity": [
@@ -139,8 +141,9 @@ def _arguments(path: Path, name: str) -> dict[str, Any]:
     sizes = [value.shape[0] for key, value in tensors.items() if SIZED.search(key) and "aux" not in key]
     if not sizes:
         raise UserError(f"{path}: holds no weights of {name}, after which it is called.")
-    auxiliary = any("aux_classifier." in key for key in tensors)
-    return {"num_classes": sizes[0], **({"aux_loss": True} if auxiliary else {})}
+    # A head for training alone: who has replaced the other one for labels of his own need not have replaced this.
+    auxiliary = [value.shape[0] for key, value in tensors.items() if SIZED_AUXILIARY.search(key)]
+    return {"num_classes": sizes[0], **({"aux_loss": True} if auxiliary == sizes else {})}
 
 
 def _tensors(saved: Any, depth: int = 2) -> list[tuple[str, Tensor]]:

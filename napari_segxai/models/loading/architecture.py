@@ -38,6 +38,12 @@ SPARE = 100_000_000
 
 TIMES = 16
 
+PLAIN = {
+    "torchvision.models.segmentation": "napari_segxai.models.zoo.torchvision",
+    "transformers": "napari_segxai.models.zoo.transformers",
+}
+"""Modules whose networks are made by functions, or of objects, and where those of the same names are made of plain arguments."""
+
 TENSOR = 20_000
 """Numbers that a tensor counts for beyond its own, as making it takes time."""
 
@@ -119,7 +125,8 @@ def opened(
     with offline(), nullcontext() if local is None else own_modules(local, folder, name):
         try:
             module = importlib.import_module(name) if local is None else import_own(local, name, folder)
-            found = _walk(module, qualname)
+            found = _plain_network(name, qualname) if local is None else None
+            found = found or _walk(module, qualname)
         except (Exception, SystemExit) as error:  # an ImportError, or whatever the code raises
             raise UserError(f"{where}: {reason_of(error)}.") from error
         # Only a network may be built: a card must not be able to call any other function of a package. A file beside it, to whose code
@@ -224,6 +231,11 @@ def _walk(module: Any, qualname: str) -> Any:
         if not isinstance(found, type):
             return found if part == qualname and inspect.isfunction(found) else None
     return found
+
+
+def _plain_network(module: str, name: str) -> Any:
+    """Return the network of this name that is made of plain arguments; None where there is no other than the module's own."""
+    return getattr(importlib.import_module(PLAIN[module]), name, None) if module in PLAIN else None
 
 
 def _check_arguments(arguments: Mapping[str, Any], card: Path) -> None:

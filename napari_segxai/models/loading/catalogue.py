@@ -15,11 +15,26 @@ NETWORKS = {
     "segmentation_models_pytorch": """
         Unet UnetPlusPlus MAnet Linknet FPN PSPNet PAN DeepLabV3 DeepLabV3Plus UPerNet Segformer DPT
     """,
+    "torchvision.models.segmentation": """
+        deeplabv3_mobilenet_v3_large deeplabv3_resnet50 deeplabv3_resnet101 fcn_resnet50 fcn_resnet101 lraspp_mobilenet_v3_large
+    """,
+    "transformers": """
+        SegformerForSemanticSegmentation UperNetForSemanticSegmentation DPTForSemanticSegmentation BeitForSemanticSegmentation
+        Data2VecVisionForSemanticSegmentation MobileNetV2ForSemanticSegmentation MobileViTForSemanticSegmentation
+        MobileViTV2ForSemanticSegmentation MaskFormerForInstanceSegmentation Mask2FormerForUniversalSegmentation
+        EomtForUniversalSegmentation
+    """,
     "napari_segxai.models.zoo.unet": "UNet",
     "napari_segxai.models.zoo.resnet_unet": "ResNetUNet",
     "napari_segxai.models.zoo.linknet3d": "LinkNet3d",
 }
 """By their modules; those whose constructors take numbers and words alone, as a card can give them."""
+
+NAMED_IN = {
+    "torchvision.models.segmentation": ("deeplabv3", "fcn", "lraspp"),
+    "transformers": ("models.auto.modeling_auto",),
+}
+"""Where in a module its networks are named, if not in the module itself."""
 
 
 @cache
@@ -35,13 +50,12 @@ def known_networks() -> tuple[str, ...]:
 
 
 def _text_of(module: str) -> str:
-    """Return the text of a module that names what it holds; "" if it is not installed."""
+    """Return the text of what names the networks of a module; "" if it is not installed."""
     top, *parts = module.split(".")
     spec = find_spec(top)
     if spec is None or not spec.submodule_search_locations:
         return ""
     place = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
-    for file in (place / "__init__.py", place.with_suffix(".py")):
-        if file.is_file():
-            return file.read_text(encoding="utf-8", errors="replace")
-    return ""
+    files = [place / f"{name.replace('.', '/')}.py" for name in NAMED_IN.get(module, ())]
+    files = files or [place / "__init__.py", place.with_suffix(".py")]
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())

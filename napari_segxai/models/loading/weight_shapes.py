@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from napari_segxai.models.loading.weights import AVERAGED, nearest_state, state_dicts
+from napari_segxai.models.loading.weights import AUXILIARY, AVERAGED, nearest_state, state_dicts
 
 INPUTS = frozenset(
     [
@@ -140,7 +140,11 @@ def shapes_of(saved: Any, network: Mapping[str, Tensor] | None = None) -> Weight
 
 
 def _shapes(state: Mapping[str, Tensor], saved: Any) -> WeightShapes:
-    kernels = {key: value for key, value in state.items() if value.ndim in (4, 5) and min(value.shape) > 0}
+    kernels = {
+        key: value
+        for key, value in state.items()
+        if value.ndim in (4, 5) and min(value.shape) > 0 and not AUXILIARY.search(key)
+    }
     dims = {value.ndim - 2 for value in kernels.values()}
     if not kernels:
         return WeightShapes(hyperparameters=_plain(saved))

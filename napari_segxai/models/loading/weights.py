@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ OF_TRAINING = re.compile(
 )
 """What losses and metrics are called in the module that is trained, beside its network."""
 
+AUXILIARY = re.compile(r"(^|\.)aux_classifier\.")
+"""Weights of a second head, which torchvision's networks have for training alone."""
 
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What data-parallel training, torch.compile, sharded training and checkpointing put into names."""
@@ -157,8 +159,15 @@ def fitting_state(
     different = [
         other for other, state in fitting.items() if other != place and _differ(state, fitting[place])
     ]
-    said = f"of the weights in {path.name}, {place!r} were taken; {_listed(different)} fit as well."
-    return fitting[place], said if different else ""
+    said = [
+        f"of the weights in {path.name}, {place!r} were taken; {_listed(different)} fit as well."
+        if different
+        else "",
+        f"aux_classifier in {path.name}, a head for training alone, was left out."
+        if not _has_auxiliary(own) and any(_has_auxiliary(state) for state in found.values())
+        else "",
+    ]
+    return fitting[place], " ".join(filter(None, said))
 
 
 def nearest_state(saved: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -237,8 +246,13 @@ def _renamings(
     """Yield the weights by the names that the network has for them, with where they lie, in every way in which one change
     of all names does that: a mapping may hold a network and its average, under two prefixes.
     """
+    auxiliary = _has_auxiliary(own)
     plain = _unwrapped(
-        {key: value for key, value in state.items() if key.rpartition(".")[2] not in LEFT_OVER}
+        {
+            key: value
+            for key, value in state.items()
+            if key.rpartition(".")[2] not in LEFT_OVER and (auxiliary or not AUXILIARY.search(key))
+        }
     )
     names = _unwrapped({key: key for key in own})  # the network itself may hold wrappers
     back = lambda found: {names.get(key, key): value for key, value in found.items()}  # noqa: E731
@@ -286,6 +300,10 @@ def _storage(tensor: Tensor) -> tuple[Any, ...]:
         if tensor.layout is torch.strided
         else (id(tensor),)
     )
+
+
+def _has_auxiliary(names: Iterable[str]) -> bool:
+    return any(AUXILIARY.search(name) for name in names)
 
 
 def _unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ differences: it is made of settings in place of an object that holds them, and i
 
 from __future__ import annotations
 
+import inspect
 import re
 from functools import cache
 from typing import Any
@@ -80,9 +81,30 @@ class _OfSettings(nn.Module):
 
 @cache
 def _network(name: str) -> type[nn.Module]:
-    own = getattr(need("transformers", "transformers", name), name)
+    package = need("transformers", "transformers", name)
+    own = getattr(package, name)
     # The names of the class and of its module are what transformers looks for settings and names of weights by.
-    return type(name, (_OfSettings, own), {"__module__": own.__module__, "__doc__": own.__doc__})
+    made = type(name, (_OfSettings, own), {"__module__": own.__module__, "__doc__": own.config_class.__doc__})
+    made.__signature__ = _signature(own.config_class, package.PretrainedConfig)  # type: ignore[attr-defined]
+    return made
+
+
+def _signature(config: type, of_all: type) -> inspect.Signature:
+    """Return the settings that a network is made of, which forms ask for: not those that all of transformers' networks have."""
+    kinds = inspect.Parameter
+    general = inspect.signature(of_all).parameters
+    own = [
+        kinds(one.name, kinds.KEYWORD_ONLY, default=one.default, annotation=one.annotation)
+        for one in inspect.signature(config).parameters.values()
+        if one.name not in general and one.default is not one.empty
+    ]
+    more = {"num_labels": 2, "flip_channels": False}
+    own += [
+        kinds(name, kinds.KEYWORD_ONLY, default=value)
+        for name, value in more.items()
+        if all(p.name != name for p in own)
+    ]
+    return inspect.Signature([*own, kinds("settings", kinds.VAR_KEYWORD)])
 
 
 def __getattr__(name: str) -> type[nn.Module]:

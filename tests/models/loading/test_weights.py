@@ -21,6 +21,7 @@ from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.core.errors import reason_of
+from napari_segxai.models.loading.weight_shapes import shapes_of
 from napari_segxai.models.loading.weights import fitting_state, load_weights
 
 
@@ -116,6 +117,15 @@ def test_a_prefix_that_the_file_lacks_is_put_before(tmp_path):
     module = Wrapped()
     load_weights(module, tmp_path / "w.pth")
     assert torch.equal(module.model[0].weight, network()[0].weight)
+
+
+def test_a_second_head_for_training_alone_is_left_out_and_that_is_said(tmp_path):
+    own = network().state_dict()
+    saved = {"model": {**own, "aux_classifier.4.weight": torch.zeros(21, 2, 1, 1)}}
+    assert shapes_of(saved).outputs == 2
+    state, said = fitting_state(saved, own, tmp_path / "a.pth")
+    assert state.keys() == own.keys()
+    assert said == "aux_classifier in a.pth, a head for training alone, was left out."
 
 
 def test_of_several_that_fit_the_trained_ones_are_taken_and_that_is_said(tmp_path):
