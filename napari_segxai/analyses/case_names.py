@@ -16,7 +16,8 @@ def check_names(model: SegmentationModel, cases: Cases) -> None:
     UserError
         With what would be right.
     """
-    own, wanted = [[one.casefold() for one in names] for names in (cases.channels, model.card.channels)]
+    given = model.card.channels[:1] if model.card.repeats_channel else model.card.channels
+    own, wanted = [[one.casefold() for one in names] for names in (cases.channels, given)]
     if own != wanted and set(wanted) <= set(own):
         names = ", ".join(model.card.channels)
         how = f"name them so (--channels {','.join(model.card.channels)})"

@@ -22,4 +22,4 @@ def as_image(image: Image | np.ndarray, model: SegmentationModel, axis: int | No
     UserError
         If it is not an image, or `axis` is none of its axes.
     """
-    return Image.of(image).with_channels(len(model.card.channels)).across(axis)
+    return model.with_its_channels(Image.of(image)).across(axis)

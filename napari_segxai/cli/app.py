@@ -15,6 +15,7 @@ from napari_segxai.cli.common import plugin_notes
 from napari_segxai.cli.compare import compare
 from napari_segxai.cli.concepts import concepts
 from napari_segxai.cli.demo import demo
+from napari_segxai.cli.errors import errors
 from napari_segxai.cli.explain import explain
 from napari_segxai.cli.export import export
 from napari_segxai.cli.flow import flow
@@ -65,7 +66,24 @@ def _one_line(ctx: Any) -> Iterator[None]:
     except _Usage as error:
         if not error.format_message():  # no arguments at all: the help is shown
             raise
-        _fail(plain(f"{error.format_message()} See {(error.ctx or ctx).command_path} --help."))
+        _fail(
+            plain(
+                f"{error.format_message()}{_parameter_hint(error)} See {(error.ctx or ctx).command_path} --help."
+            )
+        )
+
+
+def _parameter_hint(error: Any) -> str:
+    """Say how a parameter of a method is given, to one who gives it as an option of its own."""
+    option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+    takes = () if context is None else [one.name for one in context.command.params]
+    if "param" not in takes or not option.startswith("--"):
+        return ""
+    from napari_segxai.methods.registry import all_methods
+
+    name = option.removeprefix("--").replace("-", "_")
+    known = {parameter.name for method in all_methods() for parameter in method.parameters}
+    return f" {name} is a parameter of methods: -p {name}=VALUE." if name in known else ""
 
 
 def _flush() -> None:
@@ -92,6 +110,7 @@ for command in (
     layers,
     save_model,
     explain,
+    errors,
     flow,
     export,
 ):

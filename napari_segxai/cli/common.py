@@ -216,6 +216,11 @@ def read_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
     """Read NAME=VALUE pairs, each value as YAML: a number, a word, a list in brackets."""
     from napari_segxai.models.loading.yaml_file import read_value
 
+    for text in texts:
+        if several := re.search(r",\s*(\w+=[^,]*)", re.sub(r"\[.*?\]|\{.*?\}", "", text)):
+            raise UserError(
+                f"{flag} {text!r} holds several; write {flag} before each of them, such as {flag} {several[1]}."
+            )
     return {name: read_value(text, f"{flag} {name}") for name, text in read_parameters(texts, flag).items()}
 
 

@@ -78,7 +78,14 @@ def check_types(where: str, given: Mapping[str, Any], hints: Mapping[str, Any]) 
     for name, value in given.items():
         if name in hints and not fits(value, hints[name]):
             what, wrong, hint = _culprit(name, value, hints[name])
-            raise UserError(f"{where}: {what} is {quoted(wrong)}; it has to be {words_of(hint)}.")
+            how = "; sx.read_image reads a file" if _is_path_of_image(wrong, hint) else ""
+            raise UserError(f"{where}: {what} is {quoted(wrong)}; it has to be {words_of(hint)}{how}.")
+
+
+def _is_path_of_image(value: Any, hint: Any) -> bool:
+    """Tell whether a text or a path was given where an image is wanted."""
+    names = {getattr(kind, "__name__", "") for kind in typing.get_args(hint) or (hint,)}
+    return "Image" in names and isinstance(value, str | os.PathLike)
 
 
 def _culprit(name: str, value: Any, hint: Any) -> tuple[str, Any, Any]:

@@ -151,6 +151,8 @@ class Image:
             raise UserError(
                 f"{self.name}: complex intensities cannot be explained; take the magnitude first."
             )
+        if self.dtype.kind == "U" and not self.shape:
+            raise UserError(f"{str(self.array)!r:.90} is no image, but a text; sx.read_image reads a file.")
         if self.dtype.kind not in "buif":
             raise UserError(f"{self.name}: intensities are numbers, not {self.dtype}.")
         if 0 in self.shape:

@@ -67,7 +67,8 @@ class ModelCard(BaseModel):
     spatial_dims
         2 or 3.
     channels
-        Names of the input channels.
+        Names of the input channels. One name several times, ``[gray, gray, gray]``: images have this one channel, which
+        the network is given in each of its own.
     network_channels
         The same names in the order in which the network takes them, where that is another: ``[blue, green, red]`` for one that was trained on
         pictures that OpenCV read. Images, intensity steps and explanations keep the order of `channels`.
@@ -210,6 +211,11 @@ class ModelCard(BaseModel):
         if name in ("", ".", "..") or re.search(r"[/\\:\0]", name) or len(os.fsencode(name)) > 255:
             raise ValueError("weights is the name of a file beside the card, without a folder")
         return name
+
+    @property
+    def repeats_channel(self) -> bool:
+        """Whether the network is given the one channel of an image in each of its own."""
+        return len(self.channels) > 1 == len(set(self.channels))
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> ModelCard:

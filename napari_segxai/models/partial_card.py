@@ -78,8 +78,10 @@ class CardIncomplete(UserError):
     def __init__(self, partial: PartialCard, missing: Mapping[str, str]):
         self.partial, self.missing = partial, dict(missing)
         asked = "; ".join(f"{key}: {what}" for key, what in missing.items())
+        form = ", ".join(f"{key!r}: ..." for key in missing if key != "architecture")
+        given = f"(card={{{form}}}, or --card with a YAML file of these keys)" if form else ""
         super().__init__(
-            f"{partial.where}: its files do not say all about the model; give a card (card=..., --card FILE) with {asked}."
+            f"{partial.where}: its files do not say all about the model; give {f'a card {given} with ' if form else ''}{asked}."
         )
 
 

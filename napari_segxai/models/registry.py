@@ -16,6 +16,7 @@ from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, make_card, read_card
 from napari_segxai.models.formats import checkpoint
 from napari_segxai.models.formats.registry import Format, all_formats
+from napari_segxai.models.loading.catalogue import place_of
 from napari_segxai.models.loading.own_code import is_own, own_place
 from napari_segxai.models.partial_card import PartialCard, given_card
 from napari_segxai.models.segmentation import SegmentationModel
@@ -152,7 +153,7 @@ def _with_architecture(
         fields: dict[str, Any] = {} if arguments is None else {"arguments": dict(arguments)}
         if architecture is not None:
             own = own_place(architecture) if is_own(architecture) else None
-            fields["architecture"] = architecture if own is None else own[1]
+            fields["architecture"] = place_of(architecture) if own is None else own[1]
         if isinstance(given, ModelCard):
             given = make_card({**given.model_dump(exclude_unset=True), **fields})
         else:

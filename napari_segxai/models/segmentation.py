@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,7 @@ from torch import nn
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.orientation import DISPLAY, is_stored
+from napari_segxai.io.joining import join_channels
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.dry_run import dry_run
 from napari_segxai.models.inference.device import exact
@@ -205,6 +207,20 @@ class SegmentationModel(Network):
                 "it to another type."
             )
 
+    def with_its_channels(self, image: Image) -> Image:
+        """Return an image with the channels of this model, where it is known how: see `Image.with_channels` and `ModelCard.channels`.
+
+        Parameters
+        ----------
+        image : Image
+            As it was read.
+        """
+        count = len(self.card.channels)
+        image = image.with_channels(count)
+        if self.card.repeats_channel and image.channel_axis is None and image.time_axis is None:
+            return replace(join_channels([image] * count), name=image.name)
+        return image
+
     def _check_channels(self, image: Image) -> None:
         image.refuse_time()
         if image.channels != len(self.card.channels):
@@ -216,12 +232,18 @@ class SegmentationModel(Network):
     def _where_channels_may_be(self, image: Image) -> str:
         """Return what to do about an image of one channel for a model of several."""
         count = len(self.card.channels)
+        if count == 1 and image.channel_axis is not None:
+            return "; give one of its channels, or a gray image"
         if image.channel_axis is not None or count == 1:
             return ""
         found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
         if image.ndim > self.card.spatial_dims and found:
             return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
-        return "; join images of one channel each (sx.join_channels, or name a file per channel)"
+        names = ", ".join(["gray"] * count)
+        trained = f"; if it was trained on gray images, given in each channel, say so: card={{'channels': [{names}]}}, or --card"
+        return "; join images of one channel each (sx.join_channels, or name a file per channel)" + (
+            trained if count == 3 else ""
+        )
 
     def predict(
         self, image: Image | np.ndarray, *, slice: int | None = None, device: str | torch.device = "auto"
@@ -248,7 +270,7 @@ class SegmentationModel(Network):
         UserError
             If the image does not suit the model.
         """
-        image = Image.of(image).with_channels(len(self.card.channels))
+        image = self.with_its_channels(Image.of(image))
         out = self.labeling.blank(len(self.labels), image.spatial_shape)
         many = self.slices(image)
         if many is None:
@@ -308,5 +330,5 @@ class SegmentationModel(Network):
         """
         if image is None:
             return self.layers_for(self.example())
-        image = image.with_channels(len(self.card.channels))
+        image = self.with_its_channels(image)
         return self.layers_for(self.prepare(image, slice if self.slices(image) else None).tensor)

@@ -336,3 +336,24 @@ def test_a_command_takes_what_its_function_takes_by_a_plain_value():
     for name, function in functions.items():
         lacks = set(signature(function).parameters) - {one.name for one in commands[name].params}
         assert not lacks - otherwise, name
+
+
+def test_errors_are_listed_with_the_numbers_by_which_one_is_asked_about(tmp_path):
+    truth = str(resource("sample_data/images/triangle_1_truth.png"))
+    asked = (TRIANGLE, "--model", "triangle", "--label", "triangle", "--truth", truth)
+    found = json.loads(run("errors", *asked, "--json").stdout)
+    largest = found[0]
+    assert largest["error"] == "false-positive"
+    assert largest["number"] == 1
+    told = run("errors", *asked, "--most", "1").stdout.splitlines()
+    assert told[0].startswith("false-positive:1 ")
+    assert told[0].endswith(f"at {largest['center'][0]}, {largest['center'][1]}")
+    assert "smaller ones not listed" in told[-1]
+
+
+def test_a_parameter_of_a_method_that_is_given_as_an_option_is_answered_with_how():
+    said = explain(
+        TRIANGLE, "--model", "triangle", "--label", "triangle", "--out", "x", "--layer", "last"
+    ).stderr
+    assert "layer is a parameter of methods: -p layer=VALUE." in said
+    assert "-p" not in explain(TRIANGLE, "--modle", "triangle").stderr

@@ -175,3 +175,27 @@ def test_time_points():
     np.testing.assert_array_equal(frame.channels_first()[1], series[2, ..., 1])
     with pytest.raises(sx.UserError, match="time point 3 is outside 0 to 2"):
         image.frame(3)
+
+
+def test_a_model_of_gray_images_is_given_the_one_channel_in_each_of_its_own():
+    network, image = LinearHead(inputs=3), gray()
+    model = sx.load_model(network, card=card(channels=["gray"] * 3))
+    colours = sx.load_model(network, card=card(channels=["red", "green", "blue"]))
+    joined = sx.join_channels([image] * 3)
+    np.testing.assert_array_equal(model.predict(image), colours.predict(joined))
+    target = sx.Target(model.labels[1], region="image")
+    found = sx.explain(model, image, target, "vanilla-gradient")
+    np.testing.assert_array_equal(found.map, sx.explain(colours, joined, target, "vanilla-gradient").map)
+    assert found.map.shape == image.array.shape
+    assert not sx.load_model(network, card=card(channels=["gray", "gray", "flair"])).card.repeats_channel
+    with pytest.raises(
+        sx.UserError, match=r"if it was trained on gray images, .*'channels': \[gray, gray, gray\]"
+    ):
+        colours.predict(image)
+
+
+def test_a_path_in_place_of_an_image_is_answered_with_what_reads_it():
+    model = sx.load_model(LinearHead(), card=card())
+    for ask in (model.predict, lambda image: sx.explain(model, image, model.labels[1])):
+        with pytest.raises(sx.UserError, match=r"sx\.read_image reads a file"):
+            ask("cells.tif")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -48,7 +48,7 @@ class ErrorComponent:
     pixels: int
     size: float
     center: tuple[int, ...]
-    mask: np.ndarray
+    mask: np.ndarray = field(repr=False)
 
 
 @checked("image", "truth", "model")

@@ -105,6 +105,7 @@ class ErrorsWindow(QWidget):
         self.said.setWordWrap(True)
         self.table = QTableWidget(0, 4)
         self.table.setAccessibleName("Errors")
+        self.table.setHorizontalHeaderLabels(["error", "number", "size", "pixels"])
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -129,6 +130,8 @@ class ErrorsWindow(QWidget):
         """Open the window for an image and a model, whose truths are offered."""
         self.truth_box.set_source(layer)
         self.truth_box.set_model(card)
+        if self.truth_box.count() == 2:  # "none", and the only layer that it can be
+            self.truth_box.setCurrentIndex(1)
         self.show()
         self.raise_()
 

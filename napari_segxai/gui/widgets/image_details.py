@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from qtpy.QtCore import Signal
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 ASK = "choose…"
 """What an entry says that chooses nothing; its data is None."""
+
+_in_all: WeakSet[Any] = WeakSet()
+"""Gray images that a user gives to a model of several channels in each of them, as it was trained; known to all docks."""
 
 _told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """What users said the axes of layers are; known to all docks."""
@@ -64,6 +67,11 @@ class ImageDetails(QWidget):
         self.rows.setVerticalSpacing(2)
         self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.rows.addRow("Axes", self.axes_box)
+        self.in_all_box = combo(
+            "This image has one channel and the model takes several. Right only if the model was trained on gray images that were "
+            "given to it in every channel; else open the other channels as layers."
+        )
+        self.rows.addRow("Channels", self.in_all_box)
         self.note = plain_label()
         self.note.setWordWrap(True)
         self.note.setMinimumWidth(190)  # Qt takes its height at this width for its least height
@@ -85,6 +93,7 @@ class ImageDetails(QWidget):
         self._names: tuple[str, ...] = ()
         self._offered: list[str] = []
         self._order: list[int] = []
+        self._is_repeated = False  # the layer is given in each channel of the model
         self._plane = 0
         self.picker = Picker(
             viewer,
@@ -96,8 +105,10 @@ class ImageDetails(QWidget):
         self.destroyed.connect(self.picker.end)
         self.at_click.toggled.connect(lambda on: self.picker.enter() if on else self.picker.leave())
         self.axes_box.activated.connect(lambda _: self._on_axes())
+        self.in_all_box.activated.connect(lambda index: self._on_in_all(index == 1))
         self._tell("", False)
         self.rows.setRowVisible(self.axes_box, False)
+        self.rows.setRowVisible(self.in_all_box, False)
         self._fit()
 
     def could_be(
@@ -140,6 +151,8 @@ class ImageDetails(QWidget):
             if self._offer_channels(layer, sources, wanted):
                 chosen = self._chosen_channels(wanted)
                 found = joined(chosen, self.viewer, wanted, [_told.get(one) for one in chosen])
+            elif self._is_repeated:
+                found = self._given_in_all(layer, wanted)
             else:
                 found = displayed_image(layer, self.viewer, wanted, axes=_told.get(layer))
         except UserError:
@@ -194,7 +207,9 @@ class ImageDetails(QWidget):
         if (text := _told.get(layer)) is not None:
             alone = alone and "C" not in text
         others = [own for own in sources if may_join(own, layer)]
-        wanted = count > 1 and alone and len(others) > 1
+        self._is_repeated = count > 1 and alone and (card.repeats_channel or len(others) == 1)
+        wanted = count > 1 and alone and not self._is_repeated
+        self._offer_in_all(layer, count if self._is_repeated and not card.repeats_channel else 0)
         names = card.channels if wanted else ()
         offered = [own.name for own in others] if wanted else []
         same = (names, offered) == (self._names, self._offered) and [
@@ -239,11 +254,42 @@ class ImageDetails(QWidget):
                     f"{card.name} takes {len(card.channels)} channels: choose the layer of {name!r}."
                 )
         for layer in chosen:
-            if chosen.count(layer) > 1:
+            if 1 < chosen.count(layer) < len(chosen):
                 raise UserError(
-                    f"the layer {layer.name!r} is chosen for two channels; choose one layer for each."
+                    f"the layer {layer.name!r} is chosen for two channels; choose one layer for each, or one for all."
                 )
         return chosen
+
+    def _offer_in_all(self, layer: ImageLayer, channels: int) -> None:
+        """Offer that the one channel of a layer is given to the model in each of so many; 0 for no offer."""
+        if channels and self.in_all_box.count() != 2:
+            self.in_all_box.addItems([ASK, ""])
+        if channels:
+            self.in_all_box.setItemText(1, f"this image in all {channels}")
+            self.in_all_box.setCurrentIndex(int(layer in _in_all))
+        self.rows.setRowVisible(self.in_all_box, bool(channels))
+        self._fit()
+
+    def _given_in_all(self, layer: ImageLayer, card: ModelCard) -> DisplayedImage:
+        """Return a gray layer in every channel of a model.
+
+        Raises
+        ------
+        UserError
+            If nobody has said yet that this is meant.
+        """
+        if layer not in _in_all and not card.repeats_channel:
+            raise UserError(
+                f"{card.name} takes {len(card.channels)} channels ({', '.join(card.channels)}), and {layer.name} is one: open the others; or, "
+                "if it was trained on gray images, say so under Channels of the image, or call its channels gray, gray, gray."
+            )
+        count = len(card.channels)
+        return joined([layer] * count, self.viewer, card, [_told.get(layer)] * count)
+
+    def _on_in_all(self, said: bool) -> None:
+        if (layer := self._source()) is not None:
+            (_in_all.add if said else _in_all.discard)(layer)
+            self.changed.emit()
 
     # -- slices -------------------------------------------------------------------------------------------
 
@@ -272,7 +318,8 @@ class ImageDetails(QWidget):
     def _fit(self) -> None:
         """Take no room where there is nothing to ask or to say."""
         parts = (self.note, self.at_click)
-        asked = self.rows.isRowVisible(self.axes_box) or bool(self.channel_boxes)
+        shown = map(self.rows.isRowVisible, (self.axes_box, self.in_all_box))
+        asked = any(shown) or bool(self.channel_boxes)
         if self.parent() is not None:
             self.setVisible(asked or any(not part.isHidden() for part in parts))
 

@@ -375,6 +375,8 @@ def misfit(card: ModelCard, image: Image) -> tuple[str, int]:
     if card.spatial_dims > image.spatial_dims:
         return f"This model works on volumes; {image.name} is 2D.", 0
     wanted = len(card.channels)
+    if image.channels == 1 and wanted > 1:
+        return "", 0  # it is asked whether it is given in each of them
     if wanted != image.channels:
         names = f" ({', '.join(card.channels)})" if wanted <= 6 else ""
         need = f"{counted(wanted, 'channel')}{names}"

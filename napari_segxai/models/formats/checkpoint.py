@@ -17,8 +17,10 @@ from napari_segxai.core.errors import UserError, plain, reason_of
 from napari_segxai.models.card import ModelCard, make_card
 from napari_segxai.models.formats.folder import CARD
 from napari_segxai.models.formats.registry import model_format
-from napari_segxai.models.loading.architecture import made, opened, would_fetch
+from napari_segxai.models.loading.architecture import harmless_defaults, left_empty, made, opened, would_fetch
+from napari_segxai.models.loading.catalogue import place_of
 from napari_segxai.models.loading.file_kinds import kind_of
+from napari_segxai.models.loading.offline import offline
 from napari_segxai.models.loading.own_code import is_own, own_place
 from napari_segxai.models.loading.saved_weights import INDEX, files_of, numbers_in, read_all
 from napari_segxai.models.loading.signature import Argument, arguments_of, missing, told
@@ -77,6 +79,10 @@ def card_of(source: Path) -> PartialCard:
         known["activation"] = "sigmoid"
     if shapes.inputs is not None and shapes.inputs > 1:
         asked["channels"] = f"the names of its {shapes.inputs} input channels, in their order"
+        if shapes.inputs == 3:
+            asked["channels"] += (
+                ", such as [red, green, blue], or [gray, gray, gray] if it was given a gray image in each of them"
+            )
         suggested["channels"] = _channels_suggested(shapes)
     if beside:
         asked.pop("intensity")  # whoever wrote a card without it meant none
@@ -144,7 +150,7 @@ def located(architecture: str) -> tuple[str, Path | None]:
         If there is no such file or class.
     """
     if not is_own(architecture):
-        return architecture, None
+        return place_of(architecture), None
     root, place = own_place(architecture)
     return place, root
 
@@ -285,16 +291,19 @@ def load_into(
             f"architecture is a {name}; give 'package.module:Class', 'my_net.py:Class', a class, a function or a network."
         )
 
+    emptied = harmless_defaults(architecture)
+
     def make(values: Mapping[str, Any]) -> tuple[nn.Module, str]:
         try:
-            network = architecture(**values)
+            with offline():
+                network = architecture(**{**emptied, **values})
         except UserError:
             raise
         except Exception as error:  # whatever it raises
             raise UserError(f"{name} does not take these arguments: {reason_of(error)}.") from error
         if not isinstance(network, nn.Module):
             raise UserError(f"{name} returns no torch.nn.Module, but a {type(network).__name__}.")
-        return network, ""
+        return network, left_empty(", ".join(name for name in emptied if name not in values))
 
     module, arguments, said = _fitting(make, arguments_of(architecture), arguments, source, saved)
     place, own = _place_of(architecture)

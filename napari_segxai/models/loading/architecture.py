@@ -7,8 +7,9 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def made(
     own_code: bool,
 ) -> tuple[nn.Module, str]:
     """Make a network of a class that `opened` has imported, and still holds open; see `build`."""
-    emptied = {} if own_code else _harmless_defaults(found)
+    emptied = {} if own_code else harmless_defaults(found)
     if not own_code:
         _check_arguments(arguments, card)
     try:
@@ -211,7 +212,12 @@ def made(
     if not isinstance(network, nn.Module):
         raise UserError(f"{card}: {place} returned a {type(network).__name__}, not a torch.nn.Module.")
     names = ", ".join(name for name in emptied if name not in arguments)
-    return network, f"{names} left empty, as the weights come from the file beside the card." if names else ""
+    return network, left_empty(names)
+
+
+def left_empty(names: str) -> str:
+    """Say which arguments were emptied by which weights would have been fetched; "" for none."""
+    return f"{names} left empty, as the weights come from the file beside the card." if names else ""
 
 
 def file_beside(module: str, folder: Path) -> Path | None:
@@ -257,7 +263,7 @@ def _check_arguments(arguments: Mapping[str, Any], card: Path) -> None:
             )
 
 
-def _harmless_defaults(network: type[nn.Module]) -> dict[str, Any]:
+def harmless_defaults(network: Callable[..., Any]) -> dict[str, Any]:
     """Return emptied values for the arguments that would fetch weights if they were left out."""
     try:
         parameters = inspect.signature(network).parameters.values()
@@ -270,7 +276,8 @@ def _harmless_defaults(network: type[nn.Module]) -> dict[str, Any]:
 
 def would_fetch(name: str, value: Any) -> bool:
     """Tell whether a constructor would fetch or read weights with this argument."""
-    text, name = isinstance(value, str) and value != "", name.lower()
+    # torchvision's weights are members of enums
+    text, name = isinstance(value, Enum) or (isinstance(value, str) and value != ""), name.lower()
     if FETCHES.search(name):
         return text or (value is True and not SWITCHES.search(name))
     return text and READS.search(name) is not None

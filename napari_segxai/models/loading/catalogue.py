@@ -7,6 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from napari_segxai.core.errors import UserError
+
 NETWORKS = {
     "monai.networks.nets": """
         UNet BasicUNet BasicUNetPlusPlus AttentionUnet DynUNet SegResNet SegResNetDS SegResNetDS2 SegResNetVAE UNETR SwinUNETR VNet
@@ -46,6 +48,26 @@ def known_networks() -> tuple[str, ...]:
         if (text := _text_of(module))
         for name in names.split()
         if re.search(rf"\b{name}\b", text)
+    )
+
+
+def place_of(architecture: str) -> str:
+    """Return an architecture that is written "package.module:Class", as it is.
+
+    Raises
+    ------
+    UserError
+        If it is written otherwise; it names what may be meant.
+    """
+    if re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", architecture):
+        return architecture
+    module, _, name = architecture.rpartition(".")
+    meant = [place for place in known_networks() if place.rpartition(":")[2] == name][:3]
+    if not meant and module and re.fullmatch(r"\w+(\.\w+)*", architecture):
+        meant = [f"{module}:{name}"]
+    hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else "."
+    raise UserError(
+        f"architecture {architecture!r:.90} is written 'package.module:Class', or 'my_net.py:Net' for a class in a file of yours{hint}"
     )
 
 

@@ -152,7 +152,8 @@ def fitting_state(
         others = [key for key in saved if key != at.partition(".")[0]] if at else []
         beside = f"; beside it: {_listed(others)}" if others and isinstance(saved, Mapping) else ""
         raise UserError(
-            f"{path}: the weights do not fit the architecture: {where} {_misfit(state, own)}{beside}."
+            f"{path}: the weights do not fit the architecture: {where} {_misfit(state, own)}{beside}; give the class and the arguments "
+            "with which it was trained."
         )
     # Those that were trained before those that were averaged, which not every network is meant to be run with.
     place = min(fitting, key=lambda place: (bool(AVERAGED.search(place)), place.count(".")))

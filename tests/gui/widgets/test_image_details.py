@@ -39,6 +39,29 @@ def test_split_channels_are_joined_by_name(viewer, open_panel, wait, run_panel):
     assert "choose the layer of 'T1'" in panel.run_bar.estimate.text()
 
 
+def test_a_gray_image_is_given_in_every_channel_after_a_word_or_if_the_card_says_so(
+    viewer, open_panel, wait, run_panel
+):
+    layer = viewer.add_image(np.random.default_rng(0).random((32, 32)).astype(np.float32), name="cells")
+    panel = open_panel()
+    model = sx.load_model(LinearHead(inputs=3), card=card(name="colours", channels=["red", "green", "blue"]))
+    use(panel, model, wait)
+    details = panel.image_box.details
+    wait(lambda: "say so under Channels" in panel.run_bar.estimate.text())
+    assert panel.model_box.combo.model().item(panel.model_box.combo.currentIndex()).isEnabled()
+    assert [details.in_all_box.itemText(k) for k in range(2)] == ["choose…", "this image in all 3"]
+    details.in_all_box.setCurrentIndex(1)
+    details.in_all_box.activated.emit(1)
+    wait(panel.run_bar.run.isEnabled)
+    run_panel(panel, "vanilla-gradient")
+    image = sx.join_channels([sx.Image(layer.data)] * 3)
+    wanted = sx.explain(model, image, panel.explanation.record.target["label"], "vanilla-gradient")
+    np.testing.assert_allclose(panel.explanation.map, wanted.map, atol=1e-6)
+    use(panel, sx.load_model(LinearHead(inputs=3), card=card(name="grays", channels=["gray"] * 3)), wait)
+    wait(panel.run_bar.run.isEnabled)
+    assert not details.rows.isRowVisible(details.in_all_box)
+
+
 def test_axes_are_asked_where_they_cannot_be_told(viewer, open_panel, wait):
     viewer.add_image(np.zeros((4, 4, 32, 32), np.float32), name="film")
     panel = open_panel()

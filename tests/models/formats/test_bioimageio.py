@@ -191,6 +191,11 @@ def test_what_is_not_said_is_asked(tmp_path):
         partial.completed({"values": "logits"})
     given = {"values": "logits", "activation": "sigmoid", "labels": ["background", "foreground", "boundary"]}
     assert partial.completed(given).overlapping
+    names["axes"][1]["channel_names"] = ["background", "boundary"]  # which leaves nothing open
+    partial = read_card(described(tmp_path, output=names))
+    assert partial.known["labels"] == ["background", "boundary"]
+    assert set(partial.asked) == {"activation", "values"}
+    names["axes"][1]["channel_names"] = ["foreground", "boundary"]
     told = names | {"postprocessing": [{"id": "softmax"}]}
     partial = read_card(described(tmp_path, output=told))
     assert not partial.asked

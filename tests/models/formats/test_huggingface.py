@@ -167,6 +167,9 @@ def test_what_a_folder_does_not_say_is_asked(folder):
         sx.load_model(folder)
     assert set(caught.value.missing) == {"grid", "intensity"}
     assert caught.value.partial.suggested["grid"] == {"size": [512, 512]}
+    change(folder / "config.json", num_channels=1)  # for which the means of photographs suggest nothing
+    assert read_card(folder).suggested["intensity"] == [{"divide": 255}]
+    change(folder / "config.json", num_channels=3)
     card = read_card(folder).completed({"grid": {}, "intensity": [{"divide": 255}]})
     assert card.labels == ("background", "liver", "tumour")
 

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.core.errors import UserError
 from napari_segxai.models.loading import architecture, untrusted_code
 from napari_segxai.models.loading.offline import offline
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
@@ -372,3 +374,38 @@ def test_building_a_network_takes_nothing_from_under_who_goes_through_the_enviro
         going = iter(os.environ.items())  # as the window's thread may, beside the one that builds
         next(going)
     assert ("HF_HUB_OFFLINE", "") in list(going)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("mynets.Net", "did you mean 'mynets:Net'"),
+        ("LinkNet3d", "did you mean 'napari_segxai.models.zoo.linknet3d:LinkNet3d'"),
+        ("zoo.LinkNet3d", "did you mean 'napari_segxai.models.zoo.linknet3d:LinkNet3d'"),
+        ("Net", r"in a file of yours\.$"),
+        ("a network", r"in a file of yours\.$"),
+    ],
+)
+def test_an_architecture_that_is_written_otherwise_is_answered_before_anything_else_is_asked(
+    tmp_path, written, meant
+):
+    torch.save({"a.weight": torch.zeros(2, 1, 3, 3)}, tmp_path / "best.pth")
+    with pytest.raises(UserError, match=f"is written 'package.module:Class'.*{meant}"):
+        sx.load_model(tmp_path / "best.pth", architecture=written)
+
+
+def test_a_class_that_a_script_hands_over_fetches_nothing(tmp_path):
+    class Weights(Enum):
+        DEFAULT = 1
+
+    def make(weights_backbone=Weights.DEFAULT, pretrained=True, url=None):
+        if weights_backbone or pretrained or url:
+            socket.create_connection(("127.0.0.1", 9), timeout=1)
+        return nn.Conv2d(1, 2, 1)
+
+    torch.save(nn.Conv2d(1, 2, 1).state_dict(), tmp_path / "best.pth")
+    card = {"labels": ["background", "cell"], "intensity": []}
+    model = sx.load_model(tmp_path / "best.pth", architecture=make, card=card)
+    assert any("weights_backbone, pretrained left empty" in note for note in model.notes)
+    with pytest.raises(UserError, match="a network is built without the internet"):
+        sx.load_model(tmp_path / "best.pth", architecture=make, arguments={"url": "x"}, card=card)

@@ -17,8 +17,10 @@ from napari_segxai.models.partial_card import PartialCard
 STEPS = {
     "choose how images were prepared …": None,
     "as they are": [],
-    "0 to 255 becomes 0 to 1": [{"divide": 255}],
+    "0 to 255 becomes 0 to 1 (8 bits)": [{"divide": 255}],
+    "0 to 65535 becomes 0 to 1 (16 bits)": [{"divide": 65535}],
     "image's own minimum and maximum become 0 and 1": [{"rescale": [0, 1]}],
+    "percentiles 1 and 99.8 become 0 and 1": [{"percentile_range": [1, 99.8]}],
     "z-score (mean 0, standard deviation 1)": [{"zscore": True}],
     "z-score of what is not 0": [{"standardize": "nonzero"}],
     "CT window": [{"window": [-160, 240]}],
@@ -28,6 +30,8 @@ STEPS = {
     ],
 }
 """Usual preparations of intensities; the steps are shown, and can be changed."""
+
+OWN = "other steps, as below"
 
 ORIENTATIONS = ("", "RAS", "LPS", "LAS", "IPL", "SPL", "kji")
 
@@ -62,13 +66,16 @@ class CardForm(QGroupBox):
         self.dims = combo("Whether the network takes pictures and slices, or volumes.")
         self.dims.addItems(["2D", "3D"])
         self.channels = QLineEdit()
-        self.channels.setToolTip("Names of the input channels with commas, in their order.")
+        self.channels.setToolTip(
+            "Names of the input channels with commas, in their order. One name in all places, such as gray, gray, gray: the network "
+            "is given the one channel of an image in each of its own."
+        )
         self.activation = combo(
             "softmax: a pixel has one label. sigmoid: labels are drawn each by itself, and may overlap; the background has no output."
         )
         self.activation.addItems(["softmax", "sigmoid"])
         self.recipe = combo("How intensities were prepared in training; the steps below can be changed.")
-        self.recipe.addItems(list(STEPS))
+        self.recipe.addItems([*STEPS, OWN])
         self.steps = QLineEdit()
         self.steps.setPlaceholderText("steps, such as [{clip: [0, 500]}, {zscore: true}]")
         self.steps.setToolTip("Steps in their order, as on a model card; [] for none.")
@@ -76,6 +83,7 @@ class CardForm(QGroupBox):
             "How volumes were turned in training: RAS, LPS …; empty: as napari shows them."
         )
         self.orientation.setEditable(True)
+        self.orientation.lineEdit().setPlaceholderText("as napari shows them; or RAS, LPS, ...")
         self.orientation.addItems(ORIENTATIONS)
         self.spacing = QLineEdit()
         self.spacing.setPlaceholderText("as the image; or 1.5, 1.5, 2")
@@ -158,10 +166,24 @@ class CardForm(QGroupBox):
         self._on_change()
 
     def _on_recipe(self) -> None:
+        if self.recipe.currentText() == OWN:
+            self.steps.setFocus()
+            return
         steps = STEPS[self.recipe.currentText()]
         self.steps.setText("" if steps is None else _as_text(steps))
 
+    def _show_recipe(self) -> None:
+        """Show the name of the steps that are written, or that they have none."""
+        try:
+            steps = read_value(self.steps.text(), "Intensities") if self.steps.text().strip() else None
+        except UserError:
+            steps = ...
+        found = [k for k, known in enumerate(STEPS.values()) if known == steps]
+        last = self.recipe.count() - 1
+        self.recipe.setCurrentIndex(found[0] if found else last)
+
     def _on_change(self) -> None:
+        self._show_recipe()
         names = self._names()
         words = f"{len(names)} label(s)"
         if self._outputs is not None:

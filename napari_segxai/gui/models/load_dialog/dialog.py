@@ -308,16 +308,19 @@ class LoadDialog(QDialog):
             return
         shown.image.keep()
 
-        def make() -> Steps[np.ndarray]:
+        def make() -> Steps[tuple[np.ndarray, tuple[float, float]]]:
             yield Step(0, 1, "trial prediction")
-            return model.predict(shown.image, slice=shown.slice)
+            seen = model.prepare(shown.image, shown.slice).tensor
+            return model.predict(shown.image, slice=shown.slice), (seen.min().item(), seen.max().item())
 
         def done(outcome: Outcome) -> None:
             self._enable()
             if outcome.result is None:
                 self._say(f"⚠ {_reason(outcome)}")
                 return
-            self._say(self.trial.show(outcome.result, shown.image, model))
+            prediction, (least, most) = outcome.result
+            said = self.trial.show(prediction, shown.image, model)
+            self._say(f"{said} The network saw values from {least:.3g} to {most:.3g}.")
             self.fold(True)
 
         self.try_button.setEnabled(False)

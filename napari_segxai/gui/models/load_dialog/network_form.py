@@ -32,6 +32,8 @@ from napari_segxai.models.loading.yaml_file import read_value
 
 DEFAULT = "default: "
 
+CHOOSE = "Choose the class of the network that was trained."
+
 
 class NetworkForm(QGroupBox):
     """Asks for the class of a network and its arguments.
@@ -66,7 +68,7 @@ class NetworkForm(QGroupBox):
         self.file.setToolTip(
             "A class in a file of yours. The file is run only after you have said yes to it."
         )
-        self.note = plain_label("Choose the class of the network that was trained.")
+        self.note = plain_label(CHOOSE)
         self.note.setWordWrap(True)
         self._inside = QWidget()
         self._rows = QFormLayout(self._inside)
@@ -119,6 +121,7 @@ class NetworkForm(QGroupBox):
         if self.architecture != self._text:
             self._text = self.architecture
             self.set_arguments((), {})
+            self.note.setText("" if self._text else CHOOSE)  # what it takes is not read yet
             self.chosen.emit(self._text)
 
     def set_arguments(self, arguments: Sequence[Argument], told: Mapping[str, Any]) -> None:
@@ -135,7 +138,7 @@ class NetworkForm(QGroupBox):
             words = [f"Read from the weights: {read}." if read else ""]
             words += [f"To be told: {', '.join(needed)}." if needed else ""]
             self.note.setText(" ".join(filter(None, words)) or "All arguments have defaults.")
-        elif self._text:
+        else:
             self.note.setText("It takes no arguments.")
 
     def _add(self, argument: Argument, told: Mapping[str, Any]) -> None:

@@ -175,7 +175,7 @@ def _labels(
         activation = "sigmoid"  # a softmax of one output is 1 everywhere
     told = unsure is False and activation is not None
     labels = names if _has_background(names) or activation == "softmax" else ["background", *names]
-    if told and (output.channels is not None or count == 1):
+    if (told and count == 1) or (output.channels is not None and (told or _has_background(names))):
         known["labels"] = labels
     else:
         asked["labels"] = (

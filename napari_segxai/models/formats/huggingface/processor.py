@@ -95,6 +95,10 @@ def preparation_of(
     """
     usual = _usual(processor or {}, model_type)
     if processor is None:
+        if (
+            len(usual.get("image_mean", ())) != channels
+        ):  # what is usual for photographs suggests nothing then
+            usual = {**usual, "do_normalize": False} if usual else usual
         suggested: dict[str, Any] = (
             {"intensity": _intensity({**ALWAYS, **usual}, channels, where)} if usual else {}
         )
