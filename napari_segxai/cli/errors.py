@@ -65,6 +65,8 @@ def errors(
         print(
             f"{one.error}:{one.number:<5d} {one.size:12.4g} {volume.units}{power}  {one.pixels:8d} pixels  at {', '.join(map(str, one.center))}"
         )
+    for note in found[0].notes if found else ():
+        print(f"note: {note}")
     more = len(found) - len(shown)
     print(
         f"{len(found)} error(s) of {label!r}"

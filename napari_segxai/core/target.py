@@ -298,7 +298,7 @@ def _read_boundary(band: Any) -> tuple[float, float] | None:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(
-            f"target: boundary {quoted(band)} is no band; give two distances from the border, the lower one first and negative "
+            f"target: boundary {band!s:.60} is no band; give two distances from the border, the lower one first and negative "
             "inside, such as (-2, 2)."
         )
     return low, high

@@ -62,6 +62,7 @@ def truth_of(
         return values, notes
     if not model.overlapping:
         values, said = _white_is_one(values, model)
+        said += _other_label(values, model, label)
         return _checked(values, model) == label, [*notes, *said]
     if model.card.painting is None and len(np.setdiff1d(values, 0)) == 1:
         said = f"the truth holds one value, {np.setdiff1d(values, 0)[0]:g}: it was taken to be where"
@@ -200,6 +201,18 @@ def _by_regions(
     return out, [f"the truth is one label image, of whose values each label holds some: {told}."]
 
 
+def _other_label(values: np.ndarray, model: SegmentationModel, label: int) -> list[str]:
+    """Say that a mask of 0 and 1 was taken for the label 1, where another one is asked about."""
+    if label < 2 or not np.array_equal(np.setdiff1d(values, 0), [1]):
+        return []
+    own = model.labels[label]
+    said = (
+        f"the truth holds 1 alone, which is {model.labels[1]!r}: no {own!r} ({label}) is true; if it is a mask of {own!r}, say so: "
+        f"truth={{{own!r}: ...}}, --truth {own}=FILE."
+    )
+    return [said]
+
+
 WHITE = 255
 """What pictures of masks hold where something is."""
 
@@ -219,8 +232,11 @@ def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
         raise UserError("the truth holds negative values; label values begin at 0.")
     if values.size and values.max() >= len(model.labels):
         known = ", ".join(f"{k} {name}" for k, name in enumerate(model.labels))
-        one = f", or write 1 for all of them if each value is one {model.labels[-1]}" * (
-            len(model.labels) == 2
+        last = model.labels[-1]
+        one = (
+            f", or write 1 for all of them if each value is one {last}"
+            if len(model.labels) == 2
+            else f", or give a mask of a label by its name: truth={{{last!r}: ...}}, --truth {last}=FILE"
         )
         raise UserError(
             f"the truth holds label {int(values.max())}, but the labels of {model.name} are {known}; renumber the truth{one}."

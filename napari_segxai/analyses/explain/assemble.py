@@ -157,7 +157,7 @@ class Assembler:
         )
 
     def _warnings(self, partial: bool) -> list[str]:
-        out = list(self.warnings)
+        out = [*self.warnings, *self.plan.notes]
         if self.slices_without_label:
             label = self.plan.model.labels[self.plan.model.label_index(self.plan.target.label)]
             where = "" if self.plan.target.region is None else "in the region "

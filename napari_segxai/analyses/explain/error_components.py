@@ -41,6 +41,8 @@ class ErrorComponent:
         Index of the pixel in it that is nearest to its center of mass.
     mask : ndarray of bool of shape (*image grid)
         Where it is.
+    notes : tuple of str
+        What was done to bring the truth to the grid of the image, and what was lost by it, in sentences.
     """
 
     error: Error
@@ -49,6 +51,7 @@ class ErrorComponent:
     size: float
     center: tuple[int, ...]
     mask: np.ndarray = field(repr=False)
+    notes: tuple[str, ...] = ()
 
 
 @checked("image", "truth", "model")
@@ -121,7 +124,7 @@ def find_errors(
     from skimage.measure import regionprops
 
     position = model.label_index(label)
-    true, _ = truth_of(truth, image, model, position)
+    true, notes = truth_of(truth, image, model, position)
     if drawn is None:
         predicted = model.predict(image, slice=slice, device=device)
         drawn = where(predicted, position, overlapping=model.overlapping)
@@ -139,8 +142,14 @@ def find_errors(
         nearest = one.coords[np.square(one.coords - middle).sum(1).argmin()]
         mask = parts == one.label
         pixels = int(one.num_pixels)
-        out.append(ErrorComponent(error, number, pixels, pixels * cell, tuple(map(int, nearest)), mask))
+        at = tuple(map(int, nearest))
+        out.append(ErrorComponent(error, number, pixels, pixels * cell, at, mask, tuple(notes)))
     return out
+
+
+def notes_on_truth(truth: Any, model: SegmentationModel, image: Image, label: str | int) -> list[str]:
+    """Return what was done to bring a truth to the grid of an image, and what was lost by it; nothing where none is known."""
+    return [] if truth is None else truth_of(_read(truth), image, model, model.label_index(label))[1]
 
 
 def with_error_found(

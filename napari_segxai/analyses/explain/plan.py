@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from napari_segxai.analyses.concepts.sources import check_first, entry_of
-from napari_segxai.analyses.explain.error_components import with_error_found
+from napari_segxai.analyses.explain.error_components import notes_on_truth, with_error_found
 from napari_segxai.analyses.explain.takes import refusal
 from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
@@ -161,6 +161,20 @@ class ExplanationPlan:
         if many is None:
             return [None]
         return [self.slice] if self.slice is not None else list(range(many))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the truth by which the error was found, and to the band along a border."""
+        band, out = (
+            self.target.boundary,
+            notes_on_truth(self.truth, self.model, self.image, self.target.label),
+        )
+        if band is not None and self.image.units == "pixel":
+            out.append(
+                f"{self.image.name} does not say how large its pixels are: the band along the border is {band[0]:g} to {band[1]:g} "
+                "pixels, not mm."
+            )
+        return tuple(out)
 
     @property
     def unit(self) -> str:

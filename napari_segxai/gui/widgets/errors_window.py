@@ -182,8 +182,9 @@ class ErrorsWindow(QWidget):
             counted(sum(one.error == kind for one in self.found), kind.replace("-", " ")) for kind in COLORS
         ]
         ask = " Click one to ask about it." if self.found else ""
+        notes = "".join(f" ⚠ {note}" for note in (self.found[0].notes if self.found else ()))
         self.said.setText(
-            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}"
+            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}{notes}"
         )
 
     def asked(self, label: str, region: Region) -> ErrorComponent | None:
