@@ -239,8 +239,8 @@ class SegmentationModel(Network):
         found = [k for k, size in enumerate(image.shape) if size == count and k != image.time_axis]
         if image.ndim > self.card.spatial_dims and found:
             return f"; if its axis {found[0]} holds channels, say so with channel_axis={found[0]}"
-        names = ", ".join(["gray"] * count)
-        trained = f"; if it was trained on gray images, given in each channel, say so: card={{'channels': [{names}]}}, or --card"
+        names = ["gray"] * count
+        trained = f"; if it was trained on gray images, given in each channel, say so: card={{'channels': {names}}}, or --card"
         return "; join images of one channel each (sx.join_channels, or name a file per channel)" + (
             trained if count == 3 else ""
         )

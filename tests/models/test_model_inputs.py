@@ -116,7 +116,8 @@ def test_channels():
     np.testing.assert_array_equal(model.predict(sx.Image(np.moveaxis(rgb, -1, 0), channel_axis=0)), predicted)
     expected = (
         "planted needs 3 channel(s) (red, green, blue), but gray has 1; join images of one channel each "
-        "(sx.join_channels, or name a file per channel)."
+        "(sx.join_channels, or name a file per channel); if it was trained on gray images, given in each channel, say so: "
+        "card={'channels': ['gray', 'gray', 'gray']}, or --card."
     )
     for attempt in (
         lambda image: model.predict(image),
@@ -189,7 +190,7 @@ def test_a_model_of_gray_images_is_given_the_one_channel_in_each_of_its_own():
     assert found.map.shape == image.array.shape
     assert not sx.load_model(network, card=card(channels=["gray", "gray", "flair"])).card.repeats_channel
     with pytest.raises(
-        sx.UserError, match=r"if it was trained on gray images, .*'channels': \[gray, gray, gray\]"
+        sx.UserError, match=r"if it was trained on gray images, .*'channels': \['gray', 'gray', 'gray'\]"
     ):
         colours.predict(image)
 

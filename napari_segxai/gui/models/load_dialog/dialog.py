@@ -227,6 +227,9 @@ class LoadDialog(QDialog):
         except UserError as error:
             self._say(f"⚠ {error}")
             return
+        if self.network.lacking:
+            self._say(f"Still asked: {', '.join(self.network.lacking)}, of which the weights tell nothing.")
+            return
         trust, before = asked.architecture in self._trusted, self.fitted
         path, partial, weights = self.path, self.partial, self.is_weights
 

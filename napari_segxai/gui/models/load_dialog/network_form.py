@@ -83,6 +83,7 @@ class NetworkForm(QGroupBox):
         layout.addWidget(scroll, 1)
         self._arguments: Sequence[Argument] = ()
         self._get: dict[str, Callable[[], str]] = {}
+        self._told: frozenset[str] = frozenset()
         self._text = ""
         self.box.activated.connect(lambda _: self._tell())
         self.box.lineEdit().editingFinished.connect(self._tell)
@@ -128,7 +129,7 @@ class NetworkForm(QGroupBox):
         """Show the arguments of the chosen class: what is required first, and filled in where the weights tell it."""
         while self._rows.rowCount():
             self._rows.removeRow(0)
-        self._arguments, self._get = arguments, {}
+        self._arguments, self._get, self._told = arguments, {}, frozenset(told)
         order = sorted(arguments, key=lambda one: (not one.required, one.name not in told))
         for argument in order:
             self._add(argument, told)
@@ -161,6 +162,12 @@ class NetworkForm(QGroupBox):
             part.setToolTip(tip(words))
         field.setAccessibleName(name)
         self._rows.addRow(label, field)
+
+    @property
+    def lacking(self) -> list[str]:
+        """The arguments that the class needs, the weights do not tell and nobody has filled in."""
+        asked = [one.name for one in self._arguments if one.required and one.name not in self._told]
+        return [name for name in asked if not self._get[name]()]
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that are not left at their defaults.
