@@ -49,12 +49,12 @@ def errors(
 ) -> None:
     """List the errors of a prediction, to ask about one: explain ... --error KIND:NUMBER."""
     from napari_segxai import error_components
+    from napari_segxai.analyses.explain.error_components import notes_on_truth
 
     network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
-    found = error_components(
-        network, volume, label, read_truth_option(truth), slice=slice, axis=axis, device=device
-    )
+    true = read_truth_option(truth)
+    found = error_components(network, volume, label, true, slice=slice, axis=axis, device=device)
     shown = [one for one in found if one.number <= most]
     if as_json:
         keys = ("error", "number", "pixels", "size", "center")
@@ -65,7 +65,7 @@ def errors(
         print(
             f"{one.error}:{one.number:<5d} {one.size:12.4g} {volume.units}{power}  {one.pixels:8d} pixels  at {', '.join(map(str, one.center))}"
         )
-    for note in found[0].notes if found else ():
+    for note in notes_on_truth(true, network, volume.across(axis), label):
         print(f"note: {note}")
     more = len(found) - len(shown)
     print(

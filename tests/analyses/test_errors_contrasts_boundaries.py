@@ -261,3 +261,41 @@ def test_a_flow_is_asked_about_a_contrast_a_band_and_an_error(model, image, trut
         sx.information_flow(net, image, error="false-positive", truth=truth, **asked)
     held = sx.information_flow(net, image, against="B", **asked)
     assert held.labels == ("A",)  # B is not held against itself
+
+
+def test_what_was_done_to_the_truth_is_said_with_the_errors_and_in_the_result(model, image, truth):
+    here, twice = np.diag([2.0, 2.0, 1.0, 1.0]), np.diag([4.0, 4.0, 1.0, 1.0])
+    case = sx.Image(image.array[..., None], affine=here, name="case")
+    volume = sx.load_model(
+        torch.nn.Sequential(torch.nn.Conv3d(1, 3, 1)), card={"name": "thin", "labels": ["background", "A", "B"], "spatial_dims": 3}
+    )  # fmt: skip
+    coarse = sx.Image(truth[::2, ::2, None], affine=twice, name="coarse")
+    said = "the truth coarse lies on another grid than case and was resampled to the nearest label."
+    found = sx.error_components(volume, case, "A", coarse)
+    assert said in found[0].notes
+    assert "mask" not in repr(found[0])
+    target = sx.Target("A", error=found[0].error, truth=coarse)
+    ex = sx.explain(volume, case, target, "vanilla-gradient", device="cpu")
+    assert ex.record.warnings.count(said) == 1
+
+
+def test_a_mask_of_another_label_than_the_first_is_told_from_a_label_image(model, image, truth):
+    bright = sx.Image(3 * image.array, name="bright")  # in which B is drawn
+    found = sx.error_components(model, bright, "B", truth)
+    assert "the truth holds 1 alone, which is 'A': no 'B' (2) is true" in found[0].notes[0]
+    assert not sx.error_components(model, image, "A", truth)[0].notes
+    named = sx.error_components(model, image, "B", {"B": truth * 255}, error="false-negative")
+    assert sum(one.pixels for one in named) == truth.sum()
+    with pytest.raises(
+        sx.UserError, match=r"renumber the truth, or give a mask of a label by its name: truth=\{'B'"
+    ):
+        sx.error_components(model, image, "A", truth * 255)
+
+
+def test_a_band_in_pixels_is_said_to_be_one(model, image):
+    plain = sx.Image(image.array, name="plain")
+    said = "plain does not say how large its pixels are: the band along the border is -2 to 2 pixels, not mm."
+    for one, wanted in ((plain, True), (image, False)):
+        ex = sx.explain(model, one, sx.Target("A", boundary=(-2, 2)), "vanilla-gradient", device="cpu")
+        assert any("pixels, not mm" in note for note in ex.record.warnings) == wanted
+    assert said in sx.explain(model, plain, sx.Target("A", boundary=(-2, 2)), "vanilla-gradient", device="cpu").record.warnings  # fmt: skip

@@ -128,7 +128,9 @@ def test_channels():
         assert str(caught.value) == expected
     with pytest.raises(sx.UserError, match=r"if its axis 0 holds channels, say so with channel_axis=0\."):
         model.predict(np.moveaxis(rgb, -1, 0))
-    with pytest.raises(sx.UserError, match=r"needs 1 channel\(s\) \(intensity\), but image has 3\."):
+    with pytest.raises(
+        sx.UserError, match=r"needs 1 channel\(s\) \(intensity\), but image has 3; give one of its channels"
+    ):
         planted_model().predict(sx.Image(rgb, channel_axis=2))
 
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.explain.error_components import ErrorComponent, error_components
+from napari_segxai.analyses.explain.error_components import ErrorComponent, error_components, notes_on_truth
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, plain
 from napari_segxai.core.progress import Step, Steps
@@ -151,11 +151,12 @@ class ErrorsWindow(QWidget):
         self._image, self._shown = plan.image, None
         label = plan.model.labels[plan.model.label_index(plan.target.label)]
 
-        def make() -> Steps[list[ErrorComponent]]:
+        def make() -> Steps[tuple[list[ErrorComponent], list[str]]]:
             yield Step(0, 1, "prediction")
-            return error_components(
+            found = error_components(
                 plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
             )
+            return found, notes_on_truth(truth, plan.model, plan.image, label)
 
         self._label, self.truth, self._offer = label, truth, self.truth_box.offer
         self.list_button.setEnabled(False)
@@ -167,7 +168,7 @@ class ErrorsWindow(QWidget):
         if outcome.error is not None:
             self.said.setText(plain(outcome.error))
             return
-        self.found = outcome.result or []
+        self.found, notes = outcome.result or ([], [])
         flat = len(image.spatial_shape) == 2
         unit = f"area ({image.units}²)" if flat else f"volume ({image.units}³)"
         self.table.blockSignals(True)
@@ -182,9 +183,9 @@ class ErrorsWindow(QWidget):
             counted(sum(one.error == kind for one in self.found), kind.replace("-", " ")) for kind in COLORS
         ]
         ask = " Click one to ask about it." if self.found else ""
-        notes = "".join(f" ⚠ {note}" for note in (self.found[0].notes if self.found else ()))
+        said = "".join(f" ⚠ {note}" for note in notes)
         self.said.setText(
-            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}{notes}"
+            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}{said}"
         )
 
     def asked(self, label: str, region: Region) -> ErrorComponent | None:

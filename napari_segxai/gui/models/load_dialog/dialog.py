@@ -227,9 +227,6 @@ class LoadDialog(QDialog):
         except UserError as error:
             self._say(f"⚠ {error}")
             return
-        if self.network.lacking:
-            self._say(f"Still asked: {', '.join(self.network.lacking)}, of which the weights tell nothing.")
-            return
         trust, before = asked.architecture in self._trusted, self.fitted
         path, partial, weights = self.path, self.partial, self.is_weights
 
@@ -251,7 +248,9 @@ class LoadDialog(QDialog):
 
         def done(outcome: Outcome) -> None:
             if outcome.result is None:
-                self._say(f"⚠ {_reason(outcome)}")
+                lacking = ", ".join(self.network.lacking)
+                still = f"Still asked: {lacking}, of which the weights tell nothing." if lacking else ""
+                self._say(still or f"⚠ {_reason(outcome)}")
                 return
             self.fitted, found = outcome.result
             words = []
