@@ -130,7 +130,8 @@ class ErrorsWindow(QWidget):
         """Open the window for an image and a model, whose truths are offered."""
         self.truth_box.set_source(layer)
         self.truth_box.set_model(card)
-        if self.truth_box.count() == 2:  # "none", and the only layer that it can be
+        own = self.isAncestorOf(self.truth_box)
+        if own and self.truth_box.count() == 2:  # "none", and the only layer that it can be
             self.truth_box.setCurrentIndex(1)
         self.show()
         self.raise_()
