@@ -43,6 +43,9 @@ def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel
     panel.fields.errors.click()
     errors = panel.errors
     assert errors.isVisible()
+    assert errors.table.horizontalHeaderItem(0).text() == "error"
+    assert errors.truth_box.currentText() == "true"  # the only one
+    errors.truth_box.setCurrentIndex(0)
     errors.list_button.click()
     assert "Choose the truth" in errors.said.text()
     errors.truth_box.setCurrentText("true")
