@@ -59,9 +59,10 @@ class UntrustedCode(UserError):
     def __init__(self, where: str, module: str, path: Path, *, beside: bool = False, own: bool = False):
         self.module, self.path = module, path
         why = "which is not known to hold networks"
-        if beside:
-            came = "is a file of its own" if own else "came with the card"
-            why = f"which {came}: allowing a package allows what is installed, not a file of that name"
+        if own:
+            why = "a file of its own, which is run only after a yes"
+        elif beside:
+            why = "which came with the card: allowing a package allows what is installed, not a file of that name"
         super().__init__(
             f"{where} would run the module {module!r} ({path}), {why}; if you trust it, load the model with trust=True "
             "(--trust on the command line)."
