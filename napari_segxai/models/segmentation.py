@@ -218,7 +218,8 @@ class SegmentationModel(Network):
         count = len(self.card.channels)
         image = image.with_channels(count)
         if self.card.repeats_channel and image.channel_axis is None and image.time_axis is None:
-            return replace(join_channels([image] * count), name=image.name)
+            joined = join_channels([image] * count)
+            return replace(joined, array=joined.stored, name=image.name)  # reads nothing
         return image
 
     def _check_channels(self, image: Image) -> None:
