@@ -297,8 +297,9 @@ def _read_boundary(band: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        given = f"({', '.join(map(quoted, band))})" if isinstance(band, list | tuple) else quoted(band)
         raise UserError(
-            f"target: boundary {band!s:.60} is no band; give two distances from the border, the lower one first and negative "
+            f"target: boundary {given:.60} is no band; give two distances from the border, the lower one first and negative "
             "inside, such as (-2, 2)."
         )
     return low, high

@@ -139,7 +139,7 @@ REFUSED = {
         "truth": "truth",
     },
     "error 'miss' is unknown": {"error": "miss"},
-    "is no band": {"boundary": (2, -2)},
+    r"boundary \(2, -2\) is no band": {"boundary": (2, -2)},
     "truth and component are for an error": {"component": 2},
     "against itself": {"against": "A"},
     "has no label 'C'": {"against": "C"},

@@ -25,6 +25,9 @@ COMMANDS = {
         --against --boundary --axes --axis --architecture --arguments --card --device --frame --grid --label --level --method --metrics --model
         --noise-model --option --out --overwrite --region --seed --slice --trust --truth -o image
     """,
+    "errors": """
+        --axes --axis --architecture --arguments --card --device --frame --json --label --level --model --most --slice --trust --truth image
+    """,
     "cohort plan": "--channels --json --layout --truth source",
     "cohort run": """
         --architecture --arguments --card --causal --channels --device --flow --importance --keep --label --layout --methods --metrics --model --out
