@@ -15,7 +15,9 @@ from torch import nn
 import napari_segxai as sx
 from napari_segxai.gui.manifest.reader import get_reader
 from napari_segxai.gui.models import recent
+from napari_segxai.gui.models.load_dialog.card_form import CardForm
 from napari_segxai.gui.script.write import model_lines
+from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.zoo.unet import UNet
 
 ZOO = "napari_segxai.models.zoo.unet:UNet"
@@ -236,3 +238,30 @@ def test_weights_that_are_dropped_open_the_dialog_and_closing_the_dock_closes_it
     wait(lambda: "To be told: in_features, out_features." in dialog.network.note.text())
     fill(dialog, "in_features", "[2")
     wait(lambda: "in_features: '[2' is no value" in dialog.said.text())
+
+
+def test_every_key_that_is_asked_has_a_field_and_what_is_written_has_the_name_that_is_shown(qtbot):
+    asked = {
+        "grid": "how images are resized",
+        "values": "logits or probabilities",
+        "windows": "or null",
+        "labels": "their names",
+    }
+    form = CardForm(
+        PartialCard("model", {"name": "m", "spatial_dims": 2}, asked, {"grid": {"size": [512, 512]}})
+    )
+    qtbot.addWidget(form)
+    assert set(form.others) == {"grid", "values", "windows"}
+    assert form.others["grid"].placeholderText() == "such as {size: [512, 512]}"
+    assert "grid" not in form.given()
+    form.others["grid"].setText("{size: [64, 64]}")
+    form.others["windows"].setText("null")
+    form.others["values"].setText("logits")
+    assert form.given() | {"labels": 0} == {
+        "grid": {"size": [64, 64]}, "windows": None, "values": "logits", "labels": 0, "channels": ["intensity"],
+        "activation": "softmax", "intensity": [],
+    }  # fmt: skip
+    form.steps.setText("[{divide: 65535}]")
+    assert form.recipe.currentText() == "0 to 65535 becomes 0 to 1 (16 bits)"
+    form.steps.setText("[{divide: 4095}]")
+    assert form.recipe.currentText() == "other steps, as below"

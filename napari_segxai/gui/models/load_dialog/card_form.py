@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QLineEdit, QPlainText
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.models.load_dialog.network_form import _as_text
-from napari_segxai.gui.widgets.fields import combo, plain_label
+from napari_segxai.gui.widgets.fields import combo, plain_label, tip
 from napari_segxai.models.loading.yaml_file import read_value
 from napari_segxai.models.partial_card import PartialCard
 
@@ -34,6 +34,18 @@ STEPS = {
 OWN = "other steps, as below"
 
 ORIENTATIONS = ("", "RAS", "LPS", "LAS", "IPL", "SPL", "kji")
+
+FIELDS = {
+    "name",
+    "labels",
+    "spatial_dims",
+    "channels",
+    "activation",
+    "intensity",
+    "orientation",
+    "architecture",
+}
+"""Keys of a card that have a field of their own wherever they are asked; each other key that is asked gets a row."""
 
 LINES = 5
 """Of the field for labels."""
@@ -96,12 +108,15 @@ class CardForm(QGroupBox):
         self.more = QLineEdit()
         self.more.setPlaceholderText("such as {grid: {size: [256, 256]}, values: probabilities}")
         self.more.setToolTip("Any other keys of a model card, as YAML; they go over the fields above.")
+        self.others = {
+            key: self._row_of(key, what) for key, what in partial.asked.items() if key not in FIELDS
+        }
         rows = QFormLayout(self)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for words, field in (
             ("Name", self.name), ("Labels", self.labels), ("", self.count), ("Axes", self.dims), ("Channels", self.channels),
             ("Activation", self.activation), ("Intensities", self.recipe), ("", self.steps), ("Orientation", self.orientation),
-            ("Spacing (mm)", self.spacing), ("Window", self.window), ("More keys", self.more),
+            ("Spacing (mm)", self.spacing), ("Window", self.window), *self.others.items(), ("More keys", self.more),
         ):  # fmt: skip
             if words:
                 field.setAccessibleName(words)
@@ -116,10 +131,18 @@ class CardForm(QGroupBox):
             self.name.textChanged, self.labels.textChanged, self.dims.currentIndexChanged, self.channels.textChanged,
             self.activation.currentIndexChanged, self.steps.textChanged, self.orientation.currentTextChanged,
             self.spacing.textChanged, self.window.textChanged, self.more.textChanged,
+            *(field.textChanged for field in self.others.values()),
         ):  # fmt: skip
             signal.connect(lambda *_: self._on_change())
         self.recipe.activated.connect(lambda _: self._on_recipe())
         self._on_change()
+
+    def _row_of(self, key: str, what: str) -> QLineEdit:
+        """Return a field for a key that the model's files leave open; a likely value is shown, and not taken for an answer."""
+        field, likely = QLineEdit(), self.partial.suggested.get(key)
+        field.setPlaceholderText(what if likely is None else f"such as {_as_text(likely)}")
+        field.setToolTip(tip(what))
+        return field
 
     def _fill(self, values: Mapping[str, Any]) -> None:
         self.name.setText(str(values.get("name", "")))
@@ -236,7 +259,10 @@ class CardForm(QGroupBox):
             if not isinstance(more, dict):
                 raise UserError("More keys: write a mapping, such as {values: probabilities}.")
             out |= more
-        return {key: value for key, value in out.items() if value is not None}
+        out = {key: value for key, value in out.items() if value is not None}
+        told = {key: field.text().strip() for key, field in self.others.items()}
+        # "null" is an answer here
+        return {**{key: read_value(text, key) for key, text in told.items() if text}, **out}
 
 
 def _numbers(text: str, what: str) -> list[float]:
