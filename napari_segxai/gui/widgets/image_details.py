@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -284,7 +285,9 @@ class ImageDetails(QWidget):
                 "if it was trained on gray images, say so under Channels of the image, or call its channels gray, gray, gray."
             )
         count = len(card.channels)
-        return joined([layer] * count, self.viewer, card, [_told.get(layer)] * count)
+        found = joined([layer] * count, self.viewer, card, [_told.get(layer)] * count)
+        image = replace(found.image, array=found.image.stored, name=layer.name)  # reads nothing
+        return replace(found, image=image)
 
     def _on_in_all(self, said: bool) -> None:
         if (layer := self._source()) is not None:
