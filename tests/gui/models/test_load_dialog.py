@@ -236,6 +236,8 @@ def test_weights_that_are_dropped_open_the_dialog_and_closing_the_dock_closes_it
     assert "there is no package 'no'" in dialog.said.text()
     dialog.network.choose("torch.nn:Linear")
     wait(lambda: "To be told: in_features, out_features." in dialog.network.note.text())
+    fill(dialog, "out_features", "3")
+    assert dialog.network.note.text() == "To be told: in_features."
     fill(dialog, "in_features", "[2")
     wait(lambda: "in_features: '[2' is no value" in dialog.said.text())
 

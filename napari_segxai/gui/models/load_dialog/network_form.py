@@ -85,6 +85,7 @@ class NetworkForm(QGroupBox):
         self._get: dict[str, Callable[[], str]] = {}
         self._told: frozenset[str] = frozenset()
         self._text = ""
+        self.changed.connect(self._write_note)
         self.box.activated.connect(lambda _: self._tell())
         self.box.lineEdit().editingFinished.connect(self._tell)
         self.file.clicked.connect(lambda: self.browse())
@@ -133,14 +134,17 @@ class NetworkForm(QGroupBox):
         order = sorted(arguments, key=lambda one: (not one.required, one.name not in told))
         for argument in order:
             self._add(argument, told)
-        needed = [one.name for one in arguments if one.required and one.name not in told]
-        if arguments:
-            read = ", ".join(name for name in told)
-            words = [f"Read from the weights: {read}." if read else ""]
-            words += [f"To be told: {', '.join(needed)}." if needed else ""]
-            self.note.setText(" ".join(filter(None, words)) or "All arguments have defaults.")
-        else:
-            self.note.setText("It takes no arguments.")
+        self._write_note()
+
+    def _write_note(self) -> None:
+        """Say which arguments were read, and which are still asked."""
+        read, asked = ", ".join(sorted(self._told)), ", ".join(self.lacking)
+        words = [f"Read from the weights: {read}." if read else "", f"To be told: {asked}." if asked else ""]
+        if not self._arguments:
+            words = ["It takes no arguments."]
+        elif not read and not any(one.required for one in self._arguments):
+            words = ["All arguments have defaults."]
+        self.note.setText(" ".join(filter(None, words)))
 
     def _add(self, argument: Argument, told: Mapping[str, Any]) -> None:
         name = argument.name
