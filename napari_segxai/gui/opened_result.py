@@ -215,7 +215,10 @@ def choose_model(box: ModelBox, told: Mapping[str, Any]) -> Entry:
         found = [box.entry] if box.entry is not None else []
     found += [entry for entry in box.entries if entry.card.name == name]
     if not found:
-        raise UserError(f"the model {name} is not in the list; choose it with Load model…, and try again.")
+        gone = (
+            "is not in the list" if path is None or there else f"is not in the list, nor at {path} any more"
+        )
+        raise UserError(f"the model {name} {gone}; choose it with Load model…, and try again.")
     box.choose(found[0])
     return found[0]
 

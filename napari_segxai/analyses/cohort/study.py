@@ -274,13 +274,19 @@ def caveats_of(cohort: Cohort, rows: Sequence[Mapping[str, Any]] | None = None) 
     Parameters
     ----------
     rows
-        Of the table that the study is about; that of maps by default.
+        Of the table that the study is about; those of objects and maps by default.
     """
-    out = []
+    out, own = [], [*cohort.objects, *cohort.maps] if rows is None else rows
     subjects = {row["subject"] for row in (cohort.maps if rows is None else rows) if not row["error"]}
-    failed = {row["case"] for row in cohort.failed}
+    failed, count = {row["case"] for row in own if row["error"]}, len(cohort.record["cases"])
     if failed:
-        out.append(f"{len(failed)} of {len(cohort.record['cases'])} cases failed and do not count.")
+        out.append(f"{len(failed)} of {count} cases failed and do not count.")
+    if elsewhere := {row["case"] for row in cohort.failed} - failed:
+        out.append(
+            f"In {len(elsewhere)} of {count} cases something else failed, which counts for nothing here."
+        )
+    if is_nothing_drawn(cohort):
+        out.append("No label is drawn in any case.")
     if cohort.missing:
         out.append(
             f"{counted(cohort.missing, 'job')} {'has' if cohort.missing == 1 else 'have'} not been done yet."

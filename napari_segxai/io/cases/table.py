@@ -64,7 +64,9 @@ def table_cases(path: Path, truth: str | None, channels: tuple[str, ...] | None)
         if None in found:
             lacking = images[found.index(None)]
             said = cells.get(lacking, "")
-            left_out.append(LeftOut(name, f"has no file {said}" if said else f"names no {lacking}"))
+            left_out.append(
+                LeftOut(name, f"names a file that is not there ({said})" if said else f"names no {lacking}")
+            )
             continue
         truth_file = _file(path, cells.get("truth", ""))
         if cells.get("truth") and truth_file is None:

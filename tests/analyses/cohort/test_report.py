@@ -6,6 +6,7 @@ import base64
 import csv
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -275,6 +276,12 @@ def test_cases_that_are_called_by_numbers_leave_the_numbers_of_sentences_alone(t
     assert "causal: yes; layers: mix, head" in said
     assert "'case 6: " in said
     assert not re.search(r"\b1203\b", said)
+    told = {**found.record, "find": {"channels": ["T1w", "FLAIR"], "truth": str(tmp_path / "data")}}
+    again = content.content_of(replace(found, record=told)).sections[3].code
+    assert "cohort run IMAGES --model MODEL --channels T1w,FLAIR --truth 'the folder' --label object" in again
+    assert (
+        "'MODEL', sx.find_cases('IMAGES', channels=['T1w', 'FLAIR'], truth='the folder'), ['object']" in again
+    )
 
 
 def test_what_is_asked_wrongly(done, tmp_path, monkeypatch):

@@ -228,6 +228,9 @@ def test_which_channel_matters():
     )
     even = [{**row, "dice_drop": row["dice_drop"] * 0 + random.normal(0.5, 0.1)} for row in rows]
     assert "not clearly more than" in sx.study(cohort(channels=even), "channels").sentence
+    few = [row for row in rows if row["case"] in ("c0", "c1", "c2")]
+    assert "beside t2 (0.3" in (said := sx.study(cohort(channels=few), "channels").sentence)
+    assert "of too few subjects to say that this is more" in said
     with pytest.raises(sx.UserError, match="holds no importance of channels"):
         sx.study(cohort(maps=[{"case": "a", "map": "m"}]), "channels")
 
@@ -286,3 +289,13 @@ def test_what_failed_or_is_not_drawn_does_not_count(leaning):
     undrawn = [{**row, "size_px": 0} for row in leaning.objects]
     with pytest.raises(sx.UserError, match="holds no segmentation ability of a label that is drawn"):
         sx.study(replace(leaning, objects=undrawn), "ability")
+
+
+def test_what_failed_elsewhere_is_not_said_to_be_missing_here(leaning):
+    """Truths that cannot be used are no failure of flows: those of all cases are averaged."""
+    objects = [{**row, "error": "the truth holds label 4"} for row in leaning.objects]
+    half = replace(leaning, objects=objects)
+    said = sx.study(half, "flow-average").caveats
+    assert "In 12 of 12 cases something else failed, which counts for nothing here." in said
+    assert not any("do not count" in line and "12 of 12" in line for line in said)
+    assert "12 of 12 cases failed and do not count." in sx.study(half, "averages").caveats

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
 from napari_segxai.gui import worker
+from napari_segxai.models.zoo.unet import UNet
 
 ASKED = {"layers": "body", "controls": 3}
 
@@ -184,6 +185,38 @@ def test_a_saved_survey_opens_with_its_form_and_is_asked_again(viewer, saved, fo
     dock.run_bar.again.click()
     wait(lambda: not dock.run_bar.is_running and not dock.survey.record["partial"])
     assert dock.survey.table == own
+
+
+def test_a_survey_of_a_model_that_was_moved_is_asked_again_when_the_new_place_is_shown(
+    viewer, folders, tmp_path, wait
+):
+    """The folder of the model lies elsewhere: that is said, and what it was is known by its weights where it is opened now."""
+    shape = {"in_channels": 1, "out_channels": 2, "features": [4, 8]}
+    place = tmp_path / "net"
+    sx.save_model(
+        sx.load_model(
+            UNet(**shape),
+            card=card(name="moved net", architecture=f"{UNet.__module__}:UNet", arguments=shape),
+        ),
+        place,
+    )
+    asked = {"layers": "bottleneck", "controls": 2}
+    found = sx.survey(place, folders[0], "network-dissection", concepts=folders[1], **asked)
+    found.save(tmp_path / "out")
+    place.rename(tmp_path / "elsewhere")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-segxai", "Concepts")
+    dock.open(tmp_path / "out")
+    wait(lambda: dock.survey is not None)
+    words = f"the model moved net is not in the list, nor at {place} any more; choose it with Load model…"
+    wait(lambda: words in dock.run_bar.status.text())
+    dock.run_bar.again.click()
+    assert words in dock.run_bar.status.text()
+    assert not dock.run_bar.is_running
+    dock.model_box.open_asking(tmp_path / "elsewhere")
+    dock.run_bar.again.click()
+    wait(lambda: "Done in" in dock.run_bar.status.text())
+    assert dock.survey is not found
+    assert dock.survey.table == found.table
 
 
 def test_rows_of_units_are_sorted_filtered_and_drawn_as_bars(dock, saved, wait):

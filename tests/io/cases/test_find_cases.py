@@ -265,7 +265,7 @@ def test_a_table(tmp_path, delimiter):
         ("half", ("a.nii", "b3.nii"), None, "", "half"),
     ]
     assert left(found) == {
-        "gone": "has no file nothing.nii",
+        "gone": "names a file that is not there (nothing.nii)",
         "none": "names no image_1",
         "half": "is taken without truth: there is no file nothing.nii",
     }
@@ -279,7 +279,7 @@ def test_a_table(tmp_path, delimiter):
         ("image,image\na,b", "two columns have one name"),
         (
             "image\nnot there.png",
-            r"holds no case that could be read \(looked for layout 'table'\); .* has no file",
+            r"holds no case that could be read \(looked for layout 'table'\); .* names a file that is not there",
         ),
         ("image\n" + "\0", "holds no case|is not a table"),
     ],
@@ -388,7 +388,7 @@ def test_hostile_tables(tmp_path):
     table.write_text(f"image,id\n~nobody-of-this-name/a.png,2\nb.png,{'9' * 5000}\na.png,{'7' * 5000}\n")
     found = sx.find_cases(table)
     assert [case.id[0] for case in found] == ["7", "9"]
-    assert left(found) == {"2": "has no file ~nobody-of-this-name/a.png"}
+    assert left(found) == {"2": "names a file that is not there (~nobody-of-this-name/a.png)"}
     (tmp_path / "participants.tsv").write_text("participant_id\tgroup\nsub-01\t" + "A" * 200_000)
     with pytest.raises(sx.UserError, match=r"participants\.tsv"):
         sx.find_cases(tmp_path, "bids")

@@ -88,7 +88,7 @@ def test_paths_that_windows_wrote(tmp_path):
         ("a", tmp_path / "masks/a.png"),
         ("back\\slash", None),
     ]
-    assert list(reasons(found).values()) == ["has no file C:\\a.png"]
+    assert list(reasons(found).values()) == ["names a file that is not there (C:\\a.png)"]
 
 
 def test_one_image_is_not_two_independent_cases(tmp_path):

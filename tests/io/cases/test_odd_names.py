@@ -82,7 +82,7 @@ def test_rows_that_are_not_what_they_seem(tmp_path):
     assert {one.name: one.reason for one in found.left_out} == {
         "b": "names one file twice",
         "row 4": "has more cells than the table has columns",
-        "row 5": "has no file .",
+        "row 5": "names a file that is not there (.)",
     }
 
 

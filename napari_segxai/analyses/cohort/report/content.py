@@ -188,7 +188,16 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
         ":".join([method, *(f"{key}={names.own(str(value))}" for key, value in given.items())])
         for method, given in methods.values()
     ]
-    flags = [f"--label {shlex.quote(label)}" for label in record["labels"]]
+    find = {
+        key: names.own(value) if isinstance(value, str) else list(value)
+        for key, value in record.get("find", {}).items()
+    }
+    flags = [
+        f"--{key} {shlex.quote(value if isinstance(value, str) else ','.join(value))}"
+        for key, value in find.items()
+    ]
+    images = f"sx.find_cases('IMAGES'{''.join(f', {key}={value!r}' for key, value in find.items())})"
+    flags += [f"--label {shlex.quote(label)}" for label in record["labels"]]
     flags += [f"--methods {shlex.quote(','.join(specs))}"]
     flags += [f"--metrics {shlex.quote(','.join(record['metrics']))}"] if record["metrics"] else []
     flags += [f"--keep {record['keep']}"] if record["keep"] != "all" else []
@@ -221,7 +230,7 @@ def _again(record: Mapping[str, Any], names: Names, *, anonymous: bool, seed: in
             f"napari-segxai cohort report results --out report.html{more}",
             "",
             "import napari_segxai as sx",
-            f"found = sx.run_cohort({model!r}, 'IMAGES', {list(record['labels'])!r}, {asked}, out='results'{given})",
+            f"found = sx.run_cohort({model!r}, {images if find else repr('IMAGES')}, {list(record['labels'])!r}, {asked}, out='results'{given})",
             f"sx.write_report(found, 'report.html'{', anonymous=True' * anonymous}{f', seed={seed}' * bool(seed)})",
         ]
     )

@@ -93,17 +93,18 @@ def _sentence(rows: list[dict[str, Any]], table: list[dict[str, Any]], means: Me
             parts.append(f"{what} ({WORDS[how]}), the only channel")
             continue
         sure = _is_more(table, label, how, first["channel"], rest[0]["channel"], means)
-        end = (
-            f"more than of {rest[0]['channel']}"
-            if sure
-            else f"which is not clearly more than of {rest[0]['channel']}"
-        )
-        parts.append(f"{what} ({WORDS[how]}), {end} ({rest[0]['mean']:.2f})")
+        beside = f"{rest[0]['channel']} ({rest[0]['mean']:.2f})"
+        end = {
+            None: f"beside {beside}, of too few subjects to say that this is more",
+            True: f"more than of {beside}",
+            False: f"which is not clearly more than of {beside}",
+        }[sure]
+        parts.append(f"{what} ({WORDS[how]}), {end}")
     return f"{'; '.join(parts)}."
 
 
-def _is_more(table: list[Row], label: str, how: str, one: str, other: str, means: Means) -> bool:
-    """Tell whether the interval of the difference, case by case, lies above 0, of enough subjects."""
+def _is_more(table: list[Row], label: str, how: str, one: str, other: str, means: Means) -> bool | None:
+    """Tell whether the interval of the difference, case by case, lies above 0; None of too few subjects, if it does."""
     losses: dict[str, dict[str, float]] = {one: {}, other: {}}
     subjects = {row["case"]: row["subject"] for row in table}
     for row in table:
@@ -116,7 +117,9 @@ def _is_more(table: list[Row], label: str, how: str, one: str, other: str, means
     cases = [case for case in losses[one] if case in losses[other]]
     difference = np.array([losses[one][case] - losses[other][case] for case in cases])
     low, _ = means.between(difference, [subjects[case] for case in cases])
-    return low is not None and low > 0 and len({subjects[case] for case in cases}) >= FEW
+    if low is not None and low <= 0:
+        return False
+    return True if low is not None and len({subjects[case] for case in cases}) >= FEW else None
 
 
 def _charts(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:

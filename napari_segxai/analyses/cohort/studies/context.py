@@ -50,7 +50,7 @@ def context(cohort: Cohort, random: np.random.Generator) -> StudyResult:
                 rows.append({"label": label, "map": map, "number": number, **mean})
                 found[label, map, number] = mean
     caveats = [
-        *caveats_of(cohort),
+        *caveats_of(cohort, cohort.maps),
         "A coarse or smooth map puts evidence around an object that the network does not look at: compare methods, and maps of a finer layer.",
         "A small object leaves more room outside it: compare labels of like size alone.",
     ]

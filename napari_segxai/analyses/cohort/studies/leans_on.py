@@ -63,7 +63,7 @@ def leans_on(cohort: Cohort, random: np.random.Generator, options: Options) -> S
         caption="Mean share of the evidence for the label of the row that lies where the label of the column is predicted.",
     )
     caveats = [
-        *caveats_of(cohort),
+        *caveats_of(cohort, cohort.maps),
         "A large label gets a large share by its size alone, and one that is nearby by a coarse map.",
         "Evidence that lies on a label does not prove need: take the label away and look whether the other falls.",
     ]
