@@ -11,6 +11,7 @@ from helpers.networks import card
 
 import napari_segxai as sx
 from napari_segxai.models.card import ModelCard, make_card, read_card
+from napari_segxai.models.preprocessing.rules import Grid, Intensity
 
 FULL = """\
 name: Everything
@@ -244,3 +245,10 @@ def test_a_pipe_is_no_card(tmp_path):
     for path in (tmp_path / "model.yaml", Path("/dev/zero")):
         with pytest.raises(sx.UserError, match="a folder, a pipe or a device"):
             read_card(path)
+
+
+def test_every_key_stands_on_the_page_about_cards():
+    page = (Path(sx.__file__).parents[1] / "docs" / "model_card.md").read_text()
+    for form in (ModelCard, Grid, Intensity):
+        for key in form.model_fields:
+            assert re.search(rf"\b{key}\b", page), key
