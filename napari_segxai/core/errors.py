@@ -84,6 +84,8 @@ def ended(said: str) -> str:
 
 def size(count: int) -> str:
     """Return a number of bytes as sentences say it."""
+    if count < 2**19:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
 
 

@@ -78,9 +78,7 @@ def read_raster(
             f"{path}: its pixels do not fit into the memory of this machine; crop the image."
         ) from None
     except Exception as error:  # the decoders raise whatever they like
-        reason = (
-            " ".join(str(error).split()).rstrip(".").replace(f"'{path}'", "the file") or type(error).__name__
-        )
+        reason = " ".join(str(error).split()).rstrip(".").replace(f" '{path}'", "") or type(error).__name__
         raise UserError(
             f"{path}: cannot be read as a picture ({reason}); is it damaged or misnamed?"
         ) from error

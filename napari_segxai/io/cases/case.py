@@ -167,9 +167,11 @@ def listed(
     ordered = sorted(readable, key=lambda case: (natural(case.id), case.id))
     for one, other in itertools.pairwise(ordered):
         if one.id == other.id:
+            how = "rename one of them, or write a table with a column `id`"
+            if layout == "table":
+                how = "give every row an id of its own"
             raise UserError(
-                f"{source.name}: {one.images[0].name} and {other.images[0].name} would both be case {one.id!r}; rename one of "
-                "them, or write a table with a column `id`."
+                f"{source.name}: {one.images[0].name} and {other.images[0].name} would both be case {one.id!r}; {how}."
             )
     return Cases(source, layout, tuple(ordered), tuple(left_out), tuple(channels))
 

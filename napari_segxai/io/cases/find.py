@@ -81,7 +81,9 @@ def find_cases(
     except OSError as error:
         raise UserError(f"{error.filename or source}: cannot be looked into ({error.strerror}).") from None
     if not found.cases:
-        why = f"; {found.left_out[0].name} {found.left_out[0].reason}" if found.left_out else ""
+        why = "; name a folder that holds images, or a table of them (CSV)"
+        if found.left_out:
+            why = f"; {found.left_out[0].name} {found.left_out[0].reason}"
         raise UserError(f"{source}: holds no case that could be read (looked for layout {kind!r}){why}.")
     asked = {
         "truth": None if truth is None else os.fspath(truth),
