@@ -55,8 +55,10 @@ def draw_chart(
     if chart.kind == "matrix":
         _draw_matrix(axes, chart.series[0], chart.x)
     else:
-        for number, series in enumerate(chart.series):
+        number = 0
+        for series in chart.series:
             _draw_series(axes, chart, series, number, names)
+            number += series.kind != "lines"  # references are grey, and take no colour away
         _name_places(axes, names, width)
         if chart.log_x and not names[0]:
             axes.set_xscale("log")
@@ -112,11 +114,11 @@ def _draw_series(
             {"color": "#555555", "linestyle": "dashed", "linewidth": 0.8} if reference else {"linewidth": 1.2}
         )
         few = len(x) <= 30 and not reference
-        marker: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 3} if few else {}
+        marker: dict[str, Any] = {"marker": _marker(number), "markersize": 3} if few else {}
         axes.plot(x, y, **{**look, **line, **marker})
     else:
         axes.plot(
-            x, y, linestyle="none", marker=MARKERS[number % len(MARKERS)], markersize=3.2, alpha=0.8,
+            x, y, linestyle="none", marker=_marker(number), markersize=3.2, alpha=0.8,
             markeredgewidth=0, rasterized=len(x) > MANY, **look,
         )  # fmt: skip
     if series.low and series.high:
@@ -127,6 +129,11 @@ def _draw_series(
             x, y, yerr=np.clip(np.nan_to_num(ends), 0, None), fmt="none", elinewidth=0.8, capsize=1.5,
             ecolor="#333333" if kind == "bars" else look["color"],
         )  # fmt: skip
+
+
+def _marker(number: int) -> str:
+    """Return the marker of a series: another one where colours begin anew."""
+    return MARKERS[(number + number // len(COLORS)) % len(MARKERS)]
 
 
 def _name_places(axes: Axes, names: tuple[list[str], list[str]], width: float) -> None:

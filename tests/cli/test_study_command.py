@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ import napari_segxai as sx
 from napari_segxai.analyses.cohort.study import _known, register_study
 from napari_segxai.cli.app import app
 from napari_segxai.core.chart import Chart, Series
+from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import option
 
 
@@ -31,7 +33,13 @@ def told(monkeypatch):
         good = [row for row in cohort.maps if row["dice"] >= options.least]
         chart = Chart("bars", "t", "x", "y", (Series("", ("a",), (1,)),))
         return sx.StudyResult(
-            "own", [{"many": len(good)}], "Some are good.", (), (chart,), {"the good": good}
+            "own",
+            [{"many": len(good)}],
+            "Some are good.",
+            (),
+            (chart,),
+            {"the good": good},
+            (Gallery("seen", "What is seen", (Picture("row", np.eye(4)),)),),
         )
 
     rows = [{"case": f"c{k}", "dice": k / 10, "error": "", "subject": "", "label": "", "map": ""} for k in range(10)]  # fmt: skip
@@ -56,6 +64,12 @@ def test_parameters_and_tables(told, tmp_path):
     wrong = told("study", "out", "own", "--param", "least=2")
     assert wrong.exit_code == 2
     assert "own: least is 2; it has to be 0 or more and 1 or less" in " ".join(wrong.stderr.split())
+
+
+def test_pictures_are_written_beside_the_table(told, tmp_path):
+    assert "There are pictures (What is seen): --out FILE writes them." in told("study", "out", "own").stdout
+    assert told("study", "out", "own", "--out", str(tmp_path / "own.csv")).exit_code == 0
+    assert (tmp_path / "own_seen.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_help_and_list_name_every_study(told):

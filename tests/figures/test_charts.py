@@ -83,3 +83,14 @@ def test_a_matrix_with_what_is_not_known():
     assert len(figure.axes) == 2  # with its colour bar
     draw_chart(matrix("M", ["a"], ["b"], [[None]], x="", y=""))
     draw_chart(Chart("points", "", "", "", ()))
+
+
+def test_references_take_no_colour_away_and_no_two_of_many_series_look_alike():
+    places = ("a", "b")
+    several = [Series(f"s{k}", places, (k, k + 1)) for k in range(12)]
+    controls = [Series("", places, (0.5, 0.5), kind="lines") for _ in several]
+    mixed = tuple(one for pair in zip(several, controls, strict=True) for one in pair)
+    axes = draw_chart(Chart("lines", "Many", "x", "y", mixed)).axes[0]
+    drawn = [line for line in axes.get_lines() if line.get_linestyle() != "--"]
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(several)
+    assert len({line.get_color() for line in drawn[:8]}) == 8
