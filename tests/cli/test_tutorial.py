@@ -10,6 +10,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 import napari_segxai
+from napari_segxai.analyses.cohort import study
 from napari_segxai.cli.app import app
 
 PAGE = Path(napari_segxai.__file__).parents[1] / "docs" / "tutorial_cohort.md"
@@ -20,6 +21,7 @@ NEED_MORE = ("reliability", "out-of-the-ordinary")
 
 def test_the_tutorial(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "DRAWS", 40)  # intervals are of few samples, too
     text = PAGE.read_text(encoding="utf-8")
     for more, fewer in FEWER.items():
         assert more in text

@@ -14,6 +14,7 @@ import tifffile
 import yaml
 from helpers.forks import Fork, be_new
 from helpers.networks import LinearHead, card, planted_image
+from helpers.scripts import WITHOUT_FIGURES
 from qtpy.QtWidgets import QApplication, QMessageBox
 from safetensors.torch import save_file
 from skimage.io import imread, imsave
@@ -172,7 +173,7 @@ def test_every_kind_is_copied_as_python_and_run_again(viewer, open_dock, saved, 
     for kind, place in texts.items():
         place.mkdir()
         (place / "script.py").write_text(scripts[kind])
-    done = Fork(partial(be_new, "-c", RUN, *map(str, texts.values())), tmp_path / "said")
+    done = Fork(partial(be_new, "-c", WITHOUT_FIGURES + RUN, *map(str, texts.values())), tmp_path / "said")
     assert done.wait() == 0, done.said
     for kind, place in texts.items():
         same(dict(np.load(place / "found.npz")), numbers(found[kind]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-TESTS = Path(__file__).parents[1]
+TESTS = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class Fork:
@@ -63,8 +63,8 @@ def be_new(*arguments: str, paths: Sequence[Path] = ()) -> None:
     What others made, torch above all, is there already.
     """
     for name, module in list(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or sys.executable)
-        if name.partition(".")[0] == "napari_segxai" or (TESTS in file.parents and name != __name__):
+        file = getattr(module, "__file__", None) or ""
+        if name.partition(".")[0] == "napari_segxai" or (file.startswith(TESTS) and name != __name__):
             del sys.modules[name]
     torch.set_num_threads(1)  # threads of OpenMP do not come along
     warnings.showwarning = _show_warning  # not to pytest, which keeps them

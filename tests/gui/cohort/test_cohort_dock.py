@@ -16,6 +16,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort import study
 from napari_segxai.gui import worker
 
 CASES = 4
@@ -72,6 +73,12 @@ def dock(viewer):
     dock.model_box.combo.setCurrentIndex(dock.model_box.combo.count() - 1)
     dock.fields.methods.set_methods(METHODS)
     return dock
+
+
+@pytest.fixture
+def few_draws(monkeypatch) -> None:
+    """Intervals are of few samples: their numbers do not matter here."""
+    monkeypatch.setattr(study, "DRAWS", 40)
 
 
 def opened(dock, folder, wait) -> None:
@@ -274,6 +281,7 @@ def test_points_are_drawn_around_with_the_mouse(dock, results, wait):
     assert part.chosen.tolist() == np.flatnonzero(seen).tolist()
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_every_study_is_shown_or_says_why_not(dock, results, wait):
     opened(dock, results, wait)
     part = dock.results
@@ -359,6 +367,7 @@ def test_what_is_no_cohort_is_said(dock, data, wait):
     assert not dock.run_bar.run.isEnabled()
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_report_is_written(dock, results, tmp_path, wait):
     opened(dock, results, wait)
     dock.write_report(tmp_path / "report.html", anonymous=True)

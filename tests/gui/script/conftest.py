@@ -10,7 +10,7 @@ import pytest
 import yaml
 from helpers.forks import Fork, be_new
 from helpers.networks import LinearHead, card
-from helpers.scripts import RUN
+from helpers.scripts import RUN, WITHOUT_FIGURES
 from safetensors.torch import save_file
 
 import napari_segxai as sx
@@ -26,7 +26,9 @@ def run_scripts(tmp_path):
             folders[name] = tmp_path / "runs" / name.replace(" ", "_")
             folders[name].mkdir(parents=True)
             (folders[name] / "script.py").write_text(text)
-        done = Fork(partial(be_new, "-c", RUN, *map(str, folders.values())), tmp_path / "said")
+        done = Fork(
+            partial(be_new, "-c", WITHOUT_FIGURES + RUN, *map(str, folders.values())), tmp_path / "said"
+        )
         assert done.wait() == 0, done.said
         return {name: dict(np.load(folder / "found.npz")) for name, folder in folders.items()}
 
