@@ -51,11 +51,11 @@ class RunDock(QWidget):
     tasks
         What the dock has given to the worker thread.
     kind
-        What the dock makes, as the record of a folder calls it.
+        What the dock makes, as the record of a folder calls it; "" in a dock that leaves nothing when it is closed.
     """
 
     fields: Any
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -219,7 +219,7 @@ class RunDock(QWidget):
     @classmethod
     def leave(cls, request: Any, viewer: Any, outcome: Outcome) -> None:
         """Let the viewer keep what a run had found when its dock was closed, and say where it can be seen."""
-        if not cls.has_found(outcome.result):
+        if not cls.kind or not cls.has_found(outcome.result):
             return
         was_stopped = outcome.cancelled or outcome.error is not None
         kept_results(viewer).leave(cls.kind, Kept(outcome.result, request, was_stopped))

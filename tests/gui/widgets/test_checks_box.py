@@ -10,6 +10,7 @@ from helpers.networks import PatchSwitch, patch_of, planted_image
 
 from napari_segxai.checks.registry import all_checks
 from napari_segxai.gui.explain.dock import ExplainDock
+from napari_segxai.gui.viewer.kept import kept_results
 
 EVERY = [check.name for check in all_checks()]
 
@@ -167,7 +168,8 @@ def test_the_verdicts_are_the_last_of_the_selected_result(viewer, triangle_panel
         select(other)
         assert len(shown()) == 1
         assert "selected" not in box.fold.text()
-    again = ExplainDock(viewer)  # one that has run nothing itself
+    kept_results(viewer).forget(panel.kind)
+    again = ExplainDock(viewer)  # one that has run nothing itself, and is left nothing
     qtbot.addWidget(again)
     select(new)
     assert len(again.fields.checks_box.lines) == 1
