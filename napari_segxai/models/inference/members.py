@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from torch import nn
@@ -17,7 +17,7 @@ def ensemble_of(module: nn.Module) -> MeanOfNetworks | None:
 
 
 @contextmanager
-def alone(ensemble: MeanOfNetworks, number: int) -> Iterator[None]:
+def alone(ensemble: MeanOfNetworks, number: int) -> Generator[None]:
     """Let one member of an ensemble answer for all, for a while."""
     ensemble.only = number
     try:

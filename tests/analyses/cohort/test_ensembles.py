@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from helpers.cohorts import cohort
 from helpers.networks import card
+from helpers.nnunet import write_results
 from PIL import Image as Picture
 from torch import Tensor, nn
 
@@ -85,3 +87,31 @@ def test_their_agreement_is_a_baseline_of_reliability():
     assert "members" not in {
         row["features"] for row in sx.study(cohort(maps, without), "reliability", repeats=2).rows
     }
+
+
+def test_the_folds_of_nnunet_through_windows_agree_as_their_own_predictions_do(tmp_path):
+    """The agreement of the cohort is the Dice of what each fold draws when it is asked alone."""
+    root = write_results(tmp_path / "results", folds=("fold_0", "fold_1"))
+    array = np.random.default_rng(0).normal(40, 100, (10, 20, 18)).astype(np.float32)
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path)
+    model, image = sx.load_model(root), sx.read_image(path)
+    assert model.windows is not None
+    found = sx.run_cohort(
+        model, tmp_path / "data", methods=["seg-grad-cam"], out=tmp_path / "out", device="cpu", keep="tables"
+    )
+    grids = []
+    for fold in ("fold_0", "fold_1"):
+        alone = sx.load_model(root / fold)
+        with alone.in_use("cpu"), torch.inference_mode():
+            prepared = alone.prepare(image)
+            inside = prepared.placement.inside()
+            grids.append(
+                torch.where(inside, alone.logits(prepared.tensor).argmax(1)[0], torch.tensor(0)).numpy()
+            )
+    for row in found.objects:
+        k = model.label_index(row["label"])
+        one, other = (grid == k for grid in grids)
+        assert one.any() or other.any()
+        assert row["members_dice"] == pytest.approx(2 * (one & other).sum() / (one.sum() + other.sum()))
