@@ -95,6 +95,7 @@ def load_model(
             first_stage=source.first_stage,
         )
         other.trusted, other.architecture = source.trusted, source.architecture
+        other.notes = tuple(dict.fromkeys((*source.notes, *other.notes)))
         return other
     if isinstance(source, Mapping):
         raise UserError(

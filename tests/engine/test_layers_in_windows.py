@@ -214,16 +214,13 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
         if isinstance(asked, str):
             assert plan.windows_words == f"{of} windows a pass"
         if asked is None:
-            assert plan.windows_words.startswith(f"{of} windows a pass or fewer: ")
-    assert plan.windows_words.startswith(f"4 of {of} windows or more: those that hold the picked object")
+            assert plan.windows_words.startswith(f"{of} windows a pass or fewer (")
+    assert plan.windows_words.startswith(f"4 of {of} windows or more (")
     found = sx.explain(model, image, sx.Target("thing", region=region), "seg-hires-grad-cam", device="cpu")
     assert found.record.engine["windows_run"] == of + 9
     turned = model_of(Batched(), size=[16, 16])
     words = ExplanationPlan.make(turned, image, "thing").windows_words
-    assert (
-        words
-        == f"{of} windows a pass or fewer: those that hold what is asked about, known once it is predicted"
-    )
+    assert words == f"{of} windows a pass or fewer (those of the region, once it is predicted)"
     assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
 
 

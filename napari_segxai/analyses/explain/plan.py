@@ -222,6 +222,11 @@ class ExplanationPlan:
     @property
     def windows_words(self) -> str:
         """Say how many windows a job takes of how many; "" where the network sees images whole."""
+        first = self.model.first_stage
+        before = ", behind a prediction of the first stage" if first and not first.knows(self.image) else ""
+        return self._words_of_windows() + before
+
+    def _words_of_windows(self) -> str:
         if self.windows is None:
             return ""
         (needed, of), region = self.windows, self.target.region
@@ -231,10 +236,8 @@ class ExplanationPlan:
             placement = place(self.model.card, self.image, self.slices[0], self.model.multiples)
             box = placement.box_on_grid(region.at, [index + 1 for index in region.at])
             least = 0 if box is None else len(self.model.tiling(placement.shape).meeting(box))
-            return f"{least} of {of} windows or more: those that hold the picked object, known once it is predicted"
-        return (
-            f"{of} windows a pass or fewer: those that hold what is asked about, known once it is predicted"
-        )
+            return f"{least} of {of} windows or more (those of the object, once it is predicted)"
+        return f"{of} windows a pass or fewer (those of the region, once it is predicted)"
 
     @cached_property
     def planned(self) -> Passes:

@@ -14,6 +14,7 @@ import torch
 from helpers.nnunet import CONFIGURATION, DATASET, network, plans, write_results
 
 import napari_segxai as sx
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.models.preprocessing.resample import label_image
 
 FIRST, SECOND = "3d_lowres", "3d_cascade_fullres"
@@ -184,6 +185,19 @@ def test_what_the_first_stage_predicted_may_be_given(folder, image, tmp_path):
     other = sx.load_model(second_of(folder), card={"previous_stage": str(given.parent)})
     with pytest.raises(sx.UserError, match=r"holds no label image of .*; it would be volume\.nii\.gz"):
         other.predict(volume)
+
+
+def test_the_first_stage_is_part_of_what_a_job_is_said_to_take_once(folder, image):
+    model = sx.load_model(second_of(folder))
+    asked = sx.Image(np.asarray(image.array).copy(), spacing=SPACING, units="mm")
+    target = sx.Target("organ", region="image")
+    plan = ExplanationPlan.make(model, asked, target, "vanilla-gradient")
+    assert plan.windows_words.endswith(", behind a prediction of the first stage")
+    model.predict(asked)
+    assert "first stage" not in ExplanationPlan.make(model, asked, target, "vanilla-gradient").windows_words
+    other = sx.load_model(model, card={"name": "renamed"})
+    assert any("held fixed" in note for note in other.notes)
+    np.testing.assert_array_equal(other.predict(asked), model.predict(asked))
 
 
 def missing(folder: Path) -> dict:
