@@ -139,7 +139,8 @@ class SegmentationModel(Network):
 
     def has_kept(self, image: Image, slice: int | None = None) -> bool:
         """Tell whether the prediction of an image is kept, so that nothing has to be run for it; the model is in use."""
-        if self.kept.is_empty or (self.first_stage is not None and not self.first_stage.knows(image)):
+        first = self.first_stage
+        if self.kept.is_empty or not (first is None or first.knows(image) or first.is_kept(image)):
             return False
         prepared = self.prepare(image, slice)
         given = self.given(prepared)

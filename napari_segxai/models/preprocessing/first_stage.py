@@ -36,15 +36,18 @@ class FirstStage:
         The values of its label image that have a channel each.
     read
         An image and a device -> its label image: whole numbers, (*spatial), on the image's grid.
+    is_kept
+        Whether nothing has to be run to read it, for another copy of an image that was predicted.
     """
 
     name: str
     values: tuple[int, ...]
     read: Callable[[Image, torch.device], np.ndarray]
+    is_kept: Callable[[Image], bool] = lambda image: False
     _known: WeakKeyDictionary[Image, np.ndarray] = field(default_factory=WeakKeyDictionary)
 
     def knows(self, image: Image) -> bool:
-        """Tell whether the label image of an image is known, so that nothing has to be run for it."""
+        """Tell whether the label image of just this image is known, at no cost."""
         return image in self._known
 
     def channels(self, image: Image, placement: Placement, device: torch.device) -> Tensor:

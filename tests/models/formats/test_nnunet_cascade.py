@@ -195,6 +195,10 @@ def test_the_first_stage_is_part_of_what_a_job_is_said_to_take_once(folder, imag
     assert plan.windows_words.endswith(", behind a prediction of the first stage")
     model.predict(asked)
     assert "first stage" not in ExplanationPlan.make(model, asked, target, "vanilla-gradient").windows_words
+    copied = sx.Image(np.asarray(asked.array).copy(), spacing=SPACING, units="mm")
+    with model.in_use():
+        assert model.has_kept(copied)  # as a dock asks, which makes an image of the layer every time
+        assert not model.has_kept(sx.Image(copied.array + 1, spacing=SPACING, units="mm"))
     other = sx.load_model(model, card={"name": "renamed"})
     assert any("held fixed" in note for note in other.notes)
     np.testing.assert_array_equal(other.predict(asked), model.predict(asked))

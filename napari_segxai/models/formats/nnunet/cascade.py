@@ -82,7 +82,7 @@ def _of_results(path: Path, results: Results, dataset: Dataset, load: Load) -> F
     def read(image: Image, device: torch.device) -> np.ndarray:
         return _painted(model.predict(image, device=device), dataset)
 
-    return FirstStage(f"{model.name} (weights {model.sha256[:12]})", dataset.values, read)
+    return FirstStage(f"{model.name} (weights {model.sha256[:12]})", dataset.values, read, model.has_kept)
 
 
 def _of_files(path: Path, dataset: Dataset, name: str) -> FirstStage:
