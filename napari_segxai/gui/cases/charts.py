@@ -57,7 +57,7 @@ class ChartView(QWidget):
         self._points: list[tuple[float, float, str, str]] = []
         self._ring = Points(size=16, brush=None, pen=pg.mkPen("#ffb454", width=2.5))
         self._ring.setZValue(20)
-        self._case = ""
+        self._case, self._titled = "", True
         self._text, self._background = "#d0d0d0", "#262930"
         self.plot.scene().sigMouseMoved.connect(self._on_moved)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
@@ -67,11 +67,11 @@ class ChartView(QWidget):
         """Follow the theme."""
         self._background, self._text = background, text
         self.plot.setBackground(background)
-        self.show_chart(self.chart)
+        self.show_chart(self.chart, titled=self._titled)
 
-    def show_chart(self, chart: Chart | None) -> None:
-        """Draw another chart; None for none."""
-        self.chart, self._points = chart, []
+    def show_chart(self, chart: Chart | None, *, titled: bool = True) -> None:
+        """Draw another chart; None for none. Without `titled` its title is not drawn, where a list above it says it."""
+        self.chart, self._points, self._titled = chart, [], titled
         self.plot.clear()
         self.plot.setVisible(chart is not None)
         drawn = [] if chart is None or chart.kind == "matrix" else list(enumerate(chart.series))
@@ -87,8 +87,10 @@ class ChartView(QWidget):
         if chart is None:
             return
         # Beside an axis of a low chart there is no room for a title: that of the values stands above it.
-        above = [chart.title] if chart.kind == "matrix" or chart.y == chart.title else [chart.title, chart.y]
-        self.plot.setTitle(escape(": ".join(filter(None, above)), quote=False), color=self._text, size="9pt")
+        above = [chart.title] if titled else []
+        above += [chart.y] if chart.kind != "matrix" and chart.y != chart.title else []
+        title = escape(": ".join(filter(None, above)), quote=False)
+        self.plot.setTitle(title or None, color=self._text, size="9pt")  # without one its room is the chart's
         for side, title in (("bottom", chart.x), ("left", chart.y)):
             axis = self.axes[side]
             axis.setPen(self._text)

@@ -32,7 +32,7 @@ class FilterLine(QLineEdit):
 
     def __init__(self, example: str):
         super().__init__()
-        self.setPlaceholderText(f"filter: words, {example}")
+        self.setPlaceholderText(f"filter: {example}")
         self.setClearButtonEnabled(True)
         self.setToolTip(
             "Show only rows whose names contain all these words, and that fulfil all these conditions. A condition is the name of a "

@@ -15,6 +15,9 @@ from napari_segxai.gui.viewer.runs import shortened
 LEAST = 26
 """Pixels below which a name says nothing: then every second one stands there, or every third, ..."""
 
+READABLE = 50
+"""Pixels below which it is better to leave out names than to cut them, if the others then fit whole."""
+
 GAP = 6
 """Pixels between two names."""
 
@@ -52,9 +55,20 @@ class NameAxis(pg.AxisItem):
         room, step = size / max(maxVal - minVal, 1e-9), 1
         if self.orientation == "bottom":
             step = max(1, math.ceil(LEAST / room))
+            if room * step < READABLE:  # of one that is cut to so little nothing can be read
+                step = next((more for more in range(step, step + 3) if self._fit(room * more)), step)
         self._room = room * step
         last = min(len(self._names) - 1, math.floor(maxVal))
         return [(step, [k for k in range(0, last + 1, step) if k >= minVal])]
+
+    def _fit(self, room: float) -> bool:
+        """Tell whether every name fits whole into so many pixels, in one line or two."""
+        metrics, room = self._metrics, int(room) - GAP
+        return not any("…" in fitted(name, room, metrics) for name in self._parts)
+
+    @property
+    def _metrics(self) -> QFontMetrics:
+        return QFontMetrics(self.style["tickFont"] or QFont())
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         """Return the names that stand at some places."""
@@ -63,7 +77,7 @@ class NameAxis(pg.AxisItem):
         places = [round(value) for value in values]
         if self.orientation != "bottom":
             return [shortened(self._names[k], BESIDE) for k in places]
-        metrics, room = QFontMetrics(self.style["tickFont"] or QFont()), int(self._room) - GAP
+        metrics, room = self._metrics, int(self._room) - GAP
         if all(metrics.horizontalAdvance(name) <= room for name in self._names):
             return [self._names[k] for k in places]
         return [fitted(self._parts[k], room, metrics) for k in places]

@@ -126,6 +126,9 @@ class SourceBox(QWidget):
         menu.addAction("Folder…", self._browse_folder)
         menu.addAction("CSV table…", self._browse_table)
         self.path.button.setMenu(menu)
+        self.path.button.setStyleSheet(
+            "QToolButton::menu-indicator { image: none; }"
+        )  # it would lie on the dots
         self.path.button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.layout_box = combo("How the folder is laid out.")
         self.layout_box.addItem(AUTO, "auto")

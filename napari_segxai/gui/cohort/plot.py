@@ -171,8 +171,8 @@ class CohortPlot(QWidget):
         for word, box in (("colour", self.color_box), ("symbol", self.symbol_box)):
             below.addWidget(QLabel(word))
             box.setMinimumWidth(90)
-            below.addWidget(box)
-        below.addWidget(self.legend, 1)
+            below.addWidget(box, 1)
+        below.addWidget(self.legend, 3)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(2)

@@ -238,7 +238,7 @@ class StudyTab(QWidget):
             self.pictures.show_gallery(one)
             self.pictures.setToolTip(tip(one.caption))
         else:
-            self.chart.show_chart(one)
+            self.chart.show_chart(one, titled=len(shown) == 1)
         self.drawn.setCurrentWidget(self.pictures if isinstance(one, Gallery) else self.chart)
 
     def _on_row(self, row: int) -> None:

@@ -208,7 +208,7 @@ class ConceptsResults(QWidget):
 
     def _show_chart(self) -> None:
         charts, index = () if self.survey is None else self.survey.charts, self.chart_box.currentIndex()
-        self.chart.show_chart(charts[max(0, index)] if charts else None)
+        self.chart.show_chart(charts[max(0, index)] if charts else None, titled=len(charts) == 1)
 
     # -- one selection --------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtGui import QFont, QFontMetrics
 
-from napari_segxai.gui.cases.name_axis import LEAST, NameAxis, differing, fitted
+from napari_segxai.gui.cases.name_axis import GAP, LEAST, READABLE, NameAxis, differing, fitted
 
 LAYERS = [f"encoder.{k}.conv.block" for k in range(12)]
 
@@ -36,6 +36,25 @@ def test_every_name_has_its_place(qapp):
         room = width / 12 * step
         assert all(metrics.horizontalAdvance(line) < room for name in said for line in name.split("\n"))
         assert said[-1] in (LAYERS[places[-1]], str(places[-1]))
+
+
+def test_names_are_left_out_rather_than_cut_to_nothing(qapp):
+    names = [
+        *(f"encoder{k}" for k in range(1, 5)),
+        "bottleneck",
+        *(f"decoder{k}" for k in range(4, 0, -1)),
+        "head",
+    ]
+    axis = NameAxis("bottom")
+    axis.set_names(names)
+    metrics = QFontMetrics(QFont())
+    wide = metrics.horizontalAdvance("bottleneck") + GAP + 1
+    for share, step in ((1.0, 1), (0.5, 2)):
+        width = int(share * wide * len(names)) + 1
+        assert share == 1 or width / len(names) < READABLE
+        [(found, places)] = axis.tickValues(0, len(names), width)
+        assert found == step
+        assert axis.tickStrings(places, 1, found) == names[::step]
 
 
 def test_a_name_takes_two_lines_before_it_is_cut(qapp):
