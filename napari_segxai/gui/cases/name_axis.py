@@ -18,6 +18,9 @@ LEAST = 26
 READABLE = 50
 """Pixels below which it is better to leave out names than to cut them, if the others then fit whole."""
 
+OVERHANG = 30
+"""Pixels that the first and the last name may stand out of the axis: there is room beside it."""
+
 GAP = 6
 """Pixels between two names."""
 
@@ -36,6 +39,8 @@ class NameAxis(pg.AxisItem):
         self._parts: list[str] = []
         self._room = 0.0
         self.enableAutoSIPrefix(False)
+        if orientation == "bottom":
+            self.setStyle(hideOverlappingLabels=OVERHANG)
 
     @property
     def count(self) -> int:

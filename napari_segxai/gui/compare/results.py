@@ -78,6 +78,7 @@ class CompareResults(QWidget):
         lower.addWidget(self.curves)
         lower.addWidget(self.inspector)
         lower.setSizes([380, 250])
+        self.curves.hide()  # until there is one
         both = QSplitter(Qt.Orientation.Vertical)
         both.addWidget(self.table)
         both.addWidget(lower)
@@ -107,6 +108,7 @@ class CompareResults(QWidget):
         self.case = case
         self.inspector.set_case(case, threshold)
         self.curves.set_comparison(case.comparison)
+        self.curves.setVisible(bool(self.curves.drawings))
         self.table.set_comparison(case.comparison)
         self.grid_button.setEnabled(bool(case.comparison.maps))
         self.note.setText("" if choose else "Click a row: its map is shown.")

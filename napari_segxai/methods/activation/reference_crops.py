@@ -20,13 +20,13 @@ MOST = 12
 """Crops of a channel."""
 
 RELEVANCE = (
-    "Of each channel the images in which it carries the largest share of the score (of one that speaks against the label: against "
-    "it), around the place where it carries most. The number is the share. Below each crop is the relevance that reaches it through this "
-    "channel alone: red for the label, blue against it."
+    "For each channel the images in which it carries the largest share of the score, around the place where it carries most; for a "
+    "channel that speaks against the label the largest share against it. The number is the share. Below each crop is the relevance that "
+    "reaches it through this channel alone: red for the label, blue against it."
 )
 ACTIVATION = (
-    "Of each channel the images in which it is most active, around that place, whether or not the label rests on it. The number is "
-    "the activation."
+    "For each channel the images in which it is most active, around the place where it is, whether or not the label depends on it. "
+    "The number is the activation."
 )
 
 
