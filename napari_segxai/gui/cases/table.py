@@ -104,7 +104,8 @@ class TableModel(QAbstractTableModel):
         if value is None or value == "":
             return UNDEFINED if column in self.frame.numeric else ""
         if isinstance(value, float):
-            if value == value and self.is_whole(column):
+            is_name = column not in self.frame.numeric and value.is_integer()  # the number of a channel, say
+            if value == value and (is_name or self.is_whole(column)):
                 return f"{value:.0f}"
             return number(value) if value == value else UNDEFINED
         return word_of(value)

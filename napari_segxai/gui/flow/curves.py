@@ -22,6 +22,9 @@ NAMES_SHOWN = 24
 """More layer names than this are thinned out along the axis."""
 
 
+LONGEST_TICK = 10
+"""Characters of a layer below the curves, which have little height."""
+
 LONGEST = 24
 """Characters of a label beside the curves."""
 
@@ -161,7 +164,7 @@ class UprightNames(pg.AxisItem):
 
     def set_names(self, names: list[str]) -> None:
         """Set the name at 0, 1, 2, ..."""
-        self._names = [short(name, 14) for name in names]
+        self._names = [short(name, LONGEST_TICK) for name in names]
         step = -(-len(names) // NAMES_SHOWN) if names else 1
         self.setTicks([[(k, name) for k, name in enumerate(self._names) if k % step == 0]])
         metrics = QFontMetricsF(_small())

@@ -60,7 +60,7 @@ class FlowResults(QWidget):
         right = QSplitter(Qt.Orientation.Vertical)
         right.addWidget(self.curves)
         right.addWidget(words)
-        right.setSizes([170, 100])
+        right.setSizes([190, 80])
         both = QSplitter(Qt.Orientation.Horizontal)
         both.addWidget(self.grid)
         both.addWidget(right)

@@ -96,3 +96,13 @@ def test_places_between_names_are_drawn_where_they_lie(qtbot):
     words = view.legend.text()
     assert words.count("●") == 1
     assert COLORS[1] in words  # the first one has no name, and its colour belongs to nobody
+
+
+def test_the_number_of_a_channel_is_whole(qtbot):
+    table = FrameTable()
+    qtbot.addWidget(table)
+    table.set_frame(
+        Frame.of(STUDY, [{"channel": 6.0, "relevance": 0.126}, {"channel": 0.0, "relevance": 2.0}])
+    )
+    assert [table.table.text(row, "channel") for row in (0, 1)] == ["6", "0"]
+    assert table.table.text(1, "relevance") == "2.000"
