@@ -9,9 +9,11 @@ from helpers.networks import PatchSwitch, card, patch_of, planted_image
 from qtpy.QtWidgets import QApplication, QLabel
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort.tables.frame import STUDY, Frame
 from napari_segxai.core.chart import Chart, Series
 from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.gui.cases.charts import COLORS, ChartView
+from napari_segxai.gui.cases.table import FrameTable
 from napari_segxai.gui.explain.figures import FiguresWindow, figures_of
 
 
