@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QBoxLayout, QGridLayout, QProgressBar, QPushButton, Q
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Step
+from napari_segxai.core.text_table import counted
 from napari_segxai.gui.viewer.lifetime import written_words
 from napari_segxai.gui.viewer.theme import mark_error
 from napari_segxai.gui.widgets.fields import Words
@@ -266,6 +267,8 @@ def estimate(
 def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, windows: str = "") -> str:
     """Return what passes on a model grid cost; see `estimate`."""
     seconds = model.seconds * model.cells_run(grid) * passes.cost
+    if model.windows is not None and not windows:
+        windows = f"{counted(len(model.tiling(tuple(grid)).corners), 'window')} a pass"
     through = f", {windows}" if windows else ""
     return f"{passes}{through}, {'about ' if seconds >= 1 else ''}{duration(seconds)}"
 
