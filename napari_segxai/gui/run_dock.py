@@ -16,7 +16,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.gui.viewer import events
 from napari_segxai.gui.viewer.dock_layout import HEIGHT, Sides, take_room
 from napari_segxai.gui.viewer.kept import Kept, kept_results
-from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Leave, Tasks, connect_until_gone
+from napari_segxai.gui.viewer.lifetime import DeletedWhenClosed, Leave, Tasks, connect_until_gone, when_gone
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -90,7 +90,7 @@ class RunDock(QWidget):
         self.run_bar.copy_clicked.connect(lambda: self.copy_as_python())
         self.follow(*events.links(self.viewer), (self.viewer.events.theme, lambda _: self._on_theme()))
         kept_results(self.viewer).arrived.connect(self._on_arrived)
-        self.destroyed.connect(self.tasks.end)
+        when_gone(self, self.tasks.end)
         self.installEventFilter(DeletedWhenClosed(self))
 
     def follow(self, *links: tuple[Any, Callable[[Any], Any]]) -> None:

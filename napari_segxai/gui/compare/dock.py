@@ -34,6 +34,7 @@ from napari_segxai.gui.viewer.dock_layout import prefer_below
 from napari_segxai.gui.viewer.grid_mode import GridView
 from napari_segxai.gui.viewer.kept import kept_results
 from napari_segxai.gui.viewer.legend import legend
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.gui.viewer.opened import layers_opened
 from napari_segxai.gui.viewer.show_results import MAP_ALONE, map_layers, show_map
 from napari_segxai.gui.viewer.theme import theme_colors
@@ -364,7 +365,7 @@ class CompareDock(Dock):
         fields.truth_box.currentIndexChanged.connect(lambda _: self._on_truth())
         self.results.wanted.connect(self.show_map)
         fields.checks_box.chosen.connect(self.check)
-        self.destroyed.connect(partial(_leave, [self.results.grid, self.results.inspector.grid]))
+        when_gone(self, partial(_leave, [self.results.grid, self.results.inspector.grid]))
 
     def _on_moved(self) -> None:
         """Another slice, or time point, is shown."""
@@ -398,7 +399,7 @@ def _found_until(found: Comparison) -> str:
     return f"The {counted(len(found.maps), 'map')} found until then can be shown{measured}"
 
 
-def _leave(grids: Sequence[GridView], *_: object) -> None:
+def _leave(grids: Sequence[GridView]) -> None:
     """Restore the viewer when a dock is gone that showed its maps in a grid."""
     for grid in grids:
         grid.ended = lambda: None

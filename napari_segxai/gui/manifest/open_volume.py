@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_segxai.core.errors import UserError
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.io import VOLUMES, ending
 
 PLUGIN = "napari-segxai"
@@ -106,7 +108,7 @@ class OpenVolume(QWidget):
         layout.addStretch(1)
         events = get_settings().plugins.events.extension2reader
         events.connect(self._follow)
-        self.destroyed.connect(lambda *_, follow=self._follow: events.disconnect(follow))
+        when_gone(self, partial(events.disconnect, self._follow))
 
     def showEvent(self, event: Any) -> None:
         """Ask which files, the first time."""

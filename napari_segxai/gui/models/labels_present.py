@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, ref
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.models.present import present_labels
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class PresentLabels:
                 self._told(outcome.result)
 
         task = worker.WorkerTask(make, lambda _: None, done)
-        dock.destroyed.connect(task.abandon)
+        when_gone(dock, task.abandon)
         worker.start(task)
 
 

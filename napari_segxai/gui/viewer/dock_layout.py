@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.gui.widgets.run_bar import RunBar
 
 HEIGHT = 340
@@ -154,7 +155,7 @@ def take_room(panel: QWidget) -> None:
         _lent.setdefault(window, (window.corner(Qt.Corner.BottomLeftCorner), []))[1].append(id(dock))
         # Layer list and controls need 500 pixels; what is below them would get too little of 800.
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
-        dock.destroyed.connect(partial(_give_back_corner, ref(window), id(dock)))
+        when_gone(dock, partial(_give_back_corner, ref(window), id(dock)))
         # The dock may have pushed the window beyond a small screen before the corner was given to the layer list.
         lowest = window.screen().availableGeometry().height()
         if window.height() > lowest:
@@ -176,7 +177,7 @@ _lent: WeakKeyDictionary[QMainWindow, tuple[Qt.DockWidgetArea, list[int]]] = Wea
 """Windows whose corner is lent to the layer list: the area it belonged to, and the docks it is lent for."""
 
 
-def _give_back_corner(window: ref[QMainWindow], dock: int, *_: object) -> None:
+def _give_back_corner(window: ref[QMainWindow], dock: int) -> None:
     """Give the corner of the window back to its area when the last wide dock is gone."""
     with suppress(RuntimeError, KeyError):  # the window may be gone
         if (alive := window()) is not None:

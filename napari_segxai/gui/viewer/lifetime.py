@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 Link = tuple[Any, Callable[..., None]]
 
 
+_called_when_gone: set[Callable[..., None]] = set()
+"""PyQt lets go of what is connected to `destroyed` while Python takes a window apart, and calls it all the same: unless somebody else
+holds it, the process crashes."""
+
+
+def when_gone(widget: QObject, function: Callable[[], Any]) -> None:
+    """Call a function when a widget is gone, be it with its window."""
+
+    def gone(*_: object) -> None:
+        _called_when_gone.discard(gone)
+        function()
+
+    _called_when_gone.add(gone)
+    widget.destroyed.connect(gone)
+
+
 def connect_until_gone(
     widget: QWidget,
     links: Sequence[Link],
@@ -46,12 +62,10 @@ def connect_until_gone(
         for layer in viewer.layers:
             layer.events.name.connect(rename)
     weak = ref(viewer) if viewer is not None else lambda: None
-    widget.destroyed.connect(partial(_disconnect, list(links), weak, rename))
+    when_gone(widget, partial(_disconnect, list(links), weak, rename))
 
 
-def _disconnect(
-    links: Sequence[Link], viewer: Callable[[], Any], rename: Callable[..., None] | None, *_: object
-) -> None:
+def _disconnect(links: Sequence[Link], viewer: Callable[[], Any], rename: Callable[..., None] | None) -> None:
     for emitter, function in links:
         emitter.disconnect(function)
     if rename is not None and (alive := viewer()) is not None:

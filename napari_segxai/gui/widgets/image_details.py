@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWi
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.viewer.displayed import DisplayedImage, displayed_image, joined, meta_of, world_matrix
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.gui.viewer.picking import Picker
 from napari_segxai.gui.widgets.fields import combo, plain_label
 from napari_segxai.io.axes import alternatives
@@ -103,7 +104,7 @@ class ImageDetails(QWidget):
             lambda: self.at_click.setChecked(False),
             "where the slice lies",
         )
-        self.destroyed.connect(self.picker.end)
+        when_gone(self, self.picker.end)
         self.at_click.toggled.connect(lambda on: self.picker.enter() if on else self.picker.leave())
         self.axes_box.activated.connect(lambda _: self._on_axes())
         self.in_all_box.activated.connect(lambda index: self._on_in_all(index == 1))

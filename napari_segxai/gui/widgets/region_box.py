@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QWidget
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.target import Component, Point, Region
 from napari_segxai.gui.viewer.drawn_regions import point_on, region_mask
-from napari_segxai.gui.viewer.lifetime import connect_until_gone
+from napari_segxai.gui.viewer.lifetime import connect_until_gone, when_gone
 from napari_segxai.gui.viewer.picking import Picker
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RegionBox(QWidget):
         self._choices: list[Choice] = []
         self.picker = Picker(viewer, self._layer, self._picked, lambda: self.pick.setChecked(False))
         self.pick.toggled.connect(self._on_pick)
-        self.destroyed.connect(self.picker.end)
+        when_gone(self, self.picker.end)
         self._followed: WeakSet[Layer] = WeakSet()
         self._pause = QTimer(self)  # a stroke is drawn in many steps
         self._pause.setSingleShot(True)
