@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from napari.components import ViewerModel
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_segxai.core.progress import Step, part_done
 from napari_segxai.gui import worker
-from napari_segxai.gui.viewer.lifetime import Tasks
+from napari_segxai.gui.viewer import lifetime
+from napari_segxai.gui.viewer.lifetime import Tasks, when_gone
 
 
 def test_a_dock_that_is_closed_during_its_checks_adds_no_layer(qtbot, wait):
@@ -52,3 +56,16 @@ def test_a_pass_in_many_parts_is_told_and_cancelled_in_its_midst(qtbot, wait):
     assert told[0].result == "so far"
     assert told[0].error is None
     assert len(parts) < 9_000
+
+
+def test_what_is_called_when_a_widget_is_gone_is_held_until_then(qapp):
+    """PyQt lets go of it while a window is taken apart, and calls it all the same, which has crashed the process."""
+    told, before = [], set(lifetime._called_when_gone)
+    widget = QWidget()
+    when_gone(widget, partial(told.append, "gone"))
+    [held] = lifetime._called_when_gone - before
+    assert told == []
+    widget.deleteLater()
+    QApplication.sendPostedEvents(widget, QEvent.Type.DeferredDelete)
+    assert told == ["gone"]
+    assert held not in lifetime._called_when_gone
