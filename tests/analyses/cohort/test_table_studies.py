@@ -13,6 +13,8 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.analyses.cohort.outlook import outlook
+from napari_segxai.analyses.cohort.plan import CohortPlan
 
 A, B = (slice(2, 6), slice(2, 6)), (slice(8, 14), slice(8, 14))
 
@@ -299,3 +301,15 @@ def test_what_failed_elsewhere_is_not_said_to_be_missing_here(leaning):
     assert "In 12 of 12 cases something else failed, which counts for nothing here." in said
     assert not any("do not count" in line and "12 of 12" in line for line in said)
     assert "12 of 12 cases failed and do not count." in sx.study(half, "averages").caveats
+
+
+def test_the_estimate_counts_causal_checks_and_channels(tmp_path):
+    """Of each of two cases: 1 pass for the objects, 1 for the map, 1 and 3 for the flow with its causal check, 2 for the channel."""
+    for k in range(2):
+        Picture.fromarray(np.full((16, 16), 90 * k, np.uint8)).save(tmp_path / f"c{k}.png")
+    model = sx.load_model(Bright(), card=card(intensity=[{"divide": 255}]))
+    asked = {"flow": {"layers": "all", "causal": True}, "channels": {"how": ["mean"]}}
+    plan = CohortPlan.make(model, sx.find_cases(tmp_path), None, ["vanilla-gradient"], **asked)
+    assert plan.flow["layers"] == ["look"]
+    seen = outlook(plan, tmp_path / "out")
+    assert (seen.passes.forward, seen.passes.backward) == (2 * (1 + 1 + 1 + 3 + 2), 2 * (1 + 1))
