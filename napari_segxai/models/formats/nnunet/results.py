@@ -10,6 +10,9 @@ from napari_segxai.core.errors import UserError
 
 PLANS, DATASET, FINAL = "plans.json", "dataset.json", "checkpoint_final.pth"
 
+OLD_PLANS = "plans.pkl"
+"""Of nnU-Net 1."""
+
 FOLD = re.compile(r"fold_(\d+|all)")
 
 TRAINED = re.compile(r"[^_]\S*?__\S+?__\S+")
@@ -39,8 +42,11 @@ class Results:
 
     @property
     def folds(self) -> tuple[str, ...]:
-        """Names of the folds, such as "0" and "all"."""
-        return tuple(path.parent.name.removeprefix("fold_") for path in self.checkpoints)
+        """Names of the folds, such as "0" and "all"; of a checkpoint in no fold that of the file."""
+        return tuple(
+            path.stem if path.parent == self.root else path.parent.name.removeprefix("fold_")
+            for path in self.checkpoints
+        )
 
 
 def is_results(path: Path) -> bool:
@@ -51,7 +57,8 @@ def is_results(path: Path) -> bool:
 def find(path: Path) -> Results:
     """Return what a path means.
 
-    A configuration means all its folds 0, 1, ..., whose logits nnU-Net averages, or ``fold_all`` if there is no other.
+    A configuration means all its folds 0, 1, ..., whose logits nnU-Net averages, or ``fold_all`` if there is no other; a folder in which
+    the final checkpoint lies beside plans and labels, as models are passed on, means that.
 
     Raises
     ------
@@ -66,8 +73,8 @@ def find(path: Path) -> Results:
     for name in (PLANS, DATASET):
         if not (root / name).is_file():
             hint = ""
-            if name == PLANS and ((root / "plans.pkl").is_file() or (root.parent / "plans.pkl").is_file()):
-                hint = " (plans.pkl is of nnU-Net 1, which is not read)"
+            if name == PLANS and any((one / OLD_PLANS).is_file() for one in (root, root.parent)):
+                hint = f" ({OLD_PLANS} is of nnU-Net 1, which is not read)"
             raise UserError(
                 f"{root}: has no {name}, which nnU-Net 2 writes beside the folders of its folds{hint}; copy it from where the model was "
                 "trained."
@@ -79,6 +86,8 @@ def find(path: Path) -> Results:
         return Results(root, (_checkpoint(path),))
     numbered = [fold for fold in folds if fold.name != "fold_all"]
     chosen = numbered or folds
+    if not chosen and (root / FINAL).is_file():
+        return Results(root, (root / FINAL,))
     if not chosen:
         raise UserError(
             f"{root}: has no fold (fold_0, ..., fold_all) with a checkpoint in it; was it trained?"
@@ -119,12 +128,15 @@ def _roots(path: Path) -> list[Path]:
     if path.is_file():
         if path.suffix == ".pth" and FOLD.fullmatch(path.parent.name) and _is_root(path.parents[1]):
             return [path.parents[1]]
-        return [path.parent] if path.name == PLANS and _is_root(path.parent) else []
+        if path.suffix == ".pth" and _is_whole(path.parent):
+            return [path.parent]
+        known = _is_root(path.parent) or _is_whole(path.parent)
+        return [path.parent] if path.name == PLANS and known else []
     if FOLD.fullmatch(path.name) and _is_root(path.parent):
         return [path.parent]
     if not path.is_dir():
         return []
-    if _is_root(path) or all((path / name).is_file() for name in (PLANS, DATASET)):
+    if _is_root(path) or _is_whole(path):
         return [path]
     below = [one for one in _entries(path) if one.is_dir()]
     found = [one for one in below if _is_root(one)]
@@ -134,8 +146,12 @@ def _roots(path: Path) -> list[Path]:
     return [inner for one in datasets for inner in _entries(one) if inner.is_dir() and _is_root(inner)]
 
 
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (PLANS, DATASET))
+
+
 def _is_root(folder: Path) -> bool:
     """Tell whether a folder is one of a configuration, be it incomplete; predictions have plans.json, too, but no folds."""
     named = TRAINED.fullmatch(folder.name) is not None
-    beside = [(folder / name).is_file() for name in (PLANS, DATASET)]
+    beside = [(folder / name).is_file() for name in (PLANS, DATASET, OLD_PLANS)]
     return ((named or any(beside)) and bool(_folds(folder))) or (named and beside[0])
