@@ -93,6 +93,18 @@ def _upernet(backbone: str, **kwargs: Any) -> Callable[[], nn.Module]:
     return build
 
 
+def _of_queries(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import saved_networks
+
+        from napari_segxai.models.zoo import transformers as zoo
+
+        made = saved_networks.NETWORKS[name][0]()
+        return getattr(zoo, type(made).__name__)(made.config)
+
+    return build
+
+
 def _nnunet(name: str, deep_supervision: bool = False) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         from dynamic_network_architectures.architectures import unet
@@ -382,6 +394,9 @@ ARCHITECTURES = {
         ),
         (3, 64, 64),
     ),
+    "transformers MaskFormer": Architecture(_of_queries("MaskFormer"), (3, 96, 128)),
+    "transformers Mask2Former": Architecture(_of_queries("Mask2Former"), (3, 96, 128)),
+    "transformers EoMT": Architecture(_of_queries("EoMT"), (3, 64, 64)),
     "W-Net": Architecture(WNet, (1, 64, 64)),
     "U-Net called twice": Architecture(TwiceUNet, (1, 64, 64)),
     "MeshNet": Architecture(MeshNet, (1, 24, 24, 24)),

@@ -97,6 +97,24 @@ CHECKED = {
         ("segmentation_head.conv_projection",), "segmentation_head.conv_projection", 0, DEEP
     ),
     "transformers BEiT": Checked(("decode_head.psp_bottleneck",), "decode_head.fpn_bottleneck", 3),
+    "transformers MaskFormer": Checked(
+        ("model.pixel_level_module.decoder.fpn.stem",),
+        "model.pixel_level_module.decoder.fpn.layers.2",
+        3,
+        "masks of queries are drawn on the last map; the queries, and what they read, are beside the path",
+    ),
+    "transformers Mask2Former": Checked(
+        ("model.pixel_level_module.encoder.swin.encoder.layers.3",),
+        "model.pixel_level_module.decoder.layer_1",
+        3,
+        "as MaskFormer",
+    ),
+    "transformers EoMT": Checked(
+        ("layers.1",),
+        "upscale_block.block.1.activation@3",
+        0,
+        "all tokens have one resolution; from the layer on in which the queries join them, their place cannot be told",
+    ),
     "W-Net": Checked(("first.bottleneck", "second.bottleneck"), "second.dec1", 5),
     "U-Net called twice": Checked(("u.bottleneck", "u.bottleneck@2"), "u.dec1@2", 5),
     "MeshNet": Checked((), "26", 0),

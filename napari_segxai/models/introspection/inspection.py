@@ -39,7 +39,7 @@ class Inspection:
     @cached_property
     def outline(self) -> tuple[NetworkLayer, ...]:
         """The main blocks of the network, in order of execution."""
-        return tuple(outline(self.calls, self.layers))
+        return tuple(outline(self.calls, self.layers, followed=self.roles.last is not None))
 
     @property
     def largest_map(self) -> int:

@@ -110,13 +110,25 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
     return tuple(layers), roles
 
 
-def outline(calls: Sequence[Call], layers: Sequence[NetworkLayer]) -> list[NetworkLayer]:
+def outline(
+    calls: Sequence[Call], layers: Sequence[NetworkLayer], *, followed: bool = True
+) -> list[NetworkLayer]:
     """Return the network's main blocks in order of execution: the layers worth a first look.
 
-    They are the outermost modules that the output depends on; one that makes up a large part of the network is replaced
-    by its parts.
+    They are the outermost modules that depend on the image, and the output on them; one that makes up a large part of the network is
+    replaced by its parts.
+
+    Parameters
+    ----------
+    calls, layers
+        Of the network.
+    followed
+        Whether the output could be followed back to the image, so that what depends on it is known.
     """
-    by_name = {layer.name: layer for layer in layers if layer.stage != "unused"}
+    constant = {call.name for call in calls if call.node is None} if followed else set()
+    by_name = {
+        layer.name: layer for layer in layers if layer.stage != "unused" and layer.name not in constant
+    }
     parts: dict[int | None, list[int]] = {}
     for k, call in enumerate(calls):
         parts.setdefault(call.parent, []).append(k)
