@@ -9,7 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from napari_segxai.models.loading.weights import AUXILIARY, AVERAGED, nearest_state, state_dicts
+from napari_segxai.models.loading.weights import (
+    AUXILIARY,
+    AVERAGED,
+    OF_TRAINING,
+    nearest_state,
+    state_dicts,
+)
 
 INPUTS = frozenset(
     [
@@ -143,7 +149,10 @@ def _shapes(state: Mapping[str, Tensor], saved: Any) -> WeightShapes:
     kernels = {
         key: value
         for key, value in state.items()
-        if value.ndim in (4, 5) and min(value.shape) > 0 and not AUXILIARY.search(key)
+        if value.ndim in (4, 5)
+        and min(value.shape) > 0
+        and not AUXILIARY.search(key)
+        and not OF_TRAINING.search(key.partition(".")[0])
     }
     dims = {value.ndim - 2 for value in kernels.values()}
     if not kernels:

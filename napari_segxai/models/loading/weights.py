@@ -248,14 +248,14 @@ def _renamings(
     of all names does that: a mapping may hold a network and its average, under two prefixes.
     """
     auxiliary = _has_auxiliary(own)
-    plain = _unwrapped(
+    plain = unwrapped(
         {
             key: value
             for key, value in state.items()
             if key.rpartition(".")[2] not in LEFT_OVER and (auxiliary or not AUXILIARY.search(key))
         }
     )
-    names = _unwrapped({key: key for key in own})  # the network itself may hold wrappers
+    names = unwrapped({key: key for key in own})  # the network itself may hold wrappers
     back = lambda found: {names.get(key, key): value for key, value in found.items()}  # noqa: E731
     yield place, back(plain)
     if names.keys() <= plain.keys():
@@ -307,7 +307,7 @@ def _has_auxiliary(names: Iterable[str]) -> bool:
     return any(AUXILIARY.search(name) for name in names)
 
 
-def _unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:
+def unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:
     """Take wrappers of networks and of their parts out of names, where these stay different."""
     short = {WRAPPERS.sub("", key): value for key, value in by_name.items()}
     return short if len(short) == len(by_name) else by_name

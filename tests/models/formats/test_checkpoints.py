@@ -164,6 +164,11 @@ def test_the_shapes_of_transposed_and_plain_last_layers_are_told_apart():
     }.items():
         found = shapes_of(nn.Sequential(nn.Conv3d(2, 8, 3), last).state_dict())
         assert (found.spatial_dims, found.inputs, found.outputs) == (3, 2, outputs)
+    own = {
+        f"net.{k}": v for k, v in nn.Sequential(nn.Conv2d(2, 8, 3), nn.Conv2d(8, 3, 1)).state_dict().items()
+    }
+    trained = {**own, "perceptual_loss.conv.weight": torch.ones(64, 3, 1, 1)}
+    assert (shapes_of(trained).inputs, shapes_of(trained).outputs) == (2, 3)
     assert shapes_of({"a": torch.ones(3)}).inputs is None
     assert shapes_of("nothing").inputs is None
 

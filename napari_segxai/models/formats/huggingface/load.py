@@ -18,6 +18,7 @@ from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.offline import offline
 from napari_segxai.models.loading.saved_weights import numbers_in, read_all, refuse_other, weight_files
+from napari_segxai.models.loading.weights import unwrapped
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -76,7 +77,10 @@ def _with_weights(network: Any, state: dict[str, Tensor], saved: Saved) -> tuple
 
     transformers itself puts them in, which knows what they were called in its earlier versions.
     """
-    state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in unwrapped(state).items()
+    }
     try:
         with offline():
             found, said = type(network).from_pretrained(
