@@ -99,8 +99,10 @@ def _of_queries(name: str) -> Callable[[], nn.Module]:
 
         from napari_segxai.models.zoo import transformers as zoo
 
-        made = saved_networks.NETWORKS[name][0]()
-        return getattr(zoo, type(made).__name__)(made.config)
+        made = saved_networks.eomt() if name == "EoMT" else saved_networks.NETWORKS[name][0]()
+        network = getattr(zoo, type(made).__name__)(made.config)
+        network.load_state_dict(made.state_dict())
+        return network
 
     return build
 

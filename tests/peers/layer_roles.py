@@ -104,14 +104,14 @@ CHECKED = {
         "masks of queries are drawn on the last map; the queries, and what they read, are beside the path",
     ),
     "transformers Mask2Former": Checked(
-        ("model.pixel_level_module.encoder.swin.encoder.layers.3",),
+        ("model.pixel_level_module.encoder.swin.encoder.layers.3.blocks.0",),
         "model.pixel_level_module.decoder.layer_1",
         3,
         "as MaskFormer",
     ),
     "transformers EoMT": Checked(
         ("layers.1",),
-        "upscale_block.block.1.activation@3",
+        "upscale_block.block.1.activation",
         0,
         "all tokens have one resolution; from the layer on in which the queries join them, their place cannot be told",
     ),

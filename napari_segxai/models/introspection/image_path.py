@@ -203,7 +203,8 @@ class ImagePath:
 
     def is_block(self, call: int) -> bool:
         """Tell whether a call is small enough to be a block, and can be named as a network layer."""
-        return call in self.named and self.below[call] <= LARGE_BLOCK * len(self.calls)
+        few = self.below[call] <= LARGE_BLOCK * len(self.calls)
+        return few and call in self.named and self.calls[call].read
 
     def own_name(self, k: int) -> str | None:
         """Return the outermost block that made a node; for what no block made, one that handed it on."""

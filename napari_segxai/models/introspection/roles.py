@@ -205,6 +205,10 @@ def _stages(
         if not path.alive >> node & 1:
             stages[name], reasons[name] = "unused", "not used for this output"
             continue
+        if not path.calls[call].read:
+            stages[name] = "unused"
+            reasons[name] = "nothing after it reads the first map that it returns; its parts are read"
+            continue
         if not path.on_path >> node & 1:
             stages[name], reasons[name] = "side", "only weights another map"
             continue

@@ -57,6 +57,9 @@ class Call:
         Whether the call is a single convolution (or transposed convolution), whatever its class is called.
     attention
         Whether an attention ran in it.
+    read
+        Whether anything after the call reads that tensor. A stage of a transformer may return its tokens and, beside them, the map that
+        is made of them and alone is read: what stands for its tokens then lies inside of it.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Call:
     handed_on: bool = False
     convolution: bool = False
     attention: bool = False
+    read: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
     calls: list[dict[str, Any]] = []
     names = CallNames()
     clock = itertools.count()
+    left: dict[int, int] = {}
 
     def enter(name: str, kind: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object) -> None:
@@ -134,6 +139,7 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
         own = graph.open.pop()
         call = calls[own]
         inside = range(call.pop("first"), len(graph.nodes))
+        left[own] = inside.stop
         found = first_tensor(out)
         node = None if found is None else graph.latest(found)
         call.update(
@@ -164,6 +170,12 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
     finally:
         for handle in handles:
             handle.remove()
+    last_read = {k: reader for reader, node in enumerate(graph.nodes) for k in node.reads}
+    for own, call in enumerate(calls):
+        node = call["node"]
+        call["read"] = node is None or end in (None, node) or last_read.get(node, -1) >= left[own]
+        if not call["read"] and own in graph.nodes[node].names:
+            graph.nodes[node].names.remove(own)
     found = tuple(Call(**call) for call in calls)
     return Trace(found, tuple(graph.nodes), end, tuple(tensor.shape[2:]), out.shape[1])
 

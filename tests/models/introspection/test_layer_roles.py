@@ -30,6 +30,57 @@ def test_a_network_as_wide_as_its_labels_has_a_decoder():
     assert reasons["d1"].endswith("last map before the labels")
 
 
+class Stage(nn.Module):
+    """Returns its tokens, and beside them the map that is made of them, as a stage of transformers' Swin does."""
+
+    def __init__(self, i: int, o: int):
+        super().__init__()
+        self.block = conv(i, o)
+
+    def forward(self, x):
+        tokens = self.block(x).relu().flatten(2).transpose(1, 2)
+        return tokens, tokens.transpose(1, 2).unflatten(2, x.shape[2:]).contiguous()
+
+
+class OfStages(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.deep = Stage(1, 4), Stage(4, 8)
+        self.up, self.last, self.head = nn.Upsample(scale_factor=2), conv(12, 4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        a = self.first(x)[1]
+        b = self.deep(F.max_pool2d(a, 2))[1]
+        return self.head(self.last(torch.cat([self.up(b), a], 1)).relu())
+
+
+def test_a_module_whose_first_map_nobody_reads_does_not_stand_for_the_bottleneck():
+    model = loaded(OfStages())
+    found = {layer.name: (layer.stage, layer.reason) for layer in model.network_layers()}
+    assert found["deep"] == (
+        "unused",
+        "nothing after it reads the first map that it returns; its parts are read",
+    )
+    assert found["first"][0] == "unused"
+    assert model.find_layer("bottleneck").name == "deep.block"
+    assert [layer.name for layer in model.outline] == ["first.block", "deep.block", "up", "last", "head"]
+    [skip] = model.roles.skips
+    assert (skip.source, skip.target) == ("first.block", "last")
+    image = torch.rand(1, 1, 32, 32)
+    net, kept = model.module, []
+    handle = net.deep.block.register_forward_hook(lambda *args: kept.append(args[2].requires_grad_()))
+    net(image)[0, 1].mean().backward()
+    handle.remove()
+    want = (kept[0].grad * kept[0]).sum(1)[0].relu().detach()
+    assert want.any()
+    found = sx.explain(
+        model, image[0, 0].numpy(), sx.Target("object", "image"), "seg-hires-grad-cam", layer="bottleneck"
+    )
+    native = torch.from_numpy(found.native)
+    assert torch.allclose(native / native.max(), want / want.max(), atol=1e-5)
+
+
 class UnusedStep(nn.Module):
     """The last level of the encoder runs a step whose result nobody reads."""
 

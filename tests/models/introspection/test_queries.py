@@ -80,4 +80,4 @@ def test_what_does_not_depend_on_the_image_is_not_among_the_main_blocks_and_no_r
     assert {"a", "features", "embed@2"} <= set(names)
     image = np.random.default_rng(0).random((64, 64), np.float32)
     flow = sx.information_flow(model, image, ["object"], region="image", device="cpu")
-    assert [tile.layer.name for tile in flow.tiles] == names
+    assert [layer.name for layer in flow.layers] == names
