@@ -137,9 +137,9 @@ def outline(
         call, inner = calls[k], parts.get(k, [])
         below = sum(1 for other in calls if call.start < other.start and other.end < call.end)
         named = any(calls[i].name in by_name for i in inner)
-        if named and (call.name not in by_name or below > LARGE_BLOCK * len(calls)):
+        if call.name not in by_name or (named and below > LARGE_BLOCK * len(calls)):
             return [b for i in inner for b in blocks(i)]
-        return [k] if call.name in by_name else []
+        return [k]
 
     found = [calls[b].name for k in parts.get(None, []) for b in blocks(k)]
     return sorted((by_name[name] for name in found), key=lambda layer: layer.order)

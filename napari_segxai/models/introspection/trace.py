@@ -58,7 +58,7 @@ class Call:
     attention
         Whether an attention ran in it.
     read
-        Whether anything after the call reads that tensor. A stage of a transformer may return its tokens and, beside them, the map that
+        Whether the output depends on that tensor by what reads it after the call; true where it does not depend on it at all. A stage of a transformer may return its tokens and, beside them, the map that
         is made of them and alone is read: what stands for its tokens then lies inside of it.
     """
 
@@ -170,10 +170,16 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
     finally:
         for handle in handles:
             handle.remove()
-    last_read = {k: reader for reader, node in enumerate(graph.nodes) for k in node.reads}
+    alive = set[int]()
+    waiting = [] if end is None else [end]
+    while waiting:
+        if (k := waiting.pop()) not in alive:
+            alive.add(k)
+            waiting += graph.nodes[k].reads
+    last_read = {k: reader for reader in sorted(alive) for k in graph.nodes[reader].reads}
     for own, call in enumerate(calls):
         node = call["node"]
-        call["read"] = node is None or end in (None, node) or last_read.get(node, -1) >= left[own]
+        call["read"] = node in (None, end) or node not in alive or last_read.get(node, -1) >= left[own]
         if not call["read"] and own in graph.nodes[node].names:
             graph.nodes[node].names.remove(own)
     found = tuple(Call(**call) for call in calls)
