@@ -17,6 +17,7 @@ from napari_segxai.core.progress import Step, Steps
 from napari_segxai.gui import worker
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.viewer import layers
+from napari_segxai.gui.viewer.lifetime import when_gone
 from napari_segxai.models import registry as model_room
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats import builtin, folder
@@ -197,7 +198,7 @@ class ModelStore(QObject):
             self.changed.emit(entry)
 
         task = self._loading[entry] = worker.WorkerTask(make, lambda _: None, done)
-        self.destroyed.connect(task.abandon)
+        when_gone(self, task.abandon)
         worker.start(task)
 
     def title(self, entry: Entry) -> str:

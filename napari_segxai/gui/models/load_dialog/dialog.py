@@ -18,7 +18,7 @@ from napari_segxai.gui.models.load_dialog.network_form import NetworkForm
 from napari_segxai.gui.models.load_dialog.trial import Trial
 from napari_segxai.gui.models.load_dialog.trust import is_allowed, says_yes
 from napari_segxai.gui.viewer.displayed import DisplayedImage
-from napari_segxai.gui.viewer.lifetime import Tasks
+from napari_segxai.gui.viewer.lifetime import Tasks, when_gone
 from napari_segxai.gui.widgets.fields import Words
 from napari_segxai.gui.worker import Outcome
 from napari_segxai.models.formats import checkpoint
@@ -86,7 +86,7 @@ class LoadDialog(QDialog):
         self.setWindowTitle(f"Load model: {path.name}")
         self.viewer, self.path, self.partial, self.displayed = viewer, path, partial, displayed
         self.tasks = Tasks(viewer)
-        self.destroyed.connect(self.tasks.end)
+        when_gone(self, self.tasks.end)
         self.is_weights = checkpoint.handles(path)
         self.model: SegmentationModel | None = None
         self.fitted: checkpoint.Fitted | None = None
