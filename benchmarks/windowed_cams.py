@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -186,7 +187,7 @@ def main() -> None:
         with torch.inference_mode(False), torch.no_grad():
             return model.logits(tensor)[0].argmax(0) == label
 
-    def ours(model: sx.SegmentationModel, method: str, **options: object) -> np.ndarray:
+    def ours(model: sx.SegmentationModel, method: str, **options: Any) -> np.ndarray:
         return sx.explain(model, seen, args.label, method, device="cpu", **options).map
 
     model = model_of(folder.windows)

@@ -130,6 +130,16 @@ class SegmentationModel(Network):
         """Return this model with what it gets beside an image, which is held fixed; the model itself where that is nothing.
 
         The model is in use. A first stage that has not seen the image yet predicts it now.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            As `prepare` returns it.
+
+        Returns
+        -------
+        SegmentationModel
+            Of the same network.
         """
         if prepared.beside is None:
             return self
@@ -138,7 +148,20 @@ class SegmentationModel(Network):
         return other
 
     def has_kept(self, image: Image, slice: int | None = None) -> bool:
-        """Tell whether the prediction of an image is kept, so that nothing has to be run for it; the model is in use."""
+        """Tell whether the prediction of an image is kept, so that nothing has to be run for it; the model is in use.
+
+        Parameters
+        ----------
+        image : Image
+            Whose prediction is asked for.
+        slice : int, optional
+            For a 2D model on a volume.
+
+        Returns
+        -------
+        bool
+            Also that of a first stage, where there is one.
+        """
         first = self.first_stage
         if self.kept.is_empty or not (first is None or first.knows(image) or first.is_kept(image)):
             return False

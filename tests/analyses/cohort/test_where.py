@@ -102,13 +102,13 @@ def tls(ca_file: str | None = None, cert: str | None = None, key: str | None = N
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """Three workers, which are kept for all tests of this file, and the keys to them; two have a GPU, or would have."""
+    """Four workers, which are kept for all tests of this file, and the keys to them; two have a GPU, or would have."""
     with (
         tempfile.TemporaryFile("w+") as said,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
     ):
         process = cluster._start(said)
-        asked = {"kind": "local", "scratch": scratch, "threads": 1, "devices": [None, "0", "GPU-1"]}
+        asked = {"kind": "local", "scratch": scratch, "threads": 1, "devices": [None, None, "0", "GPU-1"]}
         process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
@@ -127,12 +127,12 @@ def same(one: sx.Cohort, other: sx.Cohort) -> bool:
     return timeless(one.objects) == timeless(other.objects) and timeless(one.maps) == timeless(other.maps)
 
 
-def test_the_same_numbers_here_and_of_one_and_of_three_workers(model, scheduler, tmp_path):
+def test_the_same_numbers_here_and_of_one_two_and_four_workers(model, scheduler, tmp_path):
     data = images(tmp_path / "data", [0] * 5)
     here = sx.run_cohort(model, data, **ASKED, out=tmp_path / "here")
     assert not here.failed
     assert len(here.maps) == 10
-    for count in (1, 3):
+    for count in (1, 2, 4):
         out = tmp_path / f"{count}"
         steps = sx.run_cohort_steps(model, data, **ASKED, out=out, where=scheduler[0], workers=count)
         hands, done = 0, []
@@ -151,7 +151,7 @@ def test_the_same_numbers_here_and_of_one_and_of_three_workers(model, scheduler,
         for case in range(5):
             maps = [run.explanation(f"c{case}", "object", "rise").map for run in (found, here)]
             np.testing.assert_array_equal(*maps)
-    assert sx.run_cohort(model, data, **ASKED, out=tmp_path / "3").missing == 0  # here nothing is left to do
+    assert sx.run_cohort(model, data, **ASKED, out=tmp_path / "4").missing == 0  # here nothing is left to do
 
 
 def test_who_listens(scheduler):
@@ -170,7 +170,7 @@ def test_a_worker_for_each_gpu(model, scheduler, tmp_path, monkeypatch):
     with cluster._connected(scheduler[0], {}) as client:
         seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
     assert sorted(map(str, seen.values())) == sorted(
-        ["0", "GPU-1", str(os.environ.get("CUDA_VISIBLE_DEVICES"))]
+        ["0", "GPU-1", *2 * [str(os.environ.get("CUDA_VISIBLE_DEVICES"))]]
     )
     plan = replace(
         CohortPlan.make(model, sx.find_cases(images(tmp_path / "data", [0]))), device=torch.device("cuda:0")
